@@ -1,0 +1,3 @@
+//! Decisions. `now` is a parameter; no io, no clock, no log, no metric.
+
+pub mod verify;

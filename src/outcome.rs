@@ -1,0 +1,258 @@
+//! How an exchange can end, and THE table: from every end to status, reason code and fate of the connection.
+//!
+//! A [`Rejection`] is a refusal by rule; a [`Fault`] is something that broke, and says on whose side. Both are closed
+//! enums, so that a reason can be a metric label, and both are answered here and nowhere else. The client learns the
+//! status and one word; the reason code is for the operator.
+
+/// What becomes of the downstream connection after the answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// Keep-alive, if the request was read to its end and the client wants it.
+    Keep,
+    /// The answer says `Connection: close`; the write side is shut and a bounded amount of input is discarded, so
+    /// that the client can read the answer before the connection goes.
+    Close,
+    /// No answer can be given: the connection is dropped.
+    Abort,
+}
+
+/// One row of the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// HTTP status code.
+    pub status: u16,
+    /// The one word that the client is told, in the JSON body of the answer.
+    pub error: &'static str,
+    /// What becomes of the connection.
+    pub fate: Fate,
+}
+
+/// Whose fault a [`Fault`] is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// The one who called us.
+    Downstream,
+    /// The application behind us.
+    Upstream,
+    /// Ourselves.
+    Internal,
+}
+
+macro_rules! ends {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal $error:literal $fate:ident;)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every variant, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The reason code: bounded, stable, for metrics, logs and the audit trail.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// The row of the table.
+            #[must_use]
+            pub const fn answer(self) -> Answer {
+                match self { $(Self::$variant => Answer { status: $status, error: $error, fate: Fate::$fate },)+ }
+            }
+        }
+
+        impl core::fmt::Display for $name {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.write_str(self.code())
+            }
+        }
+    };
+}
+
+ends! {
+    /// A refusal by rule. The order is that of a request's path.
+    Rejection {
+        /// The request head is not HTTP/1.1 as RFC 9112 writes it, or can be read in two ways.
+        HeadMalformed = "head_malformed", 400 "bad_request" Close;
+        /// A major version that we do not speak.
+        VersionUnsupported = "version_unsupported", 505 "version_not_supported" Close;
+        /// The request target is longer than the limit.
+        TargetTooLong = "target_too_long", 414 "uri_too_long" Close;
+        /// The head, or the number of its fields, is over the limit.
+        HeadTooLarge = "head_too_large", 431 "header_fields_too_large" Close;
+        /// The request target is malformed, has a fragment, or its path can be read in two ways.
+        TargetInvalid = "target_invalid", 400 "bad_request" Close;
+        /// `Host` is missing, repeated, malformed, or contradicts the target.
+        HostInvalid = "host_invalid", 400 "bad_request" Close;
+        /// `Content-Length` and `Transfer-Encoding` are malformed, repeated, or contradict each other.
+        FramingInvalid = "framing_invalid", 400 "bad_request" Close;
+        /// A transfer coding other than exactly one `chunked`.
+        TransferCodingUnsupported = "transfer_coding_unsupported", 501 "not_implemented" Close;
+        /// `CONNECT`.
+        MethodUnsupported = "method_unsupported", 501 "not_implemented" Close;
+        /// An expectation other than `100-continue`.
+        ExpectationFailed = "expectation_failed", 417 "expectation_failed" Close;
+        /// A header that collides with one we rely on: nominated by `Connection`, or spelled with underscores.
+        HeaderReserved = "header_reserved", 400 "bad_request" Close;
+        /// The request has passed through this process before.
+        LoopDetected = "loop_detected", 508 "loop_detected" Close;
+        /// No route for this host and path.
+        RouteUnknown = "route_unknown", 404 "not_found" Keep;
+        /// The route does not take this method.
+        MethodNotAllowed = "method_not_allowed", 405 "method_not_allowed" Keep;
+        /// The body is longer than the route's limit.
+        BodyTooLarge = "body_too_large", 413 "content_too_large" Close;
+        /// The chunked body breaks the grammar.
+        ChunkMalformed = "chunk_malformed", 400 "bad_request" Close;
+        /// A header that the scheme requires is missing or has another value.
+        HeaderRequired = "header_required", 401 "unauthorized" Keep;
+        /// No signature where the scheme wants one, or an empty one.
+        SignatureMissing = "signature_missing", 401 "unauthorized" Keep;
+        /// More than one signature header.
+        SignatureDuplicate = "signature_duplicate", 401 "unauthorized" Keep;
+        /// The signature does not have the scheme's form (prefix, encoding, length).
+        SignatureMalformed = "signature_malformed", 401 "unauthorized" Keep;
+        /// The signature is well-formed and wrong under every active key.
+        SignatureMismatch = "signature_mismatch", 401 "unauthorized" Keep;
+        /// No timestamp where the scheme signs one.
+        TimestampMissing = "timestamp_missing", 401 "unauthorized" Keep;
+        /// More than one timestamp.
+        TimestampDuplicate = "timestamp_duplicate", 401 "unauthorized" Keep;
+        /// The timestamp is not in the scheme's unit and form.
+        TimestampMalformed = "timestamp_malformed", 401 "unauthorized" Keep;
+        /// The timestamp is older than the tolerance.
+        TimestampStale = "timestamp_stale", 401 "unauthorized" Keep;
+        /// The timestamp is further in the future than the tolerance.
+        TimestampFuture = "timestamp_future", 401 "unauthorized" Keep;
+        /// No delivery id where the scheme signs one.
+        IdMissing = "id_missing", 401 "unauthorized" Keep;
+        /// More than one delivery id.
+        IdDuplicate = "id_duplicate", 401 "unauthorized" Keep;
+        /// The delivery id has a form that would make the signed content ambiguous.
+        IdMalformed = "id_malformed", 401 "unauthorized" Keep;
+        /// Something else that the signed content is made of is missing, repeated or malformed.
+        ContentUnavailable = "content_unavailable", 401 "unauthorized" Keep;
+        /// The signature holds, but the digest of the body that it vouches for is of another body.
+        DigestMismatch = "digest_mismatch", 401 "unauthorized" Keep;
+        /// No key of the route is inside its validity.
+        KeyInactive = "key_inactive", 401 "unauthorized" Keep;
+        /// No credential (static token, Basic) where the scheme wants one.
+        CredentialMissing = "credential_missing", 401 "unauthorized" Keep;
+        /// The credential is none of the route's.
+        CredentialMismatch = "credential_mismatch", 401 "unauthorized" Keep;
+    }
+}
+
+ends! {
+    /// Something broke. [`Fault::side`] says whose it is.
+    Fault {
+        /// The client did not send a whole head in time.
+        HeadTimeout = "head_timeout", 408 "request_timeout" Close;
+        /// The client did not send the whole body in time.
+        BodyTimeout = "body_timeout", 408 "request_timeout" Close;
+        /// The client closed or reset the connection inside a request.
+        DownstreamClosed = "downstream_closed", 400 "bad_request" Abort;
+        /// The client did not take the response in time.
+        ResponseUnread = "response_unread", 500 "internal" Abort;
+        /// No connection to the application.
+        UpstreamConnect = "upstream_connect", 502 "bad_gateway" Keep;
+        /// Connecting to the application took too long.
+        UpstreamConnectTimeout = "upstream_connect_timeout", 504 "gateway_timeout" Keep;
+        /// The application closed or reset the connection before it answered.
+        UpstreamClosed = "upstream_closed", 502 "bad_gateway" Keep;
+        /// The application's answer is malformed, over the limits, or can be read in two ways.
+        UpstreamMalformed = "upstream_malformed", 502 "bad_gateway" Keep;
+        /// The application did not answer in time.
+        UpstreamTimeout = "upstream_timeout", 504 "gateway_timeout" Keep;
+        /// The application's answer broke off after it had begun: the client sees a visibly broken response.
+        UpstreamTruncated = "upstream_truncated", 502 "bad_gateway" Abort;
+        /// We are stopping and the application is gone already.
+        Draining = "draining", 503 "unavailable" Close;
+    }
+}
+
+impl Fault {
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn side(self) -> Side {
+        match self {
+            Self::HeadTimeout | Self::BodyTimeout | Self::DownstreamClosed | Self::ResponseUnread => Side::Downstream,
+            Self::UpstreamConnect
+            | Self::UpstreamConnectTimeout
+            | Self::UpstreamClosed
+            | Self::UpstreamMalformed
+            | Self::UpstreamTimeout
+            | Self::UpstreamTruncated => Side::Upstream,
+            Self::Draining => Side::Internal,
+        }
+    }
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The application answered with this status, and the client has it.
+    Forwarded {
+        /// Status code of the application's answer.
+        status: u16,
+    },
+    /// We refused.
+    Rejected(Rejection),
+    /// Something broke.
+    Failed(Fault),
+}
+
+impl From<Rejection> for Outcome {
+    fn from(rejection: Rejection) -> Self {
+        Self::Rejected(rejection)
+    }
+}
+
+impl From<Fault> for Outcome {
+    fn from(fault: Fault) -> Self {
+        Self::Failed(fault)
+    }
+}
+
+impl Outcome {
+    /// The reason code; `forwarded` for a delivery that reached the application.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Forwarded { .. } => "forwarded",
+            Self::Rejected(rejection) => rejection.code(),
+            Self::Failed(fault) => fault.code(),
+        }
+    }
+
+    /// What to answer, or nothing when the application's answer has been passed on.
+    #[must_use]
+    pub const fn answer(self) -> Option<Answer> {
+        match self {
+            Self::Forwarded { .. } => None,
+            Self::Rejected(rejection) => Some(rejection.answer()),
+            Self::Failed(fault) => Some(fault.answer()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_verification_failure_looks_the_same_from_outside() {
+        let answers: Vec<Answer> = Rejection::ALL.iter().map(|r| r.answer()).filter(|a| a.status == 401).collect();
+        assert!(answers.len() > 10);
+        assert!(answers.iter().all(|a| *a == answers[0]));
+    }
+
+    #[test]
+    fn codes_are_unique() {
+        let mut codes: Vec<&str> = Rejection::ALL.iter().map(|r| r.code()).chain(Fault::ALL.iter().map(|f| f.code())).collect();
+        codes.sort_unstable();
+        let count = codes.len();
+        codes.dedup();
+        assert_eq!(count, codes.len());
+    }
+}

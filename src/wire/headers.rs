@@ -1,0 +1,99 @@
+//! Header fields as spans into the bytes they arrived in: nothing is copied, order and duplicates are kept.
+
+/// A range of bytes in a head. Offsets are relative to the first byte of the head.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    start: u32,
+    end: u32,
+}
+
+impl Span {
+    /// A span from `start` to `end` (exclusive). Heads are far below 4 GiB; larger offsets saturate.
+    #[must_use]
+    pub fn new(start: usize, end: usize) -> Self {
+        Self { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
+    }
+
+    /// The bytes of the span, empty when it lies outside of `bytes`.
+    #[must_use]
+    pub fn of(self, bytes: &[u8]) -> &[u8] {
+        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
+    }
+}
+
+/// One header field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The name as it was written.
+    pub name: Span,
+    /// The value without surrounding white space.
+    pub value: Span,
+}
+
+/// A name stands more than once where one value is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Duplicate;
+
+/// A view of the header fields of one message.
+#[derive(Clone, Copy, Debug)]
+pub struct Headers<'a> {
+    bytes: &'a [u8],
+    fields: &'a [Field],
+}
+
+impl<'a> Headers<'a> {
+    /// A view of `fields`, whose spans are relative to `bytes`.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8], fields: &'a [Field]) -> Self {
+        Self { bytes, fields }
+    }
+
+    /// Names and values in order of arrival.
+    pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        self.fields.iter().map(move |field| (field.name.of(self.bytes), field.value.of(self.bytes)))
+    }
+
+    /// The values of all fields with this name, compared without case.
+    pub fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+    }
+
+    /// The value of the only field with this name.
+    ///
+    /// # Errors
+    /// [`Duplicate`] when there is more than one: picking either would let a sender choose what we check and what
+    /// the application reads.
+    pub fn unique(self, name: &str) -> Result<Option<&'a [u8]>, Duplicate> {
+        let mut values = self.all(name);
+        let first = values.next();
+        if values.next().is_some() { Err(Duplicate) } else { Ok(first) }
+    }
+}
+
+/// Header fields that own their bytes: for commands and tests that build a request instead of receiving one.
+#[derive(Clone, Debug, Default)]
+pub struct HeaderBuf {
+    bytes: Vec<u8>,
+    fields: Vec<Field>,
+}
+
+impl HeaderBuf {
+    /// Adds a field.
+    pub fn push(&mut self, name: &str, value: &[u8]) {
+        let name = self.append(name.as_bytes());
+        let value = self.append(value);
+        self.fields.push(Field { name, value });
+    }
+
+    /// A view of the fields.
+    #[must_use]
+    pub fn view(&self) -> Headers<'_> {
+        Headers::new(&self.bytes, &self.fields)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Span {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(bytes);
+        Span::new(start, self.bytes.len())
+    }
+}
