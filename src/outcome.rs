@@ -249,7 +249,8 @@ mod tests {
 
     #[test]
     fn codes_are_unique() {
-        let mut codes: Vec<&str> = Rejection::ALL.iter().map(|r| r.code()).chain(Fault::ALL.iter().map(|f| f.code())).collect();
+        let mut codes: Vec<&str> =
+            Rejection::ALL.iter().map(|r| r.code()).chain(Fault::ALL.iter().map(|f| f.code())).collect();
         codes.sort_unstable();
         let count = codes.len();
         codes.dedup();

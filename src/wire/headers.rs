@@ -1,5 +1,7 @@
 //! Header fields as spans into the bytes they arrived in: nothing is copied, order and duplicates are kept.
 
+pub use super::known::Known;
+
 /// A range of bytes in a head. Offsets are relative to the first byte of the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -19,6 +21,27 @@ impl Span {
     pub fn of(self, bytes: &[u8]) -> &[u8] {
         bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
     }
+
+    /// The span of `part`, which is a slice of `bytes`. An empty or foreign slice has the empty span.
+    pub(super) fn within(part: &[u8], bytes: &[u8]) -> Self {
+        let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
+        match start.checked_add(part.len()) {
+            Some(end) if end <= bytes.len() && !part.is_empty() => Self::new(start, end),
+            _ => Self::default(),
+        }
+    }
+
+    /// Offset of the first byte.
+    #[must_use]
+    pub const fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// Offset after the last byte.
+    #[must_use]
+    pub const fn end(self) -> usize {
+        self.end as usize
+    }
 }
 
 /// One header field.
@@ -28,6 +51,8 @@ pub struct Field {
     pub name: Span,
     /// The value without surrounding white space.
     pub value: Span,
+    /// Which of the names that we have rules about it is.
+    pub kind: Known,
 }
 
 /// A name stands more than once where one value is wanted.
@@ -51,6 +76,16 @@ impl<'a> Headers<'a> {
     /// Names and values in order of arrival.
     pub fn iter(self) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
         self.fields.iter().map(move |field| (field.name.of(self.bytes), field.value.of(self.bytes)))
+    }
+
+    /// Kinds, names and values in order of arrival.
+    pub fn with_kinds(self) -> impl Iterator<Item = (Known, &'a [u8], &'a [u8])> {
+        self.fields.iter().map(move |field| (field.kind, field.name.of(self.bytes), field.value.of(self.bytes)))
+    }
+
+    /// The values of all fields of this kind.
+    pub fn of_kind(self, kind: Known) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().filter(move |field| field.kind == kind).map(move |field| field.value.of(self.bytes))
     }
 
     /// The values of all fields with this name, compared without case.
@@ -80,9 +115,10 @@ pub struct HeaderBuf {
 impl HeaderBuf {
     /// Adds a field.
     pub fn push(&mut self, name: &str, value: &[u8]) {
+        let kind = Known::of(name.as_bytes());
         let name = self.append(name.as_bytes());
         let value = self.append(value);
-        self.fields.push(Field { name, value });
+        self.fields.push(Field { name, value, kind });
     }
 
     /// A view of the fields.

@@ -1,3 +1,11 @@
 //! Bytes to values and back. Knows HTTP/1.1 (RFC 9110, RFC 9112), not us: no route, no policy, no io.
 
+pub mod chunked;
+pub mod encode;
+pub mod framing;
+pub mod head;
 pub mod headers;
+pub mod known;
+pub mod response;
+pub mod scan;
+pub mod target;

@@ -1,0 +1,358 @@
+//! Values to bytes: heads and chunks, appended to a buffer that the caller reuses.
+//!
+//! What we write ourselves cannot break a line: see [`field`]. What we pass on is passed on byte for byte, without
+//! the fields that belong to one connection only (RFC 9110 section 7.6.1) and without those that we alone may set.
+
+use crate::outcome::Rejection;
+use crate::wire::framing::elements;
+use crate::wire::headers::{Headers, Known};
+use crate::wire::scan::is_token_byte;
+
+/// The last chunk and the end of a chunked body without trailers.
+pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// The interim answer that a client waits for before it sends a body.
+pub const CONTINUE: &[u8] = b"HTTP/1.1 100 Continue\r\n\r\n";
+
+/// Appends a request line. `target` is in origin-form.
+pub fn request_line(out: &mut Vec<u8>, method: &[u8], target: &[u8]) {
+    out.extend_from_slice(method);
+    out.push(b' ');
+    out.extend_from_slice(target);
+    out.extend_from_slice(b" HTTP/1.1\r\n");
+}
+
+/// Appends a status line with the canonical reason phrase, or none.
+pub fn status_line(out: &mut Vec<u8>, status: u16) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(itoa::Buffer::new().format(status).as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reason(status).as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a field. Bytes of `value` that could end the line (CR, LF, NUL) become spaces, as RFC 9110 section 5.5
+/// has it; `name` is ours and a token.
+pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    debug_assert!(!name.is_empty() && name.iter().all(|byte| is_token_byte(*byte)));
+    out.extend_from_slice(name);
+    out.extend_from_slice(b": ");
+    let start = out.len();
+    out.extend_from_slice(value);
+    if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
+        for byte in out.iter_mut().skip(start).filter(|byte| matches!(**byte, b'\r' | b'\n' | 0)) {
+            *byte = b' ';
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a field with a decimal number.
+pub fn field_u64(out: &mut Vec<u8>, name: &[u8], value: u64) {
+    field(out, name, itoa::Buffer::new().format(value).as_bytes());
+}
+
+/// Ends a head.
+pub fn end(out: &mut Vec<u8>) {
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Appends the size line of a chunk of `len` bytes; the bytes and a CRLF must follow. Nothing is written for an empty
+/// chunk, which would end the body.
+pub fn chunk_header(out: &mut Vec<u8>, len: usize) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    if len == 0 {
+        return;
+    }
+    let mut shift = len.ilog2() / 4 * 4;
+    loop {
+        out.extend(DIGITS.get(len >> shift & 0xf));
+        if shift == 0 {
+            break;
+        }
+        shift -= 4;
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+/// Whether fields of this kind end at the next hop (RFC 9110 section 7.6.1).
+#[must_use]
+pub const fn hop_by_hop(kind: Known) -> bool {
+    matches!(
+        kind,
+        Known::Connection
+            | Known::KeepAlive
+            | Known::ProxyConnection
+            | Known::ProxyAuthenticate
+            | Known::ProxyAuthorization
+            | Known::Te
+            | Known::Trailer
+            | Known::TransferEncoding
+            | Known::Upgrade
+    )
+}
+
+/// What the `Connection` fields of a message nominate: a view, nothing is collected.
+#[derive(Clone, Copy, Debug)]
+pub struct ConnectionOptions<'a> {
+    headers: Headers<'a>,
+    nominating: bool,
+}
+
+impl<'a> ConnectionOptions<'a> {
+    /// The options of the message with these headers.
+    #[must_use]
+    pub fn of(headers: Headers<'a>) -> Self {
+        let options = Self { headers, nominating: false };
+        Self { nominating: options.iter().any(names_a_field), ..options }
+    }
+
+    /// The options in order; empty list elements are left out.
+    pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
+        self.headers.of_kind(Known::Connection).flat_map(elements).filter(|option| !option.is_empty())
+    }
+
+    /// Whether the field called `name` is nominated as belonging to this connection only.
+    #[must_use]
+    pub fn nominates(self, name: &[u8]) -> bool {
+        self.nominating && self.iter().any(|option| names_a_field(option) && option.eq_ignore_ascii_case(name))
+    }
+
+    /// Refuses a request that nominates what must reach the application: the headers that we judge or set, and those
+    /// for which `is_signed` (given the name as written; compare without case) holds. Obeying would let a sender
+    /// remove a header after it was checked.
+    ///
+    /// # Errors
+    /// [`Rejection::HeaderReserved`]; [`Rejection::HeadMalformed`] for an option that is no token.
+    pub fn refuse_reserved(self, is_signed: impl Fn(&[u8]) -> bool) -> Result<(), Rejection> {
+        for option in self.iter() {
+            if !option.iter().all(|byte| is_token_byte(*byte)) {
+                return Err(Rejection::HeadMalformed);
+            }
+            if is_reserved(option) || is_signed(option) {
+                return Err(Rejection::HeaderReserved);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether an option is the name of a field. `close` and `keep-alive` speak of the connection; what nearly every
+/// message says must not cost a comparison with every field.
+fn names_a_field(option: &[u8]) -> bool {
+    !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive")
+}
+
+/// Whether no sender may nominate `name`, in any spelling that an application may fold into it.
+fn is_reserved(name: &[u8]) -> bool {
+    match Known::folded(name) {
+        Known::Host
+        | Known::ContentLength
+        | Known::ContentType
+        | Known::Via
+        | Known::XRequestId
+        | Known::XCountersign
+        | Known::Date => true,
+        Known::Other => name.eq_ignore_ascii_case(b"authorization"),
+        known => known.is_forwarding(),
+    }
+}
+
+/// Appends the end-to-end fields of a message as they were received, in order. Left out: hop-by-hop fields and those
+/// that `Connection` nominates; `Content-Length` and `Expect`, because framing is ours; `X-Countersign-*`, which we
+/// alone may set; and every kind for which `drop` holds.
+pub fn copy_end_to_end(out: &mut Vec<u8>, headers: Headers<'_>, drop: impl Fn(Known) -> bool) {
+    let options = ConnectionOptions::of(headers);
+    for (kind, name, value) in headers.with_kinds() {
+        let ours = matches!(kind, Known::ContentLength | Known::Expect | Known::XCountersign);
+        if ours || hop_by_hop(kind) || drop(kind) || options.nominates(name) {
+            continue;
+        }
+        out.extend_from_slice(name);
+        out.extend_from_slice(b": ");
+        out.extend_from_slice(value);
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// The canonical reason phrase (RFC 9110 section 15 and the IANA registry), or nothing.
+#[must_use]
+pub const fn reason(status: u16) -> &'static str {
+    match status {
+        100 => "Continue",
+        101 => "Switching Protocols",
+        103 => "Early Hints",
+        200 => "OK",
+        201 => "Created",
+        202 => "Accepted",
+        203 => "Non-Authoritative Information",
+        204 => "No Content",
+        205 => "Reset Content",
+        206 => "Partial Content",
+        300 => "Multiple Choices",
+        301 => "Moved Permanently",
+        302 => "Found",
+        303 => "See Other",
+        304 => "Not Modified",
+        307 => "Temporary Redirect",
+        308 => "Permanent Redirect",
+        400 => "Bad Request",
+        401 => "Unauthorized",
+        402 => "Payment Required",
+        403 => "Forbidden",
+        404 => "Not Found",
+        405 => "Method Not Allowed",
+        406 => "Not Acceptable",
+        407 => "Proxy Authentication Required",
+        408 => "Request Timeout",
+        409 => "Conflict",
+        410 => "Gone",
+        411 => "Length Required",
+        412 => "Precondition Failed",
+        413 => "Content Too Large",
+        414 => "URI Too Long",
+        415 => "Unsupported Media Type",
+        416 => "Range Not Satisfiable",
+        417 => "Expectation Failed",
+        421 => "Misdirected Request",
+        422 => "Unprocessable Content",
+        425 => "Too Early",
+        426 => "Upgrade Required",
+        428 => "Precondition Required",
+        429 => "Too Many Requests",
+        431 => "Request Header Fields Too Large",
+        451 => "Unavailable For Legal Reasons",
+        500 => "Internal Server Error",
+        501 => "Not Implemented",
+        502 => "Bad Gateway",
+        503 => "Service Unavailable",
+        504 => "Gateway Timeout",
+        505 => "HTTP Version Not Supported",
+        508 => "Loop Detected",
+        511 => "Network Authentication Required",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::headers::HeaderBuf;
+
+    fn written(write: impl FnOnce(&mut Vec<u8>)) -> String {
+        let mut out = Vec::new();
+        write(&mut out);
+        String::from_utf8_lossy(&out).into_owned()
+    }
+
+    fn headers(fields: &[(&str, &str)]) -> HeaderBuf {
+        let mut headers = HeaderBuf::default();
+        for (name, value) in fields {
+            headers.push(name, value.as_bytes());
+        }
+        headers
+    }
+
+    #[test]
+    fn lines() {
+        assert_eq!(written(|out| status_line(out, 200)), "HTTP/1.1 200 OK\r\n");
+        assert_eq!(written(|out| status_line(out, 299)), "HTTP/1.1 299 \r\n");
+        assert_eq!(written(|out| request_line(out, b"POST", b"/a?b")), "POST /a?b HTTP/1.1\r\n");
+        assert_eq!(written(|out| field(out, b"A", b"b c")), "A: b c\r\n");
+        assert_eq!(
+            written(|out| field_u64(out, b"Content-Length", u64::MAX)),
+            "Content-Length: 18446744073709551615\r\n"
+        );
+        assert_eq!(written(end), "\r\n");
+    }
+
+    #[test]
+    fn every_status_of_ours_has_a_phrase() {
+        use crate::outcome::Fault;
+        let rejections = Rejection::ALL.iter().map(|rejection| rejection.answer());
+        for answer in rejections.chain(Fault::ALL.iter().map(|fault| fault.answer())) {
+            assert!(!reason(answer.status).is_empty(), "{}", answer.status);
+        }
+    }
+
+    #[test]
+    fn a_value_cannot_end_its_line() {
+        assert_eq!(written(|out| field(out, b"A", b"b\r\nC: d\0\xe2\x82\xac")), "A: b  C: d \u{20ac}\r\n");
+    }
+
+    #[test]
+    fn chunk_sizes() {
+        for (len, expected) in [(1, "1\r\n"), (15, "f\r\n"), (16, "10\r\n"), (255, "ff\r\n"), (256, "100\r\n"), (0, "")]
+        {
+            assert_eq!(written(|out| chunk_header(out, len)), expected);
+        }
+        assert_eq!(written(|out| chunk_header(out, usize::MAX)), format!("{:x}\r\n", usize::MAX));
+    }
+
+    #[test]
+    fn connection_options_are_a_list_over_all_fields() {
+        let headers = headers(&[("Connection", " close ,,X-A"), ("X", "X-C"), ("connection", "\tX-B\t,")]);
+        let options = ConnectionOptions::of(headers.view());
+        assert_eq!(options.iter().collect::<Vec<_>>(), [&b"close"[..], b"X-A", b"X-B"]);
+        assert!(options.nominates(b"x-a") && options.nominates(b"X-B"));
+        assert!(
+            !options.nominates(b"close")
+                && !options.nominates(b"X-C")
+                && !options.nominates(b"")
+                && !options.nominates(b"X-")
+        );
+    }
+
+    #[test]
+    fn what_matters_cannot_be_nominated() {
+        let signed = |name: &[u8]| name.eq_ignore_ascii_case(b"x-hub-signature-256");
+        let judge =
+            |value: &str| ConnectionOptions::of(headers(&[("Connection", value)]).view()).refuse_reserved(signed);
+        #[rustfmt::skip]
+        let reserved = [
+            "Host", "content-length", "Content-Type", "X-Forwarded-For", "x-forwarded-port", "Forwarded", "VIA", "X-Request-Id",
+            "X-Countersign-Route", "x_countersign_route", "Date", "Authorization", "X-Hub-Signature-256", "close, Host",
+            "keep-alive,x-forwarded-host", "X_Forwarded_For",
+        ];
+        for value in reserved {
+            assert_eq!(judge(value), Err(Rejection::HeaderReserved), "{value}");
+        }
+        for value in
+            ["close", "Keep-Alive, Upgrade", "TE, X-Hop", "", ",", "Transfer-Encoding", "Hostess", "X-Hub-Signature"]
+        {
+            assert_eq!(judge(value), Ok(()), "{value}");
+        }
+        for value in ["a b", "\"Host\"", "Host;", "a:b", "caf\u{e9}"] {
+            assert_eq!(judge(value), Err(Rejection::HeadMalformed), "{value}");
+        }
+        let second = headers(&[("Connection", "close"), ("Connection", "Host")]);
+        assert_eq!(ConnectionOptions::of(second.view()).refuse_reserved(signed), Err(Rejection::HeaderReserved));
+        assert_eq!(ConnectionOptions::of(headers(&[]).view()).refuse_reserved(|_| true), Ok(()));
+    }
+
+    #[test]
+    fn only_end_to_end_fields_are_copied() {
+        #[rustfmt::skip]
+        let received = headers(&[
+            ("Host", "a"), ("Connection", "close, X-Hop"), ("x-hop", "1"), ("Keep-Alive", "5"), ("Proxy-Connection", "x"),
+            ("Proxy-Authenticate", "x"), ("Proxy-Authorization", "x"), ("TE", "trailers"), ("Trailer", "x"), ("Upgrade", "h2c"),
+            ("Transfer-Encoding", "chunked"), ("Content-Length", "5"), ("Expect", "100-continue"), ("X-Countersign-Route", "x"),
+            ("x_countersign_verdict", "x"), ("X-CounterSign", "x"), ("Via", "1.1 b"), ("X-a", "\u{e9} ; B"), ("Content-Type", "x"),
+            ("X-A", "2"),
+        ]);
+        let copied = written(|out| copy_end_to_end(out, received.view(), |kind| kind == Known::Via));
+        assert_eq!(copied, "Host: a\r\nX-a: \u{e9} ; B\r\nContent-Type: x\r\nX-A: 2\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn a_written_field_is_one_line(value in prop::collection::vec(any::<u8>(), 0..40)) {
+            let mut out = Vec::new();
+            field(&mut out, b"A", &value);
+            prop_assert_eq!(out.len(), value.len() + 5);
+            prop_assert_eq!(memchr::memchr3_iter(b'\r', b'\n', 0, &out).count(), 2);
+        }
+    }
+}
