@@ -1,3 +1,15 @@
 //! Decisions. `now` is a parameter; no io, no clock, no log, no metric.
 
+pub mod pattern;
+pub mod route;
+pub mod upstream;
 pub mod verify;
+
+/// The immutable snapshot that a request is judged by, from its first stage to its last.
+#[derive(Debug)]
+pub struct Gate {
+    /// Which route a request belongs to.
+    pub routes: route::RouteTable,
+    /// The applications that routes forward to; a route names one by its position.
+    pub upstreams: Vec<upstream::UpstreamAddress>,
+}

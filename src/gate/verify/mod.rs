@@ -1,4 +1,46 @@
 //! Is this delivery genuine?
+//!
+//! A [`Scheme`] describes how a provider signs, a [`Verifier`] joins it with a route's keys, and one engine interprets
+//! all of them: there is no function per provider. [`Verifier::begin`] judges the head, [`Check::update`] takes the
+//! body as it arrives, [`Verifier::finish`] makes [`Verified`], which nothing else can make and without which nothing
+//! can be forwarded. Tags and credentials are compared in `mac` only, in constant time.
+
+mod asymmetric;
+mod credential;
+pub mod engine;
+pub mod explain;
+mod form;
+mod json;
+pub mod keyring;
+mod mac;
+mod reading;
+pub mod scheme;
+mod scheme_rules;
+pub mod sign;
+pub mod signature;
+pub mod template;
+#[cfg(test)]
+mod tests;
+pub mod tolerance;
+pub mod url;
+pub mod verified;
+
+pub use asymmetric::PublicAlgorithm;
+pub use engine::{Check, Verifier};
+pub use explain::{Explanation, explain};
+pub use json::JsonPath;
+pub use keyring::{Key, KeyError, Keyring, Validity};
+pub use mac::{DigestAlgorithm, MacAlgorithm};
+pub use scheme::{
+    BodyDigest, KeyEncoding, KeyForm, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource,
+};
+pub use scheme_rules::TOLERANCE_LIMIT;
+pub use sign::{SignError, SignInput, sign};
+pub use signature::{CANDIDATE_LIMIT, Encoding, Syntax, VALUE_LIMIT};
+pub use template::{Part, TOKENS, Template, TemplateError};
+pub use tolerance::{Tolerance, Unit};
+pub use url::{PublicUrl, UrlError};
+pub use verified::Verified;
 
 use crate::wire::headers::Headers;
 
@@ -13,4 +55,22 @@ pub trait Delivery {
     fn headers(&self) -> Headers<'_>;
     /// The bytes of the body that have arrived. At `begin` nobody looks at it; at `finish` it is whole.
     fn body(&self) -> &[u8];
+}
+
+impl<D: Delivery> Delivery for &D {
+    fn method(&self) -> &[u8] {
+        (**self).method()
+    }
+
+    fn target(&self) -> &[u8] {
+        (**self).target()
+    }
+
+    fn headers(&self) -> Headers<'_> {
+        (**self).headers()
+    }
+
+    fn body(&self) -> &[u8] {
+        (**self).body()
+    }
 }

@@ -1,0 +1,324 @@
+//! Which route a request belongs to: host first, then path, then method.
+
+use std::collections::BTreeMap;
+
+use matchit::{InsertError, Router};
+
+use crate::gate::pattern::PathPattern;
+use crate::gate::verify::Verifier;
+use crate::outcome::Rejection;
+use crate::wire::encode::ConnectionOptions;
+use crate::wire::head::spelled_with_underscore_like;
+use crate::wire::headers::Headers;
+
+/// Which requests a route stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteKey {
+    /// Host in lower case, without port; `None` for any host.
+    pub host: Option<String>,
+    /// Paths.
+    pub path: PathPattern,
+    /// Methods, compared with case (RFC 9110, section 9.1).
+    pub methods: Vec<String>,
+}
+
+/// A rule: which requests it stands for, how they are verified, and where they go.
+#[derive(Debug)]
+pub struct Route {
+    /// The name, unique in the table: the label of its metrics, the key of its state.
+    pub name: String,
+    /// Which requests it stands for.
+    pub key: RouteKey,
+    /// How its deliveries are verified.
+    pub verifier: Verifier,
+    /// The longest body, in bytes.
+    pub body_limit: u64,
+    /// Position of its application in [`crate::gate::Gate::upstreams`].
+    pub upstream: usize,
+}
+
+impl Route {
+    /// The name of its scheme; `none` when nothing is verified.
+    #[must_use]
+    pub fn scheme_name(&self) -> &str {
+        self.verifier.scheme().map_or("none", |scheme| &scheme.name)
+    }
+
+    /// Whether the scheme reads the header called `name`.
+    #[must_use]
+    pub fn relies_on(&self, name: &str) -> bool {
+        self.verifier.scheme().is_some_and(|scheme| scheme.headers_relied_on().any(|it| it.eq_ignore_ascii_case(name)))
+    }
+
+    /// Refuses a request that plays with the headers that the verdict rests on: nominates one of them in `Connection`,
+    /// so that it would be dropped on the way, or sends a twin that differs in `_` for `-` only, which an application
+    /// may fold into the one that was verified.
+    ///
+    /// # Errors
+    /// [`Rejection::HeaderReserved`]
+    pub fn refuse_tampering(&self, headers: Headers<'_>) -> Result<(), Rejection> {
+        let relied_on = |test: &dyn Fn(&str) -> bool| {
+            self.verifier.scheme().is_some_and(|scheme| scheme.headers_relied_on().any(test))
+        };
+        ConnectionOptions::of(headers)
+            .refuse_reserved(|name| relied_on(&|header| name.eq_ignore_ascii_case(header.as_bytes())))?;
+        let twin = |name: &[u8]| {
+            memchr::memchr(b'_', name).is_some() && relied_on(&|header| spelled_with_underscore_like(name, header))
+        };
+        if headers.iter().any(|(name, _)| twin(name)) { Err(Rejection::HeaderReserved) } else { Ok(()) }
+    }
+}
+
+/// Two routes stand for the same requests, or cannot be told apart. Positions in the list that was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    /// The one that came first.
+    pub first: usize,
+    /// The one that came later.
+    pub second: usize,
+}
+
+/// All routes.
+#[derive(Debug)]
+pub struct RouteTable {
+    routes: Vec<Route>,
+    index: RouteIndex,
+}
+
+impl RouteTable {
+    /// Builds the table.
+    ///
+    /// # Errors
+    /// Every pair of routes that stand for the same requests.
+    pub fn new(routes: Vec<Route>) -> Result<Self, Vec<Conflict>> {
+        let index = RouteIndex::new(routes.iter().map(|route| &route.key))?;
+        Ok(Self { routes, index })
+    }
+
+    /// The route of a request. `host` is the Host as received (the port is ignored, case too), `path` the path as
+    /// received, without the query. A route with a host goes before one without, an exact path before a parametrised
+    /// one; the method is looked at last.
+    ///
+    /// Nothing is allocated for exact paths; a parametrised path may make the router remember where it can turn
+    /// back when a literal segment and a parameter overlap.
+    ///
+    /// # Errors
+    /// [`Rejection::RouteUnknown`], or [`Rejection::MethodNotAllowed`]: then [`Self::allow`] has the methods.
+    pub fn resolve(&self, host: &[u8], path: &str, method: &[u8]) -> Result<&Route, Rejection> {
+        let site = self.index.site(host, path).ok_or(Rejection::RouteUnknown)?;
+        let mut routes = site.routes.iter().filter_map(|position| self.routes.get(*position));
+        routes
+            .find(|route| route.key.methods.iter().any(|allowed| allowed.as_bytes() == method))
+            .ok_or(Rejection::MethodNotAllowed)
+    }
+
+    /// The value of `Allow` (RFC 9110, section 10.2.1) for a host and path, if there is a route.
+    #[must_use]
+    pub fn allow(&self, host: &[u8], path: &str) -> Option<&str> {
+        self.index.site(host, path).map(|site| site.allow.as_str())
+    }
+
+    /// All routes, in the order in which they were given.
+    #[must_use]
+    pub fn routes(&self) -> &[Route] {
+        &self.routes
+    }
+}
+
+/// All routes of one path: they differ in their methods.
+#[derive(Debug, Default)]
+struct Site {
+    routes: Vec<usize>,
+    allow: String,
+}
+
+/// The sites of one host. Exact paths have a router of their own: looking them up never has to turn back.
+#[derive(Debug, Default)]
+struct Paths {
+    exact: Router<usize>,
+    parametrised: Router<usize>,
+    /// Sites by the key of their pattern, with the first route of each.
+    known: BTreeMap<String, (usize, usize)>,
+}
+
+impl Paths {
+    fn site(&self, path: &str) -> Option<usize> {
+        let found = self.exact.at(path).or_else(|_| self.parametrised.at(path)).ok()?;
+        Some(*found.value)
+    }
+}
+
+/// From host and path to the positions of routes.
+#[derive(Debug, Default)]
+pub struct RouteIndex {
+    /// Sorted by host.
+    hosts: Vec<(String, Paths)>,
+    any_host: Paths,
+    sites: Vec<Site>,
+}
+
+impl RouteIndex {
+    /// Builds the index.
+    ///
+    /// # Errors
+    /// Every pair of routes that stand for the same requests.
+    pub fn new<'k>(keys: impl Iterator<Item = &'k RouteKey> + Clone) -> Result<Self, Vec<Conflict>> {
+        let all: Vec<&RouteKey> = keys.collect();
+        let mut names: Vec<&String> = all.iter().filter_map(|key| key.host.as_ref()).collect();
+        names.sort_unstable();
+        names.dedup();
+        let hosts = names.into_iter().map(|name| (name.clone(), Paths::default())).collect();
+        let mut index = Self { hosts, ..Self::default() };
+        let mut conflicts = Vec::new();
+        for (position, key) in all.iter().enumerate() {
+            if let Err(first) = index.insert(position, key, &all) {
+                conflicts.push(Conflict { first, second: position });
+            }
+        }
+        if conflicts.is_empty() { Ok(index) } else { Err(conflicts) }
+    }
+
+    /// Adds one route, or answers with the position of the one that is in its way.
+    fn insert(&mut self, position: usize, key: &RouteKey, all: &[&RouteKey]) -> Result<(), usize> {
+        let paths = match &key.host {
+            None => &mut self.any_host,
+            Some(host) => match self.hosts.binary_search_by(|(name, _)| name.cmp(host)) {
+                Ok(at) => &mut self.hosts[at].1,
+                Err(_) => return Err(position),
+            },
+        };
+        if let Some((site, _)) = paths.known.get(key.path.key()) {
+            let site = &mut self.sites[*site];
+            let overlaps = |other: &&usize| all[**other].methods.iter().any(|method| key.methods.contains(method));
+            if let Some(first) = site.routes.iter().find(overlaps) {
+                return Err(*first);
+            }
+            site.routes.push(position);
+            site.allow = [site.allow.as_str(), &key.methods.join(", ")].join(", ");
+            return Ok(());
+        }
+        let router = if key.path.is_exact() { &mut paths.exact } else { &mut paths.parametrised };
+        if let Err(error) = router.insert(key.path.key(), self.sites.len()) {
+            let known = match &error {
+                InsertError::Conflict { with } => paths.known.get(with),
+                _ => None,
+            };
+            return Err(known.map_or(position, |(_, first)| *first));
+        }
+        paths.known.insert(key.path.key().to_owned(), (self.sites.len(), position));
+        self.sites.push(Site { routes: vec![position], allow: key.methods.join(", ") });
+        Ok(())
+    }
+
+    fn site(&self, host: &[u8], path: &str) -> Option<&Site> {
+        let host = without_port(host);
+        let with_host =
+            self.hosts.binary_search_by(|(name, _)| name.bytes().cmp(host.iter().map(u8::to_ascii_lowercase)));
+        let specific = with_host.ok().and_then(|at| self.hosts.get(at)).and_then(|(_, paths)| paths.site(path));
+        let site = specific.or_else(|| self.any_host.site(path))?;
+        self.sites.get(site)
+    }
+}
+
+/// The host without its port; brackets of IPv6 addresses stay. The grammar has been checked by the parser.
+fn without_port(host: &[u8]) -> &[u8] {
+    match host.iter().rposition(|byte| *byte == b':') {
+        Some(colon) if host.get(colon + 1..).is_some_and(|port| port.iter().all(u8::is_ascii_digit)) => {
+            host.get(..colon).unwrap_or(host)
+        }
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn route(host: Option<&str>, path: &str, methods: &[&str]) -> Route {
+        let key = RouteKey {
+            host: host.map(str::to_owned),
+            path: PathPattern::parse(path).unwrap(),
+            methods: methods.iter().map(|method| (*method).to_owned()).collect(),
+        };
+        Route {
+            name: format!("{}{path} {}", host.unwrap_or_default(), methods.join("+")),
+            key,
+            verifier: Verifier::none(),
+            body_limit: 1,
+            upstream: 0,
+        }
+    }
+
+    fn table() -> RouteTable {
+        RouteTable::new(vec![
+            route(None, "/github", &["POST"]),
+            route(None, "/github", &["GET", "HEAD"]),
+            route(None, "/tenants/{tenant}/hook", &["POST"]),
+            route(None, "/tenants/acme/hook", &["POST"]),
+            route(None, "/files/{*rest}", &["PUT"]),
+            route(Some("hooks.example.com"), "/github", &["POST"]),
+            route(Some("[::1]"), "/", &["POST"]),
+        ])
+        .unwrap()
+    }
+
+    fn name(host: &str, path: &str, method: &str) -> Result<String, Rejection> {
+        table().resolve(host.as_bytes(), path, method.as_bytes()).map(|route| route.name.clone())
+    }
+
+    #[test]
+    fn host_before_no_host_and_exact_before_parametrised() {
+        assert_eq!(name("x", "/github", "POST").unwrap(), "/github POST");
+        assert_eq!(name("HOOKS.example.com:8443", "/github", "POST").unwrap(), "hooks.example.com/github POST");
+        assert_eq!(name("hooks.example.com", "/tenants/a/hook", "POST").unwrap(), "/tenants/{tenant}/hook POST");
+        assert_eq!(name("x", "/tenants/acme/hook", "POST").unwrap(), "/tenants/acme/hook POST");
+        assert_eq!(name("x", "/tenants/acmes/hook", "POST").unwrap(), "/tenants/{tenant}/hook POST");
+        assert_eq!(name("x", "/files/a/b", "PUT").unwrap(), "/files/{*rest} PUT");
+        assert_eq!(name("[::1]:80", "/", "POST").unwrap(), "[::1]/ POST");
+        assert_eq!(name("[::1]", "/", "POST").unwrap(), "[::1]/ POST");
+    }
+
+    #[test]
+    fn unknown_paths_and_methods_are_told_apart() {
+        for path in ["/", "/github/", "/Github", "/github2", "/tenants//hook", "/tenants/a", "/files/", "", "*"] {
+            assert_eq!(name("x", path, "POST"), Err(Rejection::RouteUnknown), "{path}");
+        }
+        assert_eq!(name("", "/github", "post"), Err(Rejection::MethodNotAllowed));
+        assert_eq!(name("x", "/github", "GET").unwrap(), "/github GET+HEAD");
+        assert_eq!(table().allow(b"x", "/github"), Some("POST, GET, HEAD"));
+        assert_eq!(table().allow(b"hooks.example.com", "/github"), Some("POST"));
+        assert_eq!(table().allow(b"x", "/nothing"), None);
+    }
+
+    #[test]
+    fn every_conflict_is_found() {
+        let conflicts = RouteTable::new(vec![
+            route(None, "/a", &["POST"]),
+            route(None, "/a", &["GET", "POST"]),
+            route(Some("h"), "/a", &["POST"]),
+            route(None, "/b/{x}", &["POST"]),
+            route(None, "/b/{y}", &["POST"]),
+            route(None, "/b/{*z}", &["PUT"]),
+            route(None, "/b/{y}", &["PUT"]),
+        ])
+        .unwrap_err();
+        let pairs: Vec<_> = conflicts.iter().map(|conflict| (conflict.first, conflict.second)).collect();
+        assert_eq!(pairs, [(0, 1), (3, 4), (3, 5)]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_strangers_send_never_panics(host in ".*", path in ".*", method in ".*") {
+            let _ = table().resolve(host.as_bytes(), &path, method.as_bytes());
+            let _ = table().allow(host.as_bytes(), &path);
+        }
+
+        #[test]
+        fn a_literal_path_is_found_whatever_the_case_of_the_host(upper in proptest::collection::vec(proptest::bool::ANY, 17)) {
+            let host: String = "hooks.example.com".chars().zip(upper)
+                .map(|(c, up)| if up { c.to_ascii_uppercase() } else { c }).collect();
+            proptest::prop_assert_eq!(name(&host, "/github", "POST").unwrap(), "hooks.example.com/github POST");
+        }
+    }
+}

@@ -1,0 +1,387 @@
+//! The engine: one interpreter for every scheme.
+//!
+//! [`Verifier::begin`] refuses whatever can be refused before a body byte is read, [`Check::update`] hashes the body
+//! as it lands, [`Verifier::finish`] compares and is the only maker of [`Verified`]. For schemes whose signed content
+//! is made of headers and `{body}` nothing is allocated on the way and the body is hashed exactly once, unless the
+//! first active key does not match and another one is tried.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::Delivery;
+use super::credential;
+use super::keyring::{Key, Keyring, Material};
+use super::mac::{self, Hasher, Tag};
+use super::reading::{self, Content};
+use super::scheme::{Kind, Scheme, SchemeProblem, Source};
+use super::scheme_rules::TOLERANCE_LIMIT;
+use super::signature::Encoding;
+use super::template::Part;
+use super::tolerance::Tolerance;
+use super::url::PublicUrl;
+use super::verified::{Evidence, Verified};
+use crate::now::Now;
+use crate::outcome::Rejection;
+
+/// What a route verifies with: a scheme and the route's own keys, tolerance and public URL.
+#[derive(Clone, Debug, Default)]
+pub struct Verifier {
+    rule: Option<Rule>,
+}
+
+#[derive(Clone, Debug)]
+struct Rule {
+    scheme: Arc<Scheme>,
+    keyring: Keyring,
+    tolerance: Option<Tolerance>,
+    public_url: Option<PublicUrl>,
+    /// Whether the body can be hashed while it arrives.
+    streams: bool,
+}
+
+/// A verification under way: between the head and the end of the body.
+#[must_use]
+pub struct Check {
+    state: State,
+}
+
+#[expect(clippy::large_enum_variant, reason = "boxing the hash would allocate for every delivery")]
+enum State {
+    /// Nothing is verified (`scheme = "none"`).
+    Nothing,
+    /// The body is hashed as it arrives, with the key at this place in the ring.
+    Hashing { key: usize, hasher: Hasher, length: usize },
+    /// Everything happens when the body is there.
+    Waiting,
+    /// The credential in the head has been recognised as that of the key at this place.
+    Recognised { key: usize },
+}
+
+impl fmt::Debug for Check {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Check").finish_non_exhaustive()
+    }
+}
+
+impl Check {
+    /// Takes the next bytes of the body, in order.
+    pub fn update(&mut self, chunk: &[u8]) {
+        if let State::Hashing { hasher, length, .. } = &mut self.state {
+            hasher.update(chunk);
+            *length = length.saturating_add(chunk.len());
+        }
+    }
+}
+
+impl Verifier {
+    /// A verifier for `scheme`. `tolerance` replaces the scheme's own where a route sets one.
+    ///
+    /// # Errors
+    /// All reasons why scheme, keys, tolerance and URL do not fit together.
+    pub fn new(
+        scheme: Arc<Scheme>,
+        keyring: Keyring,
+        tolerance: Option<Tolerance>,
+        public_url: Option<PublicUrl>,
+    ) -> Result<Self, Vec<SchemeProblem>> {
+        let problems = misfits(&scheme, &keyring, tolerance, public_url.is_some());
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let own = scheme.timestamp.as_ref().map(|timestamp| timestamp.tolerance);
+        let tolerance = tolerance.or(own);
+        let streams = matches!(scheme.kind, Kind::Hmac(_) | Kind::Digest(_))
+            && scheme.content.contains(&Part::Body)
+            && !scheme.content_needs_body(scheme.content.around_body().0);
+        Ok(Self { rule: Some(Rule { scheme, keyring, tolerance, public_url, streams }) })
+    }
+
+    /// A verifier that lets everything through, for a route that says so in so many words (`scheme = "none"`).
+    #[must_use]
+    pub const fn none() -> Self {
+        Self { rule: None }
+    }
+
+    /// The scheme; nothing for `scheme = "none"`.
+    #[must_use]
+    pub fn scheme(&self) -> Option<&Scheme> {
+        self.rule.as_ref().map(|rule| &*rule.scheme)
+    }
+
+    /// The keys; empty for `scheme = "none"`.
+    #[must_use]
+    pub fn keys(&self) -> &[Key] {
+        self.rule.as_ref().map(|rule| rule.keyring.keys()).unwrap_or_default()
+    }
+
+    /// The tolerance in force, where the scheme signs a timestamp.
+    #[must_use]
+    pub fn tolerance(&self) -> Option<Duration> {
+        self.rule.as_ref()?.tolerance.map(Tolerance::distance)
+    }
+
+    /// The public URL, where the scheme signs it.
+    #[must_use]
+    pub fn public_url(&self) -> Option<&PublicUrl> {
+        self.rule.as_ref()?.public_url.as_ref()
+    }
+
+    /// The same verifier with keys that count at any time, no tolerance, and perhaps another URL: to explain what
+    /// would have matched, never to verify.
+    pub(super) fn for_explanation(&self, public_url: Option<PublicUrl>) -> Self {
+        let rule = self.rule.as_ref().map(|rule| Rule {
+            keyring: Keyring::new(rule.keyring.keys().iter().map(Key::without_times).collect()),
+            tolerance: None,
+            public_url: public_url.or_else(|| rule.public_url.clone()),
+            ..rule.clone()
+        });
+        Self { rule }
+    }
+
+    /// Starts a check on the head of a delivery; does not look at the body.
+    ///
+    /// # Errors
+    /// Every [`Rejection`] that can be known without the body: required headers, the form of the signature, the
+    /// timestamp and its tolerance, the delivery id, the absence of an active key, a wrong credential.
+    pub fn begin<D: Delivery>(&self, delivery: &D, now: Now) -> Result<Check, Rejection> {
+        match &self.rule {
+            Some(rule) => rule.begin(delivery, now).map(|state| Check { state }),
+            None => Ok(Check { state: State::Nothing }),
+        }
+    }
+
+    /// Ends a check when the body is whole. `delivery.body()` must be what was given to [`Check::update`].
+    ///
+    /// # Errors
+    /// The [`Rejection`], and the delivery back.
+    pub fn finish<D: Delivery>(&self, check: Check, delivery: D, now: Now) -> Result<Verified<D>, (Rejection, D)> {
+        let Some(rule) = &self.rule else { return Ok(Verified::new(delivery, None)) };
+        match rule.finish(check, &delivery, now) {
+            Ok(evidence) => Ok(Verified::new(delivery, Some(evidence))),
+            Err(rejection) => Err((rejection, delivery)),
+        }
+    }
+}
+
+/// Everything that is wrong with a scheme, and everything of a route that does not fit to it.
+fn misfits(scheme: &Scheme, keyring: &Keyring, tolerance: Option<Tolerance>, has_url: bool) -> Vec<SchemeProblem> {
+    let mut problems = scheme.validate();
+    let mut problem = |wrong: bool, field, message: &str, fix: &str| {
+        if wrong {
+            problems.push(SchemeProblem { field, message: message.to_owned(), fix: fix.to_owned() });
+        }
+    };
+    problem(keyring.keys().is_empty(), "secrets", "the route has no key", "give at least one secret or public key");
+    let foreign = keyring.keys().iter().any(|key| !belongs(scheme.kind, key));
+    problem(foreign, "secrets", "a key was prepared for another scheme", "prepare every key for this scheme");
+    let wants_url = scheme.signs_url();
+    problem(
+        wants_url && !has_url,
+        "public_url",
+        "the scheme signs the URL, which only you know",
+        "set `public_url` to the URL configured at the provider",
+    );
+    problem(!wants_url && has_url, "public_url", "the scheme does not sign the URL", "remove `public_url`");
+    problem(
+        tolerance.is_some() && !scheme.signs_timestamp(),
+        "tolerance",
+        "the scheme signs no timestamp, so a tolerance would promise what it cannot keep",
+        "remove `tolerance`",
+    );
+    let in_range =
+        tolerance.map(Tolerance::distance).is_none_or(|distance| !distance.is_zero() && distance <= TOLERANCE_LIMIT);
+    problem(!in_range, "tolerance", "the tolerance is out of range", "give a tolerance above zero and up to 24 hours");
+    problems
+}
+
+const fn belongs(kind: Kind, key: &Key) -> bool {
+    matches!(
+        (kind, key.material()),
+        (Kind::Hmac(_), Material::Mac(_))
+            | (Kind::Digest(_), Material::Secret(_))
+            | (Kind::Public(_), Material::Public(_))
+            | (Kind::Token | Kind::Basic, Material::Credential(_))
+    )
+}
+
+impl Rule {
+    fn begin<D: Delivery>(&self, delivery: &D, now: Now) -> Result<State, Rejection> {
+        for (name, value) in &self.scheme.require {
+            if delivery.headers().unique(name) != Ok(Some(value.as_bytes())) {
+                return Err(Rejection::HeaderRequired);
+            }
+        }
+        if !self.scheme.signs() {
+            return self.begin_credential(delivery, now);
+        }
+        if reading::signature_is_in_head(&self.scheme) {
+            reading::signatures(&self.scheme, delivery, |_| {})?;
+        }
+        if !self.timestamp_is_in_body() {
+            self.judge_timestamp(delivery, now)?;
+        }
+        if self.id_is_signed_in_head() {
+            reading::id(&self.scheme, delivery)?.ok_or(Rejection::IdMissing)?;
+        }
+        let (index, key) = self.keyring.active(now).next().ok_or(Rejection::KeyInactive)?;
+        if !self.streams {
+            return Ok(State::Waiting);
+        }
+        let mut hasher = self.hasher(key)?;
+        let before = self.scheme.content.around_body().0;
+        self.content(delivery, key).write(before, &mut |piece| hasher.update(piece))?;
+        Ok(State::Hashing { key: index, hasher, length: 0 })
+    }
+
+    fn begin_credential<D: Delivery>(&self, delivery: &D, now: Now) -> Result<State, Rejection> {
+        self.keyring.active(now).next().ok_or(Rejection::KeyInactive)?;
+        if !reading::signature_is_in_head(&self.scheme) {
+            return Ok(State::Waiting);
+        }
+        Ok(State::Recognised { key: credential::recognise(&self.scheme, &self.keyring, delivery, now)? })
+    }
+
+    fn finish<D: Delivery>(&self, check: Check, delivery: &D, now: Now) -> Result<Evidence, Rejection> {
+        let (index, proof) = match check.state {
+            State::Recognised { key } if !self.scheme.signs() => (key, None),
+            State::Waiting if !self.scheme.signs() => {
+                (credential::recognise(&self.scheme, &self.keyring, delivery, now)?, None)
+            }
+            State::Hashing { key, hasher, length } if length == delivery.body().len() => {
+                let (key, tag) = self.finish_hashing(key, hasher, delivery, now)?;
+                (key, Some(tag))
+            }
+            State::Waiting => self.finish_waiting(delivery, now)?,
+            State::Hashing { .. } | State::Recognised { .. } | State::Nothing => {
+                return Err(Rejection::SignatureMismatch);
+            }
+        };
+        self.check_body_digest(delivery)?;
+        let timestamp = self.judge_timestamp(delivery, now)?;
+        let id = self.read_body_id(delivery)?;
+        let key = self.keyring.keys().get(index).ok_or(Rejection::KeyInactive)?;
+        Ok(Evidence { scheme: Arc::clone(&self.scheme), key_id: key.shared_id(), timestamp, id, proof })
+    }
+
+    /// The rest of the content under the key that streamed; on a mismatch the other active keys over everything.
+    fn finish_hashing<D: Delivery>(
+        &self,
+        first: usize,
+        mut hasher: Hasher,
+        delivery: &D,
+        now: Now,
+    ) -> Result<(usize, Tag), Rejection> {
+        let key = self.keyring.keys().get(first).ok_or(Rejection::KeyInactive)?;
+        let after = self.scheme.content.around_body().1;
+        self.content(delivery, key).write(after, &mut |piece| hasher.update(piece))?;
+        let tag = hasher.finish();
+        if self.any_signature_is(&tag, delivery)? {
+            return Ok((first, tag));
+        }
+        self.hash_with_keys(delivery, now, Some(first))
+    }
+
+    fn finish_waiting<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Tag>), Rejection> {
+        if let Kind::Public(_) = self.scheme.kind {
+            return self.verify_public(delivery, now);
+        }
+        self.hash_with_keys(delivery, now, None).map(|(key, tag)| (key, Some(tag)))
+    }
+
+    /// Hashes the whole content with every active key but one, until a signature matches.
+    fn hash_with_keys<D: Delivery>(
+        &self,
+        delivery: &D,
+        now: Now,
+        except: Option<usize>,
+    ) -> Result<(usize, Tag), Rejection> {
+        for (index, key) in self.keyring.active(now).filter(|(index, _)| Some(*index) != except) {
+            let mut hasher = self.hasher(key)?;
+            let parts = self.scheme.content.parts();
+            self.content(delivery, key).write(parts, &mut |piece| hasher.update(piece))?;
+            let tag = hasher.finish();
+            if self.any_signature_is(&tag, delivery)? {
+                return Ok((index, tag));
+            }
+        }
+        Err(Rejection::SignatureMismatch)
+    }
+
+    fn verify_public<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Tag>), Rejection> {
+        let mut content = Vec::with_capacity(delivery.body().len() + 128);
+        for (index, key) in self.keyring.active(now) {
+            let Material::Public(public) = key.material() else { continue };
+            content.clear();
+            let parts = self.scheme.content.parts();
+            self.content(delivery, key).write(parts, &mut |piece| content.extend_from_slice(piece))?;
+            let mut matched = false;
+            reading::signatures(&self.scheme, delivery, |signature| {
+                matched = matched || public.verifies(&content, signature.bytes());
+            })?;
+            if matched {
+                return Ok((index, Some(mac::digest_tag(&content))));
+            }
+        }
+        Err(Rejection::SignatureMismatch)
+    }
+
+    fn any_signature_is<D: Delivery>(&self, tag: &Tag, delivery: &D) -> Result<bool, Rejection> {
+        let mut matched = false;
+        reading::signatures(&self.scheme, delivery, |signature| matched |= tag.matches(signature))?;
+        Ok(matched)
+    }
+
+    fn check_body_digest<D: Delivery>(&self, delivery: &D) -> Result<(), Rejection> {
+        let Some(digest) = &self.scheme.body_digest else { return Ok(()) };
+        let text = reading::query_parameter(delivery, &digest.query, reading::CONTENT)?;
+        let text = text.ok_or(Rejection::ContentUnavailable)?;
+        let claimed = Encoding::Hex.decode(&text).ok_or(Rejection::DigestMismatch)?;
+        if mac::is_sha256_of(&claimed, delivery.body()) { Ok(()) } else { Err(Rejection::DigestMismatch) }
+    }
+
+    fn judge_timestamp<D: Delivery>(&self, delivery: &D, now: Now) -> Result<Option<i64>, Rejection> {
+        let timestamp = reading::timestamp(&self.scheme, delivery)?;
+        if let (Some(timestamp), Some(tolerance)) = (timestamp, self.tolerance) {
+            tolerance.judge(timestamp, now)?;
+        }
+        Ok(timestamp)
+    }
+
+    /// A signed id in the body. Where it is not a part of the content on its own, a delivery may lack it (test calls
+    /// often do): the replay key is then the tag.
+    fn read_body_id<D: Delivery>(&self, delivery: &D) -> Result<Option<Box<[u8]>>, Rejection> {
+        if !matches!(self.scheme.id, Some(Source::Json(_))) || !self.scheme.signs_id() {
+            return Ok(None);
+        }
+        match reading::id(&self.scheme, delivery) {
+            Ok(id) => Ok(id.map(|id| Box::from(id.as_ref()))),
+            Err(Rejection::IdMalformed) if !self.scheme.content.contains(&Part::Id) => Ok(None),
+            Err(rejection) => Err(rejection),
+        }
+    }
+
+    fn timestamp_is_in_body(&self) -> bool {
+        self.scheme.timestamp.as_ref().is_some_and(|timestamp| timestamp.source.is_in_body())
+    }
+
+    fn id_is_signed_in_head(&self) -> bool {
+        self.scheme.content.contains(&Part::Id) && self.scheme.id.as_ref().is_some_and(|source| !source.is_in_body())
+    }
+
+    fn hasher(&self, key: &Key) -> Result<Hasher, Rejection> {
+        match (self.scheme.kind, key.material()) {
+            (Kind::Hmac(_), Material::Mac(key)) => Ok(Hasher::mac(key)),
+            (Kind::Digest(algorithm), Material::Secret(_)) => Ok(Hasher::digest(algorithm)),
+            _ => Err(Rejection::KeyInactive),
+        }
+    }
+
+    fn content<'a, D: Delivery>(&'a self, delivery: &'a D, key: &'a Key) -> Content<'a, D> {
+        let secret = match key.material() {
+            Material::Secret(secret) => secret.as_slice(),
+            _ => &[],
+        };
+        Content { scheme: &self.scheme, delivery, public_url: self.public_url.as_ref(), secret }
+    }
+}

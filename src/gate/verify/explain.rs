@@ -1,0 +1,391 @@
+//! Why a delivery is genuine or not, in plain words, for the person at the other end of the `verify` command.
+//!
+//! The verdict is the engine's own. Around it the same request is looked at once more, slowly, for the mistakes that
+//! people make: another encoding, a missing prefix, a trailing newline, a key that has expired. Secrets and the tags
+//! that would have been right are never shown.
+
+use core::fmt;
+use core::time::Duration;
+
+use super::Delivery;
+use super::engine::Verifier;
+use super::reading;
+use super::scheme::{Kind, Scheme, SignatureSource, Source};
+use super::signature::{Encoding, Syntax, VALUE_LIMIT};
+use super::tolerance::Unit;
+use super::url::PublicUrl;
+use crate::now::Now;
+use crate::outcome::Rejection;
+use crate::wire::headers::Headers;
+
+/// A verdict and what led to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explanation {
+    /// The engine's verdict.
+    pub verdict: Result<(), Rejection>,
+    /// The id of the key that matched.
+    pub key_id: Option<String>,
+    /// What was looked for and what was found, one line each.
+    pub lines: Vec<String>,
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| writeln!(f, "{line}"))
+    }
+}
+
+/// Verifies `delivery` and explains the verdict.
+pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Explanation {
+    let (verdict, key_id) = match run(verifier, delivery, now) {
+        Ok(key_id) => (Ok(()), key_id),
+        Err(rejection) => (Err(rejection), None),
+    };
+    let mut lines = Vec::new();
+    match verifier.scheme() {
+        None => lines.push("scheme none: nothing is verified".to_owned()),
+        Some(scheme) => {
+            let mut report = Report { verifier, scheme, delivery, now, lines: &mut lines };
+            report.head();
+            report.keys();
+            match verdict {
+                Err(Rejection::SignatureMismatch | Rejection::CredentialMismatch) => report.mismatch(),
+                Err(Rejection::DigestMismatch) => {
+                    report.say("the signature holds, but the body is not the one whose digest stands in the URL");
+                }
+                _ => {}
+            }
+        }
+    }
+    lines.push(match (&verdict, &key_id) {
+        (Ok(()), Some(id)) => format!("genuine: it matches the key `{id}`"),
+        (Ok(()), None) => "let through".to_owned(),
+        (Err(rejection), _) => format!("refused: {rejection}"),
+    });
+    Explanation { verdict, key_id, lines }
+}
+
+fn run<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Result<Option<String>, Rejection> {
+    let mut check = verifier.begin(delivery, now)?;
+    check.update(delivery.body());
+    match verifier.finish(check, delivery, now) {
+        Ok(verified) => Ok(verified.key_id().map(str::to_owned)),
+        Err((rejection, _)) => Err(rejection),
+    }
+}
+
+struct Report<'r, D> {
+    verifier: &'r Verifier,
+    scheme: &'r Scheme,
+    delivery: &'r D,
+    now: Now,
+    lines: &'r mut Vec<String>,
+}
+
+impl<D: Delivery> Report<'_, D> {
+    fn say(&mut self, line: impl Into<String>) {
+        self.lines.push(line.into());
+    }
+
+    fn head(&mut self) {
+        let description = &self.scheme.description;
+        let separator = if description.is_empty() { "" } else { ": " };
+        self.say(format!("scheme {}{separator}{description}", self.scheme.name));
+        if self.scheme.signs() {
+            self.say(format!("what is signed: {}", self.scheme.content.to_string().escape_debug()));
+        }
+        for (name, value) in &self.scheme.require {
+            match self.delivery.headers().unique(name) {
+                Ok(Some(found)) if found == value.as_bytes() => {}
+                Ok(Some(_)) => self.say(format!("header {name}: not `{value}`, as the scheme requires")),
+                Ok(None) => self.say(format!("header {name}: missing; the scheme requires `{value}`")),
+                Err(_) => self.say(format!("header {name}: stands more than once")),
+            }
+        }
+        self.signature();
+        self.timestamp();
+        self.id();
+    }
+
+    fn signature(&mut self) {
+        match &self.scheme.signature {
+            SignatureSource::Headers(names) => {
+                let mut found = false;
+                for name in names {
+                    match self.delivery.headers().unique(name) {
+                        Ok(Some(value)) if !value.is_empty() => {
+                            found = true;
+                            self.say(format!("header {name}: found, {} bytes", value.len()));
+                            self.form_of(value);
+                        }
+                        Ok(Some(_)) => {
+                            self.say(format!("header {name}: found, but empty: the sender has no secret configured"))
+                        }
+                        Ok(None) => {}
+                        Err(_) => self.say(format!(
+                            "header {name}: stands more than once, so it cannot be said which one counts"
+                        )),
+                    }
+                }
+                if !found {
+                    self.say(format!("header {}: not found", names.join(" or ")));
+                    self.similar_headers();
+                }
+            }
+            SignatureSource::Json(path) => self.elsewhere(&format!("the JSON body at `{}`", path.text())),
+            SignatureSource::Form(name) => self.elsewhere(&format!("the form field `{name}`")),
+            SignatureSource::Query(name) => self.elsewhere(&format!("the query parameter `{name}`")),
+        }
+    }
+
+    fn elsewhere(&mut self, place: &str) {
+        let mut texts = Vec::new();
+        let read = reading::signature_values(self.scheme, self.delivery, reading::SIGNATURE, |value| {
+            texts.push(value.to_vec());
+            Ok(())
+        });
+        match read {
+            Ok(()) => self.say(format!("signature in {place}: found")),
+            Err(rejection) => self.say(format!("signature in {place}: not found ({rejection})")),
+        }
+        texts.iter().for_each(|value| self.form_of(value));
+    }
+
+    fn similar_headers(&mut self) {
+        let mut names: Vec<String> = Vec::new();
+        for (name, _) in self.delivery.headers().iter() {
+            let name = String::from_utf8_lossy(name).into_owned();
+            let lower = name.to_ascii_lowercase();
+            if ["signature", "hmac", "hub-", "token"].iter().any(|word| lower.contains(word)) {
+                names.push(name);
+            }
+        }
+        if !names.is_empty() {
+            self.say(format!("the request has {} instead: is this the right scheme?", names.join(", ")));
+        }
+    }
+
+    /// What is wrong with the form of a signature value.
+    fn form_of(&mut self, value: &[u8]) {
+        if !self.scheme.signs() {
+            if let Syntax::Single { prefix } = &self.scheme.syntax
+                && self.scheme.kind == Kind::Token
+                && !value.starts_with(prefix.as_bytes())
+            {
+                self.say(format!("it does not begin with `{prefix}`"));
+            }
+            return;
+        }
+        if value.len() > VALUE_LIMIT {
+            return self.say(format!("it is longer than {VALUE_LIMIT} bytes"));
+        }
+        let mut count = 0;
+        for text in self.scheme.syntax.candidates(value) {
+            match text {
+                Ok(text) => {
+                    count += 1;
+                    self.encoding_of(text);
+                }
+                Err(_) => self.say(match &self.scheme.syntax {
+                    Syntax::Single { prefix } => format!("it does not begin with `{prefix}`"),
+                    _ => "one of its items is not a pair `key=value`".to_owned(),
+                }),
+            }
+        }
+        if count == 0 {
+            match &self.scheme.syntax {
+                Syntax::List { prefix, .. } => self.say(format!("none of its items begins with `{prefix}`")),
+                Syntax::Pairs { key, .. } => self.say(format!("it has no pair with the key `{key}`")),
+                Syntax::Single { .. } => {}
+            }
+        }
+    }
+
+    fn encoding_of(&mut self, text: &[u8]) {
+        let wanted = self.scheme.encoding;
+        let length_of = |encoding: Encoding| encoding.decode(text).map(|signature| signature.bytes().len());
+        let fits = |length: &usize| reading::fits(self.scheme.kind, *length);
+        match length_of(wanted) {
+            Some(length) if fits(&length) => {}
+            found => {
+                let others = [Encoding::Hex, Encoding::Base64, Encoding::Base64Url];
+                let other =
+                    others.into_iter().find(|other| *other != wanted && length_of(*other).is_some_and(|n| fits(&n)));
+                self.say(match (other, found) {
+                    (Some(other), _) => format!("it is written in {}, but {} is expected", other.name(), wanted.name()),
+                    (None, Some(length)) => format!(
+                        "it has {length} bytes, which is not the length of this algorithm{}",
+                        algorithm_of(length)
+                    ),
+                    (None, None) => format!("it is not valid {}", wanted.name()),
+                });
+            }
+        }
+    }
+
+    fn timestamp(&mut self) {
+        let Some(timestamp) = &self.scheme.timestamp else { return };
+        let place = place_of(&timestamp.source);
+        let text = match reading::source(self.scheme, &timestamp.source, self.delivery, reading::TIMESTAMP) {
+            Ok(Some(text)) => text.into_owned(),
+            Ok(None) => return self.say(format!("timestamp in {place}: not found")),
+            Err(rejection) => return self.say(format!("timestamp in {place}: cannot be read ({rejection})")),
+        };
+        let Some(moment) = timestamp.unit.parse(&text) else {
+            let near =
+                [Unit::Seconds, Unit::Milliseconds, Unit::Rfc3339].into_iter().find(|unit| unit.parse(&text).is_some());
+            let hint = near.map(|unit| format!("; it looks like {}", unit.name())).unwrap_or_default();
+            return self
+                .say(format!("timestamp in {place}: found, but not in the unit {}{hint}", timestamp.unit.name()));
+        };
+        let age = self.now.unix_millis().saturating_sub(moment);
+        let tolerance = self.verifier.tolerance().unwrap_or_default();
+        let direction = if age >= 0 { "old" } else { "in the future" };
+        let within = if u128::from(age.unsigned_abs()) <= tolerance.as_millis() { "within" } else { "outside of" };
+        self.say(format!(
+            "timestamp in {place}: {} s {direction}, {within} the tolerance of {} s",
+            seconds(Duration::from_millis(age.unsigned_abs())),
+            seconds(tolerance)
+        ));
+        if within == "outside of" && self.looks_like_another_unit(timestamp.unit, &text) {
+            self.say("read in another unit it would be near the present: is the unit of the scheme right?");
+        }
+    }
+
+    fn looks_like_another_unit(&self, unit: Unit, text: &[u8]) -> bool {
+        let near = |moment: i64| self.now.unix_millis().saturating_sub(moment).unsigned_abs() < 86_400_000;
+        [Unit::Seconds, Unit::Milliseconds]
+            .into_iter()
+            .any(|other| other != unit && other.parse(text).is_some_and(near))
+    }
+
+    fn id(&mut self) {
+        let Some(source) = &self.scheme.id else { return };
+        let place = place_of(source);
+        let signed = if self.scheme.signs_id() { "signed" } else { "not signed, for show only" };
+        match reading::id(self.scheme, self.delivery) {
+            Ok(Some(_)) => self.say(format!("delivery id in {place}: found ({signed})")),
+            Ok(None) => self.say(format!("delivery id in {place}: not found ({signed})")),
+            Err(rejection) => self.say(format!("delivery id in {place}: {rejection} ({signed})")),
+        }
+    }
+
+    fn keys(&mut self) {
+        for key in self.verifier.keys() {
+            let validity = key.validity();
+            let now = i64::try_from(self.now.unix.as_secs()).unwrap_or(i64::MAX);
+            match (validity.not_before, validity.not_after) {
+                (_, Some(end)) if now >= end => self.say(format!("key `{}`: expired {} s ago", key.id(), now - end)),
+                (Some(start), _) if now < start => {
+                    self.say(format!("key `{}`: counts only in {} s", key.id(), start - now))
+                }
+                _ => self.say(format!("key `{}`: active", key.id())),
+            }
+        }
+    }
+
+    /// What would have matched.
+    fn mismatch(&mut self) {
+        let anytime = self.verifier.for_explanation(None);
+        if let Ok(Some(id)) = run(&anytime, self.delivery, self.now) {
+            return self.say(format!("the key `{id}`, which is not active now, would match"));
+        }
+        if !self.scheme.signs() {
+            return self.say("the credential is none of the keys");
+        }
+        for (body, what) in variants(self.delivery.body()) {
+            let varied = Varied { inner: self.delivery, body: &body };
+            if run(&anytime, &varied, self.now).is_ok() {
+                return self.say(format!("the body {what}: with that undone the signature would match"));
+            }
+        }
+        for (url, what) in self.verifier.public_url().map(url_variants).unwrap_or_default() {
+            if run(&self.verifier.for_explanation(Some(url)), self.delivery, self.now).is_ok() {
+                return self.say(format!("with {what} in public_url the signature would match"));
+            }
+        }
+        self.say("well-formed, and made with another key or over other bytes: compare the secret, and make sure that nothing on the way re-encodes the body");
+        if self.delivery.body().is_empty() {
+            self.say("the body is empty: has it been lost on the way?");
+        }
+    }
+}
+
+fn algorithm_of(length: usize) -> &'static str {
+    match length {
+        20 => " (it is that of SHA-1)",
+        32 => " (it is that of SHA-256)",
+        48 => " (it is that of SHA-384)",
+        64 => " (it is that of SHA-512 or Ed25519)",
+        _ => "",
+    }
+}
+
+fn place_of(source: &Source) -> String {
+    match source {
+        Source::Headers(names) => format!("header {}", names.join(" or ")),
+        Source::Field(key) => format!("the field `{key}` of the signature"),
+        Source::Json(path) => format!("the JSON body at `{}`", path.text()),
+    }
+}
+
+fn seconds(duration: Duration) -> String {
+    if duration.subsec_millis() == 0 {
+        duration.as_secs().to_string()
+    } else {
+        format!("{:.3}", duration.as_secs_f64())
+    }
+}
+
+/// What commonly happens to a body on its way, undone.
+fn variants(body: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
+    let mut variants = Vec::new();
+    for (end, what) in [(b"\r\n".as_slice(), "ends with a line break (CRLF)"), (b"\n", "ends with a newline")] {
+        if let Some(bare) = body.strip_suffix(end) {
+            variants.push((bare.to_vec(), what));
+        }
+    }
+    variants.push(([body, b"\n"].concat(), "lacks the newline at its end"));
+    if let Some(bare) = body.strip_prefix(b"\xef\xbb\xbf") {
+        variants.push((bare.to_vec(), "begins with a byte order mark"));
+    }
+    let lines: Vec<&[u8]> =
+        body.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
+    variants.push((lines.join(b"\n".as_slice()), "has CRLF line breaks where LF was signed"));
+    variants.push((lines.join(b"\r\n".as_slice()), "has LF line breaks where CRLF was signed"));
+    variants
+}
+
+fn url_variants(url: &PublicUrl) -> Vec<(PublicUrl, String)> {
+    let text = url.to_string();
+    let swapped = text
+        .strip_prefix("https://")
+        .map_or_else(|| text.replacen("http://", "https://", 1), |rest| format!("http://{rest}"));
+    let slash = text.strip_suffix('/').map_or_else(|| format!("{text}/"), str::to_owned);
+    let pairs = [swapped, slash].into_iter();
+    pairs.filter_map(|text| Some((PublicUrl::parse(&text).ok()?, format!("`{text}`")))).collect()
+}
+
+/// A delivery with another body.
+struct Varied<'d, D> {
+    inner: &'d D,
+    body: &'d [u8],
+}
+
+impl<D: Delivery> Delivery for Varied<'_, D> {
+    fn method(&self) -> &[u8] {
+        self.inner.method()
+    }
+
+    fn target(&self) -> &[u8] {
+        self.inner.target()
+    }
+
+    fn headers(&self) -> Headers<'_> {
+        self.inner.headers()
+    }
+
+    fn body(&self) -> &[u8] {
+        self.body
+    }
+}

@@ -1,0 +1,208 @@
+//! The keys of a route, and which of them count at a moment: that is all there is to rotation.
+
+use core::fmt;
+use std::sync::Arc;
+
+use ring::hmac;
+use zeroize::Zeroizing;
+
+use super::asymmetric::PublicKey;
+use super::mac::Fingerprint;
+use super::scheme::{KeyEncoding, Kind, Scheme};
+use crate::now::Now;
+
+/// From when to when a key counts, in unix seconds. Without a bound there is none; the end is exclusive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Validity {
+    /// The first second in which the key counts.
+    pub not_before: Option<i64>,
+    /// The first second in which it no longer counts.
+    pub not_after: Option<i64>,
+}
+
+impl Validity {
+    /// Whether the key counts at `now`.
+    #[must_use]
+    pub fn contains(self, now: Now) -> bool {
+        let seconds = i64::try_from(now.unix.as_secs()).unwrap_or(i64::MAX);
+        self.not_before.is_none_or(|start| seconds >= start) && self.not_after.is_none_or(|end| seconds < end)
+    }
+}
+
+/// One key, ready for use. The secret it came from is not kept where the scheme does not need it again; what is kept
+/// is erased when the key is dropped, except the state that ring derives from it, which cannot be reached from
+/// outside of ring.
+#[derive(Clone)]
+pub struct Key {
+    id: Arc<str>,
+    validity: Validity,
+    material: Material,
+}
+
+#[derive(Clone)]
+pub(super) enum Material {
+    Mac(hmac::Key),
+    Secret(Zeroizing<Vec<u8>>),
+    Credential(Fingerprint),
+    Public(PublicKey),
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Key").field("id", &self.id).field("validity", &self.validity).finish_non_exhaustive()
+    }
+}
+
+/// Why a secret or a public key cannot be used. Says nothing about its content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyError {
+    /// Nothing is left of it.
+    Empty,
+    /// The scheme wants another encoding, here named.
+    Encoding(&'static str),
+    /// Basic credentials without a colon between user and password.
+    NotUserPassword,
+    /// The scheme verifies with public keys.
+    PublicKeyWanted,
+    /// The scheme verifies with secrets.
+    SecretWanted,
+    /// Not a public key of the algorithm, here named.
+    PublicKey(&'static str),
+}
+
+impl fmt::Display for KeyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the secret is empty"),
+            Self::Encoding(name) => write!(
+                f,
+                "the secret is not valid {name}, which this scheme wants; paste it exactly as the provider shows it"
+            ),
+            Self::NotUserPassword => f.write_str("the secret must be written as user:password"),
+            Self::PublicKeyWanted => {
+                f.write_str("this scheme verifies with a public key; use `public_keys` instead of `secrets`")
+            }
+            Self::SecretWanted => {
+                f.write_str("this scheme verifies with a secret; use `secrets` instead of `public_keys`")
+            }
+            Self::PublicKey(name) => {
+                write!(f, "this is not an {name} public key; PEM, base64 or hexadecimal is understood")
+            }
+        }
+    }
+}
+
+impl core::error::Error for KeyError {}
+
+impl Key {
+    /// Prepares a secret as the provider shows it (prefix and encoding as the scheme says).
+    ///
+    /// # Errors
+    /// [`KeyError`] when the secret is empty or not in the scheme's form.
+    pub fn from_secret(id: &str, scheme: &Scheme, secret: &[u8], validity: Validity) -> Result<Self, KeyError> {
+        let secret = decode_secret(scheme, secret)?;
+        let material = match scheme.kind {
+            Kind::Hmac(algorithm) => Material::Mac(algorithm.key(&secret)),
+            Kind::Digest(_) => Material::Secret(secret),
+            Kind::Token => Material::Credential(Fingerprint::of(&secret)),
+            Kind::Basic if secret.contains(&b':') => Material::Credential(Fingerprint::of(&secret)),
+            Kind::Basic => return Err(KeyError::NotUserPassword),
+            Kind::Public(_) => return Err(KeyError::PublicKeyWanted),
+        };
+        Ok(Self { id: Arc::from(id), validity, material })
+    }
+
+    /// Reads a public key: PEM, base64 of a SubjectPublicKeyInfo, or the raw key in base64 or hexadecimal.
+    ///
+    /// # Errors
+    /// [`KeyError`] when it is none of these, or the scheme has no public keys.
+    pub fn from_public(id: &str, scheme: &Scheme, text: &str, validity: Validity) -> Result<Self, KeyError> {
+        let Kind::Public(algorithm) = scheme.kind else { return Err(KeyError::SecretWanted) };
+        let key = PublicKey::parse(algorithm, text, &scheme.secret.strip_prefix)
+            .ok_or(KeyError::PublicKey(algorithm.name()))?;
+        Ok(Self { id: Arc::from(id), validity, material: Material::Public(key) })
+    }
+
+    /// The name by which metrics and logs tell keys apart.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// From when to when it counts.
+    #[must_use]
+    pub const fn validity(&self) -> Validity {
+        self.validity
+    }
+
+    /// The same key at any time: to explain what it would have matched, never to verify.
+    pub(super) fn without_times(&self) -> Self {
+        Self { validity: Validity::default(), ..self.clone() }
+    }
+
+    pub(super) fn shared_id(&self) -> Arc<str> {
+        Arc::clone(&self.id)
+    }
+
+    pub(super) const fn material(&self) -> &Material {
+        &self.material
+    }
+}
+
+/// The key bytes behind a secret as the provider shows it.
+pub(super) fn decode_secret(scheme: &Scheme, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let bare = secret.strip_prefix(scheme.secret.strip_prefix.as_bytes()).unwrap_or(secret);
+    let decoded = match scheme.secret.encoding {
+        KeyEncoding::Raw => Zeroizing::new(bare.to_vec()),
+        KeyEncoding::Encoded(encoding) => {
+            let mut out = Zeroizing::new(vec![0; bare.len() + 3]);
+            let length = encoding.decode_into(bare, &mut out).ok_or(KeyError::Encoding(encoding.name()))?;
+            out.truncate(length);
+            out
+        }
+    };
+    if decoded.is_empty() { Err(KeyError::Empty) } else { Ok(decoded) }
+}
+
+/// The keys of a route in order of preference.
+#[derive(Clone, Debug, Default)]
+pub struct Keyring {
+    keys: Vec<Key>,
+}
+
+impl Keyring {
+    /// The keys, most used first: the first active one hashes the body as it streams.
+    #[must_use]
+    pub const fn new(keys: Vec<Key>) -> Self {
+        Self { keys }
+    }
+
+    /// All keys.
+    #[must_use]
+    pub fn keys(&self) -> &[Key] {
+        &self.keys
+    }
+
+    /// The keys that count at `now`, with their places in the ring.
+    pub(super) fn active(&self, now: Now) -> impl Iterator<Item = (usize, &Key)> {
+        self.keys.iter().enumerate().filter(move |(_, key)| key.validity.contains(now))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn validity_is_half_open() {
+        let validity = Validity { not_before: Some(100), not_after: Some(200) };
+        let at = |seconds| validity.contains(Now::at_unix(Duration::from_secs(seconds)));
+        assert!(!at(99));
+        assert!(at(100));
+        assert!(at(199));
+        assert!(!at(200));
+        assert!(Validity::default().contains(Now::at_unix(Duration::ZERO)));
+    }
+}

@@ -1,0 +1,310 @@
+//! Reads what a scheme relies on out of a request: signatures, timestamp, delivery id, signed content.
+
+use std::borrow::Cow;
+
+use super::Delivery;
+use super::form::{self, FormError};
+use super::json::{JsonError, JsonPath};
+use super::scheme::{Kind, Scheme, SignatureSource, Source};
+use super::signature::{CANDIDATE_LIMIT, FieldError, Signature, VALUE_LIMIT};
+use super::template::Part;
+use super::url::{self, PublicUrl};
+use crate::outcome::Rejection;
+
+/// The longest delivery id, in bytes.
+const ID_LIMIT: usize = 256;
+
+/// The rejections for a value that is missing, repeated, or not in its form.
+#[derive(Clone, Copy)]
+pub(super) struct Reasons {
+    missing: Rejection,
+    duplicate: Rejection,
+    malformed: Rejection,
+}
+
+pub(super) const SIGNATURE: Reasons = Reasons {
+    missing: Rejection::SignatureMissing,
+    duplicate: Rejection::SignatureDuplicate,
+    malformed: Rejection::SignatureMalformed,
+};
+pub(super) const CREDENTIAL: Reasons = Reasons {
+    missing: Rejection::CredentialMissing,
+    duplicate: Rejection::SignatureDuplicate,
+    malformed: Rejection::CredentialMismatch,
+};
+pub(super) const TIMESTAMP: Reasons = Reasons {
+    missing: Rejection::TimestampMissing,
+    duplicate: Rejection::TimestampDuplicate,
+    malformed: Rejection::TimestampMalformed,
+};
+pub(super) const ID: Reasons =
+    Reasons { missing: Rejection::IdMissing, duplicate: Rejection::IdDuplicate, malformed: Rejection::IdMalformed };
+pub(super) const CONTENT: Reasons = Reasons {
+    missing: Rejection::ContentUnavailable,
+    duplicate: Rejection::ContentUnavailable,
+    malformed: Rejection::ContentUnavailable,
+};
+
+impl Reasons {
+    fn of_json(self, error: JsonError) -> Rejection {
+        match error {
+            JsonError::Malformed => self.malformed,
+            JsonError::Duplicate => self.duplicate,
+        }
+    }
+
+    fn of_form(self, error: FormError) -> Rejection {
+        match error {
+            FormError::Malformed => self.malformed,
+            FormError::Duplicate => self.duplicate,
+        }
+    }
+
+    fn of_field(self, error: FieldError) -> Rejection {
+        match error {
+            FieldError::Malformed => self.malformed,
+            FieldError::Duplicate => self.duplicate,
+        }
+    }
+}
+
+/// Whether the signature can be read before the body is there.
+pub(super) const fn signature_is_in_head(scheme: &Scheme) -> bool {
+    matches!(scheme.signature, SignatureSource::Headers(_) | SignatureSource::Query(_))
+}
+
+/// Calls `visit` with every value that holds signatures.
+pub(super) fn signature_values<D: Delivery>(
+    scheme: &Scheme,
+    delivery: &D,
+    reasons: Reasons,
+    mut visit: impl FnMut(&[u8]) -> Result<(), Rejection>,
+) -> Result<(), Rejection> {
+    match &scheme.signature {
+        SignatureSource::Headers(names) => {
+            let mut found = false;
+            for name in names {
+                let value = delivery.headers().unique(name).map_err(|_| reasons.duplicate)?;
+                if let Some(value) = value.filter(|value| !value.is_empty()) {
+                    found = true;
+                    visit(value)?;
+                }
+            }
+            if found { Ok(()) } else { Err(reasons.missing) }
+        }
+        SignatureSource::Json(path) => visit(&required(json(delivery, path, reasons)?, reasons)?),
+        SignatureSource::Form(name) => visit(&required(form_field(delivery, name, reasons)?, reasons)?),
+        SignatureSource::Query(name) => visit(&required(query_parameter(delivery, name, reasons)?, reasons)?),
+    }
+}
+
+/// Calls `visit` with every signature that counts, decoded. At least one, at most [`CANDIDATE_LIMIT`], each of a
+/// length that the scheme's algorithm can have; anything else is refused.
+pub(super) fn signatures<D: Delivery>(
+    scheme: &Scheme,
+    delivery: &D,
+    mut visit: impl FnMut(&Signature),
+) -> Result<(), Rejection> {
+    let mut count = 0;
+    signature_values(scheme, delivery, SIGNATURE, |value| {
+        if value.len() > VALUE_LIMIT {
+            return Err(SIGNATURE.malformed);
+        }
+        for text in scheme.syntax.candidates(value) {
+            let text = text.map_err(|_| SIGNATURE.malformed)?;
+            let signature = scheme.encoding.decode(text).ok_or(SIGNATURE.malformed)?;
+            count += 1;
+            if count > CANDIDATE_LIMIT || !fits(scheme.kind, signature.bytes().len()) {
+                return Err(SIGNATURE.malformed);
+            }
+            visit(&signature);
+        }
+        Ok(())
+    })?;
+    if count > 0 { Ok(()) } else { Err(SIGNATURE.malformed) }
+}
+
+/// Whether a signature of this algorithm can have this length in bytes.
+pub(super) const fn fits(kind: Kind, length: usize) -> bool {
+    match kind {
+        Kind::Hmac(algorithm) => length == algorithm.tag_length(),
+        Kind::Digest(algorithm) => length == algorithm.tag_length(),
+        Kind::Public(algorithm) => algorithm.fits(length),
+        Kind::Token | Kind::Basic => false,
+    }
+}
+
+/// The text of a timestamp or an id as received.
+pub(super) fn source<'d, D: Delivery>(
+    scheme: &Scheme,
+    source: &Source,
+    delivery: &'d D,
+    reasons: Reasons,
+) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
+    let found = match source {
+        Source::Headers(names) => headers_alike(delivery, names, reasons)?.map(Cow::Borrowed),
+        Source::Field(key) => signature_field(scheme, delivery, key, reasons)?.map(Cow::Borrowed),
+        Source::Json(path) => json(delivery, path, reasons)?,
+    };
+    Ok(found.filter(|value| !value.is_empty()))
+}
+
+/// The id in a form that leaves no doubt about where it ends.
+pub(super) fn id<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
+    let Some(from) = &scheme.id else { return Ok(None) };
+    let Some(id) = source(scheme, from, delivery, ID)? else { return Ok(None) };
+    let terminator = scheme.content.id_terminator();
+    let sound = id.len() <= ID_LIMIT && id.iter().all(|byte| byte.is_ascii_graphic() && Some(*byte) != terminator);
+    if sound { Ok(Some(id)) } else { Err(ID.malformed) }
+}
+
+/// An id out of the head, for show: signed or not, sound or absent.
+pub(super) fn id_in_head<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Option<Cow<'d, [u8]>> {
+    if scheme.id.as_ref()?.is_in_body() { None } else { id(scheme, delivery).ok().flatten() }
+}
+
+/// The timestamp in unix milliseconds; nothing when the scheme has none.
+pub(super) fn timestamp<D: Delivery>(scheme: &Scheme, delivery: &D) -> Result<Option<i64>, Rejection> {
+    let Some(timestamp) = &scheme.timestamp else { return Ok(None) };
+    let text = required(source(scheme, &timestamp.source, delivery, TIMESTAMP)?, TIMESTAMP)?;
+    timestamp.unit.parse(&text).map(Some).ok_or(TIMESTAMP.malformed)
+}
+
+/// What the signed content is written from.
+pub(super) struct Content<'a, D> {
+    pub(super) scheme: &'a Scheme,
+    pub(super) delivery: &'a D,
+    pub(super) public_url: Option<&'a PublicUrl>,
+    pub(super) secret: &'a [u8],
+}
+
+impl<D: Delivery> Content<'_, D> {
+    /// Writes `parts` into `sink`, in pieces.
+    pub(super) fn write(&self, parts: &[Part], sink: &mut dyn FnMut(&[u8])) -> Result<(), Rejection> {
+        parts.iter().try_for_each(|part| self.write_part(part, sink))
+    }
+
+    fn write_part(&self, part: &Part, sink: &mut dyn FnMut(&[u8])) -> Result<(), Rejection> {
+        match part {
+            Part::Literal(bytes) => sink(bytes),
+            Part::Body => sink(self.delivery.body()),
+            Part::Method => sink(self.delivery.method()),
+            Part::Path => sink(url::path_of(self.delivery.target())),
+            Part::Secret => sink(self.secret),
+            Part::Url => self.url()?.write(self.delivery.target(), sink),
+            Part::UrlUnescaped => {
+                self.url()?.write(self.delivery.target(), &mut |piece| url::write_unescaped(piece, sink));
+            }
+            Part::Timestamp => {
+                let timestamp = self.scheme.timestamp.as_ref().ok_or(TIMESTAMP.missing)?;
+                sink(&required(source(self.scheme, &timestamp.source, self.delivery, TIMESTAMP)?, TIMESTAMP)?);
+            }
+            Part::Id => sink(&required(id(self.scheme, self.delivery)?, ID)?),
+            Part::Header(name) => {
+                let value = self.delivery.headers().unique(name).map_err(|_| CONTENT.duplicate)?;
+                sink(value.ok_or(CONTENT.missing)?);
+            }
+            Part::Field(key) => {
+                sink(signature_field(self.scheme, self.delivery, key, CONTENT)?.ok_or(CONTENT.missing)?);
+            }
+            Part::NamedHeaders(key) => self.write_named_headers(key, sink)?,
+            Part::Form(name) => sink(&required(form_field(self.delivery, name, CONTENT)?, CONTENT)?),
+            Part::SortedFormParams => self.write_form(sink)?,
+        }
+        Ok(())
+    }
+
+    fn url(&self) -> Result<&PublicUrl, Rejection> {
+        self.public_url.ok_or(CONTENT.missing)
+    }
+
+    /// The values of the headers that a field of the signature names, joined by dots.
+    fn write_named_headers(&self, key: &str, sink: &mut dyn FnMut(&[u8])) -> Result<(), Rejection> {
+        let names = signature_field(self.scheme, self.delivery, key, CONTENT)?.ok_or(CONTENT.missing)?;
+        for (index, name) in names.split(|byte| *byte == b' ').filter(|name| !name.is_empty()).enumerate() {
+            let name = core::str::from_utf8(name).map_err(|_| CONTENT.malformed)?;
+            if index > 0 {
+                sink(b".");
+            }
+            sink(self.delivery.headers().unique(name).map_err(|_| CONTENT.duplicate)?.ok_or(CONTENT.missing)?);
+        }
+        Ok(())
+    }
+
+    /// An empty body has no parameters; any other must say that it is a form, or nothing of it would be covered.
+    fn write_form(&self, sink: &mut dyn FnMut(&[u8])) -> Result<(), Rejection> {
+        let body = self.delivery.body();
+        if body.is_empty() {
+            return Ok(());
+        }
+        if !form::is_form(self.delivery.headers()) {
+            return Err(CONTENT.malformed);
+        }
+        form::sorted(body, sink).map_err(|error| CONTENT.of_form(error))
+    }
+}
+
+/// The value of a query parameter.
+pub(super) fn query_parameter<'d, D: Delivery>(
+    delivery: &'d D,
+    name: &str,
+    reasons: Reasons,
+) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
+    let query = form::query(delivery.target()).unwrap_or_default();
+    form::unique(query, name).map_err(|error| reasons.of_form(error))
+}
+
+fn form_field<'d, D: Delivery>(
+    delivery: &'d D,
+    name: &str,
+    reasons: Reasons,
+) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
+    if !form::is_form(delivery.headers()) {
+        return Err(reasons.missing);
+    }
+    form::unique(delivery.body(), name).map_err(|error| reasons.of_form(error))
+}
+
+fn json<'d, D: Delivery>(
+    delivery: &'d D,
+    path: &JsonPath,
+    reasons: Reasons,
+) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
+    path.find(delivery.body()).map_err(|error| reasons.of_json(error))
+}
+
+fn headers_alike<'d, D: Delivery>(
+    delivery: &'d D,
+    names: &[String],
+    reasons: Reasons,
+) -> Result<Option<&'d [u8]>, Rejection> {
+    let mut found: Option<&[u8]> = None;
+    for name in names {
+        let value = delivery.headers().unique(name).map_err(|_| reasons.duplicate)?;
+        let Some(value) = value.filter(|value| !value.is_empty()) else { continue };
+        if found.is_some_and(|other| other != value) {
+            return Err(reasons.duplicate);
+        }
+        found = Some(value);
+    }
+    Ok(found)
+}
+
+fn signature_field<'d, D: Delivery>(
+    scheme: &Scheme,
+    delivery: &'d D,
+    key: &str,
+    reasons: Reasons,
+) -> Result<Option<&'d [u8]>, Rejection> {
+    let SignatureSource::Headers(names) = &scheme.signature else { return Ok(None) };
+    let Some(name) = names.first() else { return Ok(None) };
+    let value = delivery.headers().unique(name).map_err(|_| reasons.duplicate)?.unwrap_or_default();
+    if value.is_empty() {
+        return Ok(None);
+    }
+    scheme.syntax.field(value, key).map_err(|error| reasons.of_field(error))
+}
+
+fn required<'d>(value: Option<Cow<'d, [u8]>>, reasons: Reasons) -> Result<Cow<'d, [u8]>, Rejection> {
+    value.filter(|value| !value.is_empty()).ok_or(reasons.missing)
+}

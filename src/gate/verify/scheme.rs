@@ -1,0 +1,288 @@
+//! A scheme: the declarative description of how one provider signs. Values only; the engine interprets them.
+
+use core::fmt;
+
+use super::asymmetric::PublicAlgorithm;
+use super::json::JsonPath;
+use super::mac::{DigestAlgorithm, MacAlgorithm};
+use super::signature::{Encoding, Syntax};
+use super::template::{Part, Template};
+use super::tolerance::{Tolerance, Unit};
+
+/// What makes a delivery genuine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A keyed hash of the signed content.
+    Hmac(MacAlgorithm),
+    /// A plain digest of signed content in which `{secret}` stands.
+    Digest(DigestAlgorithm),
+    /// A signature that a public key verifies.
+    Public(PublicAlgorithm),
+    /// A static token: it shows who sends, and nothing about what is sent.
+    Token,
+    /// `Authorization: Basic` (RFC 7617) with `user:password` as the secret: the same weakness.
+    Basic,
+}
+
+/// Where the signature, or the token, stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SignatureSource {
+    /// In one or several headers; every one that is present brings candidates, each at most once.
+    Headers(Vec<String>),
+    /// In a field of the JSON body.
+    Json(JsonPath),
+    /// In a field of a form body.
+    Form(String),
+    /// In a query parameter.
+    Query(String),
+}
+
+/// Where a timestamp or a delivery id stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// In a header; further names are fallbacks, and those that are present must be byte-equal.
+    Headers(Vec<String>),
+    /// Under a key of a signature header made of pairs.
+    Field(String),
+    /// In a field of the JSON body.
+    Json(JsonPath),
+}
+
+/// The timestamp of a scheme.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TimestampSource {
+    /// Where it stands.
+    pub source: Source,
+    /// How it is written.
+    pub unit: Unit,
+    /// The tolerance, where a route does not set its own.
+    pub tolerance: Tolerance,
+}
+
+/// How a secret is written by the provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyEncoding {
+    /// The bytes of the text are the key.
+    Raw,
+    /// The text is an encoding of the key.
+    Encoded(Encoding),
+}
+
+/// How a secret becomes a key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyForm {
+    /// How it is written.
+    pub encoding: KeyEncoding,
+    /// A prefix that is no part of the key (`whsec_`), taken off where it is present; may be empty.
+    pub strip_prefix: String,
+}
+
+impl Default for KeyForm {
+    fn default() -> Self {
+        Self { encoding: KeyEncoding::Raw, strip_prefix: String::new() }
+    }
+}
+
+/// A digest of the body that stands inside the signed content: hexadecimal SHA-256 in a query parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BodyDigest {
+    /// The query parameter.
+    pub query: String,
+}
+
+/// What tells two deliveries apart in the replay window. Only what the sender has signed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReplayKey {
+    /// The delivery id, which the signature covers.
+    Id,
+    /// The verified tag.
+    Tag,
+    /// A digest of the signed bytes: signatures of this algorithm can be rewritten into other valid ones.
+    SignedBytesDigest,
+    /// A digest of the body: nothing is signed, so nothing better exists.
+    BodyDigest,
+}
+
+impl ReplayKey {
+    /// A word for people.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Id => "delivery id",
+            Self::Tag => "verified tag",
+            Self::SignedBytesDigest => "digest of the signed bytes",
+            Self::BodyDigest => "digest of the body",
+        }
+    }
+}
+
+/// A signing scheme. The fields are those of a scheme table in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scheme {
+    /// The name by which routes refer to it.
+    pub name: String,
+    /// One line for people.
+    pub description: String,
+    /// How well the facts are known: `verified`, `third-party` or `from memory`; `generic` where there is no provider,
+    /// and empty for a user's own scheme.
+    pub status: String,
+    /// What makes a delivery genuine.
+    pub kind: Kind,
+    /// The signed content; empty for [`Kind::Token`] and [`Kind::Basic`].
+    pub content: Template,
+    /// Where the signature stands.
+    pub signature: SignatureSource,
+    /// How signatures are laid out in the value.
+    pub syntax: Syntax,
+    /// How a signature is written.
+    pub encoding: Encoding,
+    /// The timestamp.
+    pub timestamp: Option<TimestampSource>,
+    /// The delivery id.
+    pub id: Option<Source>,
+    /// How the secret is written.
+    pub secret: KeyForm,
+    /// Headers that must be present once with exactly this value.
+    pub require: Vec<(String, String)>,
+    /// A digest of the body inside the signed content.
+    pub body_digest: Option<BodyDigest>,
+}
+
+/// Something about a scheme that cannot work or is not safe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SchemeProblem {
+    /// The key in the scheme table.
+    pub field: &'static str,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+impl fmt::Display for SchemeProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.field, self.message, self.fix)
+    }
+}
+
+impl Scheme {
+    /// A scheme that signs `content` and writes the signature into `header`; everything else as most senders do it
+    /// (hexadecimal, one signature, raw secret). A starting point to set other fields on.
+    #[must_use]
+    pub fn new(name: &str, kind: Kind, header: &str, content: Template) -> Self {
+        Self {
+            name: name.to_owned(),
+            description: String::new(),
+            status: String::new(),
+            kind,
+            content,
+            signature: SignatureSource::Headers(vec![header.to_owned()]),
+            syntax: Syntax::Single { prefix: String::new() },
+            encoding: Encoding::Hex,
+            timestamp: None,
+            id: None,
+            secret: KeyForm::default(),
+            require: Vec::new(),
+            body_digest: None,
+        }
+    }
+
+    /// Whether the signature covers every byte of the body.
+    #[must_use]
+    pub fn covers_body(&self) -> bool {
+        self.signs()
+            && (self.content.any(|part| matches!(part, Part::Body | Part::SortedFormParams))
+                || self.body_digest.is_some() && self.signs_url())
+    }
+
+    /// Whether the timestamp is part of what is signed. Only then does it count.
+    #[must_use]
+    pub fn signs_timestamp(&self) -> bool {
+        self.timestamp.as_ref().is_some_and(|timestamp| self.signs_value(&timestamp.source, &Part::Timestamp))
+    }
+
+    /// Whether the delivery id is part of what is signed. Only then is it a replay key.
+    #[must_use]
+    pub fn signs_id(&self) -> bool {
+        self.id.as_ref().is_some_and(|source| self.signs_value(source, &Part::Id))
+    }
+
+    /// Whether the public URL is needed to verify.
+    #[must_use]
+    pub fn signs_url(&self) -> bool {
+        self.content.any(|part| matches!(part, Part::Url | Part::UrlUnescaped))
+    }
+
+    /// Whether anything is signed at all, as opposed to a static credential.
+    #[must_use]
+    pub const fn signs(&self) -> bool {
+        !matches!(self.kind, Kind::Token | Kind::Basic)
+    }
+
+    /// Whether keys are public keys.
+    #[must_use]
+    pub const fn wants_public_key(&self) -> bool {
+        matches!(self.kind, Kind::Public(_))
+    }
+
+    /// What tells two deliveries apart.
+    #[must_use]
+    pub fn replay_key(&self) -> ReplayKey {
+        match self.kind {
+            _ if self.signs_id() => ReplayKey::Id,
+            Kind::Hmac(_) | Kind::Digest(_) => ReplayKey::Tag,
+            Kind::Public(_) => ReplayKey::SignedBytesDigest,
+            Kind::Token | Kind::Basic => ReplayKey::BodyDigest,
+        }
+    }
+
+    /// The headers whose values decide, or are shown as facts about the delivery. Nobody on the way may add, drop or
+    /// rename them.
+    pub fn headers_relied_on(&self) -> impl Iterator<Item = &str> {
+        let signature = match &self.signature {
+            SignatureSource::Headers(names) => names.as_slice(),
+            SignatureSource::Form(_) | SignatureSource::Json(_) | SignatureSource::Query(_) => &[],
+        };
+        let timestamp = self.timestamp.as_ref().map(|timestamp| timestamp.source.headers()).unwrap_or_default();
+        let id = self.id.as_ref().map(Source::headers).unwrap_or_default();
+        let content = self.content.parts().iter().filter_map(|part| match part {
+            Part::Header(name) => Some(name.as_str()),
+            _ => None,
+        });
+        let basic = (self.kind == Kind::Basic).then_some("authorization");
+        let form = self.content.any(Part::reads_form) || matches!(self.signature, SignatureSource::Form(_));
+        let content_type = form.then_some("content-type");
+        let named = [signature, timestamp, id].into_iter().flatten().map(String::as_str);
+        named.chain(self.require.iter().map(|(name, _)| name.as_str())).chain(content).chain(basic).chain(content_type)
+    }
+
+    /// Whether the id or the timestamp or the signature must be looked up in the body before anything can be hashed.
+    pub(super) fn content_needs_body(&self, parts: &[Part]) -> bool {
+        parts.iter().any(|part| match part {
+            Part::Timestamp => self.timestamp.as_ref().is_some_and(|timestamp| timestamp.source.is_in_body()),
+            Part::Id => self.id.as_ref().is_some_and(Source::is_in_body),
+            other => other.reads_form(),
+        })
+    }
+
+    fn signs_value(&self, source: &Source, token: &Part) -> bool {
+        self.signs() && (self.content.contains(token) || source.is_in_body() && self.covers_body())
+    }
+}
+
+impl Source {
+    /// The headers it may stand in.
+    #[must_use]
+    pub fn headers(&self) -> &[String] {
+        match self {
+            Self::Headers(names) => names,
+            Self::Field(_) | Self::Json(_) => &[],
+        }
+    }
+
+    /// Whether it can be read only when the body is there.
+    #[must_use]
+    pub const fn is_in_body(&self) -> bool {
+        matches!(self, Self::Json(_))
+    }
+}

@@ -1,0 +1,258 @@
+//! The rules that a scheme must keep, and the warnings about one that keeps them and is weak all the same.
+
+use core::time::Duration;
+
+use super::mac::{DigestAlgorithm, MacAlgorithm};
+use super::scheme::{Kind, Scheme, SchemeProblem, SignatureSource, Source};
+use super::signature::{CANDIDATE_LIMIT, Syntax};
+use super::template::Part;
+
+/// The largest tolerance. It also keeps decimal timestamps at one length, so that no digit can move between a
+/// timestamp and what stands next to it.
+pub const TOLERANCE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Scheme {
+    /// Everything that is wrong with the scheme; empty when it can be used.
+    #[must_use]
+    pub fn validate(&self) -> Vec<SchemeProblem> {
+        let mut found = Findings::default();
+        self.check_names(&mut found);
+        self.check_content(&mut found);
+        self.check_tokens(&mut found);
+        self.check_neighbours(&mut found);
+        self.check_timestamp(&mut found);
+        self.check_credential(&mut found);
+        found.problems
+    }
+
+    /// What is weak about the scheme although it can be used.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let mut warn = |applies: bool, text: &str| {
+            if applies {
+                warnings.push(text.to_owned());
+            }
+        };
+        warn(
+            !self.signs(),
+            "nothing is signed: whoever learns the credential can send any body, and it is in every request",
+        );
+        warn(self.signs() && !self.covers_body(), "the signature does not cover the whole body");
+        warn(
+            self.signs() && !self.signs_timestamp(),
+            "no signed timestamp: a captured delivery never goes stale by itself",
+        );
+        warn(matches!(self.kind, Kind::Digest(_)), "a plain digest of the secret is weaker than an HMAC");
+        let prefixed = self.content.parts().first() == Some(&Part::Secret);
+        warn(
+            prefixed,
+            "the digest begins with the secret and is open to length extension; prefer a newer scheme of the provider",
+        );
+        let sha1 = matches!(self.kind, Kind::Hmac(MacAlgorithm::HmacSha1) | Kind::Digest(DigestAlgorithm::Sha1));
+        warn(sha1, "SHA-1; use it only where the provider offers nothing newer");
+        warn(
+            matches!(self.signature, SignatureSource::Query(_)),
+            "the credential or signature stands in the URL, which is often logged",
+        );
+        warn(
+            matches!(self.status.as_str(), "third-party" | "from memory"),
+            "the facts about this provider are not confirmed by its own documentation: test with a real delivery",
+        );
+        warnings
+    }
+
+    fn check_names(&self, found: &mut Findings) {
+        if let SignatureSource::Headers(names) = &self.signature {
+            found.when(names.is_empty(), "signature", "names no header", "give the header that carries the signature");
+            found.when(names.len() > CANDIDATE_LIMIT, "signature", "names more than 16 headers", "name at most 16");
+        }
+        for name in self.headers_relied_on() {
+            let valid = !name.is_empty() && name.bytes().all(is_token_byte);
+            found.when(
+                !valid,
+                "signature",
+                &format!("`{name}` is not a header name"),
+                "use letters, digits and hyphens",
+            );
+        }
+        let separator = match &self.syntax {
+            Syntax::Single { .. } => b',',
+            Syntax::List { separator, .. } | Syntax::Pairs { separator, .. } => *separator,
+        };
+        let usable = separator == b' ' || separator.is_ascii_punctuation() && separator != b'=';
+        found.when(!usable, "signature", "the separator cannot be used", "use a space, a comma or a semicolon");
+        if let Syntax::Pairs { key, .. } = &self.syntax {
+            found.when(
+                key.is_empty(),
+                "signature",
+                "the key is empty",
+                "name the key of the pairs that are signatures",
+            );
+        }
+    }
+
+    fn check_content(&self, found: &mut Findings) {
+        let empty = self.content.parts().is_empty();
+        if self.signs() {
+            found.when(empty, "content", "nothing is signed", "say what the sender signs, for instance \"{body}\"");
+            let secret_only = self.content.parts().iter().all(|part| matches!(part, Part::Literal(_) | Part::Secret));
+            found.when(!empty && secret_only, "content", "nothing of the request is signed", "add {body}");
+        } else {
+            found.when(!empty, "content", "a static credential signs nothing", "remove `content`");
+        }
+        let has_secret = self.content.contains(&Part::Secret);
+        if matches!(self.kind, Kind::Digest(_)) {
+            found.when(
+                !has_secret,
+                "content",
+                "a plain digest without the secret can be made by anybody",
+                "add {secret}, or use an hmac algorithm",
+            );
+        } else {
+            found.when(
+                has_secret,
+                "content",
+                "{secret} belongs to plain digests only",
+                "remove {secret}; the secret is the key",
+            );
+        }
+        for (index, part) in self.content.parts().iter().enumerate() {
+            let again =
+                !matches!(part, Part::Literal(_)) && self.content.parts().iter().skip(index + 1).any(|p| p == part);
+            found.when(again, "content", &format!("{part} stands more than once"), "let every token stand once");
+        }
+        let digest = self.body_digest.is_some() && !self.signs_url();
+        found.when(digest, "body_digest", "the query that carries the digest is not signed", "add {url} to `content`");
+    }
+
+    fn check_tokens(&self, found: &mut Findings) {
+        let wants = |part: &Part| self.content.contains(part);
+        found.when(
+            wants(&Part::Id) && self.id.is_none(),
+            "id",
+            "`content` has {id}, but nothing says where the id stands",
+            "add `id`",
+        );
+        found.when(
+            wants(&Part::Timestamp) && self.timestamp.is_none(),
+            "timestamp",
+            "`content` has {timestamp}, but nothing says where it stands",
+            "add `timestamp`",
+        );
+        let pairs = matches!((&self.syntax, &self.signature), (Syntax::Pairs { .. }, SignatureSource::Headers(names)) if names.len() == 1);
+        let reads_fields = self.content.any(|part| matches!(part, Part::Field(_) | Part::NamedHeaders(_)));
+        found.when(
+            reads_fields && !pairs,
+            "content",
+            "{field:…} and {named_headers:…} need one signature header made of pairs",
+            "give `signature` one header and a `key`",
+        );
+        let sources = self
+            .timestamp
+            .iter()
+            .map(|timestamp| ("timestamp", &timestamp.source))
+            .chain(self.id.iter().map(|id| ("id", id)));
+        for (field, source) in sources {
+            found.when(
+                matches!(source, Source::Field(_)) && !pairs,
+                field,
+                "a field of the signature needs one signature header made of pairs",
+                "give `signature` one header and a `key`",
+            );
+            found.when(
+                matches!(source, Source::Headers(names) if names.is_empty()),
+                field,
+                "names no header",
+                "give the header that carries it",
+            );
+        }
+        let form = self.content.any(Part::reads_form);
+        found.when(
+            form && wants(&Part::Body),
+            "content",
+            "form fields and {body} exclude each other",
+            "sign either the body or its fields",
+        );
+    }
+
+    fn check_neighbours(&self, found: &mut Findings) {
+        let free = |part: &Part| {
+            matches!(
+                part,
+                Part::Id | Part::Header(_) | Part::Form(_) | Part::Field(_) | Part::NamedHeaders(_) | Part::Path
+            )
+        };
+        for pair in self.content.parts().windows(2) {
+            let [left, right] = pair else { continue };
+            let ambiguous = free(left) && (free(right) || matches!(right, Part::Body | Part::SortedFormParams))
+                || matches!(left, Part::Body) && free(right);
+            found.when(
+                ambiguous,
+                "content",
+                &format!("nothing separates {left} from {right}: bytes could move from one to the other under the same signature"),
+                "put a literal between them, if the sender does",
+            );
+        }
+    }
+
+    fn check_timestamp(&self, found: &mut Findings) {
+        let Some(timestamp) = &self.timestamp else { return };
+        found.when(
+            !self.signs_timestamp(),
+            "timestamp",
+            "the signature does not cover the timestamp, so it proves nothing",
+            "add {timestamp} to `content` if the sender signs it, or remove `timestamp`",
+        );
+        let distance = timestamp.tolerance.distance();
+        let usable = !distance.is_zero() && distance <= TOLERANCE_LIMIT;
+        found.when(
+            !usable,
+            "timestamp",
+            "the tolerance is out of range",
+            "give a tolerance above zero and up to 24 hours",
+        );
+    }
+
+    fn check_credential(&self, found: &mut Findings) {
+        let single = matches!(self.syntax, Syntax::Single { .. });
+        found.when(
+            !self.signs() && !single,
+            "signature",
+            "a static credential stands alone",
+            "remove `separator` and `key`",
+        );
+        let header = matches!(self.signature, SignatureSource::Headers(_));
+        found.when(
+            self.kind == Kind::Basic && !header,
+            "signature",
+            "Basic credentials stand in a header",
+            "remove `json`, `form` and `query`",
+        );
+        found.when(
+            !self.signs() && self.body_digest.is_some(),
+            "body_digest",
+            "nothing is signed",
+            "remove `body_digest`",
+        );
+    }
+}
+
+/// tchar of RFC 9110, section 5.6.2.
+const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+#[derive(Default)]
+struct Findings {
+    problems: Vec<SchemeProblem>,
+}
+
+impl Findings {
+    fn when(&mut self, wrong: bool, field: &'static str, message: &str, fix: &str) {
+        if wrong {
+            self.problems.push(SchemeProblem { field, message: message.to_owned(), fix: fix.to_owned() });
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The grammar of signatures: how one or several of them are written into a value, and how their bytes are written.
+//!
+//! Everything here is bounded ([`VALUE_LIMIT`], [`CANDIDATE_LIMIT`]), allocates nothing, and is strict: a value is
+//! either exactly in the scheme's form or refused. What is compared later are the decoded bytes, so that upper-case
+//! hex or missing base64 padding neither break a genuine delivery nor make a second one out of it.
+
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+
+/// The longest signature value that is looked at, in bytes.
+pub const VALUE_LIMIT: usize = 4096;
+/// The most signatures that are compared for one delivery.
+pub const CANDIDATE_LIMIT: usize = 16;
+/// The longest decoded signature, in bytes: an ECDSA P-256 signature in DER has up to 72.
+const SIGNATURE_LIMIT: usize = 96;
+
+/// How signatures are laid out in their value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Syntax {
+    /// One signature after a literal prefix, which may be empty (`sha256=<hex>`).
+    Single {
+        /// What stands before the signature.
+        prefix: String,
+    },
+    /// A list (`v1,<b64> v1,<b64>`); items without the prefix belong to other versions and are ignored.
+    List {
+        /// One ASCII byte between items.
+        separator: u8,
+        /// What stands before each signature that counts.
+        prefix: String,
+    },
+    /// `key=value` pairs (`t=<s>,v1=<hex>`); every pair with the key is a signature, other keys are ignored.
+    Pairs {
+        /// One ASCII byte between pairs.
+        separator: u8,
+        /// The key of the pairs that are signatures.
+        key: String,
+    },
+}
+
+/// How the bytes of a signature or a key are written as text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    /// Hexadecimal digits of either case.
+    Hex,
+    /// RFC 4648 section 4, padded or not.
+    Base64,
+    /// RFC 4648 section 5, padded or not.
+    Base64Url,
+}
+
+/// The bytes of one signature as they arrived, decoded.
+#[derive(Clone, Copy)]
+pub(super) struct Signature {
+    bytes: [u8; SIGNATURE_LIMIT],
+    length: usize,
+}
+
+impl Signature {
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+/// A value that is not in the scheme's form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Malformed;
+
+/// Why a field of a structured signature value cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FieldError {
+    /// The value does not consist of pairs.
+    Malformed,
+    /// The key stands more than once.
+    Duplicate,
+}
+
+impl Syntax {
+    /// The texts of the signatures that count, in order.
+    pub(super) fn candidates<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = Result<&'a [u8], Malformed>> {
+        let separator = self.separator();
+        value.split(move |byte| Some(*byte) == separator).filter_map(move |item| self.select(item.trim_ascii()))
+    }
+
+    /// The value of the only pair with `key`; nothing when the value has no such pair.
+    pub(super) fn field<'a>(&self, value: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, FieldError> {
+        let Self::Pairs { separator, .. } = self else { return Ok(None) };
+        if value.len() > VALUE_LIMIT {
+            return Err(FieldError::Malformed);
+        }
+        let mut found = None;
+        for item in value.split(|byte| byte == separator) {
+            let (name, content) = pair(item.trim_ascii()).ok_or(FieldError::Malformed)?;
+            if name == key.as_bytes() && found.replace(content).is_some() {
+                return Err(FieldError::Duplicate);
+            }
+        }
+        Ok(found)
+    }
+
+    const fn separator(&self) -> Option<u8> {
+        match self {
+            Self::Single { .. } => None,
+            Self::List { separator, .. } | Self::Pairs { separator, .. } => Some(*separator),
+        }
+    }
+
+    fn select<'a>(&self, item: &'a [u8]) -> Option<Result<&'a [u8], Malformed>> {
+        match self {
+            Self::Single { prefix } => Some(item.strip_prefix(prefix.as_bytes()).ok_or(Malformed)),
+            Self::List { prefix, .. } => item.strip_prefix(prefix.as_bytes()).map(Ok),
+            Self::Pairs { key, .. } => match pair(item) {
+                Some((name, content)) => (name == key.as_bytes()).then_some(Ok(content)),
+                None => Some(Err(Malformed)),
+            },
+        }
+    }
+}
+
+/// Splits `key=value` at the first `=`; the key may not be empty.
+fn pair(item: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = item.iter().position(|byte| *byte == b'=')?;
+    let (key, rest) = item.split_at_checked(at)?;
+    if key.is_empty() { None } else { Some((key, rest.get(1..)?)) }
+}
+
+const LENIENT_PADDING: GeneralPurposeConfig =
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT_PADDING);
+const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT_PADDING);
+/// base64url as it is written: without padding.
+const BASE64_URL_BARE: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::URL_SAFE, GeneralPurposeConfig::new().with_encode_padding(false));
+
+impl Encoding {
+    /// The name in a scheme table.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Hex => "hex",
+            Self::Base64 => "base64",
+            Self::Base64Url => "base64url",
+        }
+    }
+
+    /// The bytes that `text` stands for, if it is well-formed and not too long.
+    pub(super) fn decode(self, text: &[u8]) -> Option<Signature> {
+        let mut signature = Signature { bytes: [0; SIGNATURE_LIMIT], length: 0 };
+        signature.length = self.decode_into(text, &mut signature.bytes)?;
+        (signature.length > 0).then_some(signature)
+    }
+
+    /// Decodes into `out` and returns how many bytes were written; nothing when `text` is malformed or too long.
+    pub(super) fn decode_into(self, text: &[u8], out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Hex => decode_hex(text, out),
+            Self::Base64 => BASE64.decode_slice(text, out).ok(),
+            Self::Base64Url => BASE64_URL.decode_slice(text, out).ok(),
+        }
+    }
+
+    /// How senders write these bytes: lower-case hex, padded base64, bare base64url.
+    pub(super) fn encode(self, bytes: &[u8]) -> String {
+        match self {
+            Self::Hex => bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect(),
+            Self::Base64 => BASE64.encode(bytes),
+            Self::Base64Url => BASE64_URL_BARE.encode(bytes),
+        }
+    }
+}
+
+fn hex_digit(nibble: u8) -> char {
+    char::from_digit(u32::from(nibble), 16).unwrap_or('0')
+}
+
+/// The value of one hexadecimal digit.
+pub(super) const fn hex_value(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
+    }
+}
+
+/// The values of all bytes as hexadecimal digits; 0xff for those that are none.
+const HEX_VALUES: [u8; 256] = {
+    let mut values = [0xff; 256];
+    let mut digit = 0;
+    while digit < 256 {
+        if let Some(value) = hex_value(digit as u8) {
+            values[digit] = value;
+        }
+        digit += 1;
+    }
+    values
+};
+
+/// Without a branch per digit: this runs for every delivery of every scheme that writes hexadecimal.
+fn decode_hex(text: &[u8], out: &mut [u8]) -> Option<usize> {
+    if !text.len().is_multiple_of(2) || text.len() / 2 > out.len() {
+        return None;
+    }
+    let value = |digit: u8| HEX_VALUES.get(usize::from(digit)).copied().unwrap_or(0xff);
+    let mut seen = 0;
+    for (digits, byte) in text.chunks_exact(2).zip(out.iter_mut()) {
+        let [high, low] = digits else { return None };
+        let (high, low) = (value(*high), value(*low));
+        seen |= high | low;
+        *byte = high << 4 | low;
+    }
+    (seen & 0xf0 == 0).then_some(text.len() / 2)
+}

@@ -1,0 +1,243 @@
+//! The signed content as a template: literal bytes and tokens, for instance `v0:{timestamp}:{body}`.
+
+use core::fmt;
+
+/// One piece of the signed content.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// Bytes that stand for themselves.
+    Literal(Vec<u8>),
+    /// `{body}`: the body as received.
+    Body,
+    /// `{timestamp}`: the timestamp's text as received.
+    Timestamp,
+    /// `{id}`: the delivery id as received.
+    Id,
+    /// `{method}`: the request method as received.
+    Method,
+    /// `{url}`: the public URL with the query of the request.
+    Url,
+    /// `{url_unescaped}`: the same with the twelve escapes decoded that HubSpot v3 decodes.
+    UrlUnescaped,
+    /// `{path}`: path of the request as received, without the query.
+    Path,
+    /// `{header:Name}`: the value of a header.
+    Header(String),
+    /// `{sorted_form_params}`: names and values of a form body, decoded and sorted by name (Twilio).
+    SortedFormParams,
+    /// `{form:NAME}`: the decoded value of a field of a form body.
+    Form(String),
+    /// `{field:KEY}`: the value of another key of a signature header made of pairs.
+    Field(String),
+    /// `{named_headers:KEY}`: the values of the headers that this key of the signature header names, joined by `.`.
+    NamedHeaders(String),
+    /// `{secret}`: the secret itself, for plain digests.
+    Secret,
+}
+
+impl Part {
+    /// Whether its bytes are found in the body, other than as the body itself.
+    pub(super) const fn reads_form(&self) -> bool {
+        matches!(self, Self::SortedFormParams | Self::Form(_))
+    }
+
+    fn named(name: &str) -> Option<Self> {
+        let (token, argument) = name.split_once(':').map_or((name, None), |(token, rest)| (token, Some(rest)));
+        Some(match (token, argument) {
+            ("body", None) => Self::Body,
+            ("timestamp", None) => Self::Timestamp,
+            ("id", None) => Self::Id,
+            ("method", None) => Self::Method,
+            ("url", None) => Self::Url,
+            ("url_unescaped", None) => Self::UrlUnescaped,
+            ("path", None) => Self::Path,
+            ("sorted_form_params", None) => Self::SortedFormParams,
+            ("secret", None) => Self::Secret,
+            ("header", Some(name)) if !name.is_empty() => Self::Header(name.to_owned()),
+            ("form", Some(name)) if !name.is_empty() => Self::Form(name.to_owned()),
+            ("field", Some(key)) if !key.is_empty() => Self::Field(key.to_owned()),
+            ("named_headers", Some(key)) if !key.is_empty() => Self::NamedHeaders(key.to_owned()),
+            _ => return None,
+        })
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal(bytes) => f.write_str(&String::from_utf8_lossy(bytes).replace('{', "{{").replace('}', "}}")),
+            Self::Body => f.write_str("{body}"),
+            Self::Timestamp => f.write_str("{timestamp}"),
+            Self::Id => f.write_str("{id}"),
+            Self::Method => f.write_str("{method}"),
+            Self::Url => f.write_str("{url}"),
+            Self::UrlUnescaped => f.write_str("{url_unescaped}"),
+            Self::Path => f.write_str("{path}"),
+            Self::SortedFormParams => f.write_str("{sorted_form_params}"),
+            Self::Secret => f.write_str("{secret}"),
+            Self::Header(name) => write!(f, "{{header:{name}}}"),
+            Self::Form(name) => write!(f, "{{form:{name}}}"),
+            Self::Field(key) => write!(f, "{{field:{key}}}"),
+            Self::NamedHeaders(key) => write!(f, "{{named_headers:{key}}}"),
+        }
+    }
+}
+
+/// The signed content of a scheme.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Template {
+    parts: Vec<Part>,
+}
+
+/// Why a text is not a template.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TemplateError {
+    /// `{` without `}`.
+    Unclosed,
+    /// `}` without `{`.
+    Unopened,
+    /// There is no token of this name.
+    UnknownToken(String),
+}
+
+impl fmt::Display for TemplateError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unclosed => f.write_str("a `{` is not closed"),
+            Self::Unopened => f.write_str("a `}` stands alone"),
+            Self::UnknownToken(name) => write!(f, "there is no token `{{{name}}}`"),
+        }
+    }
+}
+
+impl core::error::Error for TemplateError {}
+
+/// The tokens, for messages.
+pub const TOKENS: &str = "{body} {timestamp} {id} {method} {url} {url_unescaped} {path} {header:NAME} \
+     {sorted_form_params} {form:NAME} {field:KEY} {named_headers:KEY} {secret}; write {{ and }} for braces";
+
+impl Template {
+    /// Reads a template: `{token}`, `{{` and `}}` for braces, everything else literal.
+    ///
+    /// # Errors
+    /// When a brace stands alone or a token is unknown.
+    pub fn parse(text: &str) -> Result<Self, TemplateError> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            let (before, brace) = rest.split_at(at);
+            literal.push_str(before);
+            if let Some(after) = brace.strip_prefix("{{") {
+                literal.push('{');
+                rest = after;
+            } else if let Some(after) = brace.strip_prefix("}}") {
+                literal.push('}');
+                rest = after;
+            } else if let Some(token) = brace.strip_prefix('{') {
+                let (name, after) = token.split_once('}').ok_or(TemplateError::Unclosed)?;
+                let part = Part::named(name).ok_or_else(|| TemplateError::UnknownToken(name.to_owned()))?;
+                push_literal(&mut parts, &mut literal);
+                parts.push(part);
+                rest = after;
+            } else {
+                return Err(TemplateError::Unopened);
+            }
+        }
+        literal.push_str(rest);
+        push_literal(&mut parts, &mut literal);
+        Ok(Self { parts })
+    }
+
+    /// The pieces in order.
+    #[must_use]
+    pub fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
+    /// Whether a piece satisfies `test`.
+    pub fn any(&self, test: impl FnMut(&Part) -> bool) -> bool {
+        self.parts.iter().any(test)
+    }
+
+    /// Whether the piece stands in the content.
+    #[must_use]
+    pub fn contains(&self, part: &Part) -> bool {
+        self.parts.contains(part)
+    }
+
+    /// The pieces before and after `{body}`; without a `{body}` all of them are after it.
+    pub(super) fn around_body(&self) -> (&[Part], &[Part]) {
+        match self.parts.iter().position(|part| *part == Part::Body) {
+            Some(at) => {
+                let (before, rest) = self.parts.split_at(at);
+                (before, rest.get(1..).unwrap_or_default())
+            }
+            None => (&[], &self.parts),
+        }
+    }
+
+    /// The first byte of the literal that ends the delivery id: an id that contains it would make the content
+    /// ambiguous.
+    pub(super) fn id_terminator(&self) -> Option<u8> {
+        let mut parts = self.parts.iter().skip_while(|part| **part != Part::Id).skip(1);
+        match parts.next() {
+            Some(Part::Literal(bytes)) => bytes.first().copied(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Template {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.parts.iter().try_for_each(|part| part.fmt(f))
+    }
+}
+
+fn push_literal(parts: &mut Vec<Part>, literal: &mut String) {
+    if !literal.is_empty() {
+        parts.push(Part::Literal(core::mem::take(literal).into_bytes()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn tokens_and_literals_alternate() {
+        let template = Template::parse("v0:{timestamp}:{body}").unwrap();
+        assert_eq!(
+            template.parts(),
+            [Part::Literal(b"v0:".to_vec()), Part::Timestamp, Part::Literal(b":".to_vec()), Part::Body]
+        );
+        assert_eq!(template.around_body().0.len(), 3);
+        assert_eq!(template.to_string(), "v0:{timestamp}:{body}");
+    }
+
+    #[test]
+    fn doubled_braces_are_literal() {
+        let template = Template::parse("{{{header:X-A}}}\n").unwrap();
+        assert_eq!(
+            template.parts(),
+            [Part::Literal(b"{".to_vec()), Part::Header("X-A".to_owned()), Part::Literal(b"}\n".to_vec())]
+        );
+        assert_eq!(template.to_string(), "{{{header:X-A}}}\n");
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        assert_eq!(Template::parse("{body"), Err(TemplateError::Unclosed));
+        assert_eq!(Template::parse("body}"), Err(TemplateError::Unopened));
+        assert_eq!(Template::parse("{bdy}"), Err(TemplateError::UnknownToken("bdy".to_owned())));
+        assert_eq!(Template::parse("{header:}"), Err(TemplateError::UnknownToken("header:".to_owned())));
+        assert_eq!(Template::parse("{body:x}"), Err(TemplateError::UnknownToken("body:x".to_owned())));
+    }
+
+    #[test]
+    fn the_id_ends_where_the_next_literal_begins() {
+        assert_eq!(Template::parse("{id}.{timestamp}.{body}").unwrap().id_terminator(), Some(b'.'));
+        assert_eq!(Template::parse("{id}{timestamp}{body}").unwrap().id_terminator(), None);
+    }
+}

@@ -1,0 +1,154 @@
+//! The URL that the sender knows, which only configuration can tell: behind a proxy, `Host` and the scheme of the
+//! connection are not what was configured at the provider, and anybody can send any `Host`.
+
+use core::fmt;
+
+use super::form;
+use super::signature::hex_value;
+
+/// The external URL of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    origin: String,
+    path: String,
+}
+
+/// Why a text is not a public URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlError {
+    /// Neither `https://` nor `http://`.
+    Scheme,
+    /// No host, or user information before it.
+    Host,
+    /// A query or a fragment.
+    Query,
+    /// White space, control or non-ASCII bytes.
+    Character,
+}
+
+impl fmt::Display for UrlError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Scheme => "it must begin with https:// or http://",
+            Self::Host => "it needs a host, without user information",
+            Self::Query => "it must not have a query or a fragment: the query is taken from each request",
+            Self::Character => "it must be ASCII without spaces; percent-encode everything else",
+        })
+    }
+}
+
+impl core::error::Error for UrlError {}
+
+impl PublicUrl {
+    /// Reads `https://host[:port][/path]`. Without a path (or with `/` alone) the path of each request is used.
+    ///
+    /// # Errors
+    /// When it has another form.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(UrlError::Character);
+        }
+        let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(UrlError::Scheme)?;
+        if rest.contains(['?', '#']) {
+            return Err(UrlError::Query);
+        }
+        let (host, path) = rest.find('/').map_or((rest, ""), |at| rest.split_at(at));
+        if host.is_empty() || host.starts_with(':') || host.contains('@') {
+            return Err(UrlError::Host);
+        }
+        let origin = text.strip_suffix(path).unwrap_or(text).to_owned();
+        let path = if path == "/" { String::new() } else { path.to_owned() };
+        Ok(Self { origin, path })
+    }
+
+    /// The path of the configuration; empty where that of each request is used.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The URL that the sender signed for a request to `target`: our origin, our path or else the request's, and the
+    /// query of the request as received.
+    pub(super) fn write(&self, target: &[u8], sink: &mut dyn FnMut(&[u8])) {
+        sink(self.origin.as_bytes());
+        sink(if self.path.is_empty() { path_of(target) } else { self.path.as_bytes() });
+        if let Some(query) = form::query(target) {
+            sink(b"?");
+            sink(query);
+        }
+    }
+}
+
+impl fmt::Display for PublicUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.origin, self.path)
+    }
+}
+
+/// The path of a request target, without the query.
+pub(super) fn path_of(target: &[u8]) -> &[u8] {
+    target.split(|byte| *byte == b'?').next().unwrap_or_default()
+}
+
+/// Writes `text` with the twelve escapes decoded that HubSpot's v3 signature decodes, in either case, and every other
+/// escape as it stands.
+pub(super) fn write_unescaped(text: &[u8], sink: &mut dyn FnMut(&[u8])) {
+    const DECODED: &[u8] = b":/?@!$'()*,;";
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
+        let (before, escape) = rest.split_at_checked(at).unwrap_or_default();
+        sink(before);
+        let (byte, after) = match escape {
+            [_, high, low, after @ ..] => match (hex_value(*high), hex_value(*low)) {
+                (Some(high), Some(low)) if DECODED.contains(&(high << 4 | low)) => (high << 4 | low, after),
+                _ => (b'%', escape.get(1..).unwrap_or_default()),
+            },
+            _ => (b'%', escape.get(1..).unwrap_or_default()),
+        };
+        sink(&[byte]);
+        rest = after;
+    }
+    sink(rest);
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn url(public: &str, target: &str) -> String {
+        let mut out = Vec::new();
+        PublicUrl::parse(public).unwrap().write(target.as_bytes(), &mut |bytes| out.extend_from_slice(bytes));
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn path_of_the_configuration_or_of_the_request() {
+        assert_eq!(url("https://a.example", "/hook?x=1"), "https://a.example/hook?x=1");
+        assert_eq!(url("https://a.example/", "/hook"), "https://a.example/hook");
+        assert_eq!(url("https://a.example:8443/in/hook", "/hook?x=1&y"), "https://a.example:8443/in/hook?x=1&y");
+        assert_eq!(url("http://a.example", "/hook?"), "http://a.example/hook?");
+    }
+
+    #[test]
+    fn what_is_not_a_public_url() {
+        assert_eq!(PublicUrl::parse("ftp://a"), Err(UrlError::Scheme));
+        assert_eq!(PublicUrl::parse("https:///x"), Err(UrlError::Host));
+        assert_eq!(PublicUrl::parse("https://u@a/x"), Err(UrlError::Host));
+        assert_eq!(PublicUrl::parse("https://a/x?y"), Err(UrlError::Query));
+        assert_eq!(PublicUrl::parse("https://a/ x"), Err(UrlError::Character));
+    }
+
+    #[test]
+    fn twelve_escapes_are_decoded_and_no_other() {
+        let unescaped = |text: &str| {
+            let mut out = Vec::new();
+            write_unescaped(text.as_bytes(), &mut |bytes| out.extend_from_slice(bytes));
+            String::from_utf8(out).unwrap()
+        };
+        assert_eq!(unescaped("%3A%2F%3F%40%21%24%27%28%29%2A%2C%3B"), ":/?@!$'()*,;");
+        assert_eq!(unescaped("%3a%2f"), ":/");
+        assert_eq!(unescaped("a%20b%26c%25%3a%"), "a%20b%26c%25:%");
+        assert_eq!(unescaped("%%3A%3"), "%:%3");
+    }
+}

@@ -1,0 +1,105 @@
+//! The proof that a delivery is genuine. It owns the delivery it vouches for, and only the engine can make one.
+
+use core::fmt;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::Delivery;
+use super::mac::{self, Tag};
+use super::reading;
+use super::scheme::{ReplayKey, Scheme, Source};
+
+/// What the engine found.
+pub(super) struct Evidence {
+    pub(super) scheme: Arc<Scheme>,
+    pub(super) key_id: Arc<str>,
+    pub(super) timestamp: Option<i64>,
+    /// An id out of the body; ids out of headers are read again where they are wanted.
+    pub(super) id: Option<Box<[u8]>>,
+    /// The verified tag, or the digest of the signed bytes; nothing for credentials.
+    pub(super) proof: Option<Tag>,
+}
+
+/// A delivery that has been verified, or that a route with `scheme = "none"` takes as it is.
+pub struct Verified<D> {
+    delivery: D,
+    evidence: Option<Evidence>,
+}
+
+impl<D> fmt::Debug for Verified<D> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Verified").field("key_id", &self.key_id()).finish_non_exhaustive()
+    }
+}
+
+impl<D> Verified<D> {
+    pub(super) const fn new(delivery: D, evidence: Option<Evidence>) -> Self {
+        Self { delivery, evidence }
+    }
+
+    /// The delivery.
+    pub const fn delivery(&self) -> &D {
+        &self.delivery
+    }
+
+    /// The delivery, to be forwarded.
+    pub fn into_delivery(self) -> D {
+        self.delivery
+    }
+
+    /// The id of the key that matched; nothing where nothing is verified.
+    pub fn key_id(&self) -> Option<&str> {
+        self.evidence.as_ref().map(|evidence| &*evidence.key_id)
+    }
+
+    /// The signed timestamp in unix milliseconds, where the scheme has one.
+    pub fn timestamp(&self) -> Option<i64> {
+        self.evidence.as_ref()?.timestamp
+    }
+
+    /// Whether [`Verified::delivery_id`] is covered by the signature.
+    pub fn delivery_id_is_signed(&self) -> bool {
+        self.evidence.as_ref().is_some_and(|evidence| evidence.scheme.signs_id())
+    }
+}
+
+impl<D: Delivery> Verified<D> {
+    /// The delivery id, where the scheme has one and this delivery carries it. Whether it can be trusted is said by
+    /// [`Verified::delivery_id_is_signed`].
+    pub fn delivery_id(&self) -> Option<&[u8]> {
+        let evidence = self.evidence.as_ref()?;
+        if let Some(id) = &evidence.id {
+            return Some(id);
+        }
+        match reading::id_in_head(&evidence.scheme, &self.delivery) {
+            Some(Cow::Borrowed(id)) => Some(id),
+            _ => None,
+        }
+    }
+
+    /// The text of the timestamp as received, where it stands in the head.
+    pub fn timestamp_text(&self) -> Option<&[u8]> {
+        let evidence = self.evidence.as_ref()?;
+        let from = &evidence.scheme.timestamp.as_ref()?.source;
+        match (from, reading::source(&evidence.scheme, from, &self.delivery, reading::TIMESTAMP)) {
+            (Source::Headers(_) | Source::Field(_), Ok(Some(Cow::Borrowed(text)))) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// What tells this delivery apart from every other one, as a digest of fixed length: of the delivery id where the
+    /// signature covers it, else of the verified tag, the signed bytes or the body ([`Scheme::replay_key`]). Nothing
+    /// where nothing is verified.
+    pub fn replay_key(&self) -> Option<[u8; 32]> {
+        let evidence = self.evidence.as_ref()?;
+        if evidence.scheme.replay_key() == ReplayKey::Id
+            && let Some(id) = self.delivery_id()
+        {
+            return Some(mac::labelled_sha256(b"id", id));
+        }
+        Some(match &evidence.proof {
+            Some(tag) => mac::labelled_sha256(b"tag", tag.reveal()),
+            None => mac::labelled_sha256(b"body", self.delivery.body()),
+        })
+    }
+}
