@@ -1,1 +1,26 @@
 //! From a TOML file to the gate. The cold path: everything is checked here so that nothing has to be checked later.
+//!
+//! [`document`] and [`reader`] turn text into values with places, [`settings`] says what they mean, [`mod@load`] reads the
+//! files that they name, [`compile`] makes the gate of them. Every problem of a configuration is reported at once,
+//! with file, line, key path and what to do about it; a configuration with an error in it is never applied in part.
+//! Only [`mod@load`] opens files and reads the environment.
+
+pub mod address;
+pub mod compile;
+pub mod document;
+mod keys;
+pub mod load;
+pub mod problem;
+pub mod reader;
+mod routes;
+pub mod scheme;
+pub mod secret;
+mod sections;
+pub mod settings;
+mod suggest;
+pub mod summary;
+pub mod units;
+
+pub use load::{Loaded, load};
+pub use problem::{Place, Problem, Problems, Severity};
+pub use settings::{Settings, parse_str};

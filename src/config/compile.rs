@@ -1,0 +1,92 @@
+//! From settings and the bytes of the keys to the gate: prepares every key and builds every index.
+
+use std::sync::Arc;
+
+use crate::config::problem::{Place, Problems};
+use crate::config::secret::Secret;
+use crate::config::settings::{KeySettings, RouteSettings, Settings, Verification};
+use crate::gate::Gate;
+use crate::gate::route::{Route, RouteTable};
+use crate::gate::verify::{Key, KeyError, Keyring, Scheme, Verifier};
+
+/// Builds the gate. `keys` has the bytes of each key of each route, in the order of [`Settings::routes`]; one that
+/// could not be read is missing and has been reported already. What is wrong is added to `problems`; without a gate
+/// there is at least one error among them.
+#[must_use]
+pub fn compile(settings: &Settings, keys: &[Vec<Option<Secret>>], problems: &mut Problems) -> Option<Gate> {
+    let mut routes = Vec::with_capacity(settings.routes.len());
+    for (position, route) in settings.routes.iter().enumerate() {
+        let bytes = keys.get(position).map(Vec::as_slice).unwrap_or_default();
+        let verifier = match &route.verification {
+            None => Some(Verifier::none()),
+            Some(verification) => verifier(verification, bytes, &route.place, problems),
+        };
+        routes.extend(verifier.map(|verifier| compiled(route, verifier)));
+    }
+    if routes.len() < settings.routes.len() || problems.has_errors() {
+        return None;
+    }
+    match RouteTable::new(routes) {
+        Ok(routes) => Some(Gate { routes, upstreams: settings.upstreams.clone() }),
+        Err(conflicts) => {
+            // Settings have been checked for this; only settings that were put together by hand come here.
+            for conflict in conflicts {
+                let place = settings.routes.get(conflict.second).map(|route| route.place.clone());
+                let place = place.unwrap_or_else(|| Place::file(""));
+                problems.error(place, "cannot be told apart from another route", "remove one of the two");
+            }
+            None
+        }
+    }
+}
+
+fn compiled(route: &RouteSettings, verifier: Verifier) -> Route {
+    Route {
+        name: route.name.clone(),
+        key: route.key.clone(),
+        verifier,
+        body_limit: route.body_size,
+        upstream: route.upstream,
+    }
+}
+
+fn verifier(
+    verification: &Verification,
+    bytes: &[Option<Secret>],
+    place: &Place,
+    problems: &mut Problems,
+) -> Option<Verifier> {
+    let mut ready = Vec::with_capacity(verification.keys.len());
+    for (settings, bytes) in verification.keys.iter().zip(bytes) {
+        let Some(bytes) = bytes else { continue };
+        match key(settings, &verification.scheme, bytes) {
+            Ok(key) => ready.push(key),
+            Err(error) => {
+                let fix = "copy it again from the sender's settings, whole and without quotes";
+                problems.error(settings.place.clone(), error.to_string(), fix);
+            }
+        }
+    }
+    if ready.len() < verification.keys.len() {
+        return None;
+    }
+    let scheme = Arc::clone(&verification.scheme);
+    match Verifier::new(scheme, Keyring::new(ready), verification.tolerance, verification.public_url.clone()) {
+        Ok(verifier) => Some(verifier),
+        Err(found) => {
+            for problem in found {
+                problems.error(place.child(problem.field), problem.message, problem.fix);
+            }
+            None
+        }
+    }
+}
+
+fn key(settings: &KeySettings, scheme: &Scheme, bytes: &Secret) -> Result<Key, KeyError> {
+    if scheme.wants_public_key() {
+        let text = String::from_utf8_lossy(bytes.bytes());
+        Key::from_public(&settings.id, scheme, text.trim(), settings.validity)
+    } else {
+        Key::from_secret(&settings.id, scheme, bytes.bytes(), settings.validity)
+    }
+}

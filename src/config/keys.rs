@@ -1,0 +1,105 @@
+//! Reads `secrets` and `public_keys`: references to bytes that stand elsewhere.
+
+use std::path::PathBuf;
+
+use crate::config::reader::Reader;
+use crate::config::secret::Secret;
+use crate::config::settings::{KeySettings, KeySource};
+use crate::config::units::shorten;
+use crate::gate::verify::Validity;
+
+/// More keys than this at once are not a rotation.
+const KEY_LIMIT: usize = 16;
+
+/// The keys under `list` of a route, or `None` when there is no such list.
+pub(super) fn read(route: &Reader<'_>, list: &str) -> Option<Vec<KeySettings>> {
+    let readers = route.tables(list)?;
+    if readers.is_empty() || readers.len() > KEY_LIMIT {
+        let message = format!("has {} keys", readers.len());
+        let fix = format!("give from 1 to {KEY_LIMIT}: {list} = [{{ id = \"1\", file = \"…\" }}]");
+        route.error(list, message, fix);
+    }
+    let mut keys: Vec<KeySettings> = Vec::new();
+    let mut failed = false;
+    for reader in readers.into_iter().take(KEY_LIMIT) {
+        let id = id(&reader, &keys);
+        let source = source(&reader, list == "secrets");
+        let validity = validity(&reader);
+        failed |= reader.failed();
+        let file = ["file", "env", "value"].into_iter().find(|key| reader.has(key)).unwrap_or("file");
+        let place = reader.place(file);
+        if let (Some(id), Some(source)) = (id, source) {
+            keys.push(KeySettings { id, source, validity, place });
+        }
+        reader.finish();
+    }
+    if failed {
+        route.mark_failed();
+    }
+    Some(keys)
+}
+
+fn id(reader: &Reader<'_>, others: &[KeySettings]) -> Option<String> {
+    reader.require("id", "add id = \"2026-11\": metrics and logs tell keys apart by it");
+    let id = reader.string("id")?;
+    if !(1..=64).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        let message = format!("\"{}\" is not a name for a key", shorten(id));
+        reader.error("id", message, "use 1 to 64 letters, digits, \"-\", \"_\" and \".\"; never the secret itself");
+        return None;
+    }
+    if others.iter().any(|other| other.id == id) {
+        reader.error(
+            "id",
+            format!("\"{id}\" is the id of another key of this route"),
+            "give each key an id of its own",
+        );
+    }
+    Some(id.to_owned())
+}
+
+fn source(reader: &Reader<'_>, secret: bool) -> Option<KeySource> {
+    let written: Vec<&str> = ["file", "env", "value"].into_iter().filter(|key| reader.has(key)).collect();
+    match written.as_slice() {
+        ["file"] => match reader.string("file")? {
+            "" => {
+                reader.error("file", "is empty", "name the file, relative to the configuration file");
+                None
+            }
+            path => Some(KeySource::File(PathBuf::from(path))),
+        },
+        ["env"] => match reader.string("env")? {
+            name if name.is_empty() || name.contains(['=', '\0', '$']) => {
+                reader.error("env", "is not the name of a variable", "write the name alone: env = \"GITHUB_SECRET\"");
+                None
+            }
+            name => Some(KeySource::Env(name.to_owned())),
+        },
+        ["value"] => {
+            let value = reader.string("value")?;
+            if secret {
+                let message = "the secret stands in the configuration, where more people and programs read it";
+                reader.warning("value", message, "this works, but move it to a file: file = \"secrets/…\"");
+            }
+            Some(KeySource::Value(Secret::new(value.as_bytes().to_vec())))
+        }
+        [] => {
+            reader.error_at(reader.here(), "says nowhere where the key is", "add file = \"…\" (or env, or value)");
+            None
+        }
+        _ => {
+            let message = format!("{} exclude each other", written.join(" and "));
+            reader.error_at(reader.here(), message, "keep one of them");
+            None
+        }
+    }
+}
+
+fn validity(reader: &Reader<'_>) -> Validity {
+    let validity = Validity { not_before: reader.datetime("not_before"), not_after: reader.datetime("not_after") };
+    if let Validity { not_before: Some(start), not_after: Some(end) } = validity
+        && start >= end
+    {
+        reader.error("not_after", "is not later than not_before: the key would never count", "correct one of the two");
+    }
+    validity
+}

@@ -1,0 +1,305 @@
+//! Reads `[[route]]` and checks the routes against each other.
+
+use std::sync::Arc;
+
+use crate::config::address;
+use crate::config::keys;
+use crate::config::problem::Place;
+use crate::config::reader::{Reader, did_you_mean};
+use crate::config::scheme;
+use crate::config::sections::{BODY_SIZE, upstream_address};
+use crate::config::settings::{RouteSettings, Settings, Verification};
+use crate::config::units::shorten;
+use crate::gate::pattern::{PathPattern, PatternError};
+use crate::gate::route::{RouteIndex, RouteKey};
+use crate::gate::upstream::UpstreamAddress;
+use crate::gate::verify::PublicUrl;
+use crate::gate::verify::Scheme;
+use crate::gate::verify::Tolerance;
+
+const FIX_NO_ROUTE: &str = "add:\n\n[[route]]\npath = \"/webhooks/github\"\nscheme = \"github\"\n\
+                            secrets = [{ id = \"1\", file = \"secrets/github\" }]\n";
+
+/// Names are labels of metrics and keys of state.
+const NAME_LIMIT: usize = 64;
+
+/// Each route has metrics and state of its own.
+const ROUTE_LIMIT: usize = 4096;
+
+const SCHEME_LIMIT: usize = 256;
+
+const METHOD_LIMIT: usize = 16;
+
+/// A route that has been read: what it is, and where its application is.
+type Read = (RouteSettings, Option<UpstreamAddress>);
+
+/// Fills [`Settings::routes`] and [`Settings::upstreams`]. `default_upstream` is the address of `[upstream]`.
+pub(super) fn read(root: &Reader<'_>, default_upstream: Option<UpstreamAddress>, settings: &mut Settings) {
+    root.require("route", FIX_NO_ROUTE);
+    let readers = root.tables("route");
+    if readers.as_ref().is_some_and(Vec::is_empty) {
+        root.error("route", "is empty", FIX_NO_ROUTE);
+    }
+    let mut schemes = own_schemes(root);
+    let mut routes: Vec<Read> = Vec::new();
+    if readers.as_ref().is_some_and(|readers| readers.len() > ROUTE_LIMIT) {
+        root.error(
+            "route",
+            format!("is given more than {ROUTE_LIMIT} times"),
+            "share one route: path = \"/hooks/{name}\"",
+        );
+    }
+    for reader in readers.into_iter().flatten().take(ROUTE_LIMIT) {
+        routes.extend(route(&reader, &mut schemes, settings.limits.body_size));
+        reader.finish();
+    }
+    for unused in schemes.iter().filter(|own| !own.used) {
+        let message = "no route uses this scheme";
+        root.warning_at(unused.place.clone(), message, "remove it, or name it in a route: scheme = \"…\"");
+    }
+    check_names(root, &routes);
+    check_conflicts(root, &routes);
+    let written = root.table("upstream").is_some_and(|upstream| upstream.has("address"));
+    for (mut route, own) in routes {
+        match own.or_else(|| default_upstream.clone()) {
+            Some(address) => route.upstream = position(&mut settings.upstreams, address),
+            None if written => {}
+            None => {
+                let message = "there is no application to forward to: neither [upstream] nor the route has an address";
+                root.error_at(route.place.child("upstream"), message, "add address = \"127.0.0.1:9000\" to [upstream]");
+            }
+        }
+        settings.routes.push(route);
+    }
+}
+
+fn position(upstreams: &mut Vec<UpstreamAddress>, address: UpstreamAddress) -> usize {
+    upstreams.iter().position(|known| *known == address).unwrap_or_else(|| {
+        upstreams.push(address);
+        upstreams.len() - 1
+    })
+}
+
+/// A `[scheme.NAME]` of the file. Without a scheme when it has errors, so that routes can name it all the same.
+struct OwnScheme {
+    name: String,
+    scheme: Option<Arc<Scheme>>,
+    place: Place,
+    used: bool,
+}
+
+fn own_schemes(root: &Reader<'_>) -> Vec<OwnScheme> {
+    let Some(tables) = root.table("scheme") else { return Vec::new() };
+    let mut schemes = Vec::new();
+    let named = tables.named_tables();
+    if named.len() > SCHEME_LIMIT {
+        root.error("scheme", format!("has more than {SCHEME_LIMIT} schemes"), "remove those that no route uses");
+    }
+    for (name, reader) in named.into_iter().take(SCHEME_LIMIT) {
+        let place = reader.here();
+        if name == "none" || scheme::preset(name).is_some() {
+            let message = "this name belongs to a scheme that is built in";
+            tables.error(name, message, format!("choose another name: [scheme.my-{name}]"));
+        }
+        let scheme = scheme::read_scheme(name, &reader).map(Arc::new);
+        schemes.push(OwnScheme { name: name.to_owned(), scheme, place, used: false });
+        reader.finish();
+    }
+    tables.finish();
+    schemes
+}
+
+fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], default_body: u64) -> Option<Read> {
+    let path = path(reader);
+    let host = reader.string("host").and_then(|host| match address::parse_host(host) {
+        Ok(host) => Some(host),
+        Err(wrong) => {
+            reader.error("host", wrong.message, wrong.fix);
+            None
+        }
+    });
+    let methods = methods(reader);
+    let name = match reader.string("name") {
+        Some(name) => checked_name(reader, name),
+        None => path.as_ref().map(derived_name),
+    };
+    let body_size = reader.size("body_size", BODY_SIZE).unwrap_or(default_body);
+    let upstream = upstream_address(reader, "upstream");
+    let verification = verification(reader, schemes)?;
+    if reader.failed() {
+        return None;
+    }
+    let key = RouteKey { host, path: path?, methods };
+    Some((RouteSettings { name: name?, key, verification, body_size, upstream: 0, place: reader.here() }, upstream))
+}
+
+fn path(reader: &Reader<'_>) -> Option<PathPattern> {
+    reader.require("path", "add path = \"/webhooks/…\", as the sender calls it");
+    let text = reader.string("path")?;
+    match PathPattern::parse(text) {
+        Ok(path) => Some(path),
+        Err(error) => {
+            let fix = match error {
+                PatternError::NoSlash => format!("write path = \"/{}\"", shorten(text)),
+                _ => "write it as senders do; {name} stands for one segment and {*rest} for all that follow".to_owned(),
+            };
+            reader.error("path", error.to_string(), fix);
+            None
+        }
+    }
+}
+
+fn methods(reader: &Reader<'_>) -> Vec<String> {
+    const KNOWN: [&str; 7] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
+    let Some(written) = reader.strings("methods") else { return vec!["POST".to_owned()] };
+    if written.is_empty() || written.len() > METHOD_LIMIT {
+        let fix = format!("write methods = [\"POST\"], or leave it out; at most {METHOD_LIMIT}");
+        reader.error("methods", format!("has {} methods", written.len()), fix);
+    }
+    let mut methods: Vec<String> = Vec::new();
+    for method in written.into_iter().take(METHOD_LIMIT) {
+        let token =
+            !method.is_empty() && method.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b));
+        let upper = method.to_ascii_uppercase();
+        if KNOWN.contains(&upper.as_str()) && upper != method {
+            reader.error("methods", "methods are written in capitals", format!("write \"{upper}\""));
+        } else if !token || upper == "CONNECT" {
+            let message = format!("\"{}\" is not a method that can be routed", shorten(method));
+            reader.error("methods", message, format!("choose among {}", KNOWN.join(", ")));
+        } else if methods.iter().any(|known| known == method) {
+            reader.error("methods", format!("\"{method}\" is given twice"), "remove one of the two");
+        }
+        methods.push(method.to_owned());
+    }
+    methods
+}
+
+fn checked_name(reader: &Reader<'_>, name: &str) -> Option<String> {
+    let fits = (1..=NAME_LIMIT).contains(&name.len());
+    if fits && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        return Some(name.to_owned());
+    }
+    let message = format!("\"{}\" is not a name for a route", shorten(name));
+    reader.error("name", message, format!("use 1 to {NAME_LIMIT} letters, digits, \"-\", \"_\" and \".\""));
+    None
+}
+
+/// `/webhooks/github` becomes `webhooks-github`, `/` becomes `root`.
+fn derived_name(path: &PathPattern) -> String {
+    let words = path.as_str().split(|c: char| !c.is_ascii_alphanumeric() && c != '_' && c != '.');
+    let words: Vec<&str> = words.filter(|word| !word.is_empty()).collect();
+    let mut name = words.join("-");
+    name.truncate(NAME_LIMIT);
+    if name.is_empty() { "root".to_owned() } else { name }
+}
+
+/// How the route verifies: `Some(None)` where it says that it does not, `None` when it cannot be said.
+fn verification(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Option<Verification>> {
+    let fix = "name the provider: scheme = \"github\"; a route that verifies nothing says scheme = \"none\"";
+    reader.require("scheme", fix);
+    let name = reader.string("scheme");
+    let secrets = keys::read(reader, "secrets");
+    let public_keys = keys::read(reader, "public_keys");
+    let public_url = public_url(reader);
+    let limit = core::time::Duration::from_secs(1)..=core::time::Duration::from_secs(24 * 3600);
+    let tolerance = reader.duration("tolerance", limit);
+    let name = name?;
+    if name == "none" {
+        for key in ["secrets", "public_keys", "public_url", "tolerance"].into_iter().filter(|key| reader.has(key)) {
+            reader.error(key, "has no effect: scheme = \"none\" verifies nothing", "remove it, or name a scheme");
+        }
+        let message = "nothing is verified: whoever reaches this route reaches the application";
+        reader.warning("scheme", message, "name the scheme of the sender, unless that is what you want");
+        return Some(None);
+    }
+    let scheme = find_scheme(reader, name, schemes)?;
+    let (wanted, other, keys) = match scheme.wants_public_key() {
+        true => ("public_keys", "secrets", public_keys),
+        false => ("secrets", "public_keys", secrets),
+    };
+    if reader.has(other) {
+        let message = format!("the scheme \"{name}\" has no use for {other}");
+        reader.error(other, message, format!("give the keys as {wanted}"));
+    } else {
+        reader.require(wanted, &format!("add {wanted} = [{{ id = \"1\", file = \"secrets/{name}\" }}]"));
+    }
+    let tolerance = tolerance_for(reader, &scheme, tolerance);
+    if scheme.signs_url() {
+        let fix = "add public_url = \"https://…\", exactly as it is registered with the sender";
+        reader.require("public_url", fix);
+    } else if reader.has("public_url") {
+        let message = format!("has no effect: the scheme \"{name}\" does not sign the URL");
+        reader.error("public_url", message, "remove it");
+    }
+    Some(Some(Verification { scheme, keys: keys.unwrap_or_default(), public_url, tolerance }))
+}
+
+fn tolerance_for(reader: &Reader<'_>, scheme: &Scheme, written: Option<core::time::Duration>) -> Option<Tolerance> {
+    if !scheme.signs_timestamp() {
+        if reader.has("tolerance") {
+            let message = format!("the scheme \"{}\" signs no timestamp, so there is nothing to tolerate", scheme.name);
+            reader.error("tolerance", message, "remove it: an unsigned timestamp proves nothing");
+        }
+        return None;
+    }
+    let default = scheme.timestamp.as_ref().map(|timestamp| timestamp.tolerance);
+    written.map(Tolerance::new).or(default)
+}
+
+fn public_url(reader: &Reader<'_>) -> Option<PublicUrl> {
+    match PublicUrl::parse(reader.string("public_url")?) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            reader.error(
+                "public_url",
+                error.to_string(),
+                "write it as it is registered with the sender: \"https://…\"",
+            );
+            None
+        }
+    }
+}
+
+fn find_scheme(reader: &Reader<'_>, name: &str, schemes: &mut [OwnScheme]) -> Option<Arc<Scheme>> {
+    if let Some(own) = schemes.iter_mut().find(|own| own.name == name) {
+        own.used = true;
+        return own.scheme.clone();
+    }
+    let preset = scheme::preset(name);
+    if preset.is_none() {
+        let mut names: Vec<&str> = schemes.iter().map(|own| own.name.as_str()).collect();
+        for preset in scheme::preset_names() {
+            names.push(preset);
+        }
+        names.push("none");
+        let message = format!("there is no scheme \"{}\"", shorten(name));
+        let fix = format!("{}describe it in [scheme.{}]", did_you_mean(name, &names), shorten(name));
+        reader.error("scheme", message, fix);
+    }
+    preset
+}
+
+fn check_names(root: &Reader<'_>, routes: &[Read]) {
+    for (position, (route, _)) in routes.iter().enumerate() {
+        if let Some((other, _)) = routes.iter().take(position).find(|(other, _)| other.name == route.name) {
+            let message =
+                format!("\"{}\" is the name of {} in line {} too", route.name, other.place.key_path, other.place.line);
+            let fix = "give one of them another name; without `name` it is derived from the path";
+            root.error_at(route.place.child("name"), message, fix);
+        }
+    }
+}
+
+fn check_conflicts(root: &Reader<'_>, routes: &[Read]) {
+    let Err(conflicts) = RouteIndex::new(routes.iter().map(|(route, _)| &route.key)) else { return };
+    for conflict in conflicts {
+        let (Some((first, _)), Some((second, _))) = (routes.get(conflict.first), routes.get(conflict.second)) else {
+            continue;
+        };
+        let place = &first.place;
+        let message =
+            format!("requests for it cannot be told apart from those for {} in line {}", place.key_path, place.line);
+        let fix = "remove one of the two, or give them other hosts, paths or methods";
+        root.error_at(second.place.child("path"), message, fix);
+    }
+}

@@ -1,0 +1,381 @@
+//! Scheme tables: the presets that are built in, and `[scheme.NAME]` of a configuration file. Both are the same text,
+//! read by the same code, so that whatever a preset can say a user can say too.
+
+use core::time::Duration;
+use std::sync::{Arc, LazyLock};
+
+use crate::config::document::Document;
+use crate::config::reader::Reader;
+use crate::gate::verify::{
+    BodyDigest, DigestAlgorithm, Encoding, JsonPath, KeyEncoding, KeyForm, Kind, MacAlgorithm, PublicAlgorithm, Scheme,
+    SignatureSource, Source, Syntax, TOKENS, TOLERANCE_LIMIT, Template, TimestampSource, Tolerance, Unit,
+};
+
+/// The text of all presets.
+const PRESETS: &str = include_str!("presets.toml");
+
+/// The tolerance of a scheme that does not say its own.
+const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
+
+const ALGORITHMS: &[(&str, Kind)] = &[
+    ("hmac-sha1", Kind::Hmac(MacAlgorithm::HmacSha1)),
+    ("hmac-sha256", Kind::Hmac(MacAlgorithm::HmacSha256)),
+    ("hmac-sha384", Kind::Hmac(MacAlgorithm::HmacSha384)),
+    ("hmac-sha512", Kind::Hmac(MacAlgorithm::HmacSha512)),
+    ("sha1", Kind::Digest(DigestAlgorithm::Sha1)),
+    ("sha256", Kind::Digest(DigestAlgorithm::Sha256)),
+    ("ed25519", Kind::Public(PublicAlgorithm::Ed25519)),
+    ("ecdsa-p256-sha256", Kind::Public(PublicAlgorithm::EcdsaP256Sha256)),
+    ("token", Kind::Token),
+    ("basic", Kind::Basic),
+];
+
+const ENCODINGS: &[(&str, Encoding)] =
+    &[("hex", Encoding::Hex), ("base64", Encoding::Base64), ("base64url", Encoding::Base64Url)];
+
+const KEY_ENCODINGS: &[(&str, KeyEncoding)] = &[
+    ("raw", KeyEncoding::Raw),
+    ("base64", KeyEncoding::Encoded(Encoding::Base64)),
+    ("base64url", KeyEncoding::Encoded(Encoding::Base64Url)),
+    ("hex", KeyEncoding::Encoded(Encoding::Hex)),
+];
+
+const UNITS: &[(&str, Unit)] = &[("s", Unit::Seconds), ("ms", Unit::Milliseconds), ("rfc3339", Unit::Rfc3339)];
+
+static SCHEMES: LazyLock<Vec<(&'static str, Arc<Scheme>)>> = LazyLock::new(|| {
+    let Ok(document) = Document::parse("presets.toml", PRESETS) else { return Vec::new() };
+    let root = document.root();
+    let mut schemes = Vec::new();
+    for line in PRESETS.lines() {
+        let tables = header_name(line).zip(root.table("scheme"));
+        if let Some((name, tables)) = tables
+            && let Some(scheme) = tables.table(name).and_then(|table| read_scheme(name, &table))
+        {
+            schemes.push((name, Arc::new(scheme)));
+        }
+    }
+    schemes
+});
+
+/// The names of the presets, in the order of their text.
+pub fn preset_names() -> impl Iterator<Item = &'static str> {
+    SCHEMES.iter().map(|(name, _)| *name)
+}
+
+/// A preset.
+#[must_use]
+pub fn preset(name: &str) -> Option<Arc<Scheme>> {
+    SCHEMES.iter().find(|(known, _)| *known == name).map(|(_, scheme)| Arc::clone(scheme))
+}
+
+/// The text of a preset with the comment above it: a table that can be copied into a configuration file under another
+/// name.
+#[must_use]
+pub fn preset_text(name: &str) -> Option<&'static str> {
+    PRESETS.split("\n\n").map(str::trim).find(|paragraph| paragraph.lines().find_map(header_name) == Some(name))
+}
+
+fn header_name(line: &'static str) -> Option<&'static str> {
+    line.trim().strip_prefix("[scheme.")?.strip_suffix(']')
+}
+
+/// Reads a scheme table and reports everything that is wrong with it; nothing when anything is.
+pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
+    let description = reader.string("description").unwrap_or_default().to_owned();
+    let status = reader.string("status").unwrap_or_default().to_owned();
+    reader.require("algorithm", "say how the sender signs, for instance algorithm = \"hmac-sha256\"");
+    let kind = reader.choice("algorithm", ALGORITHMS);
+    let content = read_content(reader);
+    let signature = read_signature(reader, kind);
+    let timestamp = reader.has("timestamp").then(|| read_timestamp(reader));
+    let id = reader.has("id").then(|| read_id(reader));
+    let secret = read_secret(reader);
+    let require = read_require(reader);
+    let body_digest = read_body_digest(reader);
+    let (signature, syntax, encoding) = signature?;
+    let scheme = Scheme {
+        name: name.to_owned(),
+        description,
+        status,
+        kind: kind?,
+        content: content?,
+        signature,
+        syntax,
+        encoding,
+        timestamp: present(timestamp)?,
+        id: present(id)?,
+        secret: secret?,
+        require: require?,
+        body_digest: body_digest?,
+    };
+    let problems = scheme.validate();
+    for problem in &problems {
+        reader.error(problem.field, problem.message.clone(), problem.fix.clone());
+    }
+    (problems.is_empty() && !reader.failed()).then_some(scheme)
+}
+
+/// Turns "absent", "present and wrong", "present and right" into an option around the value for the first and last.
+fn present<T>(read: Option<Option<T>>) -> Option<Option<T>> {
+    read.map_or(Some(None), |value| value.map(Some))
+}
+
+fn read_content(reader: &Reader<'_>) -> Option<Template> {
+    let Some(text) = reader.string("content") else {
+        return (!reader.has("content")).then(Template::default);
+    };
+    match Template::parse(text) {
+        Ok(template) => Some(template),
+        Err(error) => {
+            reader.error("content", error.to_string(), format!("the tokens are {TOKENS}"));
+            None
+        }
+    }
+}
+
+type Read = (SignatureSource, Syntax, Encoding);
+
+fn read_signature(reader: &Reader<'_>, kind: Option<Kind>) -> Option<Read> {
+    if kind == Some(Kind::Basic) && !reader.has("signature") {
+        let source = SignatureSource::Headers(vec!["Authorization".to_owned()]);
+        return Some((source, Syntax::Single { prefix: String::new() }, Encoding::Base64));
+    }
+    reader.require("signature", "say where it stands, for instance signature = { header = \"X-Signature\" }");
+    let table = reader.table("signature")?;
+    let source = read_signature_source(&table);
+    let prefix = table.string("prefix").unwrap_or_default().to_owned();
+    let separator = table.string("separator");
+    let key = table.string("key");
+    let encoding = table.choice("encoding", ENCODINGS);
+    if kind.is_some_and(|kind| !matches!(kind, Kind::Token | Kind::Basic)) {
+        table.require(
+            "encoding",
+            "say how the bytes of the signature are written: \"hex\", \"base64\" or \"base64url\"",
+        );
+    }
+    if separator.is_some_and(|separator| separator.len() != 1) {
+        table.error("separator", "is not one ASCII character", "write for instance separator = \",\"");
+    }
+    if key.is_some() && !prefix.is_empty() {
+        table.error("prefix", "has no meaning beside `key`", "remove one of them");
+    }
+    let separator = separator.and_then(|text| text.bytes().next());
+    let syntax = match (key, separator) {
+        (Some(key), separator) => Syntax::Pairs { separator: separator.unwrap_or(b','), key: key.to_owned() },
+        (None, Some(separator)) => Syntax::List { separator, prefix },
+        (None, None) => Syntax::Single { prefix },
+    };
+    let sound = !table.failed();
+    table.finish();
+    if sound { Some((source?, syntax, encoding.unwrap_or(Encoding::Hex))) } else { None }
+}
+
+fn read_signature_source(table: &Reader<'_>) -> Option<SignatureSource> {
+    let headers = read_headers(table);
+    let json = read_path(table);
+    let form = table.string("form").map(str::to_owned);
+    let query = table.string("query").map(str::to_owned);
+    only_one(table, &["header", "json", "form", "query"])?;
+    (headers.map(SignatureSource::Headers))
+        .or(json.map(SignatureSource::Json))
+        .or(form.map(SignatureSource::Form))
+        .or(query.map(SignatureSource::Query))
+}
+
+fn read_timestamp(reader: &Reader<'_>) -> Option<TimestampSource> {
+    let table = reader.table("timestamp")?;
+    let source = read_source(&table);
+    table.require("unit", "say how it is written: \"s\", \"ms\" or \"rfc3339\"");
+    let unit = table.choice("unit", UNITS);
+    let limit = Duration::from_secs(1)..=TOLERANCE_LIMIT;
+    let tolerance = Tolerance::new(table.duration("tolerance", limit).unwrap_or(DEFAULT_TOLERANCE));
+    let sound = !table.failed();
+    table.finish();
+    if sound { Some(TimestampSource { source: source?, unit: unit?, tolerance }) } else { None }
+}
+
+fn read_id(reader: &Reader<'_>) -> Option<Source> {
+    let table = reader.table("id")?;
+    let source = read_source(&table);
+    table.finish();
+    source
+}
+
+fn read_source(table: &Reader<'_>) -> Option<Source> {
+    let headers = read_headers(table);
+    let field = table.string("field").map(str::to_owned);
+    let json = read_path(table);
+    only_one(table, &["header", "field", "json"])?;
+    headers.map(Source::Headers).or(field.map(Source::Field)).or(json.map(Source::Json))
+}
+
+fn read_headers(table: &Reader<'_>) -> Option<Vec<String>> {
+    let names = table.one_or_more("header")?;
+    Some(names.into_iter().map(str::to_owned).collect())
+}
+
+fn read_path(table: &Reader<'_>) -> Option<JsonPath> {
+    let path = JsonPath::parse(table.string("json")?);
+    if path.is_none() {
+        table.error(
+            "json",
+            "is not a path of one to eight names",
+            "write it with dots, for instance json = \"event.id\"",
+        );
+    }
+    path
+}
+
+fn only_one(table: &Reader<'_>, places: &[&str]) -> Option<()> {
+    let given = places.iter().filter(|place| table.has(place)).count();
+    if given != 1 {
+        let message = if given == 0 { "does not say where it stands" } else { "stands in more than one place" };
+        table.error_at(table.here(), message, format!("give exactly one of {}", places.join(", ")));
+        return None;
+    }
+    Some(())
+}
+
+fn read_secret(reader: &Reader<'_>) -> Option<KeyForm> {
+    if !reader.has("secret") {
+        return Some(KeyForm::default());
+    }
+    let table = reader.table("secret")?;
+    let encoding = table.choice("encoding", KEY_ENCODINGS).unwrap_or(KeyEncoding::Raw);
+    let strip_prefix = table.string("strip_prefix").unwrap_or_default().to_owned();
+    let sound = !table.failed();
+    table.finish();
+    sound.then_some(KeyForm { encoding, strip_prefix })
+}
+
+fn read_require(reader: &Reader<'_>) -> Option<Vec<(String, String)>> {
+    let Some(lines) = reader.one_or_more("require") else {
+        return (!reader.has("require")).then(Vec::new);
+    };
+    let mut require = Vec::with_capacity(lines.len());
+    for line in lines {
+        match line.split_once(": ") {
+            Some((name, value)) if !name.is_empty() => require.push((name.to_owned(), value.trim().to_owned())),
+            _ => {
+                reader.error("require", "is not a header with its value", "write require = [\"Name: value\"]");
+                return None;
+            }
+        }
+    }
+    Some(require)
+}
+
+fn read_body_digest(reader: &Reader<'_>) -> Option<Option<BodyDigest>> {
+    if !reader.has("body_digest") {
+        return Some(None);
+    }
+    let table = reader.table("body_digest")?;
+    table.require("query", "name the query parameter with the hexadecimal SHA-256 of the body");
+    let query = table.string("query").map(str::to_owned);
+    table.finish();
+    query.map(|query| Some(BodyDigest { query }))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn every_preset_reads_without_a_problem() {
+        let document = Document::parse("presets.toml", PRESETS).unwrap();
+        let root = document.root();
+        let tables = root.table("scheme").unwrap();
+        let mut count = 0;
+        for (name, table) in tables.named_tables() {
+            assert!(read_scheme(name, &table).is_some(), "{name}");
+            assert!(table.has("description"), "{name}");
+            let status = table.string("status").unwrap();
+            assert!(["verified", "third-party", "from memory", "generic"].contains(&status), "{name}");
+            table.finish();
+            count += 1;
+        }
+        root.finish();
+        assert_eq!(document.into_problems().to_string(), "");
+        assert_eq!(preset_names().count(), count);
+        assert!(count > 80);
+    }
+
+    #[test]
+    fn the_text_of_a_preset_is_a_table_of_its_own() {
+        for name in preset_names() {
+            let text = preset_text(name).unwrap();
+            assert!(text.starts_with("# "), "{name}: {text}");
+            let document = Document::parse("copy.toml", text).unwrap();
+            let root = document.root();
+            let (read, table) = root.table("scheme").unwrap().named_tables().pop().unwrap();
+            assert_eq!(read, name);
+            assert_eq!(read_scheme(name, &table), preset(name).as_deref().cloned());
+        }
+    }
+
+    fn problems(text: &str) -> Vec<String> {
+        let document = Document::parse("test.toml", text).unwrap();
+        let root = document.root();
+        for (name, table) in root.table("scheme").unwrap().named_tables() {
+            assert_eq!(read_scheme(name, &table), None);
+            table.finish();
+        }
+        root.finish();
+        document
+            .into_problems()
+            .iter()
+            .map(|p| format!("{} {}: {}", p.place.line, p.place.key_path, p.message))
+            .collect()
+    }
+
+    #[test]
+    fn every_mistake_of_a_table_is_reported() {
+        let found = problems(
+            "[scheme.mine]\nalgorithm = \"hmac-sha257\"\ncontent = \"{bdy}\"\n\
+             signature = { header = \"X\", json = \"y\" }\ntimestamp = { header = \"T\" }\nrequire = [\"x\"]\nsecrets = 1\n",
+        );
+        for expected in [
+            "2 scheme.mine.algorithm",
+            "3 scheme.mine.content",
+            "4 scheme.mine.signature",
+            "5 scheme.mine.timestamp.unit",
+            "6 scheme.mine.require",
+            "7 scheme.mine.secrets",
+        ] {
+            assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected} in {found:#?}");
+        }
+    }
+
+    #[test]
+    fn what_is_readable_and_unsafe_is_refused() {
+        let cases = [
+            ("content = \"{body}\"\ntimestamp = { header = \"T\", unit = \"s\" }", "timestamp", "proves nothing"),
+            ("content = \"{id}.{body}\"", "id", "nothing says where"),
+            ("content = \"{timestamp}.{body}\"", "timestamp", "nothing says where"),
+            ("content = \"{header:A}{header:B}.{body}\"", "content", "nothing separates"),
+            ("content = \"{header:A}{body}\"", "content", "nothing separates"),
+            (
+                "content = \"{timestamp}{timestamp}{body}\"\ntimestamp = { header = \"T\", unit = \"s\" }",
+                "content",
+                "more than once",
+            ),
+            ("content = \"{body}{secret}\"", "content", "plain digests only"),
+            ("content = \"fixed\"", "content", "nothing of the request"),
+            (
+                "content = \"{timestamp}.{body}\"\ntimestamp = { field = \"t\", unit = \"s\" }",
+                "timestamp",
+                "made of pairs",
+            ),
+            ("content = \"{body}\"\nbody_digest = { query = \"d\" }", "body_digest", "not signed"),
+        ];
+        for (lines, field, message) in cases {
+            let text = format!(
+                "[scheme.mine]\nalgorithm = \"hmac-sha256\"\nsignature = {{ header = \"S\", encoding = \"hex\" }}\n{lines}\n"
+            );
+            let found = problems(&text);
+            let start = format!("scheme.mine.{field}");
+            assert!(found.iter().any(|p| p.contains(&start) && p.contains(message)), "{lines}: {found:#?}");
+        }
+    }
+}

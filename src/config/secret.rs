@@ -1,0 +1,219 @@
+//! Secrets between the file that holds them and the key that is made of them.
+//!
+//! A [`Secret`] is zeroized when it is dropped and never printed. [`judge`] tells a secret from a mistake: what is
+//! empty or a placeholder is refused, what is merely odd is warned about. No message quotes any part of a secret.
+
+use core::fmt;
+
+use zeroize::Zeroizing;
+
+/// Shorter secrets can be guessed offline by whoever saw one signed delivery.
+const SHORT: usize = 16;
+
+/// Words that stand in documentation where a secret should stand.
+const PLACEHOLDERS: [&str; 16] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "secret",
+    "mysecret",
+    "my-secret",
+    "my_secret",
+    "password",
+    "placeholder",
+    "replaceme",
+    "replace-me",
+    "replace_me",
+    "example",
+    "test",
+    "todo",
+    "fixme",
+];
+
+/// The bytes of a secret (or of a public key, which nobody minds to treat the same).
+#[derive(Clone)]
+pub struct Secret(Zeroizing<Vec<u8>>);
+
+impl Secret {
+    /// Takes the bytes over.
+    #[must_use]
+    pub fn new(bytes: impl Into<Zeroizing<Vec<u8>>>) -> Self {
+        Self(bytes.into())
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The same without the one line end that editors and `echo` leave behind.
+    #[must_use]
+    pub fn without_line_end(mut self) -> Self {
+        let line = self.0.strip_suffix(b"\n");
+        let line = line.map(|line| line.strip_suffix(b"\r").unwrap_or(line));
+        let length = line.map_or(self.0.len(), <[u8]>::len);
+        self.0.truncate(length);
+        self
+    }
+
+    /// Whether both are the same bytes. Compares what one operator has configured with what the same operator has
+    /// configured, at load: nothing that a stranger could time.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        self.0.as_slice() == other.0.as_slice()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(redacted)")
+    }
+}
+
+/// Why something is not a secret. The texts complete "the secret …".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unfit {
+    /// No bytes at all, or only white space.
+    Empty,
+    /// A word from documentation.
+    Placeholder,
+    /// A template that was never filled in: `${NAME}`, `$(NAME)`, `{{ name }}`.
+    Unexpanded,
+    /// One character over and over.
+    Monotonous,
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Empty => "is empty",
+            Self::Placeholder => "is a placeholder",
+            Self::Unexpanded => "is a template that was not filled in",
+            Self::Monotonous => "is one character repeated",
+        })
+    }
+}
+
+/// What is odd about a secret that can be used all the same. The texts complete "the secret …".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Oddity {
+    /// Fewer than 16 bytes.
+    Short,
+    /// White space at either end, which counts as part of the secret.
+    SurroundingSpace,
+    /// Begins with a UTF-8 byte order mark, which counts as part of the secret.
+    ByteOrderMark,
+}
+
+impl fmt::Display for Oddity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Short => write!(f, "has fewer than {SHORT} bytes and can be guessed"),
+            Self::SurroundingSpace => f.write_str("begins or ends with white space, which counts as part of it"),
+            Self::ByteOrderMark => f.write_str("begins with a byte order mark, which counts as part of it"),
+        }
+    }
+}
+
+impl Oddity {
+    /// What to do about it.
+    #[must_use]
+    pub const fn fix(self) -> &'static str {
+        match self {
+            Self::Short => "use at least 32 random bytes if the sender lets you choose",
+            Self::SurroundingSpace => "write the secret without white space around it: printf %s \"$SECRET\" > FILE",
+            Self::ByteOrderMark => "save the file as UTF-8 without a byte order mark",
+        }
+    }
+}
+
+/// Looks at a secret, without its line end.
+///
+/// # Errors
+/// [`Unfit`] for what cannot be meant as a secret.
+pub fn judge(secret: &Secret) -> Result<Vec<Oddity>, Unfit> {
+    let bytes = secret.bytes();
+    let trimmed = bytes.trim_ascii();
+    let content = trimmed.strip_prefix(b"whsec_").unwrap_or(trimmed);
+    if content.is_empty() {
+        return Err(if trimmed.is_empty() { Unfit::Empty } else { Unfit::Placeholder });
+    }
+    let between = |open: &[u8], close: &[u8]| content.starts_with(open) && content.ends_with(close);
+    if between(b"${", b"}") || between(b"$(", b")") || between(b"{{", b"}}") {
+        return Err(Unfit::Unexpanded);
+    }
+    if content.windows(2).all(|pair| pair.first() == pair.last()) {
+        return Err(Unfit::Monotonous);
+    }
+    let begins =
+        |word: &str| content.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
+    let is_word = PLACEHOLDERS.iter().any(|word| content.eq_ignore_ascii_case(word.as_bytes()));
+    let is_phrase = ["your-", "your_", "your ", "xxx", "..."].into_iter().any(begins);
+    if is_word || is_phrase || between(b"<", b">") {
+        return Err(Unfit::Placeholder);
+    }
+    let short = (bytes.len() < SHORT).then_some(Oddity::Short);
+    let space = (trimmed.len() < bytes.len()).then_some(Oddity::SurroundingSpace);
+    let mark = bytes.starts_with("\u{feff}".as_bytes()).then_some(Oddity::ByteOrderMark);
+    Ok([short, space, mark].into_iter().flatten().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    fn secret(bytes: &[u8]) -> Secret {
+        Secret::new(bytes.to_vec())
+    }
+
+    #[test]
+    fn placeholders_are_refused() {
+        for (text, unfit) in [
+            ("", Unfit::Empty),
+            (" \n\t", Unfit::Empty),
+            ("changeme", Unfit::Placeholder),
+            ("ChangeMe", Unfit::Placeholder),
+            ("secret", Unfit::Placeholder),
+            ("password", Unfit::Placeholder),
+            ("your-signing-secret", Unfit::Placeholder),
+            ("YOUR_SECRET_HERE", Unfit::Placeholder),
+            ("<the secret of the webhook>", Unfit::Placeholder),
+            ("whsec_", Unfit::Placeholder),
+            ("whsec_...", Unfit::Monotonous),
+            ("whsec_...here", Unfit::Placeholder),
+            ("xxxx", Unfit::Monotonous),
+            ("xxx-xxx-xxx", Unfit::Placeholder),
+            ("whsec_xxxxxxxx", Unfit::Monotonous),
+            ("${GITHUB_SECRET}", Unfit::Unexpanded),
+            ("$(GITHUB_SECRET)", Unfit::Unexpanded),
+            ("{{ .Values.secret }}", Unfit::Unexpanded),
+            ("0000000000000000000000", Unfit::Monotonous),
+        ] {
+            assert_eq!(judge(&secret(text.as_bytes())), Err(unfit), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn real_secrets_pass_and_odd_ones_are_pointed_out() {
+        assert_eq!(judge(&secret(b"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw")), Ok(vec![]));
+        assert_eq!(judge(&secret(&[0xff, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14])), Ok(vec![]));
+        assert_eq!(judge(&secret(b"0123456789abcde")), Ok(vec![Oddity::Short]));
+        assert_eq!(judge(&secret(b" 0123456789abcdef")), Ok(vec![Oddity::SurroundingSpace]));
+        assert_eq!(judge(&secret("\u{feff}0123456789abcdef".as_bytes())), Ok(vec![Oddity::ByteOrderMark]));
+    }
+
+    #[test]
+    fn exactly_one_line_end_is_trimmed() {
+        for (before, after) in [("a\n", "a"), ("a\r\n", "a"), ("a\n\n", "a\n"), ("a\r", "a\r"), ("a ", "a "), ("", "")]
+        {
+            assert_eq!(secret(before.as_bytes()).without_line_end().bytes(), after.as_bytes(), "{before:?}");
+        }
+    }
+
+    #[test]
+    fn a_secret_is_not_printed() {
+        assert_eq!(format!("{:?}", secret(b"hunter2")), "Secret(redacted)");
+    }
+}

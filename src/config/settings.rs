@@ -1,0 +1,249 @@
+//! What a configuration means, once it has been checked: plain values with units, nothing left to parse.
+//!
+//! [`parse_str`] is the whole way from text to settings, without files, environment or clock.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::config::document::Document;
+use crate::config::problem::{Place, Problems};
+use crate::config::secret::Secret;
+use crate::config::{routes, sections};
+use crate::gate::route::RouteKey;
+use crate::gate::upstream::UpstreamAddress;
+use crate::gate::verify::PublicUrl;
+use crate::gate::verify::Scheme;
+use crate::gate::verify::Tolerance;
+use crate::gate::verify::Validity;
+
+/// A whole configuration.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Process.
+    pub server: Server,
+    /// Where we listen; at least one.
+    pub listeners: Vec<Listener>,
+    /// How we talk to applications.
+    pub upstream: Upstream,
+    /// Bounds on what a client may send and how long it may take.
+    pub limits: Limits,
+    /// At least one, in the order of the file; names are unique.
+    pub routes: Vec<RouteSettings>,
+    /// Every application address that a route uses, each once. Routes name one by position.
+    pub upstreams: Vec<UpstreamAddress>,
+}
+
+/// Which interface of the kernel the workers use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Driver {
+    /// io_uring where it works, else epoll.
+    #[default]
+    Auto,
+    /// io_uring, or no start.
+    IoUring,
+    /// epoll.
+    Epoll,
+}
+
+impl Driver {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::IoUring => "io_uring",
+            Self::Epoll => "epoll",
+        }
+    }
+}
+
+/// `[server]`: the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Server {
+    /// Worker threads; 0 for one per core that the cgroup grants.
+    pub workers: usize,
+    /// Kernel interface.
+    pub driver: Driver,
+    /// How long exchanges in flight may take to finish once the process is told to stop.
+    pub shutdown_grace: Duration,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { workers: 0, driver: Driver::Auto, shutdown_grace: Duration::from_secs(25) }
+    }
+}
+
+/// `[[listener]]`: a bound socket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listener {
+    /// Address; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Where it is configured.
+    pub place: Place,
+}
+
+/// `[upstream]`: how we talk to applications. The addresses are in [`Settings::upstreams`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// How long a connection may take to be established.
+    pub connect_timeout: Duration,
+    /// From the end of the request to the head of the answer, and between two pieces of its body.
+    pub response_timeout: Duration,
+    /// How long a pooled connection may be idle.
+    pub idle_timeout: Duration,
+    /// How many idle connections each worker keeps for each address.
+    pub idle_connections: usize,
+}
+
+impl Default for Upstream {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(4),
+            idle_connections: 64,
+        }
+    }
+}
+
+/// `[limits]`: bounds on what a client may send and how long it may take. Sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The whole head: request line, fields and the empty line.
+    pub head_size: usize,
+    /// Number of header fields.
+    pub headers: usize,
+    /// Length of the request target.
+    pub target_size: usize,
+    /// Length of a body, where the route says nothing.
+    pub body_size: u64,
+    /// From the first byte of a head to its last.
+    pub head_timeout: Duration,
+    /// From the end of the head to the end of the body.
+    pub body_timeout: Duration,
+    /// Between two requests of a connection.
+    pub idle_timeout: Duration,
+    /// How long a client may take nothing of a response.
+    pub write_timeout: Duration,
+    /// After so many requests a connection is closed.
+    pub requests_per_connection: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            head_size: 16 << 10,
+            headers: 100,
+            target_size: 8 << 10,
+            body_size: 1 << 20,
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            requests_per_connection: 10_000,
+        }
+    }
+}
+
+/// `[[route]]`: which requests, verified how, sent where.
+#[derive(Clone, Debug)]
+pub struct RouteSettings {
+    /// Unique name.
+    pub name: String,
+    /// Which requests.
+    pub key: RouteKey,
+    /// How deliveries are verified; `None` only where the configuration says `scheme = "none"`.
+    pub verification: Option<Verification>,
+    /// The longest body, in bytes.
+    pub body_size: u64,
+    /// Position in [`Settings::upstreams`].
+    pub upstream: usize,
+    /// Where the route begins.
+    pub place: Place,
+}
+
+/// How the deliveries of a route are verified.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    /// The scheme.
+    pub scheme: Arc<Scheme>,
+    /// References to the keys, at least one: secrets, or public keys where the scheme wants those.
+    pub keys: Vec<KeySettings>,
+    /// The URL that the sender knows; present where the scheme signs it.
+    pub public_url: Option<PublicUrl>,
+    /// Distance of a signed timestamp from the present; present where the scheme signs one.
+    pub tolerance: Option<Tolerance>,
+}
+
+/// A reference to a secret or a public key.
+#[derive(Clone, Debug)]
+pub struct KeySettings {
+    /// Name of the key in metrics and logs, unique in its route.
+    pub id: String,
+    /// Where the bytes are.
+    pub source: KeySource,
+    /// When it counts.
+    pub validity: Validity,
+    /// Where the source is written.
+    pub place: Place,
+}
+
+/// Where the bytes of a key are.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In a file; relative to the directory of the configuration file.
+    File(PathBuf),
+    /// In an environment variable.
+    Env(String),
+    /// In the configuration itself.
+    Value(Secret),
+}
+
+/// Reads and checks the text of a configuration. `file` is its name, for messages. Pure: referenced files and
+/// variables are not looked at.
+///
+/// # Errors
+/// Every problem of the text, when at least one of them is an error; otherwise the warnings come with the settings.
+pub fn parse_str(file: &str, text: &str) -> Result<(Settings, Problems), Problems> {
+    let (settings, problems) = read(file, text);
+    if problems.has_errors() { Err(problems) } else { Ok((settings, problems)) }
+}
+
+/// Every key that is looked for when this text is read, with its path but without positions (`route.secrets.file`).
+/// Keys of a section count only when the text has the section. Nothing for a text that is not TOML.
+#[must_use]
+pub fn vocabulary(text: &str) -> BTreeSet<String> {
+    let Ok(document) = Document::parse("", text) else { return BTreeSet::new() };
+    read_document(&document);
+    document.vocabulary()
+}
+
+/// The same as [`parse_str`], but with what could be read in spite of errors, so that more problems can be found in
+/// one run. The routes that are left are free of errors.
+pub(super) fn read(file: &str, text: &str) -> (Settings, Problems) {
+    let document = match Document::parse(file, text) {
+        Ok(document) => document,
+        Err(problems) => return (Settings::default(), problems),
+    };
+    let settings = read_document(&document);
+    let mut problems = document.into_problems();
+    problems.sort();
+    (settings, problems)
+}
+
+fn read_document(document: &Document<'_>) -> Settings {
+    let root = document.root();
+    let server = sections::server(&root);
+    let listeners = sections::listeners(&root);
+    let (upstream, address) = sections::upstream(&root);
+    let limits = sections::limits(&root);
+    let mut settings = Settings { server, listeners, upstream, limits, ..Settings::default() };
+    routes::read(&root, address, &mut settings);
+    sections::check_loops(&root, &settings);
+    root.finish();
+    settings
+}

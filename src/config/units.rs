@@ -1,0 +1,155 @@
+//! Durations and sizes as people write them: a whole number and a unit, never a bare number.
+
+use core::time::Duration;
+
+const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
+
+const SIZE_UNITS: [(&str, u64); 7] = [
+    ("B", 1),
+    ("kB", 1_000),
+    ("MB", 1_000_000),
+    ("GB", 1_000_000_000),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+
+/// Why a text is not a quantity.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotAQuantity {
+    /// What is wrong with the text.
+    pub message: String,
+    /// What to write instead.
+    pub fix: String,
+}
+
+/// Reads a duration: a whole number followed by `ms`, `s`, `m` or `h`.
+///
+/// # Errors
+/// [`NotAQuantity`] says what is wrong and what to write.
+pub fn parse_duration(text: &str) -> Result<Duration, NotAQuantity> {
+    let example = "a whole number and a unit: \"500ms\", \"10s\", \"5m\" or \"1h\"";
+    quantity(text, &DURATION_UNITS, "duration", example).map(Duration::from_millis)
+}
+
+/// Reads a number of bytes: a whole number followed by `B`, `kB`, `MB`, `GB` (powers of 1000) or `KiB`, `MiB`,
+/// `GiB` (powers of 1024).
+///
+/// # Errors
+/// [`NotAQuantity`] says what is wrong and what to write.
+pub fn parse_size(text: &str) -> Result<u64, NotAQuantity> {
+    let example = "a whole number and a unit: \"4096B\", \"16KiB\", \"1MiB\", or \"64kB\", \"2MB\" for powers of 1000";
+    quantity(text, &SIZE_UNITS, "size", example)
+}
+
+/// The shortest exact form of a duration, in whole milliseconds: `90s`, `5m`, `500ms`.
+#[must_use]
+pub fn show_duration(duration: Duration) -> String {
+    let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    show(millis, &DURATION_UNITS)
+}
+
+/// The shortest exact form of a number of bytes in powers of 1024: `16KiB`, `1000B`.
+#[must_use]
+pub fn show_size(bytes: u64) -> String {
+    show(bytes, &[("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30)])
+}
+
+/// A number of bytes in the largest fitting power of 1024, cut to one decimal: `4.8GiB`.
+#[must_use]
+pub fn show_size_rounded(bytes: u64) -> String {
+    let units = [("GiB", 1_u64 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
+    match units.into_iter().find(|(_, factor)| bytes >= *factor) {
+        Some((unit, factor)) => format!("{}.{}{unit}", bytes / factor, (bytes % factor) * 10 / factor),
+        None => format!("{bytes}B"),
+    }
+}
+
+fn show(amount: u64, units: &[(&str, u64)]) -> String {
+    let fitting = units.iter().rev().find(|(_, factor)| amount > 0 && amount.is_multiple_of(*factor));
+    match fitting {
+        Some((unit, factor)) => format!("{}{unit}", amount / factor),
+        None => format!("0{}", units.iter().map(|(unit, _)| *unit).find(|unit| *unit != "ms").unwrap_or_default()),
+    }
+}
+
+fn quantity(text: &str, units: &[(&str, u64)], kind: &str, example: &str) -> Result<u64, NotAQuantity> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+    let refuse = |message: String, fix: String| Err(NotAQuantity { message, fix });
+    let shown = shorten(text);
+    if number.is_empty() {
+        return refuse(format!("\"{shown}\" is not a {kind}"), format!("write {example}"));
+    }
+    if unit.is_empty() {
+        return refuse(format!("the {kind} \"{shown}\" has no unit"), format!("write {example}"));
+    }
+    let trimmed = unit.trim_start();
+    let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
+        let near = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(trimmed));
+        let fix = near.map_or_else(
+            || format!("write {example}"),
+            |(name, _)| format!("write \"{number}{name}\", without a space and in this case"),
+        );
+        return refuse(format!("the {kind} \"{shown}\" has an unknown unit"), fix);
+    };
+    match number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor)) {
+        Some(amount) => Ok(amount),
+        None => refuse(format!("the {kind} \"{shown}\" is too large to be meant"), format!("write {example}")),
+    }
+}
+
+/// At most 40 characters of a text that goes into a message.
+pub(crate) fn shorten(text: &str) -> String {
+    let short: String = text.chars().take(40).flat_map(char::escape_debug).collect();
+    if text.chars().nth(40).is_some() { short + "…" } else { short }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn durations_and_sizes_are_read() {
+        assert_eq!(parse_duration("500ms").unwrap(), Duration::from_millis(500));
+        assert_eq!(parse_duration("10s").unwrap(), Duration::from_secs(10));
+        assert_eq!(parse_duration("5m").unwrap(), Duration::from_secs(300));
+        assert_eq!(parse_duration("1h").unwrap(), Duration::from_secs(3600));
+        assert_eq!(parse_size("4096B").unwrap(), 4096);
+        assert_eq!(parse_size("16KiB").unwrap(), 16384);
+        assert_eq!(parse_size("2MB").unwrap(), 2_000_000);
+        assert_eq!(parse_size("1GiB").unwrap(), 1 << 30);
+    }
+
+    #[test]
+    fn what_is_shown_reads_back() {
+        for text in ["1ms", "999ms", "10s", "90s", "5m", "1h", "0s"] {
+            assert_eq!(show_duration(parse_duration(text).unwrap()), text);
+        }
+        for text in ["1B", "1000B", "16KiB", "5MiB", "1GiB", "0B"] {
+            assert_eq!(show_size(parse_size(text).unwrap()), text);
+        }
+    }
+
+    #[test]
+    fn a_quantity_without_a_unit_or_with_a_strange_one_is_refused() {
+        for text in ["", "5", "s", "5 s", "5S", "5d", "-5s", "1.5s", "5m30s", "99999999999999999999s", "5s "] {
+            assert!(parse_duration(text).is_err(), "{text:?}");
+        }
+        for text in ["", "5", "5KB", "5k", "5 KiB", "5kib", "-5B", "18446744073709551615KiB"] {
+            assert!(parse_size(text).is_err(), "{text:?}");
+        }
+        assert!(parse_duration("5").unwrap_err().message.contains("no unit"));
+        assert!(parse_size("5kib").unwrap_err().fix.contains("\"5KiB\""));
+        assert!(parse_size("5 KB").unwrap_err().fix.contains("\"5kB\""));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics(text in ".*") {
+            let _ = parse_duration(&text);
+            let _ = parse_size(&text);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Configuration as an operator meets it: real files, every kind of mistake, and the files that we ship.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod files;
+mod mistakes;
+mod random;
+mod secrets;
+mod shipped;
+mod support;

@@ -1,0 +1,211 @@
+//! Every kind of mistake: its line, its key path, what is said and what to do.
+
+use countersign::config::Severity;
+
+use crate::support::{FRAME, ROUTE, assert_mistakes, github, problems, route};
+
+#[test]
+fn mistakes_in_the_sections() {
+    let with = |text: &str| format!("{FRAME}{ROUTE}{text}\n");
+    let listener = |text: &str| format!("[upstream]\naddress = 'app:1'\n{ROUTE}{text}\n");
+    assert_mistakes(
+        Severity::Error,
+        &[
+            (&with("[server]\nworkers = -1"), 10, "server.workers", "-1 is out of range", "0 to 1024"),
+            (
+                &with("[server]\nworkers = '4'"),
+                10,
+                "server.workers",
+                "expected a whole number, found a string",
+                "without quotes",
+            ),
+            (&with("[server]\ndriver = 'uring'"), 10, "server.driver", "not one of the choices", "\"io_uring\""),
+            (&with("[server]\nshutdown_grace = 25"), 10, "server.shutdown_grace", "25 has no unit", "with a unit"),
+            (&with("[server]\nthreads = 1"), 10, "server.threads", "unknown key", "known here: workers"),
+            (&with("[servers]\nworkers = 1"), 9, "servers", "unknown key", "did you mean \"server\"?"),
+            (&with("[limits]\nhead_size = '64B'"), 10, "limits.head_size", "64B is out of range", "1KiB to 64KiB"),
+            (&with("[limits]\nheaders = 300"), 10, "limits.headers", "out of range", "8 to 256"),
+            (
+                &with("[limits]\ntarget_size = '16KiB'"),
+                10,
+                "limits.target_size",
+                "not smaller than head_size",
+                "smaller",
+            ),
+            (&with("[limits]\nbody_size = '1 MB'"), 10, "limits.body_size", "unknown unit", "\"1MB\""),
+            (&with("[limits]\nbody_timeout = '0s'"), 10, "limits.body_timeout", "0s is out of range", "1ms to 1h"),
+            (&with("[limits]\nidle_timeout = '2h'"), 10, "limits.idle_timeout", "2h is out of range", "1ms to 1h"),
+            (&with("[limits]\nbodysize = '1MiB'"), 10, "limits.bodysize", "unknown key", "did you mean \"body_size\"?"),
+            (&listener(""), 1, "listener", "is missing", "[[listener]]"),
+            (&listener("[[listener]]"), 7, "listener[0].address", "is missing", "127.0.0.1:8080"),
+            (&listener("[listener]\naddress = '127.0.0.1:1'"), 7, "listener", "found one table", "[[listener]]"),
+            (
+                &listener("[[listener]]\naddress = 'localhost:8080'"),
+                8,
+                "listener[0].address",
+                "not an IP address",
+                "127.0.0.1:8080",
+            ),
+            (
+                &with("[[listener]]\naddress = '127.0.0.1:8080'"),
+                10,
+                "listener[1].address",
+                "already given in line 2",
+                "remove",
+            ),
+            (
+                &with("[[listener]]\naddress = '127.0.0.1:9000'"),
+                10,
+                "listener[1].address",
+                "is this listener",
+                "another port",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn mistakes_in_the_upstream() {
+    let with = |address: &str| format!("[[listener]]\naddress = '127.0.0.1:8080'\n[upstream]\n{address}\n{ROUTE}");
+    assert_mistakes(
+        Severity::Error,
+        &[
+            (&with("address = 'http://localhost:9000'"), 4, "upstream.address", "is a URL", "127.0.0.1:9000"),
+            (&with("address = '127.0.0.1'"), 4, "upstream.address", "has no port", "127.0.0.1:9000"),
+            (&with("address = 'unix:app.sock'"), 4, "upstream.address", "does not name a socket", "absolute"),
+            (&with("adress = '127.0.0.1:9000'\naddress = 'a:1'"), 4, "upstream.adress", "unknown key", "\"address\""),
+            (&with("connect_timeout = '1s'"), 5, "route[0].upstream", "no application", "to [upstream]"),
+        ],
+    );
+}
+
+#[test]
+fn mistakes_in_a_route() {
+    assert_mistakes(
+        Severity::Error,
+        &[
+            (FRAME, 1, "route", "is missing", "[[route]]"),
+            (
+                &route("scheme = 'github'\nsecrets = [{ id = '1', file = 'secrets/good' }]"),
+                5,
+                "route[0].path",
+                "is missing",
+                "path =",
+            ),
+            (&route("path = '/a'"), 5, "route[0].scheme", "is missing", "scheme = \"none\""),
+            (
+                &route("path = '/a'\nscheme = 'gihtub'"),
+                7,
+                "route[0].scheme",
+                "no scheme \"gihtub\"",
+                "did you mean \"github\"?",
+            ),
+            (
+                &route("path = '/a'\nscheme = 'github'"),
+                5,
+                "route[0].secrets",
+                "is missing",
+                "file = \"secrets/github\"",
+            ),
+            (&github("hots = 'a'"), 9, "route[0].hots", "unknown key", "did you mean \"host\"?"),
+            (&github("host = 'a:80'"), 9, "route[0].host", "has a port", "host = \"a\""),
+            (&github("host = '*.a'"), 9, "route[0].host", "wildcards", "one route per host"),
+            (&github("name = 'a b'"), 9, "route[0].name", "not a name", "letters"),
+        ],
+    );
+}
+
+#[test]
+fn mistakes_in_what_a_route_asks_for() {
+    assert_mistakes(
+        Severity::Error,
+        &[
+            (&github("methods = []"), 9, "route[0].methods", "has 0 methods", "[\"POST\"]"),
+            (&github("methods = 'POST'"), 9, "route[0].methods", "expected a list", "[\"…\"]"),
+            (&github("methods = ['post']"), 9, "route[0].methods", "capitals", "\"POST\""),
+            (&github("methods = ['CONNECT']"), 9, "route[0].methods", "not a method", "POST"),
+            (&github("methods = ['POST', 'POST']"), 9, "route[0].methods", "twice", "remove"),
+            (&github("tolerance = '5m'"), 9, "route[0].tolerance", "signs no timestamp", "remove"),
+            (&github("public_url = 'https://a/'"), 9, "route[0].public_url", "does not sign the URL", "remove"),
+            (
+                &github("public_keys = [{ id = '1', file = 'x' }]"),
+                9,
+                "route[0].public_keys",
+                "no use for public_keys",
+                "as secrets",
+            ),
+            (&github("body_size = '1GiB'"), 9, "route[0].body_size", "out of range", "256MiB"),
+            (&github("upstream = 'app'"), 9, "route[0].upstream", "no port", "name:9000"),
+            (
+                &route("path = 'a'\nscheme = 'github'\nsecrets = [{ id = '1', file = 'secrets/good' }]"),
+                6,
+                "route[0].path",
+                "begins with",
+                "\"/a\"",
+            ),
+            (
+                &github(
+                    "[[route]]\npath = '/github'\nscheme = 'github'\nname = 'b'\nsecrets = [{ id = '1', file = 'secrets/good' }]",
+                ),
+                9,
+                "route[1].path",
+                "route[0] in line 5",
+                "other hosts",
+            ),
+            (
+                &github(
+                    "[[route]]\npath = '/b'\nname = 'github'\nscheme = 'github'\nsecrets = [{ id = '1', file = 'secrets/good' }]",
+                ),
+                9,
+                "route[1].name",
+                "route[0] in line 5",
+                "another name",
+            ),
+            (
+                &route("path = '/a'\nscheme = 'square'\nsecrets = [{ id = '1', file = 'secrets/good' }]"),
+                5,
+                "route[0].public_url",
+                "is missing",
+                "registered with the sender",
+            ),
+            (
+                &route(
+                    "path = '/a'\nscheme = 'stripe'\nsecrets = [{ id = '1', file = 'secrets/good' }]\ntolerance = '2d'",
+                ),
+                9,
+                "route[0].tolerance",
+                "unknown unit",
+                "\"1h\"",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_route_without_verification_takes_nothing_that_pretends_there_is_one() {
+    let found = problems(&route("path = '/a'\nscheme = 'none'\ntolerance = '5m'"));
+    assert_eq!(found.len(), 2);
+    assert_eq!((found[0].severity, found[0].place.line), (Severity::Warning, 7));
+    assert_eq!((found[1].severity, found[1].place.key_path.as_str()), (Severity::Error, "route[0].tolerance"));
+}
+
+#[test]
+fn mistakes_everywhere_are_reported_in_one_run() {
+    let text = "[server]\nworkers = 'many'\n[[listener]]\naddress = ':80'\n[upstream]\naddress = 'x'\n\
+                [[route]]\npath = 'a'\nscheme = 'nothing'\n\
+                [[route]]\npath = '/b'\nscheme = 'github'\nsecrets = [{ id = '1', file = 'secrets/missing' }]\n\
+                [[route]]\npath = '/c'\nscheme = 'github'\nsecrets = [{ id = '1', value = 'changeme' }]\nbody = 1\n";
+    let found = problems(text);
+    let lines: Vec<u32> = found.iter().filter(|p| p.severity == Severity::Error).map(|p| p.place.line).collect();
+    assert_eq!(lines, [2, 4, 6, 8, 9, 13, 17, 18], "{found:#?}");
+}
+
+#[test]
+fn unknown_own_schemes_and_unused_ones() {
+    let found = problems(&github("[scheme.mine]\nfrobnicate = 1"));
+    let text = found.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    assert!(text.contains("scheme.mine.frobnicate: unknown key"), "{text}");
+    assert!(text.contains("no route uses this scheme"), "{text}");
+    let found = problems(&github("[scheme.github]\n"));
+    assert!(found.iter().any(|problem| problem.message.contains("built in")), "{found:?}");
+}

@@ -1,0 +1,75 @@
+//! The files that we ship.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use countersign::config::parse_str;
+use countersign::config::settings::{Limits, Server, Upstream, vocabulary};
+use toml::de::{DeTable, DeValue};
+
+use crate::support::directory;
+
+fn shipped(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
+}
+
+/// All keys of a table, with their paths and without positions.
+fn keys(table: &DeTable<'_>, path: &str, found: &mut BTreeSet<String>) {
+    for (key, value) in table.iter() {
+        let path = if path.is_empty() { key.get_ref().to_string() } else { format!("{path}.{}", key.get_ref()) };
+        match value.get_ref() {
+            DeValue::Table(table) => keys(table, &path, found),
+            DeValue::Array(array) => {
+                array.iter().filter_map(|item| item.get_ref().as_table()).for_each(|t| keys(t, &path, found))
+            }
+            _ => {}
+        }
+        found.insert(path);
+    }
+}
+
+#[test]
+fn the_example_has_every_key_and_every_default() {
+    let text = fs::read_to_string(shipped("example.toml")).unwrap();
+    let (settings, warnings) = parse_str("example.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(warnings.len(), 1, "{warnings}");
+    assert_eq!((settings.server, settings.limits), (Server::default(), Limits::default()));
+    assert_eq!(settings.upstream, Upstream::default());
+    let mut written = BTreeSet::new();
+    keys(DeTable::parse(&text).unwrap().get_ref(), "", &mut written);
+    // Places of a scheme exclude each other: it is enough that the comments have them.
+    let (schemes, known): (BTreeSet<String>, BTreeSet<String>) =
+        vocabulary(&text).into_iter().partition(|key| key.starts_with("scheme."));
+    assert!(schemes.contains("scheme.mycompany.signature.form"), "{schemes:?}");
+    let words: BTreeSet<&str> = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
+    let silent: Vec<_> = schemes.iter().filter(|key| !words.contains(key.rsplit('.').next().unwrap())).collect();
+    assert!(silent.is_empty(), "{silent:?}");
+    // A public key has the same fields as a secret, where the example has all of them.
+    let compared = |key: &String| !key.starts_with("scheme.") && !key.starts_with("route.public_keys.");
+    let written: Vec<String> = written.into_iter().filter(compared).collect();
+    let known: Vec<String> = known.into_iter().filter(compared).collect();
+    assert_eq!(written, known);
+}
+
+#[test]
+fn the_file_of_every_provider_loads() {
+    let directory = directory();
+    let mut count = 0;
+    for entry in fs::read_dir(shipped("providers")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap().to_owned();
+        // 32 bytes in base64, which every kind of secret accepts.
+        directory.write(&format!("secrets/{name}"), "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSwMfKQ9r8GKYo=\n");
+        directory.write(
+            &format!("secrets/{name}.pub"),
+            "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a\n",
+        );
+        let loaded = directory.load(&fs::read_to_string(&path).unwrap());
+        let loaded = loaded.unwrap_or_else(|problems| panic!("{name}: {problems}"));
+        assert!(loaded.warnings.is_empty(), "{name}: {}", loaded.warnings);
+        assert!(loaded.gate.routes.resolve(b"x", &format!("/webhooks/{name}"), b"POST").is_ok(), "{name}");
+        count += 1;
+    }
+    assert!(count >= 10);
+}
