@@ -1,0 +1,103 @@
+//! A whole exchange in memory: everything that user space does for a delivery, without the kernel's share.
+//! `cargo bench --bench exchange`. Connections are made anew for each batch of pipelined deliveries.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use countersign::config::scheme;
+use countersign::edge::clock::Clock;
+use countersign::edge::connection;
+use countersign::edge::exchange::Record;
+use countersign::edge::pipe::{Reaction, VirtualNet};
+use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use countersign::edge::worker::{Observer, Shared, Worker};
+use countersign::gate::Gate;
+use countersign::gate::pattern::PathPattern;
+use countersign::gate::route::{Route, RouteKey, RouteTable};
+use countersign::gate::verify::{Key, Keyring, Validity, Verifier};
+use countersign::wire::head::HeadLimits;
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+
+const SECRET: &[u8] = b"correct-horse-battery-staple-0123456789";
+const BATCH: usize = 100;
+
+struct Nobody;
+
+impl Observer for Nobody {
+    fn exchange(&self, _: &Record<'_>) {}
+    fn accept_failed(&self, _: &io::Error) {}
+}
+
+fn policy() -> Policy {
+    let scheme = scheme::preset("github").unwrap();
+    let key = Key::from_secret("k", &scheme, SECRET, Validity::default()).unwrap();
+    let verifier = Verifier::new(scheme, Keyring::new(vec![key]), None, None).unwrap();
+    let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };
+    let route = Route { name: "hook".to_owned(), key, verifier, body_limit: 1 << 20, upstream: 0 };
+    let ten = Duration::from_secs(10);
+    Policy {
+        gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new() },
+        limits: Limits {
+            head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
+            head_timeout: ten,
+            body_timeout: ten,
+            idle_timeout: ten,
+            write_timeout: ten,
+            requests_per_connection: u64::MAX,
+        },
+        upstreams: vec![Upstream {
+            target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
+            connect_timeout: ten,
+            response_timeout: ten,
+            idle_timeout: ten,
+            idle_connections: 8,
+        }],
+    }
+}
+
+fn delivery(body: &[u8], genuine: bool) -> Vec<u8> {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, if genuine { SECRET } else { b"another" });
+    let tag: String = ring::hmac::sign(&key, body).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let head = format!(
+        "POST /hook HTTP/1.1\r\nHost: hooks.example.com\r\nUser-Agent: GitHub-Hookshot/044aadd\r\nAccept: */*\r\n\
+         Content-Type: application/json\r\nX-GitHub-Event: push\r\nX-GitHub-Delivery: 72d3162e-cc78-11e3-81ab-4c9367dc0958\r\n\
+         X-Hub-Signature-256: sha256={tag}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    [head.as_bytes(), body].concat()
+}
+
+fn exchanges(c: &mut Criterion) {
+    let mut group = c.benchmark_group("exchange");
+    group.throughput(Throughput::Elements(BATCH as u64));
+    for size in [256, 8 << 10, 64 << 10] {
+        for (name, genuine) in [("forwarded", true), ("refused", false)] {
+            let input = delivery(&vec![b'x'; size], genuine).repeat(BATCH);
+            let length = input.len() / BATCH;
+            let reply = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Type: text/plain\r\n\r\nok".to_vec();
+            let application = move |received: &[u8]| {
+                let reply = if received.len() > length { reply.clone() } else { Vec::new() };
+                Reaction { reply, close: false }
+            };
+            let net = VirtualNet::new(usize::MAX, Some(Rc::new(RefCell::new(application))));
+            let shared = Shared {
+                policy: Arc::new(policy()),
+                clock: Clock::start(),
+                observer: Arc::new(Nobody),
+                pseudonym: Arc::from(&b"countersign-0"[..]),
+            };
+            let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
+            group.bench_function(format!("{name}/{size}"), |b| {
+                b.iter(|| net.run(connection::serve(Rc::clone(&worker), net.client(&input, true), None)).unwrap());
+            });
+        }
+    }
+    group.finish();
+}
+
+criterion_group!(benches, exchanges);
+criterion_main!(benches);

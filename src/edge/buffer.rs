@@ -1,0 +1,80 @@
+//! Pooled buffers, one pool per worker.
+//!
+//! Every buffer begins with [`HEADROOM`] bytes that are never received into. What is sent onward has another head
+//! than what arrived; it is written into that room, directly before the body, so that head and body leave in one
+//! piece without the body ever being moved.
+
+use std::cell::RefCell;
+
+/// Bytes in front of what is received: how much longer a head that we send may be than the one that came.
+pub const HEADROOM: usize = 1024;
+
+/// Capacities, and how many idle buffers of each a worker keeps. The smallest holds the head of a usual delivery and
+/// a small body; the others leave room for a head beside a body of 16 KiB, 64 KiB, 256 KiB, 1 MiB.
+const CLASSES: [(usize, usize); 5] = [(4 << 10, 256), (20 << 10, 64), (72 << 10, 32), (272 << 10, 8), (1040 << 10, 4)];
+
+/// The smallest capacity that is handed out.
+pub const SMALLEST: usize = CLASSES[0].0;
+
+/// Buffers that wait for their next use.
+#[derive(Debug, Default)]
+pub struct BufferPool {
+    idle: [RefCell<Vec<Vec<u8>>>; CLASSES.len()],
+}
+
+impl BufferPool {
+    /// A buffer that can receive at least `room` bytes. Its length is [`HEADROOM`].
+    #[must_use]
+    pub fn lease(&self, room: usize) -> Vec<u8> {
+        let wanted = HEADROOM.saturating_add(room);
+        let class = CLASSES.iter().zip(&self.idle).find(|((capacity, _), _)| *capacity >= wanted);
+        if let Some(buffer) = class.and_then(|(_, idle)| idle.borrow_mut().pop()) {
+            return buffer;
+        }
+        let capacity = class.map_or(wanted, |((capacity, _), _)| *capacity);
+        let mut buffer = Vec::with_capacity(capacity);
+        buffer.resize(HEADROOM, 0);
+        buffer
+    }
+
+    /// Takes a buffer back, or lets it go when its kind is plentiful.
+    pub fn give_back(&self, mut buffer: Vec<u8>) {
+        let class = CLASSES.iter().zip(&self.idle).find(|((capacity, _), _)| *capacity == buffer.capacity());
+        if let Some(((_, keep), idle)) = class {
+            let mut idle = idle.borrow_mut();
+            if idle.len() < *keep && buffer.len() >= HEADROOM {
+                buffer.truncate(HEADROOM);
+                idle.push(buffer);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_buffer_comes_back_empty_and_large_enough() {
+        let pool = BufferPool::default();
+        let mut buffer = pool.lease(10_000);
+        let address = buffer.as_ptr();
+        assert_eq!(buffer.len(), HEADROOM);
+        assert!(buffer.capacity() - buffer.len() >= 10_000);
+        buffer.extend_from_slice(&[7; 9_000]);
+        pool.give_back(buffer);
+        let again = pool.lease(10_000);
+        assert_eq!(again.as_ptr(), address);
+        assert_eq!(again.len(), HEADROOM);
+    }
+
+    #[test]
+    fn oversized_and_foreign_buffers_are_not_kept() {
+        let pool = BufferPool::default();
+        let huge = pool.lease(8 << 20);
+        assert!(huge.capacity() >= (8 << 20) + HEADROOM);
+        pool.give_back(huge);
+        pool.give_back(Vec::new());
+        assert!(pool.idle.iter().all(|idle| idle.borrow().is_empty()));
+    }
+}

@@ -1,0 +1,182 @@
+//! One connection: waiting for requests, the keep-alive loop, and a clean end.
+
+use std::io;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::outcome::{Fault, Outcome};
+use crate::wire::head::ResponseHead;
+
+use super::exchange;
+use super::inbound::Inbound;
+use super::net::Net;
+use super::policy::Limits;
+use super::stream::ByteStream;
+use super::worker::Worker;
+
+/// How long a connection that has just answered keeps its buffer before it waits without one.
+const WARM: Duration = Duration::from_millis(250);
+
+/// What is discarded of a refused request before the connection goes, so that the client can read the refusal.
+const LINGER_BYTES: usize = 256 << 10;
+/// And for how long.
+const LINGER_TIME: Duration = Duration::from_secs(2);
+
+/// An accepted connection.
+pub struct Connection<S> {
+    /// The bytes.
+    pub stream: S,
+    /// Who is at the other end; `None` for Unix-domain peers.
+    pub peer: Option<Peer>,
+    /// The request that is being received.
+    pub inbound: Inbound,
+    /// The head of the application's answer; kept for its memory.
+    pub reply_head: ResponseHead,
+    /// Requests so far.
+    pub served: u64,
+}
+
+/// The address of a peer, and its text: written once a connection, sent with every request.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    /// The address.
+    pub address: IpAddr,
+    text: String,
+}
+
+impl Peer {
+    /// A peer; an IPv4 address in IPv6 clothes is an IPv4 address.
+    #[must_use]
+    pub fn new(address: IpAddr) -> Self {
+        let address = address.to_canonical();
+        Self { address, text: address.to_string() }
+    }
+
+    /// The address as `X-Forwarded-For` has it.
+    #[must_use]
+    pub fn text(&self) -> &[u8] {
+        self.text.as_bytes()
+    }
+}
+
+/// What follows an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another request may come.
+    Again,
+    /// The connection closes; everything that was sent has been read.
+    Close,
+    /// The connection closes after the client had a chance to read the answer.
+    Linger,
+}
+
+/// Serves a connection until its end.
+pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, peer: Option<IpAddr>) {
+    let peer = peer.map(Peer::new);
+    let mut connection =
+        Connection { stream, peer, inbound: Inbound::default(), reply_head: ResponseHead::default(), served: 0 };
+    // The busy part lives in a box of its own, so that a parked connection is no larger than its socket.
+    while Box::pin(converse(&worker, &mut connection)).await.is_continue() {
+        connection.inbound = Inbound::default();
+        connection.reply_head = ResponseHead::default();
+        let deadline = worker.net.now().monotonic + worker.policy().limits.idle_timeout.saturating_sub(WARM);
+        // When thousands close at once, none of them may ask for a buffer to find that out.
+        let awake = connection.stream.readable(deadline).await.is_ok() && !worker.drain.is_draining();
+        if !awake || connection.stream.has_ended() {
+            break;
+        }
+    }
+    connection.inbound.release_buffer(&worker.buffers);
+}
+
+/// Serves requests until the connection is to be closed, or parked because it has gone quiet.
+async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>) -> ControlFlow<()> {
+    loop {
+        let limits = worker.policy().limits;
+        match connection.await_request(worker, &limits).await {
+            Arrival::Bytes => {}
+            Arrival::Quiet => return ControlFlow::Continue(()),
+            Arrival::Gone => return ControlFlow::Break(()),
+        }
+        let busy = worker.drain.enter();
+        connection.served += 1;
+        let next = exchange::run(worker, connection).await;
+        if next == Next::Linger {
+            connection.linger(worker).await;
+        }
+        drop(busy);
+        if next != Next::Again {
+            return ControlFlow::Break(());
+        }
+        connection.inbound.advance();
+        connection.inbound.settle(&worker.buffers);
+    }
+}
+
+/// What came of waiting for a request.
+enum Arrival {
+    Bytes,
+    /// Nothing for a while: the buffer has been let go.
+    Quiet,
+    Gone,
+}
+
+impl<S: ByteStream> Connection<S> {
+    async fn await_request<N: Net<Stream = S>>(&mut self, worker: &Worker<N>, limits: &Limits) -> Arrival {
+        if self.inbound.has_received() {
+            return Arrival::Bytes;
+        }
+        if worker.drain.is_draining() {
+            return Arrival::Gone;
+        }
+        let patience = if self.served == 0 { limits.head_timeout } else { WARM.min(limits.idle_timeout) };
+        self.inbound.hold_buffer(&worker.buffers);
+        let deadline = worker.net.now().monotonic + patience;
+        let (result, buf) = self.stream.read_patiently(self.inbound.lend(), deadline).await;
+        self.inbound.returned(buf);
+        match result {
+            Ok(Some(count)) if count > 0 => Arrival::Bytes,
+            Ok(None) if self.served > 0 => {
+                self.inbound.release_buffer(&worker.buffers);
+                Arrival::Quiet
+            }
+            _ => Arrival::Gone,
+        }
+    }
+
+    /// Reads more of the request. `Ok(())` means that something came.
+    ///
+    /// # Errors
+    /// `late` at the deadline, [`Fault::DownstreamClosed`] when the client has gone.
+    pub async fn receive(&mut self, deadline: Duration, late: Fault) -> Result<(), Outcome> {
+        let (result, buf) = self.stream.read(self.inbound.lend(), deadline).await;
+        self.inbound.returned(buf);
+        match result {
+            Ok(0) => Err(Fault::DownstreamClosed.into()),
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(late.into()),
+            Err(_) => Err(Fault::DownstreamClosed.into()),
+        }
+    }
+
+    /// Discards a bounded amount of what still comes, after the answer has been written: closing a socket with unread
+    /// input resets it, and the client might never see the answer.
+    async fn linger<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) {
+        self.stream.shut_down_write();
+        let deadline = worker.net.now().monotonic + LINGER_TIME;
+        let mut discarded = 0;
+        let mut buf = worker.buffers.lease(16 << 10);
+        while discarded < LINGER_BYTES {
+            buf.truncate(super::buffer::HEADROOM);
+            let (result, back) = self.stream.read(buf, deadline).await;
+            buf = back;
+            match result {
+                Ok(count) if count > 0 => discarded += count,
+                _ => break,
+            }
+        }
+        worker.buffers.give_back(buf);
+    }
+}

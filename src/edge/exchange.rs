@@ -1,0 +1,237 @@
+//! The story of one request. `story` is its table of contents: one line per room, and every early end in its place.
+
+use std::time::Duration;
+
+use crate::gate::route::Route;
+use crate::gate::verify::{Check, Verified};
+use crate::now::Now;
+use crate::outcome::{Fate, Fault, Outcome, Rejection};
+use crate::wire::chunked::{ChunkDecoder, ChunkError};
+use crate::wire::framing::{self, BodyFraming};
+use crate::wire::head::Version;
+
+use super::connection::{Connection, Next};
+use super::forward;
+use super::ids::RequestId;
+use super::inbound::Inbound;
+use super::net::Net;
+use super::policy::Policy;
+use super::relay;
+use super::respond;
+use super::stream::ByteStream;
+use super::worker::Worker;
+
+/// What is known of a request beyond its bytes; it outlives them.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'p> {
+    /// Ours, for the answer, the application and the log.
+    pub id: RequestId,
+    /// When its first bytes were looked at.
+    pub started: Now,
+    /// The client's version.
+    pub version: Version,
+    /// Whether the method is `HEAD`: the answer then has no body.
+    pub is_head: bool,
+    /// Whether the client wants to send another request.
+    pub keep_alive: bool,
+    /// How the body ends.
+    pub framing: BodyFraming,
+    /// Whether the body has been read to its end.
+    pub body_read: bool,
+    /// The route, once it is known.
+    pub route: Option<&'p Route>,
+}
+
+/// One exchange, told to whoever listens (log, metrics, audit).
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// What was asked.
+    pub asked: &'a Asked<'a>,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The peer's address.
+    pub peer: Option<std::net::IpAddr>,
+}
+
+/// Serves one request: its story, its answer if the story ended early, its record.
+pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>) -> Next {
+    let policy = worker.policy();
+    let mut asked = Asked {
+        id: worker.ids.next(),
+        started: worker.net.now(),
+        version: Version::Http11,
+        is_head: false,
+        keep_alive: false,
+        framing: BodyFraming::None,
+        body_read: false,
+        route: None,
+    };
+    let outcome = match story(worker, &policy, connection, &mut asked).await {
+        Ok(status) => Outcome::Forwarded { status },
+        Err(outcome) => outcome,
+    };
+    let next = conclude(worker, &policy, connection, &mut asked, outcome).await;
+    worker.record(&Record { asked: &asked, outcome, peer: connection.peer.as_ref().map(|peer| peer.address) });
+    next
+}
+
+/// The path of a request. Admission (between route and verify) and the replay claim (between verify and forward) have
+/// their places here.
+async fn story<'p, N: Net>(
+    worker: &Worker<N>,
+    policy: &'p Policy,
+    connection: &mut Connection<N::Stream>,
+    asked: &mut Asked<'p>,
+) -> Result<u16, Outcome> {
+    read_head(worker, policy, connection, asked).await?;
+    let route = resolve(policy, connection, asked)?;
+    let check = route.verifier.begin(&connection.inbound, asked.started)?;
+    let check = read_body(worker, policy, connection, asked, (route, check)).await?;
+    let verified = finish(worker, connection, route, check)?;
+    let reply = forward::forward(worker, policy, connection, asked, (route, verified)).await?;
+    relay::relay(worker, policy, connection, asked, reply).await
+}
+
+async fn read_head<N: Net>(
+    worker: &Worker<N>,
+    policy: &Policy,
+    connection: &mut Connection<N::Stream>,
+    asked: &mut Asked<'_>,
+) -> Result<(), Outcome> {
+    let limits = &policy.limits;
+    let deadline = asked.started.monotonic + limits.head_timeout;
+    while !connection.inbound.parse_head(limits.head)? {
+        connection.inbound.make_room_for_head(&worker.buffers, limits.head.size);
+        connection.receive(deadline, Fault::HeadTimeout).await?;
+    }
+    let (head, bytes) = connection.inbound.head();
+    asked.version = head.version;
+    asked.is_head = head.method.of(bytes) == b"HEAD";
+    asked.framing = framing::of_request(head, bytes)?;
+    asked.body_read = matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
+    asked.keep_alive =
+        framing::keep_alive(head.version, &head.fields, bytes) && connection.served < limits.requests_per_connection;
+    Ok(())
+}
+
+fn resolve<'p, S: ByteStream>(
+    policy: &'p Policy,
+    connection: &Connection<S>,
+    asked: &mut Asked<'p>,
+) -> Result<&'p Route, Outcome> {
+    let (head, bytes) = connection.inbound.head();
+    let route = policy.gate.routes.resolve(head.host(bytes), head.path(bytes), head.method.of(bytes))?;
+    asked.route = Some(route);
+    route.refuse_tampering(head.headers(bytes))?;
+    Ok(route)
+}
+
+/// Reads the body to its end; each piece is hashed as it lands.
+async fn read_body<N: Net>(
+    worker: &Worker<N>,
+    policy: &Policy,
+    connection: &mut Connection<N::Stream>,
+    asked: &mut Asked<'_>,
+    (route, mut check): (&Route, Check),
+) -> Result<Check, Outcome> {
+    // The clock is read only for a body that did not come along with its head.
+    let mut deadline = None;
+    let mut deadline = || *deadline.get_or_insert_with(|| worker.net.now().monotonic + policy.limits.body_timeout);
+    match asked.framing {
+        BodyFraming::None => {
+            let (head, bytes) = connection.inbound.head();
+            framing::expects_continue(head, bytes)?;
+        }
+        BodyFraming::Length(length) => {
+            if length > route.body_limit {
+                return Err(Rejection::BodyTooLarge.into());
+            }
+            let length = usize::try_from(length).map_err(|_| Rejection::BodyTooLarge)?;
+            connection.inbound.make_room_for_body(&worker.buffers, length);
+            invite(policy, worker, connection).await?;
+            loop {
+                check.update(connection.inbound.take_arrived(length));
+                if connection.inbound.body_length() == length {
+                    break;
+                }
+                connection.receive(deadline(), Fault::BodyTimeout).await?;
+            }
+        }
+        BodyFraming::Chunked => {
+            let mut decoder = ChunkDecoder::new(route.body_limit);
+            let limit = usize::try_from(route.body_limit).unwrap_or(usize::MAX);
+            invite(policy, worker, connection).await?;
+            while !connection.inbound.take_chunks(&mut decoder, |piece| check.update(piece)).map_err(refuse_chunk)? {
+                connection.inbound.make_room_for_chunks(&worker.buffers, limit);
+                connection.receive(deadline(), Fault::BodyTimeout).await?;
+            }
+        }
+    }
+    asked.body_read = true;
+    Ok(check)
+}
+
+fn refuse_chunk(error: ChunkError) -> Rejection {
+    match error {
+        ChunkError::Malformed => Rejection::ChunkMalformed,
+        ChunkError::TooLarge => Rejection::BodyTooLarge,
+    }
+}
+
+/// `100 Continue`, to a client that waits for it: everything that can be refused without the body has been.
+async fn invite<N: Net>(
+    policy: &Policy,
+    worker: &Worker<N>,
+    connection: &mut Connection<N::Stream>,
+) -> Result<(), Outcome> {
+    let (head, bytes) = connection.inbound.head();
+    if !framing::expects_continue(head, bytes)? || connection.inbound.has_body_bytes() {
+        return Ok(());
+    }
+    let deadline = worker.net.now().monotonic + policy.limits.write_timeout;
+    respond::write_continue(worker, &mut connection.stream, deadline).await
+}
+
+/// The verdict. Only the engine can make a [`Verified`], and only a [`Verified`] can be forwarded.
+fn finish<N: Net>(
+    worker: &Worker<N>,
+    connection: &mut Connection<N::Stream>,
+    route: &Route,
+    check: Check,
+) -> Result<Verified<Inbound>, Outcome> {
+    let inbound = std::mem::take(&mut connection.inbound);
+    route.verifier.finish(check, inbound, worker.net.now()).map_err(|(rejection, inbound)| {
+        connection.inbound = inbound;
+        rejection.into()
+    })
+}
+
+/// Answers what the application has not answered, and decides the fate of the connection.
+async fn conclude<N: Net>(
+    worker: &Worker<N>,
+    policy: &Policy,
+    connection: &mut Connection<N::Stream>,
+    asked: &mut Asked<'_>,
+    outcome: Outcome,
+) -> Next {
+    let Some(answer) = outcome.answer() else {
+        return if asked.keep_alive { Next::Again } else { Next::Linger };
+    };
+    if answer.fate == Fate::Abort {
+        return Next::Close;
+    }
+    if let (false, BodyFraming::Length(length)) = (asked.body_read, asked.framing) {
+        asked.body_read = usize::try_from(length).is_ok_and(|length| connection.inbound.skip_body(length));
+    }
+    let intact = asked.body_read && connection.inbound.is_intact();
+    asked.keep_alive &= answer.fate == Fate::Keep && intact && !worker.drain.is_draining();
+    let deadline = worker.net.now().monotonic + policy.limits.write_timeout.min(ANSWER_TIME);
+    match respond::write_answer(worker, policy, connection, asked, (answer, deadline)).await {
+        Ok(()) if asked.keep_alive => Next::Again,
+        Ok(()) => Next::Linger,
+        Err(_) => Next::Close,
+    }
+}
+
+/// A refusal is a few hundred bytes: a client that does not take them in this time does not want them.
+const ANSWER_TIME: Duration = Duration::from_secs(5);

@@ -1,0 +1,293 @@
+//! From a verified delivery to the first byte of the application's answer.
+
+use std::io;
+use std::time::Duration;
+
+use crate::gate::route::Route;
+use crate::gate::verify::Verified;
+use crate::outcome::{Fault, Outcome, Rejection};
+use crate::wire::encode;
+use crate::wire::framing::{self, BodyFraming, ResponseFraming};
+use crate::wire::head::{HeadLimits, Known, ResponseHead, ResponseScan, Version};
+
+use super::buffer::HEADROOM;
+use super::connection::{Connection, Peer};
+use super::exchange::Asked;
+use super::inbound::Inbound;
+use super::net::Net;
+use super::policy::{Policy, Upstream};
+use super::stream::ByteStream;
+use super::upstream::{Checkout, Pool};
+use super::worker::Worker;
+
+/// What we accept as the head of an answer. Applications are trusted with more than strangers are, not with anything.
+const REPLY_LIMITS: HeadLimits = HeadLimits { size: 64 << 10, fields: 200, target: 0 };
+
+/// Interim answers (RFC 9110 section 15.2) that are read over before we lose patience.
+const INTERIM_ANSWERS: usize = 8;
+
+/// The application's answer, up to the end of its head. The head itself is in [`Connection::reply_head`].
+pub struct Reply<S> {
+    /// The connection it came over.
+    pub checkout: Checkout<S>,
+    /// Which application.
+    pub upstream: usize,
+    /// What has arrived, from [`HEADROOM`] on.
+    pub buf: Vec<u8>,
+    /// End of the head in `buf`.
+    pub head_end: usize,
+    /// How the body ends.
+    pub framing: ResponseFraming,
+    /// Whether the application got the whole request, so that the connection can be used again.
+    pub request_sent: bool,
+}
+
+/// Sends a delivery that has been proven genuine, and reads the head of the answer.
+///
+/// # Errors
+/// A [`Fault`] on the upstream's side; [`Rejection::LoopDetected`].
+pub async fn forward<N: Net>(
+    worker: &Worker<N>,
+    policy: &Policy,
+    connection: &mut Connection<N::Stream>,
+    asked: &Asked<'_>,
+    (route, verified): (&Route, Verified<Inbound>),
+) -> Result<Reply<N::Stream>, Outcome> {
+    let mut head = worker.scratch.take();
+    head.clear();
+    let encoded = encode_head(&mut head, worker, connection.peer.as_ref().map(Peer::text), asked, (route, &verified));
+    connection.inbound = verified.into_delivery();
+    encoded?;
+    let Some(upstream) = policy.upstreams.get(route.upstream) else { return Err(Fault::UpstreamConnect.into()) };
+    let pool = worker.pool(route.upstream);
+    let mut outgoing = Outgoing { inbound: &mut connection.inbound, head: &head };
+    let sent = outgoing.send(worker, upstream, &pool).await;
+    worker.scratch.replace(head);
+    let (checkout, request_sent) = sent.map_err(|fault| draining_instead(worker, fault))?;
+    let unread = Unread { checkout, upstream: route.upstream, request_sent };
+    let reply = unread.read_head(worker, upstream, asked, &mut connection.reply_head).await;
+    reply.map_err(Into::into)
+}
+
+/// While we stop, an application that is gone already is no fault of its own: senders may try again elsewhere.
+fn draining_instead<N: Net>(worker: &Worker<N>, fault: Fault) -> Outcome {
+    match fault {
+        Fault::UpstreamConnect if worker.drain.is_draining() => Fault::Draining.into(),
+        fault => fault.into(),
+    }
+}
+
+/// Writes the head that the application gets: what came, without what is not end-to-end, and what we vouch for. No peer
+/// is trusted to name addresses yet, so what it says of them is replaced.
+fn encode_head<N: Net>(
+    out: &mut Vec<u8>,
+    worker: &Worker<N>,
+    peer: Option<&[u8]>,
+    asked: &Asked<'_>,
+    (route, verified): (&Route, &Verified<Inbound>),
+) -> Result<(), Rejection> {
+    let inbound = verified.delivery();
+    let (head, bytes) = inbound.head();
+    let headers = head.headers(bytes);
+    if headers.of_kind(Known::Via).any(|via| contains(via, &worker.pseudonym)) {
+        return Err(Rejection::LoopDetected);
+    }
+    encode::request_line(out, head.method.of(bytes), head.path_and_query(bytes));
+    encode::field(out, b"Host", head.host(bytes));
+    // A sender that identifies deliveries by this header is not overruled.
+    let theirs = headers.of_kind(Known::XRequestId).next().is_some() && route.relies_on("X-Request-Id");
+    encode::copy_end_to_end(out, headers, |kind| match kind {
+        Known::XRequestId => !theirs,
+        Known::Host | Known::Via => true,
+        kind => kind.is_forwarding(),
+    });
+    match peer {
+        Some(peer) => encode::field(out, b"X-Forwarded-For", peer),
+        None => encode::field(out, b"X-Forwarded-For", b"unknown"),
+    }
+    encode::field(out, b"X-Forwarded-Proto", b"http");
+    encode::field(out, b"X-Forwarded-Host", head.host(bytes));
+    for via in headers.of_kind(Known::Via) {
+        encode::field(out, b"Via", via);
+    }
+    out.extend_from_slice(match head.version {
+        Version::Http10 => b"Via: 1.0 ",
+        Version::Http11 => b"Via: 1.1 ",
+    });
+    out.extend_from_slice(&worker.pseudonym);
+    out.extend_from_slice(b"\r\n");
+    if !theirs {
+        encode::field(out, b"X-Request-Id", &asked.id.text());
+    }
+    encode_verdict(out, route, verified);
+    if asked.framing != BodyFraming::None {
+        encode::field_u64(out, b"Content-Length", inbound.body_length() as u64);
+    }
+    encode::end(out);
+    Ok(())
+}
+
+/// The verdict headers. Only what the signature covers is passed on as fact.
+fn encode_verdict(out: &mut Vec<u8>, route: &Route, verified: &Verified<Inbound>) {
+    encode::field(out, b"X-Countersign-Route", route.name.as_bytes());
+    encode::field(out, b"X-Countersign-Scheme", route.scheme_name().as_bytes());
+    if let Some(key) = verified.key_id() {
+        encode::field(out, b"X-Countersign-Key-Id", key.as_bytes());
+    }
+    if let Some(id) = verified.delivery_id().filter(|id| verified.delivery_id_is_signed() && is_plain(id)) {
+        encode::field(out, b"X-Countersign-Delivery-Id", id);
+    }
+    if let Some(millis) = verified.timestamp() {
+        encode::field_u64(out, b"X-Countersign-Timestamp", u64::try_from(millis / 1000).unwrap_or(0));
+    }
+}
+
+/// An id that can stand in a header as it is.
+fn is_plain(id: &[u8]) -> bool {
+    !id.is_empty() && id.len() <= 256 && id.iter().all(u8::is_ascii_graphic)
+}
+
+fn contains(haystack: &[u8], needle: &[u8]) -> bool {
+    memchr::memmem::find(haystack, needle).is_some()
+}
+
+/// A request on its way out.
+struct Outgoing<'a> {
+    inbound: &'a mut Inbound,
+    head: &'a [u8],
+}
+
+impl Outgoing<'_> {
+    /// Writes the request to an idle connection or a new one. A connection that fails before it has taken a byte is
+    /// replaced once; after the first byte nothing is ever sent again, because a delivery must not happen twice.
+    async fn send<N: Net>(
+        &mut self,
+        worker: &Worker<N>,
+        upstream: &Upstream,
+        pool: &Pool<N::Stream>,
+    ) -> Result<(Checkout<N::Stream>, bool), Fault> {
+        let whole = self.inbound.replace_head(self.head);
+        let mut checkout = pool.checkout(&worker.net, upstream).await?;
+        loop {
+            let deadline = worker.net.now().monotonic + upstream.response_timeout;
+            let written = match whole.clone() {
+                Some(range) => self.write(&mut checkout.stream, range, deadline).await,
+                None => self.write_apart(worker, &mut checkout.stream, deadline).await,
+            };
+            match written {
+                Ok(()) => return Ok((checkout, true)),
+                Err(Unsent { count: 0, .. }) if checkout.reused => {
+                    checkout = Pool::connect(&worker.net, upstream).await?
+                }
+                Err(unsent) if unsent.error.kind() == io::ErrorKind::TimedOut => return Err(Fault::UpstreamTimeout),
+                // An application may refuse a body before it has read it, and close: its answer may be there.
+                Err(unsent) if unsent.count > 0 => return Ok((checkout, false)),
+                Err(_) => return Err(Fault::UpstreamClosed),
+            }
+        }
+    }
+
+    /// Head and body in one piece, from the connection's own buffer.
+    async fn write<S: ByteStream>(
+        &mut self,
+        stream: &mut S,
+        range: std::ops::Range<usize>,
+        deadline: Duration,
+    ) -> Result<(), Unsent> {
+        let mut from = range.start;
+        while from < range.end {
+            let (result, buf) = stream.write(self.inbound.lend(), from..range.end, deadline).await;
+            self.inbound.returned(buf);
+            match result {
+                Ok(count) if count > 0 => from += count,
+                Ok(_) => return Err(Unsent { count: from - range.start, error: io::ErrorKind::WriteZero.into() }),
+                Err(error) => return Err(Unsent { count: from - range.start, error }),
+            }
+        }
+        Ok(())
+    }
+
+    /// A head that does not fit in front of the body goes first, from a buffer of its own.
+    async fn write_apart<N: Net>(
+        &mut self,
+        worker: &Worker<N>,
+        stream: &mut N::Stream,
+        deadline: Duration,
+    ) -> Result<(), Unsent> {
+        let mut buf = worker.buffers.lease(self.head.len());
+        buf.extend_from_slice(self.head);
+        let range = HEADROOM..buf.len();
+        let (result, buf) = stream.write_all(buf, range, deadline).await;
+        worker.buffers.give_back(buf);
+        // How much of the head was taken is not known: as good as some of it.
+        result.map_err(|error| Unsent { count: 1, error })?;
+        let body = self.inbound.body_range();
+        self.write(stream, body, deadline).await.map_err(|unsent| Unsent { count: unsent.count + 1, ..unsent })
+    }
+}
+
+/// A write that failed after `count` bytes.
+struct Unsent {
+    count: usize,
+    error: io::Error,
+}
+
+/// An answer of which nothing is known yet.
+struct Unread<S> {
+    checkout: Checkout<S>,
+    upstream: usize,
+    request_sent: bool,
+}
+
+impl<S: ByteStream> Unread<S> {
+    async fn read_head<N: Net<Stream = S>>(
+        mut self,
+        worker: &Worker<N>,
+        upstream: &Upstream,
+        asked: &Asked<'_>,
+        head: &mut ResponseHead,
+    ) -> Result<Reply<S>, Fault> {
+        let mut buf = worker.buffers.lease(16 << 10);
+        let mut scan = ResponseScan::new();
+        let mut origin = HEADROOM;
+        let mut interim = 0;
+        let deadline = worker.net.now().monotonic + upstream.response_timeout;
+        loop {
+            let received = buf.get(origin..).unwrap_or_default();
+            if let Some(length) = scan.scan(received, REPLY_LIMITS).map_err(|_| Fault::UpstreamMalformed)? {
+                let bytes = received.get(..length).unwrap_or_default();
+                head.parse(bytes, REPLY_LIMITS).map_err(|_| Fault::UpstreamMalformed)?;
+                if !(100..200).contains(&head.status) {
+                    let framing = framing::of_response(head, bytes, asked.is_head);
+                    let framing = framing.map_err(|_| Fault::UpstreamMalformed)?;
+                    let Self { checkout, upstream, request_sent } = self;
+                    if origin > HEADROOM {
+                        buf.drain(HEADROOM..origin);
+                    }
+                    return Ok(Reply { checkout, upstream, buf, head_end: HEADROOM + length, framing, request_sent });
+                }
+                interim += 1;
+                // We never ask for an upgrade, so 101 answers a question that was not put.
+                if head.status == 101 || interim > INTERIM_ANSWERS {
+                    return Err(Fault::UpstreamMalformed);
+                }
+                origin += length;
+                scan = ResponseScan::new();
+                continue;
+            }
+            if buf.len() == buf.capacity() {
+                let mut larger = worker.buffers.lease(REPLY_LIMITS.size * 2);
+                larger.extend_from_slice(buf.get(origin..).unwrap_or_default());
+                origin = HEADROOM;
+                worker.buffers.give_back(std::mem::replace(&mut buf, larger));
+            }
+            let (result, back) = self.checkout.stream.read(buf, deadline).await;
+            buf = back;
+            match result {
+                Ok(count) if count > 0 => {}
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Fault::UpstreamTimeout),
+                _ => return Err(Fault::UpstreamClosed),
+            }
+        }
+    }
+}

@@ -1,0 +1,255 @@
+//! One request as it arrives: the bytes, and what has been understood of them so far.
+//!
+//! Head and body lie one behind the other in one buffer, as they came from the socket. A body that does not fit moves
+//! once, together with the head, into a buffer of the size it needs; from then on everything lands in place. A
+//! chunked body is compacted in place: the syntax between the chunks is closed up as it arrives.
+
+use crate::gate::verify::Delivery;
+use crate::outcome::Rejection;
+use crate::wire::chunked::{ChunkDecoder, ChunkError};
+use crate::wire::head::{HeadLimits, HeadScan, RequestHead};
+use crate::wire::headers::Headers;
+
+use super::buffer::{BufferPool, HEADROOM, SMALLEST};
+
+/// The request that a connection is receiving.
+#[derive(Debug)]
+pub struct Inbound {
+    buf: Vec<u8>,
+    /// First byte of this request.
+    origin: usize,
+    scan: HeadScan,
+    head: RequestHead,
+    /// End of the head, start of the body.
+    body_start: usize,
+    /// End of the body, as far as it has arrived.
+    body_end: usize,
+    /// First byte that has not been looked at as part of this request.
+    unread: usize,
+    /// How large a buffer the last request needed; the next one starts with as much.
+    usual: usize,
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Self {
+            buf: Vec::new(),
+            origin: HEADROOM,
+            scan: HeadScan::default(),
+            head: RequestHead::default(),
+            body_start: HEADROOM,
+            body_end: HEADROOM,
+            unread: HEADROOM,
+            usual: 0,
+        }
+    }
+}
+
+impl Inbound {
+    /// Makes sure that there is a buffer, as large as the connection's requests usually are.
+    pub fn hold_buffer(&mut self, pool: &BufferPool) {
+        if self.buf.is_empty() {
+            self.buf = pool.lease(self.usual.max(SMALLEST - HEADROOM));
+        }
+    }
+
+    /// Lets the buffer go, if nothing in it is needed.
+    pub fn release_buffer(&mut self, pool: &BufferPool) {
+        if self.has_received() {
+            return;
+        }
+        pool.give_back(std::mem::take(&mut self.buf));
+    }
+
+    /// Between two requests: gives a buffer back that is larger than the connection usually needs.
+    pub fn settle(&mut self, pool: &BufferPool) {
+        if !self.has_received() && self.buf.capacity() > USUAL_LIMIT + 2 * HEADROOM {
+            self.release_buffer(pool);
+        }
+    }
+
+    /// Whether bytes of the next request are here already.
+    pub fn has_received(&self) -> bool {
+        self.buf.len() > self.origin
+    }
+
+    /// Takes the buffer for a read; [`Self::returned`] brings it back.
+    pub fn lend(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.buf)
+    }
+
+    /// The buffer after a read. An empty one means that the read failed and the connection with it.
+    pub fn returned(&mut self, buf: Vec<u8>) {
+        self.buf = buf;
+    }
+
+    /// Whether the buffer is here. An operation that missed its deadline keeps it, and with it whatever the client has
+    /// sent behind this request: such a connection cannot go on.
+    pub fn is_intact(&self) -> bool {
+        !self.buf.is_empty()
+    }
+
+    /// Looks for the end of the head in what has arrived and parses it.
+    ///
+    /// # Errors
+    /// What [`HeadScan`] and [`RequestHead`] refuse.
+    pub fn parse_head(&mut self, limits: HeadLimits) -> Result<bool, Rejection> {
+        let received = self.buf.get(self.origin..).unwrap_or_default();
+        let Some(length) = self.scan.scan(received, limits)? else { return Ok(false) };
+        self.body_start = self.origin + length;
+        self.body_end = self.body_start;
+        self.unread = self.body_start;
+        let bytes = self.buf.get(self.origin..self.body_start).unwrap_or_default();
+        self.head.parse(bytes, limits)?;
+        Ok(true)
+    }
+
+    /// Makes room for more of the head, up to `limit` bytes.
+    pub fn make_room_for_head(&mut self, pool: &BufferPool, limit: usize) {
+        if self.buf.len() == self.buf.capacity() {
+            let received = self.buf.len() - self.origin;
+            self.move_to(pool, (received * 4).min(limit).max(received + 1));
+        }
+    }
+
+    /// Makes room for a body of `length` bytes behind the head.
+    pub fn make_room_for_body(&mut self, pool: &BufferPool, length: usize) {
+        let needed = self.body_start + length;
+        self.usual = (needed - self.origin).min(USUAL_LIMIT);
+        if self.buf.capacity() < needed {
+            self.move_to(pool, needed - self.origin);
+        }
+    }
+
+    /// The part of a body of `length` bytes that has arrived since the last call, as a range of the buffer.
+    pub fn take_arrived(&mut self, length: usize) -> &[u8] {
+        let from = self.body_end;
+        let end = self.buf.len().min(self.body_start + length);
+        self.body_end = end;
+        self.unread = end;
+        self.buf.get(from..end).unwrap_or_default()
+    }
+
+    /// Decodes what has arrived of a chunked body, closes it up behind the payload that is there, and gives the new
+    /// payload to `each`. `Ok(true)` when the body is complete.
+    ///
+    /// # Errors
+    /// [`ChunkError`] of the decoder.
+    pub fn take_chunks(&mut self, decoder: &mut ChunkDecoder, each: impl FnOnce(&[u8])) -> Result<bool, ChunkError> {
+        let from = self.body_end;
+        let step = decoder.compact(self.buf.get_mut(from..).unwrap_or_default())?;
+        self.body_end = from + step.data;
+        each(self.buf.get(from..self.body_end).unwrap_or_default());
+        if step.done {
+            self.unread = from + step.consumed;
+        } else {
+            // Everything that came has been looked at: only payload stays.
+            self.buf.truncate(self.body_end);
+            self.unread = self.body_end;
+        }
+        Ok(step.done)
+    }
+
+    /// Makes room for more of a chunked body of at most `limit` bytes, whose length nobody has announced.
+    pub fn make_room_for_chunks(&mut self, pool: &BufferPool, limit: usize) {
+        if self.buf.len() == self.buf.capacity() {
+            let received = self.buf.len() - self.origin;
+            self.move_to(
+                pool,
+                received.saturating_mul(2).min(received.saturating_add(limit)).max(received + CHUNK_ROOM),
+            );
+        }
+    }
+
+    /// Whether a part of the body has come along with the head.
+    pub fn has_body_bytes(&self) -> bool {
+        self.buf.len() > self.body_start
+    }
+
+    /// Whether the whole of a body of `length` bytes is in the buffer, so that it can be stepped over.
+    pub fn skip_body(&mut self, length: usize) -> bool {
+        let end = self.body_start.saturating_add(length);
+        let whole = end <= self.buf.len();
+        if whole {
+            self.unread = end;
+        }
+        whole
+    }
+
+    /// The head, and the bytes that its spans refer to.
+    pub fn head(&self) -> (&RequestHead, &[u8]) {
+        (&self.head, self.buf.get(self.origin..self.body_start).unwrap_or_default())
+    }
+
+    /// Bytes of the body that have arrived.
+    pub fn body_length(&self) -> usize {
+        self.body_end - self.body_start
+    }
+
+    /// Writes `head` directly before the body, over the head that came. The range covers both; `None` when the new
+    /// head does not fit, which takes a head that grew by more than the headroom.
+    pub fn replace_head(&mut self, head: &[u8]) -> Option<std::ops::Range<usize>> {
+        let start = self.body_start.checked_sub(head.len())?;
+        self.buf.get_mut(start..self.body_start)?.copy_from_slice(head);
+        Some(start..self.body_end)
+    }
+
+    /// Where the body lies in the buffer.
+    pub fn body_range(&self) -> std::ops::Range<usize> {
+        self.body_start..self.body_end
+    }
+
+    /// Steps to the next request: what has arrived of it moves to the front.
+    pub fn advance(&mut self) {
+        let from = self.unread.min(self.buf.len());
+        let left = self.buf.len() - from;
+        if !self.buf.is_empty() {
+            self.buf.copy_within(from.., HEADROOM);
+            self.buf.truncate(HEADROOM + left);
+        }
+        self.origin = HEADROOM;
+        self.scan = HeadScan::default();
+        self.body_start = HEADROOM;
+        self.body_end = HEADROOM;
+        self.unread = HEADROOM;
+    }
+
+    /// Moves everything from the first byte of the request into a buffer that holds `room` bytes.
+    fn move_to(&mut self, pool: &BufferPool, room: usize) {
+        let mut larger = pool.lease(room);
+        larger.extend_from_slice(self.buf.get(self.origin..).unwrap_or_default());
+        pool.give_back(std::mem::replace(&mut self.buf, larger));
+        let shift = self.origin - HEADROOM;
+        self.origin = HEADROOM;
+        self.body_start -= shift.min(self.body_start - HEADROOM);
+        self.body_end -= shift.min(self.body_end - HEADROOM);
+        self.unread -= shift.min(self.unread - HEADROOM);
+    }
+}
+
+/// A connection starts its next request with a buffer of the last one's size, up to this many bytes.
+const USUAL_LIMIT: usize = 18 << 10;
+
+/// The least that a buffer for a chunked body grows by.
+const CHUNK_ROOM: usize = 4 << 10;
+
+impl Delivery for Inbound {
+    fn method(&self) -> &[u8] {
+        let (head, bytes) = self.head();
+        head.method.of(bytes)
+    }
+
+    fn target(&self) -> &[u8] {
+        let (head, bytes) = self.head();
+        head.path_and_query(bytes)
+    }
+
+    fn headers(&self) -> Headers<'_> {
+        let (head, bytes) = self.head();
+        Headers::new(bytes, &head.fields)
+    }
+
+    fn body(&self) -> &[u8] {
+        self.buf.get(self.body_start..self.body_end).unwrap_or_default()
+    }
+}

@@ -1,0 +1,21 @@
+//! Input and output: the only room that imports monoio. It moves bytes between the socket and the pure rooms, keeps
+//! deadlines, and decides nothing that [`crate::gate`] or [`crate::outcome`] can decide.
+
+pub mod buffer;
+pub mod clock;
+pub mod connection;
+pub mod drain;
+pub mod driver;
+pub mod exchange;
+pub mod forward;
+pub mod ids;
+pub mod inbound;
+pub mod listener;
+pub mod net;
+pub mod pipe;
+pub mod policy;
+pub mod relay;
+pub mod respond;
+pub mod stream;
+pub mod upstream;
+pub mod worker;

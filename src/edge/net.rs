@@ -1,0 +1,65 @@
+//! What the edge needs from the world: time and connections. Sockets in production, pipes and virtual time in tests.
+
+use std::io;
+use std::time::Duration;
+
+use monoio::net::{TcpStream, UnixStream};
+use monoio::time::Instant;
+
+use crate::now::Now;
+
+use super::clock::Clock;
+use super::policy::Target;
+use super::stream::{ByteStream, Socket};
+
+/// The world of one worker.
+#[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]
+pub trait Net: 'static {
+    /// A connection.
+    type Stream: ByteStream + 'static;
+
+    /// Reads the clocks.
+    fn now(&self) -> Now;
+
+    /// Connects to an application before `deadline`.
+    ///
+    /// # Errors
+    /// Of the last address that was tried; [`io::ErrorKind::TimedOut`] at the deadline; `NotFound` when a name has no
+    /// address (yet).
+    async fn connect(&self, target: &Target, deadline: Duration) -> io::Result<Self::Stream>;
+}
+
+/// The real world.
+#[derive(Clone, Debug)]
+pub struct Sockets {
+    /// The process's clock.
+    pub clock: Clock,
+}
+
+impl Net for Sockets {
+    type Stream = Socket;
+
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    async fn connect(&self, target: &Target, deadline: Duration) -> io::Result<Socket> {
+        let deadline = Instant::from_std(self.clock.instant(deadline));
+        let attempt = async {
+            match target {
+                Target::Unix(path) => UnixStream::connect(path).await.map(|s| Socket::unix(s, self.clock.clone())),
+                Target::Tcp(addresses) => {
+                    let mut last = io::Error::from(io::ErrorKind::NotFound);
+                    for address in addresses.current().iter() {
+                        match TcpStream::connect_addr(*address).await {
+                            Ok(stream) => return Ok(Socket::tcp(stream, self.clock.clone())),
+                            Err(error) => last = error,
+                        }
+                    }
+                    Err(last)
+                }
+            }
+        };
+        monoio::time::timeout_at(deadline, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+    }
+}

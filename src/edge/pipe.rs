@@ -1,0 +1,202 @@
+//! The world in memory: connections that are byte queues, and a clock that jumps. For tests and benchmarks.
+//!
+//! Nothing here waits. When an exchange has nothing left to do, [`VirtualNet::run`] moves the clock to the next
+//! deadline, so that thirty seconds of a slow client pass in no time, and the same way every time.
+
+use std::cell::{Cell, RefCell};
+use std::future::{Future, poll_fn};
+use std::io;
+use std::ops::Range;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use crate::now::Now;
+
+use super::net::Net;
+use super::policy::Target;
+use super::stream::{ByteStream, Lent};
+
+/// What an application does when bytes have reached it.
+#[derive(Clone, Debug, Default)]
+pub struct Reaction {
+    /// What it sends.
+    pub reply: Vec<u8>,
+    /// Whether it closes the connection after that.
+    pub close: bool,
+}
+
+/// An application: it is shown all bytes that a connection has received since its last reply.
+pub type Application = Rc<RefCell<dyn FnMut(&[u8]) -> Reaction>>;
+
+/// Both clocks and the application.
+#[derive(Clone)]
+pub struct VirtualNet {
+    time: Rc<Cell<Duration>>,
+    next_deadline: Rc<Cell<Option<Duration>>>,
+    application: Option<Application>,
+    /// How many bytes a read brings at most.
+    grain: usize,
+    /// Connections that were made to the application.
+    pub connects: Rc<Cell<usize>>,
+}
+
+/// What Unix time the virtual clock starts at.
+const EPOCH: Duration = Duration::from_secs(1_760_000_000);
+
+impl VirtualNet {
+    /// A world in which reads bring at most `grain` bytes, with an application, or without one to connect to.
+    #[must_use]
+    pub fn new(grain: usize, application: Option<Application>) -> Self {
+        Self { time: Rc::default(), next_deadline: Rc::default(), application, grain, connects: Rc::default() }
+    }
+
+    /// A connection from a client that has sent `input`, and has closed its side if `closed`.
+    #[must_use]
+    pub fn client(&self, input: &[u8], closed: bool) -> Pipe {
+        Pipe::new(self, input, closed, None)
+    }
+
+    /// Drives `future` to its end, moving the clock to the next deadline whenever it waits. `None` when it waits for
+    /// what can never come.
+    pub fn run<F: Future>(&self, future: F) -> Option<F::Output> {
+        let mut future = pin!(future);
+        let mut cx = Context::from_waker(Waker::noop());
+        loop {
+            self.next_deadline.set(None);
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return Some(output);
+            }
+            let next = self.next_deadline.get().filter(|next| *next > self.time.get())?;
+            self.time.set(next);
+        }
+    }
+
+    fn wait(&self, deadline: Duration) -> Poll<()> {
+        if self.time.get() >= deadline {
+            return Poll::Ready(());
+        }
+        let next = self.next_deadline.get().map_or(deadline, |next| next.min(deadline));
+        self.next_deadline.set(Some(next));
+        Poll::Pending
+    }
+}
+
+impl Net for VirtualNet {
+    type Stream = Pipe;
+
+    fn now(&self) -> Now {
+        Now { monotonic: self.time.get(), unix: EPOCH + self.time.get() }
+    }
+
+    async fn connect(&self, _target: &Target, _deadline: Duration) -> io::Result<Pipe> {
+        let application = self.application.clone().ok_or(io::ErrorKind::ConnectionRefused)?;
+        self.connects.set(self.connects.get() + 1);
+        Ok(Pipe::new(self, b"", false, Some(application)))
+    }
+}
+
+/// One end of a connection in memory.
+pub struct Pipe {
+    net: VirtualNet,
+    inbox: Vec<u8>,
+    /// How much of the inbox has been read.
+    read: usize,
+    /// The other side will send nothing more.
+    closed: bool,
+    application: Option<Application>,
+    unanswered: Vec<u8>,
+    /// Everything that was written to a client's end.
+    pub outbox: Rc<RefCell<Vec<u8>>>,
+}
+
+impl Pipe {
+    fn new(net: &VirtualNet, input: &[u8], closed: bool, application: Option<Application>) -> Self {
+        Self {
+            net: net.clone(),
+            inbox: input.to_vec(),
+            read: 0,
+            closed,
+            application,
+            unanswered: Vec::new(),
+            outbox: Rc::default(),
+        }
+    }
+
+    fn take(&mut self, buf: &mut Vec<u8>) -> Option<usize> {
+        let room = buf.capacity() - buf.len();
+        let unread = self.unread();
+        let count = unread.len().min(self.net.grain).min(room);
+        if count == 0 {
+            return self.closed.then_some(0);
+        }
+        buf.extend_from_slice(unread.get(..count).unwrap_or_default());
+        self.read += count;
+        Some(count)
+    }
+
+    fn unread(&self) -> &[u8] {
+        self.inbox.get(self.read..).unwrap_or_default()
+    }
+}
+
+impl ByteStream for Pipe {
+    async fn read(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<usize> {
+        match self.read_patiently(buf, deadline).await {
+            (Ok(Some(count)), buf) => (Ok(count), buf),
+            (Ok(None), _) => (Err(io::ErrorKind::TimedOut.into()), Vec::new()),
+            (Err(error), buf) => (Err(error), buf),
+        }
+    }
+
+    async fn read_patiently(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
+        let mut buf = buf;
+        let outcome = poll_fn(|_| match self.take(&mut buf) {
+            Some(count) => Poll::Ready(Some(count)),
+            None => self.net.wait(deadline).map(|()| None),
+        });
+        (Ok(outcome.await), buf)
+    }
+
+    async fn readable(&mut self, deadline: Duration) -> io::Result<()> {
+        poll_fn(|_| {
+            if !self.unread().is_empty() || self.closed {
+                return Poll::Ready(Ok(()));
+            }
+            self.net.wait(deadline).map(|()| Err(io::ErrorKind::TimedOut.into()))
+        })
+        .await
+    }
+
+    async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, _deadline: Duration) -> Lent<usize> {
+        if self.application.is_some() && self.closed {
+            return (Err(io::ErrorKind::BrokenPipe.into()), buf);
+        }
+        let bytes = buf.get(range).unwrap_or_default();
+        if let Some(application) = &self.application {
+            self.unanswered.extend_from_slice(bytes);
+            let Reaction { reply, close } = (application.borrow_mut())(&self.unanswered);
+            if !reply.is_empty() {
+                self.unanswered.clear();
+            }
+            self.inbox.drain(..std::mem::take(&mut self.read));
+            self.inbox.extend_from_slice(&reply);
+            self.closed |= close;
+        } else {
+            self.outbox.borrow_mut().extend_from_slice(bytes);
+        }
+        let count = bytes.len();
+        (Ok(count), buf)
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.unread().is_empty() && !self.closed
+    }
+
+    fn has_ended(&self) -> bool {
+        self.unread().is_empty() && self.closed
+    }
+
+    fn shut_down_write(&mut self) {}
+}

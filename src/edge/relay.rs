@@ -1,0 +1,233 @@
+//! The application's answer on its way to the client: streamed through one buffer, never collected.
+
+use std::io;
+use std::time::Duration;
+
+use crate::outcome::{Fault, Outcome};
+use crate::wire::chunked::ChunkDecoder;
+use crate::wire::encode;
+use crate::wire::framing::{self, ResponseFraming};
+use crate::wire::head::{ResponseHead, Version};
+
+use super::buffer::HEADROOM;
+use super::connection::Connection;
+use super::exchange::Asked;
+use super::forward::Reply;
+use super::net::Net;
+use super::policy::Policy;
+use super::stream::ByteStream;
+use super::worker::Worker;
+
+/// How the body is framed towards the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sink {
+    /// As long as `Content-Length` says, or nothing at all.
+    Exact,
+    /// Chunked, by us.
+    Chunked,
+    /// Until the connection closes: for HTTP/1.0 clients.
+    UntilClose,
+}
+
+/// What is left to come from the application.
+enum Source {
+    Length(u64),
+    Chunked(ChunkDecoder),
+    UntilClose,
+}
+
+/// Passes the answer on. Gives its status.
+///
+/// # Errors
+/// [`Fault::UpstreamTruncated`] when it breaks off, [`Fault::ResponseUnread`] and [`Fault::DownstreamClosed`] when
+/// nobody takes it.
+pub async fn relay<N: Net>(
+    worker: &Worker<N>,
+    policy: &Policy,
+    connection: &mut Connection<N::Stream>,
+    asked: &mut Asked<'_>,
+    mut reply: Reply<N::Stream>,
+) -> Result<u16, Outcome> {
+    let sink = match (reply.framing, asked.version) {
+        (ResponseFraming::None | ResponseFraming::Length(_), _) => Sink::Exact,
+        (_, Version::Http11) => Sink::Chunked,
+        (_, Version::Http10) => Sink::UntilClose,
+    };
+    asked.keep_alive &= sink != Sink::UntilClose && !worker.drain.is_draining();
+    let mut prefix = worker.scratch.take();
+    prefix.clear();
+    let bytes = reply.buf.get(HEADROOM..reply.head_end).unwrap_or_default();
+    let upstream_keeps = framing::keep_alive(connection.reply_head.version, &connection.reply_head.fields, bytes);
+    encode_head(&mut prefix, &connection.reply_head, bytes, asked, (sink, reply.framing));
+    let status = connection.reply_head.status;
+    let passage = Passage { sink, write_timeout: policy.limits.write_timeout };
+    let streamed = passage.stream(worker, policy, &mut connection.stream, &mut reply, &mut prefix).await;
+    worker.scratch.replace(prefix);
+    let clean = streamed?;
+    worker.buffers.give_back(std::mem::take(&mut reply.buf));
+    if clean
+        && upstream_keeps
+        && reply.request_sent
+        && let Some(upstream) = policy.upstreams.get(reply.upstream)
+    {
+        worker.pool(reply.upstream).check_in(reply.checkout.stream, upstream, worker.net.now());
+    }
+    Ok(status)
+}
+
+fn encode_head(
+    out: &mut Vec<u8>,
+    head: &ResponseHead,
+    bytes: &[u8],
+    asked: &Asked<'_>,
+    (sink, framing): (Sink, ResponseFraming),
+) {
+    encode::status_line(out, head.status);
+    encode::copy_end_to_end(out, head.headers(bytes), |_| false);
+    match (sink, framing) {
+        (Sink::Chunked, _) => encode::field(out, b"Transfer-Encoding", b"chunked"),
+        (Sink::Exact, ResponseFraming::Length(length)) => encode::field_u64(out, b"Content-Length", length),
+        // The length that a GET would have had is end-to-end information in the answer to HEAD and in 304.
+        (Sink::Exact, _) => {
+            if let Ok(Some(length)) = framing::declared_length(head, bytes) {
+                encode::field_u64(out, b"Content-Length", length);
+            }
+        }
+        (Sink::UntilClose, _) => {}
+    }
+    match (asked.keep_alive, asked.version) {
+        (false, _) => encode::field(out, b"Connection", b"close"),
+        (true, Version::Http10) => encode::field(out, b"Connection", b"keep-alive"),
+        (true, Version::Http11) => {}
+    }
+    encode::end(out);
+}
+
+struct Passage {
+    sink: Sink,
+    write_timeout: Duration,
+}
+
+impl Passage {
+    /// Moves the body, piece by piece; the first piece carries the head (`prefix`). True when the upstream connection
+    /// stands exactly behind the answer, with not a byte more.
+    async fn stream<N: Net>(
+        &self,
+        worker: &Worker<N>,
+        policy: &Policy,
+        downstream: &mut N::Stream,
+        reply: &mut Reply<N::Stream>,
+        prefix: &mut Vec<u8>,
+    ) -> Result<bool, Outcome> {
+        let mut source = match reply.framing {
+            ResponseFraming::None => Source::Length(0),
+            ResponseFraming::Length(length) => Source::Length(length),
+            ResponseFraming::Chunked => Source::Chunked(ChunkDecoder::new(u64::MAX)),
+            ResponseFraming::UntilClose => Source::UntilClose,
+        };
+        let timeout = policy.upstreams.get(reply.upstream).map_or(Duration::ZERO, |up| up.response_timeout);
+        let mut start = reply.head_end;
+        let mut ended = false;
+        let mut begun = false;
+        loop {
+            let taken = source.take(&mut reply.buf, start, ended);
+            // As long as the client has seen nothing, it can still be told.
+            let piece = taken.map_err(|fault| if begun { fault } else { Fault::UpstreamMalformed })?;
+            begun = true;
+            self.frame(&mut reply.buf, start, piece, prefix);
+            let range = place(&mut reply.buf, start, prefix);
+            prefix.clear();
+            if !range.is_empty() {
+                let deadline = worker.net.now().monotonic + self.write_timeout;
+                let (result, buf) = downstream.write_all(std::mem::take(&mut reply.buf), range, deadline).await;
+                reply.buf = buf;
+                result.map_err(unread)?;
+            }
+            if piece.done {
+                return Ok(piece.clean && !ended);
+            }
+            if self.sink == Sink::Chunked && piece.length > 0 {
+                prefix.extend_from_slice(b"\r\n");
+            }
+            start = HEADROOM;
+            reply.buf.truncate(start);
+            let deadline = worker.net.now().monotonic + timeout;
+            let (result, buf) = reply.checkout.stream.read(std::mem::take(&mut reply.buf), deadline).await;
+            reply.buf = buf;
+            ended = match result {
+                Ok(count) => count == 0,
+                Err(_) => return Err(Fault::UpstreamTruncated.into()),
+            };
+        }
+    }
+
+    /// Adds to `prefix` what stands before the piece, and to the buffer what stands behind it.
+    fn frame(&self, buf: &mut Vec<u8>, start: usize, piece: Piece, prefix: &mut Vec<u8>) {
+        buf.truncate(start + piece.length);
+        if self.sink != Sink::Chunked {
+            return;
+        }
+        encode::chunk_header(prefix, piece.length);
+        if piece.done {
+            if piece.length > 0 {
+                buf.extend_from_slice(b"\r\n");
+            }
+            buf.extend_from_slice(encode::LAST_CHUNK);
+        }
+    }
+}
+
+/// Payload at the start of a buffer.
+#[derive(Clone, Copy)]
+struct Piece {
+    length: usize,
+    /// Nothing follows.
+    done: bool,
+    /// No byte stood behind the end.
+    clean: bool,
+}
+
+impl Source {
+    /// Takes the payload out of what has arrived (`buf` from `start`), moving it to `start`.
+    fn take(&mut self, buf: &mut [u8], start: usize, ended: bool) -> Result<Piece, Fault> {
+        let arrived = buf.len().saturating_sub(start);
+        match self {
+            Self::Length(left) => {
+                let length = usize::try_from(*left).unwrap_or(usize::MAX).min(arrived);
+                *left -= length as u64;
+                match (*left, ended) {
+                    (0, _) => Ok(Piece { length, done: true, clean: length == arrived }),
+                    (_, true) => Err(Fault::UpstreamTruncated),
+                    (_, false) => Ok(Piece { length, done: false, clean: true }),
+                }
+            }
+            Self::UntilClose => Ok(Piece { length: arrived, done: ended, clean: false }),
+            Self::Chunked(_) if ended => Err(Fault::UpstreamTruncated),
+            Self::Chunked(decoder) => {
+                let arrived = buf.get_mut(start..).unwrap_or_default();
+                let step = decoder.compact(arrived).map_err(|_| Fault::UpstreamTruncated)?;
+                Ok(Piece { length: step.data, done: step.done, clean: step.consumed == arrived.len() })
+            }
+        }
+    }
+}
+
+/// Puts `prefix` directly before `start`; the range covers it and all that follows.
+fn place(buf: &mut Vec<u8>, start: usize, prefix: &[u8]) -> std::ops::Range<usize> {
+    let Some(from) = start.checked_sub(prefix.len()) else {
+        // A head that grew by more than the headroom: rare enough to move the rest.
+        buf.splice(..start, prefix.iter().copied());
+        return 0..buf.len();
+    };
+    if let Some(room) = buf.get_mut(from..start) {
+        room.copy_from_slice(prefix);
+    }
+    from..buf.len()
+}
+
+fn unread(error: io::Error) -> Outcome {
+    match error.kind() {
+        io::ErrorKind::TimedOut => Fault::ResponseUnread.into(),
+        _ => Fault::DownstreamClosed.into(),
+    }
+}

@@ -1,0 +1,233 @@
+//! Reading and writing by deadline. The only file that awaits a socket operation of monoio.
+//!
+//! Deadlines are points on the process's monotonic clock ([`crate::now::Now::monotonic`]). An operation that misses
+//! its deadline fails with [`io::ErrorKind::TimedOut`], and the stream is then good for nothing but closing: the
+//! operation is abandoned, and bytes that it received may be gone with it. The one exception is
+//! [`ByteStream::read_patiently`], which cancels and waits for the truth.
+
+use std::future::{Future, poll_fn};
+use std::io;
+use std::ops::Range;
+use std::os::fd::{AsRawFd, RawFd};
+use std::pin::{Pin, pin};
+use std::task::Poll;
+use std::time::Duration;
+
+use monoio::buf::{IoBuf, IoBufMut};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller};
+use monoio::net::{TcpStream, UnixStream};
+use monoio::time::{Instant, Sleep};
+use nix::errno::Errno;
+use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+
+use super::clock::Clock;
+
+/// The result of an operation, and the buffer that it borrowed. After a missed deadline the buffer is empty: the
+/// operation still owns the real one.
+pub type Lent<T> = (io::Result<T>, Vec<u8>);
+
+/// A connection, as the rest of the edge sees it: TCP, Unix socket, or the in-memory pipe of the tests.
+#[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]
+pub trait ByteStream {
+    /// Appends what arrives to `buf`, up to its capacity. `Ok(0)` is the end of the stream.
+    async fn read(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<usize>;
+
+    /// Like [`Self::read`], but waiting in vain until the deadline is no failure: `Ok(None)`, the buffer comes back,
+    /// nothing is lost and the stream can go on.
+    async fn read_patiently(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<Option<usize>>;
+
+    /// Waits, holding no buffer, until there is something to read (bytes, the end, or an error).
+    async fn readable(&mut self, deadline: Duration) -> io::Result<()>;
+
+    /// Writes all of `range`.
+    async fn write_all(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<()> {
+        let mut sent = range.start;
+        let mut buf = buf;
+        while sent < range.end {
+            let (result, back) = self.write(buf, sent..range.end, deadline).await;
+            buf = back;
+            match result {
+                Ok(0) => return (Err(io::ErrorKind::WriteZero.into()), buf),
+                Ok(count) => sent += count,
+                Err(error) => return (Err(error), buf),
+            }
+        }
+        (Ok(()), buf)
+    }
+
+    /// Writes some of `range`.
+    async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize>;
+
+    /// True while an idle connection has neither been closed by the peer nor sent anything.
+    fn is_quiet(&self) -> bool;
+
+    /// True when the peer has closed, or lost, the connection and left nothing to read.
+    fn has_ended(&self) -> bool;
+
+    /// Says that nothing more will be sent; the other direction stays open.
+    fn shut_down_write(&mut self);
+}
+
+/// How far ahead the timer of a busy stream is set at most. It is not set anew for every operation: it runs for this
+/// long and looks at the deadline when it fires, so that an operation costs no timer at all.
+const TICK: Duration = Duration::from_millis(250);
+
+/// A TCP or Unix-domain connection.
+pub struct Socket {
+    kind: Kind,
+    clock: Clock,
+    timer: Pin<Box<Sleep>>,
+    canceller: Canceller,
+}
+
+enum Kind {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// The same call on either kind of socket.
+macro_rules! on {
+    ($self:expr, $stream:ident => $call:expr) => {
+        match $self {
+            Kind::Tcp($stream) => $call,
+            Kind::Unix($stream) => $call,
+        }
+    };
+}
+
+impl Socket {
+    /// Wraps a TCP connection; small writes leave at once.
+    #[must_use]
+    pub fn tcp(stream: TcpStream, clock: Clock) -> Self {
+        // Failing to set the option costs latency, not correctness.
+        let _ = stream.set_nodelay(true);
+        Self::new(Kind::Tcp(stream), clock)
+    }
+
+    /// Wraps a Unix-domain connection.
+    #[must_use]
+    pub fn unix(stream: UnixStream, clock: Clock) -> Self {
+        Self::new(Kind::Unix(stream), clock)
+    }
+
+    fn new(kind: Kind, clock: Clock) -> Self {
+        Self { kind, clock, timer: Box::pin(monoio::time::sleep(TICK)), canceller: Canceller::new() }
+    }
+
+    fn raw_fd(&self) -> RawFd {
+        on!(&self.kind, stream => stream.as_raw_fd())
+    }
+
+    /// One non-blocking look at what is there: the only way to see a FIN without an operation in flight on every idle
+    /// connection.
+    fn peek(&self) -> Result<usize, Errno> {
+        recv(self.raw_fd(), &mut [0], MsgFlags::MSG_PEEK | MsgFlags::MSG_DONTWAIT)
+    }
+}
+
+/// Drives `operation` until it is done or the deadline has passed, looking at the clock every `tick`.
+async fn within<F: Future>(
+    mut operation: Pin<&mut F>,
+    timer: &mut Pin<Box<Sleep>>,
+    clock: &Clock,
+    (deadline, tick): (Duration, Duration),
+) -> Option<F::Output> {
+    let deadline = Instant::from_std(clock.instant(deadline));
+    poll_fn(|cx| {
+        if let Poll::Ready(output) = operation.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
+        }
+        // Only a deadline that is nearer than the running timer makes us set it anew.
+        if deadline < timer.deadline() {
+            timer.as_mut().reset(deadline);
+        }
+        while timer.as_mut().poll(cx).is_ready() {
+            let now = Instant::from_std(clock.instant(clock.now().monotonic));
+            if now >= deadline {
+                return Poll::Ready(None);
+            }
+            timer.as_mut().reset(deadline.min(now + tick));
+        }
+        Poll::Pending
+    })
+    .await
+}
+
+fn timed_out() -> io::Error {
+    io::ErrorKind::TimedOut.into()
+}
+
+impl ByteStream for Socket {
+    async fn read(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<usize> {
+        let room = buf.len()..buf.capacity();
+        let Self { kind, clock, timer, .. } = self;
+        let outcome = on!(kind, stream => {
+            let operation = pin!(stream.read(buf.slice_mut(room)));
+            within(operation, timer, clock, (deadline, TICK)).await
+        });
+        match outcome {
+            Some((result, slice)) => (result, slice.into_inner()),
+            None => (Err(timed_out()), Vec::new()),
+        }
+    }
+
+    async fn read_patiently(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
+        let room = buf.len()..buf.capacity();
+        let Self { kind, clock, timer, canceller } = self;
+        let (result, slice) = on!(kind, stream => {
+            let mut operation = pin!(stream.cancelable_read(buf.slice_mut(room), canceller.handle()));
+            match within(operation.as_mut(), timer, clock, (deadline, TICK)).await {
+                Some(finished) => finished,
+                None => {
+                    *canceller = std::mem::take(canceller).cancel();
+                    let (result, slice) = operation.await;
+                    let buf = slice.into_inner();
+                    return match result {
+                        Ok(count) => (Ok(Some(count)), buf),
+                        Err(error) if error.raw_os_error() == Some(ECANCELED) => (Ok(None), buf),
+                        Err(error) => (Err(error), buf),
+                    };
+                }
+            }
+        });
+        (result.map(Some), slice.into_inner())
+    }
+
+    async fn readable(&mut self, deadline: Duration) -> io::Result<()> {
+        let Self { kind, clock, timer, .. } = self;
+        let outcome = on!(kind, stream => {
+            let operation = pin!(stream.readable(false));
+            // A parked connection must not wake up for nothing: one timer for the whole wait.
+            within(operation, timer, clock, (deadline, Duration::from_secs(3600))).await
+        });
+        outcome.unwrap_or_else(|| Err(timed_out()))
+    }
+
+    async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {
+        let Self { kind, clock, timer, .. } = self;
+        let outcome = on!(kind, stream => {
+            let operation = pin!(stream.write(buf.slice(range)));
+            within(operation, timer, clock, (deadline, TICK)).await
+        });
+        match outcome {
+            Some((result, slice)) => (result, slice.into_inner()),
+            None => (Err(timed_out()), Vec::new()),
+        }
+    }
+
+    fn is_quiet(&self) -> bool {
+        matches!(self.peek(), Err(Errno::EAGAIN))
+    }
+
+    fn has_ended(&self) -> bool {
+        !matches!(self.peek(), Ok(1..) | Err(Errno::EAGAIN))
+    }
+
+    fn shut_down_write(&mut self) {
+        // The peer may be gone already; there is nobody to tell.
+        let _ = shutdown(self.raw_fd(), Shutdown::Write);
+    }
+}
+
+/// `errno` of an operation that was cancelled, as monoio reports it on both drivers.
+const ECANCELED: i32 = 125;

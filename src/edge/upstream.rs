@@ -1,0 +1,92 @@
+//! Connections to the application: a pool per worker and upstream, and the rule for trying again.
+
+use std::cell::RefCell;
+use std::io;
+use std::time::Duration;
+
+use crate::now::Now;
+use crate::outcome::Fault;
+
+use super::net::Net;
+use super::policy::Upstream;
+use super::stream::ByteStream;
+
+/// An application that can be sent to, with the connections that wait for their next use (the youngest is used first,
+/// so that the others can grow old and go).
+pub struct Pool<S> {
+    idle: RefCell<Vec<Idle<S>>>,
+}
+
+struct Idle<S> {
+    stream: S,
+    since: Duration,
+}
+
+/// A connection that is in use. Dropping it closes it.
+pub struct Checkout<S> {
+    /// The connection.
+    pub stream: S,
+    /// Whether it has carried an exchange before.
+    pub reused: bool,
+}
+
+impl<S> Default for Pool<S> {
+    fn default() -> Self {
+        Self { idle: RefCell::default() }
+    }
+}
+
+impl<S: ByteStream> Pool<S> {
+    /// A connection to the application: an idle one that is still quiet, or a new one.
+    ///
+    /// # Errors
+    /// [`Fault::UpstreamConnect`] or [`Fault::UpstreamConnectTimeout`].
+    pub async fn checkout<N: Net<Stream = S>>(&self, net: &N, upstream: &Upstream) -> Result<Checkout<S>, Fault> {
+        let now = net.now();
+        while let Some(stream) = self.take_idle(now, upstream.idle_timeout) {
+            // A peer that has closed, or speaks out of turn, must not be given a delivery: once a byte of a POST is
+            // written it cannot be sent again elsewhere.
+            if stream.is_quiet() {
+                return Ok(Checkout { stream, reused: true });
+            }
+        }
+        Self::connect(net, upstream).await
+    }
+
+    /// A new connection, whatever the pool holds.
+    ///
+    /// # Errors
+    /// As [`Self::checkout`].
+    pub async fn connect<N: Net<Stream = S>>(net: &N, upstream: &Upstream) -> Result<Checkout<S>, Fault> {
+        let deadline = net.now().monotonic + upstream.connect_timeout;
+        match net.connect(&upstream.target, deadline).await {
+            Ok(stream) => Ok(Checkout { stream, reused: false }),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Fault::UpstreamConnectTimeout),
+            Err(_) => Err(Fault::UpstreamConnect),
+        }
+    }
+
+    /// Keeps a connection whose exchange ended cleanly, if there is a place for it.
+    pub fn check_in(&self, stream: S, upstream: &Upstream, now: Now) {
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() < upstream.idle_connections {
+            idle.push(Idle { stream, since: now.monotonic });
+        }
+    }
+
+    /// Closes connections that have waited too long.
+    pub fn close_expired(&self, now: Now, idle_timeout: Duration) {
+        self.idle.borrow_mut().retain(|idle| now.monotonic < idle.since + idle_timeout);
+    }
+
+    fn take_idle(&self, now: Now, idle_timeout: Duration) -> Option<S> {
+        let mut pool = self.idle.borrow_mut();
+        let youngest = pool.pop()?;
+        if now.monotonic < youngest.since + idle_timeout {
+            return Some(youngest.stream);
+        }
+        // The youngest is too old, so all of them are.
+        pool.clear();
+        None
+    }
+}

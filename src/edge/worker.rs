@@ -1,0 +1,164 @@
+//! One core: its runtime, its listening sockets, its pools and buffers. Nothing here is shared between cores.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::TcpListener as StdListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use monoio::io::AsyncReadRent;
+use monoio::net::UnixStream;
+
+use crate::now::Now;
+
+use super::buffer::BufferPool;
+use super::clock::{Clock, DateLine};
+use super::drain::Drain;
+use super::driver::{Driver, WorkerRuntime};
+use super::exchange::Record;
+use super::ids::RequestIds;
+use super::listener;
+use super::net::{Net, Sockets};
+use super::policy::Policy;
+use super::upstream::Pool;
+
+/// How often a worker closes upstream connections that have waited too long.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// Who is told how exchanges end, from every worker. Must return at once: it is called on the worker's thread.
+pub trait Observer: Send + Sync {
+    /// An exchange has ended.
+    fn exchange(&self, record: &Record<'_>);
+    /// Accepting pauses because the process is out of descriptors or memory.
+    fn accept_failed(&self, error: &io::Error);
+}
+
+/// What every worker of a process is given.
+#[derive(Clone)]
+pub struct Shared {
+    /// The configuration.
+    pub policy: Arc<Policy>,
+    /// The clock.
+    pub clock: Clock,
+    /// Who listens.
+    pub observer: Arc<dyn Observer>,
+    /// The name of this process in `Via`, by which loops are seen.
+    pub pseudonym: Arc<[u8]>,
+}
+
+/// The state of one worker.
+pub struct Worker<N: Net> {
+    /// Time and connections.
+    pub net: N,
+    /// Pooled buffers.
+    pub buffers: BufferPool,
+    /// Where heads are written before they are placed.
+    pub scratch: RefCell<Vec<u8>>,
+    /// Request ids.
+    pub ids: RequestIds,
+    /// The `Date` of our own answers.
+    pub date: DateLine,
+    /// Whether we are stopping.
+    pub drain: Drain,
+    /// The name of this process in `Via`.
+    pub pseudonym: Arc<[u8]>,
+    policy: Arc<Policy>,
+    pools: RefCell<Vec<Rc<Pool<N::Stream>>>>,
+    observer: Arc<dyn Observer>,
+}
+
+impl<N: Net> Worker<N> {
+    /// A worker without connections. `seed` must be random: request ids begin with it.
+    pub fn new(net: N, shared: &Shared, seed: u64) -> Self {
+        Self {
+            net,
+            buffers: BufferPool::default(),
+            scratch: RefCell::new(Vec::with_capacity(2048)),
+            ids: RequestIds::new(seed),
+            date: DateLine::default(),
+            drain: Drain::default(),
+            pseudonym: Arc::clone(&shared.pseudonym),
+            policy: Arc::clone(&shared.policy),
+            pools: RefCell::default(),
+            observer: Arc::clone(&shared.observer),
+        }
+    }
+
+    /// The configuration that an exchange starting now is judged by.
+    pub fn policy(&self) -> Arc<Policy> {
+        Arc::clone(&self.policy)
+    }
+
+    /// The pool of an upstream.
+    pub fn pool(&self, upstream: usize) -> Rc<Pool<N::Stream>> {
+        let mut pools = self.pools.borrow_mut();
+        while pools.len() <= upstream {
+            pools.push(Rc::default());
+        }
+        pools.get(upstream).map(Rc::clone).unwrap_or_default()
+    }
+
+    /// Tells the observer how an exchange ended.
+    pub fn record(&self, record: &Record<'_>) {
+        self.observer.exchange(record);
+    }
+
+    /// Tells the observer that accepting pauses.
+    pub fn accept_failed(&self, error: &io::Error) {
+        self.observer.accept_failed(error);
+    }
+
+    fn sweep(&self, now: Now) {
+        for (pool, upstream) in self.pools.borrow().iter().zip(&self.policy.upstreams) {
+            pool.close_expired(now, upstream.idle_timeout);
+        }
+    }
+}
+
+/// What one worker thread is given.
+pub struct Assignment {
+    /// What all workers share.
+    pub shared: Shared,
+    /// This worker's listening sockets.
+    pub sockets: Vec<StdListener>,
+    /// Random; request ids begin with it.
+    pub seed: u64,
+    /// A byte, or the end, on this socket means: stop.
+    pub stop: std::os::unix::net::UnixStream,
+    /// How long exchanges in flight may take to finish then.
+    pub grace: Duration,
+}
+
+/// Runs a worker on the calling thread until it is told to stop. `ready` is called when it accepts. Gives the number
+/// of exchanges that were cut off at the end of the grace period.
+///
+/// # Errors
+/// A socket cannot be registered; `ready` has not been called then.
+pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnce()) -> io::Result<usize> {
+    let driver = runtime.driver();
+    runtime.block_on(async move {
+        let Assignment { shared, sockets, seed, stop, grace } = assignment;
+        let net = Sockets { clock: shared.clock.clone() };
+        let worker = Rc::new(Worker::new(net, &shared, seed));
+        stop.set_nonblocking(driver == Driver::Epoll)?;
+        let mut stop = UnixStream::from_std(stop)?;
+        for socket in sockets {
+            let listener = listener::adopt(socket, driver)?;
+            monoio::spawn(listener::accept(Rc::clone(&worker), listener));
+        }
+        monoio::spawn(sweep(Rc::clone(&worker)));
+        ready();
+        let _ = stop.read(vec![0_u8; 1]).await;
+        worker.drain.begin();
+        let _ = monoio::time::timeout(grace, worker.drain.finished()).await;
+        Ok(worker.drain.in_flight())
+    })
+}
+
+async fn sweep(worker: Rc<Worker<Sockets>>) {
+    loop {
+        monoio::time::sleep(SWEEP).await;
+        worker.sweep(worker.net.now());
+    }
+}

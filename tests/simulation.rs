@@ -1,0 +1,310 @@
+//! The exchange in memory, with virtual time: every way of cutting the input into pieces gives the same result, slow
+//! clients and broken applications end as the table says, and nothing unverified reaches the application.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::cell::RefCell;
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use countersign::edge::clock::Clock;
+use countersign::edge::connection;
+use countersign::edge::exchange::Record;
+use countersign::edge::pipe::{Reaction, VirtualNet};
+use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use countersign::edge::worker::{Observer, Shared, Worker};
+use countersign::gate::Gate;
+use countersign::gate::pattern::PathPattern;
+use countersign::gate::route::{Route, RouteKey, RouteTable};
+use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
+use countersign::wire::head::HeadLimits;
+use proptest::prelude::*;
+
+const SECRET: &[u8] = b"correct-horse-battery-staple-0123456789";
+
+fn verifier() -> Verifier {
+    let content = Template::parse("{body}").unwrap();
+    let mut scheme = Scheme::new("github", Kind::Hmac(MacAlgorithm::HmacSha256), "X-Hub-Signature-256", content);
+    scheme.syntax = Syntax::Single { prefix: "sha256=".to_owned() };
+    let key = Key::from_secret("k", &scheme, SECRET, Validity::default()).unwrap();
+    Verifier::new(Arc::new(scheme), Keyring::new(vec![key]), None, None).unwrap()
+}
+
+fn policy() -> Policy {
+    let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };
+    let route = Route { name: "hook".to_owned(), key, verifier: verifier(), body_limit: 100_000, upstream: 0 };
+    Policy {
+        gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new() },
+        limits: Limits {
+            head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
+            head_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(75),
+            write_timeout: Duration::from_secs(30),
+            requests_per_connection: 1000,
+        },
+        upstreams: vec![Upstream {
+            target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
+            connect_timeout: Duration::from_secs(1),
+            response_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(4),
+            idle_connections: 8,
+        }],
+    }
+}
+
+#[derive(Default)]
+struct Codes(Mutex<Vec<&'static str>>);
+
+impl Observer for Codes {
+    fn exchange(&self, record: &Record<'_>) {
+        self.0.lock().unwrap().push(record.outcome.code());
+    }
+    fn accept_failed(&self, _: &io::Error) {}
+}
+
+/// What came of a connection.
+#[derive(Debug, PartialEq, Eq)]
+struct Outcome {
+    codes: Vec<&'static str>,
+    statuses: Vec<u16>,
+    delivered: Vec<Vec<u8>>,
+    answer: String,
+}
+
+/// A client's whole input through the proxy, in pieces of `grain` bytes, to an application that answers each complete
+/// request with `reply`.
+fn converse(input: &[u8], closed: bool, grain: usize, reply: Reaction) -> Outcome {
+    let delivered = Rc::new(RefCell::new(Vec::new()));
+    let seen = Rc::clone(&delivered);
+    let application = move |received: &[u8]| match complete(received) {
+        Some(body) => {
+            seen.borrow_mut().push(body);
+            reply.clone()
+        }
+        None => Reaction::default(),
+    };
+    let net = VirtualNet::new(grain, Some(Rc::new(RefCell::new(application))));
+    let codes = Arc::new(Codes::default());
+    let observer: Arc<dyn Observer> = Arc::<Codes>::clone(&codes);
+    let shared = Shared {
+        policy: Arc::new(policy()),
+        clock: Clock::start(),
+        observer,
+        pseudonym: Arc::from(&b"countersign-0"[..]),
+    };
+    let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
+    let client = net.client(input, closed);
+    let outbox = Rc::clone(&client.outbox);
+    net.run(connection::serve(worker, client, "192.0.2.1".parse().ok())).expect("the connection ends");
+    let answer = String::from_utf8_lossy(&outbox.borrow()).into_owned();
+    let statuses =
+        answer.match_indices("HTTP/1.1 ").filter_map(|(at, _)| answer.get(at + 9..at + 12)?.parse().ok()).collect();
+    let codes = codes.0.lock().unwrap().clone();
+    Outcome { codes, statuses, delivered: delivered.take(), answer }
+}
+
+/// The body of a request that the proxy has sent, once it is whole.
+fn complete(received: &[u8]) -> Option<Vec<u8>> {
+    let text = String::from_utf8_lossy(received);
+    let end = text.find("\r\n\r\n")? + 4;
+    let length = text.lines().find_map(|line| line.strip_prefix("Content-Length: "))?.trim().parse::<usize>().ok()?;
+    let body = received.get(end..)?;
+    (body.len() >= length).then(|| body.to_vec())
+}
+
+fn signature(body: &[u8]) -> String {
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET);
+    let tag = ring::hmac::sign(&key, body);
+    tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn delivery(body: &[u8], signed: &[u8], chunks: Option<&[usize]>) -> Vec<u8> {
+    let mut request =
+        format!("POST /hook HTTP/1.1\r\nHost: a\r\nX-Hub-Signature-256: sha256={}\r\n", signature(signed));
+    let Some(chunks) = chunks else {
+        request += &format!("Content-Length: {}\r\n\r\n", body.len());
+        return [request.as_bytes(), body].concat();
+    };
+    request += "Transfer-Encoding: chunked\r\n\r\n";
+    let mut bytes = request.into_bytes();
+    let mut rest = body;
+    for size in chunks {
+        let (chunk, left) = rest.split_at((*size).min(rest.len()));
+        rest = left;
+        if !chunk.is_empty() {
+            bytes.extend(format!("{:x};ext=1\r\n", chunk.len()).bytes());
+            bytes.extend_from_slice(chunk);
+            bytes.extend_from_slice(b"\r\n");
+        }
+    }
+    if !rest.is_empty() {
+        bytes.extend(format!("{:X}\r\n", rest.len()).bytes());
+        bytes.extend_from_slice(rest);
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes.extend_from_slice(b"0\r\nTrailer: x\r\n\r\n");
+    bytes
+}
+
+fn ok() -> Reaction {
+    Reaction { reply: b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_vec(), close: false }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// Pipelined genuine and forged deliveries, with and without chunks, cut anywhere: each ends as it must, and the
+    /// application sees the genuine bodies, byte for byte and in order.
+    #[test]
+    fn any_cut_gives_the_same_result(
+        deliveries in prop::collection::vec(
+            (prop::collection::vec(any::<u8>(), 1..9000), any::<bool>(), prop::option::of(prop::collection::vec(1_usize..3000, 0..6))),
+            1..5,
+        ),
+        grain in prop_oneof![Just(1_usize), 2_usize..40, 100_usize..5000, Just(usize::MAX)],
+    ) {
+        let mut input = Vec::new();
+        for (body, genuine, chunks) in &deliveries {
+            let mut signed = body.clone();
+            if !genuine {
+                signed[0] ^= 1;
+            }
+            input.extend(delivery(body, &signed, chunks.as_deref()));
+        }
+        let outcome = converse(&input, true, grain, ok());
+        let expected: Vec<_> = deliveries.iter().map(|(_, genuine, _)| if *genuine { "forwarded" } else { "signature_mismatch" }).collect();
+        prop_assert_eq!(&outcome.codes, &expected);
+        let genuine: Vec<_> = deliveries.iter().filter(|(_, genuine, _)| *genuine).map(|(body, ..)| body.clone()).collect();
+        prop_assert_eq!(&outcome.delivered, &genuine);
+        prop_assert_eq!(outcome.statuses.len(), deliveries.len());
+    }
+
+    /// Whatever a stranger sends, nothing reaches the application and the connection ends.
+    #[test]
+    fn noise_reaches_nobody(input in prop::collection::vec(any::<u8>(), 0..2000), grain in 1_usize..500) {
+        let outcome = converse(&input, true, grain, ok());
+        prop_assert!(outcome.delivered.is_empty());
+    }
+
+    /// However the application's answer is framed and cut, the client reads the same payload.
+    #[test]
+    fn answers_arrive_whole(body in prop::collection::vec(any::<u8>(), 0..60_000), chunk in 1_usize..5000, grain in 1_usize..30_000) {
+        let length = [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(), &body].concat();
+        let mut chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_vec();
+        for piece in body.chunks(chunk) {
+            chunked.extend(format!("{:x}\r\n", piece.len()).bytes());
+            chunked.extend_from_slice(piece);
+            chunked.extend_from_slice(b"\r\n");
+        }
+        chunked.extend_from_slice(b"0\r\n\r\n");
+        let until_close = [b"HTTP/1.1 200 OK\r\n\r\n", body.as_slice()].concat();
+        let request = delivery(b"x", b"x", None);
+        for (reply, close) in [(length, false), (chunked, false), (until_close, true)] {
+            let net_reply = Reaction { reply, close };
+            let raw = raw_answer(&request, grain, net_reply);
+            prop_assert_eq!(payload(&raw), Some(body.clone()));
+        }
+    }
+}
+
+fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
+    let application =
+        move |received: &[u8]| if complete(received).is_some() { reply.clone() } else { Reaction::default() };
+    let net = VirtualNet::new(grain, Some(Rc::new(RefCell::new(application))));
+    let observer: Arc<dyn Observer> = Arc::new(Codes::default());
+    let shared = Shared {
+        policy: Arc::new(policy()),
+        clock: Clock::start(),
+        observer,
+        pseudonym: Arc::from(&b"countersign-0"[..]),
+    };
+    let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
+    let client = net.client(request, true);
+    let outbox = Rc::clone(&client.outbox);
+    net.run(connection::serve(worker, client, None)).expect("the connection ends");
+    outbox.take()
+}
+
+/// The payload of one answer, by its own framing; `None` when it is not whole.
+fn payload(answer: &[u8]) -> Option<Vec<u8>> {
+    let end = memchr::memmem::find(answer, b"\r\n\r\n")? + 4;
+    let head = String::from_utf8_lossy(answer.get(..end)?).into_owned();
+    let mut rest = answer.get(end..)?;
+    if let Some(length) = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")) {
+        return (rest.len() == length.parse::<usize>().ok()?).then(|| rest.to_vec());
+    }
+    assert!(head.contains("Transfer-Encoding: chunked"), "{head}");
+    let mut payload = Vec::new();
+    loop {
+        let line = memchr::memmem::find(rest, b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(rest.get(..line)?).ok()?, 16).ok()?;
+        rest = rest.get(line + 2..)?;
+        payload.extend_from_slice(rest.get(..size)?);
+        assert_eq!(rest.get(size..size + 2), Some(&b"\r\n"[..]));
+        rest = rest.get(size + 2..)?;
+        if size == 0 {
+            return rest.is_empty().then_some(payload);
+        }
+    }
+}
+
+#[test]
+fn a_slow_head_ends_in_408_when_its_time_is_up() {
+    let outcome = converse(b"POST /hook HTTP/1.1\r\nHost: a\r\n", false, 3, ok());
+    assert_eq!((outcome.codes.as_slice(), outcome.statuses.as_slice()), (&["head_timeout"][..], &[408][..]));
+}
+
+#[test]
+fn a_body_that_never_comes_ends_in_408() {
+    let mut input = delivery(b"0123456789", b"0123456789", None);
+    input.truncate(input.len() - 1);
+    let outcome = converse(&input, false, 50, ok());
+    assert_eq!(outcome.codes, ["body_timeout"]);
+    assert!(outcome.delivered.is_empty());
+}
+
+#[test]
+fn a_client_that_goes_in_the_middle_gets_no_answer() {
+    let mut input = delivery(b"0123456789", b"0123456789", None);
+    input.truncate(input.len() - 1);
+    let outcome = converse(&input, true, 50, ok());
+    assert_eq!((outcome.codes.as_slice(), outcome.answer.as_str()), (&["downstream_closed"][..], ""));
+}
+
+#[test]
+fn broken_answers_become_502_and_broken_off_ones_a_broken_response() {
+    let request = delivery(b"x", b"x", None);
+    let replies: [(&[u8], bool, &str); 9] = [
+        (b"nonsense\r\n\r\n", false, "upstream_malformed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok", false, "upstream_malformed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\nok", false, "upstream_malformed"),
+        (b"HTTP/1.1 200 OK\nContent-Length: 2\n\nok", false, "upstream_malformed"),
+        (b"HTTP/1.1 101 Switching Protocols\r\n\r\n", false, "upstream_malformed"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", false, "upstream_malformed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Le", true, "upstream_closed"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok", true, "upstream_truncated"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok", false, "upstream_truncated"),
+    ];
+    for (reply, close, code) in replies {
+        let outcome = converse(&request, true, usize::MAX, Reaction { reply: reply.to_vec(), close });
+        assert_eq!(outcome.codes, [code], "{}", String::from_utf8_lossy(reply));
+        let status = if code == "upstream_truncated" { 200 } else { 502 };
+        assert_eq!(outcome.statuses, [status], "{}", String::from_utf8_lossy(reply));
+        assert_eq!(payload(outcome.answer.as_bytes()).is_some(), status == 502);
+    }
+}
+
+#[test]
+fn an_application_that_says_nothing_ends_in_504() {
+    let outcome = converse(&delivery(b"x", b"x", None), false, usize::MAX, Reaction::default());
+    assert_eq!((outcome.codes.as_slice(), outcome.statuses.as_slice()), (&["upstream_timeout"][..], &[504][..]));
+}
+
+#[test]
+fn interim_answers_are_read_over() {
+    let reply = b"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n".to_vec();
+    let outcome = converse(&delivery(b"x", b"x", None), true, 7, Reaction { reply, close: false });
+    assert_eq!(outcome.statuses, [204]);
+}
