@@ -2,6 +2,8 @@
 
 pub mod config;
 #[cfg(feature = "io")]
+pub mod control;
+#[cfg(feature = "io")]
 pub mod edge;
 pub mod gate;
 pub mod now;
