@@ -1,5 +1,40 @@
-//! countersign: a sidecar that lets through only the webhooks it can prove are genuine.
+//! countersign lets through only the webhooks it can prove are genuine.
+//!
+//! # The rooms
+//! | room | knows | never |
+//! |---|---|---|
+//! | [`now`], [`outcome`] | time as a value; every way an exchange can end, and THE table of answers | anything else |
+//! | [`wire`] | HTTP/1.1: bytes to values and back | routes, policy, io |
+//! | [`gate`] | decisions: which route, is it genuine | sockets, files, clocks, logs |
+//! | [`config`] | a TOML file to the gate, or every problem at once | sockets, live state |
+#![cfg_attr(
+    feature = "io",
+    doc = "| [`edge`] | io: sockets, deadlines, buffers; the only room with monoio | parsing, policy, status codes |"
+)]
+#![cfg_attr(
+    feature = "io",
+    doc = "| [`control`] | the life of the process: start, signals, stop | the path of a request |"
+)]
+#![cfg_attr(feature = "io", doc = "| [`cli`] | the commands | – |")]
+//!
+//! Each room uses only rooms above it; `tests/tidy.rs` reads the sources against these arrows, and the pure rooms
+//! build without the feature `io`, with no runtime in the graph.
+//!
+//! # The path of a request
+//! It is told in `edge/exchange.rs`, one line a room: read the head ([`wire::head`], [`wire::framing`]), find the
+//! route ([`gate::route`]), begin the verification with whatever can be refused before a body byte is read, read the
+//! body and hash it as it lands, finish ([`gate::verify`]), forward, relay the answer. Each stage hands the next a
+//! value that it alone can make: only [`gate::verify::Verifier::finish`] makes a [`gate::verify::Verified`], and
+//! nothing else can be forwarded.
+//!
+//! # What is deliberately absent
+//! - No unsafe code. No lock, no allocation per header and no copy of the body on the path of a request.
+//! - No way to switch verification off but `scheme = "none"`, in so many words.
+//! - No clock outside of `edge/clock.rs` (and the stamps of the process's own log), no comparison of secrets outside
+//!   of `gate/verify/mac.rs`.
 
+#[cfg(feature = "io")]
+pub mod cli;
 pub mod config;
 #[cfg(feature = "io")]
 pub mod control;

@@ -1,0 +1,74 @@
+//! The commands. Each is a file with one `run` that gives the exit code; what they print is for people.
+
+mod check;
+mod demo;
+mod offline;
+mod run;
+mod schemes;
+mod sign;
+mod verify;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Exit code of a command that did its work and found something wrong: an invalid configuration, a forged delivery.
+const FOUND_WRONG: u8 = 1;
+
+/// Exit code of a command that could not do its work: unreadable files, wrong arguments.
+const CANNOT: u8 = 2;
+
+/// Lets through only the webhooks it can prove are genuine.
+#[derive(Debug, Parser)]
+#[command(name = "countersign", version, after_help = EXAMPLES)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  countersign demo                                   see it work, with nothing to set up
+  countersign schemes stripe                         how a provider signs, as configuration
+  countersign check --config countersign.toml        every problem of a configuration at once
+  countersign run --config countersign.toml          guard the application
+  countersign verify --scheme github --secret-file secret \
+      --header 'X-Hub-Signature-256: sha256=…' --body-file delivery.json
+                                                     why is this delivery refused?";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Guard an application: accept, verify, forward
+    Run(ConfigArguments),
+    /// Validate a configuration as `run` does, and print what it means
+    Check(ConfigArguments),
+    /// Print what a provider would send for a body
+    Sign(sign::SignArguments),
+    /// Verify a captured delivery offline, and say why it is refused
+    Verify(verify::VerifyArguments),
+    /// List the built-in schemes, or print one as configuration
+    Schemes(schemes::SchemesArguments),
+    /// Genuine and forged deliveries of five providers through a real proxy on loopback
+    Demo(demo::DemoArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct ConfigArguments {
+    /// The configuration file
+    #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG", default_value = "countersign.toml")]
+    config: PathBuf,
+}
+
+/// Runs the command that the process was called with.
+#[must_use]
+pub fn main() -> ExitCode {
+    match Arguments::parse().command {
+        Command::Run(arguments) => run::run(&arguments.config),
+        Command::Check(arguments) => check::run(&arguments.config),
+        Command::Sign(arguments) => sign::run(&arguments),
+        Command::Verify(arguments) => verify::run(&arguments),
+        Command::Schemes(arguments) => schemes::run(&arguments),
+        Command::Demo(arguments) => demo::run(&arguments),
+    }
+}

@@ -1,0 +1,131 @@
+//! What `sign` and `verify` have in common: a request that is written down instead of received.
+
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::config::{parse_str, scheme};
+use crate::edge::clock::Clock;
+use crate::gate::verify::{Delivery, PublicUrl, Scheme};
+use crate::now::Now;
+use crate::wire::headers::{HeaderBuf, Headers};
+
+/// A request made of command line arguments.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    pub(super) method: String,
+    pub(super) target: String,
+    pub(super) headers: HeaderBuf,
+    pub(super) body: Vec<u8>,
+}
+
+impl Delivery for Written {
+    fn method(&self) -> &[u8] {
+        self.method.as_bytes()
+    }
+
+    fn target(&self) -> &[u8] {
+        self.target.as_bytes()
+    }
+
+    fn headers(&self) -> Headers<'_> {
+        self.headers.view()
+    }
+
+    fn body(&self) -> &[u8] {
+        &self.body
+    }
+}
+
+/// The preset called `name`, or the scheme of that name that a route of `config` uses.
+///
+/// # Errors
+/// A sentence for the user.
+pub(super) fn find_scheme(name: &str, config: Option<&Path>) -> Result<Arc<Scheme>, String> {
+    let unknown = || format!("there is no scheme \"{name}\"; `countersign schemes` lists the built-in ones");
+    let Some(path) = config else { return scheme::preset(name).ok_or_else(unknown) };
+    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let (settings, _) = parse_str(&path.display().to_string(), &text).map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        lines.join("\n")
+    })?;
+    let mut used = settings.routes.iter().filter_map(|route| route.verification.as_ref());
+    let found = used.find(|verification| verification.scheme.name == name);
+    found.map(|verification| Arc::clone(&verification.scheme)).or_else(|| scheme::preset(name)).ok_or_else(unknown)
+}
+
+/// Splits a URL into what `public_url` would say in a configuration and the request target.
+///
+/// # Errors
+/// A sentence for the user.
+pub(super) fn split_url(url: &str) -> Result<(PublicUrl, String), String> {
+    let (without_query, _) = url.split_once('?').unwrap_or((url, ""));
+    let public = PublicUrl::parse(without_query).map_err(|error| format!("--url: {error}"))?;
+    let after_scheme = url.find("://").map_or(0, |at| at + 3);
+    let target = url.get(after_scheme..).and_then(|rest| rest.find(['/', '?']).and_then(|at| rest.get(at..)));
+    let target = match target {
+        Some(target) if target.starts_with('/') => target.to_owned(),
+        Some(query) => format!("/{query}"),
+        None => "/".to_owned(),
+    };
+    Ok((public, target))
+}
+
+/// Reads a file, or standard input for `-`. Nothing stands for an empty body.
+///
+/// # Errors
+/// A sentence for the user.
+pub(super) fn read_body(path: Option<&Path>) -> Result<Vec<u8>, String> {
+    match path {
+        None => Ok(Vec::new()),
+        Some(path) if path == Path::new("-") => {
+            let mut body = Vec::new();
+            io::stdin().lock().read_to_end(&mut body).map_err(|error| format!("standard input: {error}"))?;
+            Ok(body)
+        }
+        Some(path) => read_file(path),
+    }
+}
+
+/// Reads a file.
+///
+/// # Errors
+/// A sentence for the user.
+pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Reads a secret as the proxy does: a line end after it does not count.
+///
+/// # Errors
+/// A sentence for the user.
+pub(super) fn read_secret(path: &Path) -> Result<Vec<u8>, String> {
+    let mut secret = read_file(path)?;
+    if secret.last() == Some(&b'\n') {
+        secret.pop();
+        if secret.last() == Some(&b'\r') {
+            secret.pop();
+        }
+    }
+    if secret.is_empty() { Err(format!("{}: the secret is empty", path.display())) } else { Ok(secret) }
+}
+
+/// The time to judge by: what the user says, or the present.
+pub(super) fn time(unix: Option<u64>) -> Now {
+    unix.map_or_else(|| Clock::start().now(), |seconds| Now::at_unix(Duration::from_secs(seconds)))
+}
+
+/// Splits `Name: value`.
+///
+/// # Errors
+/// A sentence for the user.
+pub(super) fn split_header(header: &str) -> Result<(&str, &str), String> {
+    let (name, value) = header.split_once(':').ok_or_else(|| format!("--header '{header}': there is no colon"))?;
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    if name.is_empty() || !name.bytes().all(is_token) {
+        return Err(format!("--header '{header}': \"{name}\" is no header name"));
+    }
+    Ok((name, value.trim_matches([' ', '\t'])))
+}

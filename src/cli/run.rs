@@ -1,0 +1,77 @@
+//! `countersign run`: the proxy, from start to SIGTERM.
+
+use std::path::Path;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+
+use crate::config::load::{Loaded, load};
+use crate::control::event_log::{EventLog, Level};
+use crate::control::hardening;
+use crate::control::plan::plan;
+use crate::control::resolver::Resolver;
+use crate::control::signals::Termination;
+use crate::control::supervisor::{self, Running};
+use crate::edge::worker::Observer;
+
+use super::check::print_problems;
+use super::{CANNOT, FOUND_WRONG};
+
+/// Runs until a signal. 0 after a clean stop, 1 for a wrong configuration, 2 when it cannot start.
+pub(super) fn run(path: &Path) -> ExitCode {
+    let loaded = match load(path) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            print_problems(&problems);
+            return ExitCode::from(FOUND_WRONG);
+        }
+    };
+    print_problems(&loaded.warnings);
+    let log = Arc::new(EventLog::start());
+    for note in hardening::apply() {
+        log.event(Level::Warn, &note);
+    }
+    let code = match serve(loaded, &log) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            log.event(Level::Error, &why);
+            ExitCode::from(CANNOT)
+        }
+    };
+    log.flush();
+    code
+}
+
+fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
+    let mut termination = Termination::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+    let routes = loaded.settings.routes.len();
+    let (plan, names) = plan(loaded);
+    let _resolver = Resolver::start(names, Arc::clone(log));
+    let observer: Arc<dyn Observer> = Arc::<EventLog>::clone(log);
+    let running = supervisor::start(plan, observer).map_err(|error| error.to_string())?;
+    announce(&running, routes, log);
+    let signal = termination.wait();
+    log.event(Level::Info, &format!("{signal}: stopping, exchanges in flight are finished"));
+    thread::spawn(move || {
+        termination.wait();
+        // A second signal means: now.
+        std::process::exit(i32::from(CANNOT));
+    });
+    match running.stop() {
+        0 => log.event(Level::Info, "stopped"),
+        cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
+    }
+    Ok(())
+}
+
+fn announce(running: &Running, routes: usize, log: &EventLog) {
+    if let Some(why) = &running.fallback {
+        log.event(Level::Warn, &format!("io_uring is not available, running on epoll: {why}"));
+    }
+    let driver = running.drivers.first().map_or("", |driver| driver.name());
+    for address in &running.addresses {
+        log.event(Level::Info, &format!("listening on {address}"));
+    }
+    let workers = running.drivers.len();
+    log.event(Level::Info, &format!("ready: driver={driver} workers={workers} routes={routes}"));
+}

@@ -1,0 +1,122 @@
+//! `countersign sign`: what a provider would send.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+
+use crate::gate::verify::{SignInput, sign};
+
+use super::CANNOT;
+use super::offline::{find_scheme, read_body, read_secret, time};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct SignArguments {
+    /// The scheme (`countersign schemes` lists them)
+    #[arg(long, value_name = "NAME")]
+    scheme: String,
+    /// A configuration with a route that uses the scheme, for schemes of your own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// The secret, as the provider shows it; a private key in PKCS#8 for schemes with public keys
+    #[arg(long, value_name = "FILE")]
+    secret_file: PathBuf,
+    /// The method
+    #[arg(long, value_name = "METHOD", default_value = "POST")]
+    method: String,
+    /// The URL, as it is configured at the provider
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/")]
+    url: String,
+    /// The time to sign, in seconds since 1970; the present if not given
+    #[arg(long, value_name = "UNIX")]
+    now: Option<u64>,
+    /// The delivery id, for schemes that sign one
+    #[arg(long, value_name = "ID")]
+    id: Option<String>,
+    /// A header that the request has anyway, for schemes that sign some
+    #[arg(long = "header", value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The body; `-` for standard input, nothing for an empty one
+    #[arg(long, value_name = "FILE")]
+    body_file: Option<PathBuf>,
+    /// How to print the headers
+    #[arg(long, value_enum, default_value_t = Format::Headers)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// One header a line
+    Headers,
+    /// A curl command
+    Curl,
+}
+
+/// Prints the headers, or a command that sends the delivery.
+pub(super) fn run(arguments: &SignArguments) -> ExitCode {
+    match text(arguments) {
+        Ok(text) => {
+            println!("{text}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::from(CANNOT)
+        }
+    }
+}
+
+fn text(arguments: &SignArguments) -> Result<String, String> {
+    let scheme = find_scheme(&arguments.scheme, arguments.config.as_deref())?;
+    let secret = read_secret(&arguments.secret_file)?;
+    let body = read_body(arguments.body_file.as_deref())?;
+    let given: Result<Vec<_>, _> =
+        arguments.headers.iter().map(|header| super::offline::split_header(header)).collect();
+    let given = given?;
+    let input = SignInput {
+        method: &arguments.method,
+        url: &arguments.url,
+        headers: &given,
+        body: &body,
+        now: time(arguments.now),
+        id: arguments.id.as_deref(),
+    };
+    let added = sign(&scheme, &secret, &input).map_err(|error| error.to_string())?;
+    let all = given.iter().map(|(name, value)| format!("{name}: {value}"));
+    let all: Vec<String> = all.chain(added.iter().map(|(name, value)| format!("{name}: {value}"))).collect();
+    Ok(match arguments.format {
+        Format::Headers => all.join("\n"),
+        Format::Curl => curl(arguments, &all),
+    })
+}
+
+/// A command for a shell. The body is read from the same file, byte for byte.
+fn curl(arguments: &SignArguments, headers: &[String]) -> String {
+    let mut words = vec!["curl".to_owned(), "-i".to_owned(), "-X".to_owned(), quote(&arguments.method)];
+    for header in headers {
+        words.extend(["-H".to_owned(), quote(header)]);
+    }
+    if let Some(path) = &arguments.body_file {
+        if !headers.iter().any(|header| header.to_ascii_lowercase().starts_with("content-type:")) {
+            words.extend(["-H".to_owned(), quote("Content-Type: application/json")]);
+        }
+        words.extend(["--data-binary".to_owned(), quote(&format!("@{}", path.display()))]);
+    }
+    words.push(quote(&arguments.url));
+    words.join(" ")
+}
+
+/// A word that no shell takes apart.
+fn quote(word: &str) -> String {
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoting_survives_quotes() {
+        assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
+    }
+}

@@ -1,0 +1,131 @@
+//! `countersign verify`: the proxy's verdict on a captured delivery, with the reasons in plain words.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::gate::verify::{Key, Keyring, Scheme, Validity, Verified, Verifier, explain};
+use crate::now::Now;
+use crate::outcome::Rejection;
+use crate::wire::headers::HeaderBuf;
+
+use super::offline::{Written, find_scheme, read_body, read_file, read_secret, split_header, split_url, time};
+use super::{CANNOT, FOUND_WRONG};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct VerifyArguments {
+    /// The scheme (`countersign schemes` lists them)
+    #[arg(long, value_name = "NAME")]
+    scheme: String,
+    /// A configuration with a route that uses the scheme, for schemes of your own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A secret, as the provider shows it; repeat it to try several
+    #[arg(long = "secret-file", value_name = "FILE")]
+    secret_files: Vec<PathBuf>,
+    /// A public key, for schemes that have one; repeat it to try several
+    #[arg(long = "public-key-file", value_name = "FILE")]
+    public_key_files: Vec<PathBuf>,
+    /// The method
+    #[arg(long, value_name = "METHOD", default_value = "POST")]
+    method: String,
+    /// The URL, as it is configured at the provider, with the query of the request
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/")]
+    url: String,
+    /// A header of the request; repeat it for each
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
+    headers: Vec<String>,
+    /// The body, byte for byte; `-` for standard input, nothing for an empty one
+    #[arg(long, value_name = "FILE")]
+    body_file: Option<PathBuf>,
+    /// The time to judge by, in seconds since 1970; the present if not given
+    #[arg(long, value_name = "UNIX")]
+    now: Option<u64>,
+}
+
+/// Prints why, then `accept …` or `reject: <reason code>` on the last line; exits with 0 or 1, or 2 when the arguments
+/// make no sense.
+pub(super) fn run(arguments: &VerifyArguments) -> ExitCode {
+    match judge(arguments) {
+        Ok(Ok(accepted)) => {
+            println!("accept {accepted}");
+            ExitCode::SUCCESS
+        }
+        Ok(Err(rejection)) => {
+            println!("reject: {}", rejection.code());
+            ExitCode::from(FOUND_WRONG)
+        }
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::from(CANNOT)
+        }
+    }
+}
+
+fn judge(arguments: &VerifyArguments) -> Result<Result<String, Rejection>, String> {
+    let scheme = find_scheme(&arguments.scheme, arguments.config.as_deref())?;
+    let keys = read_keys(arguments, &scheme)?;
+    let (public_url, target) = split_url(&arguments.url)?;
+    let public_url = scheme.signs_url().then_some(public_url);
+    let verifier = Verifier::new(scheme, Keyring::new(keys), None, public_url).map_err(|problems| {
+        let lines: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {}", problem.message, problem.fix)).collect();
+        lines.join("\n")
+    })?;
+    let mut headers = HeaderBuf::default();
+    for header in &arguments.headers {
+        let (name, value) = split_header(header)?;
+        headers.push(name, value.as_bytes());
+    }
+    let body = read_body(arguments.body_file.as_deref())?;
+    let delivery = Written { method: arguments.method.clone(), target, headers, body };
+    let now = time(arguments.now);
+    print!("{}", explain(&verifier, &delivery, now));
+    Ok(verdict(&verifier, delivery, now).map(|verified| describe(&verified)))
+}
+
+/// The way of the proxy: the same three steps, the body in one piece.
+fn verdict(verifier: &Verifier, delivery: Written, now: Now) -> Result<Verified<Written>, Rejection> {
+    let mut check = verifier.begin(&delivery, now)?;
+    check.update(&delivery.body);
+    verifier.finish(check, delivery, now).map_err(|(rejection, _)| rejection)
+}
+
+fn describe(verified: &Verified<Written>) -> String {
+    let mut facts = vec![format!("key={}", verified.key_id().unwrap_or("-"))];
+    let moment = verified.timestamp().and_then(|millis| OffsetDateTime::from_unix_timestamp(millis / 1000).ok());
+    let moment = moment.and_then(|moment| moment.format(&Rfc3339).ok());
+    facts.push(format!("timestamp={}", moment.as_deref().unwrap_or("-")));
+    match verified.delivery_id() {
+        Some(id) => {
+            let signed = if verified.delivery_id_is_signed() { "" } else { " (not signed)" };
+            facts.push(format!("id={}{signed}", String::from_utf8_lossy(id).escape_debug()));
+        }
+        None => facts.push("id=-".to_owned()),
+    }
+    facts.join(" ")
+}
+
+fn read_keys(arguments: &VerifyArguments, scheme: &Scheme) -> Result<Vec<Key>, String> {
+    let mut keys = Vec::new();
+    for path in &arguments.secret_files {
+        let secret = read_secret(path)?;
+        let key = Key::from_secret(&key_id(path), scheme, &secret, Validity::default());
+        keys.push(key.map_err(|error| format!("{}: {error}", path.display()))?);
+    }
+    for path in &arguments.public_key_files {
+        let bytes = read_file(path)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let key = Key::from_public(&key_id(path), scheme, text.trim(), Validity::default());
+        keys.push(key.map_err(|error| format!("{}: {error}", path.display()))?);
+    }
+    let option = if scheme.wants_public_key() { "--public-key-file" } else { "--secret-file" };
+    if keys.is_empty() { Err(format!("the scheme \"{}\" needs at least one {option}", scheme.name)) } else { Ok(keys) }
+}
+
+/// Keys are called after their files.
+fn key_id(path: &Path) -> String {
+    path.file_name().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
