@@ -1,0 +1,228 @@
+//! The house rules that no compiler knows: which room may use which, how long files and functions may be, and which
+//! words are not used as names. A rule that is not checked is a wish.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room, and the rooms that it may use. What is not listed, it may not.
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("now", &[]),
+    ("outcome", &[]),
+    ("wire", &["outcome", "now"]),
+    ("gate", &["wire", "outcome", "now"]),
+    ("config", &["gate", "wire", "outcome", "now"]),
+    ("edge", &["gate", "wire", "outcome", "now"]),
+    ("control", &["edge", "config", "gate", "wire", "outcome", "now"]),
+    ("cli", &["control", "edge", "config", "gate", "wire", "outcome", "now"]),
+    ("main", &["cli"]),
+];
+
+/// Crates that one room owns.
+const OWNERS: [(&str, &[&str]); 13] = [
+    ("httparse", &["wire"]),
+    ("itoa", &["wire"]),
+    ("ring", &["gate", "control", "cli"]),
+    ("subtle", &["gate"]),
+    ("matchit", &["gate"]),
+    ("serde_json", &["gate"]),
+    ("toml", &["config"]),
+    ("strsim", &["config"]),
+    ("monoio", &["edge"]),
+    ("io_uring", &["edge"]),
+    ("httpdate", &["edge"]),
+    ("signal_hook", &["control"]),
+    ("clap", &["cli"]),
+];
+
+const FILE_LIMIT: usize = 500;
+const FUNCTION_LIMIT: usize = 70;
+const PARAMETER_LIMIT: usize = 5;
+
+const BANNED_NAMES: [&str; 12] = [
+    "manager", "handler", "helper", "helpers", "util", "utils", "common", "context", "process", "data", "misc", "base",
+];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut folders = vec![root];
+    let mut files = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                files.push((path, text));
+            }
+        }
+    }
+    files.sort();
+    assert!(files.len() > 30, "the sources are where they are expected");
+    files
+}
+
+fn room(path: &Path) -> String {
+    let relative = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let first = relative.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The text without the trailing test module, comments and blank lines.
+fn production(text: &str) -> impl Iterator<Item = &str> {
+    let end = text.find("\n#[cfg(test)]\nmod ").unwrap_or(text.len());
+    text[..end].lines().filter(|line| !line.trim_start().starts_with("//"))
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let arrows: BTreeMap<&str, &[&str]> = ARROWS.into_iter().collect();
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let room = room(&path);
+        if room == "lib" {
+            continue;
+        }
+        let allowed = arrows.get(room.as_str()).unwrap_or_else(|| panic!("{room} is not a room of the house"));
+        for line in text.lines() {
+            let used =
+                line.split("crate::").skip(1).chain(line.split("countersign::").skip(1).filter(|_| room == "main"));
+            for rest in used {
+                let target: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                let is_room = arrows.contains_key(target.as_str());
+                if is_room && target != room && !allowed.contains(&target.as_str()) {
+                    wrong.push(format!("{}: {room} must not use {target}: {}", path.display(), line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_dependency_stays_in_its_room() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let room = room(&path);
+        for line in production(&text) {
+            for (name, owners) in OWNERS {
+                let prefix = format!("{name}::");
+                let starts_word = |at: usize| !line[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                if line.match_indices(&prefix).any(|(at, _)| starts_word(at)) && !owners.contains(&room.as_str()) {
+                    wrong.push(format!("{}: {name} belongs to {owners:?}: {}", path.display(), line.trim()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn tags_are_compared_in_one_file_and_bytes_awaited_in_one() {
+    for (path, text) in sources() {
+        let name = path
+            .strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src"))
+            .unwrap()
+            .to_string_lossy()
+            .into_owned();
+        let compares = production(&text).any(|line| line.contains("subtle::") || line.contains(".ct_eq("));
+        assert!(
+            !compares || name == "gate/verify/mac.rs",
+            "{name} compares in constant time; only gate/verify/mac.rs may"
+        );
+        let names_driver = production(&text).any(|line| line.contains("io_uring::") || line.contains("LegacyDriver"));
+        assert!(!names_driver || name == "edge/driver.rs", "{name} names a driver; only edge/driver.rs may");
+    }
+}
+
+#[test]
+fn files_and_functions_stay_readable() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let lines = production(&text).count();
+        if lines > FILE_LIMIT {
+            wrong.push(format!("{}: {lines} lines, at most {FILE_LIMIT}", path.display()));
+        }
+        for (name, length, parameters) in functions(&text) {
+            if length > FUNCTION_LIMIT {
+                wrong.push(format!("{}: fn {name} has {length} lines, at most {FUNCTION_LIMIT}", path.display()));
+            }
+            if parameters > PARAMETER_LIMIT {
+                wrong.push(format!(
+                    "{}: fn {name} has {parameters} parameters, at most {PARAMETER_LIMIT}",
+                    path.display()
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Name, lines and parameters of each function, by indentation: rustfmt makes that reliable.
+fn functions(text: &str) -> Vec<(String, usize, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (start, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        let words = line.trim_start();
+        let Some(at) = words.find("fn ").filter(|at| {
+            words[..*at]
+                .split(' ')
+                .all(|word| word.is_empty() || ["pub", "const", "async"].contains(&word) || word.starts_with("pub("))
+        }) else {
+            continue;
+        };
+        let name: String = words[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let close = format!("{}}}", " ".repeat(indent));
+        let Some(length) = lines[start..].iter().position(|line| *line == close) else { continue };
+        let signature: String = lines[start..].iter().take_while(|line| !line.ends_with('{')).copied().collect();
+        let signature = if signature.is_empty() { (*line).to_owned() } else { signature };
+        found.push((name, length + 1, parameters(&signature)));
+    }
+    found
+}
+
+/// Parameters of a signature, not counting `self`.
+fn parameters(signature: &str) -> usize {
+    let open = signature.find('(').map_or(signature.len(), |at| at + 1);
+    let mut depth = 1;
+    let mut list = String::new();
+    for c in signature[open..].chars() {
+        depth += i32::from("([<".contains(c)) - i32::from(")]>".contains(c));
+        if depth == 0 {
+            break;
+        }
+        list.push(if depth > 1 && c == ',' { ' ' } else { c });
+    }
+    list.split(',')
+        .filter(|part| !part.trim().is_empty() && !part.trim_start_matches(['&', ' ']).trim_end().ends_with("self"))
+        .count()
+}
+
+#[test]
+fn names_say_something() {
+    for (path, text) in sources() {
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        assert!(!BANNED_NAMES.contains(&stem.as_str()), "{} is a name that says nothing", path.display());
+        for line in production(&text) {
+            let words = line.trim_start().trim_start_matches("pub ").trim_start_matches("pub(crate) ");
+            if let Some(rest) = words.strip_prefix("mod ").or_else(|| words.strip_prefix("struct ")) {
+                let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+                assert!(
+                    !BANNED_NAMES.contains(&name.to_lowercase().as_str()),
+                    "{}: {name} says nothing",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn the_parameter_counter_counts() {
+    assert_eq!(parameters("fn a(&self, b: u8, (c, d): (u8, Vec<(u8, u8)>)) -> u8 {"), 2);
+    assert_eq!(parameters("fn a() {"), 0);
+    assert_eq!(parameters("fn a(    x: u8,    y: &mut Vec<u8>,) -> Result<(), u8> {"), 2);
+}
