@@ -1,0 +1,13 @@
+//! The whole program over real sockets: a proxy from a configuration file, an application that follows a script, and
+//! clients that write exact bytes. Everything is on loopback and on ports that the system chooses.
+#![allow(clippy::disallowed_methods, clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+mod support;
+
+mod answers;
+mod deliver;
+mod framing;
+mod headers;
+mod limits;
+mod process;
+mod upstream;

@@ -1,0 +1,315 @@
+//! The binary: how it starts, how it stops, and how it lives without what it would like to have.
+
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Output};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+
+use crate::support::application::OK;
+use crate::support::child::BINARY;
+use crate::support::folder::Folder;
+use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
+
+on_both_drivers! {
+    sigterm_ends_an_idle_process_at_once,
+    sigterm_lets_exchanges_finish,
+    the_grace_period_is_kept,
+    running_out_of_descriptors_is_survived,
+}
+
+/// "Well under a second", on a machine that has other things to do.
+const AT_ONCE: Duration = Duration::from_millis(800);
+
+/// Writes a configuration; `change` is what the test wants to have otherwise.
+fn configured(
+    folder: &Folder,
+    driver: Driver,
+    application: &Application,
+    change: impl Fn(String) -> String,
+) -> Program {
+    let text = change(Proxy::on(driver, application).text());
+    Program::run(&folder.write("countersign.toml", &text))
+}
+
+fn graceful(text: &str, grace: &str) -> String {
+    text.replace("shutdown_grace = \"0s\"", &format!("shutdown_grace = \"{grace}\""))
+}
+
+fn sigterm_ends_an_idle_process_at_once(driver: Driver) {
+    let application = Application::answering(OK);
+    for (signal, busy) in [("TERM", false), ("TERM", true), ("INT", true)] {
+        let folder = Folder::new();
+        let mut program = configured(&folder, driver, &application, |text| {
+            graceful(&text, "20s").replace("workers = 1", "workers = 2")
+        });
+        program.await_line(&format!("driver={}", driver.name()));
+        let mut clients: Vec<Client> = (0..if busy { 8 } else { 0 }).map(|_| program.connect()).collect();
+        // Half of them have said nothing yet, the others wait with keep-alive.
+        for client in clients.iter_mut().take(4) {
+            assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+        }
+        program.signal(signal);
+        let (status, took) = program.end();
+        assert_eq!(status.code(), Some(0), "{:#?}", program.log());
+        assert!(took < AT_ONCE, "{took:?}");
+        program.await_line(&format!("SIG{signal}: stopping"));
+        assert!(program.log().last().is_some_and(|line| line.ends_with("stopped")), "{:#?}", program.log());
+        clients.iter_mut().for_each(Client::assert_closed);
+    }
+}
+
+/// An application that answers when it is told to.
+fn application_on_command() -> (Application, impl Fn()) {
+    let (go, wait) = channel();
+    let wait = Arc::new(Mutex::new(wait));
+    let application = Application::following(move |visit| {
+        while visit.request().is_some() {
+            if wait.lock().unwrap().recv().is_err() {
+                return;
+            }
+            visit.say(OK);
+        }
+    });
+    (application, move || go.send(()).unwrap_or_default())
+}
+
+fn sigterm_lets_exchanges_finish(driver: Driver) {
+    let (application, answer) = application_on_command();
+    let folder = Folder::new();
+    let mut program = configured(&folder, driver, &application, |text| graceful(&text, "20s"));
+    let address = program.address();
+    let (mut forwarded, mut sending) = (program.connect(), program.connect());
+    let delivery = Delivery::of(b"in two parts");
+    sending.send(&delivery.head());
+    forwarded.send(&delivery.bytes());
+    application.assert_requests(1);
+    program.signal("TERM");
+    program.await_line("SIGTERM: stopping");
+    assert!(eventually(|| TcpStream::connect(address).is_err()), "nothing new is accepted");
+    assert!(!program.has_ended());
+    answer();
+    let reply = forwarded.answer();
+    assert_eq!((reply.status, reply.closes()), (200, true));
+    forwarded.assert_closed();
+    // A request that had begun to arrive is served too.
+    sending.send(&delivery.framed_body());
+    answer();
+    let reply = sending.answer();
+    assert_eq!((reply.status, reply.closes()), (200, true));
+    drop((forwarded, sending));
+    let (status, took) = program.end();
+    assert_eq!(status.code(), Some(0));
+    assert!(took < AT_ONCE, "{took:?}");
+    application.assert_requests(2);
+}
+
+fn the_grace_period_is_kept(driver: Driver) {
+    let (application, _never) = application_on_command();
+    let folder = Folder::new();
+    let mut program = configured(&folder, driver, &application, |text| graceful(&text, "300ms"));
+    let mut client = program.connect();
+    client.send(&Delivery::of(b"x").bytes());
+    application.assert_requests(1);
+    program.signal("TERM");
+    let (status, took) = program.end();
+    assert_eq!(status.code(), Some(0));
+    assert!((Duration::from_millis(250)..AT_ONCE + AT_ONCE).contains(&took), "{took:?}");
+    program.await_line("1 exchanges were cut off");
+    client.assert_closed();
+}
+
+#[test]
+fn a_second_signal_means_now() {
+    let (application, _never) = application_on_command();
+    let folder = Folder::new();
+    let mut program = configured(&folder, Driver::Epoll, &application, |text| graceful(&text, "20s"));
+    program.connect().send(&Delivery::of(b"x").bytes());
+    let _client = program.connect().send(&Delivery::of(b"x").bytes());
+    application.assert_requests(2);
+    program.signal("TERM");
+    program.await_line("SIGTERM: stopping");
+    program.signal("TERM");
+    let (status, took) = program.end();
+    assert_eq!(status.code(), Some(2));
+    assert!(took < AT_ONCE, "{took:?}");
+}
+
+fn output(arguments: &[&str], config: &std::path::Path) -> (Output, String) {
+    let output = Command::new(BINARY).args(arguments).arg("--config").arg(config).output().expect("it runs");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output, errors)
+}
+
+const WRONG: &str = r#"
+[[listener]]
+address = "127.0.0.1"
+
+[limits]
+body_size = "1 MB of data"
+head_timout = "1s"
+
+[[route]]
+path = "hook"
+scheme = "gitub"
+secrets = [{ id = "1", value = "changeme" }]
+
+[[route]]
+path = "/other"
+scheme = "github"
+secrets = [{ id = "1", file = "no-such-file" }]
+"#;
+
+#[test]
+fn all_problems_of_a_configuration_are_told_at_once() {
+    let folder = Folder::new();
+    let config = folder.write("countersign.toml", WRONG);
+    for command in ["check", "run"] {
+        let (output, errors) = output(&[command], &config);
+        assert_eq!(output.status.code(), Some(1), "{command}: {errors}");
+        let told = |line: usize| errors.contains(&format!("{}:{line}:", config.display()));
+        for line in [3, 6, 7, 10, 11, 17] {
+            assert!(told(line), "{command} says nothing about line {line}: {errors}");
+        }
+        for word in ["head_timeout", "github", "no-such-file", "upstream"] {
+            assert!(errors.contains(word), "{command} does not say {word:?}: {errors}");
+        }
+        assert!(!errors.contains("changeme"), "{errors}");
+    }
+}
+
+#[test]
+fn files_that_are_no_configuration() {
+    let folder = Folder::new();
+    for (name, text) in [("not.toml", Some("this is = not [ toml")), ("missing.toml", None), ("empty.toml", Some(""))] {
+        let config = folder.path(name);
+        text.map(|text| folder.write(name, text));
+        for command in ["check", "run"] {
+            let (output, errors) = output(&[command], &config);
+            assert_eq!(output.status.code(), Some(1), "{command} {name}: {errors}");
+            assert!(errors.contains(name), "{errors}");
+        }
+    }
+    let output = Command::new(BINARY).arg("no-such-command").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn a_good_configuration_is_checked_without_being_run() {
+    let folder = Folder::new();
+    let application = Application::answering(OK);
+    let text = Proxy::on(Driver::Epoll, &application).text().replace("127.0.0.1:0", "127.0.0.1:1");
+    let config = folder.write("countersign.toml", &text);
+    let (output, errors) = output(&["check"], &config);
+    assert_eq!(output.status.code(), Some(0), "{errors}");
+    let summary = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(summary.contains("/hook") && summary.contains("github"), "{summary}");
+    for secret in [crate::support::delivery::SECRET, crate::support::delivery::OLDER_SECRET] {
+        assert!(!summary.contains(secret) && !errors.contains(secret));
+    }
+    assert_eq!(application.connections(), 0);
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let taken = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let folder = Folder::new();
+    let application = Application::answering(OK);
+    let mut program = configured(&folder, Driver::Epoll, &application, |text| text.replace("127.0.0.1:0", &address));
+    assert_eq!(program.end().0.code(), Some(2));
+    program.await_line(&format!("cannot listen on {address}"));
+}
+
+/// More connections than descriptors: those that fit are served, the process stays, and serves again when some close.
+fn running_out_of_descriptors_is_survived(driver: Driver) {
+    let application = Application::answering(OK);
+    let folder = Folder::new();
+    let text = Proxy::on(driver, &application).text();
+    let config = folder.write("countersign.toml", &text);
+    let mut program = Program::run_with_open_files(&config, 40);
+    program.await_line(&format!("driver={}", driver.name()));
+    let mut first = program.connect();
+    assert_eq!(first.ask(&Delivery::of(b"x").bytes()).status, 200);
+    let crowd: Vec<Client> = (0..60).map(|_| program.connect()).collect();
+    program.await_line("accepting connections pauses");
+    // Whoever is in already is served, over the connection to the application that is there already.
+    assert_eq!(first.ask(&Delivery::of(b"x").bytes()).status, 200);
+    drop(crowd);
+    for _ in 0..3 {
+        assert_eq!(program.connect().ask(&Delivery::of(b"x").bytes()).status, 200);
+    }
+    assert!(!program.has_ended());
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+}
+
+/// The environment variable that tells [`launcher`] what to run.
+const LAUNCH: &str = "COUNTERSIGN_IT_LAUNCH";
+
+/// And the error that `io_uring_setup` shall give.
+const ERRNO: &str = "COUNTERSIGN_IT_ERRNO";
+
+/// Not a test: becomes `countersign run` in a process that may not use io_uring, as in many containers.
+#[test]
+#[ignore = "started by other tests, as a process of its own"]
+fn launcher() {
+    /// The number of `io_uring_setup(2)`, on all architectures.
+    const IO_URING_SETUP: i64 = 425;
+    let Some(config) = std::env::var_os(LAUNCH) else { return };
+    let errno = std::env::var(ERRNO).unwrap().parse().unwrap();
+    let rules = [(IO_URING_SETUP, vec![])].into_iter().collect();
+    let architecture = std::env::consts::ARCH.try_into().unwrap();
+    let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), architecture).unwrap();
+    let program: BpfProgram = filter.try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
+    let error = Command::new(BINARY).arg("run").arg("--config").arg(config).exec();
+    panic!("cannot become countersign: {error}");
+}
+
+/// Starts countersign where `io_uring_setup` fails with `errno`.
+fn without_io_uring(folder: &Folder, driver: &str, application: &Application, errno: u32) -> Program {
+    let text = Proxy::on(Driver::Epoll, application).text();
+    let text =
+        text.replace("driver = \"epoll\"", &format!("driver = \"{driver}\"")).replace("workers = 1", "workers = 2");
+    let config = folder.write("countersign.toml", &text);
+    let mut command = Command::new(std::env::current_exe().expect("this binary"));
+    command.args(["--ignored", "--exact", "process::launcher", "--nocapture"]);
+    Program::start(command.env(LAUNCH, config).env(ERRNO, errno.to_string()))
+}
+
+const EPERM: u32 = 1;
+const ENOSYS: u32 = 38;
+
+#[test]
+fn where_io_uring_is_denied_auto_serves_on_epoll_and_says_why() {
+    let application = Application::answering(OK);
+    for errno in [EPERM, ENOSYS] {
+        let folder = Folder::new();
+        let program = without_io_uring(&folder, "auto", &application, errno);
+        program.await_line("driver=epoll workers=2");
+        assert_eq!(program.connect().ask(&Delivery::of(b"x").bytes()).status, 200);
+        let log = program.log();
+        let lines: Vec<&String> = log.iter().filter(|line| line.contains("io_uring")).collect();
+        assert_eq!(lines.len(), 1, "{log:#?}");
+        assert!(lines[0].contains("WARN") && lines[0].contains("seccomp"), "{log:#?}");
+    }
+}
+
+#[test]
+fn where_io_uring_is_denied_it_cannot_be_insisted_on() {
+    let application = Application::answering(OK);
+    for errno in [EPERM, ENOSYS] {
+        let folder = Folder::new();
+        let mut program = without_io_uring(&folder, "io_uring", &application, errno);
+        let (status, took) = program.end();
+        assert_eq!(status.code(), Some(2), "{:#?}", program.log());
+        assert!(took < Duration::from_secs(3), "{took:?}");
+        let line = program.await_line("io_uring is not available");
+        assert!(line.contains("ERROR") && line.contains("seccomp"), "{line}");
+        assert!(!program.log().iter().any(|line| line.contains("ready")));
+    }
+}

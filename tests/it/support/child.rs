@@ -1,0 +1,107 @@
+//! The binary as a process of its own.
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use super::{Client, eventually};
+
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
+
+/// A running binary; killed when dropped.
+pub(crate) struct Program {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Program {
+    /// `countersign run` with this configuration.
+    pub(crate) fn run(config: &Path) -> Self {
+        Self::start(Command::new(BINARY).arg("run").arg("--config").arg(config))
+    }
+
+    /// The same with this hard limit of open files.
+    pub(crate) fn run_with_open_files(config: &Path, limit: usize) -> Self {
+        let script = format!("ulimit -n {limit}; exec \"$0\" run --config \"$1\"");
+        Self::start(Command::new("sh").arg("-c").arg(script).arg(BINARY).arg(config))
+    }
+
+    pub(crate) fn start(command: &mut Command) -> Self {
+        let mut child =
+            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let stderr = child.stderr.take().expect("a pipe");
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let written = Arc::clone(&lines);
+        let reader = thread::spawn(move || {
+            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+                written.lock().unwrap().push(line);
+            }
+        });
+        Self { child, lines, reader: Some(reader) }
+    }
+
+    /// What it has logged so far.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.lines.lock().unwrap().clone()
+    }
+
+    /// Waits for a line that contains `text`.
+    #[track_caller]
+    pub(crate) fn await_line(&self, text: &str) -> String {
+        let find = || self.log().into_iter().find(|line| line.contains(text));
+        eventually(|| find().is_some());
+        find().unwrap_or_else(|| panic!("no {text:?} in {:#?}", self.log()))
+    }
+
+    /// Where it listens, once it is ready.
+    #[track_caller]
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.await_line(" ready: ");
+        let line = self.await_line("listening on ");
+        line.rsplit(' ').next().and_then(|address| address.parse().ok()).expect("an address")
+    }
+
+    #[track_caller]
+    pub(crate) fn connect(&self) -> Client {
+        Client::connect(self.address())
+    }
+
+    /// Sends a signal by its name.
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().expect("a shell").success());
+    }
+
+    /// The most memory that it has ever had, in bytes.
+    pub(crate) fn peak_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a peak");
+        line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
+    }
+
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().expect("our child").is_some()
+    }
+
+    /// Waits for its end; how it ended and how long that took.
+    #[track_caller]
+    pub(crate) fn end(&mut self) -> (ExitStatus, Duration) {
+        let begun = Instant::now();
+        assert!(eventually(|| self.has_ended()), "it does not end: {:#?}", self.log());
+        let took = begun.elapsed();
+        self.reader.take().map(JoinHandle::join);
+        (self.child.wait().expect("our child"), took)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
