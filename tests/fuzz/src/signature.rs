@@ -1,0 +1,91 @@
+//! Signatures: without the key nothing is genuine, whatever the headers and the body, and nothing panics on the way.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use countersign::config::scheme::{preset, preset_names};
+use countersign::gate::verify::{
+    Delivery, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier, explain,
+};
+use countersign::now::Now;
+use countersign::outcome::Rejection;
+use countersign::wire::headers::{HeaderBuf, Headers};
+
+/// In no corpus, and too long to be found by chance.
+const SECRET: &str = "user:5d8a3c1be2f94706a1c8d05be72f9346";
+/// The public key of RFC 8032, section 7.1, test 1, and the base point of P-256: nothing in the corpus is signed for them.
+const PUBLIC_KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+const P256_KEY: &str = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+
+static VERIFIERS: LazyLock<Vec<Verifier>> =
+    LazyLock::new(|| preset_names().filter_map(preset).map(|scheme| verifier(&scheme)).collect());
+
+struct Request<'a> {
+    target: &'a [u8],
+    headers: HeaderBuf,
+    body: &'a [u8],
+}
+
+impl Delivery for Request<'_> {
+    fn method(&self) -> &[u8] {
+        b"POST"
+    }
+
+    fn target(&self) -> &[u8] {
+        self.target
+    }
+
+    fn headers(&self) -> Headers<'_> {
+        self.headers.view()
+    }
+
+    fn body(&self) -> &[u8] {
+        self.body
+    }
+}
+
+fn verifier(scheme: &std::sync::Arc<Scheme>) -> Verifier {
+    let key = if scheme.wants_public_key() {
+        let read = |text| Key::from_public("1", scheme, text, Validity::default());
+        read(PUBLIC_KEY).or_else(|_| read(P256_KEY))
+    } else {
+        let encoded = match scheme.secret.encoding {
+            KeyEncoding::Raw => SECRET,
+            KeyEncoding::Encoded(Encoding::Hex) => &SECRET[5..],
+            KeyEncoding::Encoded(_) => "NWQ4YTNjMWJlMmY5NDcwNmExYzhkMDViZTcyZjkzNDY=",
+        };
+        Key::from_secret("1", scheme, encoded.as_bytes(), Validity::default())
+    };
+    let url = scheme.signs_url().then(|| PublicUrl::parse("https://hooks.example.com").expect("a URL"));
+    Verifier::new(scheme.clone(), Keyring::new(vec![key.expect("a key")]), None, url).expect("a verifier")
+}
+
+/// The input is the number of a preset, a target, lines `name: value`, an empty line and a body.
+pub fn run(bytes: &[u8]) {
+    let Some((number, rest)) = bytes.split_first() else { return };
+    let verifier = &VERIFIERS[usize::from(*number) % VERIFIERS.len()];
+    let mut lines = rest.splitn(2, |byte| *byte == b'\n');
+    let target = lines.next().unwrap_or_default();
+    let mut rest = lines.next().unwrap_or_default();
+    let mut headers = HeaderBuf::default();
+    while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+        let line = &rest[..end];
+        rest = &rest[end + 1..];
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { break };
+        headers.push(&String::from_utf8_lossy(&line[..colon]), line[colon + 1..].trim_ascii());
+    }
+    let request = Request { target, headers, body: rest };
+    let now = Now::at_unix(Duration::from_secs(1_760_000_000));
+    let verdict = verdict(verifier, &request, now);
+    assert!(verdict.is_err());
+    // Explaining costs many times as much as verifying.
+    if bytes.len() % 8 == 0 {
+        assert_eq!(explain(verifier, &request, now).verdict, verdict);
+    }
+}
+
+fn verdict(verifier: &Verifier, request: &Request<'_>, now: Now) -> Result<(), Rejection> {
+    let mut check = verifier.begin(request, now)?;
+    request.body.chunks(5).for_each(|chunk| check.update(chunk));
+    verifier.finish(check, request, now).map(|_| ()).map_err(|(rejection, _)| rejection)
+}
