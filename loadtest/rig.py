@@ -1,0 +1,499 @@
+"""What `compare` and `memory` share: programs, servers, deliveries, readings.
+
+A rig owns one temporary folder and the servers it started there. Leaving the
+`with` block ends those servers, by their process ids and no others, and
+removes the folder: after an error, Ctrl-C or SIGTERM just the same.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import hmac
+import http.client
+import json
+import os
+import platform
+import random
+import re
+import resource
+import secrets
+import shutil
+import signal
+import socket
+import string
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parent
+ROUTE = "/webhooks/github"
+LARGEST_BODY = 2 * 1024 * 1024
+TARGETS = ("countersign", "countersign-epoll", "nginx")
+DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
+
+START_SECONDS, STOP_SECONDS = 10.0, 5.0
+BUILD_SECONDS, APT_SECONDS = 3600.0, 600.0
+PR_SET_PDEATHSIG = 1
+
+
+class RigError(Exception):
+    """The measurement cannot be made, or what was measured does not count."""
+
+
+@dataclass(frozen=True)
+class Cores:
+    """Which CPU each party is pinned to."""
+
+    proxy: int
+    upstream: int
+    load: int
+
+
+@dataclass(frozen=True)
+class Server:
+    """A server the rig started: its name, first process and port."""
+
+    name: str
+    child: subprocess.Popen[bytes]
+    port: int
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the server is countersign, on either driver."""
+        return self.name.startswith("countersign")
+
+    def pids(self) -> list[int]:
+        """Its first process and every living descendant of it."""
+        parents = {}
+        for entry in Path("/proc").iterdir():
+            if entry.name.isdigit():
+                fields = _stat_fields(int(entry.name))
+                if fields:
+                    parents[int(entry.name)] = int(fields[1])
+        family = [self.child.pid]
+        for pid in family:
+            family += [child for child, parent in parents.items() if parent == pid]
+        return family
+
+
+@dataclass(frozen=True)
+class CpuReading:
+    """CPU seconds of all of a server's processes since they started."""
+
+    scheduler: float  # the scheduler's account of living threads, nanoseconds
+    ticks: float  # utime + stime, clock ticks (10 ms), ended threads included
+
+
+@dataclass(frozen=True)
+class UpstreamCount:
+    """What reached the upstream since it started."""
+
+    connections: int
+    requests: int
+
+    def since(self, earlier: UpstreamCount) -> UpstreamCount:
+        """The difference, without the request that made the later reading."""
+        return UpstreamCount(self.connections - earlier.connections - 1,
+                             self.requests - earlier.requests - 1)
+
+
+class Rig:
+    """One temporary folder, the servers in it, the secret they share."""
+
+    def __init__(self, binary: Path | None) -> None:
+        self._binary = binary
+        self._servers: list[Server] = []
+        self.cores = choose_cores()
+        self.secret = secrets.token_hex(32).encode()
+        self.folder = Path(tempfile.mkdtemp(prefix="countersign-loadtest-"))
+        # nginx workers run as another user when the rig runs as root; the
+        # secret below keeps its own mode.
+        self.folder.chmod(0o711)
+        secret_file = os.open(self.folder / "secret", os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(secret_file, "wb") as file:
+            file.write(self.secret)
+
+    def __enter__(self) -> Rig:
+        signal.signal(signal.SIGTERM, _interrupt)
+        signal.signal(signal.SIGHUP, _interrupt)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        # A second Ctrl-C must not leave servers behind.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        for server in reversed(self._servers):
+            _end(server)
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start_upstream(self) -> Server:
+        """Start the application that stands behind every target."""
+        port = free_port()
+        config = self._fill_in("upstream.conf", "upstream.conf", port=port)
+        return self._start("upstream", nginx_command(config), port, self.cores.upstream)
+
+    def start_target(self, name: str, upstream: Server, slots: int) -> Server:
+        """Start one of `TARGETS` in front of `upstream`, on the proxy's core.
+
+        nginx gets `slots` connections: it allocates for all of them at start.
+        """
+        port = free_port()
+        if name == "nginx":
+            config = self._fill_in("nginx.conf", "nginx.conf", port=port,
+                                   upstream=upstream.port, slots=slots)
+            command = nginx_command(config)
+        else:
+            config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
+                                   upstream=upstream.port, driver=driver_of(name))
+            command = [str(self._binary), "run", "--config", str(config)]
+        return self._start(name, command, port, self.cores.proxy)
+
+    def stop(self, server: Server) -> None:
+        """End one server before the rig ends."""
+        _end(server)
+        self._servers.remove(server)
+
+    def _fill_in(self, template: str, name: str, **values: object) -> Path:
+        text = string.Template((HERE / template).read_text(encoding="utf-8"))
+        path = self.folder / name
+        path.write_text(text.substitute(values, folder=self.folder,
+                                        files=raise_file_limit()), encoding="utf-8")
+        return path
+
+    def _start(self, name: str, command: list[str], port: int, core: int) -> Server:
+        log_path = self.folder / f"{name}.out"
+        with log_path.open("wb") as log:
+            child = subprocess.Popen(
+                [program("taskset"), "-c", str(core), *command],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, preexec_fn=_end_with_parent)
+        server = Server(name, child, port)
+        self._servers.append(server)
+        deadline = time.monotonic() + START_SECONDS
+        while not accepts(port):
+            ended = child.poll() is not None
+            if ended or time.monotonic() > deadline:
+                what = "ended at start" if ended else f"not ready in {START_SECONDS:.0f} s"
+                raise RigError(f"{name}: {what}:\n{_read(str(log_path))[-2000:]}")
+            time.sleep(0.02)
+        return server
+
+
+def choose_cores() -> Cores:
+    """The first CPU for the proxy, others (no hyper-thread of it) for the rest."""
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2:
+        raise RigError("needs two CPUs: one for the proxy, one for upstream and load")
+    proxy = allowed[0]
+    siblings = cpu_list(_read(
+        f"/sys/devices/system/cpu/cpu{proxy}/topology/thread_siblings_list"))
+    others = [cpu for cpu in allowed[1:] if cpu not in siblings] or allowed[1:]
+    return Cores(proxy, others[0], others[1] if len(others) > 1 else others[0])
+
+
+def cpu_list(text: str) -> set[int]:
+    """The CPUs in a kernel list such as `0,64` or `0-1`."""
+    cpus: set[int] = set()
+    for part in filter(None, text.strip().split(",")):
+        first, _, last = part.partition("-")
+        cpus.update(range(int(first), int(last or first) + 1))
+    return cpus
+
+
+def install_programs(names: list[str]) -> None:
+    """Install the Debian packages of the programs that are missing."""
+    missing = sorted({DEBIAN_PACKAGES[name] for name in names if not find(name)})
+    if not missing:
+        return
+    command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
+    if os.geteuid() != 0 or not find("apt-get"):
+        raise RigError(f"missing programs; install them with: {' '.join(command)}")
+    say(f"installing {' '.join(missing)}")
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    for step in (["apt-get", "update"], command):
+        done = subprocess.run(step, env=environment, stdout=sys.stderr,
+                              timeout=APT_SECONDS, check=False)
+        if done.returncode != 0:
+            raise RigError(f"failed: {' '.join(step)}")
+
+
+def find(name: str) -> str | None:
+    """The path of a program, in the administrator's folders too."""
+    return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+
+
+def program(name: str) -> str:
+    """The path of a program that must be there."""
+    path = find(name)
+    if path is None:
+        raise RigError(f"missing program: {name}")
+    return path
+
+
+def nginx_command(config: Path) -> list[str]:
+    """nginx in the foreground on a configuration of ours alone."""
+    return [program("nginx"), "-p", str(config.parent), "-e", "stderr", "-c", str(config)]
+
+
+def countersign_binary(given: str | None, targets: list[str]) -> Path | None:
+    """The binary under test: the given one, or a release build of this tree."""
+    if not any(name.startswith("countersign") for name in targets):
+        return None
+    if given:
+        path = Path(given).resolve()
+        if not os.access(path, os.X_OK):
+            raise RigError(f"not an executable: {path}")
+        return path
+    say("building countersign (cargo build --release)")
+    build = subprocess.run(
+        [program("cargo"), "build", "--release", "--bin", "countersign",
+         "--message-format", "json-render-diagnostics"],
+        cwd=REPOSITORY, stdout=subprocess.PIPE, timeout=BUILD_SECONDS, check=False)
+    if build.returncode != 0:
+        raise RigError("cargo build --release failed")
+    for line in reversed(build.stdout.splitlines()):
+        executable = json.loads(line).get("executable")
+        if executable:
+            return Path(executable)
+    raise RigError("cargo named no executable")
+
+
+def parse_targets(text: str) -> list[str]:
+    """The targets named on the command line, in their order."""
+    names = text.split(",")
+    unknown = [name for name in names if name not in TARGETS]
+    if unknown or len(set(names)) != len(names):
+        raise RigError(f"--targets takes each of {', '.join(TARGETS)} at most once")
+    return names
+
+
+def delivery_body(size: int, number: int = 0) -> bytes:
+    """A JSON body of exactly `size` bytes; `number` makes it distinct."""
+    start = b'{"action":"opened","number":%d,"padding":"' % number
+    end = b'"}'
+    if not len(start) + len(end) <= size <= LARGEST_BODY:
+        raise RigError(f"a body has {len(start) + len(end)} to {LARGEST_BODY} bytes")
+    letters = b"countersign load test "
+    room = size - len(start) - len(end)
+    return start + (letters * (room // len(letters) + 1))[:room] + end
+
+
+def signature(secret: bytes, body: bytes) -> str:
+    """The X-Hub-Signature-256 of a body."""
+    return "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
+
+
+def delivery_headers(signed: str) -> dict[str, str]:
+    """The headers of a GitHub delivery, the way GitHub names them."""
+    return {
+        "Content-Type": "application/json",
+        "User-Agent": "GitHub-Hookshot/loadtest",
+        "X-GitHub-Event": "issues",
+        "X-GitHub-Delivery": "72d3162e-cc78-11e3-81ab-4c9367dc0958",
+        "X-Hub-Signature-256": signed,
+    }
+
+
+def check_target(rig: Rig, target: Server, upstream: Server) -> None:
+    """Refuse to measure a target that does not do its work.
+
+    A genuine delivery must be answered 200 and reach the upstream; a forged
+    one must be answered 401 by a verifying target and not reach it.
+    """
+    body = delivery_body(1024, random.randrange(10**9))
+    cases = [("genuine", signature(rig.secret, body), 200, 1)]
+    if target.verifies:
+        cases.append(("forged", signature(b"not the secret", body), 401, 0))
+    for kind, signed, status, forwarded in cases:
+        before = upstream_count(upstream)
+        got = post(target.port, body, delivery_headers(signed))
+        reached = upstream_count(upstream).since(before).requests
+        if (got, reached) != (status, forwarded):
+            raise RigError(
+                f"{target.name}: a {kind} delivery was answered {got} and forwarded "
+                f"{reached} times; expected {status} and {forwarded}")
+    check_driver(target)
+
+
+def driver_of(name: str) -> str:
+    """The driver of countersign that a target's name asks for."""
+    return "epoll" if name.endswith("-epoll") else "io_uring"
+
+
+def check_driver(server: Server) -> None:
+    """Refuse another driver than asked for; call it when the target has answered."""
+    # The port is open before the ring is.
+    try:
+        files = Path(f"/proc/{server.child.pid}/fd").iterdir()
+        links = [os.readlink(file) for file in files]
+    except OSError:
+        return  # not ours to see: the process is not dumpable and we are not root
+    seen = "io_uring" if "anon_inode:[io_uring]" in links else "epoll"
+    if server.verifies and seen != driver_of(server.name):
+        raise RigError(f"{server.name}: runs on {seen}")
+
+
+def post(port: int, body: bytes, headers: dict[str, str]) -> int:
+    """Send one delivery on a connection of its own; the status of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("POST", ROUTE, body, headers)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    except (OSError, http.client.HTTPException) as error:
+        raise RigError(f"no answer on port {port}: {error}") from error
+    finally:
+        connection.close()
+
+
+def upstream_count(upstream: Server) -> UpstreamCount:
+    """The upstream's counters; reading them counts as a request, too."""
+    connection = http.client.HTTPConnection("127.0.0.1", upstream.port, timeout=5)
+    try:
+        connection.request("GET", "/upstream-status")
+        text = connection.getresponse().read().decode()
+    finally:
+        connection.close()
+    numbers = re.search(r"^\s*(\d+) (\d+) (\d+)\s*$", text, re.MULTILINE)
+    if numbers is None:
+        raise RigError(f"unreadable upstream status: {text!r}")
+    return UpstreamCount(int(numbers[1]), int(numbers[3]))
+
+
+def cpu_reading(pids: list[int]) -> CpuReading:
+    """The CPU time that the processes have used so far."""
+    scheduler = ticks = 0.0
+    for pid in pids:
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            scheduler += int((_read(f"{thread}/schedstat").split() or ["0"])[0]) / 1e9
+        fields = _stat_fields(pid)
+        if not fields:
+            raise RigError(f"process {pid} ended while it was measured")
+        ticks += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return CpuReading(scheduler, ticks)
+
+
+def core_busy_seconds(core: int) -> float:
+    """Seconds a CPU was not idle since boot, whoever used it."""
+    found = re.search(rf"^cpu{core} (.*)$", _read("/proc/stat"), re.MULTILINE)
+    if found is None:
+        return 0.0
+    user, nice, system, _idle, _wait, irq, softirq = map(int, found[1].split()[:7])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
+
+
+def machine_facts(binary: Path | None, cores: Cores, given: bool) -> dict[str, str]:
+    """The machine and the versions; `given` if the binary is not of this tree."""
+    model = re.search(r"^model name\s*: (.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
+    facts = {
+        "CPU": f"{model[1] if model else platform.machine()}, "
+               f"{os.cpu_count()} CPUs; proxy on {cores.proxy}, "
+               f"upstream on {cores.upstream}, load on {cores.load}",
+        "kernel": platform.release(),
+        "nginx": said([program("nginx"), "-v"]).partition("/")[2],
+        "this tree": source_commit(),
+    }
+    if find("wrk"):
+        facts["wrk"] = " ".join(said([program("wrk"), "-v"]).split()[1:2])
+    if binary:
+        origin = "given with --binary" if given else "built from this tree"
+        facts["countersign"] = f"{said([str(binary), '--version'])}, {origin}"
+    return facts
+
+
+def source_commit() -> str:
+    """The commit of this tree, and whether files differ from it."""
+    git = ["git", "-C", str(REPOSITORY)]
+    commit = said([*git, "rev-parse", "--short", "HEAD"])
+    if not re.fullmatch("[0-9a-f]+", commit):
+        return "unknown commit"
+    return commit + (", changed" if said([*git, "status", "--porcelain"]) else "")
+
+
+def said(command: list[str]) -> str:
+    """The first line a command prints, empty if it cannot be run."""
+    try:
+        done = subprocess.run(command, stdout=subprocess.PIPE, timeout=20,
+                              stderr=subprocess.STDOUT, text=True, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout.strip().partition("\n")[0]
+
+
+def raise_file_limit() -> int:
+    """Raise the soft limit on open files to the hard one; servers inherit it."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    hard = 1_000_000 if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
+
+
+def free_port() -> int:
+    """A port nobody listens on, below the range of outgoing connections."""
+    for _ in range(200):
+        port = random.randrange(12000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    raise RigError("no free port")
+
+
+def accepts(port: int) -> bool:
+    """Whether somebody accepts connections on a port of 127.0.0.1."""
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def say(text: str) -> None:
+    """Tell the user how far we are, beside the report on standard output."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def _end(server: Server) -> None:
+    family = server.pids()
+    if server.child.poll() is None:
+        server.child.terminate()
+        try:
+            server.child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            server.child.kill()
+            server.child.wait()
+    # Descendants outlive a first process that had to be killed.
+    for pid in family[1:]:
+        try:
+            if os.getpgid(pid) == server.child.pid:
+                os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass  # ended with the first one
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _stat_fields(pid: int) -> list[str]:
+    # The name, in parentheses, may contain spaces: what follows it is regular.
+    return _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
