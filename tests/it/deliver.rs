@@ -16,6 +16,7 @@ on_both_drivers! {
     nobody_is_invited_to_send_what_is_refused_anyway,
     http_1_0_clients_are_served,
     head_requests_have_no_body,
+    any_method_may_have_a_body,
     connection_close_is_honoured,
     unix_socket_upstream,
     listeners_and_routes_have_their_own_upstreams,
@@ -215,6 +216,22 @@ fn head_requests_have_no_body(driver: Driver) {
     let requests = application.assert_requests(2);
     assert!(requests.iter().all(|request| request.line == "HEAD /hook HTTP/1.1"));
     assert!(requests.iter().all(|request| request.all("Content-Length").is_empty()), "no body, no word about it");
+}
+
+fn any_method_may_have_a_body(driver: Driver) {
+    let application = Application::answering(b"HTTP/1.1 204 No Content\r\n\r\n");
+    let methods = ["GET", "HEAD", "DELETE", "OPTIONS", "PUT", "PATCH", "QUERY"];
+    let proxy = Proxy::on(driver, &application).route_line(&format!("methods = {methods:?}")).start();
+    let mut client = proxy.connect();
+    for method in methods {
+        let delivery = Delivery::of(b"GET / HTTP/1.1\r\n\r\n").line(&format!("{method} /hook HTTP/1.1"));
+        assert_eq!(client.ask(&delivery.bytes()).status, 204, "{method}");
+        assert_eq!(client.ask(&delivery.chunked(&[3]).bytes()).status, 204, "{method}");
+    }
+    for (position, request) in application.assert_requests(14).into_iter().enumerate() {
+        assert_eq!(request.line, format!("{} /hook HTTP/1.1", methods[position / 2]));
+        assert_eq!(request.body, b"GET / HTTP/1.1\r\n\r\n");
+    }
 }
 
 fn connection_close_is_honoured(driver: Driver) {

@@ -17,7 +17,10 @@ use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, even
 on_both_drivers! {
     sigterm_ends_an_idle_process_at_once,
     sigterm_lets_exchanges_finish,
+    sigterm_lets_answers_finish,
+    while_stopping_a_missing_application_means_try_again,
     the_grace_period_is_kept,
+    strangers_cannot_flood_the_log,
     running_out_of_descriptors_is_survived,
 }
 
@@ -105,6 +108,68 @@ fn sigterm_lets_exchanges_finish(driver: Driver) {
     assert_eq!(status.code(), Some(0));
     assert!(took < AT_ONCE, "{took:?}");
     application.assert_requests(2);
+}
+
+/// The client has read a part of a long answer when the signal comes: it gets the rest.
+fn sigterm_lets_answers_finish(driver: Driver) {
+    const SIZE: usize = 20 << 20;
+    let application = Application::following(|visit| {
+        visit.request();
+        visit.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes());
+        visit.say(&vec![b'x'; SIZE]);
+        visit.wait_for_end();
+    });
+    let folder = Folder::new();
+    let mut program = configured(&folder, driver, &application, |text| graceful(&text, "20s"));
+    let mut client = program.connect();
+    client.send(&Delivery::of(b"x").bytes()).expect(b"HTTP/1.1 200 OK\r\n");
+    program.signal("TERM");
+    program.await_line("SIGTERM: stopping");
+    let rest = client.rest();
+    assert!(rest.len() > SIZE && rest.ends_with(b"xxx"), "{} bytes", rest.len());
+    drop(client);
+    assert_eq!(program.end().0.code(), Some(0));
+}
+
+fn while_stopping_a_missing_application_means_try_again(driver: Driver) {
+    let unused = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().to_string();
+    let folder = Folder::new();
+    let text = graceful(&Proxy::towards(driver, &unused).text(), "20s");
+    let mut program = Program::run(&folder.write("countersign.toml", &text));
+    let delivery = Delivery::of(b"x");
+    let mut client = program.connect();
+    client.send(&delivery.head());
+    // The head must have been read before the signal comes: another delivery over the same listener says so.
+    assert_eq!(program.connect().ask(&delivery.bytes()).status, 502);
+    program.signal("TERM");
+    program.await_line("SIGTERM: stopping");
+    let answer = client.ask(&delivery.framed_body());
+    assert_eq!((answer.status, answer.closes()), (503, true));
+    assert!(answer.field("Retry-After").is_some_and(|value| value.parse::<u64>().is_ok()));
+    drop(client);
+    assert_eq!(program.end().0.code(), Some(0));
+}
+
+/// Refusals are logged with their reason, a bounded number of them, and without anything that the stranger wrote.
+fn strangers_cannot_flood_the_log(driver: Driver) {
+    let application = Application::answering(OK);
+    let folder = Folder::new();
+    let mut program = configured(&folder, driver, &application, |text| text);
+    let mut client = program.connect();
+    for round in 0..400 {
+        let forged = Delivery::forged(b"stranger").field("X", "stranger").line("POST /hook?stranger HTTP/1.1");
+        assert_eq!(client.ask(&forged.bytes()).status, 401, "{round}");
+    }
+    let line = program.await_line("reason=signature_mismatch");
+    for part in [" refused ", "status=401", "route=hook", "client=127.0.0.1", "request_id="] {
+        assert!(line.contains(part), "{part:?} in {line:?}");
+    }
+    program.signal("TERM");
+    program.end();
+    let log = program.log();
+    assert!(log.iter().all(|line| !line.contains("stranger") && !line.contains("sha256=")), "{log:#?}");
+    let lines = log.iter().filter(|line| line.contains("reason=")).count();
+    assert!((20..400).contains(&lines), "{lines} lines");
 }
 
 fn the_grace_period_is_kept(driver: Driver) {
