@@ -125,7 +125,7 @@ enum Arrival {
 
 impl<S: ByteStream> Connection<S> {
     async fn await_request<N: Net<Stream = S>>(&mut self, worker: &Worker<N>, limits: &Limits) -> Arrival {
-        if self.inbound.has_received() {
+        if self.inbound.has_begun() {
             return Arrival::Bytes;
         }
         if worker.drain.is_draining() {
@@ -134,15 +134,18 @@ impl<S: ByteStream> Connection<S> {
         let patience = if self.served == 0 { limits.head_timeout } else { WARM.min(limits.idle_timeout) };
         self.inbound.hold_buffer(&worker.buffers);
         let deadline = worker.net.now().monotonic + patience;
-        let (result, buf) = self.stream.read_patiently(self.inbound.lend(), deadline).await;
-        self.inbound.returned(buf);
-        match result {
-            Ok(Some(count)) if count > 0 => Arrival::Bytes,
-            Ok(None) if self.served > 0 => {
-                self.inbound.release_buffer(&worker.buffers);
-                Arrival::Quiet
+        loop {
+            let (result, buf) = self.stream.read_patiently(self.inbound.lend(), deadline).await;
+            self.inbound.returned(buf);
+            match result {
+                Ok(Some(count)) if count > 0 && self.inbound.has_begun() => return Arrival::Bytes,
+                Ok(Some(count)) if count > 0 => {}
+                Ok(None) if self.served > 0 => {
+                    self.inbound.release_buffer(&worker.buffers);
+                    return Arrival::Quiet;
+                }
+                _ => return Arrival::Gone,
             }
-            _ => Arrival::Gone,
         }
     }
 

@@ -73,6 +73,11 @@ impl Inbound {
         self.buf.len() > self.origin
     }
 
+    /// Whether a request has begun: empty lines before one (RFC 9112 section 2.2) leave a connection idle.
+    pub fn has_begun(&self) -> bool {
+        !b"\r\n\r\n".starts_with(self.buf.get(self.origin..).unwrap_or_default())
+    }
+
     /// Takes the buffer for a read; [`Self::returned`] brings it back.
     pub fn lend(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buf)
