@@ -20,6 +20,7 @@ on_both_drivers! {
     a_connection_that_says_nothing_is_closed,
     idle_connections_are_closed,
     idle_connections_in_time_are_served,
+    empty_lines_between_requests_are_no_request,
     requests_per_connection,
     a_client_that_does_not_read_is_dropped,
     idle_upstream_connections_are_closed,
@@ -232,6 +233,22 @@ fn idle_connections_in_time_are_served(driver: Driver) {
         std::thread::sleep(Duration::from_millis(pause));
         assert_eq!(client.ask(&Delivery::of(&noise(3000)).bytes()).status, 200, "after {pause} ms");
     }
+    application.assert_requests(4);
+}
+
+/// Some clients send an empty line after a body (RFC 9112 section 2.2): the connection is idle all the same.
+fn empty_lines_between_requests_are_no_request(driver: Driver) {
+    let (application, proxy) = start(driver, &["head_timeout = \"300ms\"", "idle_timeout = \"5s\""]);
+    let delivery = Delivery::of(b"x").bytes();
+    let mut client = proxy.connect();
+    for pause in [0, 500, 1200] {
+        assert_eq!(client.ask(&delivery).status, 200, "after {pause} ms");
+        client.send(b"\r\n");
+        std::thread::sleep(Duration::from_millis(pause));
+    }
+    assert_eq!(client.ask(&delivery).status, 200);
+    client.send(b"\r\n\r\n").stop_talking().assert_closed();
+    proxy.assert_endings(&["forwarded"; 4]);
     application.assert_requests(4);
 }
 

@@ -12,6 +12,8 @@ on_both_drivers! {
     an_application_that_closes_before_it_answers,
     malformed_answers,
     answers_that_break_off_are_visibly_broken,
+    #[ignore = "needs a reset, and the socket option for it cannot be reached without unsafe code"]
+    a_body_that_ends_with_the_connection_breaks_off_with_a_reset,
     slow_applications,
     an_answer_that_stalls_breaks_off,
     an_answer_before_the_body_was_read_is_passed_on,
@@ -169,6 +171,16 @@ fn answers_that_break_off_are_visibly_broken(driver: Driver) {
         client.assert_closed();
         proxy.assert_endings(&["upstream_truncated"]);
     }
+}
+
+/// To a client of HTTP/1.0 the end of the connection is the end of the body: only a reset tells it that some is missing.
+fn a_body_that_ends_with_the_connection_breaks_off_with_a_reset(driver: Driver) {
+    let application = closing_after(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n");
+    let proxy = Proxy::on(driver, &application).start();
+    let mut client = proxy.connect();
+    client.send(&Delivery::of(b"{}").line("POST /hook HTTP/1.0").bytes());
+    let end = std::io::Read::read_to_end(&mut client.stream, &mut Vec::new());
+    assert_eq!(end.map_err(|error| error.kind()).err(), Some(std::io::ErrorKind::ConnectionReset));
 }
 
 fn slow_applications(driver: Driver) {
