@@ -9,13 +9,14 @@ use crate::config::summary::summary;
 use crate::edge::clock::Clock;
 
 use super::FOUND_WRONG;
+use super::output::{complain, line};
 
 /// Prints every problem and exits with 1, or a summary and exits with 0.
 pub(super) fn run(path: &Path) -> ExitCode {
     match load(path) {
         Ok(loaded) => {
             print_problems(&loaded.warnings);
-            println!("{}", summary(&loaded.settings, Clock::start().now()));
+            line(summary(&loaded.settings, Clock::start().now()));
             ExitCode::SUCCESS
         }
         Err(problems) => {
@@ -28,6 +29,6 @@ pub(super) fn run(path: &Path) -> ExitCode {
 /// Prints problems and warnings to standard error, each with its place and the fix.
 pub(super) fn print_problems(problems: &Problems) {
     for problem in problems.iter() {
-        eprintln!("{problem}");
+        complain(problem.to_string());
     }
 }

@@ -24,6 +24,7 @@ use crate::gate::verify::{SignInput, sign};
 use crate::now::Now;
 
 use super::check::print_problems;
+use super::output::{complain, line};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
@@ -65,7 +66,7 @@ const CASES: [(&str, Tamper, &[&str]); 5] = [
     ("signed with another secret", Tamper::Secret, &["signature_mismatch"]),
     ("no signature", Tamper::Headers, &["signature_missing"]),
     // Schemes without a timestamp cannot tell: what is old is still genuine there.
-    ("an hour old", Tamper::Age, &["timestamp_stale", "forwarded"]),
+    ("an hour old (if it is signed)", Tamper::Age, &["timestamp_stale", "forwarded"]),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -83,7 +84,7 @@ pub(super) fn run(arguments: &DemoArguments) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FOUND_WRONG),
         Err(why) => {
-            eprintln!("{why}");
+            complain(why);
             ExitCode::from(CANNOT)
         }
     }
@@ -98,10 +99,10 @@ fn demonstrate(arguments: &DemoArguments) -> Result<bool, String> {
     let running = start(&folder.0.join("countersign.toml"), Endings(sender))?;
     let address = *running.addresses.first().ok_or("the proxy does not listen")?;
     let driver = running.drivers.first().map_or("", |driver| driver.name());
-    println!("proxy on {address} ({driver}), upstream on {}\n", upstream.address);
+    line(format!("proxy on {address} ({driver}), upstream on {}\n", upstream.address));
     let table = Table { address, secrets: &secrets, endings: &endings, upstream: &upstream };
     let good = table.print()?;
-    println!("{}", if good { "Everything was as it should be." } else { "SOMETHING IS NOT AS IT SHOULD BE." });
+    line(if good { "Everything was as it should be." } else { "SOMETHING IS NOT AS IT SHOULD BE." });
     if !arguments.once {
         print_commands(&folder.0, address);
         termination.wait();
@@ -179,7 +180,7 @@ impl Observer for Endings {
     }
 
     fn accept_failed(&self, error: &io::Error) {
-        eprintln!("accepting connections pauses: {error}");
+        complain(format!("accepting connections pauses: {error}"));
     }
 }
 
@@ -193,7 +194,10 @@ struct Table<'a> {
 impl Table<'_> {
     /// Sends everything and prints a line for each delivery. True when all of it ended as it should.
     fn print(&self) -> Result<bool, String> {
-        println!("{:<18} {:<30} {:>6}  {:<20} {:<16}", "route", "delivery", "status", "reason", "reached upstream");
+        line(format!(
+            "{:<18} {:<30} {:>6}  {:<20} {:<16}",
+            "route", "delivery", "status", "reason", "reached upstream"
+        ));
         let mut all_good = true;
         for ((name, _), secret) in PROVIDERS.iter().zip(self.secrets) {
             let dated = scheme::preset(name).is_some_and(|scheme| scheme.signs_timestamp());
@@ -212,7 +216,7 @@ impl Table<'_> {
                     (Some(_), false) => "YES, CHANGED",
                 };
                 let mark = if good { "" } else { "  <- wrong" };
-                println!("{name:<18} {what:<30} {status:>6}  {code:<20} {arrived:<16}{mark}");
+                line(format!("{name:<18} {what:<30} {status:>6}  {code:<20} {arrived:<16}{mark}"));
             }
         }
         Ok(all_good)
@@ -313,14 +317,17 @@ fn answer(stream: TcpStream, bodies: &Mutex<Vec<Vec<u8>>>) -> io::Result<()> {
 
 fn print_commands(folder: &Path, address: SocketAddr) {
     let program = std::env::current_exe().map_or_else(|_| "countersign".to_owned(), |path| path.display().to_string());
-    println!("\nTry it yourself (Ctrl-C ends the demo):");
-    println!("  echo -n '{{\"hello\":\"world\"}}' > body.json");
+    line("\nTry it yourself (Ctrl-C ends the demo). Write a body:");
+    line("  echo -n '{\"hello\":\"world\"}' > body.json");
+    line("Send it as one of the five would:");
     for (name, _) in PROVIDERS {
         let id = if name == "standard-webhooks" { " --id msg_1" } else { "" };
-        println!(
+        line(format!(
             "  eval \"$({program} sign --scheme {name} --secret-file {}{id} --url http://{address}/webhooks/{name} --body-file body.json --format curl)\"",
             folder.join(format!("{name}.secret")).display()
-        );
+        ));
     }
-    println!("Change body.json after signing, or the secret, and see it refused with 401.");
+    line(
+        "Without `eval` the curl command is printed: change body.json before you run it, and see it refused with 401.",
+    );
 }

@@ -3,6 +3,7 @@
 mod check;
 mod demo;
 mod offline;
+mod output;
 mod run;
 mod schemes;
 mod sign;

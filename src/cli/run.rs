@@ -72,6 +72,10 @@ fn announce(running: &Running, routes: usize, log: &EventLog) {
     for address in &running.addresses {
         log.event(Level::Info, &format!("listening on {address}"));
     }
+    for address in &running.shared {
+        let message = format!("another process listens on {address}, too: it gets a part of the connections");
+        log.event(Level::Warn, &message);
+    }
     let workers = running.drivers.len();
     log.event(Level::Info, &format!("ready: driver={driver} workers={workers} routes={routes}"));
 }

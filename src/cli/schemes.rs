@@ -3,8 +3,10 @@
 use std::process::ExitCode;
 
 use crate::config::scheme;
+use crate::config::suggest::did_you_mean;
 
 use super::CANNOT;
+use super::output::{complain, line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SchemesArguments {
@@ -18,17 +20,18 @@ pub(super) fn run(arguments: &SchemesArguments) -> ExitCode {
         None => {
             for name in scheme::preset_names() {
                 let description = scheme::preset(name).map(|scheme| scheme.description.clone()).unwrap_or_default();
-                println!("{name:<28} {description}");
+                line(format!("{name:<28} {description}"));
             }
             ExitCode::SUCCESS
         }
         Some(name) => match scheme::preset_text(name) {
             Some(text) => {
-                println!("{}", text.trim_end());
+                line(text.trim_end());
                 ExitCode::SUCCESS
             }
             None => {
-                eprintln!("there is no scheme \"{name}\"; `countersign schemes` lists them");
+                let hint = did_you_mean(name, &scheme::preset_names().collect::<Vec<_>>());
+                complain(format!("there is no scheme \"{name}\": {hint}`countersign schemes` lists them"));
                 ExitCode::from(CANNOT)
             }
         },

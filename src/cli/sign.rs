@@ -9,6 +9,7 @@ use crate::gate::verify::{SignInput, sign};
 
 use super::CANNOT;
 use super::offline::{find_scheme, read_body, read_secret, time};
+use super::output::{complain, line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SignArguments {
@@ -34,7 +35,7 @@ pub(super) struct SignArguments {
     #[arg(long, value_name = "ID")]
     id: Option<String>,
     /// A header that the request has anyway, for schemes that sign some
-    #[arg(long = "header", value_name = "NAME: VALUE")]
+    #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
     headers: Vec<String>,
     /// The body; `-` for standard input, nothing for an empty one
     #[arg(long, value_name = "FILE")]
@@ -56,11 +57,11 @@ enum Format {
 pub(super) fn run(arguments: &SignArguments) -> ExitCode {
     match text(arguments) {
         Ok(text) => {
-            println!("{text}");
+            line(text);
             ExitCode::SUCCESS
         }
         Err(why) => {
-            eprintln!("{why}");
+            complain(why);
             ExitCode::from(CANNOT)
         }
     }

@@ -6,22 +6,29 @@ use std::process::ExitCode;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::gate::verify::{Key, Keyring, Scheme, Validity, Verified, Verifier, explain};
+use crate::config::load;
+use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verified, Verifier, explain};
 use crate::now::Now;
 use crate::outcome::Rejection;
 use crate::wire::headers::HeaderBuf;
 
+use super::check::print_problems;
 use super::offline::{Written, find_scheme, read_body, read_file, read_secret, split_header, split_url, time};
+use super::output::{complain, line};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct VerifyArguments {
     /// The scheme (`countersign schemes` lists them)
-    #[arg(long, value_name = "NAME")]
-    scheme: String,
-    /// A configuration with a route that uses the scheme, for schemes of your own
+    #[arg(long, value_name = "NAME", required_unless_present = "route")]
+    scheme: Option<String>,
+    /// A configuration: for schemes of your own, and for --route
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// A route of the configuration: its scheme, keys, tolerance and public URL, as `run` uses them
+    #[arg(long, value_name = "NAME", requires = "config",
+          conflicts_with_all = ["scheme", "secret_files", "public_key_files"])]
+    route: Option<String>,
     /// A secret, as the provider shows it; repeat it to try several
     #[arg(long = "secret-file", value_name = "FILE")]
     secret_files: Vec<PathBuf>,
@@ -31,9 +38,9 @@ pub(super) struct VerifyArguments {
     /// The method
     #[arg(long, value_name = "METHOD", default_value = "POST")]
     method: String,
-    /// The URL, as it is configured at the provider, with the query of the request
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/")]
-    url: String,
+    /// The URL, as it is configured at the provider, with the query of the request; needed by schemes that sign it
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
     /// A header of the request; repeat it for each
     #[arg(long = "header", short = 'H', value_name = "NAME: VALUE")]
     headers: Vec<String>,
@@ -50,30 +57,26 @@ pub(super) struct VerifyArguments {
 pub(super) fn run(arguments: &VerifyArguments) -> ExitCode {
     match judge(arguments) {
         Ok(Ok(accepted)) => {
-            println!("accept {accepted}");
+            line(format!("accept {accepted}"));
             ExitCode::SUCCESS
         }
         Ok(Err(rejection)) => {
-            println!("reject: {}", rejection.code());
+            line(format!("reject: {}", rejection.code()));
             ExitCode::from(FOUND_WRONG)
         }
         Err(why) => {
-            eprintln!("{why}");
+            complain(why);
             ExitCode::from(CANNOT)
         }
     }
 }
 
 fn judge(arguments: &VerifyArguments) -> Result<Result<String, Rejection>, String> {
-    let scheme = find_scheme(&arguments.scheme, arguments.config.as_deref())?;
-    let keys = read_keys(arguments, &scheme)?;
-    let (public_url, target) = split_url(&arguments.url)?;
-    let public_url = scheme.signs_url().then_some(public_url);
-    let verifier = Verifier::new(scheme, Keyring::new(keys), None, public_url).map_err(|problems| {
-        let lines: Vec<String> =
-            problems.iter().map(|problem| format!("{}: {}", problem.message, problem.fix)).collect();
-        lines.join("\n")
-    })?;
+    let (public_url, target) = split_url(arguments.url.as_deref().unwrap_or("http://127.0.0.1/"))?;
+    let verifier = match (&arguments.route, &arguments.config) {
+        (Some(route), Some(config)) => of_route(config, route)?,
+        _ => of_arguments(arguments, public_url)?,
+    };
     let mut headers = HeaderBuf::default();
     for header in &arguments.headers {
         let (name, value) = split_header(header)?;
@@ -82,8 +85,34 @@ fn judge(arguments: &VerifyArguments) -> Result<Result<String, Rejection>, Strin
     let body = read_body(arguments.body_file.as_deref())?;
     let delivery = Written { method: arguments.method.clone(), target, headers, body };
     let now = time(arguments.now);
-    print!("{}", explain(&verifier, &delivery, now));
+    line(explain(&verifier, &delivery, now).lines.join("\n"));
     Ok(verdict(&verifier, delivery, now).map(|verified| describe(&verified)))
+}
+
+/// The verifier of a route, made of the configuration as `run` makes it.
+fn of_route(config: &Path, name: &str) -> Result<Verifier, String> {
+    let loaded = load(config).map_err(|problems| {
+        print_problems(&problems);
+        format!("{} is not valid", config.display())
+    })?;
+    let routes = loaded.gate.routes.routes();
+    let found = routes.iter().find(|route| route.name == name).map(|route| route.verifier.clone());
+    let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
+    found.ok_or_else(|| format!("there is no route \"{name}\" in {}: it has {}", config.display(), names.join(", ")))
+}
+
+fn of_arguments(arguments: &VerifyArguments, public_url: PublicUrl) -> Result<Verifier, String> {
+    let scheme = find_scheme(arguments.scheme.as_deref().unwrap_or_default(), arguments.config.as_deref())?;
+    if scheme.signs_url() && arguments.url.is_none() {
+        return Err(format!("the scheme \"{}\" signs the URL: give it with --url", scheme.name));
+    }
+    let keys = read_keys(arguments, &scheme)?;
+    let public_url = scheme.signs_url().then_some(public_url);
+    Verifier::new(scheme, Keyring::new(keys), None, public_url).map_err(|problems| {
+        let lines: Vec<String> =
+            problems.iter().map(|problem| format!("{}: {}", problem.message, problem.fix)).collect();
+        lines.join("\n")
+    })
 }
 
 /// The way of the proxy: the same three steps, the body in one piece.

@@ -17,7 +17,7 @@ pub mod scheme;
 pub mod secret;
 mod sections;
 pub mod settings;
-mod suggest;
+pub mod suggest;
 pub mod summary;
 pub mod units;
 

@@ -1,6 +1,6 @@
 //! The process's own log: start, stop, driver, refusals. One line an event on standard error, written by a thread of
-//! its own behind a bounded queue, so that a slow terminal never slows a worker, and at most twenty a second of the
-//! lines that strangers can cause.
+//! its own behind a bounded queue, so that a slow terminal never slows a worker, and at most twenty a second of either
+//! kind of line that strangers can cause.
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,7 +18,7 @@ use crate::outcome::Outcome;
 /// Lines that wait to be written.
 const QUEUE: usize = 1024;
 
-/// Lines about exchanges that are written in one second; the rest is counted.
+/// Lines of either kind that are written in one second; the rest is counted.
 const LINES_PER_SECOND: u64 = 20;
 
 /// How much an event matters.
@@ -36,9 +36,34 @@ pub enum Level {
 #[derive(Debug)]
 pub struct EventLog {
     lines: SyncSender<Line>,
+    /// For exchanges whose route is known: deliveries that somebody will ask about.
+    deliveries: Budget,
+    /// For everything else, so that a scanner does not hide the deliveries.
+    strangers: Budget,
+}
+
+/// Lines that may be written in one second.
+#[derive(Debug, Default)]
+struct Budget {
     second: AtomicU64,
     written: AtomicU64,
     suppressed: AtomicU64,
+}
+
+impl Budget {
+    /// Whether a line may be written in `second`, and how many have been left out since the last one.
+    fn spend(&self, second: u64) -> (bool, u64) {
+        let mut left_out = 0;
+        if self.second.swap(second, Ordering::Relaxed) != second {
+            self.written.store(0, Ordering::Relaxed);
+            left_out = self.suppressed.swap(0, Ordering::Relaxed);
+        }
+        let spent = self.written.fetch_add(1, Ordering::Relaxed);
+        if spent >= LINES_PER_SECOND {
+            self.suppressed.fetch_add(1, Ordering::Relaxed);
+        }
+        (spent < LINES_PER_SECOND, left_out)
+    }
 }
 
 enum Line {
@@ -53,7 +78,7 @@ impl EventLog {
     pub fn start() -> Self {
         let (lines, queue) = sync_channel(QUEUE);
         thread::spawn(move || write_all(&queue));
-        Self { lines, second: AtomicU64::new(0), written: AtomicU64::new(0), suppressed: AtomicU64::new(0) }
+        Self { lines, deliveries: Budget::default(), strangers: Budget::default() }
     }
 
     /// Writes an event of the process itself. Waits when the queue is full: these must not be lost.
@@ -69,27 +94,20 @@ impl EventLog {
         }
     }
 
-    /// Writes an event that a stranger can cause: within the bound, and never waiting.
-    fn bounded(&self, level: Level, message: impl FnOnce() -> String) {
-        let second = unix_now().as_secs();
-        let previous = self.second.swap(second, Ordering::Relaxed);
-        if previous != second {
-            self.written.store(0, Ordering::Relaxed);
-            let suppressed = self.suppressed.swap(0, Ordering::Relaxed);
-            if suppressed > 0 {
-                self.offer(line(Level::Warn, &format!("{suppressed} further lines were left out")));
-            }
+    /// Writes an event that a stranger can cause: within the budget, and never waiting.
+    fn bounded(&self, budget: &Budget, level: Level, message: impl FnOnce() -> String) {
+        let (may_write, left_out) = budget.spend(unix_now().as_secs());
+        if left_out > 0 {
+            self.offer(budget, line(Level::Warn, &format!("{left_out} further lines were left out")));
         }
-        if self.written.fetch_add(1, Ordering::Relaxed) < LINES_PER_SECOND {
-            self.offer(line(level, &message()));
-        } else {
-            self.suppressed.fetch_add(1, Ordering::Relaxed);
+        if may_write {
+            self.offer(budget, line(level, &message()));
         }
     }
 
-    fn offer(&self, text: String) {
+    fn offer(&self, budget: &Budget, text: String) {
         if let Err(TrySendError::Full(_)) = self.lines.try_send(Line::Text(text)) {
-            self.suppressed.fetch_add(1, Ordering::Relaxed);
+            budget.suppressed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -101,10 +119,12 @@ impl Observer for EventLog {
             Outcome::Rejected(_) => Level::Info,
             Outcome::Failed(_) => Level::Warn,
         };
-        self.bounded(level, || {
+        let budget = if record.asked.route.is_some() { &self.deliveries } else { &self.strangers };
+        self.bounded(budget, level, || {
             let id = record.asked.id.text();
+            let asked_for = record.unrouted.map(|path| format!(" path={path:.128}")).unwrap_or_default();
             format!(
-                "{} reason={} status={} route={} client={} request_id={}",
+                "{} reason={} status={} route={} client={} request_id={}{asked_for}",
                 if level == Level::Info { "refused" } else { "failed" },
                 record.outcome.code(),
                 record.outcome.answer().map_or(0, |answer| answer.status),
@@ -116,7 +136,7 @@ impl Observer for EventLog {
     }
 
     fn accept_failed(&self, error: &io::Error) {
-        self.bounded(Level::Error, || format!("accepting connections pauses: {error}"));
+        self.bounded(&self.strangers, Level::Error, || format!("accepting connections pauses: {error}"));
     }
 }
 
@@ -136,10 +156,11 @@ fn line(level: Level, message: &str) -> String {
         Level::Warn => "WARN ",
         Level::Error => "ERROR",
     };
-    let now =
-        OffsetDateTime::from_unix_timestamp_nanos(i128::try_from(unix_now().as_millis()).unwrap_or(0) * 1_000_000);
-    let now = now.ok().and_then(|now| now.format(&Rfc3339).ok()).unwrap_or_default();
-    format!("{now} {level} {message}\n")
+    let now = unix_now();
+    let whole = OffsetDateTime::from_unix_timestamp(i64::try_from(now.as_secs()).unwrap_or_default());
+    let text = whole.ok().and_then(|whole| whole.format(&Rfc3339).ok()).unwrap_or_default();
+    // Always three digits, so that lines sort as text.
+    format!("{}.{:03}Z {level} {message}\n", text.trim_end_matches('Z'), now.subsec_millis())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the log stamps its lines itself, off the path of a request")]

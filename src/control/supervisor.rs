@@ -57,6 +57,8 @@ impl std::error::Error for StartError {}
 pub struct Running {
     /// Where they listen.
     pub addresses: Vec<SocketAddr>,
+    /// Those of them on which another process listens, too: the kernel spreads connections over both.
+    pub shared: Vec<SocketAddr>,
     /// What they run on, one entry a worker.
     pub drivers: Vec<Driver>,
     /// Why not all of them run on io_uring although it was wanted.
@@ -84,6 +86,7 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
         .collect();
     let mut bound = bound?;
     let addresses = bound.iter().map(|bound| bound.address).collect();
+    let shared_addresses = bound.iter().filter(|bound| bound.shared).map(|bound| bound.address).collect();
     let random = |_: ()| random_u64().map_err(|()| StartError::Worker("the system has no randomness".to_owned()));
     let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
     let shared = Shared {
@@ -111,7 +114,7 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
         workers.push(Handle { stop, thread });
     }
     drop(reports);
-    let running = Running { addresses, drivers: Vec::new(), fallback: None, workers };
+    let running = Running { addresses, shared: shared_addresses, drivers: Vec::new(), fallback: None, workers };
     await_ready(running, &arrived)
 }
 

@@ -51,6 +51,8 @@ pub struct Record<'a> {
     pub outcome: Outcome,
     /// The peer's address.
     pub peer: Option<std::net::IpAddr>,
+    /// The path that was asked for, without the query, when no route was found for it.
+    pub unrouted: Option<&'a str>,
 }
 
 /// Serves one request: its story, its answer if the story ended early, its record.
@@ -71,7 +73,14 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
         Err(outcome) => outcome,
     };
     let next = conclude(worker, &policy, connection, &mut asked, outcome).await;
-    worker.record(&Record { asked: &asked, outcome, peer: connection.peer.as_ref().map(|peer| peer.address) });
+    let unrouted = matches!(outcome, Outcome::Rejected(Rejection::RouteUnknown | Rejection::MethodNotAllowed));
+    let (head, bytes) = connection.inbound.head();
+    worker.record(&Record {
+        asked: &asked,
+        outcome,
+        peer: connection.peer.as_ref().map(|peer| peer.address),
+        unrouted: unrouted.then(|| head.path(bytes)),
+    });
     next
 }
 

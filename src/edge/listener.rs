@@ -25,6 +25,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 pub struct Bound {
     /// The address, with the port that the kernel chose if the configuration said 0.
     pub address: SocketAddr,
+    /// Whether another process of this user listens there already: connections are shared with it.
+    pub shared: bool,
     /// One socket per worker; the kernel spreads connections over them (`SO_REUSEPORT`).
     pub sockets: Vec<std::net::TcpListener>,
 }
@@ -34,25 +36,37 @@ pub struct Bound {
 /// # Errors
 /// Of the operating system: in use, not permitted, not an address of this host.
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+    // Without SO_REUSEPORT an address can be bound by nobody else.
+    let shared =
+        address.port() != 0 && matches!(unbound(address)?.bind(&address.into()), Err(error) if is_taken(&error));
     let first = bind_one(address)?;
     let address = first.local_addr()?;
     let mut sockets = vec![first];
     while sockets.len() < workers {
         sockets.push(bind_one(address)?);
     }
-    Ok(Bound { address, sockets })
+    Ok(Bound { address, shared, sockets })
+}
+
+fn is_taken(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
 }
 
 fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-    socket.set_reuse_address(true)?;
+    let socket = unbound(address)?;
     socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
+}
+
+fn unbound(address: SocketAddr) -> io::Result<RawSocket> {
+    let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    Ok(socket)
 }
 
 /// Accepts until the worker begins to stop. What goes wrong with one connection ends that connection; running out of

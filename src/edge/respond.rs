@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::outcome::{Answer, Fault, Outcome};
 use crate::wire::encode;
+use crate::wire::head::Version;
 
 use super::buffer::HEADROOM;
 use super::connection::Connection;
@@ -45,8 +46,10 @@ pub async fn write_answer<N: Net>(
         503 => encode::field_u64(out, b"Retry-After", RETRY_AFTER),
         _ => {}
     }
-    if !asked.keep_alive {
-        encode::field(out, b"Connection", b"close");
+    match (asked.keep_alive, asked.version) {
+        (false, _) => encode::field(out, b"Connection", b"close"),
+        (true, Version::Http10) => encode::field(out, b"Connection", b"keep-alive"),
+        (true, Version::Http11) => {}
     }
     let body_length = BODY.iter().map(|part| part.len()).sum::<usize>() + answer.error.len() + asked.id.text().len();
     encode::field_u64(out, b"Content-Length", body_length as u64);
