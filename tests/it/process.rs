@@ -1,6 +1,6 @@
 //! The binary: how it starts, how it stops, and how it lives without what it would like to have.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 use std::sync::mpsc::channel;
@@ -80,6 +80,11 @@ fn application_on_command() -> (Application, impl Fn()) {
     (application, move || go.send(()).unwrap_or_default())
 }
 
+/// Waits until nothing new is accepted: from then on the process is stopping.
+fn refuses(address: SocketAddr) -> bool {
+    eventually(|| TcpStream::connect(address).is_err())
+}
+
 fn sigterm_lets_exchanges_finish(driver: Driver) {
     let (application, answer) = application_on_command();
     let folder = Folder::new();
@@ -92,7 +97,7 @@ fn sigterm_lets_exchanges_finish(driver: Driver) {
     application.assert_requests(1);
     program.signal("TERM");
     program.await_line("SIGTERM: stopping");
-    assert!(eventually(|| TcpStream::connect(address).is_err()), "nothing new is accepted");
+    assert!(refuses(address));
     assert!(!program.has_ended());
     answer();
     let reply = forwarded.answer();
@@ -141,8 +146,9 @@ fn while_stopping_a_missing_application_means_try_again(driver: Driver) {
     client.send(&delivery.head());
     // The head must have been read before the signal comes: another delivery over the same listener says so.
     assert_eq!(program.connect().ask(&delivery.bytes()).status, 502);
+    let address = program.address();
     program.signal("TERM");
-    program.await_line("SIGTERM: stopping");
+    assert!(refuses(address));
     let answer = client.ask(&delivery.framed_body());
     assert_eq!((answer.status, answer.closes()), (503, true));
     assert!(answer.field("Retry-After").is_some_and(|value| value.parse::<u64>().is_ok()));
