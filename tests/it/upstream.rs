@@ -248,7 +248,7 @@ fn an_answer_before_the_body_was_read_is_passed_on(driver: Driver) {
                 assert_eq!((answer.status, answer.body.as_slice()), (422, &b"no"[..]), "{size}");
                 assert_eq!(application.connections(), round, "such a connection is not used again");
                 // Whether a small body was read cannot be seen from outside, before the connection ends.
-                std::thread::sleep(Duration::from_millis(150));
+                application.await_mark(round - 1);
             }
         }
     }
@@ -283,7 +283,7 @@ fn idle_connections_that_closed_are_replaced(driver: Driver) {
         for round in 1..6 {
             assert_eq!(client.ask(&genuine()).status, 200, "{round}");
             // The close must have arrived before the next delivery does: otherwise nobody could know.
-            std::thread::sleep(Duration::from_millis(60));
+            application.await_mark(round - 1);
             assert_eq!(application.assert_requests(round).len(), application.connections());
         }
     }
@@ -369,13 +369,14 @@ fn stray_bytes_on_idle_connections(driver: Driver) {
             visit.say(OK);
             std::thread::sleep(Duration::from_millis(20));
             visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nstray");
+            visit.mark();
         }
     });
     let proxy = Proxy::on(driver, &application).start();
     let mut client = proxy.connect();
     for round in 1..4 {
         assert_eq!(client.ask(&genuine()).body, b"ok");
-        std::thread::sleep(Duration::from_millis(60));
+        application.await_mark(round - 1);
         assert_eq!(application.connections(), round);
     }
     application.assert_requests(3);

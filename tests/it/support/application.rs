@@ -45,6 +45,8 @@ struct Seen {
     raw: Mutex<Vec<Vec<u8>>>,
     /// Connections that the proxy has closed.
     closed: Mutex<Vec<usize>>,
+    /// Connections on which something has happened that a test waits for.
+    marked: Mutex<Vec<usize>>,
 }
 
 enum Address {
@@ -123,6 +125,14 @@ impl Application {
         self.seen.raw.lock().unwrap().len()
     }
 
+    /// Waits until the script has marked this connection, has stopped talking on it, or has ended it.
+    #[track_caller]
+    pub(crate) fn await_mark(&self, connection: usize) {
+        assert!(eventually(|| self.seen.marked.lock().unwrap().contains(&connection)));
+        // What was sent is on its way through loopback, which takes microseconds.
+        thread::sleep(std::time::Duration::from_millis(5));
+    }
+
     /// Waits until the proxy has closed a connection.
     pub(crate) fn sees_closed(&self, connection: usize) -> bool {
         eventually(|| self.seen.closed.lock().unwrap().contains(&connection))
@@ -145,7 +155,12 @@ fn serve(
             };
             let mut visit = Visit { stream, unread: Vec::new(), connection, seen: Arc::clone(&record) };
             let script = Arc::clone(&script);
-            thread::spawn(move || script(&mut visit));
+            thread::spawn(move || {
+                script(&mut visit);
+                let Visit { stream, connection, seen, .. } = visit;
+                drop(stream);
+                seen.marked.lock().unwrap().push(connection);
+            });
         }
     });
     seen
@@ -232,6 +247,12 @@ impl Visit {
             Stream::Tcp(stream) => stream.shutdown(Shutdown::Write),
             Stream::Unix(stream) => stream.shutdown(Shutdown::Write),
         };
+        self.mark();
+    }
+
+    /// Lets [`Application::await_mark`] go on.
+    pub(crate) fn mark(&self) {
+        self.seen.marked.lock().unwrap().push(self.connection);
     }
 
     /// Waits until the proxy closes the connection, and records that.

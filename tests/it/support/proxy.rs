@@ -69,10 +69,12 @@ impl Plan {
     pub(crate) fn text(&self) -> String {
         let Self { workers, upstream, upstream_lines, limits, route_lines, more_routes, .. } = self;
         let driver = self.driver.name();
+        // Longer than any test waits, so that a connection that is closed was closed for a reason.
+        let idle = if upstream_lines.contains("idle_timeout") { "" } else { "idle_timeout = \"60s\"\n" };
         let listeners = "[[listener]]\naddress = \"127.0.0.1:0\"\n".repeat(self.listeners);
         format!(
             "[server]\nworkers = {workers}\ndriver = \"{driver}\"\nshutdown_grace = \"0s\"\n{listeners}\
-             [upstream]\naddress = \"{upstream}\"\n{upstream_lines}\n[limits]\n{limits}\n\
+             [upstream]\naddress = \"{upstream}\"\n{idle}{upstream_lines}\n[limits]\n{limits}\n\
              [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\n{route_lines}\n\
              secrets = [{{ id = \"current\", value = \"{SECRET}\" }}, {{ id = \"older\", value = \"{OLDER_SECRET}\" }}]\n\
              {more_routes}"
