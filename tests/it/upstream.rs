@@ -23,6 +23,7 @@ on_both_drivers! {
     a_delivery_that_may_have_arrived_is_not_sent_again,
     a_connection_that_is_not_accepted,
     a_connection_that_closes_after_each_answer,
+    a_connection_that_is_said_to_close_is_not_used_again,
     stray_bytes_on_idle_connections,
     bytes_behind_an_answer,
 }
@@ -359,6 +360,27 @@ fn a_connection_that_closes_after_each_answer(driver: Driver) {
             let answer = client.ask(&genuine());
             assert_eq!((answer.status, answer.closes(), answer.body.as_slice()), (200, false, &b"ok"[..]));
             assert_eq!((application.requests().len(), application.connections()), (round, round));
+        }
+    }
+}
+
+/// The application announces the end of the connection, and leaves it to us.
+fn a_connection_that_is_said_to_close_is_not_used_again(driver: Driver) {
+    let replies: [(&[u8], bool); 5] = [
+        (b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nok", true),
+        (b"HTTP/1.1 200 OK\r\nConnection: keep-alive, CLOSE\r\nContent-Length: 2\r\n\r\nok", true),
+        (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", true),
+        (b"HTTP/1.0 200 OK\r\nConnection: keep-alive\r\nContent-Length: 2\r\n\r\nok", false),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", false),
+    ];
+    for (reply, closes) in replies {
+        let application = Application::answering(reply);
+        let proxy = Proxy::on(driver, &application).start();
+        let mut client = proxy.connect();
+        for round in 1..4 {
+            let answer = client.ask(&genuine());
+            assert_eq!((answer.status, answer.closes()), (200, false));
+            assert_eq!(application.connections(), if closes { round } else { 1 });
         }
     }
 }
