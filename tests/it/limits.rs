@@ -1,5 +1,6 @@
 //! Every bound, at the bound and one beyond it. Deadlines are totals: what drips does not extend them.
 
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::support::application::OK;
@@ -12,6 +13,7 @@ on_both_drivers! {
     endless_heads_are_cut_short,
     body_size_by_content_length,
     body_size_by_chunks,
+    a_refusal_can_be_read_by_a_client_that_is_still_sending,
     a_route_has_its_own_body_size,
     a_slow_head_is_late,
     a_slow_body_is_late,
@@ -130,6 +132,22 @@ fn body_size_by_chunks(driver: Driver) {
         client.assert_closed();
     }
     application.assert_requests(1);
+}
+
+/// The proxy has answered and wants no more, but a reset now might cost the client the answer: some is read over.
+fn a_refusal_can_be_read_by_a_client_that_is_still_sending(driver: Driver) {
+    let (application, proxy) = start(driver, &["body_size = \"1000B\""]);
+    let delivery = Delivery::of(&noise(200_000));
+    for delivery in [delivery.clone(), delivery.chunked(&[5000]), Delivery::unsigned(&noise(200_000))] {
+        let mut client = proxy.connect();
+        let body = delivery.framed_body();
+        let (first, second) = body.split_at(100_000);
+        let status = client.send(&delivery.head()).ask(first).status;
+        assert!(matches!(status, 401 | 413), "{status}");
+        client.stream.write_all(second).unwrap();
+        assert_eq!(client.stream.read_to_end(&mut Vec::new()).unwrap(), 0);
+    }
+    application.assert_saw_nothing("too large");
 }
 
 fn a_route_has_its_own_body_size(driver: Driver) {
