@@ -131,7 +131,7 @@ fn resolve<'p, S: ByteStream>(
     let (head, bytes) = connection.inbound.head();
     let route = policy.gate.routes.resolve(head.host(bytes), head.path(bytes), head.method.of(bytes))?;
     asked.route = Some(route);
-    route.refuse_tampering(head.headers(bytes))?;
+    route.refuse_tampering(&connection.inbound)?;
     Ok(route)
 }
 

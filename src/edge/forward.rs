@@ -60,7 +60,7 @@ pub async fn forward<N: Net>(
     encoded?;
     let Some(upstream) = policy.upstreams.get(route.upstream) else { return Err(Fault::UpstreamConnect.into()) };
     let pool = worker.pool(route.upstream);
-    let mut outgoing = Outgoing { inbound: &mut connection.inbound, head: &head };
+    let mut outgoing = Outgoing { inbound: &mut connection.inbound, head: &head, downstream: &connection.stream };
     let sent = outgoing.send(worker, upstream, &pool).await;
     worker.scratch.replace(head);
     let (checkout, request_sent) = sent.map_err(|fault| draining_instead(worker, fault))?;
@@ -152,23 +152,25 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 /// A request on its way out.
-struct Outgoing<'a> {
+struct Outgoing<'a, S> {
     inbound: &'a mut Inbound,
     head: &'a [u8],
+    downstream: &'a S,
 }
 
-impl Outgoing<'_> {
+impl<S: ByteStream> Outgoing<'_, S> {
     /// Writes the request to an idle connection or a new one. A connection that fails before it has taken a byte is
     /// replaced once; after the first byte nothing is ever sent again, because a delivery must not happen twice.
-    async fn send<N: Net>(
+    async fn send<N: Net<Stream = S>>(
         &mut self,
         worker: &Worker<N>,
         upstream: &Upstream,
-        pool: &Pool<N::Stream>,
-    ) -> Result<(Checkout<N::Stream>, bool), Fault> {
+        pool: &Pool<S>,
+    ) -> Result<(Checkout<S>, bool), Fault> {
         let whole = self.inbound.replace_head(self.head);
         let mut checkout = pool.checkout(&worker.net, upstream).await?;
         loop {
+            checkout.stream.join_task_of(self.downstream);
             let deadline = worker.net.now().monotonic + upstream.response_timeout;
             let written = match whole.clone() {
                 Some(range) => self.write(&mut checkout.stream, range, deadline).await,
@@ -188,12 +190,7 @@ impl Outgoing<'_> {
     }
 
     /// Head and body in one piece, from the connection's own buffer.
-    async fn write<S: ByteStream>(
-        &mut self,
-        stream: &mut S,
-        range: std::ops::Range<usize>,
-        deadline: Duration,
-    ) -> Result<(), Unsent> {
+    async fn write(&mut self, stream: &mut S, range: std::ops::Range<usize>, deadline: Duration) -> Result<(), Unsent> {
         let mut from = range.start;
         while from < range.end {
             let (result, buf) = stream.write(self.inbound.lend(), from..range.end, deadline).await;
@@ -208,10 +205,10 @@ impl Outgoing<'_> {
     }
 
     /// A head that does not fit in front of the body goes first, from a buffer of its own.
-    async fn write_apart<N: Net>(
+    async fn write_apart<N: Net<Stream = S>>(
         &mut self,
         worker: &Worker<N>,
-        stream: &mut N::Stream,
+        stream: &mut S,
         deadline: Duration,
     ) -> Result<(), Unsent> {
         let mut buf = worker.buffers.lease(self.head.len());

@@ -5,11 +5,13 @@
 //! operation is abandoned, and bytes that it received may be gone with it. The one exception is
 //! [`ByteStream::read_patiently`], which cancels and waits for the truth.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::ops::Range;
 use std::os::fd::{AsRawFd, RawFd};
 use std::pin::{Pin, pin};
+use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -66,6 +68,13 @@ pub trait ByteStream {
 
     /// Says that nothing more will be sent; the other direction stays open.
     fn shut_down_write(&mut self);
+
+    /// From now on this stream is used by the task that uses `other`, and shares its timer: a timer wakes the task that
+    /// first waited for it and no other, so a stream must not bring one along from the task that used it before.
+    fn join_task_of(&mut self, other: &Self);
+
+    /// The opposite: this stream waits for another task to use it.
+    fn leave_task(&mut self);
 }
 
 /// How far ahead the timer of a busy stream is set at most. It is not set anew for every operation: it runs for this
@@ -76,9 +85,12 @@ const TICK: Duration = Duration::from_millis(250);
 pub struct Socket {
     kind: Kind,
     clock: Clock,
-    timer: Pin<Box<Sleep>>,
+    timer: Option<Timer>,
     canceller: Canceller,
 }
+
+/// The timer of a task, shared by the streams that it uses, one after the other.
+type Timer = Rc<RefCell<Pin<Box<Sleep>>>>;
 
 enum Kind {
     Tcp(TcpStream),
@@ -111,7 +123,7 @@ impl Socket {
     }
 
     fn new(kind: Kind, clock: Clock) -> Self {
-        Self { kind, clock, timer: Box::pin(monoio::time::sleep(TICK)), canceller: Canceller::new() }
+        Self { kind, clock, timer: None, canceller: Canceller::new() }
     }
 
     fn raw_fd(&self) -> RawFd {
@@ -128,15 +140,17 @@ impl Socket {
 /// Drives `operation` until it is done or the deadline has passed, looking at the clock every `tick`.
 async fn within<F: Future>(
     mut operation: Pin<&mut F>,
-    timer: &mut Pin<Box<Sleep>>,
+    timer: &mut Option<Timer>,
     clock: &Clock,
     (deadline, tick): (Duration, Duration),
 ) -> Option<F::Output> {
     let deadline = Instant::from_std(clock.instant(deadline));
+    let timer = timer.get_or_insert_with(|| Rc::new(RefCell::new(Box::pin(monoio::time::sleep(TICK)))));
     poll_fn(|cx| {
         if let Poll::Ready(output) = operation.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
+        let mut timer = timer.borrow_mut();
         // Only a deadline that is nearer than the running timer makes us set it anew.
         if deadline < timer.deadline() {
             timer.as_mut().reset(deadline);
@@ -221,6 +235,14 @@ impl ByteStream for Socket {
 
     fn has_ended(&self) -> bool {
         !matches!(self.peek(), Ok(1..) | Err(Errno::EAGAIN))
+    }
+
+    fn join_task_of(&mut self, other: &Self) {
+        self.timer.clone_from(&other.timer);
+    }
+
+    fn leave_task(&mut self) {
+        self.timer = None;
     }
 
     fn shut_down_write(&mut self) {

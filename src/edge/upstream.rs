@@ -67,7 +67,8 @@ impl<S: ByteStream> Pool<S> {
     }
 
     /// Keeps a connection whose exchange ended cleanly, if there is a place for it.
-    pub fn check_in(&self, stream: S, upstream: &Upstream, now: Now) {
+    pub fn check_in(&self, mut stream: S, upstream: &Upstream, now: Now) {
+        stream.leave_task();
         let mut idle = self.idle.borrow_mut();
         if idle.len() < upstream.idle_connections {
             idle.push(Idle { stream, since: now.monotonic });

@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use matchit::{InsertError, Router};
 
 use crate::gate::pattern::PathPattern;
-use crate::gate::verify::Verifier;
+use crate::gate::verify::{Delivery, Verifier};
 use crate::outcome::Rejection;
 use crate::wire::encode::ConnectionOptions;
-use crate::wire::head::spelled_with_underscore_like;
-use crate::wire::headers::Headers;
+use crate::wire::head::{has_other_separator, is_another_spelling};
 
 /// Which requests a route stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,21 +50,25 @@ impl Route {
     }
 
     /// Refuses a request that plays with the headers that the verdict rests on: nominates one of them in `Connection`,
-    /// so that it would be dropped on the way, or sends a twin that differs in `_` for `-` only, which an application
-    /// may fold into the one that was verified.
+    /// so that it would be dropped on the way, or sends a twin that differs in its separators only (`_` for `-`), which
+    /// an application may fold into the one that was verified.
     ///
     /// # Errors
     /// [`Rejection::HeaderReserved`]
-    pub fn refuse_tampering(&self, headers: Headers<'_>) -> Result<(), Rejection> {
-        let relied_on = |test: &dyn Fn(&str) -> bool| {
-            self.verifier.scheme().is_some_and(|scheme| scheme.headers_relied_on().any(test))
-        };
+    pub fn refuse_tampering<D: Delivery>(&self, delivery: &D) -> Result<(), Rejection> {
+        let headers = delivery.headers();
         ConnectionOptions::of(headers)
-            .refuse_reserved(|name| relied_on(&|header| name.eq_ignore_ascii_case(header.as_bytes())))?;
+            .refuse_reserved(|name| self.is_relied_on(delivery, |header| name.eq_ignore_ascii_case(header)))?;
         let twin = |name: &[u8]| {
-            memchr::memchr(b'_', name).is_some() && relied_on(&|header| spelled_with_underscore_like(name, header))
+            has_other_separator(name) && self.is_relied_on(delivery, |header| is_another_spelling(name, header))
         };
         if headers.iter().any(|(name, _)| twin(name)) { Err(Rejection::HeaderReserved) } else { Ok(()) }
+    }
+
+    /// Whether `test` holds for a header that the scheme reads, or that the signature itself names as covered.
+    fn is_relied_on<D: Delivery>(&self, delivery: &D, test: impl Fn(&[u8]) -> bool) -> bool {
+        let by_scheme = self.verifier.scheme().into_iter().flat_map(|scheme| scheme.headers_relied_on());
+        by_scheme.map(str::as_bytes).chain(self.verifier.headers_named_by(delivery)).any(test)
     }
 }
 
@@ -233,7 +236,13 @@ fn without_port(host: &[u8]) -> &[u8] {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::sync::Arc;
+
     use super::*;
+    use crate::gate::verify::{
+        Key, Keyring, Kind, MacAlgorithm, Scheme, Source, Syntax, Template, TimestampSource, Tolerance, Unit, Validity,
+    };
+    use crate::wire::headers::{HeaderBuf, Headers};
 
     fn route(host: Option<&str>, path: &str, methods: &[&str]) -> Route {
         let key = RouteKey {
@@ -319,6 +328,57 @@ mod tests {
             let host: String = "hooks.example.com".chars().zip(upper)
                 .map(|(c, up)| if up { c.to_ascii_uppercase() } else { c }).collect();
             proptest::prop_assert_eq!(name(&host, "/github", "POST").unwrap(), "hooks.example.com/github POST");
+        }
+    }
+
+    struct Request(HeaderBuf);
+
+    impl Delivery for Request {
+        fn method(&self) -> &[u8] {
+            b"POST"
+        }
+        fn target(&self) -> &[u8] {
+            b"/"
+        }
+        fn headers(&self) -> Headers<'_> {
+            self.0.view()
+        }
+        fn body(&self) -> &[u8] {
+            b""
+        }
+    }
+
+    #[test]
+    fn headers_that_the_signature_covers_can_be_neither_dropped_nor_doubled() {
+        let content = Template::parse("{timestamp}.{field:h}.{named_headers:h}.{header:X-Fixed}.{body}").unwrap();
+        let mut scheme = Scheme::new("s", Kind::Hmac(MacAlgorithm::HmacSha256), "X-Sig", content);
+        scheme.syntax = Syntax::Pairs { separator: b',', key: "v1".to_owned() };
+        scheme.timestamp = Some(TimestampSource {
+            source: Source::Field("t".to_owned()),
+            unit: Unit::Seconds,
+            tolerance: Tolerance::new(core::time::Duration::from_secs(300)),
+        });
+        let key = Key::from_secret("k", &scheme, b"correct-horse-battery-staple", Validity::default()).unwrap();
+        let verifier = Verifier::new(Arc::new(scheme), Keyring::new(vec![key]), None, None).unwrap();
+        let route = Route { verifier, ..route(None, "/", &["POST"]) };
+        let judge = |more: &[(&str, &str)]| {
+            let mut headers = HeaderBuf::default();
+            headers.push("X-Sig", b"t=1,h=x-event x-user,v1=00");
+            for (name, value) in more {
+                headers.push(name, value.as_bytes());
+            }
+            route.refuse_tampering(&Request(headers))
+        };
+        assert_eq!(judge(&[("X-Event", "a"), ("X-User", "b"), ("Connection", "X-Other"), ("X_Other", "c")]), Ok(()));
+        for (name, value) in [
+            ("Connection", "x-user"),
+            ("Connection", "close, X-Fixed"),
+            ("Connection", "x-sig"),
+            ("X_User", "b"),
+            ("x.fixed", "b"),
+            ("X_Sig", "b"),
+        ] {
+            assert_eq!(judge(&[(name, value)]), Err(Rejection::HeaderReserved), "{name}: {value}");
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::outcome::Rejection;
 use crate::wire::headers::{Field, Headers, Span};
 use crate::wire::target::Target;
 
-pub use crate::wire::known::{Known, spelled_with_underscore_like};
+pub use crate::wire::known::{Known, has_other_separator, is_another_spelling};
 pub use crate::wire::response::{ResponseError, ResponseHead};
 pub use crate::wire::scan::{HeadScan, ResponseScan};
 pub use crate::wire::target::{host_is_valid, path_is_ambiguous};

@@ -64,27 +64,28 @@ impl Known {
     /// The name as it is written in the request of a stranger.
     ///
     /// # Errors
-    /// [`Rejection::HeaderReserved`] when the name has a `_` and would be one of the names above if it were a `-`:
-    /// an application that folds the two would take it for the header that we judged.
+    /// [`Rejection::HeaderReserved`] when the name has a `_`, a `.` or the like and would be one of the names above if
+    /// it were a `-`: an application that folds them would take it for the header that we judged.
     pub fn of_request(name: &[u8]) -> Result<Self, Rejection> {
         match Self::folded(name) {
             known @ (Self::Other | Self::XCountersign) => Ok(known),
-            _ if name.contains(&b'_') => Err(Rejection::HeaderReserved),
+            _ if has_other_separator(name) => Err(Rejection::HeaderReserved),
             known => Ok(known),
         }
     }
 
-    /// The name as HTTP reads it: a `_` makes it another name, except under `X-Countersign`.
+    /// The name as HTTP reads it: another separator makes it another name, except under `X-Countersign`.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
         match Self::folded(name) {
             Self::XCountersign => Self::XCountersign,
-            known if known != Self::Other && name.contains(&b'_') => Self::Other,
+            known if known != Self::Other && has_other_separator(name) => Self::Other,
             known => known,
         }
     }
 
-    /// The name as an application server may read it: without case, and `_` for `-`.
+    /// The name as an application server may read it: without case, and with every separator read as `-` (CGI and its
+    /// heirs make a `_` of whatever is neither letter nor digit).
     #[must_use]
     pub fn folded(name: &[u8]) -> Self {
         let candidate = match name.len() {
@@ -129,7 +130,9 @@ impl Known {
             };
         }
         match name.split_at_checked(COUNTERSIGN.len()) {
-            Some((family, rest)) if folds_to(family, COUNTERSIGN) && matches!(rest, [] | [b'-' | b'_', ..]) => {
+            Some((family, rest))
+                if folds_to(family, COUNTERSIGN) && rest.first().is_none_or(|byte| fold(*byte) == b'-') =>
+            {
                 Self::XCountersign
             }
             _ => Self::Other,
@@ -150,11 +153,16 @@ impl Known {
     }
 }
 
-/// Whether `name` is another spelling of `other` that an application may take for it: the same name without case and
-/// with `_` read as `-`, but not the same header to HTTP.
+/// Whether a name has a separator other than `-`.
 #[must_use]
-pub fn spelled_with_underscore_like(name: &[u8], other: &str) -> bool {
-    let other = other.as_bytes();
+pub fn has_other_separator(name: &[u8]) -> bool {
+    name.iter().any(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-')
+}
+
+/// Whether `name` is another spelling of `other` that an application may take for it: the same name without case and
+/// with every separator read as `-`, but not the same header to HTTP.
+#[must_use]
+pub fn is_another_spelling(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len()
         && !name.eq_ignore_ascii_case(other)
         && name.iter().zip(other).all(|(&a, &b)| fold(a) == fold(b))
@@ -164,13 +172,13 @@ fn is_letter(name: &[u8], first: u8) -> bool {
     name.first().is_some_and(|byte| byte.to_ascii_lowercase() == first)
 }
 
-/// Whether `name` is `canonical` (lower case, `-`) without case and with `_` read as `-`.
+/// Whether `name` is `canonical` (lower case, `-`) without case and with every separator read as `-`.
 fn folds_to(name: &[u8], canonical: &[u8]) -> bool {
     name.len() == canonical.len() && name.iter().zip(canonical).all(|(&a, &b)| fold(a) == b)
 }
 
 const fn fold(byte: u8) -> u8 {
-    if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() }
+    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
 }
 
 #[cfg(test)]
@@ -239,9 +247,9 @@ mod tests {
 
     #[test]
     fn a_scheme_can_ask_for_its_own_names() {
-        assert!(spelled_with_underscore_like(b"x_hub-signature_256", "X-Hub-Signature-256"));
-        assert!(!spelled_with_underscore_like(b"x-hub-signature-256", "X-Hub-Signature-256"));
-        assert!(!spelled_with_underscore_like(b"x_hub_signature", "X-Hub-Signature-256"));
-        assert!(spelled_with_underscore_like(b"X-Secret", "X_Secret"));
+        assert!(is_another_spelling(b"x_hub-signature_256", b"X-Hub-Signature-256"));
+        assert!(!is_another_spelling(b"x-hub-signature-256", b"X-Hub-Signature-256"));
+        assert!(!is_another_spelling(b"x_hub_signature", b"X-Hub-Signature-256"));
+        assert!(is_another_spelling(b"X-Secret", b"X_Secret"));
     }
 }

@@ -318,7 +318,7 @@ fn unknown_paths_and_methods(driver: Driver) {
     let application = Application::answering(OK);
     let proxy = Proxy::on(driver, &application).start();
     let mut client = proxy.connect();
-    for path in ["/", "/hook/", "/Hook", "/hook;a", "/%68ook"] {
+    for path in ["/", "/hook/", "/Hook", "/hook,a", "/hoo"] {
         let answer = client.ask(&Delivery::of(b"{}").line(&format!("POST {path} HTTP/1.1")).bytes());
         assert_eq!((answer.status, answer.closes()), (404, false), "{path}");
         assert_eq!(answer.field("Content-Type"), Some("application/json"));

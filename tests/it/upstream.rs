@@ -5,6 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::support::application::OK;
+use crate::support::folder::Folder;
 use crate::support::{Application, Delivery, Driver, Proxy, Visit, noise, on_both_drivers};
 
 on_both_drivers! {
@@ -15,6 +16,8 @@ on_both_drivers! {
     #[ignore = "needs a reset, and the socket option for it cannot be reached without unsafe code"]
     a_body_that_ends_with_the_connection_breaks_off_with_a_reset,
     slow_applications,
+    a_reused_connection_times_out_like_a_new_one,
+    what_follows_a_delivery_that_nobody_takes_is_not_misread,
     an_answer_that_stalls_breaks_off,
     an_answer_before_the_body_was_read_is_passed_on,
     #[ignore = "the answer is looked for only when the body has been written: 504 where the application never takes it"]
@@ -206,6 +209,50 @@ fn slow_applications(driver: Driver) {
         assert_eq!(application.requests().len(), 1);
         assert!(application.sees_closed(0));
     }
+}
+
+/// The connections to the application were used by other connections before: their deadlines must not be waited for by
+/// whoever used them first.
+fn a_reused_connection_times_out_like_a_new_one(driver: Driver) {
+    const CLIENTS: usize = 5;
+    let together = std::sync::Arc::new(std::sync::Barrier::new(CLIENTS));
+    let application = Application::following(move |visit| {
+        visit.request();
+        together.wait();
+        visit.say(OK);
+        visit.request();
+        visit.say_nothing();
+    });
+    let proxy = Proxy::on(driver, &application).upstream("response_timeout = \"300ms\"").start();
+    let ask_all = || -> Vec<u16> {
+        let mut clients: Vec<_> = (0..CLIENTS).map(|_| proxy.connect()).collect();
+        for client in &mut clients {
+            client.send(&genuine());
+        }
+        clients.iter_mut().map(|client| client.answer().status).collect()
+    };
+    assert_eq!(ask_all(), [200; CLIENTS]);
+    assert_eq!(ask_all(), [504; CLIENTS]);
+    assert_eq!(application.connections(), CLIENTS, "the second round used the connections of the first");
+}
+
+/// The write that is given up keeps the buffer, and with it what the client has sent behind the delivery.
+fn what_follows_a_delivery_that_nobody_takes_is_not_misread(driver: Driver) {
+    // A Unix socket takes a few hundred kilobytes; TCP on loopback may take tens of megabytes.
+    let folder = Folder::new();
+    let path = folder.path("app.sock");
+    let _application = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let proxy = Proxy::towards(driver, &format!("unix:{}", path.display()))
+        .upstream("response_timeout = \"150ms\"")
+        .limit("body_size = \"4MiB\"")
+        .start();
+    let mut client = proxy.connect();
+    let large = Delivery::of(&noise(3 << 20)).bytes();
+    client.send(&[large, genuine()].concat());
+    let answer = client.answer();
+    assert_eq!((answer.status, answer.closes()), (504, true));
+    client.assert_closed();
+    proxy.assert_endings(&["upstream_timeout"]);
 }
 
 fn an_answer_that_stalls_breaks_off(driver: Driver) {

@@ -103,6 +103,11 @@ impl Verifier {
         Self { rule: None }
     }
 
+    /// The headers that the signature of this delivery itself names as covered; nothing for most schemes.
+    pub fn headers_named_by<'d, D: Delivery>(&self, delivery: &'d D) -> impl Iterator<Item = &'d [u8]> {
+        self.rule.iter().flat_map(|rule| reading::named_headers(&rule.scheme, delivery))
+    }
+
     /// The scheme; nothing for `scheme = "none"`.
     #[must_use]
     pub fn scheme(&self) -> Option<&Scheme> {

@@ -305,6 +305,16 @@ fn signature_field<'d, D: Delivery>(
     scheme.syntax.field(value, key).map_err(|error| reasons.of_field(error))
 }
 
+/// The names of the headers that the signature itself says it covers (`{named_headers:KEY}`).
+pub(super) fn named_headers<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> impl Iterator<Item = &'d [u8]> {
+    let key = scheme.content.parts().iter().find_map(|part| match part {
+        Part::NamedHeaders(key) => Some(key),
+        _ => None,
+    });
+    let names = key.and_then(|key| signature_field(scheme, delivery, key, CONTENT).ok().flatten()).unwrap_or_default();
+    names.split(|byte| *byte == b' ').filter(|name| !name.is_empty())
+}
+
 fn required<'d>(value: Option<Cow<'d, [u8]>>, reasons: Reasons) -> Result<Cow<'d, [u8]>, Rejection> {
     value.filter(|value| !value.is_empty()).ok_or(reasons.missing)
 }
