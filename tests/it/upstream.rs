@@ -214,16 +214,17 @@ fn slow_applications(driver: Driver) {
 /// The connections to the application were used by other connections before: their deadlines must not be waited for by
 /// whoever used them first.
 fn a_reused_connection_times_out_like_a_new_one(driver: Driver) {
-    const CLIENTS: usize = 5;
+    const CLIENTS: usize = 20;
     let together = std::sync::Arc::new(std::sync::Barrier::new(CLIENTS));
     let application = Application::following(move |visit| {
         visit.request();
         together.wait();
+        std::thread::sleep(Duration::from_millis(30));
         visit.say(OK);
         visit.request();
         visit.say_nothing();
     });
-    let proxy = Proxy::on(driver, &application).upstream("response_timeout = \"300ms\"").start();
+    let proxy = Proxy::on(driver, &application).upstream("response_timeout = \"700ms\"").start();
     let ask_all = || -> Vec<u16> {
         let mut clients: Vec<_> = (0..CLIENTS).map(|_| proxy.connect()).collect();
         for client in &mut clients {
