@@ -126,6 +126,7 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], default_body: u64) -> O
     let body_size = reader.size("body_size", BODY_SIZE).unwrap_or(default_body);
     let upstream = upstream_address(reader, "upstream");
     let verification = verification(reader, schemes)?;
+    check_url_path(reader, path.as_ref(), verification.as_ref());
     if reader.failed() {
         return None;
     }
@@ -257,6 +258,18 @@ fn public_url(reader: &Reader<'_>) -> Option<PublicUrl> {
             );
             None
         }
+    }
+}
+
+/// A path in `public_url` takes the place of the request's in what is signed. On a route that stands for many paths a
+/// delivery that was signed for one of them would then pass on all others.
+fn check_url_path(reader: &Reader<'_>, path: Option<&PathPattern>, verification: Option<&Verification>) {
+    let url = verification.filter(|it| it.scheme.signs_url()).and_then(|it| it.public_url.as_ref());
+    let Some(url) = url.filter(|url| !url.path().is_empty()) else { return };
+    if path.is_some_and(|path| !path.is_exact()) {
+        let message = "has a path, but the path of the route has parameters: \
+                       a delivery signed for one of its paths would pass on all others";
+        reader.error("public_url", message, format!("give the origin only: public_url = \"{}\"", url.origin()));
     }
 }
 

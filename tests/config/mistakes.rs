@@ -181,6 +181,31 @@ fn mistakes_in_what_a_route_asks_for() {
     );
 }
 
+/// What is signed must be bound to the path that was requested.
+#[test]
+fn a_public_url_with_a_path_does_not_go_with_parameters() {
+    let with = |path: &str, url: &str| {
+        let secrets = "secrets = [{ id = '1', file = 'secrets/good' }]";
+        route(&format!("path = '{path}'\nscheme = 'square'\n{secrets}\npublic_url = '{url}'"))
+    };
+    let refused = |path: &str| {
+        let text = with(path, "https://hooks.example.com:8443/webhooks/a");
+        let fix = "public_url = \"https://hooks.example.com:8443\"";
+        assert_mistakes(Severity::Error, &[(&text, 9, "route[0].public_url", "has parameters", fix)]);
+    };
+    refused("/webhooks/{tenant}");
+    refused("/webhooks/{*rest}");
+    for (path, url) in [("/webhooks/{tenant}", "https://a.example"), ("/webhooks/a", "https://a.example/x")] {
+        let errors = problems(&with(path, url)).into_iter().filter(|problem| problem.severity == Severity::Error);
+        assert_eq!(errors.count(), 0, "{path} {url}");
+    }
+    let braces = with("/webhooks/a", "https://a.example/{tenant}");
+    assert_mistakes(
+        Severity::Error,
+        &[(&braces, 9, "route[0].public_url", "{tenant} are not filled in", "registered")],
+    );
+}
+
 #[test]
 fn a_route_without_verification_takes_nothing_that_pretends_there_is_one() {
     let found = problems(&route("path = '/a'\nscheme = 'none'\ntolerance = '5m'"));
