@@ -42,8 +42,13 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let keys: Vec<Vec<Option<Secret>>> = settings
         .routes
         .iter()
-        .map(|route| route.verification.as_ref().map(|it| read_keys(it, directory, &mut problems)).unwrap_or_default())
+        .map(|route| route.verification.as_ref().map(|it| read_all(it, directory, &mut problems)).unwrap_or_default())
         .collect();
+    if problems.has_errors() {
+        for (stray, public) in settings::stray_keys(&file, &text, &settings) {
+            read_keys(&stray, public, directory, &mut problems);
+        }
+    }
     let gate = compile::compile(&settings, &keys, &mut problems);
     problems.sort();
     match gate {
@@ -76,14 +81,17 @@ fn read_text(path: &Path, file: &str) -> Result<Zeroizing<String>, Problems> {
 }
 
 /// The bytes of every key of a route; nothing in the place of one that could not be read.
-fn read_keys(verification: &Verification, directory: &Path, problems: &mut Problems) -> Vec<Option<Secret>> {
-    let public = verification.scheme.wants_public_key();
-    let mut secrets: Vec<Option<Secret>> = Vec::with_capacity(verification.keys.len());
-    for key in &verification.keys {
+fn read_all(verification: &Verification, directory: &Path, problems: &mut Problems) -> Vec<Option<Secret>> {
+    read_keys(&verification.keys, verification.scheme.wants_public_key(), directory, problems)
+}
+
+fn read_keys(keys: &[KeySettings], public: bool, directory: &Path, problems: &mut Problems) -> Vec<Option<Secret>> {
+    let mut secrets: Vec<Option<Secret>> = Vec::with_capacity(keys.len());
+    for key in keys {
         let secret = read_key(key, directory, public, problems);
         let same = secret.as_ref().and_then(|secret| {
             let is_same = |other: &Option<Secret>| other.as_ref().is_some_and(|other| other.same_as(secret));
-            verification.keys.get(secrets.iter().position(is_same)?)
+            keys.get(secrets.iter().position(is_same)?)
         });
         if let Some(other) = same {
             let message = format!("is the same as the key \"{}\" of this route", other.id);

@@ -20,6 +20,8 @@ use crate::gate::verify::Tolerance;
 const FIX_NO_ROUTE: &str = "add:\n\n[[route]]\npath = \"/webhooks/github\"\nscheme = \"github\"\n\
                             secrets = [{ id = \"1\", file = \"secrets/github\" }]\n";
 
+const FIX_NO_URL: &str = "add public_url = \"https://…\", exactly as it is registered with the sender";
+
 /// Names are labels of metrics and keys of state.
 const NAME_LIMIT: usize = 64;
 
@@ -86,6 +88,8 @@ struct OwnScheme {
     scheme: Option<Arc<Scheme>>,
     place: Place,
     used: bool,
+    /// Whether a route needs `public_url`, as far as the text of its content can tell.
+    mentions_url: bool,
 }
 
 fn own_schemes(root: &Reader<'_>) -> Vec<OwnScheme> {
@@ -102,7 +106,8 @@ fn own_schemes(root: &Reader<'_>) -> Vec<OwnScheme> {
             tables.error(name, message, format!("choose another name: [scheme.my-{name}]"));
         }
         let scheme = scheme::read_scheme(name, &reader).map(Arc::new);
-        schemes.push(OwnScheme { name: name.to_owned(), scheme, place, used: false });
+        let mentions_url = reader.string("content").is_some_and(|content| content.contains("{url"));
+        schemes.push(OwnScheme { name: name.to_owned(), scheme, place, used: false, mentions_url });
         reader.finish();
     }
     tables.finish();
@@ -214,6 +219,9 @@ fn verification(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Option
         return Some(None);
     }
     let scheme = find_scheme(reader, name, schemes)?;
+    for weakness in scheme.warnings() {
+        reader.warning("scheme", weakness, "if the sender offers something stronger, choose that");
+    }
     let (wanted, other, keys) = match scheme.wants_public_key() {
         true => ("public_keys", "secrets", public_keys),
         false => ("secrets", "public_keys", secrets),
@@ -226,8 +234,7 @@ fn verification(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Option
     }
     let tolerance = tolerance_for(reader, &scheme, tolerance);
     if scheme.signs_url() {
-        let fix = "add public_url = \"https://…\", exactly as it is registered with the sender";
-        reader.require("public_url", fix);
+        reader.require("public_url", FIX_NO_URL);
     } else if reader.has("public_url") {
         let message = format!("has no effect: the scheme \"{name}\" does not sign the URL");
         reader.error("public_url", message, "remove it");
@@ -276,6 +283,9 @@ fn check_url_path(reader: &Reader<'_>, path: Option<&PathPattern>, verification:
 fn find_scheme(reader: &Reader<'_>, name: &str, schemes: &mut [OwnScheme]) -> Option<Arc<Scheme>> {
     if let Some(own) = schemes.iter_mut().find(|own| own.name == name) {
         own.used = true;
+        if own.scheme.is_none() && own.mentions_url {
+            reader.require("public_url", FIX_NO_URL);
+        }
         return own.scheme.clone();
     }
     let preset = scheme::preset(name);

@@ -225,6 +225,49 @@ fn mistakes_everywhere_are_reported_in_one_run() {
     assert_eq!(lines, [2, 4, 6, 8, 9, 13, 17, 18], "{found:#?}");
 }
 
+/// A mistake elsewhere in a route does not hide what is wrong with its files.
+#[test]
+fn key_files_are_read_whatever_else_is_wrong_with_the_route() {
+    let missing = "secrets = [{ id = '1', file = 'secrets/missing' }]";
+    let own = "[scheme.mine]\nalgorithm = 'hmac-sha1024'\ncontent = '{url}{body}'\nsignature = { header = 'X', encoding = 'hex' }";
+    let cases: [(String, &[&str]); 5] = [
+        (
+            route(&format!("path = '/a'\nscheme = 'gihtub'\n{missing}")),
+            &["route[0].scheme", "route[0].secrets[0].file"],
+        ),
+        (route(&format!("path = 'a'\nscheme = 'github'\n{missing}")), &["route[0].path", "route[0].secrets[0].file"]),
+        (
+            route(&format!("path = '/a'\nscheme = 'square'\n{missing}")),
+            &["route[0].public_url", "route[0].secrets[0].file"],
+        ),
+        (
+            route(&format!("path = '/a'\nscheme = 'mine'\n{missing}\n{own}")),
+            &["route[0].public_url", "route[0].secrets[0].file", "scheme.mine.algorithm"],
+        ),
+        (
+            route("path = 'a'\nscheme = 'discord'\npublic_keys = [{ id = '1', file = 'secrets/missing' }]"),
+            &["route[0].path", "route[0].public_keys[0].file"],
+        ),
+    ];
+    for (text, expected) in cases {
+        let found = problems(&text);
+        let paths: Vec<&str> = found.iter().map(|problem| problem.place.key_path.as_str()).collect();
+        assert_eq!(paths, expected, "{text}\n{found:#?}");
+        assert!(found.iter().all(|problem| problem.place.file.ends_with("countersign.toml")), "{found:#?}");
+    }
+    let placeholder = route("path = 'a'\nscheme = 'github'\nsecrets = [{ id = '1', value = 'changeme' }]");
+    assert!(problems(&placeholder).iter().any(|problem| problem.message.contains("placeholder")));
+}
+
+/// What is weak about a scheme is said at every start, where the route names it.
+#[test]
+fn a_weak_scheme_is_warned_about() {
+    let key = "secrets = [{ id = '1', file = 'secrets/good' }]";
+    let with = |scheme: &str| route(&format!("path = '/a'\nscheme = '{scheme}'\n{key}"));
+    assert_mistakes(Severity::Warning, &[(&with("gitlab"), 7, "route[0].scheme", "nothing is signed", "choose that")]);
+    assert!(problems(&with("github")).is_empty());
+}
+
 #[test]
 fn unknown_own_schemes_and_unused_ones() {
     let found = problems(&github("[scheme.mine]\nfrobnicate = 1"));

@@ -55,7 +55,7 @@ fn mistakes_about_keys() {
                 "correct",
             ),
             (
-                &with("{ id = '1', file = 'secrets/good' },\n{ id = '1', env = 'CARGO_MANIFEST_DIR' }"),
+                &with("{ id = '1', file = 'secrets/good' },\n{ id = '1', file = 'secrets/other' }"),
                 10,
                 "route[0].secrets[1].id",
                 "id of another key",

@@ -67,7 +67,9 @@ fn the_file_of_every_provider_loads() {
         );
         let loaded = directory.load(&fs::read_to_string(&path).unwrap());
         let loaded = loaded.unwrap_or_else(|problems| panic!("{name}: {problems}"));
-        assert!(loaded.warnings.is_empty(), "{name}: {}", loaded.warnings);
+        // Some providers sign weakly, and nothing in the file can change that.
+        let others = loaded.warnings.iter().filter(|problem| problem.place.key_path != "route[0].scheme");
+        assert_eq!(others.count(), 0, "{name}: {}", loaded.warnings);
         assert!(loaded.gate.routes.resolve(b"x", &format!("/webhooks/{name}"), b"POST").is_ok(), "{name}");
         count += 1;
     }
