@@ -143,15 +143,37 @@ fn path(reader: &Reader<'_>) -> Option<PathPattern> {
     reader.require("path", "add path = \"/webhooks/…\", as the sender calls it");
     let text = reader.string("path")?;
     match PathPattern::parse(text) {
-        Ok(path) => Some(path),
+        Ok(path) => {
+            foreign_parameters(reader, text);
+            Some(path)
+        }
         Err(error) => {
             let fix = match error {
+                PatternError::NoSlash if text.contains("://") => {
+                    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+                    let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
+                    format!("write path = \"{}\", without scheme and host", shorten(path))
+                }
                 PatternError::NoSlash => format!("write path = \"/{}\"", shorten(text)),
                 _ => "write it as senders do; {name} stands for one segment and {*rest} for all that follow".to_owned(),
             };
             reader.error("path", error.to_string(), fix);
             None
         }
+    }
+}
+
+/// What other routers take for parameters are literal segments here, and hardly ever meant as such.
+fn foreign_parameters(reader: &Reader<'_>, path: &str) {
+    for segment in path.split('/') {
+        let hint = match segment.strip_prefix(':') {
+            Some(name) if !name.is_empty() => format!("{{{name}}}"),
+            _ if matches!(segment, "*" | "**") => "{*rest}".to_owned(),
+            _ => continue,
+        };
+        let message = format!("\"{}\" stands for itself, not for other segments", shorten(segment));
+        let fix = format!("write {} for any", shorten(&hint));
+        reader.warning("path", message, fix);
     }
 }
 

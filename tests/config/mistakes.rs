@@ -259,6 +259,35 @@ fn key_files_are_read_whatever_else_is_wrong_with_the_route() {
     assert!(problems(&placeholder).iter().any(|problem| problem.message.contains("placeholder")));
 }
 
+#[test]
+fn paths_as_other_programs_write_them() {
+    let with = |path: &str| {
+        route(&format!("path = '{path}'\nscheme = 'github'\nsecrets = [{{ id = '1', file = 'secrets/good' }}]"))
+    };
+    let path = "route[0].path";
+    assert_mistakes(
+        Severity::Warning,
+        &[
+            (&with("/w/*"), 6, path, "\"*\" stands for itself", "write {*rest}"),
+            (&with("/w/:id/x"), 6, path, "\":id\" stands for itself", "write {id}"),
+        ],
+    );
+    assert_mistakes(
+        Severity::Error,
+        &[
+            (&with("https://h/w"), 6, path, "begins with", "path = \"/w\","),
+            (&with("https://h"), 6, path, "begins with", "path = \"/\","),
+        ],
+    );
+}
+
+#[test]
+fn fractions_are_not_quantities() {
+    let text =
+        route("path = '/a'\nscheme = 'stripe'\nsecrets = [{ id = '1', file = 'secrets/good' }]\ntolerance = '1.5m'");
+    assert_mistakes(Severity::Error, &[(&text, 9, "route[0].tolerance", "not a whole number", "whole numbers only")]);
+}
+
 /// What is weak about a scheme is said at every start, where the route names it.
 #[test]
 fn a_weak_scheme_is_warned_about() {
