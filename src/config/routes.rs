@@ -22,10 +22,10 @@ const FIX_NO_ROUTE: &str = "add:\n\n[[route]]\npath = \"/webhooks/github\"\nsche
 
 const FIX_NO_URL: &str = "add public_url = \"https://…\", exactly as it is registered with the sender";
 
-/// Names are labels of metrics and keys of state.
+/// Names stand in logs and tell the state of routes apart.
 const NAME_LIMIT: usize = 64;
 
-/// Each route has metrics and state of its own.
+/// Each route has state of its own.
 const ROUTE_LIMIT: usize = 4096;
 
 const SCHEME_LIMIT: usize = 256;

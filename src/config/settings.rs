@@ -182,7 +182,7 @@ pub struct Verification {
 /// A reference to a secret or a public key.
 #[derive(Clone, Debug)]
 pub struct KeySettings {
-    /// Name of the key in metrics and logs, unique in its route.
+    /// Name of the key, unique in its route; the application gets it in `X-Countersign-Key-Id`.
     pub id: String,
     /// Where the bytes are.
     pub source: KeySource,

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use countersign::config::parse_str;
 use countersign::config::settings::{Limits, Server, Upstream, vocabulary};
+use countersign::gate::verify::TOKENS;
 use toml::de::{DeTable, DeValue};
 
 use crate::support::directory;
@@ -50,6 +51,18 @@ fn the_example_has_every_key_and_every_default() {
     let written: Vec<String> = written.into_iter().filter(compared).collect();
     let known: Vec<String> = known.into_iter().filter(compared).collect();
     assert_eq!(written, known);
+}
+
+#[test]
+fn the_example_explains_every_token_and_promises_no_metrics() {
+    let text = fs::read_to_string(shipped("example.toml")).unwrap();
+    let tokens = TOKENS.split(';').next().unwrap().split_whitespace();
+    for token in tokens.chain(["{{ and }}"]) {
+        let token = token.replace("{header:NAME}", "{header:Name}");
+        let lines = text.lines().filter(|line| line.starts_with(&format!("#   {token} ")));
+        assert_eq!(lines.count(), 1, "{token}");
+    }
+    assert!(!text.contains("metric"));
 }
 
 #[test]
