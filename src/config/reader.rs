@@ -251,7 +251,8 @@ impl<'d> Reader<'d> {
         let instead = value.get_ref().as_array().is_none_or(|list| list.iter().any(|it| !it.get_ref().is_table()));
         if instead && !example.is_empty() {
             // Names the types and not the value, which may be a secret in the wrong place.
-            let found = if value.get_ref().is_array() { "a list of others" } else { value.get_ref().type_str() };
+            let found =
+                if value.get_ref().is_array() { "a list of something else" } else { value.get_ref().type_str() };
             let message = format!("expected a list of tables, found {found}");
             self.error(key, message, format!("write {example}"));
             return None;

@@ -242,7 +242,11 @@ fn verification(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Option
     }
     let scheme = find_scheme(reader, name, schemes)?;
     for weakness in scheme.warnings() {
-        reader.warning("scheme", weakness, "if the sender offers something stronger, choose that");
+        reader.warning(
+            "scheme",
+            weakness,
+            "choose something stronger if the sender offers it; if not, know what you rely on",
+        );
     }
     let (wanted, other, keys) = match scheme.wants_public_key() {
         true => ("public_keys", "secrets", public_keys),

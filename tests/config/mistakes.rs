@@ -293,7 +293,10 @@ fn fractions_are_not_quantities() {
 fn a_weak_scheme_is_warned_about() {
     let key = "secrets = [{ id = '1', file = 'secrets/good' }]";
     let with = |scheme: &str| route(&format!("path = '/a'\nscheme = '{scheme}'\n{key}"));
-    assert_mistakes(Severity::Warning, &[(&with("gitlab"), 7, "route[0].scheme", "nothing is signed", "choose that")]);
+    assert_mistakes(
+        Severity::Warning,
+        &[(&with("gitlab"), 7, "route[0].scheme", "nothing is signed", "something stronger")],
+    );
     assert!(problems(&with("github")).is_empty());
 }
 

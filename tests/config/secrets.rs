@@ -20,7 +20,7 @@ fn mistakes_about_keys() {
                 &route("path = '/a'\nscheme = 'github'\nsecrets = ['secrets/good']"),
                 8,
                 "route[0].secrets",
-                "found a list of others",
+                "found a list of something else",
                 "secrets = [{ id = \"1\", file = \"secrets/github\" }]",
             ),
             (
