@@ -13,7 +13,8 @@ const KEY_LIMIT: usize = 16;
 
 /// The keys under `list` of a route, or `None` when there is no such list.
 pub(super) fn read(route: &Reader<'_>, list: &str) -> Option<Vec<KeySettings>> {
-    let readers = route.tables(list)?;
+    let example = format!("{list} = [{{ id = \"1\", file = \"secrets/github\" }}]");
+    let readers = route.tables_like(list, &example)?;
     if readers.is_empty() || readers.len() > KEY_LIMIT {
         let message = format!("has {} keys", readers.len());
         let fix = format!("give from 1 to {KEY_LIMIT}: {list} = [{{ id = \"1\", file = \"…\" }}]");
@@ -40,7 +41,7 @@ pub(super) fn read(route: &Reader<'_>, list: &str) -> Option<Vec<KeySettings>> {
 }
 
 fn id(reader: &Reader<'_>, others: &[KeySettings]) -> Option<String> {
-    reader.require("id", "add id = \"2026-11\": metrics and logs tell keys apart by it");
+    reader.require("id", "add id = \"2026-11\": it tells keys apart, in logs and in X-Countersign-Key-Id");
     let id = reader.string("id")?;
     if !(1..=64).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
         let message = format!("\"{}\" is not a name for a key", shorten(id));

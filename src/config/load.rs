@@ -14,6 +14,7 @@ use crate::config::document::MAX_TEXT;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::{self, Secret};
 use crate::config::settings::{self, KeySettings, KeySource, Settings, Verification};
+use crate::config::units::show_size;
 use crate::gate::Gate;
 
 /// No secret and no public key is longer, in bytes.
@@ -42,8 +43,13 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let keys: Vec<Vec<Option<Secret>>> = settings
         .routes
         .iter()
-        .map(|route| route.verification.as_ref().map(|it| read_keys(it, directory, &mut problems)).unwrap_or_default())
+        .map(|route| route.verification.as_ref().map(|it| read_all(it, directory, &mut problems)).unwrap_or_default())
         .collect();
+    if problems.has_errors() {
+        for (stray, public) in settings::stray_keys(&file, &text, &settings) {
+            read_keys(&stray, public, directory, &mut problems);
+        }
+    }
     let gate = compile::compile(&settings, &keys, &mut problems);
     problems.sort();
     match gate {
@@ -57,7 +63,10 @@ fn read_text(path: &Path, file: &str) -> Result<Zeroizing<String>, Problems> {
     let mut problems = Problems::default();
     match read_file(path, MAX_TEXT) {
         Err(error) => {
-            let fix = "check the path, and that this user may read the file";
+            let fix = match error.kind() {
+                io::ErrorKind::FileTooLarge => "is this the right file?",
+                _ => "check the path, and that this user may read the file",
+            };
             problems.error(Place::file(file), format!("the configuration cannot be read: {error}"), fix);
         }
         Ok(bytes) => match core::str::from_utf8(&bytes) {
@@ -76,14 +85,17 @@ fn read_text(path: &Path, file: &str) -> Result<Zeroizing<String>, Problems> {
 }
 
 /// The bytes of every key of a route; nothing in the place of one that could not be read.
-fn read_keys(verification: &Verification, directory: &Path, problems: &mut Problems) -> Vec<Option<Secret>> {
-    let public = verification.scheme.wants_public_key();
-    let mut secrets: Vec<Option<Secret>> = Vec::with_capacity(verification.keys.len());
-    for key in &verification.keys {
+fn read_all(verification: &Verification, directory: &Path, problems: &mut Problems) -> Vec<Option<Secret>> {
+    read_keys(&verification.keys, verification.scheme.wants_public_key(), directory, problems)
+}
+
+fn read_keys(keys: &[KeySettings], public: bool, directory: &Path, problems: &mut Problems) -> Vec<Option<Secret>> {
+    let mut secrets: Vec<Option<Secret>> = Vec::with_capacity(keys.len());
+    for key in keys {
         let secret = read_key(key, directory, public, problems);
         let same = secret.as_ref().and_then(|secret| {
             let is_same = |other: &Option<Secret>| other.as_ref().is_some_and(|other| other.same_as(secret));
-            verification.keys.get(secrets.iter().position(is_same)?)
+            keys.get(secrets.iter().position(is_same)?)
         });
         if let Some(other) = same {
             let message = format!("is the same as the key \"{}\" of this route", other.id);
@@ -106,11 +118,11 @@ fn read_key(key: &KeySettings, directory: &Path, public: bool, problems: &mut Pr
     let secret = secret?.without_line_end();
     match secret::judge(&secret) {
         Err(unfit) if !public || unfit == secret::Unfit::Empty => {
-            problems.error(
-                key.place.clone(),
-                format!("{origin} {unfit}"),
-                "put the real one there, as the sender shows it",
-            );
+            let fix = match unfit {
+                secret::Unfit::PublicKey => "this scheme wants the secret that only you and the sender know",
+                _ => "put the real one there, as the sender shows it",
+            };
+            problems.error(key.place.clone(), format!("{origin} {unfit}"), fix);
             return None;
         }
         Ok(oddities) if !public => {
@@ -146,7 +158,11 @@ fn read_key_file(path: &Path, key: &KeySettings, public: bool, problems: &mut Pr
         }
         Err(error) => {
             let message = format!("{} cannot be read: {error}", path.display());
-            let fix = "check the path (it is relative to the configuration file) and the permissions";
+            let fix = if error.kind() == io::ErrorKind::FileTooLarge {
+                format!("a secret is at most {} long; is this the right file?", show_size(KEY_LIMIT as u64))
+            } else {
+                "check the path (it is relative to the configuration file) and the permissions".to_owned()
+            };
             problems.error(key.place.clone(), message, fix);
             None
         }
@@ -166,7 +182,7 @@ fn read_file(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
     if !metadata.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }
-    let too_long = || io::Error::other(format!("it is longer than {limit} bytes"));
+    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes"));
     let size = usize::try_from(metadata.len()).ok().filter(|size| *size <= limit).ok_or_else(too_long)?;
     // One byte more than the limit, so that a file that has grown meanwhile is noticed and the buffer never moves.
     let mut bytes = Zeroizing::new(Vec::with_capacity(size.max(limit.min(4096)) + 1));

@@ -241,7 +241,22 @@ impl<'d> Reader<'d> {
     /// out.
     #[must_use]
     pub fn tables(&self, key: &str) -> Option<Vec<Self>> {
+        self.tables_like(key, "")
+    }
+
+    /// The same, with an example of the whole for whoever has written something else; it may be empty.
+    #[must_use]
+    pub fn tables_like(&self, key: &str, example: &str) -> Option<Vec<Self>> {
         let value = self.ask(key)?;
+        let instead = value.get_ref().as_array().is_none_or(|list| list.iter().any(|it| !it.get_ref().is_table()));
+        if instead && !example.is_empty() {
+            // Names the types and not the value, which may be a secret in the wrong place.
+            let found =
+                if value.get_ref().is_array() { "a list of something else" } else { value.get_ref().type_str() };
+            let message = format!("expected a list of tables, found {found}");
+            self.error(key, message, format!("write {example}"));
+            return None;
+        }
         if value.get_ref().is_table() {
             let fix = format!("write [[{key}]] with two brackets, or {key} = [{{ … }}]");
             self.error(key, "expected a list of tables, found one table", fix);

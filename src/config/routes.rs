@@ -20,10 +20,12 @@ use crate::gate::verify::Tolerance;
 const FIX_NO_ROUTE: &str = "add:\n\n[[route]]\npath = \"/webhooks/github\"\nscheme = \"github\"\n\
                             secrets = [{ id = \"1\", file = \"secrets/github\" }]\n";
 
-/// Names are labels of metrics and keys of state.
+const FIX_NO_URL: &str = "add public_url = \"https://…\", exactly as it is registered with the sender";
+
+/// Names stand in logs and tell the state of routes apart.
 const NAME_LIMIT: usize = 64;
 
-/// Each route has metrics and state of its own.
+/// Each route has state of its own.
 const ROUTE_LIMIT: usize = 4096;
 
 const SCHEME_LIMIT: usize = 256;
@@ -86,6 +88,8 @@ struct OwnScheme {
     scheme: Option<Arc<Scheme>>,
     place: Place,
     used: bool,
+    /// Whether a route needs `public_url`, as far as the text of its content can tell.
+    mentions_url: bool,
 }
 
 fn own_schemes(root: &Reader<'_>) -> Vec<OwnScheme> {
@@ -102,7 +106,8 @@ fn own_schemes(root: &Reader<'_>) -> Vec<OwnScheme> {
             tables.error(name, message, format!("choose another name: [scheme.my-{name}]"));
         }
         let scheme = scheme::read_scheme(name, &reader).map(Arc::new);
-        schemes.push(OwnScheme { name: name.to_owned(), scheme, place, used: false });
+        let mentions_url = reader.string("content").is_some_and(|content| content.contains("{url"));
+        schemes.push(OwnScheme { name: name.to_owned(), scheme, place, used: false, mentions_url });
         reader.finish();
     }
     tables.finish();
@@ -126,6 +131,7 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], default_body: u64) -> O
     let body_size = reader.size("body_size", BODY_SIZE).unwrap_or(default_body);
     let upstream = upstream_address(reader, "upstream");
     let verification = verification(reader, schemes)?;
+    check_url_path(reader, path.as_ref(), verification.as_ref());
     if reader.failed() {
         return None;
     }
@@ -137,15 +143,37 @@ fn path(reader: &Reader<'_>) -> Option<PathPattern> {
     reader.require("path", "add path = \"/webhooks/…\", as the sender calls it");
     let text = reader.string("path")?;
     match PathPattern::parse(text) {
-        Ok(path) => Some(path),
+        Ok(path) => {
+            foreign_parameters(reader, text);
+            Some(path)
+        }
         Err(error) => {
             let fix = match error {
+                PatternError::NoSlash if text.contains("://") => {
+                    let rest = text.split_once("://").map_or("", |(_, rest)| rest);
+                    let path = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/");
+                    format!("write path = \"{}\", without scheme and host", shorten(path))
+                }
                 PatternError::NoSlash => format!("write path = \"/{}\"", shorten(text)),
                 _ => "write it as senders do; {name} stands for one segment and {*rest} for all that follow".to_owned(),
             };
             reader.error("path", error.to_string(), fix);
             None
         }
+    }
+}
+
+/// What other routers take for parameters are literal segments here, and hardly ever meant as such.
+fn foreign_parameters(reader: &Reader<'_>, path: &str) {
+    for segment in path.split('/') {
+        let hint = match segment.strip_prefix(':') {
+            Some(name) if !name.is_empty() => format!("{{{name}}}"),
+            _ if matches!(segment, "*" | "**") => "{*rest}".to_owned(),
+            _ => continue,
+        };
+        let message = format!("\"{}\" stands for itself, not for other segments", shorten(segment));
+        let fix = format!("write {} for any", shorten(&hint));
+        reader.warning("path", message, fix);
     }
 }
 
@@ -213,6 +241,13 @@ fn verification(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Option
         return Some(None);
     }
     let scheme = find_scheme(reader, name, schemes)?;
+    for weakness in scheme.warnings() {
+        reader.warning(
+            "scheme",
+            weakness,
+            "choose something stronger if the sender offers it; if not, know what you rely on",
+        );
+    }
     let (wanted, other, keys) = match scheme.wants_public_key() {
         true => ("public_keys", "secrets", public_keys),
         false => ("secrets", "public_keys", secrets),
@@ -225,8 +260,7 @@ fn verification(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Option
     }
     let tolerance = tolerance_for(reader, &scheme, tolerance);
     if scheme.signs_url() {
-        let fix = "add public_url = \"https://…\", exactly as it is registered with the sender";
-        reader.require("public_url", fix);
+        reader.require("public_url", FIX_NO_URL);
     } else if reader.has("public_url") {
         let message = format!("has no effect: the scheme \"{name}\" does not sign the URL");
         reader.error("public_url", message, "remove it");
@@ -260,9 +294,24 @@ fn public_url(reader: &Reader<'_>) -> Option<PublicUrl> {
     }
 }
 
+/// A path in `public_url` takes the place of the request's in what is signed. On a route that stands for many paths a
+/// delivery that was signed for one of them would then pass on all others.
+fn check_url_path(reader: &Reader<'_>, path: Option<&PathPattern>, verification: Option<&Verification>) {
+    let url = verification.filter(|it| it.scheme.signs_url()).and_then(|it| it.public_url.as_ref());
+    let Some(url) = url.filter(|url| !url.path().is_empty()) else { return };
+    if path.is_some_and(|path| !path.is_exact()) {
+        let message = "has a path, but the path of the route has parameters: \
+                       a delivery signed for one of its paths would pass on all others";
+        reader.error("public_url", message, format!("give the origin only: public_url = \"{}\"", url.origin()));
+    }
+}
+
 fn find_scheme(reader: &Reader<'_>, name: &str, schemes: &mut [OwnScheme]) -> Option<Arc<Scheme>> {
     if let Some(own) = schemes.iter_mut().find(|own| own.name == name) {
         own.used = true;
+        if own.scheme.is_none() && own.mentions_url {
+            reader.require("public_url", FIX_NO_URL);
+        }
         return own.scheme.clone();
     }
     let preset = scheme::preset(name);

@@ -82,6 +82,8 @@ pub enum Unfit {
     Unexpanded,
     /// One character over and over.
     Monotonous,
+    /// A public key or a certificate: everybody may know it, so nothing that it signs as a secret proves anything.
+    PublicKey,
 }
 
 impl fmt::Display for Unfit {
@@ -91,6 +93,7 @@ impl fmt::Display for Unfit {
             Self::Placeholder => "is a placeholder",
             Self::Unexpanded => "is a template that was not filled in",
             Self::Monotonous => "is one character repeated",
+            Self::PublicKey => "is a public key or a certificate, which is no secret",
         })
     }
 }
@@ -104,6 +107,16 @@ pub enum Oddity {
     SurroundingSpace,
     /// Begins with a UTF-8 byte order mark, which counts as part of the secret.
     ByteOrderMark,
+    /// Quotes around it, which count as part of the secret.
+    Quoted,
+    /// `NAME=value`, the line of an environment file.
+    Assignment,
+    /// A line break, as in a file with several secrets.
+    LineBreak,
+    /// Every other byte is NUL, or it begins with the byte order mark of UTF-16.
+    Utf16,
+    /// A NUL byte among text.
+    Nul,
 }
 
 impl fmt::Display for Oddity {
@@ -112,6 +125,11 @@ impl fmt::Display for Oddity {
             Self::Short => write!(f, "has fewer than {SHORT} bytes and can be guessed"),
             Self::SurroundingSpace => f.write_str("begins or ends with white space, which counts as part of it"),
             Self::ByteOrderMark => f.write_str("begins with a byte order mark, which counts as part of it"),
+            Self::Quoted => f.write_str("stands in quotes, which count as part of it"),
+            Self::Assignment => f.write_str("looks like NAME=value, and all of it counts"),
+            Self::LineBreak => f.write_str("has a line break inside, which counts as part of it"),
+            Self::Utf16 => f.write_str("is written in UTF-16, and every byte of that counts"),
+            Self::Nul => f.write_str("has a NUL byte inside, which counts as part of it"),
         }
     }
 }
@@ -124,6 +142,11 @@ impl Oddity {
             Self::Short => "use at least 32 random bytes if the sender lets you choose",
             Self::SurroundingSpace => "write the secret without white space around it: printf %s \"$SECRET\" > FILE",
             Self::ByteOrderMark => "save the file as UTF-8 without a byte order mark",
+            Self::Quoted => "remove the quotes, unless the sender shows them too",
+            Self::Assignment => "write the value alone, unless the sender shows it like that",
+            Self::LineBreak => "give each secret a file of its own, and an entry in the list",
+            Self::Utf16 => "save the file as UTF-8",
+            Self::Nul => "write the secret without it: printf %s \"$SECRET\" > FILE",
         }
     }
 }
@@ -153,10 +176,42 @@ pub fn judge(secret: &Secret) -> Result<Vec<Oddity>, Unfit> {
     if is_word || is_phrase || between(b"<", b">") {
         return Err(Unfit::Placeholder);
     }
+    if trimmed.starts_with(b"-----BEGIN PUBLIC KEY") || trimmed.starts_with(b"-----BEGIN CERTIFICATE") {
+        return Err(Unfit::PublicKey);
+    }
     let short = (bytes.len() < SHORT).then_some(Oddity::Short);
     let space = (trimmed.len() < bytes.len()).then_some(Oddity::SurroundingSpace);
     let mark = bytes.starts_with("\u{feff}".as_bytes()).then_some(Oddity::ByteOrderMark);
-    Ok([short, space, mark].into_iter().flatten().collect())
+    Ok([short, space, mark, form(bytes, trimmed)].into_iter().flatten().collect())
+}
+
+/// What a secret looks like that was meant to be another. Bytes that are not text are left alone: a secret may be any.
+fn form(bytes: &[u8], trimmed: &[u8]) -> Option<Oddity> {
+    let nul = |byte: &u8| *byte == 0;
+    let every_other = |skip: usize| bytes.len() >= 4 && bytes.iter().skip(skip).step_by(2).all(nul);
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) || every_other(0) || every_other(1) {
+        return Some(Oddity::Utf16);
+    }
+    if core::str::from_utf8(bytes).is_err() || bytes.iter().any(|b| b.is_ascii_control() && !b"\0\t\r\n".contains(b)) {
+        return None;
+    }
+    let quoted = [b'"', b'\'', b'`']
+        .into_iter()
+        .any(|quote| trimmed.len() > 1 && trimmed.first() == Some(&quote) && trimmed.last() == Some(&quote));
+    let name = trimmed.split(|byte| *byte == b'=').next().filter(|name| name.len() < trimmed.len()).unwrap_or_default();
+    let named = matches!(name.first(), Some(b'A'..=b'Z' | b'_'))
+        && name.iter().all(|byte| matches!(byte, b'A'..=b'Z' | b'0'..=b'9' | b'_'))
+        // Padding of base32 and base64 is not a value.
+        && trimmed.get(name.len()..).is_some_and(|rest| rest.iter().any(|byte| *byte != b'='));
+    if bytes.iter().any(nul) {
+        Some(Oddity::Nul)
+    } else if trimmed.contains(&b'\n') || trimmed.contains(&b'\r') {
+        Some(Oddity::LineBreak)
+    } else if quoted {
+        Some(Oddity::Quoted)
+    } else {
+        named.then_some(Oddity::Assignment)
+    }
 }
 
 #[cfg(test)]
@@ -202,6 +257,31 @@ mod tests {
         assert_eq!(judge(&secret(b"0123456789abcde")), Ok(vec![Oddity::Short]));
         assert_eq!(judge(&secret(b" 0123456789abcdef")), Ok(vec![Oddity::SurroundingSpace]));
         assert_eq!(judge(&secret("\u{feff}0123456789abcdef".as_bytes())), Ok(vec![Oddity::ByteOrderMark]));
+    }
+
+    #[test]
+    fn what_was_copied_wrongly_is_pointed_out() {
+        let cases: [(&[u8], Option<Oddity>); 13] = [
+            (b"\"0123456789abcdef\"", Some(Oddity::Quoted)),
+            (b"'0123456789abcdef'", Some(Oddity::Quoted)),
+            (b"'0123456789abcdef\"", None),
+            (b"GITHUB_SECRET=0123456789abcdef", Some(Oddity::Assignment)),
+            (b"_A1=0123456789abcdef", Some(Oddity::Assignment)),
+            (b"MFRGGZDFMZTWQ2LK====", None),
+            (b"aGVsbG8gd29ybGQgaGVsbG8=", None),
+            (b"0123456789abcdef\nfedcba9876543210", Some(Oddity::LineBreak)),
+            (b"0123456789abcdef\0fedcba", Some(Oddity::Nul)),
+            (b"\xff\xfea\0b\0c\0d\0e\0f\0g\0h\0", Some(Oddity::Utf16)),
+            (b"a\0b\0c\0d\0e\0f\0g\0h\0", Some(Oddity::Utf16)),
+            (b"\0a\0b\0c\0d\0e\0f\0g\0h", Some(Oddity::Utf16)),
+            (b"\x80\n\x00456789abcdef01", None),
+        ];
+        for (bytes, oddity) in cases {
+            assert_eq!(judge(&secret(bytes)), Ok(oddity.into_iter().collect()), "{}", bytes.escape_ascii());
+        }
+        for text in ["-----BEGIN PUBLIC KEY-----\nMCowBQYDK2Vw", "-----BEGIN CERTIFICATE-----\nMIIB"] {
+            assert_eq!(judge(&secret(text.as_bytes())), Err(Unfit::PublicKey));
+        }
     }
 
     #[test]

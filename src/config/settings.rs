@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
-use crate::config::{routes, sections};
+use crate::config::{keys, routes, sections};
 use crate::gate::route::RouteKey;
 use crate::gate::upstream::UpstreamAddress;
 use crate::gate::verify::PublicUrl;
@@ -182,7 +182,7 @@ pub struct Verification {
 /// A reference to a secret or a public key.
 #[derive(Clone, Debug)]
 pub struct KeySettings {
-    /// Name of the key in metrics and logs, unique in its route.
+    /// Name of the key, unique in its route; the application gets it in `X-Countersign-Key-Id`.
     pub id: String,
     /// Where the bytes are.
     pub source: KeySource,
@@ -233,6 +233,25 @@ pub(super) fn read(file: &str, text: &str) -> (Settings, Problems) {
     let mut problems = document.into_problems();
     problems.sort();
     (settings, problems)
+}
+
+/// The keys of the routes that could not be read for another mistake, so that what is wrong with their files is found
+/// in the same run: for each route its keys, and whether they are public. Mistakes in the keys themselves have been
+/// reported with the route.
+pub(super) fn stray_keys(file: &str, text: &str, settings: &Settings) -> Vec<(Vec<KeySettings>, bool)> {
+    let Ok(document) = Document::parse(file, text) else { return Vec::new() };
+    let root = document.root();
+    let mut stray = Vec::new();
+    for (position, route) in root.tables("route").into_iter().flatten().enumerate() {
+        let path = format!("route[{position}]");
+        if settings.routes.iter().any(|known| known.place.key_path == path) || route.string("scheme") == Some("none") {
+            continue;
+        }
+        let public = !route.has("secrets");
+        let keys = keys::read(&route, if public { "public_keys" } else { "secrets" });
+        stray.extend(keys.map(|keys| (keys, public)));
+    }
+    stray
 }
 
 fn read_document(document: &Document<'_>) -> Settings {

@@ -8,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::settings::{KeySettings, RouteSettings, Settings, Verification};
 use crate::config::units::{show_duration, show_size, show_size_rounded};
-use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Scheme, SignatureSource};
+use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Scheme, SignatureSource, Validity};
 use crate::now::Now;
 
 /// Describes settings for people. `now` tells which keys count at present.
@@ -18,6 +18,21 @@ pub fn summary(settings: &Settings, now: Now) -> String {
     // Writing into a String cannot fail.
     let _ = write_all(&mut text, settings, now);
     text
+}
+
+/// What will be wrong with these settings at this moment although they hold, in full sentences: routes of which no key
+/// counts.
+#[must_use]
+pub fn moment_warnings(settings: &Settings, now: Now) -> Vec<String> {
+    let routes = settings.routes.iter().filter(|route| lacks_key(route, now));
+    routes.map(|route| format!("The route \"{}\" has {NO_KEY}.", route.name)).collect()
+}
+
+const NO_KEY: &str = "no key that counts at present: every delivery to it will be refused";
+
+fn lacks_key(route: &RouteSettings, now: Now) -> bool {
+    let verification = route.verification.as_ref();
+    verification.is_some_and(|it| !it.keys.iter().any(|key| key.validity.contains(now)))
 }
 
 fn write_all(out: &mut String, settings: &Settings, now: Now) -> fmt::Result {
@@ -57,14 +72,20 @@ fn write_process(out: &mut String, settings: &Settings) -> fmt::Result {
 
 fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now: Now) -> fmt::Result {
     writeln!(out, "\nroute {}", route.name)?;
-    let host = route.key.host.as_deref().unwrap_or("*");
-    line(out, "requests", format_args!("{} {host}{}", route.key.methods.join(", "), route.key.path.as_str()))?;
+    let (methods, path) = (route.key.methods.join(", "), route.key.path.as_str());
+    match &route.key.host {
+        Some(host) => line(out, "requests", format_args!("{methods} {host}{path}"))?,
+        None => line(out, "requests", format_args!("{methods} {path} (any host)"))?,
+    }
     match &route.verification {
         None => {
             line(out, "scheme", "none")?;
             line(out, "WARNING", "nothing is verified: whoever reaches this route reaches the application")?;
         }
         Some(verification) => write_verification(out, verification, now)?,
+    }
+    if lacks_key(route, now) {
+        line(out, "WARNING", format_args!("the route has {NO_KEY}"))?;
     }
     line(out, "body", format_args!("at most {}", show_size(route.body_size)))?;
     match settings.upstreams.get(route.upstream) {
@@ -92,13 +113,12 @@ fn write_verification(out: &mut String, verification: &Verification, now: Now) -
     line(out, "replay key", scheme.replay_key().name())?;
     match verification.tolerance {
         Some(tolerance) => line(out, "tolerance", format_args!("{} either way", show_duration(tolerance.distance())))?,
-        None => line(out, "tolerance", "none: no timestamp is signed")?,
+        None => {
+            line(out, "tolerance", "none: no timestamp is signed, so a captured delivery never goes stale by itself")?
+        }
     }
     for key in &verification.keys {
         line(out, "key", format_args!("\"{}\", {}", key.id, validity(key, now)))?;
-    }
-    if !verification.keys.iter().any(|key| key.validity.contains(now)) {
-        line(out, "WARNING", "no key counts at present: every delivery will be refused")?;
     }
     for warning in scheme.warnings() {
         line(out, "WARNING", warning)?;
@@ -146,14 +166,14 @@ fn validity(key: &KeySettings, now: Now) -> String {
         instant.and_then(|instant| instant.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
     };
     let seconds = i64::try_from(now.unix.as_secs()).unwrap_or(i64::MAX);
-    let state = match (key.validity.not_before, key.validity.not_after) {
-        _ if key.validity.contains(now) => "counts",
-        (Some(start), _) if seconds < start => "does not count yet",
-        _ => "has expired",
-    };
-    let from = key.validity.not_before.map(|start| format!(" from {}", show(start))).unwrap_or_default();
-    let until = key.validity.not_after.map(|end| format!(" until {}", show(end))).unwrap_or_default();
-    format!("{state}{from}{until}")
+    let Validity { not_before, not_after } = key.validity;
+    let from = not_before.map(|start| format!(" from {}", show(start))).unwrap_or_default();
+    let until = not_after.map(|end| format!(" until {}", show(end))).unwrap_or_default();
+    match (not_before, not_after) {
+        (_, Some(end)) if seconds >= end => format!("expired at {}", show(end)),
+        (Some(start), _) if seconds < start => format!("does not count yet: it counts{from}{until}"),
+        _ => format!("counts{from}{until}"),
+    }
 }
 
 fn write_limits(out: &mut String, settings: &Settings) -> fmt::Result {
@@ -224,6 +244,7 @@ upstream = "unix:/run/app.sock"
         for part in [
             "listener    127.0.0.1:8080",
             "POST hooks.example.com/github",
+            "POST /open (any host)",
             "{body} with",
             "replay key  verified tag",
             "\"new\", counts from 2026-06-01T00:00:00Z",
@@ -240,8 +261,25 @@ upstream = "unix:/run/app.sock"
 
     #[test]
     fn keys_are_judged_at_the_given_moment() {
-        assert!(at(1_700_000_000).contains("\"new\", does not count yet"));
-        assert!(at(1_800_000_000).contains("\"old\", has expired"));
-        assert!(!at(1_800_000_000).contains("no key counts"));
+        assert!(at(1_700_000_000).contains("\"new\", does not count yet: it counts from 2026-06-01T00:00:00Z"));
+        assert!(at(1_800_000_000).contains("\"old\", expired at 2026-07-01T00:00:00Z"));
+        assert!(!at(1_800_000_000).contains("no key that counts"));
+    }
+
+    #[test]
+    fn a_route_without_a_key_at_the_moment_is_named() {
+        let text = TEXT.replace(
+            "scheme = \"none\"",
+            "scheme = \"github\"\nsecrets = [{ id = \"1\", file = \"x\", not_after = 2026-01-01T00:00:00Z }]",
+        );
+        let (settings, _) = parse_str("test.toml", &text).unwrap();
+        let moment = |seconds| Now::at_unix(Duration::from_secs(seconds));
+        let warnings = moment_warnings(&settings, moment(1_781_000_000));
+        assert_eq!(
+            warnings,
+            ["The route \"open\" has no key that counts at present: every delivery to it will be refused."]
+        );
+        assert!(summary(&settings, moment(1_781_000_000)).contains("WARNING     the route has no key that counts"));
+        assert!(moment_warnings(&settings, moment(1_700_000_000)).is_empty());
     }
 }

@@ -84,6 +84,10 @@ fn quantity(text: &str, units: &[(&str, u64)], kind: &str, example: &str) -> Res
     if unit.is_empty() {
         return refuse(format!("the {kind} \"{shown}\" has no unit"), format!("write {example}"));
     }
+    if unit.starts_with(['.', ',']) {
+        let fix = format!("write {example}; whole numbers only: a smaller unit makes one");
+        return refuse(format!("the {kind} \"{shown}\" is not a whole number"), fix);
+    }
     let trimmed = unit.trim_start();
     let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit) else {
         let near = units.iter().find(|(name, _)| name.eq_ignore_ascii_case(trimmed));
@@ -109,6 +113,14 @@ pub(crate) fn shorten(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+
+    #[test]
+    fn fractions_are_told_to_be_whole_numbers() {
+        for wrong in [parse_duration("1.5m").unwrap_err(), parse_size("1,5MiB").unwrap_err()] {
+            assert!(wrong.message.contains("not a whole number"), "{}", wrong.message);
+            assert!(wrong.fix.contains("whole numbers only"), "{}", wrong.fix);
+        }
+    }
 
     #[test]
     fn durations_and_sizes_are_read() {

@@ -181,6 +181,31 @@ fn mistakes_in_what_a_route_asks_for() {
     );
 }
 
+/// What is signed must be bound to the path that was requested.
+#[test]
+fn a_public_url_with_a_path_does_not_go_with_parameters() {
+    let with = |path: &str, url: &str| {
+        let secrets = "secrets = [{ id = '1', file = 'secrets/good' }]";
+        route(&format!("path = '{path}'\nscheme = 'square'\n{secrets}\npublic_url = '{url}'"))
+    };
+    let refused = |path: &str| {
+        let text = with(path, "https://hooks.example.com:8443/webhooks/a");
+        let fix = "public_url = \"https://hooks.example.com:8443\"";
+        assert_mistakes(Severity::Error, &[(&text, 9, "route[0].public_url", "has parameters", fix)]);
+    };
+    refused("/webhooks/{tenant}");
+    refused("/webhooks/{*rest}");
+    for (path, url) in [("/webhooks/{tenant}", "https://a.example"), ("/webhooks/a", "https://a.example/x")] {
+        let errors = problems(&with(path, url)).into_iter().filter(|problem| problem.severity == Severity::Error);
+        assert_eq!(errors.count(), 0, "{path} {url}");
+    }
+    let braces = with("/webhooks/a", "https://a.example/{tenant}");
+    assert_mistakes(
+        Severity::Error,
+        &[(&braces, 9, "route[0].public_url", "{tenant} are not filled in", "registered")],
+    );
+}
+
 #[test]
 fn a_route_without_verification_takes_nothing_that_pretends_there_is_one() {
     let found = problems(&route("path = '/a'\nscheme = 'none'\ntolerance = '5m'"));
@@ -198,6 +223,81 @@ fn mistakes_everywhere_are_reported_in_one_run() {
     let found = problems(text);
     let lines: Vec<u32> = found.iter().filter(|p| p.severity == Severity::Error).map(|p| p.place.line).collect();
     assert_eq!(lines, [2, 4, 6, 8, 9, 13, 17, 18], "{found:#?}");
+}
+
+/// A mistake elsewhere in a route does not hide what is wrong with its files.
+#[test]
+fn key_files_are_read_whatever_else_is_wrong_with_the_route() {
+    let missing = "secrets = [{ id = '1', file = 'secrets/missing' }]";
+    let own = "[scheme.mine]\nalgorithm = 'hmac-sha1024'\ncontent = '{url}{body}'\nsignature = { header = 'X', encoding = 'hex' }";
+    let cases: [(String, &[&str]); 5] = [
+        (
+            route(&format!("path = '/a'\nscheme = 'gihtub'\n{missing}")),
+            &["route[0].scheme", "route[0].secrets[0].file"],
+        ),
+        (route(&format!("path = 'a'\nscheme = 'github'\n{missing}")), &["route[0].path", "route[0].secrets[0].file"]),
+        (
+            route(&format!("path = '/a'\nscheme = 'square'\n{missing}")),
+            &["route[0].public_url", "route[0].secrets[0].file"],
+        ),
+        (
+            route(&format!("path = '/a'\nscheme = 'mine'\n{missing}\n{own}")),
+            &["route[0].public_url", "route[0].secrets[0].file", "scheme.mine.algorithm"],
+        ),
+        (
+            route("path = 'a'\nscheme = 'discord'\npublic_keys = [{ id = '1', file = 'secrets/missing' }]"),
+            &["route[0].path", "route[0].public_keys[0].file"],
+        ),
+    ];
+    for (text, expected) in cases {
+        let found = problems(&text);
+        let paths: Vec<&str> = found.iter().map(|problem| problem.place.key_path.as_str()).collect();
+        assert_eq!(paths, expected, "{text}\n{found:#?}");
+        assert!(found.iter().all(|problem| problem.place.file.ends_with("countersign.toml")), "{found:#?}");
+    }
+    let placeholder = route("path = 'a'\nscheme = 'github'\nsecrets = [{ id = '1', value = 'changeme' }]");
+    assert!(problems(&placeholder).iter().any(|problem| problem.message.contains("placeholder")));
+}
+
+#[test]
+fn paths_as_other_programs_write_them() {
+    let with = |path: &str| {
+        route(&format!("path = '{path}'\nscheme = 'github'\nsecrets = [{{ id = '1', file = 'secrets/good' }}]"))
+    };
+    let path = "route[0].path";
+    assert_mistakes(
+        Severity::Warning,
+        &[
+            (&with("/w/*"), 6, path, "\"*\" stands for itself", "write {*rest}"),
+            (&with("/w/:id/x"), 6, path, "\":id\" stands for itself", "write {id}"),
+        ],
+    );
+    assert_mistakes(
+        Severity::Error,
+        &[
+            (&with("https://h/w"), 6, path, "begins with", "path = \"/w\","),
+            (&with("https://h"), 6, path, "begins with", "path = \"/\","),
+        ],
+    );
+}
+
+#[test]
+fn fractions_are_not_quantities() {
+    let text =
+        route("path = '/a'\nscheme = 'stripe'\nsecrets = [{ id = '1', file = 'secrets/good' }]\ntolerance = '1.5m'");
+    assert_mistakes(Severity::Error, &[(&text, 9, "route[0].tolerance", "not a whole number", "whole numbers only")]);
+}
+
+/// What is weak about a scheme is said at every start, where the route names it.
+#[test]
+fn a_weak_scheme_is_warned_about() {
+    let key = "secrets = [{ id = '1', file = 'secrets/good' }]";
+    let with = |scheme: &str| route(&format!("path = '/a'\nscheme = '{scheme}'\n{key}"));
+    assert_mistakes(
+        Severity::Warning,
+        &[(&with("gitlab"), 7, "route[0].scheme", "nothing is signed", "something stronger")],
+    );
+    assert!(problems(&with("github")).is_empty());
 }
 
 #[test]

@@ -16,6 +16,20 @@ fn mistakes_about_keys() {
         Severity::Error,
         &[
             (&with(""), 8, "route[0].secrets", "has 0 keys", "from 1 to 16"),
+            (
+                &route("path = '/a'\nscheme = 'github'\nsecrets = ['secrets/good']"),
+                8,
+                "route[0].secrets",
+                "found a list of something else",
+                "secrets = [{ id = \"1\", file = \"secrets/github\" }]",
+            ),
+            (
+                &route("path = '/a'\nscheme = 'github'\nsecrets = 'secrets/good'"),
+                8,
+                "route[0].secrets",
+                "found string",
+                "secrets = [{ id = \"1\", file = \"secrets/github\" }]",
+            ),
             (&with("{ file = 'secrets/good' }"), 9, &key_path("id"), "is missing", "add id"),
             (&with("{ id = 'a b', file = 'secrets/good' }"), 9, &key_path("id"), "not a name", "letters"),
             (&with("{ id = '1' }"), 9, key, "says nowhere", "add file"),
@@ -55,7 +69,7 @@ fn mistakes_about_keys() {
                 "correct",
             ),
             (
-                &with("{ id = '1', file = 'secrets/good' },\n{ id = '1', env = 'CARGO_MANIFEST_DIR' }"),
+                &with("{ id = '1', file = 'secrets/good' },\n{ id = '1', file = 'secrets/other' }"),
                 10,
                 "route[0].secrets[1].id",
                 "id of another key",
@@ -100,6 +114,9 @@ fn what_stands_in_a_secret_file_is_judged_and_never_shown() {
         ("\n", Severity::Error, "is empty"),
         ("changeme\n", Severity::Error, "is a placeholder"),
         ("${GITHUB_SECRET}\n", Severity::Error, "not filled in"),
+        ("-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n", Severity::Error, "no secret"),
+        ("'hunter2-hunter2-hunter2'\n", Severity::Warning, "in quotes"),
+        ("HOOK=hunter2-hunter2-hunter2\n", Severity::Warning, "NAME=value"),
         ("hunter2\n", Severity::Warning, "fewer than 16 bytes"),
         (" hunter2-hunter2-hunter2\n", Severity::Warning, "white space"),
         ("hunter2-hunter2-hunter2\n\n", Severity::Warning, "white space"),
@@ -117,6 +134,14 @@ fn what_stands_in_a_secret_file_is_judged_and_never_shown() {
         assert!(problem.message.contains(message), "{content:?} {list}");
         assert!(!list.to_string().contains("hunter2"), "{list}");
     }
+}
+
+#[test]
+fn a_file_that_is_too_long_for_a_secret_is_probably_another() {
+    let directory = directory();
+    directory.write("secrets/good", vec![b'x'; (64 << 10) + 1]);
+    let problems = directory.load(&github("")).unwrap_err().to_string();
+    assert!(problems.contains("a secret is at most 64KiB long; is this the right file?"), "{problems}");
 }
 
 #[test]

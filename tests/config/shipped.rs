@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use countersign::config::parse_str;
 use countersign::config::settings::{Limits, Server, Upstream, vocabulary};
+use countersign::gate::verify::TOKENS;
 use toml::de::{DeTable, DeValue};
 
 use crate::support::directory;
@@ -53,6 +54,18 @@ fn the_example_has_every_key_and_every_default() {
 }
 
 #[test]
+fn the_example_explains_every_token_and_promises_no_metrics() {
+    let text = fs::read_to_string(shipped("example.toml")).unwrap();
+    let tokens = TOKENS.split(';').next().unwrap().split_whitespace();
+    for token in tokens.chain(["{{ and }}"]) {
+        let token = token.replace("{header:NAME}", "{header:Name}");
+        let lines = text.lines().filter(|line| line.starts_with(&format!("#   {token} ")));
+        assert_eq!(lines.count(), 1, "{token}");
+    }
+    assert!(!text.contains("metric"));
+}
+
+#[test]
 fn the_file_of_every_provider_loads() {
     let directory = directory();
     let mut count = 0;
@@ -67,7 +80,9 @@ fn the_file_of_every_provider_loads() {
         );
         let loaded = directory.load(&fs::read_to_string(&path).unwrap());
         let loaded = loaded.unwrap_or_else(|problems| panic!("{name}: {problems}"));
-        assert!(loaded.warnings.is_empty(), "{name}: {}", loaded.warnings);
+        // Some providers sign weakly, and nothing in the file can change that.
+        let others = loaded.warnings.iter().filter(|problem| problem.place.key_path != "route[0].scheme");
+        assert_eq!(others.count(), 0, "{name}: {}", loaded.warnings);
         assert!(loaded.gate.routes.resolve(b"x", &format!("/webhooks/{name}"), b"POST").is_ok(), "{name}");
         count += 1;
     }

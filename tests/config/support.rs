@@ -48,6 +48,7 @@ pub(crate) const ROUTE: &str =
 pub(crate) fn directory() -> Directory {
     let directory = Directory::new();
     directory.write("secrets/good", format!("{SECRET}\n"));
+    directory.write("secrets/other", "7d1e1b0c5f5e4a0a8f0f6c1f0d8d1a6f3b7c9e24\n");
     directory
 }
 

@@ -9,9 +9,12 @@ use core::time::Duration;
 
 use super::Delivery;
 use super::engine::Verifier;
+use super::json_spelling;
+use super::mac;
 use super::reading;
 use super::scheme::{Kind, Scheme, SignatureSource, Source};
 use super::signature::{Encoding, Syntax, VALUE_LIMIT};
+use super::template::Part;
 use super::tolerance::Unit;
 use super::url::PublicUrl;
 use crate::now::Now;
@@ -53,6 +56,7 @@ pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Expl
                 Err(Rejection::DigestMismatch) => {
                     report.say("the signature holds, but the body is not the one whose digest stands in the URL");
                 }
+                Err(Rejection::TimestampStale | Rejection::TimestampFuture) => report.as_of_its_timestamp(),
                 _ => {}
             }
         }
@@ -119,12 +123,16 @@ impl<D: Delivery> Report<'_, D> {
                             self.form_of(value);
                         }
                         Ok(Some(_)) => {
+                            found = true;
                             self.say(format!("header {name}: found, but empty: the sender has no secret configured"))
                         }
                         Ok(None) => {}
-                        Err(_) => self.say(format!(
-                            "header {name}: stands more than once, so it cannot be said which one counts"
-                        )),
+                        Err(_) => {
+                            found = true;
+                            self.say(format!(
+                                "header {name}: stands more than once, so it cannot be said which one counts"
+                            ));
+                        }
                     }
                 }
                 if !found {
@@ -284,17 +292,79 @@ impl<D: Delivery> Report<'_, D> {
         }
     }
 
+    /// What the verdict would have been at the moment that the delivery says it was sent.
+    fn as_of_its_timestamp(&mut self) {
+        let Ok(Some(millis)) = reading::timestamp(self.scheme, self.delivery) else { return };
+        let Ok(seconds) = u64::try_from(millis / 1000) else { return };
+        match run(self.verifier, self.delivery, Now::at_unix(Duration::from_secs(seconds))) {
+            Ok(Some(id)) => self.say(format!("at that time the delivery would be accepted with the key `{id}`")),
+            Ok(None) => self.say("at that time the delivery would be accepted"),
+            Err(rejection) => {
+                self.say(format!("at that time the delivery would be refused all the same: {}", rejection.code()));
+                if matches!(rejection, Rejection::SignatureMismatch) {
+                    self.mismatch();
+                }
+            }
+        }
+        self.say(format!("judge it as of then: --now {seconds}"));
+    }
+
+    /// What the signature was compared with, without anything that is secret.
+    fn what_was_used(&mut self) {
+        let body = self.delivery.body();
+        let digest = Encoding::Hex.encode(mac::sha256(body).get(..8).unwrap_or_default());
+        self.say(format!("the body that was judged: {} bytes, SHA-256 {digest}…", body.len()));
+        if let Some(url) = self.verifier.public_url() {
+            let mut signed = Vec::new();
+            url.write(self.delivery.target(), &mut |piece| signed.extend_from_slice(piece));
+            self.say(format!(
+                "signed for {} {} : is that what is configured at the provider?",
+                self.delivery.method().escape_ascii(),
+                signed.escape_ascii()
+            ));
+        }
+        for key in self.verifier.keys() {
+            if let Some(length) = key.secret_length() {
+                self.say(format!("key `{}`: made of a secret of {length} bytes", key.id()));
+            }
+        }
+    }
+
+    /// Whether a request with another query or method would match.
+    fn another_head(&mut self, anytime: &Verifier) -> bool {
+        let head = Varied::of(self.delivery);
+        let bare = super::url::path_of(self.delivery.target());
+        if bare != self.delivery.target() && run(anytime, &Varied { target: bare, ..head }, self.now).is_ok() {
+            self.say("without the query of the URL the signature would match");
+            return true;
+        }
+        if !self.scheme.content.contains(&Part::Method) {
+            return false;
+        }
+        for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
+            if run(anytime, &Varied { method: method.as_bytes(), ..head }, self.now).is_ok() {
+                self.say(format!("with the method {method} the signature would match"));
+                return true;
+            }
+        }
+        false
+    }
+
     /// What would have matched.
     fn mismatch(&mut self) {
         let anytime = self.verifier.for_explanation(None);
+        if self.scheme.signs() {
+            self.what_was_used();
+        }
         if let Ok(Some(id)) = run(&anytime, self.delivery, self.now) {
             return self.say(format!("the key `{id}`, which is not active now, would match"));
         }
         if !self.scheme.signs() {
             return self.say("the credential is none of the keys");
         }
-        for (body, what) in variants(self.delivery.body()) {
-            let varied = Varied { inner: self.delivery, body: &body };
+        let usual = variants(self.delivery.body()).into_iter().map(|(body, what)| (body, what.to_owned()));
+        for (body, what) in usual.chain(json_spelling::spellings(self.delivery.body())) {
+            let varied = Varied { body: &body, ..Varied::of(self.delivery) };
             if run(&anytime, &varied, self.now).is_ok() {
                 return self.say(format!("the body {what}: with that undone the signature would match"));
             }
@@ -303,6 +373,9 @@ impl<D: Delivery> Report<'_, D> {
             if run(&self.verifier.for_explanation(Some(url)), self.delivery, self.now).is_ok() {
                 return self.say(format!("with {what} in public_url the signature would match"));
             }
+        }
+        if self.another_head(&anytime) {
+            return;
         }
         self.say("well-formed, and made with another key or over other bytes: compare the secret, and make sure that nothing on the way re-encodes the body");
         if self.delivery.body().is_empty() {
@@ -366,19 +439,35 @@ fn url_variants(url: &PublicUrl) -> Vec<(PublicUrl, String)> {
     pairs.filter_map(|text| Some((PublicUrl::parse(&text).ok()?, format!("`{text}`")))).collect()
 }
 
-/// A delivery with another body.
+/// A delivery of which something is another.
 struct Varied<'d, D> {
     inner: &'d D,
+    method: &'d [u8],
+    target: &'d [u8],
     body: &'d [u8],
+}
+
+impl<D> Clone for Varied<'_, D> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<D> Copy for Varied<'_, D> {}
+
+impl<'d, D: Delivery> Varied<'d, D> {
+    fn of(inner: &'d D) -> Self {
+        Self { inner, method: inner.method(), target: inner.target(), body: inner.body() }
+    }
 }
 
 impl<D: Delivery> Delivery for Varied<'_, D> {
     fn method(&self) -> &[u8] {
-        self.inner.method()
+        self.method
     }
 
     fn target(&self) -> &[u8] {
-        self.inner.target()
+        self.target
     }
 
     fn headers(&self) -> Headers<'_> {

@@ -37,6 +37,7 @@ pub struct Key {
     id: Arc<str>,
     validity: Validity,
     material: Material,
+    secret_length: Option<usize>,
 }
 
 #[derive(Clone)]
@@ -101,6 +102,7 @@ impl Key {
     /// [`KeyError`] when the secret is empty or not in the scheme's form.
     pub fn from_secret(id: &str, scheme: &Scheme, secret: &[u8], validity: Validity) -> Result<Self, KeyError> {
         let secret = decode_secret(scheme, secret)?;
+        let secret_length = Some(secret.len());
         let material = match scheme.kind {
             Kind::Hmac(algorithm) => Material::Mac(algorithm.key(&secret)),
             Kind::Digest(_) => Material::Secret(secret),
@@ -109,7 +111,7 @@ impl Key {
             Kind::Basic => return Err(KeyError::NotUserPassword),
             Kind::Public(_) => return Err(KeyError::PublicKeyWanted),
         };
-        Ok(Self { id: Arc::from(id), validity, material })
+        Ok(Self { id: Arc::from(id), validity, material, secret_length })
     }
 
     /// Reads a public key: PEM, base64 of a SubjectPublicKeyInfo, or the raw key in base64 or hexadecimal.
@@ -120,7 +122,7 @@ impl Key {
         let Kind::Public(algorithm) = scheme.kind else { return Err(KeyError::SecretWanted) };
         let key = PublicKey::parse(algorithm, text, &scheme.secret.strip_prefix)
             .ok_or(KeyError::PublicKey(algorithm.name()))?;
-        Ok(Self { id: Arc::from(id), validity, material: Material::Public(key) })
+        Ok(Self { id: Arc::from(id), validity, material: Material::Public(key), secret_length: None })
     }
 
     /// The name by which metrics and logs tell keys apart.
@@ -133,6 +135,11 @@ impl Key {
     #[must_use]
     pub const fn validity(&self) -> Validity {
         self.validity
+    }
+
+    /// How many bytes the decoded secret had; nothing for a public key. Enough to notice a wrong file.
+    pub(super) const fn secret_length(&self) -> Option<usize> {
+        self.secret_length
     }
 
     /// The same key at any time: to explain what it would have matched, never to verify.

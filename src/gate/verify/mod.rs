@@ -11,6 +11,7 @@ pub mod engine;
 pub mod explain;
 mod form;
 mod json;
+mod json_spelling;
 pub mod keyring;
 mod mac;
 mod reading;

@@ -25,7 +25,8 @@ impl Scheme {
         found.problems
     }
 
-    /// What is weak about the scheme although it can be used.
+    /// What is weak about the scheme although it can be used. That nothing goes stale where no timestamp is signed is
+    /// not among it: most providers sign none, and it says nothing against any of their deliveries.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -39,10 +40,6 @@ impl Scheme {
             "nothing is signed: whoever learns the credential can send any body, and it is in every request",
         );
         warn(self.signs() && !self.covers_body(), "the signature does not cover the whole body");
-        warn(
-            self.signs() && !self.signs_timestamp(),
-            "no signed timestamp: a captured delivery never goes stale by itself",
-        );
         warn(matches!(self.kind, Kind::Digest(_)), "a plain digest of the secret is weaker than an HMAC");
         let prefixed = self.content.parts().first() == Some(&Part::Secret);
         warn(
@@ -76,6 +73,7 @@ impl Scheme {
                 "use letters, digits and hyphens",
             );
         }
+        self.check_header_places(found);
         let separator = match &self.syntax {
             Syntax::Single { .. } => b',',
             Syntax::List { separator, .. } | Syntax::Pairs { separator, .. } => *separator,
@@ -89,6 +87,26 @@ impl Scheme {
                 "the key is empty",
                 "name the key of the pairs that are signatures",
             );
+        }
+    }
+
+    /// Headers that belong to the connection or that a proxy on the way writes cannot carry what a sender says.
+    fn check_header_places(&self, found: &mut Findings) {
+        let signature = match &self.signature {
+            SignatureSource::Headers(names) => names.as_slice(),
+            SignatureSource::Form(_) | SignatureSource::Json(_) | SignatureSource::Query(_) => &[],
+        };
+        let timestamp = self.timestamp.as_ref().map(|timestamp| timestamp.source.headers()).unwrap_or_default();
+        let id = self.id.as_ref().map(Source::headers).unwrap_or_default();
+        for (field, names) in [("signature", signature), ("timestamp", timestamp), ("id", id)] {
+            for name in names.iter().filter(|name| is_of_the_way(name)) {
+                found.when(
+                    true,
+                    field,
+                    &format!("`{name}` belongs to the connection or to proxies: it never carries this"),
+                    "name the header that the sender documents",
+                );
+            }
         }
     }
 
@@ -238,6 +256,25 @@ impl Scheme {
     }
 }
 
+/// Connection control and framing (RFC 9110, section 7.6.1; RFC 9112, section 6), what proxies write, and our own.
+fn is_of_the_way(name: &str) -> bool {
+    const NAMES: [&str; 11] = [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "keep-alive",
+        "te",
+        "trailer",
+        "upgrade",
+        "expect",
+        "via",
+        "forwarded",
+    ];
+    let lower = name.to_ascii_lowercase();
+    NAMES.contains(&lower.as_str()) || lower.starts_with("x-forwarded-") || lower.starts_with("x-countersign-")
+}
+
 /// tchar of RFC 9110, section 5.6.2.
 const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
@@ -254,5 +291,34 @@ impl Findings {
         if wrong {
             self.problems.push(SchemeProblem { field, message: message.to_owned(), fix: fix.to_owned() });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gate::verify::{Template, TimestampSource, Tolerance, Unit};
+
+    #[test]
+    fn headers_of_the_connection_and_of_proxies_carry_nothing() {
+        let scheme = |name: &str| Scheme::new("own", Kind::Hmac(MacAlgorithm::HmacSha256), name, body());
+        let body_only = || scheme("X-Signature");
+        let fields = |scheme: &Scheme| scheme.validate().into_iter().map(|problem| problem.field).collect::<Vec<_>>();
+        for name in ["Host", "TE", "connection", "Content-Length", "X-Forwarded-For", "x-countersign-key-id", "Via"] {
+            assert_eq!(fields(&scheme(name)), ["signature"], "{name}");
+            let id = Scheme { id: Some(Source::Headers(vec![name.to_owned()])), ..body_only() };
+            assert_eq!(fields(&id), ["id"], "{name}");
+            let source = Source::Headers(vec![name.to_owned()]);
+            let tolerance = Tolerance::new(Duration::from_secs(60));
+            let timestamp = Some(TimestampSource { source, unit: Unit::Seconds, tolerance });
+            assert!(fields(&Scheme { timestamp, ..body_only() }).contains(&"timestamp"), "{name}");
+        }
+        for name in ["X-Request-Id", "Authorization", "X-Forwarded", "Digest"] {
+            assert!(fields(&scheme(name)).is_empty(), "{name}");
+        }
+    }
+
+    fn body() -> Template {
+        Template::parse("{body}").unwrap_or_default()
     }
 }

@@ -304,6 +304,63 @@ fn a_verdict_is_explained_in_plain_words() {
 }
 
 #[test]
+fn one_defect_of_a_header_is_named_once() {
+    let github = verifier(github(), &[SECRET]);
+    let twice = signed_github(BODY).with("X-Hub-Signature-256", "sha256=00");
+    for request in [twice, Request::post(BODY).with("X-Hub-Signature-256", "")] {
+        let text = explained(&github, &request);
+        assert!(!text.contains("256: not found") && !text.contains("right scheme"), "{text}");
+    }
+}
+
+#[test]
+fn a_stale_delivery_is_judged_as_of_its_timestamp() {
+    let stripe = verifier(stripe(), &[SECRET]);
+    for timestamp in ["1759990000", "1760010000"] {
+        let text = explained(&stripe, &signed_stripe(timestamp));
+        assert!(text.contains("at that time the delivery would be accepted with the key `k0`"), "{text}");
+        assert!(text.contains(&format!("judge it as of then: --now {timestamp}")), "{text}");
+    }
+    let changed = Request { body: b"{}".to_vec(), ..signed_stripe("1759990000") };
+    let text = explained(&stripe, &changed);
+    assert!(text.contains("would be refused all the same: signature_mismatch"), "{text}");
+    assert!(text.contains("the body that was judged: 2 bytes, SHA-256 44136fa355b3678a…"), "{text}");
+}
+
+#[test]
+fn a_mismatch_tells_what_was_used_and_what_would_match() {
+    let github = verifier(github(), &[SECRET]);
+    let signed = |signed: &str, arrived: &str| {
+        explained(&github, &Request { body: arrived.as_bytes().to_vec(), ..signed_github(signed.as_bytes()) })
+    };
+    let text = signed("{\"a\": [1, 2]}", "{\"a\":[1,2]}");
+    assert!(text.contains("lacks the spaces after `,` and `:` in its JSON: with that undone"), "{text}");
+    assert!(text.contains(&format!("key `k0`: made of a secret of {} bytes", SECRET.len())), "{text}");
+    let text = signed("{\"a\":[1,2]}", "{\n  \"a\": [\n    1, 2]\n}");
+    assert!(text.contains("has white space between its JSON tokens"), "{text}");
+    let text = signed("{\"a\":\"\\u00e4\"}", "{\"a\": \"ä\"}");
+    assert!(text.contains("and has characters where \\uXXXX escapes were signed"), "{text}");
+}
+
+#[test]
+fn a_mismatch_over_a_url_names_it_with_the_method() {
+    let scheme = Scheme { content: template("{method}{url}{body}"), ..github() };
+    let key = Key::from_secret("k0", &scheme, SECRET.as_bytes(), Validity::default()).unwrap();
+    let url = PublicUrl::parse("https://a.example").unwrap();
+    let verifier = Verifier::new(Arc::new(scheme), Keyring::new(vec![key]), None, Some(url)).unwrap();
+    let explained = |content: &str| {
+        let tag = hmac(SECRET.as_bytes(), content.as_bytes());
+        let request = Request::post(b"").with("X-Hub-Signature-256", &format!("sha256={}", hex(&tag)));
+        explain(&verifier, &Request { target: "/hook?a=1".to_owned(), ..request }, now()).to_string()
+    };
+    let text = explained("POSThttps://a.example/hook");
+    assert!(text.contains("signed for POST https://a.example/hook?a=1 : is that what is configured"), "{text}");
+    assert!(text.contains("without the query of the URL the signature would match"), "{text}");
+    let text = explained("PUThttps://a.example/hook?a=1");
+    assert!(text.contains("with the method PUT the signature would match"), "{text}");
+}
+
+#[test]
 fn times_are_explained_in_seconds() {
     let text = explained(&verifier(stripe(), &[SECRET]), &signed_stripe("1759999588"));
     assert!(text.contains("412 s old, outside of the tolerance of 300 s"), "{text}");

@@ -22,7 +22,8 @@ pub enum UrlError {
     Host,
     /// A query or a fragment.
     Query,
-    /// White space, control or non-ASCII bytes.
+    /// A byte that no URL has: white space, control and non-ASCII bytes, and `"<>\^{|}` with the backtick (RFC 3986,
+    /// appendix A).
     Character,
 }
 
@@ -32,7 +33,10 @@ impl fmt::Display for UrlError {
             Self::Scheme => "it must begin with https:// or http://",
             Self::Host => "it needs a host, without user information",
             Self::Query => "it must not have a query or a fragment: the query is taken from each request",
-            Self::Character => "it must be ASCII without spaces; percent-encode everything else",
+            Self::Character => {
+                "it must be ASCII without spaces and without any of {}|\\^<>\"`: percent-encode them; parameters such as \
+                 {tenant} are not filled in"
+            }
         })
     }
 }
@@ -45,7 +49,7 @@ impl PublicUrl {
     /// # Errors
     /// When it has another form.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        if !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        if !text.bytes().all(|byte| byte.is_ascii_graphic() && !b"\"<>\\^`{|}".contains(&byte)) {
             return Err(UrlError::Character);
         }
         let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(UrlError::Scheme)?;
@@ -59,6 +63,12 @@ impl PublicUrl {
         let origin = text.strip_suffix(path).unwrap_or(text).to_owned();
         let path = if path == "/" { String::new() } else { path.to_owned() };
         Ok(Self { origin, path })
+    }
+
+    /// Scheme, host and port, without a slash at the end.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        &self.origin
     }
 
     /// The path of the configuration; empty where that of each request is used.
@@ -137,6 +147,10 @@ mod tests {
         assert_eq!(PublicUrl::parse("https://u@a/x"), Err(UrlError::Host));
         assert_eq!(PublicUrl::parse("https://a/x?y"), Err(UrlError::Query));
         assert_eq!(PublicUrl::parse("https://a/ x"), Err(UrlError::Character));
+        for byte in "{}|\\^<>\"`".chars() {
+            assert_eq!(PublicUrl::parse(&format!("https://a/{byte}")), Err(UrlError::Character), "{byte}");
+            assert_eq!(PublicUrl::parse(&format!("https://a{byte}/")), Err(UrlError::Character), "{byte}");
+        }
     }
 
     #[test]
