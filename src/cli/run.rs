@@ -6,12 +6,14 @@ use std::sync::Arc;
 use std::thread;
 
 use crate::config::load::{Loaded, load};
+use crate::config::summary::moment_warnings;
 use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
 use crate::control::plan::plan;
 use crate::control::resolver::Resolver;
 use crate::control::signals::Termination;
 use crate::control::supervisor::{self, Running};
+use crate::edge::clock::Clock;
 use crate::edge::worker::Observer;
 
 use super::check::print_problems;
@@ -45,6 +47,9 @@ pub(super) fn run(path: &Path) -> ExitCode {
 fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
     let mut termination = Termination::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
     let routes = loaded.settings.routes.len();
+    for warning in moment_warnings(&loaded.settings, Clock::start().now()) {
+        log.event(Level::Warn, &warning);
+    }
     let (plan, names) = plan(loaded);
     let _resolver = Resolver::start(names, Arc::clone(log));
     let observer: Arc<dyn Observer> = Arc::<EventLog>::clone(log);
