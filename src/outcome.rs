@@ -72,6 +72,10 @@ macro_rules! ends {
 ends! {
     /// A refusal by rule. The order is that of a request's path.
     Rejection {
+        /// The connection comes from none of the proxies that this listener takes connections from.
+        ProxyUnknown = "proxy_unknown", 400 "bad_request" Abort;
+        /// A trusted proxy did not begin the connection with a header of the PROXY protocol, or not in time.
+        ProxyHeaderInvalid = "proxy_header_invalid", 400 "bad_request" Abort;
         /// The request head is not HTTP/1.1 as RFC 9112 writes it, or can be read in two ways.
         HeadMalformed = "head_malformed", 400 "bad_request" Close;
         /// A major version that we do not speak.
@@ -100,6 +104,8 @@ ends! {
         RouteUnknown = "route_unknown", 404 "not_found" Keep;
         /// The route does not take this method.
         MethodNotAllowed = "method_not_allowed", 405 "method_not_allowed" Keep;
+        /// The client's address is denied on this route, or not among those that are allowed.
+        ClientNotAllowed = "client_not_allowed", 403 "forbidden" Keep;
         /// The body is longer than the route's limit.
         BodyTooLarge = "body_too_large", 413 "content_too_large" Close;
         /// The chunked body breaks the grammar.

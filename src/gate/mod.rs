@@ -1,5 +1,8 @@
 //! Decisions. `now` is a parameter; no io, no clock, no log, no metric.
 
+pub mod allowlist;
+pub mod client;
+pub mod networks;
 pub mod pattern;
 pub mod route;
 pub mod upstream;
