@@ -15,6 +15,8 @@ use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
+use countersign::gate::allowlist::AllowList;
+use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
@@ -33,9 +35,17 @@ fn verifier() -> Verifier {
 
 fn policy() -> Policy {
     let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };
-    let route = Route { name: "hook".to_owned(), key, verifier: verifier(), body_limit: 100_000, upstream: 0 };
+    let route = Route {
+        name: "hook".to_owned(),
+        key,
+        verifier: verifier(),
+        body_limit: 100_000,
+        upstream: 0,
+        clients: AllowList::default(),
+        observe: Observe::default(),
+    };
     Policy {
-        gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new() },
+        gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new(), doors: Vec::new() },
         limits: Limits {
             head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
             head_timeout: Duration::from_secs(10),

@@ -28,6 +28,23 @@ pub enum Account {
     Contradiction,
 }
 
+impl Account {
+    /// Whether the peer is a trusted proxy that does not contradict itself.
+    #[must_use]
+    pub const fn is_believed(self) -> bool {
+        matches!(self, Self::ForwardedFor | Self::Forwarded)
+    }
+}
+
+/// What a listener thinks of the proxies before it.
+#[derive(Clone, Debug, Default)]
+pub struct Door {
+    /// The proxies that are believed.
+    pub proxies: Networks,
+    /// Whether connections must begin with a header of the PROXY protocol, and come from one of the proxies.
+    pub proxy_protocol: bool,
+}
+
 /// The client of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ClientAddress {

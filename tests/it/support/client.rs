@@ -14,11 +14,23 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).expect("the proxy accepts");
+        Self::over(TcpStream::connect(address).expect("the proxy accepts"))
+    }
+
+    fn over(stream: TcpStream) -> Self {
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
         stream.set_nodelay(true).expect("no delay");
         Self { stream, reader: AnswerReader::default() }
+    }
+
+    /// Connects from another address of this machine: every 127.x.y.z is one.
+    pub(crate) fn connect_from(source: &str, address: SocketAddr) -> Self {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        let source = SocketAddr::new(source.parse().expect("an address"), 0);
+        socket.bind(&source.into()).expect("an address of this machine");
+        socket.connect(&address.into()).expect("the proxy accepts");
+        Self::over(socket.into())
     }
 
     /// Sends bytes. That the proxy may have closed already shows in what it answered.
