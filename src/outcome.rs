@@ -72,10 +72,6 @@ macro_rules! ends {
 ends! {
     /// A refusal by rule. The order is that of a request's path.
     Rejection {
-        /// The connection comes from none of the proxies that this listener takes connections from.
-        ProxyUnknown = "proxy_unknown", 400 "bad_request" Abort;
-        /// A trusted proxy did not begin the connection with a header of the PROXY protocol, or not in time.
-        ProxyHeaderInvalid = "proxy_header_invalid", 400 "bad_request" Abort;
         /// The request head is not HTTP/1.1 as RFC 9112 writes it, or can be read in two ways.
         HeadMalformed = "head_malformed", 400 "bad_request" Close;
         /// A major version that we do not speak.
@@ -238,6 +234,26 @@ impl Outcome {
             Self::Forwarded { .. } => None,
             Self::Rejected(rejection) => Some(rejection.answer()),
             Self::Failed(fault) => Some(fault.answer()),
+        }
+    }
+}
+
+/// How a connection ended at a bound, without an exchange: there was nobody to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConnectionEnd {
+    /// Refused: it comes from none of the proxies from which alone this listener takes connections.
+    ProxyUnknown,
+    /// Closed: a trusted proxy did not begin it with a header of the PROXY protocol, or not in time.
+    ProxyHeaderInvalid,
+}
+
+impl ConnectionEnd {
+    /// The reason code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::ProxyUnknown => "proxy_unknown",
+            Self::ProxyHeaderInvalid => "proxy_header_invalid",
         }
     }
 }

@@ -26,7 +26,7 @@ pub(super) fn clients(route: &Reader<'_>) -> ClientSettings {
     };
     let clients = ClientSettings { allow, allow_file, deny, observe: observe::read(route) };
     if clients.observe.allow && clients.is_open() {
-        route.warning("observe", "\"allow\" has no effect: everyone may call", "remove it, or add allow = [\"…\"]");
+        route.error("observe", "\"allow\" has no effect: everyone may call", "add allow = [\"…\"], or remove it here");
     }
     clients
 }

@@ -14,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::edge::exchange::Record;
 use crate::edge::worker::Observer;
-use crate::outcome::{Outcome, Rejection};
+use crate::outcome::{ConnectionEnd, Outcome};
 
 /// Lines that wait to be written.
 const QUEUE: usize = 1024;
@@ -105,29 +105,28 @@ impl Observer for EventLog {
         };
         self.bounded(level, || {
             let id = record.asked.id.text();
-            let observed = match record.asked.observed {
-                none if none.is_empty() => String::new(),
-                observed => format!(" observed={observed}"),
-            };
-            let (what, status) = match record.outcome {
-                Outcome::Forwarded { status } => ("passed", status),
-                Outcome::Rejected(rejection) => ("refused", rejection.answer().status),
-                Outcome::Failed(fault) => ("failed", fault.answer().status),
-            };
             format!(
-                "{what} reason={} status={status} route={} client={} request_id={}{observed}",
+                "{} reason={} status={} route={} client={} request_id={}{}{}",
+                match record.outcome {
+                    Outcome::Forwarded { .. } => "passed",
+                    Outcome::Rejected(_) => "refused",
+                    Outcome::Failed(_) => "failed",
+                },
                 record.outcome.code(),
+                record.outcome.answer().map_or(0, |answer| answer.status),
                 record.asked.route.map_or("-", |route| route.name.as_str()),
                 record.asked.client.address.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
                 String::from_utf8_lossy(&id),
+                if record.asked.observed.is_empty() { "" } else { " observed=" },
+                record.asked.observed,
             )
         });
     }
 
-    fn connection_rejected(&self, rejection: Rejection, peer: Option<IpAddr>) {
+    fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
         self.bounded(Level::Info, || {
-            let peer = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_canonical().to_string());
-            format!("closed reason={rejection} client={peer}")
+            let client = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_canonical().to_string());
+            format!("connection closed reason={} client={client}", end.code())
         });
     }
 

@@ -13,7 +13,7 @@ use super::exchange;
 use super::inbound::Inbound;
 use super::net::Net;
 use super::policy::Limits;
-use super::preface::{self, Refused};
+use super::preface;
 use super::stream::ByteStream;
 use super::worker::Worker;
 
@@ -92,12 +92,16 @@ pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, peer: Optio
 /// Serves a connection until its end.
 pub async fn serve_from<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Origin) {
     let Origin { peer, listener } = origin;
-    let (peer, reply_head) = (peer.map(Peer::new), ResponseHead::default());
-    let mut connection = Connection { stream, peer, inbound: Inbound::default(), reply_head, served: 0, listener };
-    if let Err(refused) = Box::pin(preface::read(&worker, &mut connection)).await {
-        if let Refused::By(rejection) = refused {
-            worker.connection_rejected(rejection, origin.peer);
-        }
+    let mut connection = Connection {
+        stream,
+        peer: peer.map(Peer::new),
+        inbound: Inbound::default(),
+        reply_head: ResponseHead::default(),
+        served: 0,
+        listener,
+    };
+    if let Err(end) = Box::pin(preface::read(&worker, &mut connection)).await {
+        end.into_iter().for_each(|end| worker.connection_ended(end, peer));
         connection.inbound.forget(&worker.buffers);
         return;
     }

@@ -11,7 +11,7 @@ use monoio::io::AsyncReadRent;
 use monoio::net::UnixStream;
 
 use crate::now::Now;
-use crate::outcome::Rejection;
+use crate::outcome::ConnectionEnd;
 
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine};
@@ -33,8 +33,8 @@ pub trait Observer: Send + Sync {
     fn exchange(&self, record: &Record<'_>);
     /// Accepting pauses because the process is out of descriptors or memory.
     fn accept_failed(&self, error: &io::Error);
-    /// A connection was closed before its first request. `peer` is at its other end.
-    fn connection_rejected(&self, _rejection: Rejection, _peer: Option<IpAddr>) {}
+    /// A connection was refused or closed at a bound, without an exchange. Nobody need listen.
+    fn connection_ended(&self, _end: ConnectionEnd, _peer: Option<IpAddr>) {}
 }
 
 /// What every worker of a process is given.
@@ -112,9 +112,9 @@ impl<N: Net> Worker<N> {
         self.observer.accept_failed(error);
     }
 
-    /// Tells the observer that a connection was closed before its first request.
-    pub fn connection_rejected(&self, rejection: Rejection, peer: Option<IpAddr>) {
-        self.observer.connection_rejected(rejection, peer);
+    /// Tells the observer how a connection ended without an exchange. `peer` is at its other end.
+    pub fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
+        self.observer.connection_ended(end, peer);
     }
 
     fn sweep(&self, now: Now) {

@@ -3,6 +3,8 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 
+use socket2::{Domain, Socket, Type};
+
 use super::PATIENCE;
 use super::answer::{Answer, AnswerReader};
 
@@ -24,11 +26,10 @@ impl Client {
         Self { stream, reader: AnswerReader::default() }
     }
 
-    /// Connects from another address of this machine: every 127.x.y.z is one.
-    pub(crate) fn connect_from(source: &str, address: SocketAddr) -> Self {
-        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
-        let source = SocketAddr::new(source.parse().expect("an address"), 0);
-        socket.bind(&source.into()).expect("an address of this machine");
+    /// From an address of our own.
+    pub(crate) fn connect_from(source: [u8; 4], address: SocketAddr) -> Self {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&SocketAddr::from((source, 0)).into()).expect("an address of this host");
         socket.connect(&address.into()).expect("the proxy accepts");
         Self::over(socket.into())
     }

@@ -10,7 +10,7 @@ use countersign::control::plan::plan;
 use countersign::control::supervisor::{self, Running};
 use countersign::edge::exchange::Record;
 use countersign::edge::worker::Observer;
-use countersign::outcome::Rejection;
+use countersign::outcome::ConnectionEnd;
 
 use super::delivery::{OLDER_SECRET, SECRET};
 use super::folder::Folder;
@@ -151,12 +151,22 @@ impl Proxy {
 
     /// The reason codes of all exchanges that have ended, in order.
     pub(crate) fn endings(&self) -> Vec<&'static str> {
-        self.endings.codes.lock().unwrap().clone()
+        self.endings.exchanges.lock().unwrap().clone()
     }
 
-    /// The client of each exchange that has ended, and what observed checks would have refused.
-    pub(crate) fn clients(&self) -> Vec<(String, String)> {
+    /// What observed checks would have refused, for each exchange that has ended.
+    pub(crate) fn observed(&self) -> Vec<String> {
+        self.endings.observed.lock().unwrap().clone()
+    }
+
+    /// The client of each exchange that has ended.
+    pub(crate) fn clients(&self) -> Vec<String> {
         self.endings.clients.lock().unwrap().clone()
+    }
+
+    /// The reason codes of connections that ended at a bound, in order.
+    pub(crate) fn connection_ends(&self) -> Vec<&'static str> {
+        self.endings.connections.lock().unwrap().clone()
     }
 
     /// Waits until exactly these exchanges have ended.
@@ -175,19 +185,22 @@ impl Drop for Proxy {
 
 #[derive(Default)]
 struct Endings {
-    codes: Mutex<Vec<&'static str>>,
-    clients: Mutex<Vec<(String, String)>>,
+    exchanges: Mutex<Vec<&'static str>>,
+    observed: Mutex<Vec<String>>,
+    clients: Mutex<Vec<String>>,
+    connections: Mutex<Vec<&'static str>>,
 }
 
 impl Observer for Endings {
     fn exchange(&self, record: &Record<'_>) {
         let client = record.asked.client.address.map(|client| client.to_string()).unwrap_or_default();
-        self.clients.lock().unwrap().push((client, record.asked.observed.to_string()));
-        self.codes.lock().unwrap().push(record.outcome.code());
+        self.clients.lock().unwrap().push(client);
+        self.observed.lock().unwrap().push(record.asked.observed.to_string());
+        self.exchanges.lock().unwrap().push(record.outcome.code());
     }
 
-    fn connection_rejected(&self, rejection: Rejection, _peer: Option<IpAddr>) {
-        self.codes.lock().unwrap().push(rejection.code());
+    fn connection_ended(&self, end: ConnectionEnd, _: Option<IpAddr>) {
+        self.connections.lock().unwrap().push(end.code());
     }
 
     fn accept_failed(&self, error: &io::Error) {
