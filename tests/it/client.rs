@@ -1,8 +1,9 @@
 //! Who the client is: behind proxies, behind load balancers, and on the lists of a route.
 
 use crate::support::application::OK;
+use crate::support::folder::Folder;
 use crate::support::proxy::Plan;
-use crate::support::{Application, Client, Delivery, Driver, Proxy, eventually, on_both_drivers};
+use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
 
 on_both_drivers! {
     strangers_cannot_say_who_they_are,
@@ -19,6 +20,7 @@ on_both_drivers! {
     lists_judge_the_client_and_not_the_proxy,
     a_file_of_networks_is_a_list_too,
     an_observed_list_counts_and_lets_pass,
+    the_log_names_the_client,
 }
 
 /// From `source` to the last listener.
@@ -313,4 +315,25 @@ fn an_observed_list_counts_and_lets_pass(driver: Driver) {
     proxy.assert_endings(&["forwarded", "forwarded", "signature_mismatch"]);
     assert_clients(&proxy, &["127.0.2.1", "127.0.3.1", "127.0.2.1"]);
     assert_eq!(proxy.observed(), ["client_not_allowed", "", "client_not_allowed"]);
+}
+
+/// A process of its own, whose log is read.
+fn the_log_names_the_client(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let plan = balanced(driver, &application).route_line("allow = [\"192.0.2.0/24\"]").route(
+        "name = \"tried\"\npath = \"/tried\"\nscheme = \"none\"\ndeny = [\"203.0.113.0/24\"]\nobserve = [\"allow\"]",
+    );
+    let program = Program::run(&folder.write("countersign.toml", &plan.text()));
+    let mut client = Client::connect_from([127, 0, 1, 1], program.address());
+    client.send(b"PROXY TCP4 10.0.0.9 127.0.0.1 1 2\r\n");
+    let delivery = Delivery::of(b"{}").field("X-Forwarded-For", "203.0.113.1");
+    assert_eq!(client.ask(&delivery.bytes()).status, 403);
+    let line = program.await_line("reason=client_not_allowed");
+    assert!(line.contains("refused ") && line.contains("route=hook client=203.0.113.1 "), "{line}");
+    assert_eq!(client.ask(&delivery.line("POST /tried HTTP/1.1").bytes()).status, 200);
+    let line = program.await_line("observed=client_not_allowed");
+    assert!(line.contains("reason=forwarded") && line.contains("route=tried client=203.0.113.1 "), "{line}");
+    Client::connect_from([127, 0, 2, 1], program.address()).assert_closed();
+    let line = program.await_line("reason=proxy_unknown");
+    assert!(line.contains("client=127.0.2.1"), "{line}");
 }
