@@ -198,7 +198,7 @@ pub struct RouteSettings {
 /// Who may call a route.
 #[derive(Clone, Debug, Default)]
 pub struct ClientSettings {
-    /// Who is let in; everyone, if there is neither a network nor a file. [`crate::config::load`] adds what the file
+    /// Who is let in; everyone, if there is neither a network nor a file. [`crate::config::load()`] adds what the file
     /// holds.
     pub allow: Vec<Network>,
     /// Further networks that are let in.
