@@ -16,6 +16,8 @@ use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
+use countersign::gate::allowlist::AllowList;
+use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::verify::{Key, Keyring, Validity, Verifier};
@@ -37,10 +39,18 @@ fn policy() -> Policy {
     let key = Key::from_secret("k", &scheme, SECRET, Validity::default()).unwrap();
     let verifier = Verifier::new(scheme, Keyring::new(vec![key]), None, None).unwrap();
     let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };
-    let route = Route { name: "hook".to_owned(), key, verifier, body_limit: 1 << 20, upstream: 0 };
+    let route = Route {
+        name: "hook".to_owned(),
+        key,
+        verifier,
+        body_limit: 1 << 20,
+        upstream: 0,
+        clients: AllowList::default(),
+        observe: Observe::default(),
+    };
     let ten = Duration::from_secs(10);
     Policy {
-        gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new() },
+        gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new(), doors: Vec::new() },
         limits: Limits {
             head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
             head_timeout: ten,

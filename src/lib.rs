@@ -21,8 +21,9 @@
 //! build without the feature `io`, with no runtime in the graph.
 //!
 //! # The path of a request
-//! It is told in `edge/exchange.rs`, one line a room: read the head ([`wire::head`], [`wire::framing`]), find the
-//! route ([`gate::route`]), begin the verification with whatever can be refused before a body byte is read, read the
+//! It is told in `edge/exchange.rs`, one line a room: read the head ([`wire::head`], [`wire::framing`]), say who the
+//! client is ([`gate::client`]), find the route ([`gate::route`]) and ask whether the client may call it
+//! ([`gate::allowlist`]), begin the verification with whatever can be refused before a body byte is read, read the
 //! body and hash it as it lands, finish ([`gate::verify`]), forward, relay the answer. Each stage hands the next a
 //! value that it alone can make: only [`gate::verify::Verifier::finish`] makes a [`gate::verify::Verified`], and
 //! nothing else can be forwarded.

@@ -100,6 +100,8 @@ ends! {
         RouteUnknown = "route_unknown", 404 "not_found" Keep;
         /// The route does not take this method.
         MethodNotAllowed = "method_not_allowed", 405 "method_not_allowed" Keep;
+        /// The client's address is denied on this route, or not among those that are allowed.
+        ClientNotAllowed = "client_not_allowed", 403 "forbidden" Keep;
         /// The body is longer than the route's limit.
         BodyTooLarge = "body_too_large", 413 "content_too_large" Close;
         /// The chunked body breaks the grammar.
@@ -236,9 +238,97 @@ impl Outcome {
     }
 }
 
+/// How a connection ended at a bound, without an exchange: there was nobody to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ConnectionEnd {
+    /// Refused: it comes from none of the proxies from which alone this listener takes connections.
+    ProxyUnknown,
+    /// Closed: a trusted proxy did not begin it with a header of the PROXY protocol, or not in time.
+    ProxyHeaderInvalid,
+}
+
+impl ConnectionEnd {
+    /// The reason code.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::ProxyUnknown => "proxy_unknown",
+            Self::ProxyHeaderInvalid => "proxy_header_invalid",
+        }
+    }
+}
+
+/// The refusals that a request would have met on a route that only observes the checks in question, each at most once.
+/// A set in one word: the path of a request allocates nothing for it.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Observed {
+    /// One bit for each rejection, by its position in the table.
+    bits: u64,
+}
+
+// More rejections need a wider word.
+const _: () = assert!(Rejection::ALL.len() <= u64::BITS as usize);
+
+impl Observed {
+    /// Nothing would have been refused.
+    pub const NONE: Self = Self { bits: 0 };
+
+    /// Notes what an observed check would have answered.
+    pub const fn note(&mut self, rejection: Rejection) {
+        self.bits |= 1 << rejection as u32;
+    }
+
+    /// Whether every check passed.
+    #[must_use]
+    pub const fn is_empty(self) -> bool {
+        self.bits == 0
+    }
+
+    /// Whether this refusal was noted.
+    #[must_use]
+    pub const fn contains(self, rejection: Rejection) -> bool {
+        self.bits & (1 << rejection as u32) != 0
+    }
+
+    /// What was noted, in the order of the table.
+    pub fn iter(self) -> impl Iterator<Item = Rejection> {
+        Rejection::ALL.iter().copied().filter(move |rejection| self.contains(*rejection))
+    }
+}
+
+impl core::fmt::Debug for Observed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_set().entries(self.iter()).finish()
+    }
+}
+
+/// The reason codes, separated by commas; nothing for the empty set.
+impl core::fmt::Display for Observed {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (position, rejection) in self.iter().enumerate() {
+            f.write_str(if position == 0 { "" } else { "," })?;
+            f.write_str(rejection.code())?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn observed_is_a_set_in_the_order_of_the_table() {
+        let mut observed = Observed::NONE;
+        assert!(observed.is_empty() && observed.to_string().is_empty());
+        for rejection in [Rejection::TimestampStale, Rejection::HeadMalformed, Rejection::TimestampStale] {
+            observed.note(rejection);
+        }
+        assert_eq!(observed.to_string(), "head_malformed,timestamp_stale");
+        assert!(observed.contains(Rejection::HeadMalformed) && !observed.contains(Rejection::TimestampFuture));
+        Rejection::ALL.iter().for_each(|rejection| observed.note(*rejection));
+        assert!(observed.iter().eq(Rejection::ALL.iter().copied()));
+    }
 
     #[test]
     fn every_verification_failure_looks_the_same_from_outside() {

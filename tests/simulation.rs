@@ -15,6 +15,10 @@ use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
+use countersign::gate::allowlist::AllowList;
+use countersign::gate::client::Door;
+use countersign::gate::networks::Network;
+use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
@@ -33,9 +37,17 @@ fn verifier() -> Verifier {
 
 fn policy() -> Policy {
     let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };
-    let route = Route { name: "hook".to_owned(), key, verifier: verifier(), body_limit: 100_000, upstream: 0 };
+    let route = Route {
+        name: "hook".to_owned(),
+        key,
+        verifier: verifier(),
+        body_limit: 100_000,
+        upstream: 0,
+        clients: AllowList::default(),
+        observe: Observe::default(),
+    };
     Policy {
-        gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new() },
+        gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new(), doors: Vec::new() },
         limits: Limits {
             head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
             head_timeout: Duration::from_secs(10),
@@ -76,6 +88,18 @@ struct Outcome {
 /// A client's whole input through the proxy, in pieces of `grain` bytes, to an application that answers each complete
 /// request with `reply`.
 fn converse(input: &[u8], closed: bool, grain: usize, reply: Reaction) -> Outcome {
+    converse_under(policy(), input, closed, (grain, reply))
+}
+
+/// A listener that takes connections from the peer of the tests alone, and with a header of the PROXY protocol.
+fn balanced() -> Policy {
+    let proxies = Network::parse("192.0.2.1").into_iter().collect();
+    let mut policy = policy();
+    policy.gate.doors = vec![Door { proxies, proxy_protocol: true }];
+    policy
+}
+
+fn converse_under(policy: Policy, input: &[u8], closed: bool, (grain, reply): (usize, Reaction)) -> Outcome {
     let delivered = Rc::new(RefCell::new(Vec::new()));
     let seen = Rc::clone(&delivered);
     let application = move |received: &[u8]| match complete(received) {
@@ -89,7 +113,7 @@ fn converse(input: &[u8], closed: bool, grain: usize, reply: Reaction) -> Outcom
     let codes = Arc::new(Codes::default());
     let observer: Arc<dyn Observer> = Arc::<Codes>::clone(&codes);
     let shared = Shared {
-        policy: Arc::new(policy()),
+        policy: Arc::new(policy),
         clock: Clock::start(),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
@@ -179,6 +203,25 @@ proptest! {
         let genuine: Vec<_> = deliveries.iter().filter(|(_, genuine, _)| *genuine).map(|(body, ..)| body.clone()).collect();
         prop_assert_eq!(&outcome.delivered, &genuine);
         prop_assert_eq!(outcome.statuses.len(), deliveries.len());
+    }
+
+    /// The same behind a load balancer, whose header comes in pieces too; and noise in its place ends the connection.
+    #[test]
+    fn any_cut_behind_a_load_balancer_gives_the_same_result(
+        bodies in prop::collection::vec(prop::collection::vec(any::<u8>(), 1..3000), 1..4),
+        header in prop::sample::select(vec![
+            b"PROXY TCP4 198.51.100.7 192.0.2.1 4711 80\r\n".to_vec(),
+            b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c\xc6\x33\x64\x07\xc0\x00\x02\x01\x12\x67\0\x50".to_vec(),
+        ]),
+        noise in prop::collection::vec(any::<u8>(), 0..700),
+        grain in prop_oneof![Just(1_usize), 2_usize..40, 100_usize..5000],
+    ) {
+        let deliveries: Vec<u8> = bodies.iter().flat_map(|body| delivery(body, body, None)).collect();
+        let outcome = converse_under(balanced(), &[header, deliveries.clone()].concat(), true, (grain, ok()));
+        prop_assert_eq!(&outcome.codes, &vec!["forwarded"; bodies.len()]);
+        prop_assert_eq!(&outcome.delivered, &bodies);
+        let outcome = converse_under(balanced(), &[noise, deliveries].concat(), true, (grain, ok()));
+        prop_assert!(outcome.codes.is_empty() && outcome.delivered.is_empty() && outcome.answer.is_empty());
     }
 
     /// Whatever a stranger sends, nothing reaches the application and the connection ends.

@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
-use crate::config::settings::{KeySettings, RouteSettings, Settings, Verification};
+use crate::config::settings::{
+    ClientSettings, KeySettings, Listener, ProxyProtocol, RouteSettings, Settings, Verification,
+};
 use crate::gate::Gate;
+use crate::gate::allowlist::AllowList;
+use crate::gate::client::Door;
 use crate::gate::route::{Route, RouteTable};
 use crate::gate::verify::{Key, KeyError, Keyring, Scheme, Verifier};
 
@@ -27,7 +31,7 @@ pub fn compile(settings: &Settings, keys: &[Vec<Option<Secret>>], problems: &mut
         return None;
     }
     match RouteTable::new(routes) {
-        Ok(routes) => Some(Gate { routes, upstreams: settings.upstreams.clone() }),
+        Ok(routes) => Some(Gate { routes, upstreams: settings.upstreams.clone(), doors: doors(settings) }),
         Err(conflicts) => {
             // Settings have been checked for this; only settings that were put together by hand come here.
             for conflict in conflicts {
@@ -47,7 +51,24 @@ fn compiled(route: &RouteSettings, verifier: Verifier) -> Route {
         verifier,
         body_limit: route.body_size,
         upstream: route.upstream,
+        clients: allow_list(&route.clients),
+        observe: route.clients.observe,
     }
+}
+
+/// A list that was asked for is a list, even if nothing came of its file: nobody is let in then.
+fn allow_list(clients: &ClientSettings) -> AllowList {
+    let everyone = clients.allow.is_empty() && clients.allow_file.is_none();
+    let allow = (!everyone).then(|| clients.allow.iter().copied().collect());
+    AllowList::new(allow, clients.deny.iter().copied().collect())
+}
+
+fn doors(settings: &Settings) -> Vec<Door> {
+    let door = |listener: &Listener| Door {
+        proxies: listener.trusted_proxies.iter().copied().collect(),
+        proxy_protocol: listener.proxy_protocol == ProxyProtocol::V1V2,
+    };
+    settings.listeners.iter().map(door).collect()
 }
 
 fn verifier(

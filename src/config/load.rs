@@ -11,14 +11,18 @@ use zeroize::Zeroizing;
 
 use crate::config::compile;
 use crate::config::document::MAX_TEXT;
+use crate::config::networks;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::{self, Secret};
-use crate::config::settings::{self, KeySettings, KeySource, Settings, Verification};
+use crate::config::settings::{self, ClientSettings, KeySettings, KeySource, Settings, Verification};
 use crate::config::units::show_size;
 use crate::gate::Gate;
 
 /// No secret and no public key is longer, in bytes.
 const KEY_LIMIT: usize = 64 << 10;
+
+/// No file of networks is longer, in bytes: some fifty thousand of them.
+const LIST_LIMIT: usize = 1 << 20;
 
 /// A configuration that holds.
 #[derive(Debug)]
@@ -38,13 +42,14 @@ pub struct Loaded {
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let file = path.display().to_string();
     let text = read_text(path, &file)?;
-    let (settings, mut problems) = settings::read(&file, &text);
+    let (mut settings, mut problems) = settings::read(&file, &text);
     let directory = path.parent().unwrap_or(Path::new("."));
     let keys: Vec<Vec<Option<Secret>>> = settings
         .routes
         .iter()
         .map(|route| route.verification.as_ref().map(|it| read_all(it, directory, &mut problems)).unwrap_or_default())
         .collect();
+    settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, directory, &mut problems));
     if problems.has_errors() {
         for (stray, public) in settings::stray_keys(&file, &text, &settings) {
             read_keys(&stray, public, directory, &mut problems);
@@ -82,6 +87,23 @@ fn read_text(path: &Path, file: &str) -> Result<Zeroizing<String>, Problems> {
         },
     }
     Err(problems)
+}
+
+/// Adds the networks that a file of the route holds to those of the route itself.
+fn read_networks(clients: &mut ClientSettings, directory: &Path, problems: &mut Problems) {
+    let Some(list) = &clients.allow_file else { return };
+    let path = directory.join(&list.path);
+    let text = read_file(&path, LIST_LIMIT).and_then(|bytes| {
+        core::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| io::Error::other("it is not UTF-8"))
+    });
+    match text {
+        Ok(text) => clients.allow.extend(networks::read_text(&path.display().to_string(), &text, problems)),
+        Err(error) => {
+            let message = format!("{} cannot be read: {error}", path.display());
+            let fix = "check the path (it is relative to the configuration file) and the permissions";
+            problems.error(list.place.clone(), message, fix);
+        }
+    }
 }
 
 /// The bytes of every key of a route; nothing in the place of one that could not be read.

@@ -10,6 +10,8 @@ pub mod compile;
 pub mod document;
 mod keys;
 pub mod load;
+mod networks;
+mod observe;
 pub mod problem;
 pub mod reader;
 mod routes;

@@ -188,6 +188,17 @@ impl<'d> Reader<'d> {
         (strings.len() == array.len()).then_some(strings)
     }
 
+    /// A list of strings, each with its own place.
+    #[must_use]
+    pub fn placed_strings(&self, key: &str) -> Option<Vec<(&'d str, Place)>> {
+        let strings = self.strings(key)?;
+        let items = self.table.get(key).and_then(|value| value.get_ref().as_array()).into_iter().flatten();
+        let places = items
+            .enumerate()
+            .map(|(position, item)| self.document.place(item.span(), self.path_of(&format!("{key}[{position}]"))));
+        Some(strings.into_iter().zip(places).collect())
+    }
+
     /// A string, or a list of strings.
     #[must_use]
     pub fn one_or_more(&self, key: &str) -> Option<Vec<&'d str>> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::address;
 use crate::config::keys;
+use crate::config::networks;
 use crate::config::problem::Place;
 use crate::config::reader::{Reader, did_you_mean};
 use crate::config::scheme;
@@ -130,13 +131,15 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], default_body: u64) -> O
     };
     let body_size = reader.size("body_size", BODY_SIZE).unwrap_or(default_body);
     let upstream = upstream_address(reader, "upstream");
+    let clients = networks::clients(reader);
     let verification = verification(reader, schemes)?;
     check_url_path(reader, path.as_ref(), verification.as_ref());
     if reader.failed() {
         return None;
     }
     let key = RouteKey { host, path: path?, methods };
-    Some((RouteSettings { name: name?, key, verification, body_size, upstream: 0, place: reader.here() }, upstream))
+    let place = reader.here();
+    Some((RouteSettings { name: name?, key, verification, body_size, upstream: 0, clients, place }, upstream))
 }
 
 fn path(reader: &Reader<'_>) -> Option<PathPattern> {

@@ -4,6 +4,7 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use crate::config::address::{self, arrives_at};
+use crate::config::networks;
 use crate::config::reader::Reader;
 use crate::config::settings::{Driver, Limits, Listener, Server, Settings, Upstream};
 use crate::gate::upstream::UpstreamAddress;
@@ -55,6 +56,7 @@ pub(super) fn listeners(root: &Reader<'_>) -> Vec<Listener> {
     }
     for reader in readers.into_iter().flatten().take(LISTENER_LIMIT) {
         reader.require("address", "add address = \"127.0.0.1:8080\"");
+        let (proxy_protocol, trusted_proxies) = networks::proxies(&reader);
         match reader.string("address").map(address::parse_listener) {
             None => {}
             Some(Err(wrong)) => reader.error("address", wrong.message, wrong.fix),
@@ -64,7 +66,8 @@ pub(super) fn listeners(root: &Reader<'_>) -> Vec<Listener> {
                     let message = format!("{address} is already given in line {}", other.place.line);
                     reader.error("address", message, "remove one of the two");
                 }
-                listeners.push(Listener { address, place: reader.place("address") });
+                let place = reader.place("address");
+                listeners.push(Listener { address, proxy_protocol, trusted_proxies, place });
             }
         }
         reader.finish();

@@ -12,6 +12,8 @@ use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
 use crate::config::{keys, routes, sections};
+use crate::gate::networks::Network;
+use crate::gate::observe::Observe;
 use crate::gate::route::RouteKey;
 use crate::gate::upstream::UpstreamAddress;
 use crate::gate::verify::PublicUrl;
@@ -82,8 +84,33 @@ impl Default for Server {
 pub struct Listener {
     /// Address; port 0 lets the system choose.
     pub address: SocketAddr,
+    /// Whether connections begin with a header of the PROXY protocol.
+    pub proxy_protocol: ProxyProtocol,
+    /// The proxies that are believed about who their clients are.
+    pub trusted_proxies: Vec<Network>,
     /// Where it is configured.
     pub place: Place,
+}
+
+/// Whether connections begin with a header of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// They do not.
+    #[default]
+    Off,
+    /// They do, in either version, and come from trusted proxies alone.
+    V1V2,
+}
+
+impl ProxyProtocol {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::V1V2 => "v1v2",
+        }
+    }
 }
 
 /// `[upstream]`: how we talk to applications. The addresses are in [`Settings::upstreams`].
@@ -162,7 +189,40 @@ pub struct RouteSettings {
     pub body_size: u64,
     /// Position in [`Settings::upstreams`].
     pub upstream: usize,
+    /// Who may call.
+    pub clients: ClientSettings,
     /// Where the route begins.
+    pub place: Place,
+}
+
+/// Who may call a route.
+#[derive(Clone, Debug, Default)]
+pub struct ClientSettings {
+    /// Who is let in; everyone, if there is neither a network nor a file. [`crate::config::load()`] adds what the file
+    /// holds.
+    pub allow: Vec<Network>,
+    /// Further networks that are let in.
+    pub allow_file: Option<ListFile>,
+    /// Who is not let in, even so.
+    pub deny: Vec<Network>,
+    /// Which checks of the route only count.
+    pub observe: Observe,
+}
+
+impl ClientSettings {
+    /// Whether nobody is ever refused.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        self.allow.is_empty() && self.allow_file.is_none() && self.deny.is_empty()
+    }
+}
+
+/// A reference to a file with a list in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListFile {
+    /// Relative to the directory of the configuration file.
+    pub path: PathBuf,
+    /// Where it is written.
     pub place: Place,
 }
 

@@ -6,8 +6,11 @@ use core::fmt::{self, Write};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::settings::{KeySettings, RouteSettings, Settings, Verification};
+use crate::config::settings::{
+    ClientSettings, KeySettings, Listener, ProxyProtocol, RouteSettings, Settings, Verification,
+};
 use crate::config::units::{show_duration, show_size, show_size_rounded};
+use crate::gate::networks::Network;
 use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Scheme, SignatureSource, Validity};
 use crate::now::Now;
 
@@ -58,7 +61,7 @@ fn write_process(out: &mut String, settings: &Settings) -> fmt::Result {
     line(out, "driver", server.driver.name())?;
     line(out, "grace", format_args!("{} for exchanges in flight at a stop", show_duration(server.shutdown_grace)))?;
     for listener in &settings.listeners {
-        line(out, "listener", listener.address)?;
+        write_listener(out, listener)?;
     }
     let upstream = &settings.upstream;
     for address in &settings.upstreams {
@@ -68,6 +71,48 @@ fn write_process(out: &mut String, settings: &Settings) -> fmt::Result {
     line(out, "", format_args!("connect within {connect}, respond within {response}"))?;
     let idle = show_duration(upstream.idle_timeout);
     line(out, "", format_args!("keep {} idle connections per worker and address for {idle}", upstream.idle_connections))
+}
+
+fn write_listener(out: &mut String, listener: &Listener) -> fmt::Result {
+    line(out, "listener", listener.address)?;
+    let proxies = listed(&listener.trusted_proxies);
+    match (listener.proxy_protocol, listener.trusted_proxies.is_empty()) {
+        (ProxyProtocol::Off, true) => line(out, "", "the client is the peer: no proxy is trusted"),
+        (ProxyProtocol::Off, false) => {
+            line(out, "", format_args!("X-Forwarded-For, Forwarded believed from {proxies}"))
+        }
+        (ProxyProtocol::V1V2, _) => {
+            line(out, "", format_args!("connections from {proxies} alone, with a header of the PROXY protocol"))?;
+            line(out, "", "X-Forwarded-For, Forwarded believed from the same")
+        }
+    }
+}
+
+/// Networks, as far as a line can hold them.
+fn listed(networks: &[Network]) -> String {
+    const SHOWN: usize = 3;
+    let shown: Vec<String> = networks.iter().take(SHOWN).map(ToString::to_string).collect();
+    match networks.len().checked_sub(SHOWN) {
+        None | Some(0) => shown.join(", "),
+        Some(more) => format!("{} and {more} more", shown.join(", ")),
+    }
+}
+
+fn write_clients(out: &mut String, clients: &ClientSettings) -> fmt::Result {
+    let counts = if clients.observe.allow { " (only counted)" } else { "" };
+    match &clients.allow_file {
+        None if clients.allow.is_empty() => line(out, "clients", "everyone")?,
+        None => line(out, "clients", format_args!("{}{counts}", listed(&clients.allow)))?,
+        Some(file) => {
+            let file = file.path.display();
+            line(out, "clients", format_args!("{}, with those in {file}{counts}", listed(&clients.allow)))?;
+        }
+    }
+    if clients.deny.is_empty() {
+        Ok(())
+    } else {
+        line(out, "", format_args!("never {}{counts}", listed(&clients.deny)))
+    }
 }
 
 fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now: Now) -> fmt::Result {
@@ -87,6 +132,7 @@ fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now
     if lacks_key(route, now) {
         line(out, "WARNING", format_args!("the route has {NO_KEY}"))?;
     }
+    write_clients(out, &route.clients)?;
     line(out, "body", format_args!("at most {}", show_size(route.body_size)))?;
     match settings.upstreams.get(route.upstream) {
         Some(upstream) => line(out, "upstream", upstream),
@@ -230,6 +276,9 @@ secrets = [
 path = "/open"
 scheme = "none"
 body_size = "5MiB"
+allow = ["192.0.2.0/24", "198.51.100.0/24", "203.0.113.7", "2001:db8::/32"]
+deny = ["192.0.2.1"]
+observe = ["allow"]
 upstream = "unix:/run/app.sock"
 "#;
 
@@ -243,6 +292,10 @@ upstream = "unix:/run/app.sock"
         let text = at(1_781_000_000);
         for part in [
             "listener    127.0.0.1:8080",
+            "the client is the peer: no proxy is trusted",
+            "clients     everyone",
+            "clients     192.0.2.0/24, 198.51.100.0/24, 203.0.113.7/32 and 1 more (only counted)",
+            "            never 192.0.2.1/32 (only counted)",
             "POST hooks.example.com/github",
             "POST /open (any host)",
             "{body} with",

@@ -13,6 +13,7 @@ use super::exchange;
 use super::inbound::Inbound;
 use super::net::Net;
 use super::policy::Limits;
+use super::preface;
 use super::stream::ByteStream;
 use super::worker::Worker;
 
@@ -36,6 +37,8 @@ pub struct Connection<S> {
     pub reply_head: ResponseHead,
     /// Requests so far.
     pub served: u64,
+    /// Which listener accepted it, by its position.
+    pub listener: usize,
 }
 
 /// The address of a peer, and its text: written once a connection, sent with every request.
@@ -72,11 +75,36 @@ pub enum Next {
     Linger,
 }
 
-/// Serves a connection until its end.
+/// Where a connection comes from.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Origin {
+    /// The address at the other end; `None` for Unix-domain peers.
+    pub peer: Option<IpAddr>,
+    /// The position of the listener that accepted it.
+    pub listener: usize,
+}
+
+/// Serves a connection of the first listener until its end.
 pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, peer: Option<IpAddr>) {
-    let peer = peer.map(Peer::new);
-    let mut connection =
-        Connection { stream, peer, inbound: Inbound::default(), reply_head: ResponseHead::default(), served: 0 };
+    serve_from(worker, stream, Origin { peer, listener: 0 }).await;
+}
+
+/// Serves a connection until its end.
+pub async fn serve_from<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Origin) {
+    let Origin { peer, listener } = origin;
+    let mut connection = Connection {
+        stream,
+        peer: peer.map(Peer::new),
+        inbound: Inbound::default(),
+        reply_head: ResponseHead::default(),
+        served: 0,
+        listener,
+    };
+    if let Err(end) = Box::pin(preface::read(&worker, &mut connection)).await {
+        end.into_iter().for_each(|end| worker.connection_ended(end, peer));
+        connection.inbound.forget(&worker.buffers);
+        return;
+    }
     // The busy part lives in a box of its own, so that a parked connection is no larger than its socket.
     while Box::pin(converse(&worker, &mut connection)).await.is_continue() {
         connection.inbound = Inbound::default();

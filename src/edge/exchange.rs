@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use crate::gate::client::ClientAddress;
+use crate::gate::observe::unless_observed;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
 use crate::now::Now;
-use crate::outcome::{Fate, Fault, Outcome, Rejection};
+use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
 use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::framing::{self, BodyFraming};
 use crate::wire::head::Version;
@@ -40,6 +42,10 @@ pub struct Asked<'p> {
     pub body_read: bool,
     /// The route, once it is known.
     pub route: Option<&'p Route>,
+    /// Who asks, as far as it is known: the connection's peer until the head has been read.
+    pub client: ClientAddress,
+    /// What checks that are only observed would have refused.
+    pub observed: Observed,
 }
 
 /// One exchange, told to whoever listens (log, metrics, audit).
@@ -67,6 +73,8 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
         framing: BodyFraming::None,
         body_read: false,
         route: None,
+        client: ClientAddress::direct(connection.peer.as_ref().map(|peer| peer.address)),
+        observed: Observed::NONE,
     };
     let outcome = match story(worker, &policy, connection, &mut asked).await {
         Ok(status) => Outcome::Forwarded { status },
@@ -84,8 +92,7 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     next
 }
 
-/// The path of a request. Admission (between route and verify) and the replay claim (between verify and forward) have
-/// their places here.
+/// The path of a request. The replay claim has its place between verify and forward.
 async fn story<'p, N: Net>(
     worker: &Worker<N>,
     policy: &'p Policy,
@@ -93,7 +100,9 @@ async fn story<'p, N: Net>(
     asked: &mut Asked<'p>,
 ) -> Result<u16, Outcome> {
     read_head(worker, policy, connection, asked).await?;
+    identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
+    admit(route, asked)?;
     let check = route.verifier.begin(&connection.inbound, asked.started)?;
     let check = read_body(worker, policy, connection, asked, (route, check)).await?;
     let verified = finish(worker, connection, route, check)?;
@@ -133,6 +142,21 @@ fn resolve<'p, S: ByteStream>(
     asked.route = Some(route);
     route.refuse_tampering(&connection.inbound)?;
     Ok(route)
+}
+
+/// Says who the client is: the peer, or whom the trusted proxies name.
+fn identify<S: ByteStream>(policy: &Policy, connection: &Connection<S>, asked: &mut Asked<'_>) {
+    if let Some(door) = policy.gate.doors.get(connection.listener) {
+        let (head, bytes) = connection.inbound.head();
+        asked.client = ClientAddress::of(asked.client.address, head.headers(bytes), &door.proxies);
+    }
+}
+
+/// Whether this client may spend our work on this route. Nothing of the body has been asked for yet.
+fn admit(route: &Route, asked: &mut Asked<'_>) -> Result<(), Outcome> {
+    let verdict = route.clients.admit(asked.client.proven());
+    unless_observed(verdict, route.observe.allow, &mut asked.observed)?;
+    Ok(())
 }
 
 /// Reads the body to its end; each piece is hashed as it lands.

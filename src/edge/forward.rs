@@ -13,6 +13,7 @@ use crate::wire::head::{HeadLimits, Known, ResponseHead, ResponseScan, Version};
 use super::buffer::HEADROOM;
 use super::connection::{Connection, Peer};
 use super::exchange::Asked;
+use super::forwarding;
 use super::inbound::Inbound;
 use super::net::Net;
 use super::policy::{Policy, Upstream};
@@ -55,7 +56,7 @@ pub async fn forward<N: Net>(
 ) -> Result<Reply<N::Stream>, Outcome> {
     let mut head = worker.scratch.take();
     head.clear();
-    let encoded = encode_head(&mut head, worker, connection.peer.as_ref().map(Peer::text), asked, (route, &verified));
+    let encoded = encode_head(&mut head, worker, connection.peer.as_ref(), asked, (route, &verified));
     connection.inbound = verified.into_delivery();
     encoded?;
     let Some(upstream) = policy.upstreams.get(route.upstream) else { return Err(Fault::UpstreamConnect.into()) };
@@ -77,12 +78,11 @@ fn draining_instead<N: Net>(worker: &Worker<N>, fault: Fault) -> Outcome {
     }
 }
 
-/// Writes the head that the application gets: what came, without what is not end-to-end, and what we vouch for. No peer
-/// is trusted to name addresses yet, so what it says of them is replaced.
+/// Writes the head that the application gets: what came, without what is not end-to-end, and what we vouch for.
 fn encode_head<N: Net>(
     out: &mut Vec<u8>,
     worker: &Worker<N>,
-    peer: Option<&[u8]>,
+    peer: Option<&Peer>,
     asked: &Asked<'_>,
     (route, verified): (&Route, &Verified<Inbound>),
 ) -> Result<(), Rejection> {
@@ -99,14 +99,9 @@ fn encode_head<N: Net>(
     encode::copy_end_to_end(out, headers, |kind| match kind {
         Known::XRequestId => !theirs,
         Known::Host | Known::Via => true,
-        kind => kind.is_forwarding(),
+        kind => forwarding::replaces(asked.client, kind),
     });
-    match peer {
-        Some(peer) => encode::field(out, b"X-Forwarded-For", peer),
-        None => encode::field(out, b"X-Forwarded-For", b"unknown"),
-    }
-    encode::field(out, b"X-Forwarded-Proto", b"http");
-    encode::field(out, b"X-Forwarded-Host", head.host(bytes));
+    forwarding::encode(out, headers, head.host(bytes), (asked.client, peer));
     for via in headers.of_kind(Known::Via) {
         encode::field(out, b"Via", via);
     }

@@ -61,6 +61,11 @@ impl Inbound {
         pool.give_back(std::mem::take(&mut self.buf));
     }
 
+    /// Lets the buffer go, whatever is in it.
+    pub fn forget(&mut self, pool: &BufferPool) {
+        pool.give_back(std::mem::take(&mut self.buf));
+    }
+
     /// Between two requests: gives a buffer back that is larger than the connection usually needs.
     pub fn settle(&mut self, pool: &BufferPool) {
         if !self.has_received() && self.buf.capacity() > USUAL_LIMIT + 2 * HEADROOM {
@@ -71,6 +76,17 @@ impl Inbound {
     /// Whether bytes of the next request are here already.
     pub fn has_received(&self) -> bool {
         self.buf.len() > self.origin
+    }
+
+    /// What has arrived since the last request.
+    pub fn received(&self) -> &[u8] {
+        self.buf.get(self.origin..).unwrap_or_default()
+    }
+
+    /// Steps over bytes that belong to no request.
+    pub fn step_over(&mut self, length: usize) {
+        self.unread = self.origin + length;
+        self.advance();
     }
 
     /// Whether a request has begun: empty lines before one (RFC 9112 section 2.2) leave a connection idle.

@@ -70,13 +70,14 @@ fn unbound(address: SocketAddr) -> io::Result<RawSocket> {
 }
 
 /// Accepts until the worker begins to stop. What goes wrong with one connection ends that connection; running out of
-/// descriptors or memory pauses the loop instead of spinning in it.
-pub(super) async fn accept(worker: Rc<Worker<Sockets>>, listener: TcpListener) {
+/// descriptors or memory pauses the loop instead of spinning in it. `position` is that of the listener.
+pub(super) async fn accept(worker: Rc<Worker<Sockets>>, listener: TcpListener, position: usize) {
     while let Some(accepted) = worker.drain.unless_draining(listener.accept()).await {
         match accepted {
             Ok((stream, peer)) => {
                 let socket = Socket::tcp(stream, worker.net.clock.clone());
-                monoio::spawn(connection::serve(Rc::clone(&worker), socket, Some(peer.ip())));
+                let origin = connection::Origin { peer: Some(peer.ip()), listener: position };
+                monoio::spawn(connection::serve_from(Rc::clone(&worker), socket, origin));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

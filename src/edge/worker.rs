@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::TcpListener as StdListener;
+use std::net::{IpAddr, TcpListener as StdListener};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use monoio::io::AsyncReadRent;
 use monoio::net::UnixStream;
 
 use crate::now::Now;
+use crate::outcome::ConnectionEnd;
 
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine};
@@ -32,6 +33,8 @@ pub trait Observer: Send + Sync {
     fn exchange(&self, record: &Record<'_>);
     /// Accepting pauses because the process is out of descriptors or memory.
     fn accept_failed(&self, error: &io::Error);
+    /// A connection was refused or closed at a bound, without an exchange. Nobody need listen.
+    fn connection_ended(&self, _end: ConnectionEnd, _peer: Option<IpAddr>) {}
 }
 
 /// What every worker of a process is given.
@@ -109,6 +112,11 @@ impl<N: Net> Worker<N> {
         self.observer.accept_failed(error);
     }
 
+    /// Tells the observer how a connection ended without an exchange. `peer` is at its other end.
+    pub fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
+        self.observer.connection_ended(end, peer);
+    }
+
     fn sweep(&self, now: Now) {
         for (pool, upstream) in self.pools.borrow().iter().zip(&self.policy.upstreams) {
             pool.close_expired(now, upstream.idle_timeout);
@@ -120,7 +128,7 @@ impl<N: Net> Worker<N> {
 pub struct Assignment {
     /// What all workers share.
     pub shared: Shared,
-    /// This worker's listening sockets.
+    /// This worker's listening sockets, in the order of the listeners.
     pub sockets: Vec<StdListener>,
     /// Random; request ids begin with it.
     pub seed: u64,
@@ -143,9 +151,9 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         let worker = Rc::new(Worker::new(net, &shared, seed));
         stop.set_nonblocking(driver == Driver::Epoll)?;
         let mut stop = UnixStream::from_std(stop)?;
-        for socket in sockets {
+        for (position, socket) in sockets.into_iter().enumerate() {
             let listener = listener::adopt(socket, driver)?;
-            monoio::spawn(listener::accept(Rc::clone(&worker), listener));
+            monoio::spawn(listener::accept(Rc::clone(&worker), listener, position));
         }
         monoio::spawn(sweep(Rc::clone(&worker)));
         ready();

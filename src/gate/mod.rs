@@ -1,5 +1,9 @@
 //! Decisions. `now` is a parameter; no io, no clock, no log, no metric.
 
+pub mod allowlist;
+pub mod client;
+pub mod networks;
+pub mod observe;
 pub mod pattern;
 pub mod route;
 pub mod upstream;
@@ -12,4 +16,6 @@ pub struct Gate {
     pub routes: route::RouteTable,
     /// The applications that routes forward to; a route names one by its position.
     pub upstreams: Vec<upstream::UpstreamAddress>,
+    /// What each listener thinks of proxies, in the order of the listeners.
+    pub doors: Vec<client::Door>,
 }

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use matchit::{InsertError, Router};
 
+use crate::gate::allowlist::AllowList;
+use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
 use crate::gate::verify::{Delivery, Verifier};
 use crate::outcome::Rejection;
@@ -34,6 +36,10 @@ pub struct Route {
     pub body_limit: u64,
     /// Position of its application in [`crate::gate::Gate::upstreams`].
     pub upstream: usize,
+    /// Who may call.
+    pub clients: AllowList,
+    /// Which checks only count.
+    pub observe: Observe,
 }
 
 impl Route {
@@ -256,6 +262,8 @@ mod tests {
             verifier: Verifier::none(),
             body_limit: 1,
             upstream: 0,
+            clients: AllowList::default(),
+            observe: Observe::default(),
         }
     }
 

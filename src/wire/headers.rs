@@ -88,6 +88,11 @@ impl<'a> Headers<'a> {
         self.fields.iter().filter(move |field| field.kind == kind).map(move |field| field.value.of(self.bytes))
     }
 
+    /// The same from the last field to the first.
+    pub fn of_kind_backwards(self, kind: Known) -> impl Iterator<Item = &'a [u8]> {
+        self.fields.iter().rev().filter(move |field| field.kind == kind).map(move |field| field.value.of(self.bytes))
+    }
+
     /// The values of all fields with this name, compared without case.
     pub fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)

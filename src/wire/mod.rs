@@ -6,6 +6,7 @@ pub mod framing;
 pub mod head;
 pub mod headers;
 pub mod known;
+pub mod proxy_protocol;
 pub mod response;
 pub mod scan;
 pub mod target;

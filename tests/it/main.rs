@@ -5,6 +5,7 @@
 mod support;
 
 mod answers;
+mod client;
 mod deliver;
 mod framing;
 mod headers;

@@ -7,6 +7,7 @@ pub mod chunked;
 pub mod config;
 pub mod framing;
 pub mod head;
+pub mod proxy;
 pub mod signature;
 
 /// The body of a target.
@@ -18,5 +19,6 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("framing", framing::run),
     ("chunked", chunked::run),
     ("config", config::run),
+    ("proxy", proxy::run),
     ("signature", signature::run),
 ];

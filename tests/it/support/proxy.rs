@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use countersign::config::load::load;
@@ -10,6 +10,7 @@ use countersign::control::plan::plan;
 use countersign::control::supervisor::{self, Running};
 use countersign::edge::exchange::Record;
 use countersign::edge::worker::Observer;
+use countersign::outcome::ConnectionEnd;
 
 use super::delivery::{OLDER_SECRET, SECRET};
 use super::folder::Folder;
@@ -21,18 +22,26 @@ pub(crate) use countersign::edge::driver::Driver;
 pub(crate) struct Plan {
     driver: Driver,
     listeners: usize,
+    listener_lines: String,
     workers: usize,
     upstream: String,
     upstream_lines: String,
     limits: String,
     route_lines: String,
     more_routes: String,
+    files: Vec<(String, String)>,
 }
 
 impl Plan {
     /// Adds a line to `[limits]`.
     pub(crate) fn limit(mut self, line: &str) -> Self {
         let _ = writeln!(self.limits, "{line}");
+        self
+    }
+
+    /// Adds a line to the last `[[listener]]`.
+    pub(crate) fn listener_line(mut self, line: &str) -> Self {
+        let _ = writeln!(self.listener_lines, "{line}");
         self
     }
 
@@ -45,6 +54,12 @@ impl Plan {
     /// Adds a line to the route `/hook`.
     pub(crate) fn route_line(mut self, line: &str) -> Self {
         let _ = writeln!(self.route_lines, "{line}");
+        self
+    }
+
+    /// Puts a file beside the configuration.
+    pub(crate) fn file(mut self, name: &str, text: &str) -> Self {
+        self.files.push((name.to_owned(), text.to_owned()));
         self
     }
 
@@ -67,13 +82,13 @@ impl Plan {
 
     /// The configuration as text.
     pub(crate) fn text(&self) -> String {
-        let Self { workers, upstream, upstream_lines, limits, route_lines, more_routes, .. } = self;
+        let Self { workers, upstream, upstream_lines, limits, route_lines, more_routes, listener_lines, .. } = self;
         let driver = self.driver.name();
         // Longer than any test waits, so that a connection that is closed was closed for a reason.
         let idle = if upstream_lines.contains("idle_timeout") { "" } else { "idle_timeout = \"60s\"\n" };
         let listeners = "[[listener]]\naddress = \"127.0.0.1:0\"\n".repeat(self.listeners);
         format!(
-            "[server]\nworkers = {workers}\ndriver = \"{driver}\"\nshutdown_grace = \"0s\"\n{listeners}\
+            "[server]\nworkers = {workers}\ndriver = \"{driver}\"\nshutdown_grace = \"0s\"\n{listeners}{listener_lines}\
              [upstream]\naddress = \"{upstream}\"\n{idle}{upstream_lines}\n[limits]\n{limits}\n\
              [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\n{route_lines}\n\
              secrets = [{{ id = \"current\", value = \"{SECRET}\" }}, {{ id = \"older\", value = \"{OLDER_SECRET}\" }}]\n\
@@ -83,6 +98,9 @@ impl Plan {
 
     pub(crate) fn start(self) -> Proxy {
         let folder = Folder::new();
+        for (name, text) in &self.files {
+            folder.write(name, text);
+        }
         let path = folder.write("countersign.toml", &self.text());
         let loaded = load(&path).unwrap_or_else(|problems| {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
@@ -114,12 +132,14 @@ impl Proxy {
         Plan {
             driver,
             listeners: 1,
+            listener_lines: String::new(),
             workers: 1,
             upstream: upstream.to_owned(),
             upstream_lines: String::new(),
             limits: String::new(),
             route_lines: String::new(),
             more_routes: String::new(),
+            files: Vec::new(),
         }
     }
 
@@ -133,7 +153,22 @@ impl Proxy {
 
     /// The reason codes of all exchanges that have ended, in order.
     pub(crate) fn endings(&self) -> Vec<&'static str> {
-        self.endings.0.lock().unwrap().clone()
+        self.endings.exchanges.lock().unwrap().clone()
+    }
+
+    /// What observed checks would have refused, for each exchange that has ended.
+    pub(crate) fn observed(&self) -> Vec<String> {
+        self.endings.observed.lock().unwrap().clone()
+    }
+
+    /// The client of each exchange that has ended.
+    pub(crate) fn clients(&self) -> Vec<String> {
+        self.endings.clients.lock().unwrap().clone()
+    }
+
+    /// The reason codes of connections that ended at a bound, in order.
+    pub(crate) fn connection_ends(&self) -> Vec<&'static str> {
+        self.endings.connections.lock().unwrap().clone()
     }
 
     /// Waits until exactly these exchanges have ended.
@@ -151,11 +186,23 @@ impl Drop for Proxy {
 }
 
 #[derive(Default)]
-struct Endings(Mutex<Vec<&'static str>>);
+struct Endings {
+    exchanges: Mutex<Vec<&'static str>>,
+    observed: Mutex<Vec<String>>,
+    clients: Mutex<Vec<String>>,
+    connections: Mutex<Vec<&'static str>>,
+}
 
 impl Observer for Endings {
     fn exchange(&self, record: &Record<'_>) {
-        self.0.lock().unwrap().push(record.outcome.code());
+        let client = record.asked.client.address.map(|client| client.to_string()).unwrap_or_default();
+        self.clients.lock().unwrap().push(client);
+        self.observed.lock().unwrap().push(record.asked.observed.to_string());
+        self.exchanges.lock().unwrap().push(record.outcome.code());
+    }
+
+    fn connection_ended(&self, end: ConnectionEnd, _: Option<IpAddr>) {
+        self.connections.lock().unwrap().push(end.code());
     }
 
     fn accept_failed(&self, error: &io::Error) {

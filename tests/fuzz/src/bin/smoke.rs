@@ -55,6 +55,10 @@ const WORDS: &[&[u8]] = &[
     b"'",
     b" = ",
     b"{body}",
+    b"PROXY ",
+    b"TCP4 ",
+    b"\r\n\r\n\0\r\nQUIT\n",
+    b"\x21\x11\0\x0c",
 ];
 
 /// Marsaglia's xorshift: repeatable, and random enough to shake a parser.

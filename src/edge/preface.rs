@@ -1,0 +1,54 @@
+//! The start of a connection that comes through a load balancer: the header of the PROXY protocol, which says who the
+//! client is. Everything after it is as if the client had connected itself.
+
+use crate::outcome::ConnectionEnd;
+use crate::wire::proxy_protocol::{self, ProxyHeader};
+
+use super::connection::{Connection, Peer};
+use super::net::Net;
+use super::stream::ByteStream;
+use super::worker::Worker;
+
+/// Reads the header, if the listener wants one, and lets the connection stand for the client that it names.
+///
+/// # Errors
+/// The connection has to be closed, without an answer. `None` when nothing is wrong: it was closed without a word, as the
+/// health checks of load balancers do it.
+pub async fn read<N: Net>(
+    worker: &Worker<N>,
+    connection: &mut Connection<N::Stream>,
+) -> Result<(), Option<ConnectionEnd>> {
+    let policy = worker.policy();
+    let Some(door) = policy.gate.doors.get(connection.listener).filter(|door| door.proxy_protocol) else {
+        return Ok(());
+    };
+    if !connection.peer.as_ref().is_some_and(|peer| door.proxies.contains(peer.address)) {
+        return Err(Some(ConnectionEnd::ProxyUnknown));
+    }
+    let deadline = worker.net.now().monotonic + policy.limits.head_timeout;
+    connection.inbound.hold_buffer(&worker.buffers);
+    loop {
+        let (result, buf) = connection.stream.read(connection.inbound.lend(), deadline).await;
+        connection.inbound.returned(buf);
+        match result {
+            Ok(count) if count > 0 => {}
+            // A broken connection is as silent as a closed one; one that only waits until its time is up is not.
+            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+                return Err(Some(ConnectionEnd::ProxyHeaderInvalid));
+            }
+            _ if connection.inbound.has_received() => return Err(Some(ConnectionEnd::ProxyHeaderInvalid)),
+            _ => return Err(None),
+        }
+        match proxy_protocol::parse(connection.inbound.received()) {
+            Ok(None) => {}
+            Ok(Some((header, length))) => {
+                if let ProxyHeader::Proxied { source, .. } = header {
+                    connection.peer = Some(Peer::new(source.ip()));
+                }
+                connection.inbound.step_over(length);
+                return Ok(());
+            }
+            Err(proxy_protocol::Malformed) => return Err(Some(ConnectionEnd::ProxyHeaderInvalid)),
+        }
+    }
+}

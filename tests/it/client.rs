@@ -1,0 +1,339 @@
+//! Who the client is: behind proxies, behind load balancers, and on the lists of a route.
+
+use crate::support::application::OK;
+use crate::support::folder::Folder;
+use crate::support::proxy::Plan;
+use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
+
+on_both_drivers! {
+    strangers_cannot_say_who_they_are,
+    trusted_proxies_say_who_the_client_is,
+    forwarded_becomes_the_list_that_applications_read,
+    two_headers_that_disagree_are_not_believed,
+    each_listener_trusts_its_own_proxies,
+    a_load_balancer_says_who_the_client_is,
+    a_load_balancer_in_front_of_a_proxy,
+    connections_of_the_load_balancer_itself,
+    connections_that_do_not_begin_as_they_must_are_closed,
+    a_header_that_does_not_come_in_time_closes_the_connection,
+    other_clients_are_refused_before_their_body_is_read,
+    lists_judge_the_client_and_not_the_proxy,
+    a_file_of_networks_is_a_list_too,
+    an_observed_list_counts_and_lets_pass,
+    the_log_names_the_client,
+}
+
+/// From `source` to the last listener.
+fn from(source: [u8; 4], proxy: &Proxy) -> Client {
+    Client::connect_from(source, *proxy.addresses().last().unwrap())
+}
+
+fn trusting(driver: Driver, application: &Application) -> Plan {
+    Proxy::on(driver, application).listener_line("trusted_proxies = [\"127.0.1.0/24\", \"10.0.0.0/8\"]")
+}
+
+fn balanced(driver: Driver, application: &Application) -> Plan {
+    trusting(driver, application).listener_line("proxy_protocol = \"v1v2\"")
+}
+
+#[track_caller]
+fn assert_clients(proxy: &Proxy, expected: &[&str]) {
+    assert_eq!(proxy.clients(), expected);
+}
+
+fn strangers_cannot_say_who_they_are(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = trusting(driver, &application).start();
+    let delivery = Delivery::of(b"{}")
+        .field("X-Forwarded-For", "203.0.113.1")
+        .field("X-Forwarded-Proto", "https")
+        .field("X-Forwarded-Host", "evil.example")
+        .field("Forwarded", "for=203.0.113.1");
+    assert_eq!(from([127, 0, 2, 1], &proxy).ask(&delivery.bytes()).status, 200);
+    let request = application.assert_requests(1).pop().unwrap();
+    assert_eq!(request.field("X-Forwarded-For"), "127.0.2.1");
+    assert_eq!(request.field("X-Forwarded-Proto"), "http");
+    assert_eq!(request.field("X-Forwarded-Host"), "hooks.example");
+    assert!(request.all("Forwarded").is_empty());
+    proxy.assert_endings(&["forwarded"]);
+    assert_clients(&proxy, &["127.0.2.1"]);
+    // The proxy protocol means nothing where it is not spoken.
+    let mut client = from([127, 0, 1, 1], &proxy);
+    let header = b"PROXY TCP4 203.0.113.1 127.0.0.1 1 2\r\n".as_slice();
+    assert_eq!(client.ask(&[header, &delivery.bytes()].concat()).status, 400);
+}
+
+fn trusted_proxies_say_who_the_client_is(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = trusting(driver, &application).start();
+    let mut client = from([127, 0, 1, 1], &proxy);
+    let delivery = Delivery::of(b"{}")
+        .field("X-Forwarded-For", "6.6.6.6")
+        .field("X-Forwarded-Proto", "https")
+        .field("X-Forwarded-Host", "public.example")
+        .field("X-Forwarded-Port", "443")
+        .field("X-Forwarded-For", "203.0.113.1, 10.1.1.1");
+    assert_eq!(client.ask(&delivery.bytes()).status, 200);
+    // The same connection may bring other clients, and none at all.
+    assert_eq!(client.ask(&Delivery::of(b"{}").field("X-Forwarded-For", "[2001:db8::1]:9").bytes()).status, 200);
+    assert_eq!(client.ask(&Delivery::of(b"{}").bytes()).status, 200);
+    assert_eq!(client.ask(&Delivery::of(b"{}").field("X-Forwarded-For", "1.1.1.1, nonsense").bytes()).status, 200);
+    let requests = application.assert_requests(4);
+    assert_eq!(requests[0].field("X-Forwarded-For"), "6.6.6.6, 203.0.113.1, 10.1.1.1, 127.0.1.1");
+    assert_eq!(requests[0].field("X-Forwarded-Proto"), "https");
+    assert_eq!(requests[0].field("X-Forwarded-Host"), "public.example");
+    assert!(requests[0].all("X-Forwarded-Port").is_empty());
+    assert_eq!(requests[1].field("X-Forwarded-For"), "[2001:db8::1]:9, 127.0.1.1");
+    assert_eq!(requests[2].field("X-Forwarded-For"), "127.0.1.1");
+    assert_eq!(requests[2].field("X-Forwarded-Proto"), "http");
+    assert_eq!(requests[2].field("X-Forwarded-Host"), "hooks.example");
+    proxy.assert_endings(&["forwarded"; 4]);
+    assert_clients(&proxy, &["203.0.113.1", "2001:db8::1", "127.0.1.1", "127.0.1.1"]);
+}
+
+fn forwarded_becomes_the_list_that_applications_read(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = trusting(driver, &application).start();
+    let delivery = Delivery::of(b"{}").field("Forwarded", "for=6.6.6.6, for=\"[2001:db8::1]:4711\";proto=https");
+    assert_eq!(from([127, 0, 1, 1], &proxy).ask(&delivery.bytes()).status, 200);
+    let request = application.assert_requests(1).pop().unwrap();
+    assert_eq!(request.field("X-Forwarded-For"), "2001:db8::1, 127.0.1.1");
+    assert!(request.all("Forwarded").is_empty());
+    proxy.assert_endings(&["forwarded"]);
+    assert_clients(&proxy, &["2001:db8::1"]);
+}
+
+fn two_headers_that_disagree_are_not_believed(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = trusting(driver, &application)
+        .route("name = \"listed\"\npath = \"/listed\"\nscheme = \"none\"\ndeny = [\"203.0.113.0/24\"]")
+        .start();
+    let mut client = from([127, 0, 1, 1], &proxy);
+    let delivery = Delivery::of(b"{}").field("X-Forwarded-For", "198.51.100.1").field("Forwarded", "for=203.0.113.1");
+    assert_eq!(client.ask(&delivery.bytes()).status, 200);
+    assert_eq!(application.assert_requests(1)[0].field("X-Forwarded-For"), "127.0.1.1");
+    // Where a list decides, somebody whom nobody can name is refused.
+    assert_eq!(client.ask(&delivery.clone().line("POST /listed HTTP/1.1").bytes()).status, 403);
+    let agreed = Delivery::of(b"{}").field("X-Forwarded-For", "198.51.100.1").field("Forwarded", "for=198.51.100.1");
+    assert_eq!(client.ask(&agreed.line("POST /listed HTTP/1.1").bytes()).status, 200);
+    proxy.assert_endings(&["forwarded", "client_not_allowed", "forwarded"]);
+    assert_clients(&proxy, &["127.0.1.1", "127.0.1.1", "198.51.100.1"]);
+}
+
+fn each_listener_trusts_its_own_proxies(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = trusting(driver, &application).listeners(2).workers(2).start();
+    let delivery = Delivery::of(b"{}").field("X-Forwarded-For", "203.0.113.1").bytes();
+    for address in proxy.addresses() {
+        assert_eq!(Client::connect_from([127, 0, 1, 1], *address).ask(&delivery).status, 200);
+    }
+    proxy.assert_endings(&["forwarded", "forwarded"]);
+    assert_clients(&proxy, &["127.0.1.1", "203.0.113.1"]);
+}
+
+/// A header of version 2 for a TCP connection over IPv4, and something that nobody here understands.
+fn version_2(source: [u8; 4]) -> Vec<u8> {
+    let [a, b, c, d] = source;
+    let rest = [a, b, c, d, 127, 0, 0, 1, 0x12, 0x67, 0, 80, 0xee, 0, 3, 1, 2, 3];
+    [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\x00\x12".as_slice(), &rest].concat()
+}
+
+fn a_load_balancer_says_who_the_client_is(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = balanced(driver, &application).start();
+    let delivery = Delivery::of(b"{}").field("X-Forwarded-For", "6.6.6.6").bytes();
+    let v1 = b"PROXY TCP4 203.0.113.1 127.0.0.1 4711 80\r\n".to_vec();
+    let mapped = b"PROXY TCP6 ::ffff:203.0.113.3 ::1 4711 80\r\n".to_vec();
+    for header in [v1, version_2([203, 0, 113, 2]), mapped] {
+        // In one piece with two requests, and byte by byte.
+        let mut client = from([127, 0, 1, 1], &proxy);
+        client.send(&[header.as_slice(), &delivery, &delivery].concat());
+        assert_eq!((client.answer().status, client.answer().status), (200, 200));
+        let mut client = from([127, 0, 1, 1], &proxy);
+        for byte in [header.as_slice(), &delivery].concat().chunks(1) {
+            client.send(byte);
+        }
+        assert_eq!(client.answer().status, 200);
+    }
+    let clients = ["203.0.113.1", "203.0.113.2", "203.0.113.3"].map(|client| [client; 3]).concat();
+    let requests = application.assert_requests(9);
+    let told: Vec<&str> = requests.iter().map(|request| request.field("X-Forwarded-For")).collect();
+    assert_eq!(told, clients);
+    proxy.assert_endings(&["forwarded"; 9]);
+    assert_clients(&proxy, &clients);
+}
+
+/// The load balancer names a proxy that is trusted, and that one names the client.
+fn a_load_balancer_in_front_of_a_proxy(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = balanced(driver, &application).start();
+    let delivery = Delivery::of(b"{}").field("X-Forwarded-For", "203.0.113.9");
+    let bytes = [version_2([10, 0, 0, 7]), delivery.bytes()].concat();
+    assert_eq!(from([127, 0, 1, 1], &proxy).ask(&bytes).status, 200);
+    assert_eq!(application.assert_requests(1)[0].field("X-Forwarded-For"), "203.0.113.9, 10.0.0.7");
+    proxy.assert_endings(&["forwarded"]);
+    assert_clients(&proxy, &["203.0.113.9"]);
+}
+
+fn connections_of_the_load_balancer_itself(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = balanced(driver, &application).start();
+    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00".as_slice();
+    let unix = [b"\r\n\r\n\0\r\nQUIT\n\x21\x31\x00\xd8".as_slice(), &[b'/'; 216]].concat();
+    let headers = [local, b"\r\n\r\n\0\r\nQUIT\n\x21\x00\x00\x00", &unix, b"PROXY UNKNOWN ffff::1 x\r\n"];
+    for header in headers {
+        let bytes = [header, &Delivery::of(b"{}").bytes()].concat();
+        assert_eq!(from([127, 0, 1, 1], &proxy).ask(&bytes).status, 200);
+    }
+    application.assert_requests(headers.len());
+    proxy.assert_endings(&["forwarded"; 4]);
+    assert_clients(&proxy, &["127.0.1.1"; 4]);
+}
+
+fn connections_that_do_not_begin_as_they_must_are_closed(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = balanced(driver, &application).start();
+    let delivery = Delivery::of(b"{}").bytes();
+    let header = b"PROXY TCP4 203.0.113.1 127.0.0.1 4711 80\r\n";
+    // Not from a trusted proxy, whatever it says.
+    let mut client = from([127, 0, 2, 1], &proxy);
+    client.send(&[header, delivery.as_slice()].concat()).assert_closed();
+    assert!(eventually(|| proxy.connection_ends() == ["proxy_unknown"]));
+    // From one, but not as it must be.
+    let oversize = [b"\r\n\r\n\0\r\nQUIT\n\x21\x11\xff\xff".as_slice(), &[0; 1000]].concat();
+    let endless = format!("PROXY UNKNOWN {}\r\n", "f".repeat(200));
+    let beginnings: [&[u8]; 6] = [
+        b"",
+        b"PROXY TCP4 1.2.3.4\r\n",
+        b"PROXY TCP4 203.0.113.1 127.0.0.1 1 2\n",
+        &oversize,
+        endless.as_bytes(),
+        b"\0",
+    ];
+    for beginning in beginnings {
+        let mut client = from([127, 0, 1, 1], &proxy);
+        client.send(&[beginning, &delivery].concat()).assert_closed();
+    }
+    // One header, not two.
+    let mut client = from([127, 0, 1, 1], &proxy);
+    assert_eq!(client.ask(&[header.as_slice(), header, &delivery].concat()).status, 400);
+    // Half of one.
+    let mut client = from([127, 0, 1, 1], &proxy);
+    client.send(b"PROXY TCP4 203").stop_talking().assert_closed();
+    // Nothing at all: a health check, of which nobody needs to hear.
+    from([127, 0, 1, 1], &proxy).stop_talking().assert_closed();
+    let mut ends = vec!["proxy_unknown"];
+    ends.extend(["proxy_header_invalid"; 7]);
+    assert!(eventually(|| proxy.connection_ends().len() >= ends.len()));
+    assert_eq!(proxy.connection_ends(), ends);
+    proxy.assert_endings(&["head_malformed"]);
+    application.assert_saw_nothing("no connection began as it must");
+}
+
+fn a_header_that_does_not_come_in_time_closes_the_connection(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = balanced(driver, &application).limit("head_timeout = \"100ms\"").start();
+    from([127, 0, 1, 1], &proxy).send(b"PROXY TCP4 203").assert_closed();
+    from([127, 0, 1, 1], &proxy).assert_closed();
+    assert!(eventually(|| proxy.connection_ends() == ["proxy_header_invalid"; 2]));
+    proxy.assert_endings(&[]);
+}
+
+fn other_clients_are_refused_before_their_body_is_read(driver: Driver) {
+    let application = Application::answering(OK);
+    let lists = "allow = [\"127.0.3.0/24\", \"2001:db8::/32\"]\ndeny = [\"127.0.3.7\"]";
+    let proxy = Proxy::on(driver, &application).route_line(lists).start();
+    let waiting = Delivery::of(&[b'x'; 5000]).field("Expect", "100-continue");
+    for stranger in [[127, 0, 0, 1], [127, 0, 2, 255], [127, 0, 4, 0], [127, 0, 3, 7]] {
+        // Not a byte of the body has been sent, or asked for.
+        let answer = from(stranger, &proxy).ask(&waiting.head());
+        assert_eq!((answer.status, answer.closes()), (403, true), "{stranger:?}");
+        assert!(answer.body.starts_with(b"{\"error\":\"forbidden\""), "{:?}", answer.body.escape_ascii().to_string());
+    }
+    // With the body at hand, the connection can go on; and another route has other lists.
+    let mut client = from([127, 0, 2, 1], &proxy);
+    assert_eq!(client.ask(&Delivery::of(b"{}").bytes()).status, 403);
+    assert_eq!(client.ask(&Delivery::of(b"{}").line("POST /other HTTP/1.1").bytes()).status, 404);
+    application.assert_saw_nothing("nobody was allowed");
+    assert_eq!(from([127, 0, 3, 8], &proxy).ask(&Delivery::of(b"{}").bytes()).status, 200);
+    // To be allowed is not to be genuine.
+    assert_eq!(from([127, 0, 3, 8], &proxy).ask(&Delivery::forged(b"{}").bytes()).status, 401);
+    let mut endings = vec!["client_not_allowed"; 5];
+    endings.extend(["route_unknown", "forwarded", "signature_mismatch"]);
+    proxy.assert_endings(&endings);
+}
+
+fn lists_judge_the_client_and_not_the_proxy(driver: Driver) {
+    let application = Application::answering(OK);
+    let allow = "allow = [\"203.0.113.0/24\", \"2001:db8::/32\"]";
+    let proxy = trusting(driver, &application).route_line(allow).start();
+    let mut client = from([127, 0, 1, 1], &proxy);
+    for (told, status) in [
+        ("203.0.113.1", 200),
+        ("::ffff:203.0.113.1", 200),
+        ("2001:db8::7", 200),
+        ("203.0.113.1, 198.51.100.1", 403),
+        ("203.0.113.1, unknown", 403),
+        ("198.51.100.1, 203.0.113.1", 200),
+        ("", 403),
+    ] {
+        let delivery = Delivery::of(b"{}").field("X-Forwarded-For", told);
+        assert_eq!(client.ask(&delivery.bytes()).status, status, "{told}");
+    }
+    application.assert_requests(4);
+    // A stranger with the right word.
+    let delivery = Delivery::of(b"{}").field("X-Forwarded-For", "203.0.113.1");
+    assert_eq!(from([127, 0, 2, 1], &proxy).ask(&delivery.bytes()).status, 403);
+    // The same lists behind a load balancer.
+    let proxy = balanced(driver, &application).route_line(allow).start();
+    for (source, status) in [("::ffff:203.0.113.1", 200), ("::ffff:198.51.100.1", 403), ("2001:db8::1", 200)] {
+        let header = format!("PROXY TCP6 {source} ::1 1 2\r\n");
+        let bytes = [header.as_bytes(), &Delivery::of(b"{}").bytes()].concat();
+        assert_eq!(from([127, 0, 1, 1], &proxy).ask(&bytes).status, status, "{source}");
+    }
+    application.assert_requests(6);
+}
+
+fn a_file_of_networks_is_a_list_too(driver: Driver) {
+    let application = Application::answering(OK);
+    let lists = "allow = [\"127.0.5.0/24\"]\nallow_file = \"ranges\"";
+    let plan = Proxy::on(driver, &application).file("ranges", "# ours\n127.0.3.0/24 # office\n\n2001:db8::/32\n");
+    let proxy = plan.route_line(lists).start();
+    for (source, status) in [([127, 0, 3, 9], 200), ([127, 0, 5, 9], 200), ([127, 0, 4, 9], 403)] {
+        assert_eq!(from(source, &proxy).ask(&Delivery::of(b"{}").bytes()).status, status, "{source:?}");
+    }
+}
+
+fn an_observed_list_counts_and_lets_pass(driver: Driver) {
+    let application = Application::answering(OK);
+    let lists = "allow = [\"127.0.3.0/24\"]\nobserve = [\"allow\"]";
+    let proxy = Proxy::on(driver, &application).route_line(lists).start();
+    assert_eq!(from([127, 0, 2, 1], &proxy).ask(&Delivery::of(b"{}").bytes()).status, 200);
+    assert_eq!(from([127, 0, 3, 1], &proxy).ask(&Delivery::of(b"{}").bytes()).status, 200);
+    // Verification is in force all the same.
+    assert_eq!(from([127, 0, 2, 1], &proxy).ask(&Delivery::forged(b"{}").bytes()).status, 401);
+    proxy.assert_endings(&["forwarded", "forwarded", "signature_mismatch"]);
+    assert_clients(&proxy, &["127.0.2.1", "127.0.3.1", "127.0.2.1"]);
+    assert_eq!(proxy.observed(), ["client_not_allowed", "", "client_not_allowed"]);
+}
+
+/// A process of its own, whose log is read.
+fn the_log_names_the_client(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let plan = balanced(driver, &application).route_line("allow = [\"192.0.2.0/24\"]").route(
+        "name = \"tried\"\npath = \"/tried\"\nscheme = \"none\"\ndeny = [\"203.0.113.0/24\"]\nobserve = [\"allow\"]",
+    );
+    let program = Program::run(&folder.write("countersign.toml", &plan.text()));
+    let mut client = Client::connect_from([127, 0, 1, 1], program.address());
+    client.send(b"PROXY TCP4 10.0.0.9 127.0.0.1 1 2\r\n");
+    let delivery = Delivery::of(b"{}").field("X-Forwarded-For", "203.0.113.1");
+    assert_eq!(client.ask(&delivery.bytes()).status, 403);
+    let line = program.await_line("reason=client_not_allowed");
+    assert!(line.contains("refused ") && line.contains("route=hook client=203.0.113.1 "), "{line}");
+    assert_eq!(client.ask(&delivery.line("POST /tried HTTP/1.1").bytes()).status, 200);
+    let line = program.await_line("observed=client_not_allowed");
+    assert!(line.contains("reason=forwarded") && line.contains("route=tried client=203.0.113.1 "), "{line}");
+    Client::connect_from([127, 0, 2, 1], program.address()).assert_closed();
+    let line = program.await_line("reason=proxy_unknown");
+    assert!(line.contains("client=127.0.2.1"), "{line}");
+}
