@@ -29,6 +29,12 @@ impl Clock {
         }
     }
 
+    /// Reads the monotonic clock alone.
+    #[must_use]
+    pub fn monotonic(&self) -> Duration {
+        self.origin.elapsed()
+    }
+
     /// The instant at which the monotonic clock reads `monotonic`.
     #[must_use]
     pub fn instant(&self, monotonic: Duration) -> Instant {

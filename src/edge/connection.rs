@@ -109,7 +109,7 @@ pub async fn serve_from<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin
     while Box::pin(converse(&worker, &mut connection)).await.is_continue() {
         connection.inbound = Inbound::default();
         connection.reply_head = ResponseHead::default();
-        let deadline = worker.net.now().monotonic + worker.policy().limits.idle_timeout.saturating_sub(WARM);
+        let deadline = worker.net.monotonic() + worker.policy().limits.idle_timeout.saturating_sub(WARM);
         // When thousands close at once, none of them may ask for a buffer to find that out.
         let awake = connection.stream.readable(deadline).await.is_ok() && !worker.drain.is_draining();
         if !awake || connection.stream.has_ended() {
@@ -161,7 +161,7 @@ impl<S: ByteStream> Connection<S> {
         }
         let patience = if self.served == 0 { limits.head_timeout } else { WARM.min(limits.idle_timeout) };
         self.inbound.hold_buffer(&worker.buffers);
-        let deadline = worker.net.now().monotonic + patience;
+        let deadline = worker.net.monotonic() + patience;
         loop {
             let (result, buf) = self.stream.read_patiently(self.inbound.lend(), deadline).await;
             self.inbound.returned(buf);
@@ -196,7 +196,7 @@ impl<S: ByteStream> Connection<S> {
     /// input resets it, and the client might never see the answer.
     async fn linger<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) {
         self.stream.shut_down_write();
-        let deadline = worker.net.now().monotonic + LINGER_TIME;
+        let deadline = worker.net.monotonic() + LINGER_TIME;
         let mut discarded = 0;
         let mut buf = worker.buffers.lease(16 << 10);
         while discarded < LINGER_BYTES {

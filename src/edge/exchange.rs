@@ -169,7 +169,7 @@ async fn read_body<N: Net>(
 ) -> Result<Check, Outcome> {
     // The clock is read only for a body that did not come along with its head.
     let mut deadline = None;
-    let mut deadline = || *deadline.get_or_insert_with(|| worker.net.now().monotonic + policy.limits.body_timeout);
+    let mut deadline = || *deadline.get_or_insert_with(|| worker.net.monotonic() + policy.limits.body_timeout);
     match asked.framing {
         BodyFraming::None => {
             let (head, bytes) = connection.inbound.head();
@@ -221,7 +221,7 @@ async fn invite<N: Net>(
     if !framing::expects_continue(head, bytes)? || connection.inbound.has_body_bytes() {
         return Ok(());
     }
-    let deadline = worker.net.now().monotonic + policy.limits.write_timeout;
+    let deadline = worker.net.monotonic() + policy.limits.write_timeout;
     respond::write_continue(worker, &mut connection.stream, deadline).await
 }
 
@@ -258,7 +258,7 @@ async fn conclude<N: Net>(
     }
     let intact = asked.body_read && connection.inbound.is_intact();
     asked.keep_alive &= answer.fate == Fate::Keep && intact && !worker.drain.is_draining();
-    let deadline = worker.net.now().monotonic + policy.limits.write_timeout.min(ANSWER_TIME);
+    let deadline = worker.net.monotonic() + policy.limits.write_timeout.min(ANSWER_TIME);
     match respond::write_answer(worker, policy, connection, asked, (answer, deadline)).await {
         Ok(()) if asked.keep_alive => Next::Again,
         Ok(()) => Next::Linger,

@@ -166,7 +166,7 @@ impl<S: ByteStream> Outgoing<'_, S> {
         let mut checkout = pool.checkout(&worker.net, upstream).await?;
         loop {
             checkout.stream.join_task_of(self.downstream);
-            let deadline = worker.net.now().monotonic + upstream.response_timeout;
+            let deadline = worker.net.monotonic() + upstream.response_timeout;
             let written = match whole.clone() {
                 Some(range) => self.write(&mut checkout.stream, range, deadline).await,
                 None => self.write_apart(worker, &mut checkout.stream, deadline).await,
@@ -243,7 +243,7 @@ impl<S: ByteStream> Unread<S> {
         let mut scan = ResponseScan::new();
         let mut origin = HEADROOM;
         let mut interim = 0;
-        let deadline = worker.net.now().monotonic + upstream.response_timeout;
+        let deadline = worker.net.monotonic() + upstream.response_timeout;
         loop {
             let received = buf.get(origin..).unwrap_or_default();
             if let Some(length) = scan.scan(received, REPLY_LIMITS).map_err(|_| Fault::UpstreamMalformed)? {

@@ -21,6 +21,9 @@ pub trait Net: 'static {
     /// Reads the clocks.
     fn now(&self) -> Now;
 
+    /// Reads the monotonic clock alone: for deadlines.
+    fn monotonic(&self) -> Duration;
+
     /// Connects to an application before `deadline`.
     ///
     /// # Errors
@@ -41,6 +44,10 @@ impl Net for Sockets {
 
     fn now(&self) -> Now {
         self.clock.now()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
     }
 
     async fn connect(&self, target: &Target, deadline: Duration) -> io::Result<Socket> {

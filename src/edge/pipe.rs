@@ -90,6 +90,10 @@ impl Net for VirtualNet {
         Now { monotonic: self.time.get(), unix: EPOCH + self.time.get() }
     }
 
+    fn monotonic(&self) -> Duration {
+        self.time.get()
+    }
+
     async fn connect(&self, _target: &Target, _deadline: Duration) -> io::Result<Pipe> {
         let application = self.application.clone().ok_or(io::ErrorKind::ConnectionRefused)?;
         self.connects.set(self.connects.get() + 1);

@@ -25,7 +25,7 @@ pub async fn read<N: Net>(
     if !connection.peer.as_ref().is_some_and(|peer| door.proxies.contains(peer.address)) {
         return Err(Some(ConnectionEnd::ProxyUnknown));
     }
-    let deadline = worker.net.now().monotonic + policy.limits.head_timeout;
+    let deadline = worker.net.monotonic() + policy.limits.head_timeout;
     connection.inbound.hold_buffer(&worker.buffers);
     loop {
         let (result, buf) = connection.stream.read(connection.inbound.lend(), deadline).await;

@@ -138,7 +138,7 @@ impl Passage {
             let range = place(&mut reply.buf, start, prefix);
             prefix.clear();
             if !range.is_empty() {
-                let deadline = worker.net.now().monotonic + self.write_timeout;
+                let deadline = worker.net.monotonic() + self.write_timeout;
                 let (result, buf) = downstream.write_all(std::mem::take(&mut reply.buf), range, deadline).await;
                 reply.buf = buf;
                 result.map_err(unread)?;
@@ -151,7 +151,7 @@ impl Passage {
             }
             start = HEADROOM;
             reply.buf.truncate(start);
-            let deadline = worker.net.now().monotonic + timeout;
+            let deadline = worker.net.monotonic() + timeout;
             let (result, buf) = reply.checkout.stream.read(std::mem::take(&mut reply.buf), deadline).await;
             reply.buf = buf;
             ended = match result {

@@ -156,7 +156,7 @@ async fn within<F: Future>(
             timer.as_mut().reset(deadline);
         }
         while timer.as_mut().poll(cx).is_ready() {
-            let now = Instant::from_std(clock.instant(clock.now().monotonic));
+            let now = Instant::from_std(clock.instant(clock.monotonic()));
             if now >= deadline {
                 return Poll::Ready(None);
             }

@@ -58,7 +58,7 @@ impl<S: ByteStream> Pool<S> {
     /// # Errors
     /// As [`Self::checkout`].
     pub async fn connect<N: Net<Stream = S>>(net: &N, upstream: &Upstream) -> Result<Checkout<S>, Fault> {
-        let deadline = net.now().monotonic + upstream.connect_timeout;
+        let deadline = net.monotonic() + upstream.connect_timeout;
         match net.connect(&upstream.target, deadline).await {
             Ok(stream) => Ok(Checkout { stream, reused: false }),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Fault::UpstreamConnectTimeout),
