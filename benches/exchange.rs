@@ -37,7 +37,7 @@ fn policy() -> Policy {
     let key = Key::from_secret("k", &scheme, SECRET, Validity::default()).unwrap();
     let verifier = Verifier::new(scheme, Keyring::new(vec![key]), None, None).unwrap();
     let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };
-    let route = Route { name: "hook".to_owned(), key, verifier, body_limit: 1 << 20, upstream: 0 };
+    let route = Route { name: "hook".to_owned(), key, verifier, body_limit: 1 << 20, upstream: 0, replay: None };
     let ten = Duration::from_secs(10);
     Policy {
         gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new() },
@@ -56,6 +56,7 @@ fn policy() -> Policy {
             idle_timeout: ten,
             idle_connections: 8,
         }],
+        replay_tables: Vec::new(),
     }
 }
 

@@ -33,7 +33,8 @@ fn verifier() -> Verifier {
 
 fn policy() -> Policy {
     let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };
-    let route = Route { name: "hook".to_owned(), key, verifier: verifier(), body_limit: 100_000, upstream: 0 };
+    let route =
+        Route { name: "hook".to_owned(), key, verifier: verifier(), body_limit: 100_000, upstream: 0, replay: None };
     Policy {
         gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new() },
         limits: Limits {
@@ -51,6 +52,7 @@ fn policy() -> Policy {
             idle_timeout: Duration::from_secs(4),
             idle_connections: 8,
         }],
+        replay_tables: Vec::new(),
     }
 }
 

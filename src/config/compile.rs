@@ -6,6 +6,7 @@ use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
 use crate::config::settings::{KeySettings, RouteSettings, Settings, Verification};
 use crate::gate::Gate;
+use crate::gate::replay::ReplayPolicy;
 use crate::gate::route::{Route, RouteTable};
 use crate::gate::verify::{Key, KeyError, Keyring, Scheme, Verifier};
 
@@ -21,7 +22,7 @@ pub fn compile(settings: &Settings, keys: &[Vec<Option<Secret>>], problems: &mut
             None => Some(Verifier::none()),
             Some(verification) => verifier(verification, bytes, &route.place, problems),
         };
-        routes.extend(verifier.map(|verifier| compiled(route, verifier)));
+        routes.extend(verifier.map(|verifier| compiled(route, verifier, position)));
     }
     if routes.len() < settings.routes.len() || problems.has_errors() {
         return None;
@@ -40,13 +41,14 @@ pub fn compile(settings: &Settings, keys: &[Vec<Option<Secret>>], problems: &mut
     }
 }
 
-fn compiled(route: &RouteSettings, verifier: Verifier) -> Route {
+fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route {
     Route {
         name: route.name.clone(),
         key: route.key.clone(),
         verifier,
         body_limit: route.body_size,
         upstream: route.upstream,
+        replay: route.replay.map(|replay| ReplayPolicy { table: position, ..replay }),
     }
 }
 

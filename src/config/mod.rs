@@ -12,6 +12,7 @@ mod keys;
 pub mod load;
 pub mod problem;
 pub mod reader;
+mod replay;
 mod routes;
 pub mod scheme;
 pub mod secret;

@@ -6,6 +6,7 @@ use crate::config::address;
 use crate::config::keys;
 use crate::config::problem::Place;
 use crate::config::reader::{Reader, did_you_mean};
+use crate::config::replay;
 use crate::config::scheme;
 use crate::config::sections::{BODY_SIZE, upstream_address};
 use crate::config::settings::{RouteSettings, Settings, Verification};
@@ -125,12 +126,15 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], default_body: u64) -> O
     };
     let body_size = reader.size("body_size", BODY_SIZE).unwrap_or(default_body);
     let upstream = upstream_address(reader, "upstream");
-    let verification = verification(reader, schemes)?;
+    let verification = verification(reader, schemes);
+    let replay = replay::read(reader, verification.as_ref().map(Option::as_ref));
+    let verification = verification?;
     if reader.failed() {
         return None;
     }
     let key = RouteKey { host, path: path?, methods };
-    Some((RouteSettings { name: name?, key, verification, body_size, upstream: 0, place: reader.here() }, upstream))
+    let (name, place) = (name?, reader.here());
+    Some((RouteSettings { name, key, verification, body_size, upstream: 0, replay, place }, upstream))
 }
 
 fn path(reader: &Reader<'_>) -> Option<PathPattern> {

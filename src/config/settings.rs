@@ -12,6 +12,7 @@ use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
 use crate::config::{routes, sections};
+use crate::gate::replay::ReplayPolicy;
 use crate::gate::route::RouteKey;
 use crate::gate::upstream::UpstreamAddress;
 use crate::gate::verify::PublicUrl;
@@ -162,6 +163,8 @@ pub struct RouteSettings {
     pub body_size: u64,
     /// Position in [`Settings::upstreams`].
     pub upstream: usize,
+    /// How deliveries that have been seen before are treated; `None` where none is remembered.
+    pub replay: Option<ReplayPolicy>,
     /// Where the route begins.
     pub place: Place,
 }

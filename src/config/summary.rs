@@ -8,6 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::config::settings::{KeySettings, RouteSettings, Settings, Verification};
 use crate::config::units::{show_duration, show_size, show_size_rounded};
+use crate::gate::replay::{DuplicateAnswer, ReplayMode, ReplayPolicy, WhenFull, memory};
 use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Scheme, SignatureSource};
 use crate::now::Now;
 
@@ -64,7 +65,7 @@ fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now
             line(out, "scheme", "none")?;
             line(out, "WARNING", "nothing is verified: whoever reaches this route reaches the application")?;
         }
-        Some(verification) => write_verification(out, verification, now)?,
+        Some(verification) => write_verification(out, route, verification, now)?,
     }
     line(out, "body", format_args!("at most {}", show_size(route.body_size)))?;
     match settings.upstreams.get(route.upstream) {
@@ -73,7 +74,7 @@ fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now
     }
 }
 
-fn write_verification(out: &mut String, verification: &Verification, now: Now) -> fmt::Result {
+fn write_verification(out: &mut String, route: &RouteSettings, verification: &Verification, now: Now) -> fmt::Result {
     let scheme = &verification.scheme;
     line(out, "scheme", described(scheme))?;
     if scheme.signs() {
@@ -90,6 +91,12 @@ fn write_verification(out: &mut String, verification: &Verification, now: Now) -
         line(out, "public url", url)?;
     }
     line(out, "replay key", scheme.replay_key().name())?;
+    if route.replay.is_none() {
+        line(out, "replays", "off: a delivery that comes twice is forwarded twice")?;
+    }
+    if let Some(policy) = &route.replay {
+        replay_lines(policy).into_iter().try_for_each(|(label, text)| line(out, label, text))?;
+    }
     match verification.tolerance {
         Some(tolerance) => line(out, "tolerance", format_args!("{} either way", show_duration(tolerance.distance())))?,
         None => line(out, "tolerance", "none: no timestamp is signed")?,
@@ -104,6 +111,37 @@ fn write_verification(out: &mut String, verification: &Verification, now: Now) -
         line(out, "WARNING", warning)?;
     }
     Ok(())
+}
+
+/// What a route remembers, for how long and in how much memory.
+fn replay_lines(policy: &ReplayPolicy) -> [(&'static str, String); 3] {
+    let mode = match policy.mode {
+        ReplayMode::Enforce => "enforced",
+        ReplayMode::Observe => "observed only: duplicates are forwarded and noted",
+    };
+    let duplicates = match policy.duplicates {
+        DuplicateAnswer::Acknowledge => "acknowledged (200) and not forwarded",
+        DuplicateAnswer::Conflict => "refused (409)",
+    };
+    let full = match policy.when_full {
+        WhenFull::Refuse => "new ones are refused (503)",
+        WhenFull::EvictOldest => "the oldest are forgotten",
+    };
+    let memory = show_size_rounded(memory(policy.capacity) as u64);
+    [
+        ("replays", format!("{mode}; duplicates of accepted deliveries are {duplicates}")),
+        ("", format!("for {} after the application has accepted them", show_duration(policy.lifetime))),
+        ("", format!("{} deliveries in at most {memory}; when there are more, {full}", policy.capacity)),
+    ]
+}
+
+/// What the tables of replays take when all of them are full.
+fn write_replay_tables(out: &mut String, settings: &Settings) -> fmt::Result {
+    let tables = settings.routes.iter().filter_map(|route| route.replay.as_ref());
+    let (count, bytes) = tables.fold((0_u64, 0_u64), |(count, bytes), policy| {
+        (count + 1, bytes.saturating_add(memory(policy.capacity) as u64))
+    });
+    line(out, "replays", format_args!("{count} tables, when full: {}", show_size_rounded(bytes)))
 }
 
 fn described(scheme: &Scheme) -> String {
@@ -179,6 +217,7 @@ fn write_memory(out: &mut String, settings: &Settings) -> fmt::Result {
     writeln!(out, "\nmemory that strangers can make this process buffer")?;
     let (head, body) = (show_size(head), show_size(body));
     line(out, "each", format_args!("connection: head {head} + body {body} (route {name}) = {}", show_size(each)))?;
+    write_replay_tables(out, settings)?;
     let all = show_size_rounded(each.saturating_mul(EXAMPLE));
     line(out, "all", format_args!("N connections: N × {}; {EXAMPLE} of them: {all}", show_size(each)))?;
     line(out, "", "N is bounded only by the file descriptors of the process: this version has no")?;

@@ -13,7 +13,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::edge::exchange::Record;
 use crate::edge::worker::Observer;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Rejection};
 
 /// Lines that wait to be written.
 const QUEUE: usize = 1024;
@@ -97,17 +97,20 @@ impl EventLog {
 impl Observer for EventLog {
     fn exchange(&self, record: &Record<'_>) {
         let level = match record.outcome {
-            Outcome::Forwarded { .. } => return,
+            Outcome::Forwarded { .. } if record.asked.observed.is_empty() => return,
+            Outcome::Forwarded { .. } => Level::Info,
             Outcome::Rejected(_) => Level::Info,
             Outcome::Failed(_) => Level::Warn,
         };
         self.bounded(level, || {
             let id = record.asked.id.text();
+            let observed = record.asked.observed;
+            let observed = if observed.is_empty() { String::new() } else { format!(" observed={observed}") };
             format!(
-                "{} reason={} status={} route={} client={} request_id={}",
-                if level == Level::Info { "refused" } else { "failed" },
+                "{} reason={} status={} route={} client={} request_id={}{observed}",
+                word(record.outcome),
                 record.outcome.code(),
-                record.outcome.answer().map_or(0, |answer| answer.status),
+                status(record.outcome),
                 record.asked.route.map_or("-", |route| route.name.as_str()),
                 record.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
                 String::from_utf8_lossy(&id),
@@ -117,6 +120,22 @@ impl Observer for EventLog {
 
     fn accept_failed(&self, error: &io::Error) {
         self.bounded(Level::Error, || format!("accepting connections pauses: {error}"));
+    }
+}
+
+const fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Forwarded { .. } => "forwarded",
+        Outcome::Rejected(Rejection::Duplicate) => "acknowledged",
+        Outcome::Rejected(_) => "refused",
+        Outcome::Failed(_) => "failed",
+    }
+}
+
+fn status(outcome: Outcome) -> u16 {
+    match outcome {
+        Outcome::Forwarded { status } => status,
+        other => other.answer().map_or(0, |answer| answer.status),
     }
 }
 

@@ -16,6 +16,7 @@ use crate::edge::driver::{self, Driver, DriverChoice};
 use crate::edge::listener::{self, Bound};
 use crate::edge::policy::Policy;
 use crate::edge::worker::{self, Assignment, Observer, Shared};
+use crate::gate::replay::{ReplaySeed, ReplayTables};
 
 /// Everything that has been decided before a thread is started.
 #[derive(Debug)]
@@ -76,7 +77,7 @@ type Report = Result<(Driver, Option<String>), String>;
 ///
 /// # Errors
 /// [`StartError`]; nothing runs then.
-pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartError> {
+pub fn start(mut plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartError> {
     let bound: Result<Vec<Bound>, StartError> = plan
         .listeners
         .iter()
@@ -84,8 +85,10 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
         .collect();
     let mut bound = bound?;
     let addresses = bound.iter().map(|bound| bound.address).collect();
-    let random = |_: ()| random_u64().map_err(|()| StartError::Worker("the system has no randomness".to_owned()));
+    let random = |_: ()| random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()));
     let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
+    let replay = ReplayTables::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
+    plan.policy.replay_tables = replay.of(plan.policy.gate.routes.routes());
     let shared = Shared {
         policy: Arc::new(plan.policy),
         clock: Clock::start(),
@@ -163,6 +166,14 @@ impl Running {
         let threads: Vec<_> = workers.into_iter().map(hang_up).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum()
     }
+}
+
+const NO_RANDOMNESS: &str = "the system has no randomness";
+
+fn random_seed() -> Result<ReplaySeed, ()> {
+    let mut bytes = [0; ReplaySeed::LENGTH];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| ())?;
+    Ok(ReplaySeed::new(&bytes))
 }
 
 fn random_u64() -> Result<u64, ()> {

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use crate::gate::replay::{Claim, ReplayMode};
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
 use crate::now::Now;
-use crate::outcome::{Fate, Fault, Outcome, Rejection};
+use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
 use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::framing::{self, BodyFraming};
 use crate::wire::head::Version;
@@ -40,6 +41,8 @@ pub struct Asked<'p> {
     pub body_read: bool,
     /// The route, once it is known.
     pub route: Option<&'p Route>,
+    /// What checks that only observe would have refused.
+    pub observed: Observed,
 }
 
 /// One exchange, told to whoever listens (log, metrics, audit).
@@ -65,6 +68,7 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
         framing: BodyFraming::None,
         body_read: false,
         route: None,
+        observed: Observed::NONE,
     };
     let outcome = match story(worker, &policy, connection, &mut asked).await {
         Ok(status) => Outcome::Forwarded { status },
@@ -75,8 +79,7 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     next
 }
 
-/// The path of a request. Admission (between route and verify) and the replay claim (between verify and forward) have
-/// their places here.
+/// The path of a request. Admission (between route and verify) has its place here.
 async fn story<'p, N: Net>(
     worker: &Worker<N>,
     policy: &'p Policy,
@@ -87,8 +90,10 @@ async fn story<'p, N: Net>(
     let route = resolve(policy, connection, asked)?;
     let check = route.verifier.begin(&connection.inbound, asked.started)?;
     let check = read_body(worker, policy, connection, asked, (route, check)).await?;
-    let verified = finish(worker, connection, route, check)?;
-    let reply = forward::forward(worker, policy, connection, asked, (route, verified)).await?;
+    let now = worker.net.now();
+    let verified = finish(connection, route, check, now)?;
+    let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
+    let reply = forward::forward(worker, policy, connection, asked, (route, verified, claim)).await?;
     relay::relay(worker, policy, connection, asked, reply).await
 }
 
@@ -193,17 +198,46 @@ async fn invite<N: Net>(
 }
 
 /// The verdict. Only the engine can make a [`Verified`], and only a [`Verified`] can be forwarded.
-fn finish<N: Net>(
-    worker: &Worker<N>,
-    connection: &mut Connection<N::Stream>,
+fn finish<S>(
+    connection: &mut Connection<S>,
     route: &Route,
     check: Check,
+    now: Now,
 ) -> Result<Verified<Inbound>, Outcome> {
     let inbound = std::mem::take(&mut connection.inbound);
-    route.verifier.finish(check, inbound, worker.net.now()).map_err(|(rejection, inbound)| {
+    route.verifier.finish(check, inbound, now).map_err(|(rejection, inbound)| {
         connection.inbound = inbound;
         rejection.into()
     })
+}
+
+/// The right to forward, which no second copy of a delivery has. Only with a [`Claim`] can something be forwarded.
+fn claim<'p, S>(
+    policy: &'p Policy,
+    connection: &mut Connection<S>,
+    asked: &mut Asked<'_>,
+    (route, verified): (&Route, Verified<Inbound>),
+    now: Now,
+) -> Result<(Verified<Inbound>, Claim<'p>), Outcome> {
+    let (Some(rule), Some(key)) = (&route.replay, verified.replay_key()) else {
+        return Ok((verified, Claim::unremembered()));
+    };
+    let table = policy.replay_tables.get(rule.table).and_then(Option::as_ref);
+    let judged = table.ok_or(Rejection::ReplayTableFull).and_then(|table| table.claim(key, rule, now).judge(rule));
+    match judged {
+        Ok((claim, noted)) => {
+            noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
+            Ok((verified, claim))
+        }
+        Err(rejection) if rule.mode == ReplayMode::Observe => {
+            asked.observed.note(rejection);
+            Ok((verified, Claim::unremembered()))
+        }
+        Err(rejection) => {
+            connection.inbound = verified.into_delivery();
+            Err(rejection.into())
+        }
+    }
 }
 
 /// Answers what the application has not answered, and decides the fate of the connection.

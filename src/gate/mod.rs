@@ -1,6 +1,7 @@
 //! Decisions. `now` is a parameter; no io, no clock, no log, no metric.
 
 pub mod pattern;
+pub mod replay;
 pub mod route;
 pub mod upstream;
 pub mod verify;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use matchit::{InsertError, Router};
 
 use crate::gate::pattern::PathPattern;
+use crate::gate::replay::ReplayPolicy;
 use crate::gate::verify::Verifier;
 use crate::outcome::Rejection;
 use crate::wire::encode::ConnectionOptions;
@@ -35,6 +36,8 @@ pub struct Route {
     pub body_limit: u64,
     /// Position of its application in [`crate::gate::Gate::upstreams`].
     pub upstream: usize,
+    /// How deliveries that have been seen before are treated; nothing where none is remembered.
+    pub replay: Option<ReplayPolicy>,
 }
 
 impl Route {
@@ -247,6 +250,7 @@ mod tests {
             verifier: Verifier::none(),
             body_limit: 1,
             upstream: 0,
+            replay: None,
         }
     }
 

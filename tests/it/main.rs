@@ -10,4 +10,5 @@ mod framing;
 mod headers;
 mod limits;
 mod process;
+mod replay;
 mod upstream;

@@ -26,6 +26,7 @@ pub(crate) struct Plan {
     upstream_lines: String,
     limits: String,
     route_lines: String,
+    replay: String,
     more_routes: String,
 }
 
@@ -48,9 +49,17 @@ impl Plan {
         self
     }
 
-    /// Adds a `[[route]]`, without its header.
+    /// What the route `/hook` remembers, as the configuration has it; nothing is usual, because most tests send the same
+    /// delivery again and again.
+    pub(crate) fn replay(mut self, policy: &str) -> Self {
+        self.replay = policy.to_owned();
+        self
+    }
+
+    /// Adds a `[[route]]`, without its header. It remembers nothing either unless its lines say so.
     pub(crate) fn route(mut self, lines: &str) -> Self {
-        let _ = writeln!(self.more_routes, "[[route]]\n{lines}");
+        let replay = if lines.contains("replay") { "" } else { "replay.mode = \"off\"" };
+        let _ = writeln!(self.more_routes, "[[route]]\n{lines}\n{replay}");
         self
     }
 
@@ -67,13 +76,13 @@ impl Plan {
 
     /// The configuration as text.
     pub(crate) fn text(&self) -> String {
-        let Self { workers, upstream, upstream_lines, limits, route_lines, more_routes, .. } = self;
+        let Self { workers, upstream, upstream_lines, limits, route_lines, replay, more_routes, .. } = self;
         let driver = self.driver.name();
         let listeners = "[[listener]]\naddress = \"127.0.0.1:0\"\n".repeat(self.listeners);
         format!(
             "[server]\nworkers = {workers}\ndriver = \"{driver}\"\nshutdown_grace = \"0s\"\n{listeners}\
              [upstream]\naddress = \"{upstream}\"\n{upstream_lines}\n[limits]\n{limits}\n\
-             [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\n{route_lines}\n\
+             [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\nreplay = {replay}\n{route_lines}\n\
              secrets = [{{ id = \"current\", value = \"{SECRET}\" }}, {{ id = \"older\", value = \"{OLDER_SECRET}\" }}]\n\
              {more_routes}"
         )
@@ -117,6 +126,7 @@ impl Proxy {
             upstream_lines: String::new(),
             limits: String::new(),
             route_lines: String::new(),
+            replay: "{ mode = \"off\" }".to_owned(),
             more_routes: String::new(),
         }
     }
@@ -134,6 +144,11 @@ impl Proxy {
         self.endings.0.lock().unwrap().clone()
     }
 
+    /// What checks that only observe would have refused, for each exchange that has ended.
+    pub(crate) fn observed(&self) -> Vec<String> {
+        self.endings.1.lock().unwrap().clone()
+    }
+
     /// Waits until exactly these exchanges have ended.
     #[track_caller]
     pub(crate) fn assert_endings(&self, expected: &[&str]) {
@@ -149,10 +164,11 @@ impl Drop for Proxy {
 }
 
 #[derive(Default)]
-struct Endings(Mutex<Vec<&'static str>>);
+struct Endings(Mutex<Vec<&'static str>>, Mutex<Vec<String>>);
 
 impl Observer for Endings {
     fn exchange(&self, record: &Record<'_>) {
+        self.1.lock().unwrap().push(record.asked.observed.to_string());
         self.0.lock().unwrap().push(record.outcome.code());
     }
 
