@@ -22,8 +22,7 @@ pub(super) fn read(route: &Reader<'_>, read: Option<Option<&Verification>>) -> O
     let Some(reader) = route.table("replay") else {
         return by_default.map(|mode| ReplayPolicy { mode, ..policy });
     };
-    let written = reader.choice("mode", &MODES);
-    let mode = written.unwrap_or(by_default);
+    let mode = reader.choice("mode", &MODES).unwrap_or(by_default);
     if let Some(lifetime) = reader.duration("lifetime", LIFETIME) {
         policy.lifetime = lifetime;
         check_lifetime(&reader, lifetime, tolerance);
@@ -37,7 +36,7 @@ pub(super) fn read(route: &Reader<'_>, read: Option<Option<&Verification>>) -> O
     let duplicates = [("acknowledge", DuplicateAnswer::Acknowledge), ("conflict", DuplicateAnswer::Conflict)];
     policy.duplicates = reader.choice("duplicates", &duplicates).unwrap_or_default();
     if read.is_some() {
-        check_use(&reader, verification, mode, written.is_some());
+        check_use(&reader, verification, mode);
     }
     if reader.failed() {
         route.mark_failed();
@@ -62,7 +61,8 @@ fn check_lifetime(reader: &Reader<'_>, lifetime: Duration, tolerance: Duration) 
 }
 
 /// What makes no sense with this scheme, or has no effect.
-fn check_use(reader: &Reader<'_>, verification: Option<&Verification>, mode: Option<ReplayMode>, written: bool) {
+fn check_use(reader: &Reader<'_>, verification: Option<&Verification>, mode: Option<ReplayMode>) {
+    let idle = ["lifetime", "capacity", "when_full", "duplicates"].into_iter().find(|key| reader.has(key));
     match (verification, mode) {
         (None, Some(_)) => {
             let message = "nothing is verified here, so that anybody could have a delivery of somebody else refused \
@@ -82,10 +82,84 @@ fn check_use(reader: &Reader<'_>, verification: Option<&Verification>, mode: Opt
                 "write mode = \"off\", or a scheme that signs the body, a timestamp or an id",
             );
         }
-        (_, None) if !written => {
-            let message = "has no effect: with this scheme nothing is remembered unless you ask for it";
-            reader.warning("mode", message, "write mode = \"enforce\", or remove `replay`");
+        (_, None) => {
+            if let Some(key) = idle {
+                let message = "has no effect: nothing is remembered on this route";
+                reader.warning(key, message, "write mode = \"enforce\", or remove this");
+            }
         }
         _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::config::scheme::{preset, preset_names};
+    use crate::config::settings::parse_str;
+
+    fn route(scheme: &str, lines: &str) -> (Option<ReplayPolicy>, Vec<String>) {
+        let preset = preset(scheme);
+        let mut text = format!(
+            "[[listener]]\naddress = '127.0.0.1:1'\n[upstream]\naddress = '127.0.0.1:2'\n\
+             [[route]]\npath = '/'\nscheme = '{scheme}'\n{lines}\n"
+        );
+        if let Some(scheme) = &preset {
+            let keys = if scheme.wants_public_key() { "public_keys" } else { "secrets" };
+            text += &format!("{keys} = [{{ id = '1', file = 'secret' }}]\n");
+        }
+        if preset.is_some_and(|scheme| scheme.signs_url()) {
+            text += "public_url = 'https://example.com/'\n";
+        }
+        let (settings, warnings) = parse_str("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+        let ours = warnings.iter().filter(|problem| problem.place.key_path.contains("replay"));
+        (settings.routes[0].replay, ours.map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_is_signed_is_remembered_unless_told_otherwise() {
+        let mut remembered = 0;
+        for name in preset_names() {
+            let scheme = preset(name).unwrap();
+            let (policy, warnings) = route(name, "");
+            assert_eq!(policy.is_some(), scheme.signs(), "{name}");
+            assert!(warnings.is_empty(), "{name}: {warnings:?}");
+            assert_eq!(route(name, "replay.mode = 'off'"), (None, Vec::new()), "{name}");
+            let Some(policy) = policy else { continue };
+            let tolerance = scheme.timestamp.as_ref().map(|it| it.tolerance.distance()).unwrap_or_default();
+            let lifetime = Duration::from_secs(600).max(tolerance * 2);
+            assert_eq!(policy, ReplayPolicy { lifetime, ..ReplayPolicy::with_tolerance(Duration::ZERO) }, "{name}");
+            remembered += 1;
+        }
+        assert!(remembered > 70, "{remembered}");
+        assert_eq!(route("none", ""), (None, Vec::new()));
+        let (policy, _) = route("stripe", "tolerance = '1h'");
+        assert_eq!(policy.unwrap().lifetime, Duration::from_secs(7200));
+    }
+
+    #[test]
+    fn every_key_has_its_effect() {
+        let keys = "replay = { mode = 'observe', lifetime = '11m', capacity = 5, when_full = 'evict_oldest', \
+                    duplicates = 'conflict' }";
+        let expected = ReplayPolicy {
+            mode: ReplayMode::Observe,
+            lifetime: Duration::from_secs(660),
+            capacity: 5,
+            when_full: WhenFull::EvictOldest,
+            duplicates: DuplicateAnswer::Conflict,
+            table: 0,
+        };
+        assert_eq!(route("stripe", keys), (Some(expected), Vec::new()));
+    }
+
+    #[test]
+    fn credentials_are_remembered_only_on_demand() {
+        let token = preset_names().into_iter().find(|name| preset(name).is_some_and(|scheme| !scheme.signs())).unwrap();
+        let (policy, warnings) = route(token, "replay.mode = 'enforce'");
+        assert_eq!(policy.unwrap().mode, ReplayMode::Enforce);
+        assert!(warnings[0].contains("the same body count as one"), "{warnings:?}");
+        let (policy, warnings) = route(token, "replay.capacity = 5");
+        assert!(policy.is_none() && warnings[0].contains("has no effect"), "{warnings:?}");
     }
 }
