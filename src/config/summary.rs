@@ -96,6 +96,9 @@ fn write_verification(out: &mut String, route: &RouteSettings, verification: &Ve
     }
     if let Some(policy) = &route.replay {
         replay_lines(policy).into_iter().try_for_each(|(label, text)| line(out, label, text))?;
+        if !scheme.signs_timestamp() && !scheme.signs_id() {
+            line(out, "", "neither time nor id is signed: what is equal within this time counts as one delivery")?;
+        }
     }
     match verification.tolerance {
         Some(tolerance) => line(out, "tolerance", format_args!("{} either way", show_duration(tolerance.distance())))?,
@@ -265,6 +268,11 @@ upstream = "unix:/run/app.sock"
             "POST hooks.example.com/github",
             "{body} with",
             "replay key  verified tag",
+            "replays     enforced; duplicates of accepted deliveries are acknowledged (200) and not forwarded",
+            "            for 10m after the application has accepted them",
+            "            262144 deliveries in at most 15.0MiB; when there are more, new ones are refused (503)",
+            "            neither time nor id is signed: what is equal within this time counts as one delivery",
+            "replays     1 tables, when full: 15.0MiB",
             "\"new\", counts from 2026-06-01T00:00:00Z",
             "\"old\", counts until 2026-07-01T00:00:00Z",
             "tolerance   none",

@@ -279,7 +279,9 @@ impl Rule {
         if self.any_signature_is(&tag, delivery)? {
             return Ok((first, tag));
         }
-        self.hash_with_keys(delivery, now, Some(first))
+        // The tag tells deliveries apart: it stays that of the first key, so that a delivery with signatures of several
+        // keys is the same one whichever of them is taken off.
+        self.hash_with_keys(delivery, now, Some(first)).map(|(key, _)| (key, tag))
     }
 
     fn finish_waiting<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Tag>), Rejection> {
@@ -289,20 +291,22 @@ impl Rule {
         self.hash_with_keys(delivery, now, None).map(|(key, tag)| (key, Some(tag)))
     }
 
-    /// Hashes the whole content with every active key but one, until a signature matches.
+    /// Hashes the whole content with every active key but one, until a signature matches. The tag is that of the first.
     fn hash_with_keys<D: Delivery>(
         &self,
         delivery: &D,
         now: Now,
         except: Option<usize>,
     ) -> Result<(usize, Tag), Rejection> {
+        let mut first = None;
         for (index, key) in self.keyring.active(now).filter(|(index, _)| Some(*index) != except) {
             let mut hasher = self.hasher(key)?;
             let parts = self.scheme.content.parts();
             self.content(delivery, key).write(parts, &mut |piece| hasher.update(piece))?;
             let tag = hasher.finish();
+            let identity = *first.get_or_insert(tag);
             if self.any_signature_is(&tag, delivery)? {
-                return Ok((index, tag));
+                return Ok((index, identity));
             }
         }
         Err(Rejection::SignatureMismatch)

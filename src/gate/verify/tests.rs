@@ -253,6 +253,21 @@ fn rotation_tries_every_active_key_and_no_other() {
 }
 
 #[test]
+fn a_delivery_is_the_same_one_whichever_signature_is_taken_off() {
+    let stripe = verifier(stripe(), &["another-secret", SECRET, "a-third-secret"]);
+    let content = [b"1760000000.".as_slice(), BODY].concat();
+    let sign = |secret: &str| Encoding::Hex.encode(&hmac(secret.as_bytes(), &content));
+    let (first, second) = (sign("another-secret"), sign(SECRET));
+    let with = |signatures: String| {
+        let request = Request::post(BODY).with("Stripe-Signature", &format!("t=1760000000,{signatures}"));
+        judge(&stripe, request).unwrap().replay_key()
+    };
+    let both = with(format!("v1={first},v1={second}"));
+    assert!(both.is_some());
+    assert_eq!([with(format!("v1={first}")), with(format!("v1={second}"))], [both, both]);
+}
+
+#[test]
 fn an_id_with_the_separator_is_refused() {
     let content = [b"msg.1.1760000000.".as_slice(), BODY].concat();
     let tag = Encoding::Base64.encode(&hmac(b"0123456789abcdef0123456789abcdef", &content));

@@ -16,7 +16,8 @@ pub(super) struct Evidence {
     pub(super) timestamp: Option<i64>,
     /// An id out of the body; ids out of headers are read again where they are wanted.
     pub(super) id: Option<Box<[u8]>>,
-    /// The verified tag, or the digest of the signed bytes; nothing for credentials.
+    /// The tag of the signed content under the first active key, or the digest of the signed bytes; nothing for
+    /// credentials.
     pub(super) proof: Option<Tag>,
 }
 
