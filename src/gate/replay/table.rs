@@ -90,7 +90,8 @@ impl ReplayTable {
         let lifetime = policy.lifetime.saturating_add(MARGIN);
         let evict = policy.when_full == WhenFull::EvictOldest;
         let terms = Terms { now: millis(now.monotonic), lifetime: millis(lifetime), evict };
-        match self.lock(part).claim(&key, |key| self.seed.hash(key), terms) {
+        let verdict = self.lock(part).claim(&key, |key| self.seed.hash(key), terms);
+        match verdict {
             Verdict::Claimed { slot, evicted } => {
                 Claimed::New { claim: Claim { held: Some(Held { table: self, part, slot }) }, evicted }
             }
