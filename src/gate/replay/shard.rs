@@ -11,6 +11,10 @@ pub(super) type Key = [u8; 32];
 /// No slot.
 const NONE: u32 = u32::MAX;
 
+/// Chains for each slot: with so many of them most are empty or have one slot, and a claim seldom looks at the slot of
+/// another delivery, which is a miss in the cache.
+const CHAINS_PER_SLOT: usize = 4;
+
 /// Entries that a claim removes at most because they have expired.
 const REMOVED_PER_CLAIM: usize = 2;
 
@@ -83,7 +87,7 @@ impl Shard {
 
     /// Bytes of a shard that is full.
     pub(super) const fn memory(capacity: usize) -> usize {
-        capacity * size_of::<Slot>() + capacity.next_power_of_two() * size_of::<u32>()
+        capacity * size_of::<Slot>() + chains(capacity) * size_of::<u32>()
     }
 
     /// Entries, claimed and committed.
@@ -93,7 +97,7 @@ impl Shard {
 
     pub(super) fn claim(&mut self, key: &Key, hash: impl Fn(&Key) -> u32, terms: Terms) -> Verdict {
         if self.buckets.is_empty() {
-            self.buckets = vec![0; self.capacity.next_power_of_two()];
+            self.buckets = vec![0; chains(self.capacity)];
             self.slots.reserve_exact(self.capacity);
         }
         if let Some(found) = self.find(key, hash(key)) {
@@ -249,6 +253,10 @@ impl Shard {
         }
         assert_eq!((listed, before), (committed, self.youngest));
     }
+}
+
+const fn chains(capacity: usize) -> usize {
+    capacity.next_power_of_two() * CHAINS_PER_SLOT
 }
 
 impl Terms {

@@ -306,11 +306,11 @@ fn what_a_table_says_becomes_an_answer() {
 }
 
 #[test]
-fn memory_is_sixty_bytes_an_entry_where_the_capacity_is_a_power_of_two() {
+fn memory_is_72_bytes_an_entry_where_the_capacity_is_a_power_of_two() {
     for capacity in [1 << 14, 1 << 18, 1 << 24] {
-        assert_eq!(memory(capacity), 60 * capacity + 16 * 128);
+        assert_eq!(memory(capacity), 72 * capacity + 16 * 128);
     }
-    assert!((1..5000).all(|capacity| memory(capacity) < 64 * capacity + 256));
+    assert!((1..5000).all(|capacity| memory(capacity) < 88 * capacity + 256));
 }
 
 #[test]
