@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::cell::RefCell;
+use std::hash::RandomState;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -16,8 +17,10 @@ use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
+use countersign::gate::admission::{Admission, AdmissionLimits, RouteAdmission};
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
+use countersign::gate::token_bucket::Rate;
 use countersign::gate::verify::{Key, Keyring, Validity, Verifier};
 use countersign::wire::head::HeadLimits;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -37,7 +40,14 @@ fn policy() -> Policy {
     let key = Key::from_secret("k", &scheme, SECRET, Validity::default()).unwrap();
     let verifier = Verifier::new(scheme, Keyring::new(vec![key]), None, None).unwrap();
     let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };
-    let route = Route { name: "hook".to_owned(), key, verifier, body_limit: 1 << 20, upstream: 0 };
+    let route = Route {
+        name: "hook".to_owned(),
+        key,
+        verifier,
+        body_limit: 1 << 20,
+        upstream: 0,
+        admission: RouteAdmission::default(),
+    };
     let ten = Duration::from_secs(10);
     Policy {
         gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new() },
@@ -48,6 +58,7 @@ fn policy() -> Policy {
             idle_timeout: ten,
             write_timeout: ten,
             requests_per_connection: u64::MAX,
+            body_rate_min: 1 << 10,
         },
         upstreams: vec![Upstream {
             target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
@@ -57,6 +68,13 @@ fn policy() -> Policy {
             idle_connections: 8,
         }],
     }
+}
+
+/// With a bucket that is never empty: refusals are to be those of the verification.
+fn admission() -> Arc<Admission> {
+    let unverified_per_client = Rate::per_second(Rate::TOKEN_LIMIT, Rate::TOKEN_LIMIT);
+    let limits = AdmissionLimits { unverified_per_client, ..AdmissionLimits::default() };
+    Arc::new(Admission::new(limits, policy().gate.routes.routes(), RandomState::new()))
 }
 
 fn delivery(body: &[u8], genuine: bool) -> Vec<u8> {
@@ -89,10 +107,19 @@ fn exchanges(c: &mut Criterion) {
                 clock: Clock::start(),
                 observer: Arc::new(Nobody),
                 pseudonym: Arc::from(&b"countersign-0"[..]),
+                admission: admission(),
             };
             let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
             group.bench_function(format!("{name}/{size}"), |b| {
-                b.iter(|| net.run(connection::serve(Rc::clone(&worker), net.client(&input, true), None)).unwrap());
+                b.iter(|| {
+                    net.run(connection::serve(
+                        Rc::clone(&worker),
+                        net.client(&input, true),
+                        None,
+                        worker.open(None).unwrap(),
+                    ))
+                    .unwrap()
+                });
             });
         }
     }

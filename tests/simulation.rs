@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::cell::RefCell;
+use std::hash::RandomState;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -15,6 +16,7 @@ use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
+use countersign::gate::admission::{Admission, AdmissionLimits, Held, RouteAdmission};
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
@@ -33,7 +35,14 @@ fn verifier() -> Verifier {
 
 fn policy() -> Policy {
     let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };
-    let route = Route { name: "hook".to_owned(), key, verifier: verifier(), body_limit: 100_000, upstream: 0 };
+    let route = Route {
+        name: "hook".to_owned(),
+        key,
+        verifier: verifier(),
+        body_limit: 100_000,
+        upstream: 0,
+        admission: RouteAdmission::default(),
+    };
     Policy {
         gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new() },
         limits: Limits {
@@ -43,6 +52,7 @@ fn policy() -> Policy {
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             requests_per_connection: 1000,
+            body_rate_min: 0,
         },
         upstreams: vec![Upstream {
             target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
@@ -52,6 +62,10 @@ fn policy() -> Policy {
             idle_connections: 8,
         }],
     }
+}
+
+fn admission() -> Arc<Admission> {
+    Arc::new(Admission::new(AdmissionLimits::default(), policy().gate.routes.routes(), RandomState::new()))
 }
 
 #[derive(Default)]
@@ -93,14 +107,18 @@ fn converse(input: &[u8], closed: bool, grain: usize, reply: Reaction) -> Outcom
         clock: Clock::start(),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
+        admission: admission(),
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
     let client = net.client(input, closed);
+    let peer = "192.0.2.1".parse().ok();
+    let permit = worker.open(peer).unwrap();
     let outbox = Rc::clone(&client.outbox);
-    net.run(connection::serve(worker, client, "192.0.2.1".parse().ok())).expect("the connection ends");
+    net.run(connection::serve(worker, client, peer, permit)).expect("the connection ends");
     let answer = String::from_utf8_lossy(&outbox.borrow()).into_owned();
     let statuses =
         answer.match_indices("HTTP/1.1 ").filter_map(|(at, _)| answer.get(at + 9..at + 12)?.parse().ok()).collect();
+    assert_eq!(shared.admission.held(), Held::default(), "what was granted has been released");
     let codes = codes.0.lock().unwrap().clone();
     Outcome { codes, statuses, delivered: delivered.take(), answer }
 }
@@ -219,11 +237,13 @@ fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
         clock: Clock::start(),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
+        admission: admission(),
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
     let client = net.client(request, true);
     let outbox = Rc::clone(&client.outbox);
-    net.run(connection::serve(worker, client, None)).expect("the connection ends");
+    let permit = worker.open(None).unwrap();
+    net.run(connection::serve(worker, client, None, permit)).expect("the connection ends");
     outbox.take()
 }
 

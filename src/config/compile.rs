@@ -47,6 +47,7 @@ fn compiled(route: &RouteSettings, verifier: Verifier) -> Route {
         verifier,
         body_limit: route.body_size,
         upstream: route.upstream,
+        admission: route.admission.clone(),
     }
 }
 

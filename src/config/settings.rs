@@ -12,6 +12,7 @@ use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
 use crate::config::{routes, sections};
+use crate::gate::admission::{AdmissionLimits, RouteAdmission};
 use crate::gate::route::RouteKey;
 use crate::gate::upstream::UpstreamAddress;
 use crate::gate::verify::PublicUrl;
@@ -131,6 +132,10 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// After so many requests a connection is closed.
     pub requests_per_connection: u32,
+    /// Bytes of a body that must come in a second, after a grace period; 0 for any.
+    pub body_rate_min: u64,
+    /// Bounds of the whole process.
+    pub admission: AdmissionLimits,
 }
 
 impl Default for Limits {
@@ -145,6 +150,8 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             requests_per_connection: 10_000,
+            body_rate_min: 1 << 10,
+            admission: AdmissionLimits::default(),
         }
     }
 }
@@ -162,6 +169,8 @@ pub struct RouteSettings {
     pub body_size: u64,
     /// Position in [`Settings::upstreams`].
     pub upstream: usize,
+    /// Rate and media types.
+    pub admission: RouteAdmission,
     /// Where the route begins.
     pub place: Place,
 }

@@ -3,6 +3,7 @@
 //! lines that strangers can cause.
 
 use std::io::{self, Write};
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
@@ -13,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::edge::exchange::Record;
 use crate::edge::worker::Observer;
-use crate::outcome::Outcome;
+use crate::outcome::{ConnectionEnd, Outcome};
 
 /// Lines that wait to be written.
 const QUEUE: usize = 1024;
@@ -97,21 +98,35 @@ impl EventLog {
 impl Observer for EventLog {
     fn exchange(&self, record: &Record<'_>) {
         let level = match record.outcome {
-            Outcome::Forwarded { .. } => return,
+            Outcome::Forwarded { .. } if record.asked.observed.is_empty() => return,
+            Outcome::Forwarded { .. } => Level::Info,
             Outcome::Rejected(_) => Level::Info,
             Outcome::Failed(_) => Level::Warn,
         };
         self.bounded(level, || {
             let id = record.asked.id.text();
             format!(
-                "{} reason={} status={} route={} client={} request_id={}",
-                if level == Level::Info { "refused" } else { "failed" },
+                "{} reason={} status={} route={} client={} request_id={}{}{}",
+                match record.outcome {
+                    Outcome::Forwarded { .. } => "passed",
+                    Outcome::Rejected(_) => "refused",
+                    Outcome::Failed(_) => "failed",
+                },
                 record.outcome.code(),
                 record.outcome.answer().map_or(0, |answer| answer.status),
                 record.asked.route.map_or("-", |route| route.name.as_str()),
                 record.peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
                 String::from_utf8_lossy(&id),
+                if record.asked.observed.is_empty() { "" } else { " observed=" },
+                record.asked.observed,
             )
+        });
+    }
+
+    fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
+        self.bounded(Level::Info, || {
+            let client = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_canonical().to_string());
+            format!("connection closed reason={} client={client}", end.code())
         });
     }
 

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::gate::admission::ConnectionPermit;
 use crate::outcome::{Fault, Outcome};
 use crate::wire::head::ResponseHead;
 
@@ -36,6 +37,8 @@ pub struct Connection<S> {
     pub reply_head: ResponseHead,
     /// Requests so far.
     pub served: u64,
+    /// When a connection that has never asked for anything is closed.
+    expires: Duration,
 }
 
 /// The address of a peer, and its text: written once a connection, sent with every request.
@@ -72,19 +75,35 @@ pub enum Next {
     Linger,
 }
 
-/// Serves a connection until its end.
-pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, peer: Option<IpAddr>) {
-    let peer = peer.map(Peer::new);
-    let mut connection =
-        Connection { stream, peer, inbound: Inbound::default(), reply_head: ResponseHead::default(), served: 0 };
+/// Serves a connection until its end. It counts as long as `permit` is held.
+pub async fn serve<N: Net>(
+    worker: Rc<Worker<N>>,
+    stream: N::Stream,
+    peer: Option<IpAddr>,
+    mut permit: ConnectionPermit,
+) {
+    let mut connection = Connection {
+        stream,
+        peer: peer.map(Peer::new),
+        inbound: Inbound::default(),
+        reply_head: ResponseHead::default(),
+        served: 0,
+        expires: worker.net.now().monotonic + worker.policy().limits.head_timeout,
+    };
     // The busy part lives in a box of its own, so that a parked connection is no larger than its socket.
     while Box::pin(converse(&worker, &mut connection)).await.is_continue() {
         connection.inbound = Inbound::default();
         connection.reply_head = ResponseHead::default();
-        let deadline = worker.net.now().monotonic + worker.policy().limits.idle_timeout.saturating_sub(WARM);
+        let deadline = match connection.served {
+            0 => connection.expires,
+            _ => worker.net.now().monotonic + worker.policy().limits.idle_timeout.saturating_sub(WARM),
+        };
+        // A connection that must make room for another has no permit any more.
+        let parked = worker.parking.wait(permit, connection.stream.readable(deadline)).await;
+        let Some((readable, back)) = parked else { return };
+        permit = back;
         // When thousands close at once, none of them may ask for a buffer to find that out.
-        let awake = connection.stream.readable(deadline).await.is_ok() && !worker.drain.is_draining();
-        if !awake || connection.stream.has_ended() {
+        if readable.is_err() || worker.drain.is_draining() || connection.stream.has_ended() {
             break;
         }
     }
@@ -131,16 +150,19 @@ impl<S: ByteStream> Connection<S> {
         if worker.drain.is_draining() {
             return Arrival::Gone;
         }
-        let patience = if self.served == 0 { limits.head_timeout } else { WARM.min(limits.idle_timeout) };
         self.inbound.hold_buffer(&worker.buffers);
-        let deadline = worker.net.now().monotonic + patience;
+        let now = worker.net.now().monotonic;
+        let deadline = match self.served {
+            0 => self.expires.min(now + WARM),
+            _ => now + WARM.min(limits.idle_timeout),
+        };
         loop {
             let (result, buf) = self.stream.read_patiently(self.inbound.lend(), deadline).await;
             self.inbound.returned(buf);
             match result {
                 Ok(Some(count)) if count > 0 && self.inbound.has_begun() => return Arrival::Bytes,
                 Ok(Some(count)) if count > 0 => {}
-                Ok(None) if self.served > 0 => {
+                Ok(None) if self.served > 0 || deadline < self.expires => {
                     self.inbound.release_buffer(&worker.buffers);
                     return Arrival::Quiet;
                 }

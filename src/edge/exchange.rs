@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
+use crate::gate::admission::Admitted;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
 use crate::now::Now;
-use crate::outcome::{Fate, Fault, Outcome, Rejection};
+use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
 use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::framing::{self, BodyFraming};
 use crate::wire::head::Version;
 
+use super::admit;
 use super::connection::{Connection, Next};
 use super::forward;
 use super::ids::RequestId;
 use super::inbound::Inbound;
 use super::net::Net;
+use super::pace::Pace;
 use super::policy::Policy;
 use super::relay;
 use super::respond;
@@ -40,6 +43,10 @@ pub struct Asked<'p> {
     pub body_read: bool,
     /// The route, once it is known.
     pub route: Option<&'p Route>,
+    /// What observed checks would have refused.
+    pub observed: Observed,
+    /// Seconds after which it makes sense to try again, where that is known.
+    pub retry_after: Option<u64>,
 }
 
 /// One exchange, told to whoever listens (log, metrics, audit).
@@ -65,6 +72,8 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
         framing: BodyFraming::None,
         body_read: false,
         route: None,
+        observed: Observed::NONE,
+        retry_after: None,
     };
     let outcome = match story(worker, &policy, connection, &mut asked).await {
         Ok(status) => Outcome::Forwarded { status },
@@ -75,8 +84,8 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     next
 }
 
-/// The path of a request. Admission (between route and verify) and the replay claim (between verify and forward) have
-/// their places here.
+/// The path of a request. The replay claim (between verify and spend) has its place here. What was granted at admission
+/// is held to the end of the story.
 async fn story<'p, N: Net>(
     worker: &Worker<N>,
     policy: &'p Policy,
@@ -85,9 +94,14 @@ async fn story<'p, N: Net>(
 ) -> Result<u16, Outcome> {
     read_head(worker, policy, connection, asked).await?;
     let route = resolve(policy, connection, asked)?;
-    let check = route.verifier.begin(&connection.inbound, asked.started)?;
-    let check = read_body(worker, policy, connection, asked, (route, check)).await?;
+    let mut admitted = admit::admit(worker, connection, asked, route)?;
+    let check = admit::begin(&admitted, route, connection, asked)?;
+    let check = read_body(worker, policy, connection, asked, (route, check, &mut admitted)).await?;
     let verified = finish(worker, connection, route, check)?;
+    if let Err(outcome) = admit::spend(worker, &mut admitted, asked, route, &verified) {
+        connection.inbound = verified.into_delivery();
+        return Err(outcome);
+    }
     let reply = forward::forward(worker, policy, connection, asked, (route, verified)).await?;
     relay::relay(worker, policy, connection, asked, reply).await
 }
@@ -132,11 +146,13 @@ async fn read_body<N: Net>(
     policy: &Policy,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'_>,
-    (route, mut check): (&Route, Check),
+    (route, mut check, admitted): (&Route, Check, &mut Admitted<'_>),
 ) -> Result<Check, Outcome> {
     // The clock is read only for a body that did not come along with its head.
-    let mut deadline = None;
-    let mut deadline = || *deadline.get_or_insert_with(|| worker.net.now().monotonic + policy.limits.body_timeout);
+    let mut pace = None;
+    let mut deadline = |arrived: usize| {
+        pace.get_or_insert_with(|| Pace::new(worker.net.now().monotonic, &policy.limits)).deadline(arrived)
+    };
     match asked.framing {
         BodyFraming::None => {
             let (head, bytes) = connection.inbound.head();
@@ -151,19 +167,30 @@ async fn read_body<N: Net>(
             invite(policy, worker, connection).await?;
             loop {
                 check.update(connection.inbound.take_arrived(length));
-                if connection.inbound.body_length() == length {
+                let arrived = connection.inbound.body_length();
+                admitted.hold_body(arrived)?;
+                if arrived == length {
                     break;
                 }
-                connection.receive(deadline(), Fault::BodyTimeout).await?;
+                let (deadline, late) = deadline(arrived);
+                connection.receive(deadline, late).await?;
             }
         }
         BodyFraming::Chunked => {
             let mut decoder = ChunkDecoder::new(route.body_limit);
             let limit = usize::try_from(route.body_limit).unwrap_or(usize::MAX);
             invite(policy, worker, connection).await?;
-            while !connection.inbound.take_chunks(&mut decoder, |piece| check.update(piece)).map_err(refuse_chunk)? {
+            loop {
+                let whole = connection.inbound.take_chunks(&mut decoder, |piece| check.update(piece));
+                let whole = whole.map_err(refuse_chunk)?;
+                let arrived = connection.inbound.body_length();
+                admitted.hold_body(arrived)?;
+                if whole {
+                    break;
+                }
                 connection.inbound.make_room_for_chunks(&worker.buffers, limit);
-                connection.receive(deadline(), Fault::BodyTimeout).await?;
+                let (deadline, late) = deadline(arrived);
+                connection.receive(deadline, late).await?;
             }
         }
     }

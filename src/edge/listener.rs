@@ -61,8 +61,11 @@ pub(super) async fn accept(worker: Rc<Worker<Sockets>>, listener: TcpListener) {
     while let Some(accepted) = worker.drain.unless_draining(listener.accept()).await {
         match accepted {
             Ok((stream, peer)) => {
+                let peer = Some(peer.ip());
+                // Refused quickly: the socket is closed as it is.
+                let Some(permit) = worker.open(peer) else { continue };
                 let socket = Socket::tcp(stream, worker.net.clock.clone());
-                monoio::spawn(connection::serve(Rc::clone(&worker), socket, Some(peer.ip())));
+                monoio::spawn(connection::serve(Rc::clone(&worker), socket, peer, permit));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

@@ -1,7 +1,10 @@
 //! Decisions. `now` is a parameter; no io, no clock, no log, no metric.
 
+pub mod admission;
+pub mod keyed_buckets;
 pub mod pattern;
 pub mod route;
+pub mod token_bucket;
 pub mod upstream;
 pub mod verify;
 

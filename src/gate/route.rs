@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use matchit::{InsertError, Router};
 
+use crate::gate::admission::RouteAdmission;
 use crate::gate::pattern::PathPattern;
 use crate::gate::verify::Verifier;
 use crate::outcome::Rejection;
@@ -35,6 +36,8 @@ pub struct Route {
     pub body_limit: u64,
     /// Position of its application in [`crate::gate::Gate::upstreams`].
     pub upstream: usize,
+    /// Who may spend our work on it.
+    pub admission: RouteAdmission,
 }
 
 impl Route {
@@ -90,8 +93,11 @@ impl RouteTable {
     ///
     /// # Errors
     /// Every pair of routes that stand for the same requests.
-    pub fn new(routes: Vec<Route>) -> Result<Self, Vec<Conflict>> {
+    pub fn new(mut routes: Vec<Route>) -> Result<Self, Vec<Conflict>> {
         let index = RouteIndex::new(routes.iter().map(|route| &route.key))?;
+        for (position, route) in routes.iter_mut().enumerate() {
+            route.admission.position = position;
+        }
         Ok(Self { routes, index })
     }
 
@@ -247,6 +253,7 @@ mod tests {
             verifier: Verifier::none(),
             body_limit: 1,
             upstream: 0,
+            admission: RouteAdmission::default(),
         }
     }
 
