@@ -190,6 +190,8 @@ impl<S: ByteStream> Connection<S> {
     /// input resets it, and the client might never see the answer.
     async fn linger<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) {
         self.stream.shut_down_write();
+        // Nothing of the request is needed any more, and what it held is no longer charged to it.
+        worker.buffers.give_back(self.inbound.lend());
         let deadline = worker.net.now().monotonic + LINGER_TIME;
         let mut discarded = 0;
         let mut buf = worker.buffers.lease(16 << 10);

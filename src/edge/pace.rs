@@ -20,10 +20,10 @@ pub struct Pace {
 
 impl Pace {
     /// The pace of a body for which we begin to wait at `begun`. The least speed is an average since then, without a
-    /// grace period of a sixth of the whole time, at most 5 seconds.
+    /// grace period of half of the whole time, at most 5 seconds.
     #[must_use]
     pub fn new(begun: Duration, limits: &Limits) -> Self {
-        let grace = GRACE.min(limits.body_timeout / 6);
+        let grace = GRACE.min(limits.body_timeout / 2);
         Self { late: begun + limits.body_timeout, counted: begun + grace, rate: limits.body_rate_min }
     }
 
@@ -67,7 +67,7 @@ mod tests {
         assert_eq!(pace.deadline(25_000), (seconds(130), Fault::BodyTimeout));
         assert_eq!(pace.deadline(usize::MAX), (seconds(130), Fault::BodyTimeout));
         let short = Pace::new(seconds(0), &limits(seconds(6), 1000));
-        assert_eq!(short.deadline(0), (seconds(1), Fault::BodyTooSlow));
+        assert_eq!(short.deadline(0), (seconds(3), Fault::BodyTooSlow));
         let any = Pace::new(seconds(0), &limits(seconds(6), 0));
         assert_eq!(any.deadline(0), (seconds(6), Fault::BodyTimeout));
     }

@@ -6,6 +6,7 @@ mod support;
 
 mod answers;
 mod deliver;
+mod floods;
 mod framing;
 mod headers;
 mod limits;

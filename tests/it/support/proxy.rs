@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use countersign::config::load::load;
@@ -10,6 +10,8 @@ use countersign::control::plan::plan;
 use countersign::control::supervisor::{self, Running};
 use countersign::edge::exchange::Record;
 use countersign::edge::worker::Observer;
+use countersign::gate::admission::Held;
+use countersign::outcome::ConnectionEnd;
 
 use super::delivery::{OLDER_SECRET, SECRET};
 use super::folder::Folder;
@@ -129,9 +131,14 @@ impl Proxy {
         Client::connect(self.addresses()[0])
     }
 
+    /// A client with an address of its own, out of 127.0.0.0/8.
+    pub(crate) fn connect_from(&self, source: [u8; 4]) -> Client {
+        Client::connect_from(source, self.addresses()[0])
+    }
+
     /// The reason codes of all exchanges that have ended, in order.
     pub(crate) fn endings(&self) -> Vec<&'static str> {
-        self.endings.0.lock().unwrap().clone()
+        self.endings.exchanges.lock().unwrap().clone()
     }
 
     /// Waits until exactly these exchanges have ended.
@@ -139,6 +146,28 @@ impl Proxy {
     pub(crate) fn assert_endings(&self, expected: &[&str]) {
         eventually(|| self.endings().len() >= expected.len());
         assert_eq!(self.endings(), expected);
+    }
+
+    /// What observed checks would have refused, for each exchange that has ended.
+    pub(crate) fn observed(&self) -> Vec<String> {
+        self.endings.observed.lock().unwrap().clone()
+    }
+
+    /// The reason codes of connections that ended at a bound, in order.
+    pub(crate) fn connection_ends(&self) -> Vec<&'static str> {
+        self.endings.connections.lock().unwrap().clone()
+    }
+
+    /// What is held of the bounds of the process.
+    pub(crate) fn held(&self) -> Held {
+        self.running.as_ref().map(|running| running.admission.held()).unwrap_or_default()
+    }
+
+    /// Waits until nothing is held any more.
+    #[track_caller]
+    pub(crate) fn assert_nothing_held(&self) {
+        eventually(|| self.held() == Held::default());
+        assert_eq!(self.held(), Held::default());
     }
 }
 
@@ -149,11 +178,20 @@ impl Drop for Proxy {
 }
 
 #[derive(Default)]
-struct Endings(Mutex<Vec<&'static str>>);
+struct Endings {
+    exchanges: Mutex<Vec<&'static str>>,
+    observed: Mutex<Vec<String>>,
+    connections: Mutex<Vec<&'static str>>,
+}
 
 impl Observer for Endings {
     fn exchange(&self, record: &Record<'_>) {
-        self.0.lock().unwrap().push(record.outcome.code());
+        self.observed.lock().unwrap().push(record.asked.observed.to_string());
+        self.exchanges.lock().unwrap().push(record.outcome.code());
+    }
+
+    fn connection_ended(&self, end: ConnectionEnd, _: Option<IpAddr>) {
+        self.connections.lock().unwrap().push(end.code());
     }
 
     fn accept_failed(&self, error: &io::Error) {
