@@ -88,3 +88,44 @@ impl Drop for Seated<'_> {
         drop(self.leave());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::gate::admission::{Admission, AdmissionLimits};
+    use crate::gate::keyed_buckets::ClientKey;
+    use std::hash::RandomState;
+    use std::sync::Arc;
+    use std::task::Context;
+    use std::time::Duration;
+
+    fn admission() -> (Arc<Admission>, impl Fn() -> ConnectionPermit) {
+        let admission = Arc::new(Admission::new(AdmissionLimits::default(), &[], RandomState::new()));
+        let open = Arc::clone(&admission);
+        (admission, move || open.open(ClientKey::of(None), Duration::ZERO).unwrap())
+    }
+
+    #[test]
+    fn the_oldest_goes_first_and_its_place_is_free_at_once() {
+        let (admission, permit) = admission();
+        let parking = Parking::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first = Box::pin(parking.wait(permit(), std::future::pending::<()>()));
+        let mut second = Box::pin(parking.wait(permit(), std::future::pending::<()>()));
+        let mut third = Box::pin(parking.wait(permit(), std::future::ready(7)));
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        assert_eq!((parking.len(), admission.held().connections), (2, 3));
+        assert!(parking.close_oldest());
+        assert_eq!(admission.held().connections, 2);
+        assert!(matches!(first.as_mut().poll(&mut cx), Poll::Ready(None)));
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        let Poll::Ready(Some((7, back))) = third.as_mut().poll(&mut cx) else { panic!("its permit comes back") };
+        drop(back);
+        // A wait that is given up leaves nothing behind.
+        drop((first, second, third));
+        assert!(parking.is_empty() && !parking.close_oldest());
+        assert_eq!(admission.held().connections, 0);
+    }
+}

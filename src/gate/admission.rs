@@ -321,3 +321,128 @@ impl Drop for Admitted<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::gate::pattern::PathPattern;
+    use crate::gate::route::{RouteKey, RouteTable};
+    use crate::gate::verify::Verifier;
+    use crate::wire::headers::HeaderBuf;
+
+    const NOW: Duration = Duration::from_secs(1);
+
+    fn table(admission: RouteAdmission) -> RouteTable {
+        let key = RouteKey { host: None, path: PathPattern::parse("/").unwrap(), methods: vec!["POST".to_owned()] };
+        let verifier = Verifier::none();
+        let route = Route { name: "r".to_owned(), key, verifier, body_limit: 1, upstream: 0, admission };
+        RouteTable::new(vec![route]).unwrap()
+    }
+
+    fn limits() -> AdmissionLimits {
+        AdmissionLimits {
+            connections: 3,
+            connections_per_client: 2,
+            body_memory: 100,
+            requests_in_flight: 2,
+            unverified_per_client: Rate::per_second(1, 2),
+            clients_tracked: 10,
+        }
+    }
+
+    fn ready(table: &RouteTable) -> Arc<Admission> {
+        Arc::new(Admission::new(limits(), table.routes(), RandomState::new()))
+    }
+
+    fn client(number: u8) -> ClientKey {
+        ClientKey::of(Some([192, 0, 2, number].into()))
+    }
+
+    #[test]
+    fn the_first_bound_that_is_met_is_named() {
+        let table = table(RouteAdmission { content_types: vec!["a/b".to_owned()], ..RouteAdmission::default() });
+        let admission = ready(&table);
+        let ask = |media_type: &[u8], number: u8| {
+            let mut headers = HeaderBuf::default();
+            headers.push("Content-Type", media_type);
+            let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+            admission.admit(request, client(number), NOW)
+        };
+        let first = ask(b"a/b", 1).unwrap();
+        assert_eq!(ask(b"c/d", 1).unwrap_err(), Rejection::ContentTypeRefused.into());
+        let second = ask(b"A/B; c=d", 1).unwrap();
+        assert_eq!(ask(b"c/d", 1).unwrap_err(), Rejection::ContentTypeRefused.into());
+        assert_eq!(ask(b"a/b", 1).unwrap_err(), Rejection::RequestsFull.into());
+        drop(first);
+        let limited = Refused { rejection: Rejection::ClientRateLimited, retry_after: Some(1) };
+        assert_eq!(ask(b"a/b", 1).unwrap_err(), limited);
+        assert_eq!(admission.held().requests, 1, "what was refused holds nothing");
+        assert!(ask(b"a/b", 2).is_ok());
+        drop(second);
+        assert_eq!(admission.held(), Held::default());
+    }
+
+    #[test]
+    fn bodies_are_charged_as_they_arrive() {
+        let table = table(RouteAdmission::default());
+        let admission = ready(&table);
+        let headers = HeaderBuf::default();
+        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+        let mut first = admission.admit(request, client(1), NOW).unwrap();
+        let mut second = admission.admit(request, client(2), NOW).unwrap();
+        for (length, held) in [(10, 10), (60, 60), (60, 60)] {
+            first.hold_body(length).unwrap();
+            assert_eq!(admission.held().body_memory, held);
+        }
+        second.hold_body(40).unwrap();
+        assert_eq!(second.hold_body(41), Err(Rejection::BodyMemoryFull));
+        assert_eq!(admission.held().body_memory, 100);
+        drop(first);
+        second.hold_body(100).unwrap();
+        drop(second);
+        assert_eq!(admission.held(), Held::default());
+    }
+
+    #[test]
+    fn connections_are_refused_for_the_client_first() {
+        let table = table(RouteAdmission::default());
+        let admission = ready(&table);
+        let first = admission.open(client(1), NOW).unwrap();
+        let _second = admission.open(client(1), NOW).unwrap();
+        let third = admission.open(client(2), NOW).unwrap();
+        assert_eq!(admission.open(client(1), NOW).unwrap_err(), ConnectionEnd::ClientConnectionsFull);
+        assert_eq!(admission.open(client(2), NOW).unwrap_err(), ConnectionEnd::ConnectionsFull);
+        admission.note_shortage();
+        assert_eq!((admission.claim_shortage(5), admission.claim_shortage(5)), (1, 0));
+        admission.note_shortage();
+        drop(first);
+        assert_eq!(admission.claim_shortage(5), 0, "there is room again");
+        drop(third);
+        // The refusal above has not been counted for the client.
+        for number in [1, 2] {
+            assert!(admission.open(client(number), NOW).is_ok());
+        }
+        assert_eq!(admission.held().connections, 1);
+    }
+
+    #[test]
+    fn no_gauge_goes_over_its_limit_under_threads() {
+        let gauge = Gauge::default();
+        std::thread::scope(|scope| {
+            for amount in 1..5 {
+                let gauge = &gauge;
+                scope.spawn(move || {
+                    for _ in 0..20_000 {
+                        if gauge.take(amount, 7) {
+                            assert!(gauge.held() <= 7);
+                            gauge.release(amount);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(gauge.held(), 0);
+        assert!(!gauge.take(u64::MAX, 7) && gauge.take(7, 7) && !gauge.take(u64::MAX, u64::MAX));
+    }
+}
