@@ -94,7 +94,6 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::gate::admission::{Admission, AdmissionLimits};
-    use crate::gate::keyed_buckets::ClientKey;
     use std::hash::RandomState;
     use std::sync::Arc;
     use std::task::Context;
@@ -103,7 +102,7 @@ mod tests {
     fn admission() -> (Arc<Admission>, impl Fn() -> ConnectionPermit) {
         let admission = Arc::new(Admission::new(AdmissionLimits::default(), &[], RandomState::new()));
         let open = Arc::clone(&admission);
-        (admission, move || open.open(ClientKey::of(None), Duration::ZERO).unwrap())
+        (admission, move || open.open(None, Duration::ZERO).unwrap())
     }
 
     #[test]

@@ -118,27 +118,32 @@ impl<N: Net> Worker<N> {
         self.observer.exchange(record);
     }
 
+    /// Tells the observer how a connection ended without an exchange. `peer` is at its other end.
+    pub fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
+        self.observer.connection_ended(end, peer);
+    }
+
     /// Lets a connection in, in the place of the one that has been idle longest if need be. `None` when there is no room
     /// for it: it is to be closed at once.
     pub fn open(&self, peer: Option<IpAddr>) -> Option<ConnectionPermit> {
-        let (client, now) = (ClientKey::of(peer), self.net.now().monotonic);
+        let (client, now) = (peer.map(|peer| ClientKey::of(Some(peer))), self.net.now().monotonic);
         let mut permit = self.admission.open(client, now);
         if permit.as_ref().is_err_and(|end| *end == ConnectionEnd::ConnectionsFull) {
             if self.parking.close_oldest() {
-                self.observer.connection_ended(ConnectionEnd::IdleClosed, None);
+                self.connection_ended(ConnectionEnd::IdleClosed, None);
                 permit = self.admission.open(client, now);
             } else {
                 // The idle ones may be with other workers, who look after this when they sweep.
                 self.admission.note_shortage();
             }
         }
-        permit.map_err(|end| self.observer.connection_ended(end, peer)).ok()
+        permit.map_err(|end| self.connection_ended(end, peer)).ok()
     }
 
     fn make_room(&self) {
         for _ in 0..self.admission.claim_shortage(self.parking.len() as u64) {
             if self.parking.close_oldest() {
-                self.observer.connection_ended(ConnectionEnd::IdleClosed, None);
+                self.connection_ended(ConnectionEnd::IdleClosed, None);
             }
         }
     }

@@ -170,18 +170,28 @@ impl Admission {
     }
 
     /// Grants a connection: the client's own bound first, so that whoever has reached it takes nothing from others.
+    /// Without a client, which may become known later, only the bound of the process is asked.
     ///
     /// # Errors
     /// Which bound was met.
-    pub fn open(self: &Arc<Self>, client: ClientKey, now: Duration) -> Result<ConnectionPermit, ConnectionEnd> {
-        let limits = &self.limits;
-        let lender = self.clients.connect(client, limits.connections_per_client, now);
-        let lender = lender.map_err(|_| ConnectionEnd::ClientConnectionsFull)?;
-        if self.connections.take(1, limits.connections) {
-            return Ok(ConnectionPermit { admission: Arc::clone(self), client, lender });
+    pub fn open(self: &Arc<Self>, client: Option<ClientKey>, now: Duration) -> Result<ConnectionPermit, ConnectionEnd> {
+        let owner = client.map(|client| self.count(client, now)).transpose()?;
+        if self.connections.take(1, self.limits.connections) {
+            return Ok(ConnectionPermit { admission: Arc::clone(self), owner });
         }
-        self.clients.disconnect(client, lender);
+        self.discount(owner);
         Err(ConnectionEnd::ConnectionsFull)
+    }
+
+    fn count(&self, client: ClientKey, now: Duration) -> Result<(ClientKey, Lender), ConnectionEnd> {
+        let lender = self.clients.connect(client, self.limits.connections_per_client, now);
+        lender.map(|lender| (client, lender)).map_err(|_| ConnectionEnd::ClientConnectionsFull)
+    }
+
+    fn discount(&self, owner: Option<(ClientKey, Lender)>) {
+        if let Some((client, lender)) = owner {
+            self.clients.disconnect(client, lender);
+        }
     }
 
     /// Notes that a connection was refused although one that is idle, of another worker, might have made room.
@@ -254,14 +264,26 @@ pub struct Request<'a> {
 #[derive(Debug)]
 pub struct ConnectionPermit {
     admission: Arc<Admission>,
-    client: ClientKey,
-    lender: Lender,
+    /// Whom it is counted for.
+    owner: Option<(ClientKey, Lender)>,
+}
+
+impl ConnectionPermit {
+    /// Counts the connection for this client from now on: where a proxy in front of us says whose it is.
+    ///
+    /// # Errors
+    /// [`ConnectionEnd::ClientConnectionsFull`]
+    pub fn assign(&mut self, client: ClientKey, now: Duration) -> Result<(), ConnectionEnd> {
+        let owner = self.admission.count(client, now)?;
+        self.admission.discount(self.owner.replace(owner));
+        Ok(())
+    }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.admission.connections.release(1);
-        self.admission.clients.disconnect(self.client, self.lender);
+        self.admission.discount(self.owner);
     }
 }
 
@@ -408,11 +430,12 @@ mod tests {
     fn connections_are_refused_for_the_client_first() {
         let table = table(RouteAdmission::default());
         let admission = ready(&table);
-        let first = admission.open(client(1), NOW).unwrap();
-        let _second = admission.open(client(1), NOW).unwrap();
-        let third = admission.open(client(2), NOW).unwrap();
-        assert_eq!(admission.open(client(1), NOW).unwrap_err(), ConnectionEnd::ClientConnectionsFull);
-        assert_eq!(admission.open(client(2), NOW).unwrap_err(), ConnectionEnd::ConnectionsFull);
+        let open = |number: u8| admission.open(Some(client(number)), NOW);
+        let first = open(1).unwrap();
+        let _second = open(1).unwrap();
+        let third = open(2).unwrap();
+        assert_eq!(open(1).unwrap_err(), ConnectionEnd::ClientConnectionsFull);
+        assert_eq!(open(2).unwrap_err(), ConnectionEnd::ConnectionsFull);
         admission.note_shortage();
         assert_eq!((admission.claim_shortage(5), admission.claim_shortage(5)), (1, 0));
         admission.note_shortage();
@@ -421,9 +444,25 @@ mod tests {
         drop(third);
         // The refusal above has not been counted for the client.
         for number in [1, 2] {
-            assert!(admission.open(client(number), NOW).is_ok());
+            assert!(open(number).is_ok());
         }
         assert_eq!(admission.held().connections, 1);
+    }
+
+    #[test]
+    fn a_connection_is_counted_for_whom_a_proxy_names() {
+        let table = table(RouteAdmission::default());
+        let admission = ready(&table);
+        let mut permits: Vec<_> = (0..3).map(|_| admission.open(None, NOW).unwrap()).collect();
+        assert_eq!(permits[0].assign(client(1), NOW), Ok(()));
+        assert_eq!(permits[1].assign(client(1), NOW), Ok(()));
+        assert_eq!(permits[2].assign(client(1), NOW), Err(ConnectionEnd::ClientConnectionsFull));
+        assert_eq!(permits[2].assign(client(2), NOW), Ok(()));
+        assert_eq!(permits[1].assign(client(2), NOW), Ok(()));
+        assert_eq!(permits[2].assign(client(1), NOW), Ok(()), "the place was given back");
+        drop(permits);
+        assert_eq!(admission.held(), Held::default());
+        assert!(admission.open(Some(client(1)), NOW).is_ok());
     }
 
     #[test]
