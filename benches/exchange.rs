@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::cell::RefCell;
+use std::hash::RandomState;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,16 +11,18 @@ use std::time::Duration;
 
 use countersign::config::scheme;
 use countersign::edge::clock::Clock;
-use countersign::edge::connection;
+use countersign::edge::connection::{self, Origin};
 use countersign::edge::exchange::Record;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
+use countersign::gate::admission::{Admission, AdmissionLimits, RouteAdmission};
 use countersign::gate::allowlist::AllowList;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
+use countersign::gate::token_bucket::Rate;
 use countersign::gate::verify::{Key, Keyring, Validity, Verifier};
 use countersign::wire::head::HeadLimits;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -47,6 +50,7 @@ fn policy() -> Policy {
         upstream: 0,
         clients: AllowList::default(),
         observe: Observe::default(),
+        admission: RouteAdmission::default(),
     };
     let ten = Duration::from_secs(10);
     Policy {
@@ -58,6 +62,7 @@ fn policy() -> Policy {
             idle_timeout: ten,
             write_timeout: ten,
             requests_per_connection: u64::MAX,
+            body_rate_min: 1 << 10,
         },
         upstreams: vec![Upstream {
             target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
@@ -67,6 +72,13 @@ fn policy() -> Policy {
             idle_connections: 8,
         }],
     }
+}
+
+/// With a bucket that is never empty: refusals are to be those of the verification.
+fn admission() -> Arc<Admission> {
+    let unverified_per_client = Rate::per_second(Rate::TOKEN_LIMIT, Rate::TOKEN_LIMIT);
+    let limits = AdmissionLimits { unverified_per_client, ..AdmissionLimits::default() };
+    Arc::new(Admission::new(limits, policy().gate.routes.routes(), RandomState::new()))
 }
 
 fn delivery(body: &[u8], genuine: bool) -> Vec<u8> {
@@ -99,10 +111,19 @@ fn exchanges(c: &mut Criterion) {
                 clock: Clock::start(),
                 observer: Arc::new(Nobody),
                 pseudonym: Arc::from(&b"countersign-0"[..]),
+                admission: admission(),
             };
             let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
             group.bench_function(format!("{name}/{size}"), |b| {
-                b.iter(|| net.run(connection::serve(Rc::clone(&worker), net.client(&input, true), None)).unwrap());
+                b.iter(|| {
+                    net.run(connection::serve(
+                        Rc::clone(&worker),
+                        net.client(&input, true),
+                        Origin::default(),
+                        worker.open(Origin::default()).unwrap(),
+                    ))
+                    .unwrap()
+                });
             });
         }
     }

@@ -102,6 +102,14 @@ ends! {
         MethodNotAllowed = "method_not_allowed", 405 "method_not_allowed" Keep;
         /// The client's address is denied on this route, or not among those that are allowed.
         ClientNotAllowed = "client_not_allowed", 403 "forbidden" Keep;
+        /// The media type of the body is none of the route's.
+        ContentTypeRefused = "content_type_refused", 415 "unsupported_media_type" Keep;
+        /// As many exchanges as the process may have are in flight.
+        RequestsFull = "requests_full", 503 "unavailable" Keep;
+        /// The client has sent too many requests that were not genuine.
+        ClientRateLimited = "client_rate_limited", 429 "too_many_requests" Keep;
+        /// The bodies that are being received take as much memory as they may.
+        BodyMemoryFull = "body_memory_full", 503 "unavailable" Close;
         /// The body is longer than the route's limit.
         BodyTooLarge = "body_too_large", 413 "content_too_large" Close;
         /// The chunked body breaks the grammar.
@@ -142,6 +150,8 @@ ends! {
         CredentialMissing = "credential_missing", 401 "unauthorized" Keep;
         /// The credential is none of the route's.
         CredentialMismatch = "credential_mismatch", 401 "unauthorized" Keep;
+        /// More genuine deliveries than the route takes.
+        RouteRateLimited = "route_rate_limited", 429 "too_many_requests" Keep;
     }
 }
 
@@ -152,6 +162,8 @@ ends! {
         HeadTimeout = "head_timeout", 408 "request_timeout" Close;
         /// The client did not send the whole body in time.
         BodyTimeout = "body_timeout", 408 "request_timeout" Close;
+        /// The client sends the body more slowly than it must.
+        BodyTooSlow = "body_too_slow", 408 "request_timeout" Close;
         /// The client closed or reset the connection inside a request.
         DownstreamClosed = "downstream_closed", 400 "bad_request" Abort;
         /// The client did not take the response in time.
@@ -178,7 +190,11 @@ impl Fault {
     #[must_use]
     pub const fn side(self) -> Side {
         match self {
-            Self::HeadTimeout | Self::BodyTimeout | Self::DownstreamClosed | Self::ResponseUnread => Side::Downstream,
+            Self::HeadTimeout
+            | Self::BodyTimeout
+            | Self::BodyTooSlow
+            | Self::DownstreamClosed
+            | Self::ResponseUnread => Side::Downstream,
             Self::UpstreamConnect
             | Self::UpstreamConnectTimeout
             | Self::UpstreamClosed
@@ -245,6 +261,12 @@ pub enum ConnectionEnd {
     ProxyUnknown,
     /// Closed: a trusted proxy did not begin it with a header of the PROXY protocol, or not in time.
     ProxyHeaderInvalid,
+    /// Refused: the process has as many connections as it may, and no idle one could be closed.
+    ConnectionsFull,
+    /// Refused: the client has as many connections as it may.
+    ClientConnectionsFull,
+    /// Closed while it was idle, to make room for another.
+    IdleClosed,
 }
 
 impl ConnectionEnd {
@@ -254,6 +276,9 @@ impl ConnectionEnd {
         match self {
             Self::ProxyUnknown => "proxy_unknown",
             Self::ProxyHeaderInvalid => "proxy_header_invalid",
+            Self::ConnectionsFull => "connections_full",
+            Self::ClientConnectionsFull => "client_connections_full",
+            Self::IdleClosed => "idle_closed",
         }
     }
 }

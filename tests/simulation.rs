@@ -3,18 +3,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::cell::RefCell;
+use std::hash::RandomState;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use countersign::edge::clock::Clock;
-use countersign::edge::connection;
+use countersign::edge::connection::{self, Origin};
 use countersign::edge::exchange::Record;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
+use countersign::gate::admission::{Admission, AdmissionLimits, Held, RouteAdmission};
 use countersign::gate::allowlist::AllowList;
 use countersign::gate::client::Door;
 use countersign::gate::networks::Network;
@@ -45,6 +47,7 @@ fn policy() -> Policy {
         upstream: 0,
         clients: AllowList::default(),
         observe: Observe::default(),
+        admission: RouteAdmission::default(),
     };
     Policy {
         gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new(), doors: Vec::new() },
@@ -55,6 +58,7 @@ fn policy() -> Policy {
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             requests_per_connection: 1000,
+            body_rate_min: 0,
         },
         upstreams: vec![Upstream {
             target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
@@ -64,6 +68,10 @@ fn policy() -> Policy {
             idle_connections: 8,
         }],
     }
+}
+
+fn admission() -> Arc<Admission> {
+    Arc::new(Admission::new(AdmissionLimits::default(), policy().gate.routes.routes(), RandomState::new()))
 }
 
 #[derive(Default)]
@@ -117,14 +125,18 @@ fn converse_under(policy: Policy, input: &[u8], closed: bool, (grain, reply): (u
         clock: Clock::start(),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
+        admission: admission(),
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
     let client = net.client(input, closed);
+    let origin = Origin { peer: "192.0.2.1".parse().ok(), listener: 0 };
+    let permit = worker.open(origin).unwrap();
     let outbox = Rc::clone(&client.outbox);
-    net.run(connection::serve(worker, client, "192.0.2.1".parse().ok())).expect("the connection ends");
+    net.run(connection::serve(worker, client, origin, permit)).expect("the connection ends");
     let answer = String::from_utf8_lossy(&outbox.borrow()).into_owned();
     let statuses =
         answer.match_indices("HTTP/1.1 ").filter_map(|(at, _)| answer.get(at + 9..at + 12)?.parse().ok()).collect();
+    assert_eq!(shared.admission.held(), Held::default(), "what was granted has been released");
     let codes = codes.0.lock().unwrap().clone();
     Outcome { codes, statuses, delivered: delivered.take(), answer }
 }
@@ -262,11 +274,13 @@ fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
         clock: Clock::start(),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
+        admission: admission(),
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
     let client = net.client(request, true);
     let outbox = Rc::clone(&client.outbox);
-    net.run(connection::serve(worker, client, None)).expect("the connection ends");
+    let permit = worker.open(Origin::default()).unwrap();
+    net.run(connection::serve(worker, client, Origin::default(), permit)).expect("the connection ends");
     outbox.take()
 }
 

@@ -33,6 +33,9 @@ pub(super) fn run(path: &Path) -> ExitCode {
     for note in hardening::apply() {
         log.event(Level::Warn, &note);
     }
+    if let Some(note) = hardening::too_few_files(&loaded.settings.limits.admission) {
+        log.event(Level::Warn, &note);
+    }
     let code = match serve(loaded, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {

@@ -52,7 +52,8 @@ fn compiled(route: &RouteSettings, verifier: Verifier) -> Route {
         body_limit: route.body_size,
         upstream: route.upstream,
         clients: allow_list(&route.clients),
-        observe: route.clients.observe,
+        observe: route.observe,
+        admission: route.admission.clone(),
     }
 }
 

@@ -3,7 +3,6 @@
 use std::collections::HashSet;
 use std::path::PathBuf;
 
-use crate::config::observe;
 use crate::config::problem::{Place, Problems};
 use crate::config::reader::Reader;
 use crate::config::settings::{ClientSettings, ListFile, ProxyProtocol};
@@ -24,11 +23,7 @@ pub(super) fn clients(route: &Reader<'_>) -> ClientSettings {
         }
         path => path.map(|path| ListFile { path: PathBuf::from(path), place: route.place("allow_file") }),
     };
-    let clients = ClientSettings { allow, allow_file, deny, observe: observe::read(route) };
-    if clients.observe.allow && clients.is_open() {
-        route.error("observe", "\"allow\" has no effect: everyone may call", "add allow = [\"…\"], or remove it here");
-    }
-    clients
+    ClientSettings { allow, allow_file, deny }
 }
 
 /// What a listener thinks of proxies.

@@ -5,22 +5,50 @@ use crate::config::suggest::quoted_list;
 use crate::config::units::shorten;
 use crate::gate::observe::Observe;
 
+/// A check that can be observed.
+#[derive(Clone, Copy)]
+pub(super) enum Check {
+    Allow,
+    Rate,
+}
+
+/// Every one of them: its name, its switch, and what to say where the route has nothing that could be observed.
+const CHECKS: &[(Check, &str, Switch, Needless)] = &[
+    (
+        Check::Allow,
+        "allow",
+        |observe| &mut observe.allow,
+        ("everyone may call", "add allow = [\"…\"], or remove it here"),
+    ),
+    (
+        Check::Rate,
+        "rate",
+        |observe| &mut observe.rate,
+        ("the route has no rate", "give the route a rate, or remove it here"),
+    ),
+];
+
 /// Finds the switch of a check.
 type Switch = fn(&mut Observe) -> &mut bool;
 
-/// Every check that can be observed, and its switch.
-const CHECKS: &[(&str, Switch)] = &[("allow", |observe| &mut observe.allow)];
+/// Why it has no effect, and the fix.
+type Needless = (&'static str, &'static str);
 
-/// Which checks the route only observes.
-pub(super) fn read(route: &Reader<'_>) -> Observe {
+/// Which checks the route only observes. `is_there` tells whether the route has the check at all.
+pub(super) fn read(route: &Reader<'_>, is_there: impl Fn(Check) -> bool) -> Observe {
     let mut observe = Observe::default();
-    let names: Vec<&str> = CHECKS.iter().map(|(name, _)| *name).collect();
+    let names: Vec<&str> = CHECKS.iter().map(|(_, name, ..)| *name).collect();
     for (name, place) in route.placed_strings("observe").unwrap_or_default() {
-        match CHECKS.iter().find(|(known, _)| *known == name) {
-            Some((_, switch)) if *switch(&mut observe) => {
+        match CHECKS.iter().find(|(_, known, ..)| *known == name) {
+            Some((_, _, switch, _)) if *switch(&mut observe) => {
                 route.warning_at(place, format!("\"{name}\" is given twice"), "remove one of the two");
             }
-            Some((_, switch)) => *switch(&mut observe) = true,
+            Some((check, _, switch, (why, fix))) => {
+                *switch(&mut observe) = true;
+                if !is_there(*check) {
+                    route.error_at(place, format!("\"{name}\" has no effect: {why}"), *fix);
+                }
+            }
             None => {
                 let message = format!("\"{}\" is not a check that can be observed", shorten(name));
                 let fix = format!(

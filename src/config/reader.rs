@@ -160,6 +160,27 @@ impl<'d> Reader<'d> {
         self.quantity(key, range, "a size like \"16KiB\"", units::parse_size, |size| units::show_size(*size))
     }
 
+    /// A number of bytes a second with its unit ("1KiB/s") inside `range`.
+    #[must_use]
+    pub fn speed(&self, key: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        let show = |speed: &u64| format!("{}/s", units::show_size(*speed));
+        self.quantity(key, range, "a number of bytes a second like \"1KiB/s\"", units::parse_speed, show)
+    }
+
+    /// How often ("100/s", "600/m", "1000/h"): a number inside `range`, and its period.
+    #[must_use]
+    pub fn frequency(&self, key: &str, range: RangeInclusive<u64>) -> Option<(u64, Duration)> {
+        let all = (0, Duration::ZERO)..=(u64::MAX, Duration::MAX);
+        let show = |(number, period): &(u64, Duration)| units::show_frequency(*number, *period);
+        let read = self.quantity(key, all, "a rate like \"100/s\"", units::parse_frequency, show)?;
+        if !range.contains(&read.0) {
+            let fix = format!("choose a number from {} to {}", range.start(), range.end());
+            self.error(key, format!("{} is out of range", show(&read)), fix);
+            return None;
+        }
+        Some(read)
+    }
+
     /// One of the named choices.
     #[must_use]
     pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {

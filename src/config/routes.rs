@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use crate::config::address;
+use crate::config::admission;
 use crate::config::keys;
 use crate::config::networks;
+use crate::config::observe::{self, Check};
 use crate::config::problem::Place;
 use crate::config::reader::{Reader, did_you_mean};
 use crate::config::scheme;
 use crate::config::sections::{BODY_SIZE, upstream_address};
-use crate::config::settings::{RouteSettings, Settings, Verification};
+use crate::config::settings::{Limits, RouteSettings, Settings, Verification};
 use crate::config::units::shorten;
 use crate::gate::pattern::{PathPattern, PatternError};
 use crate::gate::route::{RouteIndex, RouteKey};
@@ -53,7 +55,7 @@ pub(super) fn read(root: &Reader<'_>, default_upstream: Option<UpstreamAddress>,
         );
     }
     for reader in readers.into_iter().flatten().take(ROUTE_LIMIT) {
-        routes.extend(route(&reader, &mut schemes, settings.limits.body_size));
+        routes.extend(route(&reader, &mut schemes, &settings.limits));
         reader.finish();
     }
     for unused in schemes.iter().filter(|own| !own.used) {
@@ -115,7 +117,7 @@ fn own_schemes(root: &Reader<'_>) -> Vec<OwnScheme> {
     schemes
 }
 
-fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], default_body: u64) -> Option<Read> {
+fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], limits: &Limits) -> Option<Read> {
     let path = path(reader);
     let host = reader.string("host").and_then(|host| match address::parse_host(host) {
         Ok(host) => Some(host),
@@ -129,17 +131,25 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], default_body: u64) -> O
         Some(name) => checked_name(reader, name),
         None => path.as_ref().map(derived_name),
     };
-    let body_size = reader.size("body_size", BODY_SIZE).unwrap_or(default_body);
+    let body_size = reader.size("body_size", BODY_SIZE).unwrap_or(limits.body_size);
+    let admission = admission::route(reader, body_size, limits.admission.body_memory);
     let upstream = upstream_address(reader, "upstream");
     let clients = networks::clients(reader);
+    let observe = observe::read(reader, |check| match check {
+        Check::Allow => !clients.is_open(),
+        Check::Rate => reader.has("rate"),
+    });
     let verification = verification(reader, schemes)?;
     check_url_path(reader, path.as_ref(), verification.as_ref());
     if reader.failed() {
         return None;
     }
-    let key = RouteKey { host, path: path?, methods };
     let place = reader.here();
-    Some((RouteSettings { name: name?, key, verification, body_size, upstream: 0, clients, place }, upstream))
+    let key = RouteKey { host, path: path?, methods };
+    Some((
+        RouteSettings { name: name?, key, verification, body_size, upstream: 0, clients, admission, observe, place },
+        upstream,
+    ))
 }
 
 fn path(reader: &Reader<'_>) -> Option<PathPattern> {

@@ -4,6 +4,7 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use crate::config::address::{self, arrives_at};
+use crate::config::admission;
 use crate::config::networks;
 use crate::config::reader::Reader;
 use crate::config::settings::{Driver, Limits, Listener, Server, Settings, Upstream};
@@ -111,6 +112,7 @@ pub(super) fn limits(root: &Reader<'_>) -> Limits {
     set(&mut limits.write_timeout, reader.duration("write_timeout", TIMEOUT));
     let requests = reader.integer("requests_per_connection", 1..=1_000_000_000);
     set(&mut limits.requests_per_connection, requests.and_then(|number| u32::try_from(number).ok()));
+    admission::limits(&reader, &mut limits);
     match target_size {
         Some(size) if size >= limits.head_size => {
             let fix = "make target_size smaller, or head_size larger";

@@ -12,6 +12,7 @@ use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
 use crate::config::{keys, routes, sections};
+use crate::gate::admission::{AdmissionLimits, RouteAdmission};
 use crate::gate::networks::Network;
 use crate::gate::observe::Observe;
 use crate::gate::route::RouteKey;
@@ -158,6 +159,10 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// After so many requests a connection is closed.
     pub requests_per_connection: u32,
+    /// Bytes of a body that must come in a second, after a grace period; 0 for any.
+    pub body_rate_min: u64,
+    /// Bounds of the whole process.
+    pub admission: AdmissionLimits,
 }
 
 impl Default for Limits {
@@ -172,6 +177,8 @@ impl Default for Limits {
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             requests_per_connection: 10_000,
+            body_rate_min: 1 << 10,
+            admission: AdmissionLimits::default(),
         }
     }
 }
@@ -191,6 +198,10 @@ pub struct RouteSettings {
     pub upstream: usize,
     /// Who may call.
     pub clients: ClientSettings,
+    /// Rate and media types.
+    pub admission: RouteAdmission,
+    /// Which checks only count.
+    pub observe: Observe,
     /// Where the route begins.
     pub place: Place,
 }
@@ -205,8 +216,6 @@ pub struct ClientSettings {
     pub allow_file: Option<ListFile>,
     /// Who is not let in, even so.
     pub deny: Vec<Network>,
-    /// Which checks of the route only count.
-    pub observe: Observe,
 }
 
 impl ClientSettings {

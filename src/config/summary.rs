@@ -6,11 +6,11 @@ use core::fmt::{self, Write};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::settings::{
-    ClientSettings, KeySettings, Listener, ProxyProtocol, RouteSettings, Settings, Verification,
-};
-use crate::config::units::{show_duration, show_size, show_size_rounded};
+use crate::config::settings::{KeySettings, Limits, Listener, ProxyProtocol, RouteSettings, Settings, Verification};
+use crate::config::units::{show_duration, show_frequency, show_size, show_size_rounded};
+use crate::gate::keyed_buckets::KeyedBuckets;
 use crate::gate::networks::Network;
+use crate::gate::token_bucket::Rate;
 use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Scheme, SignatureSource, Validity};
 use crate::now::Now;
 
@@ -98,8 +98,9 @@ fn listed(networks: &[Network]) -> String {
     }
 }
 
-fn write_clients(out: &mut String, clients: &ClientSettings) -> fmt::Result {
-    let counts = if clients.observe.allow { " (only counted)" } else { "" };
+fn write_clients(out: &mut String, route: &RouteSettings) -> fmt::Result {
+    let clients = &route.clients;
+    let counts = if route.observe.allow { " (only counted)" } else { "" };
     match &clients.allow_file {
         None if clients.allow.is_empty() => line(out, "clients", "everyone")?,
         None => line(out, "clients", format_args!("{}{counts}", listed(&clients.allow)))?,
@@ -132,12 +133,25 @@ fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now
     if lacks_key(route, now) {
         line(out, "WARNING", format_args!("the route has {NO_KEY}"))?;
     }
-    write_clients(out, &route.clients)?;
+    write_clients(out, route)?;
     line(out, "body", format_args!("at most {}", show_size(route.body_size)))?;
+    write_admission(out, route)?;
     match settings.upstreams.get(route.upstream) {
         Some(upstream) => line(out, "upstream", upstream),
         None => Ok(()),
     }
+}
+
+fn write_admission(out: &mut String, route: &RouteSettings) -> fmt::Result {
+    let admission = &route.admission;
+    if !admission.content_types.is_empty() {
+        line(out, "media types", admission.content_types.join(", "))?;
+    }
+    if let Some(rate) = &admission.rate {
+        let observed = if route.observe.rate { " (only counted)" } else { "" };
+        line(out, "rate", format_args!("{}{observed}", show_rate(rate)))?;
+    }
+    Ok(())
 }
 
 fn write_verification(out: &mut String, verification: &Verification, now: Now) -> fmt::Result {
@@ -231,24 +245,64 @@ fn write_limits(out: &mut String, settings: &Settings) -> fmt::Result {
     line(out, "time", format_args!("head within {head}, body within {body}"))?;
     let (idle, write) = (show_duration(limits.idle_timeout), show_duration(limits.write_timeout));
     line(out, "", format_args!("idle for {idle}, stalled while it takes a response for {write}"))?;
-    line(out, "requests", format_args!("{} per connection", limits.requests_per_connection))
+    match limits.body_rate_min {
+        0 => {}
+        speed => line(out, "", format_args!("a body at least at {}/s, after a grace period", show_size(speed)))?,
+    }
+    let admission = &limits.admission;
+    let (all, client) = (admission.connections, admission.connections_per_client);
+    line(out, "connections", format_args!("{all}, of one client {client}; idle ones go first"))?;
+    let (requests, flight) = (limits.requests_per_connection, admission.requests_in_flight);
+    line(out, "requests", format_args!("{requests} per connection, {flight} in flight"))?;
+    let rate = show_rate(&admission.unverified_per_client);
+    line(out, "clients", format_args!("{} tracked; not genuine, of each: {rate}", admission.clients_tracked))
 }
 
-/// What strangers can make us hold: the head and body buffers of every connection. What a connection costs beside
-/// them (its task, the kernel's socket buffers) does not grow with what is sent.
+/// What a connection holds at most beside the bytes of its body: the buffer for its head (a pooled one holds at least
+/// 20 KiB once a request needed it; the steps of the pool add less than 8 KiB) and 20 bytes for each field of it.
+fn bytes_per_connection(limits: &Limits) -> u64 {
+    let buffer = (limits.head_size as u64 + (8 << 10)).max(20 << 10);
+    buffer + 20 * limits.headers as u64
+}
+
+/// Buffers that a worker keeps for the next use, at most: 256 × 4 KiB, 64 × 20 KiB, 32 × 72 KiB, 8 × 272 KiB and
+/// 4 × 1040 KiB.
+const POOL: u64 = (256 * 4 + 64 * 20 + 32 * 72 + 8 * 272 + 4 * 1040) << 10;
+
+/// What strangers can make us hold. What is beside it (the kernel's socket buffers, the tasks of connections, the answers
+/// of the application on their way) does not grow with what strangers send.
 fn write_memory(out: &mut String, settings: &Settings) -> fmt::Result {
-    const EXAMPLE: u64 = 1000;
-    let head = settings.limits.head_size as u64;
-    let largest = settings.routes.iter().max_by_key(|route| route.body_size);
-    let (body, name) = largest.map_or((0, ""), |route| (route.body_size, route.name.as_str()));
-    let each = head.saturating_add(body);
-    writeln!(out, "\nmemory that strangers can make this process buffer")?;
-    let (head, body) = (show_size(head), show_size(body));
-    line(out, "each", format_args!("connection: head {head} + body {body} (route {name}) = {}", show_size(each)))?;
-    let all = show_size_rounded(each.saturating_mul(EXAMPLE));
-    line(out, "all", format_args!("N connections: N × {}; {EXAMPLE} of them: {all}", show_size(each)))?;
-    line(out, "", "N is bounded only by the file descriptors of the process: this version has no")?;
-    line(out, "", "bound of its own on connections, nor on all buffered bytes together")
+    let limits = &settings.limits;
+    let admission = &limits.admission;
+    let each = bytes_per_connection(limits);
+    let connections = admission.connections.saturating_mul(each);
+    let entry = KeyedBuckets::BYTES_PER_CLIENT as u64;
+    let clients = (admission.clients_tracked as u64).saturating_mul(entry);
+    let total = connections.saturating_add(admission.body_memory).saturating_add(clients);
+    let rounded = show_size_rounded;
+    writeln!(out, "\nmemory that strangers can make this process hold")?;
+    line(out, "heads", format_args!("{} connections × {each}B = {}", admission.connections, rounded(connections)))?;
+    line(out, "bodies", format_args!("all together {}", rounded(admission.body_memory)))?;
+    line(out, "clients", format_args!("{} × {entry}B = {}", admission.clients_tracked, rounded(clients)))?;
+    match settings.server.workers {
+        0 => {
+            line(out, "buffers", format_args!("kept for reuse: {} per worker (one per core)", rounded(POOL)))?;
+            line(out, "all", format_args!("{} + {} per worker", rounded(total), rounded(POOL)))
+        }
+        workers => {
+            let pools = POOL.saturating_mul(workers as u64);
+            line(
+                out,
+                "buffers",
+                format_args!("kept for reuse: {workers} workers × {} = {}", rounded(POOL), rounded(pools)),
+            )?;
+            line(out, "all", rounded(total.saturating_add(pools)))
+        }
+    }
+}
+
+fn show_rate(rate: &Rate) -> String {
+    format!("{}, {} at once", show_frequency(u64::from(rate.tokens), rate.per), rate.burst)
 }
 
 #[cfg(test)]
@@ -260,12 +314,17 @@ mod tests {
     use crate::config::settings::parse_str;
 
     const TEXT: &str = r#"
+[server]
+workers = 1
 [[listener]]
 address = "127.0.0.1:8080"
 [upstream]
 address = "127.0.0.1:9000"
 [[route]]
 path = "/github"
+rate = { rate = "500/s", burst = 1000 }
+observe = ["rate"]
+content_types = ["Application/JSON"]
 host = "hooks.example.com"
 scheme = "github"
 secrets = [
@@ -305,8 +364,14 @@ upstream = "unix:/run/app.sock"
             "tolerance   none",
             "WARNING     nothing is verified",
             "upstream    unix:/run/app.sock",
-            "head 16KiB + body 5MiB (route open) = 5136KiB",
-            "N × 5136KiB; 1000 of them: 4.8GiB",
+            "rate        500/s, 1000 at once (only counted)",
+            "media types application/json",
+            "10000, of one client 256",
+            "not genuine, of each: 100/s, 200 at once",
+            "10000 connections × 26576B = 253.4MiB",
+            "bodies      all together 256.0MiB",
+            "65536 × 48B = 3.0MiB",
+            "all         523.1MiB",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

@@ -14,6 +14,9 @@ const SIZE_UNITS: [(&str, u64); 7] = [
     ("GiB", 1 << 30),
 ];
 
+/// Seconds of the periods.
+const FREQUENCY_UNITS: [(&str, u64); 3] = [("/s", 1), ("/m", 60), ("/h", 3600)];
+
 /// Why a text is not a quantity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NotAQuantity {
@@ -40,6 +43,46 @@ pub fn parse_duration(text: &str) -> Result<Duration, NotAQuantity> {
 pub fn parse_size(text: &str) -> Result<u64, NotAQuantity> {
     let example = "a whole number and a unit: \"4096B\", \"16KiB\", \"1MiB\", or \"64kB\", \"2MB\" for powers of 1000";
     quantity(text, &SIZE_UNITS, "size", example)
+}
+
+/// Reads how often something may happen: a whole number and `/s`, `/m` or `/h`. The number, and the period.
+///
+/// # Errors
+/// [`NotAQuantity`] says what is wrong and what to write.
+pub fn parse_frequency(text: &str) -> Result<(u64, Duration), NotAQuantity> {
+    let example = "a whole number and a unit: \"100/s\", \"600/m\" or \"1000/h\"";
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at_checked(digits).unwrap_or((text, ""));
+    let period = FREQUENCY_UNITS.iter().find(|(name, _)| *name == unit).map(|(_, seconds)| *seconds);
+    match (number.parse(), period) {
+        (Ok(number), Some(seconds)) => Ok((number, Duration::from_secs(seconds))),
+        _ => Err(NotAQuantity {
+            message: format!("\"{}\" is not a rate", shorten(text)),
+            fix: format!("write {example}"),
+        }),
+    }
+}
+
+/// Reads a number of bytes a second: a size, and `/s`.
+///
+/// # Errors
+/// [`NotAQuantity`] says what is wrong and what to write.
+pub fn parse_speed(text: &str) -> Result<u64, NotAQuantity> {
+    let size = text.strip_suffix("/s").and_then(|size| parse_size(size).ok());
+    size.ok_or_else(|| NotAQuantity {
+        message: format!("\"{}\" is not a number of bytes a second", shorten(text)),
+        fix: "write a size and /s: \"1KiB/s\", \"500B/s\"".to_owned(),
+    })
+}
+
+/// How often something may happen: `100/s`.
+#[must_use]
+pub fn show_frequency(number: u64, period: Duration) -> String {
+    let unit = FREQUENCY_UNITS.iter().find(|(_, seconds)| Duration::from_secs(*seconds) == period);
+    match unit {
+        Some((unit, _)) => format!("{number}{unit}"),
+        None => format!("{number} in {}", show_duration(period)),
+    }
 }
 
 /// The shortest exact form of a duration, in whole milliseconds: `90s`, `5m`, `500ms`.
@@ -157,9 +200,27 @@ mod tests {
         assert!(parse_size("5 KB").unwrap_err().fix.contains("\"5kB\""));
     }
 
+    #[test]
+    fn rates_and_speeds() {
+        for text in ["1/s", "600/m", "0/h", "1000000/h"] {
+            let (number, period) = parse_frequency(text).unwrap();
+            assert_eq!(show_frequency(number, period), text);
+        }
+        for text in ["", "5", "/s", "5/d", "5 /s", "5/S", "-5/s", "5/s ", "99999999999999999999/s"] {
+            assert!(parse_frequency(text).unwrap_err().fix.contains("100/s"), "{text:?}");
+        }
+        assert_eq!(parse_speed("1KiB/s").unwrap(), 1024);
+        assert_eq!(parse_speed("0B/s").unwrap(), 0);
+        for text in ["", "/s", "5/s", "1KiB", "1KiB/m", "1kib/s", "1 KiB/s"] {
+            assert!(parse_speed(text).is_err(), "{text:?}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_text_panics(text in ".*") {
+            let _ = parse_frequency(&text);
+            let _ = parse_speed(&text);
             let _ = parse_duration(&text);
             let _ = parse_size(&text);
         }

@@ -3,6 +3,8 @@
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::gate::admission::AdmissionLimits;
+
 /// Forbids core dumps and debuggers of other processes, because secrets are in memory, and raises the limit of open
 /// files to what is allowed. Gives notes for the log on what did not work; none of it is a reason not to serve.
 #[must_use]
@@ -17,4 +19,19 @@ pub fn apply() -> Vec<String> {
         notes.push(format!("the limit of open files cannot be raised: {error}"));
     }
     notes
+}
+
+/// A note for the log when not as many files may be open as the bounds let in: each connection is one, and each request
+/// in flight another towards the application. Accepting pauses when they run out.
+#[must_use]
+pub fn too_few_files(limits: &AdmissionLimits) -> Option<String> {
+    let (open, _) = getrlimit(Resource::RLIMIT_NOFILE).ok()?;
+    let wanted = limits.connections.saturating_add(limits.requests_in_flight);
+    (open < wanted).then(|| {
+        let (connections, requests) = (limits.connections, limits.requests_in_flight);
+        format!(
+            "{open} files may be open, fewer than [limits] connections = {connections} and requests_in_flight = \
+             {requests} need together: raise the limit (ulimit -n, LimitNOFILE), or lower the bounds"
+        )
+    })
 }

@@ -22,6 +22,7 @@ pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
     let upstreams = gate.upstreams.iter().map(|address| upstream(address, &settings.upstream, &mut names)).collect();
     let plan = Plan {
         policy: Policy { gate, limits: limits(&settings), upstreams },
+        admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
         workers: worker_count(settings.server.workers),
         driver: match settings.server.driver {
@@ -52,6 +53,7 @@ fn limits(settings: &Settings) -> Limits {
         idle_timeout: limits.idle_timeout,
         write_timeout: limits.write_timeout,
         requests_per_connection: u64::from(limits.requests_per_connection),
+        body_rate_min: limits.body_rate_min,
     }
 }
 

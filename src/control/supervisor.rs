@@ -1,6 +1,7 @@
 //! Starts the workers, and stops them.
 
 use std::fmt;
+use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -16,12 +17,15 @@ use crate::edge::driver::{self, Driver, DriverChoice};
 use crate::edge::listener::{self, Bound};
 use crate::edge::policy::Policy;
 use crate::edge::worker::{self, Assignment, Observer, Shared};
+use crate::gate::admission::{Admission, AdmissionLimits};
 
 /// Everything that has been decided before a thread is started.
 #[derive(Debug)]
 pub struct Plan {
     /// What requests are judged by.
     pub policy: Policy,
+    /// The bounds of the process.
+    pub admission: AdmissionLimits,
     /// Where to listen.
     pub listeners: Vec<SocketAddr>,
     /// How many workers; at least one.
@@ -63,6 +67,8 @@ pub struct Running {
     pub drivers: Vec<Driver>,
     /// Why not all of them run on io_uring although it was wanted.
     pub fallback: Option<String>,
+    /// What is held of the bounds of the process.
+    pub admission: Arc<Admission>,
     workers: Vec<Handle>,
 }
 
@@ -89,7 +95,10 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
     let shared_addresses = bound.iter().filter(|bound| bound.shared).map(|bound| bound.address).collect();
     let random = |_: ()| random_u64().map_err(|()| StartError::Worker("the system has no randomness".to_owned()));
     let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
+    let routes = plan.policy.gate.routes.routes();
+    let admission = Arc::new(Admission::new(plan.admission, routes, RandomState::new()));
     let shared = Shared {
+        admission: Arc::clone(&admission),
         policy: Arc::new(plan.policy),
         clock: Clock::start(),
         observer,
@@ -114,7 +123,8 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
         workers.push(Handle { stop, thread });
     }
     drop(reports);
-    let running = Running { addresses, shared: shared_addresses, drivers: Vec::new(), fallback: None, workers };
+    let running =
+        Running { addresses, shared: shared_addresses, drivers: Vec::new(), fallback: None, admission, workers };
     await_ready(running, &arrived)
 }
 

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::rc::Rc;
 use std::time::Duration;
 
+use crate::gate::admission::ConnectionPermit;
 use crate::outcome::{Fault, Outcome};
 use crate::wire::head::ResponseHead;
 
@@ -39,6 +40,8 @@ pub struct Connection<S> {
     pub served: u64,
     /// Which listener accepted it, by its position.
     pub listener: usize,
+    /// When a connection that has never asked for anything is closed.
+    pub(super) expires: Duration,
 }
 
 /// The address of a peer, and its text: written once a connection, sent with every request.
@@ -84,13 +87,8 @@ pub struct Origin {
     pub listener: usize,
 }
 
-/// Serves a connection of the first listener until its end.
-pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, peer: Option<IpAddr>) {
-    serve_from(worker, stream, Origin { peer, listener: 0 }).await;
-}
-
-/// Serves a connection until its end.
-pub async fn serve_from<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Origin) {
+/// Serves a connection until its end. It counts as long as `permit` is held.
+pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Origin, mut permit: ConnectionPermit) {
     let Origin { peer, listener } = origin;
     let mut connection = Connection {
         stream,
@@ -99,8 +97,9 @@ pub async fn serve_from<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin
         reply_head: ResponseHead::default(),
         served: 0,
         listener,
+        expires: worker.net.monotonic() + worker.policy().limits.head_timeout,
     };
-    if let Err(end) = Box::pin(preface::read(&worker, &mut connection)).await {
+    if let Err(end) = Box::pin(preface::read(&worker, &mut connection, &mut permit)).await {
         end.into_iter().for_each(|end| worker.connection_ended(end, peer));
         connection.inbound.forget(&worker.buffers);
         return;
@@ -109,10 +108,16 @@ pub async fn serve_from<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin
     while Box::pin(converse(&worker, &mut connection)).await.is_continue() {
         connection.inbound = Inbound::default();
         connection.reply_head = ResponseHead::default();
-        let deadline = worker.net.monotonic() + worker.policy().limits.idle_timeout.saturating_sub(WARM);
+        let deadline = match connection.served {
+            0 => connection.expires,
+            _ => worker.net.monotonic() + worker.policy().limits.idle_timeout.saturating_sub(WARM),
+        };
+        // A connection that must make room for another has no permit any more.
+        let parked = worker.parking.wait(permit, connection.stream.readable(deadline)).await;
+        let Some((readable, back)) = parked else { return };
+        permit = back;
         // When thousands close at once, none of them may ask for a buffer to find that out.
-        let awake = connection.stream.readable(deadline).await.is_ok() && !worker.drain.is_draining();
-        if !awake || connection.stream.has_ended() {
+        if readable.is_err() || worker.drain.is_draining() || connection.stream.has_ended() {
             break;
         }
     }
@@ -159,16 +164,19 @@ impl<S: ByteStream> Connection<S> {
         if worker.drain.is_draining() {
             return Arrival::Gone;
         }
-        let patience = if self.served == 0 { limits.head_timeout } else { WARM.min(limits.idle_timeout) };
         self.inbound.hold_buffer(&worker.buffers);
-        let deadline = worker.net.monotonic() + patience;
+        let now = worker.net.monotonic();
+        let deadline = match self.served {
+            0 => self.expires.min(now + WARM),
+            _ => now + WARM.min(limits.idle_timeout),
+        };
         loop {
             let (result, buf) = self.stream.read_patiently(self.inbound.lend(), deadline).await;
             self.inbound.returned(buf);
             match result {
                 Ok(Some(count)) if count > 0 && self.inbound.has_begun() => return Arrival::Bytes,
                 Ok(Some(count)) if count > 0 => {}
-                Ok(None) if self.served > 0 => {
+                Ok(None) if self.served > 0 || deadline < self.expires => {
                     self.inbound.release_buffer(&worker.buffers);
                     return Arrival::Quiet;
                 }
@@ -196,6 +204,8 @@ impl<S: ByteStream> Connection<S> {
     /// input resets it, and the client might never see the answer.
     async fn linger<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) {
         self.stream.shut_down_write();
+        // Nothing of the request is needed any more, and what it held is no longer charged to it.
+        worker.buffers.give_back(self.inbound.lend());
         let deadline = worker.net.monotonic() + LINGER_TIME;
         let mut discarded = 0;
         let mut buf = worker.buffers.lease(16 << 10);

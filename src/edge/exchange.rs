@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use crate::gate::admission::Admitted;
 use crate::gate::client::ClientAddress;
-use crate::gate::observe::unless_observed;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
 use crate::now::Now;
@@ -12,11 +12,13 @@ use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::framing::{self, BodyFraming};
 use crate::wire::head::Version;
 
+use super::admit;
 use super::connection::{Connection, Next};
 use super::forward;
 use super::ids::RequestId;
 use super::inbound::Inbound;
 use super::net::Net;
+use super::pace::Pace;
 use super::policy::Policy;
 use super::relay;
 use super::respond;
@@ -46,6 +48,8 @@ pub struct Asked<'p> {
     pub client: ClientAddress,
     /// What checks that are only observed would have refused.
     pub observed: Observed,
+    /// Seconds after which it makes sense to try again, where that is known.
+    pub retry_after: Option<u64>,
 }
 
 /// One exchange, told to whoever listens (log, metrics, audit).
@@ -75,6 +79,7 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
         route: None,
         client: ClientAddress::direct(connection.peer.as_ref().map(|peer| peer.address)),
         observed: Observed::NONE,
+        retry_after: None,
     };
     let outcome = match story(worker, &policy, connection, &mut asked).await {
         Ok(status) => Outcome::Forwarded { status },
@@ -92,7 +97,8 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     next
 }
 
-/// The path of a request. The replay claim has its place between verify and forward.
+/// The path of a request. The replay claim has its place between verify and spend. What was granted at admission is held
+/// to the end of the story.
 async fn story<'p, N: Net>(
     worker: &Worker<N>,
     policy: &'p Policy,
@@ -102,10 +108,14 @@ async fn story<'p, N: Net>(
     read_head(worker, policy, connection, asked).await?;
     identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
-    admit(route, asked)?;
-    let check = route.verifier.begin(&connection.inbound, asked.started)?;
-    let check = read_body(worker, policy, connection, asked, (route, check)).await?;
+    let mut admitted = admit::admit(worker, connection, asked, route)?;
+    let check = admit::begin(&admitted, route, connection, asked)?;
+    let check = read_body(worker, policy, connection, asked, (route, check, &mut admitted)).await?;
     let verified = finish(worker, connection, route, check)?;
+    if let Err(outcome) = admit::spend(worker, &mut admitted, asked, route, &verified) {
+        connection.inbound = verified.into_delivery();
+        return Err(outcome);
+    }
     let reply = forward::forward(worker, policy, connection, asked, (route, verified)).await?;
     relay::relay(worker, policy, connection, asked, reply).await
 }
@@ -152,24 +162,19 @@ fn identify<S: ByteStream>(policy: &Policy, connection: &Connection<S>, asked: &
     }
 }
 
-/// Whether this client may spend our work on this route. Nothing of the body has been asked for yet.
-fn admit(route: &Route, asked: &mut Asked<'_>) -> Result<(), Outcome> {
-    let verdict = route.clients.admit(asked.client.proven());
-    unless_observed(verdict, route.observe.allow, &mut asked.observed)?;
-    Ok(())
-}
-
 /// Reads the body to its end; each piece is hashed as it lands.
 async fn read_body<N: Net>(
     worker: &Worker<N>,
     policy: &Policy,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'_>,
-    (route, mut check): (&Route, Check),
+    (route, mut check, admitted): (&Route, Check, &mut Admitted<'_>),
 ) -> Result<Check, Outcome> {
     // The clock is read only for a body that did not come along with its head.
-    let mut deadline = None;
-    let mut deadline = || *deadline.get_or_insert_with(|| worker.net.monotonic() + policy.limits.body_timeout);
+    let mut pace = None;
+    let mut deadline = |arrived: usize| {
+        pace.get_or_insert_with(|| Pace::new(worker.net.monotonic(), &policy.limits)).deadline(arrived)
+    };
     match asked.framing {
         BodyFraming::None => {
             let (head, bytes) = connection.inbound.head();
@@ -184,19 +189,30 @@ async fn read_body<N: Net>(
             invite(policy, worker, connection).await?;
             loop {
                 check.update(connection.inbound.take_arrived(length));
-                if connection.inbound.body_length() == length {
+                let arrived = connection.inbound.body_length();
+                admitted.hold_body(arrived)?;
+                if arrived == length {
                     break;
                 }
-                connection.receive(deadline(), Fault::BodyTimeout).await?;
+                let (deadline, late) = deadline(arrived);
+                connection.receive(deadline, late).await?;
             }
         }
         BodyFraming::Chunked => {
             let mut decoder = ChunkDecoder::new(route.body_limit);
             let limit = usize::try_from(route.body_limit).unwrap_or(usize::MAX);
             invite(policy, worker, connection).await?;
-            while !connection.inbound.take_chunks(&mut decoder, |piece| check.update(piece)).map_err(refuse_chunk)? {
+            loop {
+                let whole = connection.inbound.take_chunks(&mut decoder, |piece| check.update(piece));
+                let whole = whole.map_err(refuse_chunk)?;
+                let arrived = connection.inbound.body_length();
+                admitted.hold_body(arrived)?;
+                if whole {
+                    break;
+                }
                 connection.inbound.make_room_for_chunks(&worker.buffers, limit);
-                connection.receive(deadline(), Fault::BodyTimeout).await?;
+                let (deadline, late) = deadline(arrived);
+                connection.receive(deadline, late).await?;
             }
         }
     }

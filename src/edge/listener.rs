@@ -75,9 +75,11 @@ pub(super) async fn accept(worker: Rc<Worker<Sockets>>, listener: TcpListener, p
     while let Some(accepted) = worker.drain.unless_draining(listener.accept()).await {
         match accepted {
             Ok((stream, peer)) => {
-                let socket = Socket::tcp(stream, worker.net.clock.clone());
                 let origin = connection::Origin { peer: Some(peer.ip()), listener: position };
-                monoio::spawn(connection::serve_from(Rc::clone(&worker), socket, origin));
+                // Refused quickly: the socket is closed as it is.
+                let Some(permit) = worker.open(origin) else { continue };
+                let socket = Socket::tcp(stream, worker.net.clock.clone());
+                monoio::spawn(connection::serve(Rc::clone(&worker), socket, origin, permit));
             }
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {

@@ -1,6 +1,7 @@
 //! Input and output: the only room that imports monoio. It moves bytes between the socket and the pure rooms, keeps
 //! deadlines, and decides nothing that [`crate::gate`] or [`crate::outcome`] can decide.
 
+pub mod admit;
 pub mod buffer;
 pub mod clock;
 pub mod connection;
@@ -13,6 +14,8 @@ pub mod ids;
 pub mod inbound;
 pub mod listener;
 pub mod net;
+pub mod pace;
+pub mod parking;
 pub mod pipe;
 pub mod policy;
 pub mod preface;

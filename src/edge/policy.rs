@@ -34,6 +34,8 @@ pub struct Limits {
     pub write_timeout: Duration,
     /// Requests after which a connection is closed.
     pub requests_per_connection: u64,
+    /// Bytes of a body that must come in a second, after a grace period; 0 for any.
+    pub body_rate_min: u64,
 }
 
 /// One application.

@@ -1,6 +1,8 @@
 //! The start of a connection that comes through a load balancer: the header of the PROXY protocol, which says who the
 //! client is. Everything after it is as if the client had connected itself.
 
+use crate::gate::admission::ConnectionPermit;
+use crate::gate::keyed_buckets::ClientKey;
 use crate::outcome::ConnectionEnd;
 use crate::wire::proxy_protocol::{self, ProxyHeader};
 
@@ -17,6 +19,7 @@ use super::worker::Worker;
 pub async fn read<N: Net>(
     worker: &Worker<N>,
     connection: &mut Connection<N::Stream>,
+    permit: &mut ConnectionPermit,
 ) -> Result<(), Option<ConnectionEnd>> {
     let policy = worker.policy();
     let Some(door) = policy.gate.doors.get(connection.listener).filter(|door| door.proxy_protocol) else {
@@ -25,10 +28,9 @@ pub async fn read<N: Net>(
     if !connection.peer.as_ref().is_some_and(|peer| door.proxies.contains(peer.address)) {
         return Err(Some(ConnectionEnd::ProxyUnknown));
     }
-    let deadline = worker.net.monotonic() + policy.limits.head_timeout;
     connection.inbound.hold_buffer(&worker.buffers);
     loop {
-        let (result, buf) = connection.stream.read(connection.inbound.lend(), deadline).await;
+        let (result, buf) = connection.stream.read(connection.inbound.lend(), connection.expires).await;
         connection.inbound.returned(buf);
         match result {
             Ok(count) if count > 0 => {}
@@ -43,6 +45,7 @@ pub async fn read<N: Net>(
             Ok(None) => {}
             Ok(Some((header, length))) => {
                 if let ProxyHeader::Proxied { source, .. } = header {
+                    permit.assign(ClientKey::of(Some(source.ip())), worker.net.monotonic()).map_err(Some)?;
                     connection.peer = Some(Peer::new(source.ip()));
                 }
                 connection.inbound.step_over(length);

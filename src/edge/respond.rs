@@ -14,7 +14,7 @@ use super::policy::Policy;
 use super::stream::ByteStream;
 use super::worker::Worker;
 
-/// Seconds after which it makes sense to try again, told with 503.
+/// Seconds after which it makes sense to try again, told with 429 and 503 where no better number is known.
 const RETRY_AFTER: u64 = 5;
 
 /// Writes the answer to a request that the application has not answered.
@@ -43,8 +43,10 @@ pub async fn write_answer<N: Net>(
             let allow = policy.gate.routes.allow(head.host(bytes), head.path(bytes)).unwrap_or_default();
             encode::field(out, b"Allow", allow.as_bytes());
         }
-        503 => encode::field_u64(out, b"Retry-After", RETRY_AFTER),
         _ => {}
+    }
+    if matches!(answer.status, 429 | 503) {
+        encode::field_u64(out, b"Retry-After", asked.retry_after.unwrap_or(RETRY_AFTER));
     }
     match (asked.keep_alive, asked.version) {
         (false, _) => encode::field(out, b"Connection", b"close"),

@@ -10,21 +10,25 @@ use std::time::Duration;
 use monoio::io::AsyncReadRent;
 use monoio::net::UnixStream;
 
+use crate::gate::admission::{Admission, ConnectionPermit};
+use crate::gate::keyed_buckets::ClientKey;
 use crate::now::Now;
 use crate::outcome::ConnectionEnd;
 
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine};
+use super::connection::Origin;
 use super::drain::Drain;
 use super::driver::{Driver, WorkerRuntime};
 use super::exchange::Record;
 use super::ids::RequestIds;
 use super::listener;
 use super::net::{Net, Sockets};
+use super::parking::Parking;
 use super::policy::Policy;
 use super::upstream::Pool;
 
-/// How often a worker closes upstream connections that have waited too long.
+/// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
 const SWEEP: Duration = Duration::from_secs(1);
 
 /// Who is told how exchanges end, from every worker. Must return at once: it is called on the worker's thread.
@@ -48,6 +52,8 @@ pub struct Shared {
     pub observer: Arc<dyn Observer>,
     /// The name of this process in `Via`, by which loops are seen.
     pub pseudonym: Arc<[u8]>,
+    /// What is held of the bounds of the process.
+    pub admission: Arc<Admission>,
 }
 
 /// The state of one worker.
@@ -66,6 +72,10 @@ pub struct Worker<N: Net> {
     pub drain: Drain,
     /// The name of this process in `Via`.
     pub pseudonym: Arc<[u8]>,
+    /// What is held of the bounds of the process.
+    pub admission: Arc<Admission>,
+    /// Connections that wait for a request.
+    pub parking: Parking,
     policy: Arc<Policy>,
     pools: RefCell<Vec<Rc<Pool<N::Stream>>>>,
     observer: Arc<dyn Observer>,
@@ -82,6 +92,8 @@ impl<N: Net> Worker<N> {
             date: DateLine::default(),
             drain: Drain::default(),
             pseudonym: Arc::clone(&shared.pseudonym),
+            admission: Arc::clone(&shared.admission),
+            parking: Parking::default(),
             policy: Arc::clone(&shared.policy),
             pools: RefCell::default(),
             observer: Arc::clone(&shared.observer),
@@ -107,17 +119,47 @@ impl<N: Net> Worker<N> {
         self.observer.exchange(record);
     }
 
-    /// Tells the observer that accepting pauses.
-    pub fn accept_failed(&self, error: &io::Error) {
-        self.observer.accept_failed(error);
-    }
-
     /// Tells the observer how a connection ended without an exchange. `peer` is at its other end.
     pub fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
         self.observer.connection_ended(end, peer);
     }
 
+    /// Lets a connection in, in the place of the one that has been idle longest if need be. `None` when there is no room
+    /// for it: it is to be closed at once.
+    pub fn open(&self, origin: Origin) -> Option<ConnectionPermit> {
+        let Origin { peer, listener } = origin;
+        // A proxy in front of us brings the connections of many clients: they are not its own.
+        let door = self.policy.gate.doors.get(listener);
+        let own = peer.filter(|peer| !door.is_some_and(|door| door.proxies.contains(peer.to_canonical())));
+        let (client, now) = (own.map(|peer| ClientKey::of(Some(peer))), self.net.monotonic());
+        let mut permit = self.admission.open(client, now);
+        if permit.as_ref().is_err_and(|end| *end == ConnectionEnd::ConnectionsFull) {
+            if self.parking.close_oldest() {
+                self.connection_ended(ConnectionEnd::IdleClosed, None);
+                permit = self.admission.open(client, now);
+            } else {
+                // The idle ones may be with other workers, who look after this when they sweep.
+                self.admission.note_shortage();
+            }
+        }
+        permit.map_err(|end| self.connection_ended(end, peer)).ok()
+    }
+
+    fn make_room(&self) {
+        for _ in 0..self.admission.claim_shortage(self.parking.len() as u64) {
+            if self.parking.close_oldest() {
+                self.connection_ended(ConnectionEnd::IdleClosed, None);
+            }
+        }
+    }
+
+    /// Tells the observer that accepting pauses.
+    pub fn accept_failed(&self, error: &io::Error) {
+        self.observer.accept_failed(error);
+    }
+
     fn sweep(&self, now: Now) {
+        self.make_room();
         for (pool, upstream) in self.pools.borrow().iter().zip(&self.policy.upstreams) {
             pool.close_expired(now, upstream.idle_timeout);
         }

@@ -1,11 +1,14 @@
 //! Decisions. `now` is a parameter; no io, no clock, no log, no metric.
 
+pub mod admission;
 pub mod allowlist;
 pub mod client;
+pub mod keyed_buckets;
 pub mod networks;
 pub mod observe;
 pub mod pattern;
 pub mod route;
+pub mod token_bucket;
 pub mod upstream;
 pub mod verify;
 

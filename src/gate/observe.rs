@@ -8,6 +8,8 @@ use crate::outcome::{Observed, Rejection};
 pub struct Observe {
     /// Who may call: `allow`, `allow_file` and `deny`.
     pub allow: bool,
+    /// How many genuine deliveries may come: `rate`.
+    pub rate: bool,
 }
 
 /// Lets a refusal pass if its check is `observed`, and notes it.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use matchit::{InsertError, Router};
 
+use crate::gate::admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
@@ -40,6 +41,8 @@ pub struct Route {
     pub clients: AllowList,
     /// Which checks only count.
     pub observe: Observe,
+    /// Who may spend our work on it.
+    pub admission: RouteAdmission,
 }
 
 impl Route {
@@ -99,8 +102,11 @@ impl RouteTable {
     ///
     /// # Errors
     /// Every pair of routes that stand for the same requests.
-    pub fn new(routes: Vec<Route>) -> Result<Self, Vec<Conflict>> {
+    pub fn new(mut routes: Vec<Route>) -> Result<Self, Vec<Conflict>> {
         let index = RouteIndex::new(routes.iter().map(|route| &route.key))?;
+        for (position, route) in routes.iter_mut().enumerate() {
+            route.admission.position = position;
+        }
         Ok(Self { routes, index })
     }
 
@@ -264,6 +270,7 @@ mod tests {
             upstream: 0,
             clients: AllowList::default(),
             observe: Observe::default(),
+            admission: RouteAdmission::default(),
         }
     }
 

@@ -81,13 +81,22 @@ fn mistakes_about_clients() {
             (&github("allow_file = ''"), 9, "route[0].allow_file", "is empty", "name the file"),
             (&github("allow_file = 'nowhere'"), 9, "route[0].allow_file", "cannot be read", "check the path"),
             (&github("allow = ['::1']\nobserve = ['alow']"), 10, "route[0].observe[0]", "be observed", "\"allow\""),
-            (&github("observe = ['allow']"), 9, "route[0].observe", "everyone may call", "add allow"),
+            (&github("observe = ['allow']"), 9, "route[0].observe[0]", "everyone may call", "add allow"),
             (&github("observe = ['signature']"), 9, "route[0].observe[0]", "be observed", "verification cannot"),
         ],
     );
     assert_mistakes(
         Severity::Warning,
-        &[(&github("allow = ['::1', '::1/128']"), 9, "route[0].allow[1]", "::1/128 is given twice", "remove one")],
+        &[
+            (&github("allow = ['::1', '::1/128']"), 9, "route[0].allow[1]", "::1/128 is given twice", "remove one"),
+            (
+                &github("observe = ['rate', 'rate']\nrate = { rate = '1/s', burst = 1 }"),
+                9,
+                "route[0].observe[1]",
+                "given twice",
+                "remove",
+            ),
+        ],
     );
 }
 

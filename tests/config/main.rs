@@ -1,6 +1,7 @@
 //! Configuration as an operator meets it: real files, every kind of mistake, and the files that we ship.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admission;
 mod clients;
 mod files;
 mod mistakes;

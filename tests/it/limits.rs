@@ -196,7 +196,7 @@ fn a_slow_head_is_late(driver: Driver) {
 }
 
 fn a_slow_body_is_late(driver: Driver) {
-    let (application, proxy) = start(driver, &["body_timeout = \"300ms\""]);
+    let (application, proxy) = start(driver, &["body_timeout = \"300ms\"", "body_rate_min = \"0B/s\""]);
     let delivery = Delivery::of(&noise(5000));
     let mut client = proxy.connect();
     client.send(&delivery.head());
@@ -207,7 +207,7 @@ fn a_slow_body_is_late(driver: Driver) {
 }
 
 fn a_slow_chunked_body_is_late(driver: Driver) {
-    let (application, proxy) = start(driver, &["body_timeout = \"300ms\""]);
+    let (application, proxy) = start(driver, &["body_timeout = \"300ms\"", "body_rate_min = \"0B/s\""]);
     let delivery = Delivery::of(&noise(500)).chunked(&[1; 500]);
     let mut client = proxy.connect();
     client.send(&delivery.head());

@@ -7,6 +7,7 @@ mod support;
 mod answers;
 mod client;
 mod deliver;
+mod floods;
 mod framing;
 mod headers;
 mod limits;

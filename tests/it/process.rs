@@ -20,6 +20,7 @@ on_both_drivers! {
     sigterm_lets_answers_finish,
     while_stopping_a_missing_application_means_try_again,
     the_grace_period_is_kept,
+    bounds_are_in_the_log,
     strangers_cannot_flood_the_log,
     running_out_of_descriptors_is_survived,
 }
@@ -157,10 +158,31 @@ fn while_stopping_a_missing_application_means_try_again(driver: Driver) {
 }
 
 /// Refusals are logged with their reason, a bounded number of them, and without anything that the stranger wrote.
+fn bounds_are_in_the_log(driver: Driver) {
+    let application = Application::answering(OK);
+    let folder = Folder::new();
+    let rate = "scheme = \"github\"\nrate = { rate = \"1/h\", burst = 1 }\nobserve = [\"rate\"]";
+    let mut program = configured(&folder, driver, &application, |text| {
+        text.replace("[limits]\n", "[limits]\nconnections_per_client = 1\n").replace("scheme = \"github\"", rate)
+    });
+    let mut client = program.connect();
+    program.connect().assert_closed();
+    program.await_line("connection closed reason=client_connections_full client=127.0.0.1");
+    for _ in 0..2 {
+        assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+    }
+    let line = program.await_line("observed=route_rate_limited");
+    assert!(line.contains(" passed reason=forwarded ") && line.contains("route=hook"), "{line:?}");
+    program.signal("TERM");
+    program.end();
+}
+
 fn strangers_cannot_flood_the_log(driver: Driver) {
     let application = Application::answering(OK);
     let folder = Folder::new();
-    let mut program = configured(&folder, driver, &application, |text| text);
+    let mut program = configured(&folder, driver, &application, |text| {
+        text.replace("[limits]\n", "[limits]\nunverified_per_client = { rate = \"1000/s\", burst = 1000 }\n")
+    });
     let mut client = program.connect();
     for round in 0..400 {
         let forged = Delivery::forged(b"stranger").field("X", "stranger").line("POST /hook?stranger HTTP/1.1");

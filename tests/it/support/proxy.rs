@@ -10,6 +10,7 @@ use countersign::control::plan::plan;
 use countersign::control::supervisor::{self, Running};
 use countersign::edge::exchange::Record;
 use countersign::edge::worker::Observer;
+use countersign::gate::admission::Held;
 use countersign::outcome::ConnectionEnd;
 
 use super::delivery::{OLDER_SECRET, SECRET};
@@ -151,6 +152,11 @@ impl Proxy {
         Client::connect(self.addresses()[0])
     }
 
+    /// A client with an address of its own, out of 127.0.0.0/8.
+    pub(crate) fn connect_from(&self, source: [u8; 4]) -> Client {
+        Client::connect_from(source, self.addresses()[0])
+    }
+
     /// The reason codes of all exchanges that have ended, in order.
     pub(crate) fn endings(&self) -> Vec<&'static str> {
         self.endings.exchanges.lock().unwrap().clone()
@@ -176,6 +182,18 @@ impl Proxy {
     pub(crate) fn assert_endings(&self, expected: &[&str]) {
         eventually(|| self.endings().len() >= expected.len());
         assert_eq!(self.endings(), expected);
+    }
+
+    /// What is held of the bounds of the process.
+    pub(crate) fn held(&self) -> Held {
+        self.running.as_ref().map(|running| running.admission.held()).unwrap_or_default()
+    }
+
+    /// Waits until nothing is held any more.
+    #[track_caller]
+    pub(crate) fn assert_nothing_held(&self) {
+        eventually(|| self.held() == Held::default());
+        assert_eq!(self.held(), Held::default());
     }
 }
 

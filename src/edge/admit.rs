@@ -1,0 +1,80 @@
+//! Between route and verification: what admission is asked, and how its answers become those of an exchange.
+
+use crate::gate::admission::{Admitted, Refused, Request};
+use crate::gate::keyed_buckets::ClientKey;
+use crate::gate::observe::unless_observed;
+use crate::gate::route::Route;
+use crate::gate::verify::{Check, Verified};
+use crate::outcome::Outcome;
+use crate::wire::framing::BodyFraming;
+
+use super::connection::Connection;
+use super::exchange::Asked;
+use super::inbound::Inbound;
+use super::net::Net;
+use super::stream::ByteStream;
+use super::worker::Worker;
+
+/// Asks for the right to spend work on this request, before anything of its body has been asked for. It is counted for
+/// the client, not for the proxies that it came through.
+///
+/// # Errors
+/// Which bound was met.
+pub fn admit<'w, N: Net>(
+    worker: &'w Worker<N>,
+    connection: &Connection<N::Stream>,
+    asked: &mut Asked<'_>,
+    route: &Route,
+) -> Result<Admitted<'w>, Outcome> {
+    let verdict = route.clients.admit(asked.client.proven());
+    unless_observed(verdict, route.observe.allow, &mut asked.observed)?;
+    let (head, bytes) = connection.inbound.head();
+    let has_body = !matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
+    let request = Request { route, headers: head.headers(bytes), has_body };
+    let client = ClientKey::of(asked.client.address);
+    let admitted = worker.admission.admit(request, client, asked.started.monotonic);
+    admitted.map_err(|refused| refuse(asked, refused))
+}
+
+/// Judges the head: no work on a signature without admission.
+///
+/// # Errors
+/// What [`crate::gate::verify::Verifier::begin`] refuses.
+pub fn begin<S: ByteStream>(
+    _: &Admitted<'_>,
+    route: &Route,
+    connection: &Connection<S>,
+    asked: &Asked<'_>,
+) -> Result<Check, Outcome> {
+    Ok(route.verifier.begin(&connection.inbound, asked.started)?)
+}
+
+/// A genuine delivery no longer counts against its client, and takes a token of its route.
+///
+/// # Errors
+/// [`crate::outcome::Rejection::RouteRateLimited`], unless the route only observes it.
+pub fn spend<N: Net>(
+    worker: &Worker<N>,
+    admitted: &mut Admitted<'_>,
+    asked: &mut Asked<'_>,
+    route: &Route,
+    verified: &Verified<Inbound>,
+) -> Result<(), Outcome> {
+    admitted.vouch(verified);
+    // Without a rate the clock is not read.
+    if route.admission.rate.is_none() {
+        return Ok(());
+    }
+    match admitted.spend(route, verified, worker.net.monotonic()) {
+        Err(refused) if route.observe.rate => {
+            asked.observed.note(refused.rejection);
+            Ok(())
+        }
+        spent => spent.map_err(|refused| refuse(asked, refused)),
+    }
+}
+
+fn refuse(asked: &mut Asked<'_>, refused: Refused) -> Outcome {
+    asked.retry_after = refused.retry_after;
+    refused.rejection.into()
+}

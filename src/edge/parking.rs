@@ -1,0 +1,130 @@
+//! The idle connections of one worker, oldest first, so that they can be closed when the process has no room for more.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::task::{Poll, Waker};
+
+use crate::gate::admission::ConnectionPermit;
+
+/// Idle connections, in the order in which they became idle. Each leaves its permit here while it waits: a connection
+/// that is closed to make room has made it at once.
+#[derive(Debug, Default)]
+pub struct Parking {
+    next: Cell<u64>,
+    seats: RefCell<BTreeMap<u64, Seat>>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    permit: ConnectionPermit,
+    waker: Option<Waker>,
+}
+
+impl Parking {
+    /// Waits for `operation` with the permit put down. Gives its output and the permit, or nothing when the connection
+    /// must be closed because another was let in for it.
+    pub async fn wait<F: Future>(
+        &self,
+        permit: ConnectionPermit,
+        operation: F,
+    ) -> Option<(F::Output, ConnectionPermit)> {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        self.seats.borrow_mut().insert(number, Seat { permit, waker: None });
+        let seated = Seated { parking: self, number };
+        let mut operation = pin!(operation);
+        let output = poll_fn(|cx| {
+            match self.seats.borrow_mut().get_mut(&number) {
+                None => return Poll::Ready(None),
+                Some(seat) if seat.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) => {}
+                Some(seat) => seat.waker = Some(cx.waker().clone()),
+            }
+            operation.as_mut().poll(cx).map(Some)
+        })
+        .await?;
+        seated.leave().map(|permit| (output, permit))
+    }
+
+    /// Closes the connection that has been idle longest. False when there is none.
+    pub fn close_oldest(&self) -> bool {
+        let oldest = self.seats.borrow_mut().pop_first();
+        let Some((_, Seat { permit, waker })) = oldest else { return false };
+        drop(permit);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// How many connections are idle.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.seats.borrow().len()
+    }
+
+    /// Whether no connection is idle.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seats.borrow().is_empty()
+    }
+}
+
+/// Takes the seat away even when the wait is given up.
+struct Seated<'a> {
+    parking: &'a Parking,
+    number: u64,
+}
+
+impl Seated<'_> {
+    fn leave(&self) -> Option<ConnectionPermit> {
+        self.parking.seats.borrow_mut().remove(&self.number).map(|seat| seat.permit)
+    }
+}
+
+impl Drop for Seated<'_> {
+    fn drop(&mut self) {
+        drop(self.leave());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::gate::admission::{Admission, AdmissionLimits};
+    use std::hash::RandomState;
+    use std::sync::Arc;
+    use std::task::Context;
+    use std::time::Duration;
+
+    fn admission() -> (Arc<Admission>, impl Fn() -> ConnectionPermit) {
+        let admission = Arc::new(Admission::new(AdmissionLimits::default(), &[], RandomState::new()));
+        let open = Arc::clone(&admission);
+        (admission, move || open.open(None, Duration::ZERO).unwrap())
+    }
+
+    #[test]
+    fn the_oldest_goes_first_and_its_place_is_free_at_once() {
+        let (admission, permit) = admission();
+        let parking = Parking::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut first = Box::pin(parking.wait(permit(), std::future::pending::<()>()));
+        let mut second = Box::pin(parking.wait(permit(), std::future::pending::<()>()));
+        let mut third = Box::pin(parking.wait(permit(), std::future::ready(7)));
+        assert!(first.as_mut().poll(&mut cx).is_pending());
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        assert_eq!((parking.len(), admission.held().connections), (2, 3));
+        assert!(parking.close_oldest());
+        assert_eq!(admission.held().connections, 2);
+        assert!(matches!(first.as_mut().poll(&mut cx), Poll::Ready(None)));
+        assert!(second.as_mut().poll(&mut cx).is_pending());
+        let Poll::Ready(Some((7, back))) = third.as_mut().poll(&mut cx) else { panic!("its permit comes back") };
+        drop(back);
+        // A wait that is given up leaves nothing behind.
+        drop((first, second, third));
+        assert!(parking.is_empty() && !parking.close_oldest());
+        assert_eq!(admission.held().connections, 0);
+    }
+}

@@ -1,0 +1,496 @@
+//! Who may spend our work: the bounds on connections, on requests, on buffered bodies and on rates, in the order in
+//! which they are asked, the cheapest first.
+//!
+//! [`Admission`] is live state: there is one in the process, all workers share it, and it outlives every
+//! configuration. Its bounds are those of the whole process, however many workers there are. Nothing in it is a lock
+//! that all cores share, and asking it allocates nothing.
+//!
+//! An exchange is admitted between route and verification. [`Admitted`] is the proof of it, which the next stages
+//! demand, and holds what the exchange has been granted until it is dropped.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::time::Duration;
+use std::hash::RandomState;
+use std::sync::Arc;
+
+use crate::gate::keyed_buckets::{ClientKey, KeyedBuckets, Lender};
+use crate::gate::route::Route;
+use crate::gate::token_bucket::{Empty, Rate, SharedBucket};
+use crate::gate::verify::Verified;
+use crate::outcome::{ConnectionEnd, Rejection};
+use crate::wire::headers::{Headers, Known};
+
+/// The bounds of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AdmissionLimits {
+    /// Connections at a time.
+    pub connections: u64,
+    /// Of them, those of one client.
+    pub connections_per_client: u32,
+    /// Bytes of all bodies that are held at a time.
+    pub body_memory: u64,
+    /// Exchanges at a time, from the end of the head to the end of the answer.
+    pub requests_in_flight: u64,
+    /// Requests of one client that are not found genuine. A request takes a token before it is verified and gives it
+    /// back when it was genuine.
+    pub unverified_per_client: Rate,
+    /// Clients for whom connections and tokens are counted one by one.
+    pub clients_tracked: usize,
+}
+
+impl Default for AdmissionLimits {
+    fn default() -> Self {
+        Self {
+            connections: 10_000,
+            connections_per_client: 256,
+            body_memory: 256 << 20,
+            requests_in_flight: 4096,
+            unverified_per_client: Rate::per_second(100, 200),
+            clients_tracked: 65_536,
+        }
+    }
+}
+
+/// What a route asks of a request before and after it is verified.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RouteAdmission {
+    /// How many genuine deliveries may come.
+    pub rate: Option<Rate>,
+    /// The media types that a body may have, in lower case and without parameters; empty for any.
+    pub content_types: Vec<String>,
+    /// Position of the route in its table, which sets it: where its bucket is.
+    pub position: usize,
+}
+
+impl RouteAdmission {
+    /// Judges the media type of a body. A request without a body needs none.
+    ///
+    /// # Errors
+    /// [`Rejection::ContentTypeRefused`]: another one, none, or more than one.
+    pub fn check_content_type(&self, headers: Headers<'_>, has_body: bool) -> Result<(), Rejection> {
+        if self.content_types.is_empty() {
+            return Ok(());
+        }
+        let mut values = headers.of_kind(Known::ContentType);
+        match (values.next(), values.next()) {
+            (None, _) if !has_body => Ok(()),
+            (Some(value), None) if self.takes(value) => Ok(()),
+            _ => Err(Rejection::ContentTypeRefused),
+        }
+    }
+
+    /// RFC 9110, section 8.3.1: type and subtype have no case, parameters stand behind a semicolon.
+    fn takes(&self, value: &[u8]) -> bool {
+        let end = memchr::memchr(b';', value).unwrap_or(value.len());
+        let media_type = value.get(..end).unwrap_or_default().trim_ascii_end();
+        self.content_types.iter().any(|taken| media_type.eq_ignore_ascii_case(taken.as_bytes()))
+    }
+}
+
+/// A bound was met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Which one.
+    pub rejection: Rejection,
+    /// Seconds after which it makes sense to try again, where that is known.
+    pub retry_after: Option<u64>,
+}
+
+impl From<Rejection> for Refused {
+    fn from(rejection: Rejection) -> Self {
+        Self { rejection, retry_after: None }
+    }
+}
+
+impl Refused {
+    fn empty(rejection: Rejection, empty: Empty) -> Self {
+        Self { rejection, retry_after: Some(empty.seconds()) }
+    }
+}
+
+/// How much of something is held, on a cache line of its own.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Gauge(AtomicU64);
+
+impl Gauge {
+    fn take(&self, amount: u64, limit: u64) -> bool {
+        let add = |held: u64| held.checked_add(amount).filter(|held| *held <= limit);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+    }
+
+    fn release(&self, amount: u64) {
+        self.0.fetch_sub(amount, Ordering::Relaxed);
+    }
+
+    fn held(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What is held at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Connections.
+    pub connections: u64,
+    /// Exchanges.
+    pub requests: u64,
+    /// Bytes of bodies.
+    pub body_memory: u64,
+}
+
+/// The live state of the bounds.
+#[derive(Debug)]
+pub struct Admission {
+    limits: AdmissionLimits,
+    clients: KeyedBuckets,
+    routes: Box<[Option<SharedBucket>]>,
+    connections: Gauge,
+    requests: Gauge,
+    body_memory: Gauge,
+    /// Connections that were refused because the process was full, and that nobody has made room for yet.
+    shortage: Gauge,
+}
+
+impl Admission {
+    /// Nothing is held. `routes` are those of the table, in its order; `hash` must be random for the process.
+    #[must_use]
+    pub fn new(limits: AdmissionLimits, routes: &[Route], hash: RandomState) -> Self {
+        Self {
+            limits,
+            clients: KeyedBuckets::new(limits.unverified_per_client, limits.clients_tracked, hash),
+            routes: routes.iter().map(|route| route.admission.rate.map(SharedBucket::new)).collect(),
+            connections: Gauge::default(),
+            requests: Gauge::default(),
+            body_memory: Gauge::default(),
+            shortage: Gauge::default(),
+        }
+    }
+
+    /// Grants a connection: the client's own bound first, so that whoever has reached it takes nothing from others.
+    /// Without a client, which may become known later, only the bound of the process is asked.
+    ///
+    /// # Errors
+    /// Which bound was met.
+    pub fn open(self: &Arc<Self>, client: Option<ClientKey>, now: Duration) -> Result<ConnectionPermit, ConnectionEnd> {
+        let owner = client.map(|client| self.count(client, now)).transpose()?;
+        if self.connections.take(1, self.limits.connections) {
+            return Ok(ConnectionPermit { admission: Arc::clone(self), owner });
+        }
+        self.discount(owner);
+        Err(ConnectionEnd::ConnectionsFull)
+    }
+
+    fn count(&self, client: ClientKey, now: Duration) -> Result<(ClientKey, Lender), ConnectionEnd> {
+        let lender = self.clients.connect(client, self.limits.connections_per_client, now);
+        lender.map(|lender| (client, lender)).map_err(|_| ConnectionEnd::ClientConnectionsFull)
+    }
+
+    fn discount(&self, owner: Option<(ClientKey, Lender)>) {
+        if let Some((client, lender)) = owner {
+            self.clients.disconnect(client, lender);
+        }
+    }
+
+    /// Notes that a connection was refused although one that is idle, of another worker, might have made room.
+    pub fn note_shortage(&self) {
+        self.shortage.take(1, self.limits.connections);
+    }
+
+    /// How many of its `idle` connections a worker should close, because others were refused for want of room.
+    #[must_use]
+    pub fn claim_shortage(&self, idle: u64) -> u64 {
+        if self.shortage.held() == 0 {
+            return 0;
+        }
+        if self.connections.held() < self.limits.connections {
+            self.shortage.0.store(0, Ordering::Relaxed);
+            return 0;
+        }
+        let mut claimed = 0;
+        while claimed < idle && self.claim_one() {
+            claimed += 1;
+        }
+        claimed
+    }
+
+    fn claim_one(&self) -> bool {
+        self.shortage.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1)).is_ok()
+    }
+
+    /// Grants an exchange.
+    ///
+    /// # Errors
+    /// The first bound that was met, of: media type, exchanges of the process, requests of the client that were not
+    /// genuine.
+    pub fn admit(&self, request: Request<'_>, client: ClientKey, now: Duration) -> Result<Admitted<'_>, Refused> {
+        request.route.admission.check_content_type(request.headers, request.has_body)?;
+        if !self.requests.take(1, self.limits.requests_in_flight) {
+            return Err(Rejection::RequestsFull.into());
+        }
+        let mut admitted = Admitted { admission: self, client, lender: None, body: 0 };
+        match self.clients.take(client, now) {
+            Ok(lender) => admitted.lender = Some(lender),
+            Err(empty) => return Err(Refused::empty(Rejection::ClientRateLimited, empty)),
+        }
+        Ok(admitted)
+    }
+
+    /// What is held at the moment.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held {
+            connections: self.connections.held(),
+            requests: self.requests.held(),
+            body_memory: self.body_memory.held(),
+        }
+    }
+}
+
+/// What admission looks at.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The route.
+    pub route: &'a Route,
+    /// The header fields.
+    pub headers: Headers<'a>,
+    /// Whether a body follows.
+    pub has_body: bool,
+}
+
+/// A connection that was granted; it counts until this is dropped.
+#[derive(Debug)]
+pub struct ConnectionPermit {
+    admission: Arc<Admission>,
+    /// Whom it is counted for.
+    owner: Option<(ClientKey, Lender)>,
+}
+
+impl ConnectionPermit {
+    /// Counts the connection for this client from now on: where a proxy in front of us says whose it is.
+    ///
+    /// # Errors
+    /// [`ConnectionEnd::ClientConnectionsFull`]
+    pub fn assign(&mut self, client: ClientKey, now: Duration) -> Result<(), ConnectionEnd> {
+        let owner = self.admission.count(client, now)?;
+        self.admission.discount(self.owner.replace(owner));
+        Ok(())
+    }
+}
+
+impl Drop for ConnectionPermit {
+    fn drop(&mut self) {
+        self.admission.connections.release(1);
+        self.admission.discount(self.owner);
+    }
+}
+
+/// The right to spend work on an exchange. Only [`Admission::admit`] makes one; what it holds is released when it is
+/// dropped, however the exchange ends.
+#[derive(Debug)]
+pub struct Admitted<'a> {
+    admission: &'a Admission,
+    client: ClientKey,
+    /// Where the token came from that is given back when the delivery is genuine.
+    lender: Option<Lender>,
+    /// Bytes of the body that are charged.
+    body: u64,
+}
+
+impl Admitted<'_> {
+    /// Charges the body as far as it has arrived.
+    ///
+    /// # Errors
+    /// [`Rejection::BodyMemoryFull`]
+    pub fn hold_body(&mut self, length: usize) -> Result<(), Rejection> {
+        let more = (length as u64).saturating_sub(self.body);
+        if more > 0 && !self.admission.body_memory.take(more, self.admission.limits.body_memory) {
+            return Err(Rejection::BodyMemoryFull);
+        }
+        self.body += more;
+        Ok(())
+    }
+
+    /// The delivery is genuine: it does not count as one that is not. Where nothing is verified nothing is known to be
+    /// genuine, and everything counts.
+    pub fn vouch<D>(&mut self, verified: &Verified<D>) {
+        if verified.key_id().is_some()
+            && let Some(lender) = self.lender.take()
+        {
+            self.admission.clients.give_back(self.client, lender);
+        }
+    }
+
+    /// Takes a token of the route, which only a verified delivery can.
+    ///
+    /// # Errors
+    /// [`Rejection::RouteRateLimited`]; whoever observes it goes on.
+    pub fn spend<D>(&self, route: &Route, _: &Verified<D>, now: Duration) -> Result<(), Refused> {
+        let Some(bucket) = self.admission.routes.get(route.admission.position).and_then(Option::as_ref) else {
+            return Ok(());
+        };
+        bucket.take(now).map_err(|empty| Refused::empty(Rejection::RouteRateLimited, empty))
+    }
+}
+
+impl Drop for Admitted<'_> {
+    fn drop(&mut self) {
+        self.admission.requests.release(1);
+        if self.body > 0 {
+            self.admission.body_memory.release(self.body);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::gate::allowlist::AllowList;
+    use crate::gate::observe::Observe;
+    use crate::gate::pattern::PathPattern;
+    use crate::gate::route::{RouteKey, RouteTable};
+    use crate::gate::verify::Verifier;
+    use crate::wire::headers::HeaderBuf;
+
+    const NOW: Duration = Duration::from_secs(1);
+
+    fn table(admission: RouteAdmission) -> RouteTable {
+        let key = RouteKey { host: None, path: PathPattern::parse("/").unwrap(), methods: vec!["POST".to_owned()] };
+        let verifier = Verifier::none();
+        let route = Route {
+            name: "r".to_owned(),
+            key,
+            verifier,
+            body_limit: 1,
+            upstream: 0,
+            admission,
+            clients: AllowList::default(),
+            observe: Observe::default(),
+        };
+        RouteTable::new(vec![route]).unwrap()
+    }
+
+    fn limits() -> AdmissionLimits {
+        AdmissionLimits {
+            connections: 3,
+            connections_per_client: 2,
+            body_memory: 100,
+            requests_in_flight: 2,
+            unverified_per_client: Rate::per_second(1, 2),
+            clients_tracked: 10,
+        }
+    }
+
+    fn ready(table: &RouteTable) -> Arc<Admission> {
+        Arc::new(Admission::new(limits(), table.routes(), RandomState::new()))
+    }
+
+    fn client(number: u8) -> ClientKey {
+        ClientKey::of(Some([192, 0, 2, number].into()))
+    }
+
+    #[test]
+    fn the_first_bound_that_is_met_is_named() {
+        let table = table(RouteAdmission { content_types: vec!["a/b".to_owned()], ..RouteAdmission::default() });
+        let admission = ready(&table);
+        let ask = |media_type: &[u8], number: u8| {
+            let mut headers = HeaderBuf::default();
+            headers.push("Content-Type", media_type);
+            let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+            admission.admit(request, client(number), NOW)
+        };
+        let first = ask(b"a/b", 1).unwrap();
+        assert_eq!(ask(b"c/d", 1).unwrap_err(), Rejection::ContentTypeRefused.into());
+        let second = ask(b"A/B; c=d", 1).unwrap();
+        assert_eq!(ask(b"c/d", 1).unwrap_err(), Rejection::ContentTypeRefused.into());
+        assert_eq!(ask(b"a/b", 1).unwrap_err(), Rejection::RequestsFull.into());
+        drop(first);
+        let limited = Refused { rejection: Rejection::ClientRateLimited, retry_after: Some(1) };
+        assert_eq!(ask(b"a/b", 1).unwrap_err(), limited);
+        assert_eq!(admission.held().requests, 1, "what was refused holds nothing");
+        assert!(ask(b"a/b", 2).is_ok());
+        drop(second);
+        assert_eq!(admission.held(), Held::default());
+    }
+
+    #[test]
+    fn bodies_are_charged_as_they_arrive() {
+        let table = table(RouteAdmission::default());
+        let admission = ready(&table);
+        let headers = HeaderBuf::default();
+        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+        let mut first = admission.admit(request, client(1), NOW).unwrap();
+        let mut second = admission.admit(request, client(2), NOW).unwrap();
+        for (length, held) in [(10, 10), (60, 60), (60, 60)] {
+            first.hold_body(length).unwrap();
+            assert_eq!(admission.held().body_memory, held);
+        }
+        second.hold_body(40).unwrap();
+        assert_eq!(second.hold_body(41), Err(Rejection::BodyMemoryFull));
+        assert_eq!(admission.held().body_memory, 100);
+        drop(first);
+        second.hold_body(100).unwrap();
+        drop(second);
+        assert_eq!(admission.held(), Held::default());
+    }
+
+    #[test]
+    fn connections_are_refused_for_the_client_first() {
+        let table = table(RouteAdmission::default());
+        let admission = ready(&table);
+        let open = |number: u8| admission.open(Some(client(number)), NOW);
+        let first = open(1).unwrap();
+        let _second = open(1).unwrap();
+        let third = open(2).unwrap();
+        assert_eq!(open(1).unwrap_err(), ConnectionEnd::ClientConnectionsFull);
+        assert_eq!(open(2).unwrap_err(), ConnectionEnd::ConnectionsFull);
+        admission.note_shortage();
+        assert_eq!((admission.claim_shortage(5), admission.claim_shortage(5)), (1, 0));
+        admission.note_shortage();
+        drop(first);
+        assert_eq!(admission.claim_shortage(5), 0, "there is room again");
+        drop(third);
+        // The refusal above has not been counted for the client.
+        for number in [1, 2] {
+            assert!(open(number).is_ok());
+        }
+        assert_eq!(admission.held().connections, 1);
+    }
+
+    #[test]
+    fn a_connection_is_counted_for_whom_a_proxy_names() {
+        let table = table(RouteAdmission::default());
+        let admission = ready(&table);
+        let mut permits: Vec<_> = (0..3).map(|_| admission.open(None, NOW).unwrap()).collect();
+        assert_eq!(permits[0].assign(client(1), NOW), Ok(()));
+        assert_eq!(permits[1].assign(client(1), NOW), Ok(()));
+        assert_eq!(permits[2].assign(client(1), NOW), Err(ConnectionEnd::ClientConnectionsFull));
+        assert_eq!(permits[2].assign(client(2), NOW), Ok(()));
+        assert_eq!(permits[1].assign(client(2), NOW), Ok(()));
+        assert_eq!(permits[2].assign(client(1), NOW), Ok(()), "the place was given back");
+        drop(permits);
+        assert_eq!(admission.held(), Held::default());
+        assert!(admission.open(Some(client(1)), NOW).is_ok());
+    }
+
+    #[test]
+    fn no_gauge_goes_over_its_limit_under_threads() {
+        let gauge = Gauge::default();
+        std::thread::scope(|scope| {
+            for amount in 1..5 {
+                let gauge = &gauge;
+                scope.spawn(move || {
+                    for _ in 0..20_000 {
+                        if gauge.take(amount, 7) {
+                            assert!(gauge.held() <= 7);
+                            gauge.release(amount);
+                        }
+                    }
+                });
+            }
+        });
+        assert_eq!(gauge.held(), 0);
+        assert!(!gauge.take(u64::MAX, 7) && gauge.take(7, 7) && !gauge.take(u64::MAX, u64::MAX));
+    }
+}
