@@ -35,6 +35,7 @@ fn table() -> RouteTable {
         admission,
         clients: AllowList::default(),
         observe: Observe::default(),
+        replay: None,
     };
     RouteTable::new(vec![route]).unwrap()
 }

@@ -51,6 +51,7 @@ fn policy() -> Policy {
         clients: AllowList::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
+        replay: None,
     };
     let ten = Duration::from_secs(10);
     Policy {
@@ -71,6 +72,7 @@ fn policy() -> Policy {
             idle_timeout: ten,
             idle_connections: 8,
         }],
+        replay_tables: Vec::new(),
     }
 }
 

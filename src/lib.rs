@@ -22,14 +22,16 @@
 //!
 //! # The path of a request
 //! It is told in `edge/exchange.rs`, one line a room: read the head ([`wire::head`], [`wire::framing`]), say who the
-//! client is ([`gate::client`]), find the route ([`gate::route`]) and ask whether the client may call it
-//! ([`gate::allowlist`]), begin the verification with whatever can be refused before a body byte is read, read the
-//! body and hash it as it lands, finish ([`gate::verify`]), forward, relay the answer. Each stage hands the next a
+//! client is ([`gate::client`]), find the route ([`gate::route`]), ask whether the client may spend our work on it
+//! ([`gate::allowlist`], [`gate::admission`]), begin the verification with whatever can be refused before a body byte is
+//! read, read the body and hash it as it lands, finish ([`gate::verify`]), claim ([`gate::replay`]), take a token of the
+//! route ([`gate::token_bucket`]), forward, commit, relay the answer. Each stage hands the next a
 //! value that it alone can make: only [`gate::verify::Verifier::finish`] makes a [`gate::verify::Verified`], and
 //! nothing else can be forwarded.
 //!
 //! # What is deliberately absent
-//! - No unsafe code. No lock, no allocation per header and no copy of the body on the path of a request.
+//! - No unsafe code. No allocation per header and no copy of the body on the path of a request. No lock but that of one
+//!   shard of a replay table ([`gate::replay`]), for a claim and for its commit.
 //! - No way to switch verification off but `scheme = "none"`, in so many words.
 //! - No clock outside of `edge/clock.rs` (and the stamps of the process's own log), no comparison of secrets outside
 //!   of `gate/verify/mac.rs`.

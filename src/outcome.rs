@@ -152,6 +152,15 @@ ends! {
         CredentialMismatch = "credential_mismatch", 401 "unauthorized" Keep;
         /// More genuine deliveries than the route takes.
         RouteRateLimited = "route_rate_limited", 429 "too_many_requests" Keep;
+        /// The application has accepted this delivery before, and the route acknowledges duplicates: nothing is left
+        /// to do for the sender.
+        Duplicate = "duplicate", 200 "duplicate" Keep;
+        /// The application has accepted this delivery before, and the route tells so.
+        DuplicateConflict = "duplicate_conflict", 409 "duplicate" Keep;
+        /// Another copy of this delivery is with the application: its fate is known in a moment.
+        DuplicateInFlight = "duplicate_in_flight", 409 "in_progress" Keep;
+        /// The route cannot remember another delivery, and must not take one that it cannot remember.
+        ReplayTableFull = "replay_table_full", 503 "unavailable" Keep;
     }
 }
 

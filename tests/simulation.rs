@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::cell::RefCell;
+use std::future::Future;
 use std::hash::RandomState;
 use std::io;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use countersign::edge::clock::Clock;
@@ -22,6 +24,7 @@ use countersign::gate::client::Door;
 use countersign::gate::networks::Network;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
+use countersign::gate::replay::{ReplayPolicy, ReplaySeed, ReplayTable};
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
 use countersign::wire::head::HeadLimits;
@@ -37,9 +40,9 @@ fn verifier() -> Verifier {
     Verifier::new(Arc::new(scheme), Keyring::new(vec![key]), None, None).unwrap()
 }
 
-fn policy() -> Policy {
+fn route() -> Route {
     let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };
-    let route = Route {
+    Route {
         name: "hook".to_owned(),
         key,
         verifier: verifier(),
@@ -48,9 +51,13 @@ fn policy() -> Policy {
         clients: AllowList::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
-    };
+        replay: None,
+    }
+}
+
+fn policy() -> Policy {
     Policy {
-        gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new(), doors: Vec::new() },
+        gate: Gate { routes: RouteTable::new(vec![route()]).unwrap(), upstreams: Vec::new(), doors: Vec::new() },
         limits: Limits {
             head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
             head_timeout: Duration::from_secs(10),
@@ -67,6 +74,7 @@ fn policy() -> Policy {
             idle_timeout: Duration::from_secs(4),
             idle_connections: 8,
         }],
+        replay_tables: Vec::new(),
     }
 }
 
@@ -357,6 +365,33 @@ fn broken_answers_become_502_and_broken_off_ones_a_broken_response() {
 fn an_application_that_says_nothing_ends_in_504() {
     let outcome = converse(&delivery(b"x", b"x", None), false, usize::MAX, Reaction::default());
     assert_eq!((outcome.codes.as_slice(), outcome.statuses.as_slice()), (&["upstream_timeout"][..], &[504][..]));
+}
+
+#[test]
+fn an_exchange_that_is_dropped_releases_its_claim() {
+    let rule = ReplayPolicy::with_tolerance(Duration::ZERO);
+    let table = Arc::new(ReplayTable::new(rule.capacity, ReplaySeed::new(&[7; ReplaySeed::LENGTH])));
+    let mut policy = policy();
+    let mut route = route();
+    route.replay = Some(rule);
+    policy.gate.routes = RouteTable::new(vec![route]).unwrap();
+    policy.replay_tables = vec![Some(Arc::clone(&table))];
+    let net = VirtualNet::new(usize::MAX, Some(Rc::new(RefCell::new(|_: &[u8]| Reaction::default()))));
+    let shared = Shared {
+        policy: Arc::new(policy),
+        clock: Clock::start(),
+        observer: Arc::new(Codes::default()),
+        pseudonym: Arc::from(&b"countersign-0"[..]),
+        admission: admission(),
+    };
+    let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
+    let client = net.client(&delivery(b"x", b"x", None), false);
+    let permit = worker.open(Origin::default()).unwrap();
+    let mut exchange = Box::pin(connection::serve(worker, client, Origin::default(), permit));
+    assert!(exchange.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    assert_eq!(table.held(), 1, "it is with the application");
+    drop(exchange);
+    assert_eq!(table.held(), 0);
 }
 
 #[test]

@@ -60,18 +60,21 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const BODY: &str = r#"{"event":"order.created","amount":1250,"note":"grüße"}"#;
 
 /// What is done to a genuine delivery, and how the exchange must end.
-const CASES: [(&str, Tamper, &[&str]); 5] = [
+const CASES: [(&str, Tamper, &[&str]); 6] = [
     ("genuine", Tamper::Nothing, &["forwarded"]),
+    ("the same delivery again", Tamper::Repetition, &["duplicate"]),
     ("one byte of the body changed", Tamper::Body, &["signature_mismatch"]),
     ("signed with another secret", Tamper::Secret, &["signature_mismatch"]),
     ("no signature", Tamper::Headers, &["signature_missing"]),
-    // Schemes without a timestamp cannot tell: what is old is still genuine there.
-    ("an hour old (if it is signed)", Tamper::Age, &["timestamp_stale", "forwarded"]),
+    // Schemes without a timestamp cannot tell: there it is the same delivery once more.
+    ("an hour old (if it is signed)", Tamper::Age, &["timestamp_stale", "duplicate"]),
 ];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tamper {
     Nothing,
+    /// What was sent as genuine, byte for byte.
+    Repetition,
     Body,
     Secret,
     Headers,
@@ -201,14 +204,16 @@ impl Table<'_> {
         let mut all_good = true;
         for ((name, _), secret) in PROVIDERS.iter().zip(self.secrets) {
             let dated = scheme::preset(name).is_some_and(|scheme| scheme.signs_timestamp());
+            let mut genuine = Vec::new();
             for (what, tamper, expected) in CASES {
                 let expected = expected.get(usize::from(tamper == Tamper::Age && !dated)).copied().unwrap_or_default();
-                let status = self.send(name, secret, tamper)?;
+                let status = self.send(name, secret, tamper, &mut genuine)?;
                 let code = self.endings.recv_timeout(PATIENCE).unwrap_or("no record");
                 let reached = self.upstream.take();
                 let intact = reached.as_deref() == Some(BODY.as_bytes());
-                let good =
-                    code == expected && (code == "forwarded") == intact && (code == "forwarded") == (status == 200);
+                // A duplicate is acknowledged, so that its sender stops trying; the application does not see it.
+                let success = ["forwarded", "duplicate"].contains(&code);
+                let good = code == expected && (code == "forwarded") == intact && success == (status == 200);
                 all_good &= good;
                 let arrived = match (&reached, intact) {
                     (None, _) => "no",
@@ -222,8 +227,15 @@ impl Table<'_> {
         Ok(all_good)
     }
 
-    /// Sends one delivery over a connection of its own; the status of the answer.
-    fn send(&self, name: &str, secret: &str, tamper: Tamper) -> Result<u16, String> {
+    /// Sends one delivery over a connection of its own; the status of the answer. `genuine` keeps the headers of the
+    /// genuine one.
+    fn send(
+        &self,
+        name: &str,
+        secret: &str,
+        tamper: Tamper,
+        genuine: &mut Vec<(String, String)>,
+    ) -> Result<u16, String> {
         let present = Clock::start().now();
         let age = if tamper == Tamper::Age { Duration::from_secs(3600) } else { Duration::ZERO };
         let signed_with = match tamper {
@@ -242,8 +254,11 @@ impl Table<'_> {
             id: Some("msg_demo"),
         };
         let mut headers = sign(&scheme, signed_with.as_bytes(), &input).map_err(|error| error.to_string())?;
-        if tamper == Tamper::Headers {
-            headers.clear();
+        match tamper {
+            Tamper::Nothing => genuine.clone_from(&headers),
+            Tamper::Repetition => headers.clone_from(genuine),
+            Tamper::Headers => headers.clear(),
+            Tamper::Body | Tamper::Secret | Tamper::Age => {}
         }
         let body = if tamper == Tamper::Body { BODY.replace("1250", "9999") } else { BODY.to_owned() };
         post(self.address, &format!("/webhooks/{name}"), &headers, &body).map_err(|error| error.to_string())
@@ -329,5 +344,8 @@ fn print_commands(folder: &Path, address: SocketAddr) {
     }
     line(
         "Without `eval` the curl command is printed: change body.json before you run it, and see it refused with 401.",
+    );
+    line(
+        "Send the same twice: the second one is acknowledged and not forwarded (where no time is signed, or within a second).",
     );
 }

@@ -10,6 +10,7 @@ use crate::config::settings::{
 use crate::gate::Gate;
 use crate::gate::allowlist::AllowList;
 use crate::gate::client::Door;
+use crate::gate::replay::ReplayPolicy;
 use crate::gate::route::{Route, RouteTable};
 use crate::gate::verify::{Key, KeyError, Keyring, Scheme, Verifier};
 
@@ -25,7 +26,7 @@ pub fn compile(settings: &Settings, keys: &[Vec<Option<Secret>>], problems: &mut
             None => Some(Verifier::none()),
             Some(verification) => verifier(verification, bytes, &route.place, problems),
         };
-        routes.extend(verifier.map(|verifier| compiled(route, verifier)));
+        routes.extend(verifier.map(|verifier| compiled(route, verifier, position)));
     }
     if routes.len() < settings.routes.len() || problems.has_errors() {
         return None;
@@ -44,16 +45,17 @@ pub fn compile(settings: &Settings, keys: &[Vec<Option<Secret>>], problems: &mut
     }
 }
 
-fn compiled(route: &RouteSettings, verifier: Verifier) -> Route {
+fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route {
     Route {
         name: route.name.clone(),
         key: route.key.clone(),
-        verifier,
+        verifier: if route.observe.tolerance { verifier.observing_tolerance() } else { verifier },
         body_limit: route.body_size,
         upstream: route.upstream,
         clients: allow_list(&route.clients),
         observe: route.observe,
         admission: route.admission.clone(),
+        replay: route.replay.map(|replay| ReplayPolicy { table: position, ..replay }),
     }
 }
 

@@ -10,6 +10,8 @@ use crate::gate::observe::Observe;
 pub(super) enum Check {
     Allow,
     Rate,
+    Replay,
+    Tolerance,
 }
 
 /// Every one of them: its name, its switch, and what to say where the route has nothing that could be observed.
@@ -25,6 +27,18 @@ const CHECKS: &[(Check, &str, Switch, Needless)] = &[
         "rate",
         |observe| &mut observe.rate,
         ("the route has no rate", "give the route a rate, or remove it here"),
+    ),
+    (
+        Check::Replay,
+        "replay",
+        |observe| &mut observe.replay,
+        ("nothing is remembered on this route", "write replay = { mode = \"enforce\" }, or remove it here"),
+    ),
+    (
+        Check::Tolerance,
+        "tolerance",
+        |observe| &mut observe.tolerance,
+        ("the scheme of this route signs no timestamp", "remove it here"),
     ),
 ];
 

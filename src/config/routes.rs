@@ -9,6 +9,7 @@ use crate::config::networks;
 use crate::config::observe::{self, Check};
 use crate::config::problem::Place;
 use crate::config::reader::{Reader, did_you_mean};
+use crate::config::replay;
 use crate::config::scheme;
 use crate::config::sections::{BODY_SIZE, upstream_address};
 use crate::config::settings::{Limits, RouteSettings, Settings, Verification};
@@ -133,23 +134,28 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], limits: &Limits) -> Opt
     };
     let body_size = reader.size("body_size", BODY_SIZE).unwrap_or(limits.body_size);
     let admission = admission::route(reader, body_size, limits.admission.body_memory);
-    let upstream = upstream_address(reader, "upstream");
+    let address = upstream_address(reader, "upstream");
     let clients = networks::clients(reader);
-    let observe = observe::read(reader, |check| match check {
+    let verification = verification(reader, schemes);
+    let replay = replay::read(reader, verification.as_ref().map(Option::as_ref));
+    let mut observe = observe::read(reader, |check| match check {
         Check::Allow => !clients.is_open(),
         Check::Rate => reader.has("rate"),
+        Check::Replay => replay.policy.is_some(),
+        Check::Tolerance => verification.iter().flatten().any(|it| it.scheme.signs_timestamp()),
     });
-    let verification = verification(reader, schemes)?;
+    observe.replay |= replay.observed;
+    let (replay, verification) = (replay.policy, verification?);
     check_url_path(reader, path.as_ref(), verification.as_ref());
     if reader.failed() {
         return None;
     }
     let place = reader.here();
+    let (name, upstream) = (name?, 0);
     let key = RouteKey { host, path: path?, methods };
-    Some((
-        RouteSettings { name: name?, key, verification, body_size, upstream: 0, clients, admission, observe, place },
-        upstream,
-    ))
+    let route =
+        RouteSettings { name, key, verification, body_size, upstream, clients, admission, observe, replay, place };
+    Some((route, address))
 }
 
 fn path(reader: &Reader<'_>) -> Option<PathPattern> {

@@ -15,6 +15,7 @@ use crate::config::{keys, routes, sections};
 use crate::gate::admission::{AdmissionLimits, RouteAdmission};
 use crate::gate::networks::Network;
 use crate::gate::observe::Observe;
+use crate::gate::replay::ReplayPolicy;
 use crate::gate::route::RouteKey;
 use crate::gate::upstream::UpstreamAddress;
 use crate::gate::verify::PublicUrl;
@@ -202,6 +203,8 @@ pub struct RouteSettings {
     pub admission: RouteAdmission,
     /// Which checks only count.
     pub observe: Observe,
+    /// How deliveries that have been seen before are treated; `None` where none is remembered.
+    pub replay: Option<ReplayPolicy>,
     /// Where the route begins.
     pub place: Place,
 }

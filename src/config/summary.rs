@@ -6,10 +6,11 @@ use core::fmt::{self, Write};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::settings::{KeySettings, Limits, Listener, ProxyProtocol, RouteSettings, Settings, Verification};
+use crate::config::memory;
+use crate::config::settings::{KeySettings, Listener, ProxyProtocol, RouteSettings, Settings, Verification};
 use crate::config::units::{show_duration, show_frequency, show_size, show_size_rounded};
-use crate::gate::keyed_buckets::KeyedBuckets;
 use crate::gate::networks::Network;
+use crate::gate::replay::{self, DuplicateAnswer, ReplayPolicy, WhenFull};
 use crate::gate::token_bucket::Rate;
 use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Scheme, SignatureSource, Validity};
 use crate::now::Now;
@@ -44,10 +45,10 @@ fn write_all(out: &mut String, settings: &Settings, now: Now) -> fmt::Result {
         write_route(out, settings, route, now)?;
     }
     write_limits(out, settings)?;
-    write_memory(out, settings)
+    memory::write(out, settings)
 }
 
-fn line(out: &mut String, label: &str, text: impl fmt::Display) -> fmt::Result {
+pub(super) fn line(out: &mut String, label: &str, text: impl fmt::Display) -> fmt::Result {
     writeln!(out, "  {label:<11} {text}")
 }
 
@@ -128,7 +129,7 @@ fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now
             line(out, "scheme", "none")?;
             line(out, "WARNING", "nothing is verified: whoever reaches this route reaches the application")?;
         }
-        Some(verification) => write_verification(out, verification, now)?,
+        Some(verification) => write_verification(out, route, verification, now)?,
     }
     if lacks_key(route, now) {
         line(out, "WARNING", format_args!("the route has {NO_KEY}"))?;
@@ -154,7 +155,7 @@ fn write_admission(out: &mut String, route: &RouteSettings) -> fmt::Result {
     Ok(())
 }
 
-fn write_verification(out: &mut String, verification: &Verification, now: Now) -> fmt::Result {
+fn write_verification(out: &mut String, route: &RouteSettings, verification: &Verification, now: Now) -> fmt::Result {
     let scheme = &verification.scheme;
     line(out, "scheme", described(scheme))?;
     if scheme.signs() {
@@ -171,8 +172,20 @@ fn write_verification(out: &mut String, verification: &Verification, now: Now) -
         line(out, "public url", url)?;
     }
     line(out, "replay key", scheme.replay_key().name())?;
+    if route.replay.is_none() {
+        line(out, "replays", "off: a delivery that comes twice is forwarded twice")?;
+    }
+    if let Some(policy) = &route.replay {
+        replay_lines(policy, route.observe.replay).into_iter().try_for_each(|(label, text)| line(out, label, text))?;
+        if !scheme.signs_timestamp() && !scheme.signs_id() {
+            line(out, "", "neither time nor id is signed: what is equal within this time counts as one delivery")?;
+        }
+    }
     match verification.tolerance {
-        Some(tolerance) => line(out, "tolerance", format_args!("{} either way", show_duration(tolerance.distance())))?,
+        Some(tolerance) => {
+            let observed = if route.observe.tolerance { " (only counted)" } else { "" };
+            line(out, "tolerance", format_args!("{} either way{observed}", show_duration(tolerance.distance())))?;
+        }
         None => {
             line(out, "tolerance", "none: no timestamp is signed, so a captured delivery never goes stale by itself")?
         }
@@ -184,6 +197,25 @@ fn write_verification(out: &mut String, verification: &Verification, now: Now) -
         line(out, "WARNING", warning)?;
     }
     Ok(())
+}
+
+/// What a route remembers, for how long and in how much memory.
+fn replay_lines(policy: &ReplayPolicy, observed: bool) -> [(&'static str, String); 3] {
+    let observed = if observed { " (only counted)" } else { "" };
+    let duplicates = match policy.duplicates {
+        DuplicateAnswer::Acknowledge => "acknowledged (200) and not forwarded",
+        DuplicateAnswer::Conflict => "refused (409)",
+    };
+    let full = match policy.when_full {
+        WhenFull::Refuse => "new ones are refused (503)",
+        WhenFull::EvictOldest => "the oldest are forgotten",
+    };
+    let memory = show_size_rounded(replay::memory(policy.capacity) as u64);
+    [
+        ("replays", format!("duplicates of accepted deliveries are {duplicates}{observed}")),
+        ("", format!("for {} after the application has accepted them", show_duration(policy.lifetime))),
+        ("", format!("{} deliveries in at most {memory}; when there are more, {full}", policy.capacity)),
+    ]
 }
 
 fn described(scheme: &Scheme) -> String {
@@ -258,49 +290,6 @@ fn write_limits(out: &mut String, settings: &Settings) -> fmt::Result {
     line(out, "clients", format_args!("{} tracked; not genuine, of each: {rate}", admission.clients_tracked))
 }
 
-/// What a connection holds at most beside the bytes of its body: the buffer for its head (a pooled one holds at least
-/// 20 KiB once a request needed it; the steps of the pool add less than 8 KiB) and 20 bytes for each field of it.
-fn bytes_per_connection(limits: &Limits) -> u64 {
-    let buffer = (limits.head_size as u64 + (8 << 10)).max(20 << 10);
-    buffer + 20 * limits.headers as u64
-}
-
-/// Buffers that a worker keeps for the next use, at most: 256 × 4 KiB, 64 × 20 KiB, 32 × 72 KiB, 8 × 272 KiB and
-/// 4 × 1040 KiB.
-const POOL: u64 = (256 * 4 + 64 * 20 + 32 * 72 + 8 * 272 + 4 * 1040) << 10;
-
-/// What strangers can make us hold. What is beside it (the kernel's socket buffers, the tasks of connections, the answers
-/// of the application on their way) does not grow with what strangers send.
-fn write_memory(out: &mut String, settings: &Settings) -> fmt::Result {
-    let limits = &settings.limits;
-    let admission = &limits.admission;
-    let each = bytes_per_connection(limits);
-    let connections = admission.connections.saturating_mul(each);
-    let entry = KeyedBuckets::BYTES_PER_CLIENT as u64;
-    let clients = (admission.clients_tracked as u64).saturating_mul(entry);
-    let total = connections.saturating_add(admission.body_memory).saturating_add(clients);
-    let rounded = show_size_rounded;
-    writeln!(out, "\nmemory that strangers can make this process hold")?;
-    line(out, "heads", format_args!("{} connections × {each}B = {}", admission.connections, rounded(connections)))?;
-    line(out, "bodies", format_args!("all together {}", rounded(admission.body_memory)))?;
-    line(out, "clients", format_args!("{} × {entry}B = {}", admission.clients_tracked, rounded(clients)))?;
-    match settings.server.workers {
-        0 => {
-            line(out, "buffers", format_args!("kept for reuse: {} per worker (one per core)", rounded(POOL)))?;
-            line(out, "all", format_args!("{} + {} per worker", rounded(total), rounded(POOL)))
-        }
-        workers => {
-            let pools = POOL.saturating_mul(workers as u64);
-            line(
-                out,
-                "buffers",
-                format_args!("kept for reuse: {workers} workers × {} = {}", rounded(POOL), rounded(pools)),
-            )?;
-            line(out, "all", rounded(total.saturating_add(pools)))
-        }
-    }
-}
-
 fn show_rate(rate: &Rate) -> String {
     format!("{}, {} at once", show_frequency(u64::from(rate.tokens), rate.per), rate.burst)
 }
@@ -359,6 +348,11 @@ upstream = "unix:/run/app.sock"
             "POST /open (any host)",
             "{body} with",
             "replay key  verified tag",
+            "replays     duplicates of accepted deliveries are acknowledged (200) and not forwarded\n",
+            "            for 10m after the application has accepted them",
+            "            262144 deliveries in at most 18.0MiB; when there are more, new ones are refused (503)",
+            "            neither time nor id is signed: what is equal within this time counts as one delivery",
+            "replays     1 tables, when full: 18.0MiB",
             "\"new\", counts from 2026-06-01T00:00:00Z",
             "\"old\", counts until 2026-07-01T00:00:00Z",
             "tolerance   none",
@@ -371,7 +365,7 @@ upstream = "unix:/run/app.sock"
             "10000 connections × 26576B = 253.4MiB",
             "bodies      all together 256.0MiB",
             "65536 × 48B = 3.0MiB",
-            "all         523.1MiB",
+            "all         541.1MiB",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

@@ -14,7 +14,7 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::edge::exchange::Record;
 use crate::edge::worker::Observer;
-use crate::outcome::{ConnectionEnd, Outcome};
+use crate::outcome::{ConnectionEnd, Outcome, Rejection};
 
 /// Lines that wait to be written.
 const QUEUE: usize = 1024;
@@ -127,13 +127,9 @@ impl Observer for EventLog {
             let asked_for = record.unrouted.map(|path| format!(" path={path:.128}")).unwrap_or_default();
             format!(
                 "{} reason={} status={} route={} client={} request_id={}{}{}{asked_for}",
-                match record.outcome {
-                    Outcome::Forwarded { .. } => "passed",
-                    Outcome::Rejected(_) => "refused",
-                    Outcome::Failed(_) => "failed",
-                },
+                word(record.outcome),
                 record.outcome.code(),
-                record.outcome.answer().map_or(0, |answer| answer.status),
+                status(record.outcome),
                 record.asked.route.map_or("-", |route| route.name.as_str()),
                 record.asked.client.address.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
                 String::from_utf8_lossy(&id),
@@ -152,6 +148,22 @@ impl Observer for EventLog {
 
     fn accept_failed(&self, error: &io::Error) {
         self.bounded(&self.strangers, Level::Error, || format!("accepting connections pauses: {error}"));
+    }
+}
+
+const fn word(outcome: Outcome) -> &'static str {
+    match outcome {
+        Outcome::Forwarded { .. } => "passed",
+        Outcome::Rejected(Rejection::Duplicate) => "acknowledged",
+        Outcome::Rejected(_) => "refused",
+        Outcome::Failed(_) => "failed",
+    }
+}
+
+fn status(outcome: Outcome) -> u16 {
+    match outcome {
+        Outcome::Forwarded { status } => status,
+        other => other.answer().map_or(0, |answer| answer.status),
     }
 }
 

@@ -21,7 +21,7 @@ pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
     let mut names = Vec::new();
     let upstreams = gate.upstreams.iter().map(|address| upstream(address, &settings.upstream, &mut names)).collect();
     let plan = Plan {
-        policy: Policy { gate, limits: limits(&settings), upstreams },
+        policy: Policy { gate, limits: limits(&settings), upstreams, replay_tables: Vec::new() },
         admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
         workers: worker_count(settings.server.workers),

@@ -18,6 +18,7 @@ use crate::edge::listener::{self, Bound};
 use crate::edge::policy::Policy;
 use crate::edge::worker::{self, Assignment, Observer, Shared};
 use crate::gate::admission::{Admission, AdmissionLimits};
+use crate::gate::replay::{ReplaySeed, ReplayTables};
 
 /// Everything that has been decided before a thread is started.
 #[derive(Debug)]
@@ -84,7 +85,7 @@ type Report = Result<(Driver, Option<String>), String>;
 ///
 /// # Errors
 /// [`StartError`]; nothing runs then.
-pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartError> {
+pub fn start(mut plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartError> {
     let bound: Result<Vec<Bound>, StartError> = plan
         .listeners
         .iter()
@@ -93,9 +94,11 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
     let mut bound = bound?;
     let addresses = bound.iter().map(|bound| bound.address).collect();
     let shared_addresses = bound.iter().filter(|bound| bound.shared).map(|bound| bound.address).collect();
-    let random = |_: ()| random_u64().map_err(|()| StartError::Worker("the system has no randomness".to_owned()));
+    let random = |_: ()| random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()));
     let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
+    let replay = ReplayTables::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
     let routes = plan.policy.gate.routes.routes();
+    plan.policy.replay_tables = replay.of(routes);
     let admission = Arc::new(Admission::new(plan.admission, routes, RandomState::new()));
     let shared = Shared {
         admission: Arc::clone(&admission),
@@ -176,6 +179,14 @@ impl Running {
         let threads: Vec<_> = workers.into_iter().map(hang_up).collect();
         threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum()
     }
+}
+
+const NO_RANDOMNESS: &str = "the system has no randomness";
+
+fn random_seed() -> Result<ReplaySeed, ()> {
+    let mut bytes = [0; ReplaySeed::LENGTH];
+    SystemRandom::new().fill(&mut bytes).map_err(|_| ())?;
+    Ok(ReplaySeed::new(&bytes))
 }
 
 fn random_u64() -> Result<u64, ()> {

@@ -5,6 +5,7 @@ use crate::gate::keyed_buckets::ClientKey;
 use crate::gate::observe::unless_observed;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
+use crate::now::Now;
 use crate::outcome::Outcome;
 use crate::wire::framing::BodyFraming;
 
@@ -49,28 +50,27 @@ pub fn begin<S: ByteStream>(
     Ok(route.verifier.begin(&connection.inbound, asked.started)?)
 }
 
-/// A genuine delivery no longer counts against its client, and takes a token of its route.
+/// Takes a token of the route, which only a genuine delivery can. Where the route has no rate it goes on as it is.
 ///
 /// # Errors
 /// [`crate::outcome::Rejection::RouteRateLimited`], unless the route only observes it.
-pub fn spend<N: Net>(
-    worker: &Worker<N>,
-    admitted: &mut Admitted<'_>,
+pub fn spend<S: ByteStream>(
+    admitted: &Admitted<'_>,
+    connection: &mut Connection<S>,
     asked: &mut Asked<'_>,
-    route: &Route,
-    verified: &Verified<Inbound>,
-) -> Result<(), Outcome> {
-    admitted.vouch(verified);
-    // Without a rate the clock is not read.
-    if route.admission.rate.is_none() {
-        return Ok(());
-    }
-    match admitted.spend(route, verified, worker.net.monotonic()) {
+    (route, verified): (&Route, Verified<Inbound>),
+    now: Now,
+) -> Result<Verified<Inbound>, Outcome> {
+    match admitted.spend(route, &verified, now.monotonic) {
+        Ok(()) => Ok(verified),
         Err(refused) if route.observe.rate => {
             asked.observed.note(refused.rejection);
-            Ok(())
+            Ok(verified)
         }
-        spent => spent.map_err(|refused| refuse(asked, refused)),
+        Err(refused) => {
+            connection.inbound = verified.into_delivery();
+            Err(refuse(asked, refused))
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::gate::admission::Admitted;
 use crate::gate::client::ClientAddress;
+use crate::gate::replay::Claim;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
 use crate::now::Now;
@@ -97,8 +98,7 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     next
 }
 
-/// The path of a request. The replay claim has its place between verify and spend. What was granted at admission is held
-/// to the end of the story.
+/// The path of a request. What was granted at admission is held to the end of the story; the claim, to its commit.
 async fn story<'p, N: Net>(
     worker: &Worker<N>,
     policy: &'p Policy,
@@ -111,12 +111,11 @@ async fn story<'p, N: Net>(
     let mut admitted = admit::admit(worker, connection, asked, route)?;
     let check = admit::begin(&admitted, route, connection, asked)?;
     let check = read_body(worker, policy, connection, asked, (route, check, &mut admitted)).await?;
-    let verified = finish(worker, connection, route, check)?;
-    if let Err(outcome) = admit::spend(worker, &mut admitted, asked, route, &verified) {
-        connection.inbound = verified.into_delivery();
-        return Err(outcome);
-    }
-    let reply = forward::forward(worker, policy, connection, asked, (route, verified)).await?;
+    let now = worker.net.now();
+    let verified = finish(connection, asked, (route, check, &mut admitted), now)?;
+    let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
+    let verified = admit::spend(&admitted, connection, asked, (route, verified), now)?;
+    let reply = forward::forward(worker, policy, connection, asked, (route, verified, claim)).await?;
     relay::relay(worker, policy, connection, asked, reply).await
 }
 
@@ -241,18 +240,55 @@ async fn invite<N: Net>(
     respond::write_continue(worker, &mut connection.stream, deadline).await
 }
 
-/// The verdict. Only the engine can make a [`Verified`], and only a [`Verified`] can be forwarded.
-fn finish<N: Net>(
-    worker: &Worker<N>,
-    connection: &mut Connection<N::Stream>,
-    route: &Route,
-    check: Check,
+/// The verdict. Only the engine can make a [`Verified`], and only a [`Verified`] can be forwarded. A genuine delivery no
+/// longer counts against its client, whatever becomes of it.
+fn finish<S>(
+    connection: &mut Connection<S>,
+    asked: &mut Asked<'_>,
+    (route, check, admitted): (&Route, Check, &mut Admitted<'_>),
+    now: Now,
 ) -> Result<Verified<Inbound>, Outcome> {
     let inbound = std::mem::take(&mut connection.inbound);
-    route.verifier.finish(check, inbound, worker.net.now()).map_err(|(rejection, inbound)| {
-        connection.inbound = inbound;
-        rejection.into()
-    })
+    match route.verifier.finish(check, inbound, now) {
+        Ok(verified) => {
+            verified.untimely().into_iter().for_each(|rejection| asked.observed.note(rejection));
+            admitted.vouch(&verified);
+            Ok(verified)
+        }
+        Err((rejection, inbound)) => {
+            connection.inbound = inbound;
+            Err(rejection.into())
+        }
+    }
+}
+
+/// The right to forward, which no second copy of a delivery has. Only with a [`Claim`] can something be forwarded.
+fn claim<'p, S>(
+    policy: &'p Policy,
+    connection: &mut Connection<S>,
+    asked: &mut Asked<'_>,
+    (route, verified): (&Route, Verified<Inbound>),
+    now: Now,
+) -> Result<(Verified<Inbound>, Claim<'p>), Outcome> {
+    let (Some(rule), Some(key)) = (&route.replay, verified.replay_key()) else {
+        return Ok((verified, Claim::unremembered()));
+    };
+    let table = policy.replay_tables.get(rule.table).and_then(Option::as_ref);
+    let judged = table.ok_or(Rejection::ReplayTableFull).and_then(|table| table.claim(key, rule, now).judge(rule));
+    match judged {
+        Ok((claim, noted)) => {
+            noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
+            Ok((verified, claim))
+        }
+        Err(rejection) if route.observe.replay => {
+            asked.observed.note(rejection);
+            Ok((verified, Claim::unremembered()))
+        }
+        Err(rejection) => {
+            connection.inbound = verified.into_delivery();
+            Err(rejection.into())
+        }
+    }
 }
 
 /// Answers what the application has not answered, and decides the fate of the connection.

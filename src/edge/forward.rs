@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::gate::replay::{self, Claim};
 use crate::gate::route::Route;
 use crate::gate::verify::Verified;
 use crate::outcome::{Fault, Outcome, Rejection};
@@ -43,7 +44,9 @@ pub struct Reply<S> {
     pub request_sent: bool,
 }
 
-/// Sends a delivery that has been proven genuine, and reads the head of the answer.
+/// Sends a delivery that has been proven genuine, and reads the head of the answer. If that accepts the delivery, the
+/// claim is committed; in every other case, whatever breaks or is given up, it is released. What becomes of the rest of
+/// the answer does not matter: the application has the delivery.
 ///
 /// # Errors
 /// A [`Fault`] on the upstream's side; [`Rejection::LoopDetected`].
@@ -52,7 +55,7 @@ pub async fn forward<N: Net>(
     policy: &Policy,
     connection: &mut Connection<N::Stream>,
     asked: &Asked<'_>,
-    (route, verified): (&Route, Verified<Inbound>),
+    (route, verified, claim): (&Route, Verified<Inbound>, Claim<'_>),
 ) -> Result<Reply<N::Stream>, Outcome> {
     let mut head = worker.scratch.take();
     head.clear();
@@ -66,8 +69,11 @@ pub async fn forward<N: Net>(
     worker.scratch.replace(head);
     let (checkout, request_sent) = sent.map_err(|fault| draining_instead(worker, fault))?;
     let unread = Unread { checkout, upstream: route.upstream, request_sent };
-    let reply = unread.read_head(worker, upstream, asked, &mut connection.reply_head).await;
-    reply.map_err(Into::into)
+    let reply = unread.read_head(worker, upstream, asked, &mut connection.reply_head).await?;
+    if replay::accepted(connection.reply_head.status) {
+        claim.commit(worker.net.now());
+    }
+    Ok(reply)
 }
 
 /// While we stop, an application that is gone already is no fault of its own: senders may try again elsewhere.

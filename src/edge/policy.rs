@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gate::Gate;
+use crate::gate::replay::ReplayTable;
 use crate::wire::head::HeadLimits;
 
 /// The snapshot that an exchange starts with and finishes under.
@@ -17,6 +18,9 @@ pub struct Policy {
     pub limits: Limits,
     /// Where deliveries go; routes name them by index.
     pub upstreams: Vec<Upstream>,
+    /// What each route has seen, in the order of the routes ([`crate::gate::replay::ReplayTables::of`]): live state,
+    /// which other policies before and after this one have too.
+    pub replay_tables: Vec<Option<Arc<ReplayTable>>>,
 }
 
 /// Bounds of the edge. Deadlines are totals, not per read.

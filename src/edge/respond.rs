@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::outcome::{Answer, Fault, Outcome};
+use crate::outcome::{Answer, Fault, Outcome, Rejection};
 use crate::wire::encode;
 use crate::wire::head::Version;
 
@@ -16,6 +16,11 @@ use super::worker::Worker;
 
 /// Seconds after which it makes sense to try again, told with 429 and 503 where no better number is known.
 const RETRY_AFTER: u64 = 5;
+
+/// The answer to a copy of a delivery whose fate is known in a moment.
+const IN_FLIGHT: Answer = Rejection::DuplicateInFlight.answer();
+/// Seconds after which it makes sense to ask for that fate.
+const RETRY_IN_FLIGHT_AFTER: u64 = 1;
 
 /// Writes the answer to a request that the application has not answered.
 ///
@@ -43,6 +48,7 @@ pub async fn write_answer<N: Net>(
             let allow = policy.gate.routes.allow(head.host(bytes), head.path(bytes)).unwrap_or_default();
             encode::field(out, b"Allow", allow.as_bytes());
         }
+        409 if answer == IN_FLIGHT => encode::field_u64(out, b"Retry-After", RETRY_IN_FLIGHT_AFTER),
         _ => {}
     }
     if matches!(answer.status, 429 | 503) {
@@ -53,11 +59,12 @@ pub async fn write_answer<N: Net>(
         (true, Version::Http10) => encode::field(out, b"Connection", b"keep-alive"),
         (true, Version::Http11) => {}
     }
-    let body_length = BODY.iter().map(|part| part.len()).sum::<usize>() + answer.error.len() + asked.id.text().len();
+    let parts = if answer.status < 300 { SUCCESS } else { BODY };
+    let body_length = parts.iter().map(|part| part.len()).sum::<usize>() + answer.error.len() + asked.id.text().len();
     encode::field_u64(out, b"Content-Length", body_length as u64);
     encode::end(out);
     if !asked.is_head {
-        let [open, middle, close] = BODY;
+        let [open, middle, close] = parts;
         for part in [open, answer.error.as_bytes(), middle, &asked.id.text(), close] {
             out.extend_from_slice(part);
         }
@@ -66,6 +73,7 @@ pub async fn write_answer<N: Net>(
 }
 
 const BODY: [&[u8]; 3] = [b"{\"error\":\"", b"\",\"request_id\":\"", b"\"}\n"];
+const SUCCESS: [&[u8]; 3] = [b"{\"status\":\"", b"\",\"request_id\":\"", b"\"}\n"];
 
 /// Writes `100 Continue` (RFC 9110 section 15.2.1).
 ///

@@ -367,6 +367,7 @@ mod tests {
             admission,
             clients: AllowList::default(),
             observe: Observe::default(),
+            replay: None,
         };
         RouteTable::new(vec![route]).unwrap()
     }

@@ -7,6 +7,7 @@ pub mod keyed_buckets;
 pub mod networks;
 pub mod observe;
 pub mod pattern;
+pub mod replay;
 pub mod route;
 pub mod token_bucket;
 pub mod upstream;

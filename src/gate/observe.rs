@@ -10,6 +10,10 @@ pub struct Observe {
     pub allow: bool,
     /// How many genuine deliveries may come: `rate`.
     pub rate: bool,
+    /// What has been seen before: `replay`.
+    pub replay: bool,
+    /// How old a delivery may be: `tolerance`.
+    pub tolerance: bool,
 }
 
 /// Lets a refusal pass if its check is `observed`, and notes it.

@@ -8,6 +8,7 @@ use crate::gate::admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
+use crate::gate::replay::ReplayPolicy;
 use crate::gate::verify::{Delivery, Verifier};
 use crate::outcome::Rejection;
 use crate::wire::encode::ConnectionOptions;
@@ -43,6 +44,8 @@ pub struct Route {
     pub observe: Observe,
     /// Who may spend our work on it.
     pub admission: RouteAdmission,
+    /// How deliveries that have been seen before are treated; nothing where none is remembered.
+    pub replay: Option<ReplayPolicy>,
 }
 
 impl Route {
@@ -271,6 +274,7 @@ mod tests {
             clients: AllowList::default(),
             observe: Observe::default(),
             admission: RouteAdmission::default(),
+            replay: None,
         }
     }
 

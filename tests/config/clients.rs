@@ -82,6 +82,14 @@ fn mistakes_about_clients() {
             (&github("allow_file = 'nowhere'"), 9, "route[0].allow_file", "cannot be read", "check the path"),
             (&github("allow = ['::1']\nobserve = ['alow']"), 10, "route[0].observe[0]", "be observed", "\"allow\""),
             (&github("observe = ['allow']"), 9, "route[0].observe[0]", "everyone may call", "add allow"),
+            (&github("observe = ['tolerance']"), 9, "route[0].observe[0]", "signs no timestamp", "remove it"),
+            (
+                &github("observe = ['replay']\nreplay.mode = 'off'"),
+                9,
+                "route[0].observe[0]",
+                "nothing is remembered",
+                "enforce",
+            ),
             (&github("observe = ['signature']"), 9, "route[0].observe[0]", "be observed", "verification cannot"),
         ],
     );

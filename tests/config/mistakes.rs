@@ -207,6 +207,46 @@ fn a_public_url_with_a_path_does_not_go_with_parameters() {
 }
 
 #[test]
+fn mistakes_in_what_a_route_remembers() {
+    let stripe = |replay: &str| {
+        route(&format!(
+            "path = '/a'\nscheme = 'stripe'\nsecrets = [{{ id = '1', file = 'secrets/good' }}]\ntolerance = '10m'\n{replay}"
+        ))
+    };
+    let fixed = "[scheme.fixed]\nalgorithm = 'hmac-sha256'\ncontent = '{url}'\nsignature = { header = 'X-Signature', encoding = 'hex' }";
+    let fixed = route(&format!(
+        "path = '/a'\nscheme = 'fixed'\nsecrets = [{{ id = '1', file = 'secrets/good' }}]\npublic_url = 'https://a.example/'\n\
+         replay.mode = 'enforce'\n{fixed}"
+    ));
+    assert_mistakes(
+        Severity::Error,
+        &[
+            (&stripe("replay = 'off'"), 10, "route[0].replay", "expected a table", "a table"),
+            (&stripe("replay.mode = 'on'"), 10, "route[0].replay.mode", "not one of the choices", "\"enforce\""),
+            (
+                &stripe("replay.lifetime = '19m'"),
+                10,
+                "route[0].replay.lifetime",
+                "19m is shorter than the time for which a delivery stays valid: the tolerance of 10m",
+                "lifetime = \"20m\"",
+            ),
+            (&stripe("replay.lifetime = '721h'"), 10, "route[0].replay.lifetime", "out of range", "1s to 720h"),
+            (&stripe("replay.capacity = 0"), 10, "route[0].replay.capacity", "0 is out of range", "1 to 16777216"),
+            (&stripe("replay.when_full = 'evict'"), 10, "route[0].replay.when_full", "choices", "\"evict_oldest\""),
+            (&stripe("replay.duplicates = 409"), 10, "route[0].replay.duplicates", "expected a string", "quotes"),
+            (&stripe("replay.life = '1h'"), 10, "route[0].replay.life", "unknown key", "known here: mode, lifetime"),
+        ],
+    );
+    let found = problems(&fixed);
+    assert_eq!((found.len(), found[1].place.key_path.as_str()), (2, "route[0].replay.mode"));
+    assert!(found[1].message.contains("the same in every delivery"), "{}", found[1]);
+    let found = problems(&route("path = '/a'\nscheme = 'none'\nreplay.mode = 'observe'"));
+    assert_eq!(found.len(), 2);
+    assert_eq!((found[1].severity, found[1].place.key_path.as_str()), (Severity::Error, "route[0].replay.mode"));
+    assert!(found[1].message.contains("by sending it first"), "{}", found[1]);
+}
+
+#[test]
 fn a_route_without_verification_takes_nothing_that_pretends_there_is_one() {
     let found = problems(&route("path = '/a'\nscheme = 'none'\ntolerance = '5m'"));
     assert_eq!(found.len(), 2);

@@ -106,6 +106,11 @@ fn verdicts_of_signed_ids_and_timestamps(driver: Driver) {
     assert_eq!(request.field("X-Countersign-Delivery-Id"), "msg_2KWPBgLlAfxdpx2AI54pPJ85f4W");
     assert_eq!(request.field("X-Countersign-Timestamp"), now.to_string());
     assert_eq!(request.field("webhook-timestamp"), now.to_string());
+
+    // Observed, it passes and is noted.
+    let proxy = Proxy::on(driver, &application).route(&format!("{route}\nobserve = [\"tolerance\"]")).start();
+    assert_eq!(proxy.connect().ask(&delivery(now - 3600).bytes()).status, 200);
+    assert_eq!(proxy.observed(), ["timestamp_stale"]);
 }
 
 fn hop_by_hop_headers_end_here(driver: Driver) {

@@ -12,4 +12,5 @@ mod framing;
 mod headers;
 mod limits;
 mod process;
+mod replay;
 mod upstream;

@@ -57,7 +57,9 @@ impl Route {
     /// The route as the configuration has it; the secret goes to a file.
     fn text(&self, folder: &Folder) -> String {
         let Self { scheme, key } = self;
-        let mut text = format!("[[route]]\npath = \"/webhooks/{scheme}\"\nscheme = \"{scheme}\"\n");
+        // Equal deliveries are sent on purpose.
+        let mut text =
+            format!("[[route]]\npath = \"/webhooks/{scheme}\"\nscheme = \"{scheme}\"\nreplay.mode = \"off\"\n");
         if let Some(public) = &key.public {
             let _ = writeln!(text, "public_keys = [{{ id = \"1\", value = \"{public}\" }}]");
         } else {

@@ -35,6 +35,8 @@ struct Rule {
     scheme: Arc<Scheme>,
     keyring: Keyring,
     tolerance: Option<Tolerance>,
+    /// Whether a timestamp outside of the tolerance is only noted.
+    observes_tolerance: bool,
     public_url: Option<PublicUrl>,
     /// Whether the body can be hashed while it arrives.
     streams: bool,
@@ -94,7 +96,14 @@ impl Verifier {
         let streams = matches!(scheme.kind, Kind::Hmac(_) | Kind::Digest(_))
             && scheme.content.contains(&Part::Body)
             && !scheme.content_needs_body(scheme.content.around_body().0);
-        Ok(Self { rule: Some(Rule { scheme, keyring, tolerance, public_url, streams }) })
+        Ok(Self { rule: Some(Rule { scheme, keyring, tolerance, observes_tolerance: false, public_url, streams }) })
+    }
+
+    /// The same verifier, which only notes ([`Verified::untimely`]) what the tolerance would have refused.
+    #[must_use]
+    pub fn observing_tolerance(mut self) -> Self {
+        self.rule.iter_mut().for_each(|rule| rule.observes_tolerance = true);
+        self
     }
 
     /// A verifier that lets everything through, for a route that says so in so many words (`scheme = "none"`).
@@ -263,10 +272,10 @@ impl Rule {
             }
         };
         self.check_body_digest(delivery)?;
-        let timestamp = self.judge_timestamp(delivery, now)?;
+        let (timestamp, untimely) = self.judge_timestamp(delivery, now)?;
         let id = self.read_body_id(delivery)?;
         let key = self.keyring.keys().get(index).ok_or(Rejection::KeyInactive)?;
-        Ok(Evidence { scheme: Arc::clone(&self.scheme), key_id: key.shared_id(), timestamp, id, proof })
+        Ok(Evidence { scheme: Arc::clone(&self.scheme), key_id: key.shared_id(), timestamp, untimely, id, proof })
     }
 
     /// The rest of the content under the key that streamed; on a mismatch the other active keys over everything.
@@ -284,7 +293,9 @@ impl Rule {
         if self.any_signature_is(&tag, delivery)? {
             return Ok((first, tag));
         }
-        self.hash_with_keys(delivery, now, Some(first))
+        // The tag tells deliveries apart: it stays that of the first key, so that a delivery with signatures of several
+        // keys is the same one whichever of them is taken off.
+        self.hash_with_keys(delivery, now, Some(first)).map(|(key, _)| (key, tag))
     }
 
     fn finish_waiting<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Tag>), Rejection> {
@@ -294,20 +305,22 @@ impl Rule {
         self.hash_with_keys(delivery, now, None).map(|(key, tag)| (key, Some(tag)))
     }
 
-    /// Hashes the whole content with every active key but one, until a signature matches.
+    /// Hashes the whole content with every active key but one, until a signature matches. The tag is that of the first.
     fn hash_with_keys<D: Delivery>(
         &self,
         delivery: &D,
         now: Now,
         except: Option<usize>,
     ) -> Result<(usize, Tag), Rejection> {
+        let mut first = None;
         for (index, key) in self.keyring.active(now).filter(|(index, _)| Some(*index) != except) {
             let mut hasher = self.hasher(key)?;
             let parts = self.scheme.content.parts();
             self.content(delivery, key).write(parts, &mut |piece| hasher.update(piece))?;
             let tag = hasher.finish();
+            let identity = *first.get_or_insert(tag);
             if self.any_signature_is(&tag, delivery)? {
-                return Ok((index, tag));
+                return Ok((index, identity));
             }
         }
         Err(Rejection::SignatureMismatch)
@@ -345,12 +358,18 @@ impl Rule {
         if mac::is_sha256_of(&claimed, delivery.body()) { Ok(()) } else { Err(Rejection::DigestMismatch) }
     }
 
-    fn judge_timestamp<D: Delivery>(&self, delivery: &D, now: Now) -> Result<Option<i64>, Rejection> {
+    /// The timestamp, and what an observed tolerance would have refused.
+    fn judge_timestamp<D: Delivery>(
+        &self,
+        delivery: &D,
+        now: Now,
+    ) -> Result<(Option<i64>, Option<Rejection>), Rejection> {
         let timestamp = reading::timestamp(&self.scheme, delivery)?;
-        if let (Some(timestamp), Some(tolerance)) = (timestamp, self.tolerance) {
-            tolerance.judge(timestamp, now)?;
+        let (Some(moment), Some(tolerance)) = (timestamp, self.tolerance) else { return Ok((timestamp, None)) };
+        match tolerance.judge(moment, now) {
+            Err(rejection) if !self.observes_tolerance => Err(rejection),
+            judged => Ok((timestamp, judged.err())),
         }
-        Ok(timestamp)
     }
 
     /// A signed id in the body. Where it is not a part of the content on its own, a delivery may lack it (test calls

@@ -236,6 +236,17 @@ impl Scheme {
         }
     }
 
+    /// Whether what is signed differs from one delivery to the next. A URL alone does not, unless a digest of the body
+    /// stands in it.
+    #[must_use]
+    pub fn tells_deliveries_apart(&self) -> bool {
+        let is_fixed = |part: &Part| {
+            use Part::{Literal, Method, Path, Secret, Url, UrlUnescaped};
+            matches!(part, Literal(_) | Method | Path | Secret | Url | UrlUnescaped)
+        };
+        self.signs() && (self.content.any(|part| !is_fixed(part)) || self.body_digest.is_some())
+    }
+
     /// The headers whose values decide, or are shown as facts about the delivery. Nobody on the way may add, drop or
     /// rename them.
     pub fn headers_relied_on(&self) -> impl Iterator<Item = &str> {

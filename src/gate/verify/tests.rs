@@ -237,6 +237,19 @@ fn a_slow_body_does_not_outlive_the_tolerance() {
 }
 
 #[test]
+fn an_observed_tolerance_notes_and_nothing_else_is_let_through() {
+    let observing = verifier(stripe(), &[SECRET]).observing_tolerance();
+    let untimely = |at: &str| judge(&observing, signed_stripe(at)).unwrap().untimely();
+    assert_eq!(untimely("1760000000"), None);
+    assert_eq!(untimely("1759990000"), Some(Rejection::TimestampStale));
+    assert_eq!(untimely("1760009999"), Some(Rejection::TimestampFuture));
+    let forged = Request::post(BODY).with("Stripe-Signature", &format!("t=1759990000,v1={}", "00".repeat(32)));
+    assert_eq!(verdict(&observing, forged), Err(Rejection::SignatureMismatch));
+    let undated = Request::post(BODY).with("Stripe-Signature", &format!("v1={}", "00".repeat(32)));
+    assert_eq!(verdict(&observing, undated), Err(Rejection::TimestampMissing));
+}
+
+#[test]
 fn rotation_tries_every_active_key_and_no_other() {
     let scheme = github();
     let key = |id: &str, secret: &str, not_before, not_after| {
@@ -250,6 +263,21 @@ fn rotation_tries_every_active_key_and_no_other() {
     assert_eq!(verdict(&expired, signed_github(BODY)), Err(Rejection::SignatureMismatch));
     let early = build(vec![key("next", SECRET, Some(at + 1), None)]);
     assert_eq!(verdict(&early, signed_github(BODY)), Err(Rejection::KeyInactive));
+}
+
+#[test]
+fn a_delivery_is_the_same_one_whichever_signature_is_taken_off() {
+    let stripe = verifier(stripe(), &["another-secret", SECRET, "a-third-secret"]);
+    let content = [b"1760000000.".as_slice(), BODY].concat();
+    let sign = |secret: &str| Encoding::Hex.encode(&hmac(secret.as_bytes(), &content));
+    let (first, second) = (sign("another-secret"), sign(SECRET));
+    let with = |signatures: String| {
+        let request = Request::post(BODY).with("Stripe-Signature", &format!("t=1760000000,{signatures}"));
+        judge(&stripe, request).unwrap().replay_key()
+    };
+    let both = with(format!("v1={first},v1={second}"));
+    assert!(both.is_some());
+    assert_eq!([with(format!("v1={first}")), with(format!("v1={second}"))], [both, both]);
 }
 
 #[test]

@@ -8,15 +8,19 @@ use super::Delivery;
 use super::mac::{self, Tag};
 use super::reading;
 use super::scheme::{ReplayKey, Scheme, Source};
+use crate::outcome::Rejection;
 
 /// What the engine found.
 pub(super) struct Evidence {
     pub(super) scheme: Arc<Scheme>,
     pub(super) key_id: Arc<str>,
     pub(super) timestamp: Option<i64>,
+    /// What an observed tolerance would have refused.
+    pub(super) untimely: Option<Rejection>,
     /// An id out of the body; ids out of headers are read again where they are wanted.
     pub(super) id: Option<Box<[u8]>>,
-    /// The verified tag, or the digest of the signed bytes; nothing for credentials.
+    /// The tag of the signed content under the first active key, or the digest of the signed bytes; nothing for
+    /// credentials.
     pub(super) proof: Option<Tag>,
 }
 
@@ -55,6 +59,11 @@ impl<D> Verified<D> {
     /// The signed timestamp in unix milliseconds, where the scheme has one.
     pub fn timestamp(&self) -> Option<i64> {
         self.evidence.as_ref()?.timestamp
+    }
+
+    /// What the tolerance would have refused, on a route that only observes it.
+    pub fn untimely(&self) -> Option<Rejection> {
+        self.evidence.as_ref()?.untimely
     }
 
     /// Whether [`Verified::delivery_id`] is covered by the signature.

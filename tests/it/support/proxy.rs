@@ -29,6 +29,7 @@ pub(crate) struct Plan {
     upstream_lines: String,
     limits: String,
     route_lines: String,
+    replay: String,
     more_routes: String,
     files: Vec<(String, String)>,
 }
@@ -64,9 +65,17 @@ impl Plan {
         self
     }
 
-    /// Adds a `[[route]]`, without its header.
+    /// What the route `/hook` remembers, as the configuration has it; nothing is usual, because most tests send the same
+    /// delivery again and again.
+    pub(crate) fn replay(mut self, policy: &str) -> Self {
+        self.replay = policy.to_owned();
+        self
+    }
+
+    /// Adds a `[[route]]`, without its header. It remembers nothing either unless its lines say so.
     pub(crate) fn route(mut self, lines: &str) -> Self {
-        let _ = writeln!(self.more_routes, "[[route]]\n{lines}");
+        let replay = if lines.contains("replay") { "" } else { "replay.mode = \"off\"" };
+        let _ = writeln!(self.more_routes, "[[route]]\n{lines}\n{replay}");
         self
     }
 
@@ -83,7 +92,9 @@ impl Plan {
 
     /// The configuration as text.
     pub(crate) fn text(&self) -> String {
-        let Self { workers, upstream, upstream_lines, limits, route_lines, more_routes, listener_lines, .. } = self;
+        let Self {
+            workers, upstream, upstream_lines, limits, route_lines, replay, more_routes, listener_lines, ..
+        } = self;
         let driver = self.driver.name();
         // Longer than any test waits, so that a connection that is closed was closed for a reason.
         let idle = if upstream_lines.contains("idle_timeout") { "" } else { "idle_timeout = \"60s\"\n" };
@@ -91,7 +102,7 @@ impl Plan {
         format!(
             "[server]\nworkers = {workers}\ndriver = \"{driver}\"\nshutdown_grace = \"0s\"\n{listeners}{listener_lines}\
              [upstream]\naddress = \"{upstream}\"\n{idle}{upstream_lines}\n[limits]\n{limits}\n\
-             [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\n{route_lines}\n\
+             [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\nreplay = {replay}\n{route_lines}\n\
              secrets = [{{ id = \"current\", value = \"{SECRET}\" }}, {{ id = \"older\", value = \"{OLDER_SECRET}\" }}]\n\
              {more_routes}"
         )
@@ -139,6 +150,7 @@ impl Proxy {
             upstream_lines: String::new(),
             limits: String::new(),
             route_lines: String::new(),
+            replay: "{ mode = \"off\" }".to_owned(),
             more_routes: String::new(),
             files: Vec::new(),
         }

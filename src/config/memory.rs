@@ -1,0 +1,55 @@
+//! The worst case of memory, as `check` shows it: every bound of the configuration, added up.
+
+use core::fmt::{self, Write};
+
+use crate::config::settings::{Limits, Settings};
+use crate::config::summary::line;
+use crate::config::units::show_size_rounded;
+use crate::gate::keyed_buckets::KeyedBuckets;
+use crate::gate::replay;
+
+/// What a connection holds at most beside the bytes of its body: the buffer for its head (a pooled one holds at least
+/// 20 KiB once a request needed it; the steps of the pool add less than 8 KiB) and 20 bytes for each field of it.
+fn bytes_per_connection(limits: &Limits) -> u64 {
+    let buffer = (limits.head_size as u64 + (8 << 10)).max(20 << 10);
+    buffer + 20 * limits.headers as u64
+}
+
+/// Buffers that a worker keeps for the next use, at most: 256 × 4 KiB, 64 × 20 KiB, 32 × 72 KiB, 8 × 272 KiB and
+/// 4 × 1040 KiB.
+const POOL: u64 = (256 * 4 + 64 * 20 + 32 * 72 + 8 * 272 + 4 * 1040) << 10;
+
+/// What strangers can make us hold, and what genuine deliveries fill. What is beside it (the kernel's socket buffers, the tasks of connections, the answers
+/// of the application on their way) does not grow with what strangers send.
+pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
+    let limits = &settings.limits;
+    let admission = &limits.admission;
+    let each = bytes_per_connection(limits);
+    let connections = admission.connections.saturating_mul(each);
+    let entry = KeyedBuckets::BYTES_PER_CLIENT as u64;
+    let clients = (admission.clients_tracked as u64).saturating_mul(entry);
+    let tables = || settings.routes.iter().filter_map(|route| route.replay.as_ref());
+    let replays = tables().fold(0_u64, |sum, policy| sum.saturating_add(replay::memory(policy.capacity) as u64));
+    let total = [admission.body_memory, clients, replays].into_iter().fold(connections, u64::saturating_add);
+    let rounded = show_size_rounded;
+    writeln!(out, "\nmemory that clients can make this process hold")?;
+    line(out, "heads", format_args!("{} connections × {each}B = {}", admission.connections, rounded(connections)))?;
+    line(out, "bodies", format_args!("all together {}", rounded(admission.body_memory)))?;
+    line(out, "clients", format_args!("{} × {entry}B = {}", admission.clients_tracked, rounded(clients)))?;
+    line(out, "replays", format_args!("{} tables, when full: {}", tables().count(), rounded(replays)))?;
+    match settings.server.workers {
+        0 => {
+            line(out, "buffers", format_args!("kept for reuse: {} per worker (one per core)", rounded(POOL)))?;
+            line(out, "all", format_args!("{} + {} per worker", rounded(total), rounded(POOL)))
+        }
+        workers => {
+            let pools = POOL.saturating_mul(workers as u64);
+            line(
+                out,
+                "buffers",
+                format_args!("kept for reuse: {workers} workers × {} = {}", rounded(POOL), rounded(pools)),
+            )?;
+            line(out, "all", rounded(total.saturating_add(pools)))
+        }
+    }
+}

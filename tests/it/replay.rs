@@ -1,0 +1,388 @@
+//! Deliveries that come twice: what the application accepted it never sees again, and what it did not accept it does.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::channel;
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crate::support::application::OK;
+use crate::support::delivery::OLDER_SECRET;
+use crate::support::folder::Folder;
+use crate::support::{Application, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
+
+on_both_drivers! {
+    a_duplicate_is_acknowledged_and_not_forwarded,
+    a_duplicate_is_a_conflict_where_the_route_says_so,
+    what_was_not_accepted_is_forwarded_again,
+    retries_get_through_until_one_is_accepted,
+    a_thousand_copies_at_once_arrive_once,
+    a_copy_in_flight_may_come_again_in_a_second,
+    a_client_that_goes_in_flight_does_not_undo_the_delivery,
+    an_exchange_that_is_cut_off_releases_its_claim,
+    forged_copies_claim_nothing,
+    a_full_table_refuses,
+    a_full_table_evicts_the_oldest_where_the_route_says_so,
+    observing_forwards_and_notes,
+    nothing_is_remembered_where_the_route_says_so,
+    routes_are_told_apart_and_keys_are_not,
+    an_expired_entry_is_forgotten,
+    the_log_shows_what_was_noted,
+}
+
+const ENFORCE: &str = "{ mode = \"enforce\" }";
+
+fn answering(status: &str) -> Vec<u8> {
+    format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n").into_bytes()
+}
+
+/// An application that answers the request with the number `n`, counted from 0, as `reply(n)` says.
+fn counting(reply: impl Fn(usize) -> Vec<u8> + Send + Sync + 'static) -> Application {
+    let count = AtomicUsize::new(0);
+    Application::following(move |visit| {
+        while visit.request().is_some() {
+            visit.say(&reply(count.fetch_add(1, Ordering::SeqCst)));
+        }
+    })
+}
+
+/// An application that answers each request when it is told to, and how it is told.
+fn on_command() -> (Application, impl Fn(&[u8])) {
+    let (go, wait) = channel::<Vec<u8>>();
+    let wait = Arc::new(Mutex::new(wait));
+    let application = Application::following(move |visit| {
+        while visit.request().is_some() {
+            let Ok(reply) = wait.lock().unwrap().recv() else { return };
+            visit.say(&reply);
+        }
+    });
+    (application, move |reply: &[u8]| go.send(reply.to_vec()).unwrap())
+}
+
+fn a_duplicate_is_acknowledged_and_not_forwarded(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = Proxy::on(driver, &application).workers(2).replay(ENFORCE).start();
+    let mut client = proxy.connect();
+    assert_eq!(client.ask(&Delivery::of(b"one").bytes()).body, b"ok");
+    for delivery in [Delivery::of(b"one"), Delivery::of(b"one").chunked(&[1]).field("X-GitHub-Delivery", "another")] {
+        let answer = client.ask(&delivery.bytes());
+        assert_eq!((answer.status, answer.closes(), answer.field("Retry-After")), (200, false, None));
+        let id = answer.field("X-Request-Id").unwrap();
+        let body = format!("{{\"status\":\"duplicate\",\"request_id\":\"{id}\"}}\n");
+        assert_eq!(String::from_utf8_lossy(&answer.body), body);
+        assert_eq!(answer.field("Content-Type"), Some("application/json"));
+    }
+    // On another connection, perhaps to another worker, it is no different.
+    assert_eq!(proxy.connect().ask(&Delivery::of(b"one").bytes()).status, 200);
+    assert_eq!(client.ask(&Delivery::of(b"two").bytes()).body, b"ok");
+    let bodies: Vec<Vec<u8>> = application.assert_requests(2).into_iter().map(|request| request.body).collect();
+    assert_eq!(bodies, [b"one", b"two"]);
+    proxy.assert_endings(&["forwarded", "duplicate", "duplicate", "duplicate", "forwarded"]);
+}
+
+fn a_duplicate_is_a_conflict_where_the_route_says_so(driver: Driver) {
+    let application = Application::answering(&answering("204 No Content"));
+    let proxy = Proxy::on(driver, &application).replay("{ duplicates = \"conflict\" }").start();
+    let mut client = proxy.connect();
+    let delivery = Delivery::of(b"{}").bytes();
+    assert_eq!(client.ask(&delivery).status, 204);
+    for _ in 0..3 {
+        let answer = client.ask(&delivery);
+        assert_eq!((answer.status, answer.closes(), answer.field("Retry-After")), (409, false, None));
+        assert!(answer.body.starts_with(b"{\"error\":\"duplicate\","));
+    }
+    application.assert_requests(1);
+    proxy.assert_endings(&["forwarded", "duplicate_conflict", "duplicate_conflict", "duplicate_conflict"]);
+}
+
+fn what_was_not_accepted_is_forwarded_again(driver: Driver) {
+    let replies = ["500 Oops", "404 Not Found", "429 Too Many", "302 Found", "503 Later", "200 OK", "200 OK"];
+    let application = counting(move |count| answering(replies[count]));
+    let proxy = Proxy::on(driver, &application).replay(ENFORCE).start();
+    let mut client = proxy.connect();
+    let delivery = Delivery::of(b"{}").bytes();
+    let statuses: Vec<u16> = (0..8).map(|_| client.ask(&delivery).status).collect();
+    assert_eq!(statuses, [500, 404, 429, 302, 503, 200, 200, 200]);
+    application.assert_requests(6);
+
+    // Faults are no acceptance either: no answer, no application, an answer that nobody can read.
+    let broken = Application::following(|visit| {
+        visit.request();
+        if visit.connection == 1 {
+            visit.say(b"nonsense\r\n\r\n");
+        } else if visit.connection == 2 {
+            visit.say(OK);
+        }
+    });
+    let proxy = Proxy::on(driver, &broken).replay(ENFORCE).start();
+    let mut client = proxy.connect();
+    let statuses: Vec<u16> = (0..5).map(|_| client.ask(&delivery).status).collect();
+    assert_eq!(statuses, [502, 502, 200, 200, 200]);
+    proxy.assert_endings(&["upstream_closed", "upstream_malformed", "forwarded", "duplicate", "duplicate"]);
+    broken.assert_requests(3);
+}
+
+/// Sends the same delivery `copies` times over `connections` connections, all at once; the statuses.
+fn flood(proxy: &Proxy, connections: usize, copies: usize) -> Vec<u16> {
+    let delivery = Delivery::of(b"the same").bytes();
+    let statuses = Mutex::new(Vec::new());
+    let left = AtomicUsize::new(copies);
+    let take = |left: usize| left.checked_sub(1);
+    thread::scope(|scope| {
+        for _ in 0..connections {
+            scope.spawn(|| {
+                let mut client = proxy.connect();
+                while left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take).is_ok() {
+                    let status = client.ask(&delivery).status;
+                    statuses.lock().unwrap().push(status);
+                }
+            });
+        }
+    });
+    statuses.into_inner().unwrap()
+}
+
+fn count(statuses: &[u16], status: u16) -> usize {
+    statuses.iter().filter(|found| **found == status).count()
+}
+
+fn a_thousand_copies_at_once_arrive_once(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = Proxy::on(driver, &application).workers(2).replay(ENFORCE).start();
+    let statuses = flood(&proxy, 64, 1000);
+    assert_eq!(statuses.len(), 1000);
+    assert_eq!(count(&statuses, 200) + count(&statuses, 409), 1000);
+    application.assert_requests(1);
+    eventually(|| proxy.endings().len() == 1000);
+    let endings = proxy.endings();
+    assert_eq!(endings.iter().filter(|code| **code == "forwarded").count(), 1);
+    assert_eq!(endings.iter().filter(|code| **code == "duplicate").count(), count(&statuses, 200) - 1);
+    assert_eq!(endings.iter().filter(|code| **code == "duplicate_in_flight").count(), count(&statuses, 409));
+}
+
+fn retries_get_through_until_one_is_accepted(driver: Driver) {
+    let delivery = Delivery::of(b"the same").bytes();
+    for failures in [1, 20] {
+        let application =
+            counting(move |count| answering(if count < failures { "500 Not Yet" } else { "202 Accepted" }));
+        let proxy = Proxy::on(driver, &application).workers(2).replay(ENFORCE).start();
+        // As senders do, but without patience: until it is accepted, and some copies more.
+        let send = || {
+            let mut client = proxy.connect();
+            let mut statuses = Vec::new();
+            while statuses.last().is_none_or(|status| *status >= 300) {
+                statuses.push(client.ask(&delivery).status);
+            }
+            statuses.extend((0..10).map(|_| client.ask(&delivery).status));
+            statuses
+        };
+        let statuses: Vec<u16> = thread::scope(|scope| {
+            let senders: Vec<_> = (0..64).map(|_| scope.spawn(send)).collect();
+            senders.into_iter().flat_map(|sender| sender.join().unwrap()).collect()
+        });
+        assert_eq!((count(&statuses, 500), count(&statuses, 202)), (failures, 1));
+        assert_eq!(count(&statuses, 200) + count(&statuses, 409), statuses.len() - failures - 1);
+        application.assert_requests(failures + 1);
+    }
+}
+
+fn a_copy_in_flight_may_come_again_in_a_second(driver: Driver) {
+    let (application, answer_with) = on_command();
+    let proxy = Proxy::on(driver, &application).replay(ENFORCE).start();
+    let delivery = Delivery::of(b"{}").bytes();
+    let (mut first, mut second) = (proxy.connect(), proxy.connect());
+    first.send(&delivery);
+    application.assert_requests(1);
+    let answer = second.ask(&delivery);
+    assert_eq!((answer.status, answer.closes(), answer.field("Retry-After")), (409, false, Some("1")));
+    assert!(answer.body.starts_with(b"{\"error\":\"in_progress\","));
+    // The first fails, so the second may try; it succeeds, so the first need not.
+    answer_with(&answering("500 Oops"));
+    assert_eq!(first.answer().status, 500);
+    second.send(&delivery);
+    application.assert_requests(2);
+    answer_with(OK);
+    assert_eq!(second.answer().body, b"ok");
+    assert_eq!(first.ask(&delivery).status, 200);
+    application.assert_requests(2);
+    proxy.assert_endings(&["duplicate_in_flight", "forwarded", "forwarded", "duplicate"]);
+}
+
+fn a_client_that_goes_in_flight_does_not_undo_the_delivery(driver: Driver) {
+    let (application, answer_with) = on_command();
+    let proxy = Proxy::on(driver, &application).replay(ENFORCE).start();
+    let delivery = Delivery::of(b"{}").bytes();
+    let mut client = proxy.connect();
+    client.send(&delivery);
+    application.assert_requests(1);
+    drop(client);
+    // The application is still at it: nobody else may have it.
+    assert_eq!(proxy.connect().ask(&delivery).status, 409);
+    answer_with(OK);
+    let mut client = proxy.connect();
+    assert!(eventually(|| client.ask(&delivery).status == 200));
+    application.assert_requests(1);
+    assert!(eventually(|| proxy.endings().contains(&"duplicate")));
+
+    // One that goes before the whole delivery is there has claimed nothing.
+    let other = Delivery::of(b"another").bytes();
+    let mut client = proxy.connect();
+    client.send(&other[..other.len() - 1]);
+    drop(client);
+    answer_with(OK);
+    assert_eq!(proxy.connect().ask(&other).body, b"ok");
+}
+
+fn an_exchange_that_is_cut_off_releases_its_claim(driver: Driver) {
+    // An answer that says nothing until the proxy gives up: the claim lives no longer than the exchange.
+    let application = Application::following(|visit| {
+        let request = visit.request();
+        match visit.connection {
+            0 if request.is_some() => visit.say_nothing(),
+            _ => visit.say(OK),
+        }
+    });
+    let plan = Proxy::on(driver, &application).upstream("response_timeout = \"200ms\"");
+    let proxy = plan.replay(ENFORCE).start();
+    let mut client = proxy.connect();
+    let delivery = Delivery::of(b"{}").bytes();
+    assert_eq!(client.ask(&delivery).status, 504);
+    assert_eq!(client.ask(&delivery).body, b"ok");
+    assert_eq!(client.ask(&delivery).status, 200);
+    proxy.assert_endings(&["upstream_timeout", "forwarded", "duplicate"]);
+}
+
+fn forged_copies_claim_nothing(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = Proxy::on(driver, &application).replay("{ capacity = 2 }").start();
+    let mut client = proxy.connect();
+    for number in 0..50 {
+        let body = format!("forged {number}");
+        assert_eq!(client.ask(&Delivery::forged(body.as_bytes()).bytes()).status, 401);
+    }
+    for body in [b"one", b"two"] {
+        assert_eq!(client.ask(&Delivery::of(body).bytes()).body, b"ok");
+        // Whoever does not know the secret does not learn what has been delivered.
+        assert_eq!(client.ask(&Delivery::unsigned(body).bytes()).status, 401);
+    }
+    application.assert_requests(2);
+}
+
+fn a_full_table_refuses(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = Proxy::on(driver, &application).replay("{ capacity = 3 }").start();
+    let mut client = proxy.connect();
+    let mut ask = |body: &str| client.ask(&Delivery::of(body.as_bytes()).bytes());
+    for body in ["1", "2", "3"] {
+        assert_eq!(ask(body).body, b"ok");
+    }
+    for body in ["4", "5", "4"] {
+        let answer = ask(body);
+        assert_eq!((answer.status, answer.closes(), answer.field("Retry-After")), (503, false, Some("5")));
+    }
+    // What is known stays known.
+    assert!(["1", "2", "3"].into_iter().all(|body| ask(body).status == 200));
+    application.assert_requests(3);
+    let full = ["replay_table_full"; 3];
+    proxy.assert_endings(&[&["forwarded"; 3][..], &full, &["duplicate"; 3]].concat());
+}
+
+fn a_full_table_evicts_the_oldest_where_the_route_says_so(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = Proxy::on(driver, &application).replay("{ capacity = 3, when_full = \"evict_oldest\" }").start();
+    let mut client = proxy.connect();
+    let bodies = ["1", "2", "3", "4", "2", "3", "4", "1", "2"];
+    for body in bodies {
+        assert_eq!(client.ask(&Delivery::of(body.as_bytes()).bytes()).status, 200);
+    }
+    // The fourth takes the place of the first, which then takes that of the second.
+    let seen: Vec<Vec<u8>> = application.assert_requests(6).into_iter().map(|request| request.body).collect();
+    assert_eq!(seen, [b"1", b"2", b"3", b"4", b"1", b"2"]);
+    proxy.assert_endings(&[&["forwarded"; 4][..], &["duplicate"; 3], &["forwarded"; 2]].concat());
+    let observed: Vec<String> = proxy.observed().into_iter().filter(|codes| !codes.is_empty()).collect();
+    assert_eq!(observed, ["replay_table_full"; 3]);
+}
+
+fn observing_forwards_and_notes(driver: Driver) {
+    let application = Application::answering(OK);
+    let in_two_ways = [
+        ("{ mode = \"observe\", capacity = 1 }", ""),
+        ("{ mode = \"enforce\", capacity = 1 }", "observe = [\"replay\"]"),
+    ];
+    for (replay, observe) in in_two_ways {
+        let proxy = Proxy::on(driver, &application).replay(replay).route_line(observe).start();
+        let mut client = proxy.connect();
+        for body in ["1", "1", "2", "1"] {
+            assert_eq!(client.ask(&Delivery::of(body.as_bytes()).bytes()).body, b"ok");
+        }
+        proxy.assert_endings(&["forwarded"; 4]);
+        assert_eq!(proxy.observed(), ["", "duplicate", "replay_table_full", "duplicate"]);
+    }
+    application.assert_requests(8);
+}
+
+fn nothing_is_remembered_where_the_route_says_so(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = Proxy::on(driver, &application).replay("{ mode = \"off\" }").start();
+    let mut client = proxy.connect();
+    for _ in 0..5 {
+        assert_eq!(client.ask(&Delivery::of(b"{}").bytes()).body, b"ok");
+    }
+    application.assert_requests(5);
+}
+
+fn routes_are_told_apart_and_keys_are_not(driver: Driver) {
+    let application = Application::answering(OK);
+    let other = format!(
+        "path = \"/other\"\nscheme = \"github\"\nreplay.mode = \"enforce\"\nsecrets = [{{ id = \"1\", value = \"{}\" }}]",
+        crate::support::delivery::SECRET
+    );
+    let proxy = Proxy::on(driver, &application).replay(ENFORCE).route(&other).start();
+    let mut client = proxy.connect();
+    let delivery = Delivery::of(b"{}");
+    let deliveries = [delivery.clone(), delivery.line("POST /other HTTP/1.1")];
+    for delivery in &deliveries {
+        assert_eq!(client.ask(&delivery.bytes()).body, b"ok");
+    }
+    // What is signed makes a delivery, not with which of the keys it was signed.
+    for delivery in deliveries.iter().chain([&Delivery::signed_with(OLDER_SECRET, b"{}")]) {
+        assert!(client.ask(&delivery.bytes()).body.starts_with(b"{\"status\":\"duplicate\""));
+    }
+    application.assert_requests(2);
+}
+
+fn an_expired_entry_is_forgotten(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = Proxy::on(driver, &application).replay("{ lifetime = \"1s\", capacity = 1 }").start();
+    let mut client = proxy.connect();
+    let mut ask = |body: &[u8]| client.ask(&Delivery::of(body).bytes());
+    assert_eq!(ask(b"1").body, b"ok");
+    assert_eq!(ask(b"2").status, 503);
+    // A second, and the margin for clocks that disagree.
+    assert!(eventually(|| ask(b"2").status == 200));
+    assert!(ask(b"2").body.starts_with(b"{\"status\""));
+    let requests = application.assert_requests(2);
+    assert_eq!(requests[1].body, b"2");
+}
+
+fn the_log_shows_what_was_noted(driver: Driver) {
+    let application = Application::answering(OK);
+    let folder = Folder::new();
+    for (mode, line) in [
+        ("{ mode = \"observe\" }", " INFO  passed reason=forwarded status=200 route=hook client=127.0.0.1 request_id="),
+        (
+            "{ mode = \"enforce\" }",
+            " INFO  acknowledged reason=duplicate status=200 route=hook client=127.0.0.1 request_id=",
+        ),
+    ] {
+        let text = Proxy::on(driver, &application).replay(mode).text();
+        let program = Program::run(&folder.write("countersign.toml", &text));
+        let mut client = program.connect();
+        for _ in 0..2 {
+            assert_eq!(client.ask(&Delivery::of(b"{}").bytes()).status, 200);
+        }
+        let line = program.await_line(line);
+        assert_eq!(line.ends_with(" observed=duplicate"), mode.contains("observe"), "{line}");
+        let told = program.log().iter().filter(|line| line.contains("reason=")).count();
+        assert_eq!(told, 1, "{:#?}", program.log());
+    }
+}
