@@ -12,7 +12,6 @@ use std::time::Duration;
 use countersign::config::scheme;
 use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
-use countersign::edge::exchange::Record;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
 use countersign::edge::worker::{Observer, Shared, Worker};
@@ -24,6 +23,7 @@ use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::token_bucket::Rate;
 use countersign::gate::verify::{Key, Keyring, Validity, Verifier};
+use countersign::telemetry::exchange::Exchange;
 use countersign::wire::head::HeadLimits;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -33,7 +33,7 @@ const BATCH: usize = 100;
 struct Nobody;
 
 impl Observer for Nobody {
-    fn exchange(&self, _: &Record<'_>) {}
+    fn exchange(&self, _: &Exchange<'_>) {}
     fn accept_failed(&self, _: &io::Error) {}
 }
 
@@ -115,7 +115,7 @@ fn exchanges(c: &mut Criterion) {
                 pseudonym: Arc::from(&b"countersign-0"[..]),
                 admission: admission(),
             };
-            let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
+            let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
             group.bench_function(format!("{name}/{size}"), |b| {
                 b.iter(|| {
                     net.run(connection::serve(

@@ -6,6 +6,7 @@
 //! | [`now`], [`outcome`] | time as a value; every way an exchange can end, and THE table of answers | anything else |
 //! | [`wire`] | HTTP/1.1: bytes to values and back | routes, policy, io |
 //! | [`gate`] | decisions: which route, is it genuine | sockets, files, clocks, logs |
+//! | [`telemetry`] | what can be told of an exchange, to people and machines | the gate, sockets |
 //! | [`config`] | a TOML file to the gate, or every problem at once | sockets, live state |
 #![cfg_attr(
     feature = "io",
@@ -46,4 +47,5 @@ pub mod edge;
 pub mod gate;
 pub mod now;
 pub mod outcome;
+pub mod telemetry;
 pub mod wire;

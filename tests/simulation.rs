@@ -13,7 +13,6 @@ use std::time::Duration;
 
 use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
-use countersign::edge::exchange::Record;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
 use countersign::edge::worker::{Observer, Shared, Worker};
@@ -27,6 +26,7 @@ use countersign::gate::pattern::PathPattern;
 use countersign::gate::replay::{ReplayPolicy, ReplaySeed, ReplayTable};
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
+use countersign::telemetry::exchange::Exchange;
 use countersign::wire::head::HeadLimits;
 use proptest::prelude::*;
 
@@ -86,8 +86,8 @@ fn admission() -> Arc<Admission> {
 struct Codes(Mutex<Vec<&'static str>>);
 
 impl Observer for Codes {
-    fn exchange(&self, record: &Record<'_>) {
-        self.0.lock().unwrap().push(record.outcome.code());
+    fn exchange(&self, exchange: &Exchange<'_>) {
+        self.0.lock().unwrap().push(exchange.outcome.code());
     }
     fn accept_failed(&self, _: &io::Error) {}
 }
@@ -135,7 +135,7 @@ fn converse_under(policy: Policy, input: &[u8], closed: bool, (grain, reply): (u
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
     };
-    let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
+    let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
     let client = net.client(input, closed);
     let origin = Origin { peer: "192.0.2.1".parse().ok(), listener: 0 };
     let permit = worker.open(origin).unwrap();
@@ -284,7 +284,7 @@ fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
     };
-    let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
+    let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
     let client = net.client(request, true);
     let outbox = Rc::clone(&client.outbox);
     let permit = worker.open(Origin::default()).unwrap();
@@ -384,7 +384,7 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
     };
-    let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
+    let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
     let client = net.client(&delivery(b"x", b"x", None), false);
     let permit = worker.open(Origin::default()).unwrap();
     let mut exchange = Box::pin(connection::serve(worker, client, Origin::default(), permit));

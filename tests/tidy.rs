@@ -7,15 +7,16 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use. What is not listed, it may not.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("now", &[]),
     ("outcome", &[]),
     ("wire", &["outcome", "now"]),
     ("gate", &["wire", "outcome", "now"]),
+    ("telemetry", &["wire", "outcome", "now"]),
     ("config", &["gate", "wire", "outcome", "now"]),
-    ("edge", &["gate", "wire", "outcome", "now"]),
-    ("control", &["edge", "config", "gate", "wire", "outcome", "now"]),
-    ("cli", &["control", "edge", "config", "gate", "wire", "outcome", "now"]),
+    ("edge", &["telemetry", "gate", "wire", "outcome", "now"]),
+    ("control", &["edge", "config", "telemetry", "gate", "wire", "outcome", "now"]),
+    ("cli", &["control", "edge", "config", "telemetry", "gate", "wire", "outcome", "now"]),
     ("main", &["cli"]),
 ];
 

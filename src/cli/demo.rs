@@ -18,10 +18,10 @@ use crate::control::plan::plan;
 use crate::control::signals::Termination;
 use crate::control::supervisor::{self, Running};
 use crate::edge::clock::Clock;
-use crate::edge::exchange::Record;
 use crate::edge::worker::Observer;
 use crate::gate::verify::{SignInput, sign};
 use crate::now::Now;
+use crate::telemetry::exchange::Exchange;
 
 use super::check::print_problems;
 use super::output::{complain, line};
@@ -177,9 +177,9 @@ fn random_secret(kind: Secret) -> Result<String, String> {
 struct Endings(SyncSender<&'static str>);
 
 impl Observer for Endings {
-    fn exchange(&self, record: &Record<'_>) {
+    fn exchange(&self, exchange: &Exchange<'_>) {
         // What the user sends after the table is nobody's to count.
-        let _ = self.0.try_send(record.outcome.code());
+        let _ = self.0.try_send(exchange.outcome.code());
     }
 
     fn accept_failed(&self, error: &io::Error) {

@@ -12,9 +12,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::edge::exchange::Record;
 use crate::edge::worker::Observer;
 use crate::outcome::{ConnectionEnd, Outcome, Rejection};
+use crate::telemetry::exchange::Exchange;
 
 /// Lines that wait to be written.
 const QUEUE: usize = 1024;
@@ -114,27 +114,28 @@ impl EventLog {
 }
 
 impl Observer for EventLog {
-    fn exchange(&self, record: &Record<'_>) {
-        let level = match record.outcome {
-            Outcome::Forwarded { .. } if record.asked.observed.is_empty() => return,
+    fn exchange(&self, exchange: &Exchange<'_>) {
+        let level = match exchange.outcome {
+            Outcome::Forwarded { .. } if exchange.observed.is_empty() => return,
             Outcome::Forwarded { .. } => Level::Info,
             Outcome::Rejected(_) => Level::Info,
             Outcome::Failed(_) => Level::Warn,
         };
-        let budget = if record.asked.route.is_some() { &self.deliveries } else { &self.strangers };
+        let budget = if exchange.route.is_some() { &self.deliveries } else { &self.strangers };
         self.bounded(budget, level, || {
-            let id = record.asked.id.text();
-            let asked_for = record.unrouted.map(|path| format!(" path={path:.128}")).unwrap_or_default();
+            let unrouted =
+                matches!(exchange.outcome, Outcome::Rejected(Rejection::RouteUnknown | Rejection::MethodNotAllowed));
+            let asked_for = if unrouted { format!(" path={}", exchange.path.escape_ascii()) } else { String::new() };
             format!(
                 "{} reason={} status={} route={} client={} request_id={}{}{}{asked_for}",
-                word(record.outcome),
-                record.outcome.code(),
-                status(record.outcome),
-                record.asked.route.map_or("-", |route| route.name.as_str()),
-                record.asked.client.address.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
-                String::from_utf8_lossy(&id),
-                if record.asked.observed.is_empty() { "" } else { " observed=" },
-                record.asked.observed,
+                word(exchange.outcome),
+                exchange.outcome.code(),
+                status(exchange.outcome),
+                exchange.route.map_or("-", |route| route.name),
+                exchange.client.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
+                String::from_utf8_lossy(&exchange.request_id),
+                if exchange.observed.is_empty() { "" } else { " observed=" },
+                exchange.observed,
             )
         });
     }

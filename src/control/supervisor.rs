@@ -109,11 +109,12 @@ pub fn start(mut plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, Sta
     };
     let (reports, arrived) = channel();
     let mut workers = Vec::new();
-    for _ in 0..plan.workers {
+    for position in 0..plan.workers {
         let (stop, stopped) = UnixStream::pair().map_err(|error| StartError::Worker(error.to_string()))?;
         let assignment = Assignment {
             shared: shared.clone(),
             sockets: bound.iter_mut().filter_map(|bound| bound.sockets.pop()).collect(),
+            position,
             seed: random(())?,
             stop: stopped,
             grace: plan.grace,

@@ -68,7 +68,7 @@ pub fn spend<S: ByteStream>(
             Ok(verified)
         }
         Err(refused) => {
-            connection.inbound = verified.into_delivery();
+            connection.inbound = asked.take_delivery(verified);
             Err(refuse(asked, refused))
         }
     }

@@ -1,20 +1,22 @@
 //! The story of one request. `story` is its table of contents: one line per room, and every early end in its place.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gate::admission::Admitted;
 use crate::gate::client::ClientAddress;
 use crate::gate::replay::Claim;
 use crate::gate::route::Route;
-use crate::gate::verify::{Check, Verified};
+use crate::gate::verify::{Check, Delivery, Verified};
 use crate::now::Now;
 use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
+use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, RouteTag, Stage, Stages};
 use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::framing::{self, BodyFraming};
 use crate::wire::head::Version;
 
 use super::admit;
-use super::connection::{Connection, Next};
+use super::connection::{Connection, Next, Peer};
 use super::forward;
 use super::ids::RequestId;
 use super::inbound::Inbound;
@@ -27,7 +29,7 @@ use super::stream::ByteStream;
 use super::worker::Worker;
 
 /// What is known of a request beyond its bytes; it outlives them.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Asked<'p> {
     /// Ours, for the answer, the application and the log.
     pub id: RequestId,
@@ -51,50 +53,101 @@ pub struct Asked<'p> {
     pub observed: Observed,
     /// Seconds after which it makes sense to try again, where that is known.
     pub retry_after: Option<u64>,
+    /// The key that matched.
+    pub key_id: Option<Arc<str>>,
+    /// Bytes of the answer's body that were sent.
+    pub sent: u64,
+    /// For the record: the request's own bytes give way to those that the application gets.
+    pub excerpts: Excerpts,
+    /// How long each stage took.
+    pub stages: Stages,
 }
 
-/// One exchange, told to whoever listens (log, metrics, audit).
+/// What the record says of the request in its own words.
 #[derive(Clone, Copy, Debug)]
-pub struct Record<'a> {
-    /// What was asked.
-    pub asked: &'a Asked<'a>,
-    /// How it ended.
-    pub outcome: Outcome,
-    /// The peer's address.
-    pub peer: Option<std::net::IpAddr>,
-    /// The path that was asked for, without the query, when no route was found for it.
-    pub unrouted: Option<&'a str>,
+pub struct Excerpts {
+    /// The method.
+    pub method: Excerpt<METHOD>,
+    /// The path, without the query.
+    pub path: Excerpt<PATH>,
+    /// The delivery id, if it is signed.
+    pub delivery_id: Option<Excerpt<DELIVERY_ID>>,
+}
+
+impl<'p> Asked<'p> {
+    /// A request of which nothing is known yet.
+    fn new(id: RequestId, started: Now, peer: Option<&Peer>) -> Self {
+        Self {
+            id,
+            started,
+            version: Version::Http11,
+            is_head: false,
+            keep_alive: false,
+            framing: BodyFraming::None,
+            body_read: false,
+            route: None,
+            client: ClientAddress::direct(peer.map(|peer| peer.address)),
+            observed: Observed::NONE,
+            retry_after: None,
+            key_id: None,
+            sent: 0,
+            excerpts: Excerpts { method: Excerpt::EMPTY, path: Excerpt::EMPTY, delivery_id: None },
+            stages: Stages::default(),
+        }
+    }
+
+    /// Notes that a stage has ended at `monotonic`.
+    pub fn mark(&mut self, stage: Stage, monotonic: Duration) {
+        self.stages.mark(stage, monotonic.saturating_sub(self.started.monotonic));
+    }
+
+    /// Takes a delivery out of its proof, and keeps for the record which key it was.
+    pub fn take_delivery(&mut self, verified: Verified<Inbound>) -> Inbound {
+        let (inbound, key_id) = verified.into_parts();
+        self.key_id = key_id;
+        inbound
+    }
+
+    /// The record of an exchange that has ended.
+    fn record<'a, S>(&'a self, connection: &'a Connection<S>, outcome: Outcome, ended: Now) -> Exchange<'a> {
+        let tag = |route: &'p Route| RouteTag {
+            position: route.admission.position,
+            name: &route.name,
+            scheme: route.scheme_name(),
+        };
+        Exchange {
+            worker: 0,
+            request_id: self.id.text(),
+            ended,
+            route: self.route.map(tag),
+            peer: connection.peer.as_ref().map(|peer| peer.address),
+            client: self.client.address,
+            method: self.excerpts.method.bytes(),
+            path: self.excerpts.path.bytes(),
+            outcome,
+            observed: self.observed,
+            key_id: self.key_id.as_deref(),
+            delivery_id: self.excerpts.delivery_id.as_ref().map(Excerpt::bytes),
+            body: (self.body_read && connection.inbound.is_intact()).then(|| connection.inbound.body()),
+            received: connection.inbound.body_length() as u64,
+            sent: self.sent,
+            stages: self.stages,
+        }
+    }
 }
 
 /// Serves one request: its story, its answer if the story ended early, its record.
 pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>) -> Next {
     let policy = worker.policy();
-    let mut asked = Asked {
-        id: worker.ids.next(),
-        started: worker.net.now(),
-        version: Version::Http11,
-        is_head: false,
-        keep_alive: false,
-        framing: BodyFraming::None,
-        body_read: false,
-        route: None,
-        client: ClientAddress::direct(connection.peer.as_ref().map(|peer| peer.address)),
-        observed: Observed::NONE,
-        retry_after: None,
-    };
+    let mut asked = Asked::new(worker.ids.next(), worker.net.now(), connection.peer.as_ref());
     let outcome = match story(worker, &policy, connection, &mut asked).await {
         Ok(status) => Outcome::Forwarded { status },
         Err(outcome) => outcome,
     };
     let next = conclude(worker, &policy, connection, &mut asked, outcome).await;
-    let unrouted = matches!(outcome, Outcome::Rejected(Rejection::RouteUnknown | Rejection::MethodNotAllowed));
-    let (head, bytes) = connection.inbound.head();
-    worker.record(&Record {
-        asked: &asked,
-        outcome,
-        peer: connection.peer.as_ref().map(|peer| peer.address),
-        unrouted: unrouted.then(|| head.path(bytes)),
-    });
+    let ended = worker.net.now();
+    asked.mark(Stage::Total, ended.monotonic);
+    worker.record(&asked.record(connection, outcome, ended));
     next
 }
 
@@ -112,6 +165,7 @@ async fn story<'p, N: Net>(
     let check = admit::begin(&admitted, route, connection, asked)?;
     let check = read_body(worker, policy, connection, asked, (route, check, &mut admitted)).await?;
     let now = worker.net.now();
+    asked.mark(Stage::Body, now.monotonic);
     let verified = finish(connection, asked, (route, check, &mut admitted), now)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
     let verified = admit::spend(&admitted, connection, asked, (route, verified), now)?;
@@ -131,7 +185,10 @@ async fn read_head<N: Net>(
         connection.inbound.make_room_for_head(&worker.buffers, limits.head.size);
         connection.receive(deadline, Fault::HeadTimeout).await?;
     }
+    asked.mark(Stage::Head, worker.net.monotonic());
     let (head, bytes) = connection.inbound.head();
+    asked.excerpts.method.set(head.method.of(bytes));
+    asked.excerpts.path.set(head.path(bytes).as_bytes());
     asked.version = head.version;
     asked.is_head = head.method.of(bytes) == b"HEAD";
     asked.framing = framing::of_request(head, bytes)?;
@@ -253,6 +310,11 @@ fn finish<S>(
         Ok(verified) => {
             verified.untimely().into_iter().for_each(|rejection| asked.observed.note(rejection));
             admitted.vouch(&verified);
+            asked.excerpts.delivery_id = verified.signed_delivery_id().map(|id| {
+                let mut excerpt = Excerpt::EMPTY;
+                excerpt.set(id);
+                excerpt
+            });
             Ok(verified)
         }
         Err((rejection, inbound)) => {
@@ -285,7 +347,7 @@ fn claim<'p, S>(
             Ok((verified, Claim::unremembered()))
         }
         Err(rejection) => {
-            connection.inbound = verified.into_delivery();
+            connection.inbound = asked.take_delivery(verified);
             Err(rejection.into())
         }
     }

@@ -7,6 +7,7 @@ use crate::gate::replay::{self, Claim};
 use crate::gate::route::Route;
 use crate::gate::verify::Verified;
 use crate::outcome::{Fault, Outcome, Rejection};
+use crate::telemetry::exchange::Stage;
 use crate::wire::encode;
 use crate::wire::framing::{self, BodyFraming, ResponseFraming};
 use crate::wire::head::{HeadLimits, Known, ResponseHead, ResponseScan, Version};
@@ -42,6 +43,8 @@ pub struct Reply<S> {
     pub framing: ResponseFraming,
     /// Whether the application got the whole request, so that the connection can be used again.
     pub request_sent: bool,
+    /// Bytes of the answer's body that the client has been sent.
+    pub sent: u64,
 }
 
 /// Sends a delivery that has been proven genuine, and reads the head of the answer. If that accepts the delivery, the
@@ -54,14 +57,15 @@ pub async fn forward<N: Net>(
     worker: &Worker<N>,
     policy: &Policy,
     connection: &mut Connection<N::Stream>,
-    asked: &Asked<'_>,
+    asked: &mut Asked<'_>,
     (route, verified, claim): (&Route, Verified<Inbound>, Claim<'_>),
 ) -> Result<Reply<N::Stream>, Outcome> {
     let mut head = worker.scratch.take();
     head.clear();
     let encoded = encode_head(&mut head, worker, connection.peer.as_ref(), asked, (route, &verified));
-    connection.inbound = verified.into_delivery();
+    connection.inbound = asked.take_delivery(verified);
     encoded?;
+    asked.mark(Stage::Verified, worker.net.monotonic());
     let Some(upstream) = policy.upstreams.get(route.upstream) else { return Err(Fault::UpstreamConnect.into()) };
     let pool = worker.pool(route.upstream);
     let mut outgoing = Outgoing { inbound: &mut connection.inbound, head: &head, downstream: &connection.stream };
@@ -70,8 +74,10 @@ pub async fn forward<N: Net>(
     let (checkout, request_sent) = sent.map_err(|fault| draining_instead(worker, fault))?;
     let unread = Unread { checkout, upstream: route.upstream, request_sent };
     let reply = unread.read_head(worker, upstream, asked, &mut connection.reply_head).await?;
+    let now = worker.net.now();
+    asked.mark(Stage::Answered, now.monotonic);
     if replay::accepted(connection.reply_head.status) {
-        claim.commit(worker.net.now());
+        claim.commit(now);
     }
     Ok(reply)
 }
@@ -135,7 +141,7 @@ fn encode_verdict(out: &mut Vec<u8>, route: &Route, verified: &Verified<Inbound>
     if let Some(key) = verified.key_id() {
         encode::field(out, b"X-Countersign-Key-Id", key.as_bytes());
     }
-    if let Some(id) = verified.delivery_id().filter(|id| verified.delivery_id_is_signed() && is_plain(id)) {
+    if let Some(id) = verified.signed_delivery_id().filter(|id| is_plain(id)) {
         encode::field(out, b"X-Countersign-Delivery-Id", id);
     }
     if let Some(millis) = verified.timestamp() {
@@ -262,7 +268,8 @@ impl<S: ByteStream> Unread<S> {
                     if origin > HEADROOM {
                         buf.drain(HEADROOM..origin);
                     }
-                    return Ok(Reply { checkout, upstream, buf, head_end: HEADROOM + length, framing, request_sent });
+                    let head_end = HEADROOM + length;
+                    return Ok(Reply { checkout, upstream, buf, head_end, framing, request_sent, sent: 0 });
                 }
                 interim += 1;
                 // We never ask for an upgrade, so 101 answers a question that was not put.

@@ -192,6 +192,7 @@ impl Inbound {
         let end = self.body_start.saturating_add(length);
         let whole = end <= self.buf.len();
         if whole {
+            self.body_end = end;
             self.unread = end;
         }
         whole

@@ -63,6 +63,7 @@ pub async fn relay<N: Net>(
     let passage = Passage { sink, write_timeout: policy.limits.write_timeout };
     let streamed = passage.stream(worker, policy, &mut connection.stream, &mut reply, &mut prefix).await;
     worker.scratch.replace(prefix);
+    asked.sent = reply.sent;
     let clean = streamed?;
     worker.buffers.give_back(std::mem::take(&mut reply.buf));
     if clean
@@ -142,6 +143,7 @@ impl Passage {
                 let (result, buf) = downstream.write_all(std::mem::take(&mut reply.buf), range, deadline).await;
                 reply.buf = buf;
                 result.map_err(unread)?;
+                reply.sent += piece.length as u64;
             }
             if piece.done {
                 return Ok(piece.clean && !ended);

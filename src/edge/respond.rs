@@ -30,7 +30,7 @@ pub async fn write_answer<N: Net>(
     worker: &Worker<N>,
     policy: &Policy,
     connection: &mut Connection<N::Stream>,
-    asked: &Asked<'_>,
+    asked: &mut Asked<'_>,
     (answer, deadline): (Answer, Duration),
 ) -> Result<(), Outcome> {
     let mut buf = worker.buffers.lease(0);
@@ -68,6 +68,7 @@ pub async fn write_answer<N: Net>(
         for part in [open, answer.error.as_bytes(), middle, &asked.id.text(), close] {
             out.extend_from_slice(part);
         }
+        asked.sent = body_length as u64;
     }
     write(worker, &mut connection.stream, buf, deadline).await
 }

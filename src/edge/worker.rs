@@ -14,13 +14,13 @@ use crate::gate::admission::{Admission, ConnectionPermit};
 use crate::gate::keyed_buckets::ClientKey;
 use crate::now::Now;
 use crate::outcome::ConnectionEnd;
+use crate::telemetry::exchange::Exchange;
 
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine};
 use super::connection::Origin;
 use super::drain::Drain;
 use super::driver::{Driver, WorkerRuntime};
-use super::exchange::Record;
 use super::ids::RequestIds;
 use super::listener;
 use super::net::{Net, Sockets};
@@ -34,7 +34,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Who is told how exchanges end, from every worker. Must return at once: it is called on the worker's thread.
 pub trait Observer: Send + Sync {
     /// An exchange has ended.
-    fn exchange(&self, record: &Record<'_>);
+    fn exchange(&self, exchange: &Exchange<'_>);
     /// Accepting pauses because the process is out of descriptors or memory.
     fn accept_failed(&self, error: &io::Error);
     /// A connection was refused or closed at a bound, without an exchange. Nobody need listen.
@@ -76,14 +76,15 @@ pub struct Worker<N: Net> {
     pub admission: Arc<Admission>,
     /// Connections that wait for a request.
     pub parking: Parking,
+    position: usize,
     policy: Arc<Policy>,
     pools: RefCell<Vec<Rc<Pool<N::Stream>>>>,
     observer: Arc<dyn Observer>,
 }
 
 impl<N: Net> Worker<N> {
-    /// A worker without connections. `seed` must be random: request ids begin with it.
-    pub fn new(net: N, shared: &Shared, seed: u64) -> Self {
+    /// A worker without connections, the one at `position`. `seed` must be random: request ids begin with it.
+    pub fn new(net: N, shared: &Shared, (position, seed): (usize, u64)) -> Self {
         Self {
             net,
             buffers: BufferPool::default(),
@@ -94,6 +95,7 @@ impl<N: Net> Worker<N> {
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
+            position,
             policy: Arc::clone(&shared.policy),
             pools: RefCell::default(),
             observer: Arc::clone(&shared.observer),
@@ -115,8 +117,8 @@ impl<N: Net> Worker<N> {
     }
 
     /// Tells the observer how an exchange ended.
-    pub fn record(&self, record: &Record<'_>) {
-        self.observer.exchange(record);
+    pub fn record(&self, exchange: &Exchange<'_>) {
+        self.observer.exchange(&Exchange { worker: self.position, ..*exchange });
     }
 
     /// Tells the observer how a connection ended without an exchange. `peer` is at its other end.
@@ -172,6 +174,8 @@ pub struct Assignment {
     pub shared: Shared,
     /// This worker's listening sockets, in the order of the listeners.
     pub sockets: Vec<StdListener>,
+    /// Which of the workers this is.
+    pub position: usize,
     /// Random; request ids begin with it.
     pub seed: u64,
     /// A byte, or the end, on this socket means: stop.
@@ -188,9 +192,9 @@ pub struct Assignment {
 pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnce()) -> io::Result<usize> {
     let driver = runtime.driver();
     runtime.block_on(async move {
-        let Assignment { shared, sockets, seed, stop, grace } = assignment;
+        let Assignment { shared, sockets, position, seed, stop, grace } = assignment;
         let net = Sockets { clock: shared.clock.clone() };
-        let worker = Rc::new(Worker::new(net, &shared, seed));
+        let worker = Rc::new(Worker::new(net, &shared, (position, seed)));
         stop.set_nonblocking(driver == Driver::Epoll)?;
         let mut stop = UnixStream::from_std(stop)?;
         for (position, socket) in sockets.into_iter().enumerate() {

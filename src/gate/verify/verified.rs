@@ -51,6 +51,11 @@ impl<D> Verified<D> {
         self.delivery
     }
 
+    /// The delivery, and the id of the key that matched.
+    pub fn into_parts(self) -> (D, Option<Arc<str>>) {
+        (self.delivery, self.evidence.map(|evidence| evidence.key_id))
+    }
+
     /// The id of the key that matched; nothing where nothing is verified.
     pub fn key_id(&self) -> Option<&str> {
         self.evidence.as_ref().map(|evidence| &*evidence.key_id)
@@ -84,6 +89,11 @@ impl<D: Delivery> Verified<D> {
             Some(Cow::Borrowed(id)) => Some(id),
             _ => None,
         }
+    }
+
+    /// The delivery id, where the signature covers it and this delivery carries it.
+    pub fn signed_delivery_id(&self) -> Option<&[u8]> {
+        if self.delivery_id_is_signed() { self.delivery_id() } else { None }
     }
 
     /// The text of the timestamp as received, where it stands in the head.

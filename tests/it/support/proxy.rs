@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 use countersign::config::load::load;
 use countersign::control::plan::plan;
 use countersign::control::supervisor::{self, Running};
-use countersign::edge::exchange::Record;
 use countersign::edge::worker::Observer;
 use countersign::gate::admission::Held;
 use countersign::outcome::ConnectionEnd;
+use countersign::telemetry::exchange::Exchange;
 
 use super::delivery::{OLDER_SECRET, SECRET};
 use super::folder::Folder;
@@ -224,11 +224,11 @@ struct Endings {
 }
 
 impl Observer for Endings {
-    fn exchange(&self, record: &Record<'_>) {
-        let client = record.asked.client.address.map(|client| client.to_string()).unwrap_or_default();
+    fn exchange(&self, exchange: &Exchange<'_>) {
+        let client = exchange.client.map(|client| client.to_string()).unwrap_or_default();
         self.clients.lock().unwrap().push(client);
-        self.observed.lock().unwrap().push(record.asked.observed.to_string());
-        self.exchanges.lock().unwrap().push(record.outcome.code());
+        self.observed.lock().unwrap().push(exchange.observed.to_string());
+        self.exchanges.lock().unwrap().push(exchange.outcome.code());
     }
 
     fn connection_ended(&self, end: ConnectionEnd, _: Option<IpAddr>) {
