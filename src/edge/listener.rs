@@ -12,6 +12,7 @@ use super::connection;
 use super::driver::Driver;
 use super::net::Sockets;
 use super::stream::Socket;
+use super::turn::Turn;
 use super::worker::Worker;
 
 /// Connections that the kernel completes while all workers are busy.
@@ -72,7 +73,10 @@ fn unbound(address: SocketAddr) -> io::Result<RawSocket> {
 /// Accepts until the worker begins to stop. What goes wrong with one connection ends that connection; running out of
 /// descriptors or memory pauses the loop instead of spinning in it. `position` is that of the listener.
 pub(super) async fn accept(worker: Rc<Worker<Sockets>>, listener: TcpListener, position: usize) {
+    let mut turn = Turn::default();
     while let Some(accepted) = worker.drain.unless_draining(listener.accept()).await {
+        // Whether it had to wait is not known; a pause of a millisecond now and then harms nobody.
+        turn.took(false).await;
         match accepted {
             Ok((stream, peer)) => {
                 let origin = connection::Origin { peer: Some(peer.ip()), listener: position };

@@ -28,6 +28,7 @@ on_both_drivers! {
     requests_in_flight,
     media_types,
     nothing_is_held_after_aborted_exchanges,
+    clients_that_never_pause_leave_others_their_turn,
 }
 
 /// A connection has gone idle after a quarter of a second.
@@ -385,5 +386,37 @@ fn nothing_is_held_after_aborted_exchanges(driver: Driver) {
     let mut late = proxy.connect();
     assert_eq!(late.ask(&whole[..20_000]).status, 408);
     drop(late);
+    proxy.assert_nothing_held();
+}
+
+/// Sends cheap requests without an end and reads what comes back; the returned closure ends it.
+fn pipelining(proxy: &Proxy, source: [u8; 4]) -> impl FnOnce() + use<> {
+    let client = proxy.connect_from(source);
+    let (mut reader, mut writer) = (client.stream.try_clone().expect("a second end"), client.stream);
+    let end = reader.try_clone().expect("a third end");
+    let requests = b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n".repeat(200);
+    let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    let writing = std::thread::spawn(move || while std::io::Write::write_all(&mut writer, &requests).is_ok() {});
+    move || {
+        let _ = end.shutdown(std::net::Shutdown::Both);
+        let _ = (reading.join(), writing.join());
+    }
+}
+
+fn clients_that_never_pause_leave_others_their_turn(driver: Driver) {
+    let (application, proxy) =
+        start(driver, &["head_timeout = \"500ms\"", "requests_per_connection = 1000000000", "idle_timeout = \"60s\""]);
+    let endless: Vec<_> = (0..4).map(|number| pipelining(&proxy, [127, 0, 0, 70 + number])).collect();
+    let begun = Instant::now();
+    let mut client = proxy.connect();
+    for _ in 0..10 {
+        deliver(&mut client);
+    }
+    // Deadlines are kept, too.
+    assert_eq!(proxy.connect().ask(b"POST /hook").status, 408);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    endless.into_iter().for_each(|end| end());
+    application.assert_requests(10);
+    drop(client);
     proxy.assert_nothing_held();
 }
