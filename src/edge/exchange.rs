@@ -140,10 +140,13 @@ impl<'p> Asked<'p> {
 pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>) -> Next {
     let policy = worker.policy();
     let mut asked = Asked::new(worker.ids.next(), worker.net.now(), connection.peer.as_ref());
-    let outcome = match story(worker, &policy, connection, &mut asked).await {
+    let mut admitted = None;
+    let outcome = match story(worker, &policy, connection, &mut asked, &mut admitted).await {
         Ok(status) => Outcome::Forwarded { status },
         Err(outcome) => outcome,
     };
+    // Nothing is worked on any more. The body is still in memory, and counts until the answer has been taken.
+    admitted.iter_mut().for_each(Admitted::end_request);
     let next = conclude(worker, &policy, connection, &mut asked, outcome).await;
     let ended = worker.net.now();
     asked.mark(Stage::Total, ended.monotonic);
@@ -151,24 +154,25 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     next
 }
 
-/// The path of a request. What was granted at admission is held to the end of the story; the claim, to its commit.
-async fn story<'p, N: Net>(
-    worker: &Worker<N>,
+/// The path of a request. What was granted at admission stays with the caller; the claim is held to its commit.
+async fn story<'p, 'w, N: Net>(
+    worker: &'w Worker<N>,
     policy: &'p Policy,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'p>,
+    granted: &mut Option<Admitted<'w>>,
 ) -> Result<u16, Outcome> {
     read_head(worker, policy, connection, asked).await?;
     identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
-    let mut admitted = admit::admit(worker, connection, asked, route)?;
-    let check = admit::begin(&admitted, route, connection, asked)?;
-    let check = read_body(worker, policy, connection, asked, (route, check, &mut admitted)).await?;
+    let admitted = granted.insert(admit::admit(worker, connection, asked, route)?);
+    let check = admit::begin(admitted, route, connection, asked)?;
+    let check = read_body(worker, policy, connection, asked, (route, check, admitted)).await?;
     let now = worker.net.now();
     asked.mark(Stage::Body, now.monotonic);
-    let verified = finish(connection, asked, (route, check, &mut admitted), now)?;
+    let verified = finish(connection, asked, (route, check, admitted), now)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
-    let verified = admit::spend(&admitted, connection, asked, (route, verified), now)?;
+    let verified = admit::spend(admitted, connection, asked, (route, verified), now)?;
     let reply = forward::forward(worker, policy, connection, asked, (route, verified, claim)).await?;
     relay::relay(worker, policy, connection, asked, reply).await
 }

@@ -228,7 +228,7 @@ impl Admission {
         if !self.requests.take(1, self.limits.requests_in_flight) {
             return Err(Rejection::RequestsFull.into());
         }
-        let mut admitted = Admitted { admission: self, client, lender: None, body: 0 };
+        let mut admitted = Admitted { admission: self, client, lender: None, requests: 1, body: 0 };
         match self.clients.take(client, now) {
             Ok(lender) => admitted.lender = Some(lender),
             Err(empty) => return Err(Refused::empty(Rejection::ClientRateLimited, empty)),
@@ -293,6 +293,8 @@ pub struct Admitted<'a> {
     client: ClientKey,
     /// Where the token came from that is given back when the delivery is genuine.
     lender: Option<Lender>,
+    /// 1 while the exchange counts, 0 from its last step on.
+    requests: u64,
     /// Bytes of the body that are charged.
     body: u64,
 }
@@ -309,6 +311,11 @@ impl Admitted<'_> {
         }
         self.body += more;
         Ok(())
+    }
+
+    /// The exchange no longer counts as one in flight; its body does, as long as this is held.
+    pub fn end_request(&mut self) {
+        self.admission.requests.release(std::mem::take(&mut self.requests));
     }
 
     /// The delivery is genuine: it does not count as one that is not. Where nothing is verified nothing is known to be
@@ -335,7 +342,7 @@ impl Admitted<'_> {
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        self.admission.requests.release(1);
+        self.end_request();
         if self.body > 0 {
             self.admission.body_memory.release(self.body);
         }
@@ -389,6 +396,20 @@ mod tests {
 
     fn client(number: u8) -> ClientKey {
         ClientKey::of(Some([192, 0, 2, number].into()))
+    }
+
+    #[test]
+    fn a_body_counts_for_longer_than_its_exchange() {
+        let table = table(RouteAdmission::default());
+        let (admission, headers) = (ready(&table), HeaderBuf::default());
+        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+        let mut admitted = admission.admit(request, client(1), NOW).unwrap();
+        admitted.hold_body(70).unwrap();
+        admitted.end_request();
+        assert_eq!(admission.held(), Held { body_memory: 70, ..Held::default() });
+        admitted.end_request();
+        drop(admitted);
+        assert_eq!(admission.held(), Held::default());
     }
 
     #[test]
