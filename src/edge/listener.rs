@@ -21,6 +21,9 @@ const BACKLOG: i32 = 4096;
 /// How long accepting pauses when the process is out of file descriptors or memory: something must end first.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Idle connections that are closed then: each has a descriptor that somebody else can use.
+const MADE_ROOM: u64 = 8;
+
 /// The sockets of one configured address, one for each worker.
 #[derive(Debug)]
 pub struct Bound {
@@ -88,6 +91,7 @@ pub(super) async fn accept(worker: Rc<Worker<Sockets>>, listener: TcpListener, p
             Err(error) if concerns_one_connection(&error) => {}
             Err(error) => {
                 worker.accept_failed(&error);
+                worker.close_idle(MADE_ROOM);
                 monoio::time::sleep(PAUSE).await;
             }
         }

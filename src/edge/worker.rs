@@ -148,7 +148,12 @@ impl<N: Net> Worker<N> {
     }
 
     fn make_room(&self) {
-        for _ in 0..self.admission.claim_shortage(self.parking.len() as u64) {
+        self.close_idle(self.admission.claim_shortage(self.parking.len() as u64));
+    }
+
+    /// Closes up to `count` connections that are idle, those first that have been so longest.
+    pub fn close_idle(&self, count: u64) {
+        for _ in 0..count {
             if self.parking.close_oldest() {
                 self.connection_ended(ConnectionEnd::IdleClosed, None);
             }
