@@ -44,9 +44,14 @@ pub async fn read<N: Net>(
         match proxy_protocol::parse(connection.inbound.received()) {
             Ok(None) => {}
             Ok(Some((header, length))) => {
-                if let ProxyHeader::Proxied { source, .. } = header {
-                    permit.assign(ClientKey::of(Some(source.ip())), worker.net.monotonic()).map_err(Some)?;
-                    connection.peer = Some(Peer::new(source.ip()));
+                match header {
+                    ProxyHeader::Proxied { source, .. } => {
+                        permit.assign(ClientKey::of(Some(source.ip())), worker.net.monotonic()).map_err(Some)?;
+                        connection.peer = Some(Peer::new(source.ip()));
+                    }
+                    // A stranger must neither pass for the proxy nor be believed as if he were one.
+                    ProxyHeader::Unknown => connection.peer = None,
+                    ProxyHeader::Local => {}
                 }
                 connection.inbound.step_over(length);
                 return Ok(());
