@@ -33,7 +33,7 @@ pub fn admit<'w, N: Net>(
     let has_body = !matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
     let request = Request { route, headers: head.headers(bytes), has_body };
     let client = ClientKey::of(asked.client.address);
-    let admitted = worker.admission.admit(request, client, asked.started.monotonic);
+    let admitted = worker.admission.admit(request, client, asked.head_read.monotonic);
     admitted.map_err(|refused| refuse(asked, refused))
 }
 
@@ -47,7 +47,7 @@ pub fn begin<S: ByteStream>(
     connection: &Connection<S>,
     asked: &Asked<'_>,
 ) -> Result<Check, Outcome> {
-    Ok(route.verifier.begin(&connection.inbound, asked.started)?)
+    Ok(route.verifier.begin(&connection.inbound, asked.head_read)?)
 }
 
 /// Takes a token of the route, which only a genuine delivery can. Where the route has no rate it goes on as it is.

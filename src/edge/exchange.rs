@@ -35,6 +35,8 @@ pub struct Asked<'p> {
     pub id: RequestId,
     /// When its first bytes were looked at.
     pub started: Now,
+    /// When its head was whole: the present, to those who judge by the head.
+    pub head_read: Now,
     /// The client's version.
     pub version: Version,
     /// Whether the method is `HEAD`: the answer then has no body.
@@ -80,6 +82,7 @@ impl<'p> Asked<'p> {
         Self {
             id,
             started,
+            head_read: started,
             version: Version::Http11,
             is_head: false,
             keep_alive: false,
@@ -188,6 +191,7 @@ async fn read_head<N: Net>(
     while !connection.inbound.parse_head(limits.head)? {
         connection.inbound.make_room_for_head(&worker.buffers, limits.head.size);
         connection.receive(deadline, Fault::HeadTimeout).await?;
+        asked.head_read = worker.net.now();
     }
     asked.mark(Stage::Head, worker.net.monotonic());
     let (head, bytes) = connection.inbound.head();

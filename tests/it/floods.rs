@@ -15,6 +15,7 @@ on_both_drivers! {
     idle_connections_of_other_workers_make_room,
     connections_of_one_client,
     forged_requests_of_one_client,
+    a_slow_head_is_judged_when_it_is_there,
     genuine_deliveries_cost_nothing,
     unverified_routes_count_everything,
     a_forged_flood_stops_nobody_else,
@@ -150,6 +151,17 @@ fn forged_requests_of_one_client(driver: Driver) {
     deliver(&mut client);
     application.assert_requests(2);
     assert!(eventually(|| proxy.endings().ends_with(&["client_rate_limited", "forwarded", "forwarded"])));
+}
+
+fn a_slow_head_is_judged_when_it_is_there(driver: Driver) {
+    let (_application, proxy) = start(driver, &["unverified_per_client = { rate = \"1/s\", burst = 1 }"]);
+    let (mut client, mut slow) = (proxy.connect(), proxy.connect());
+    assert_eq!(client.ask(&Delivery::forged(b"x").bytes()).status, 401);
+    let delivery = Delivery::of(b"x").bytes();
+    slow.send(&delivery[..10]);
+    // Meanwhile there is a token again.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(slow.ask(&delivery[10..]).status, 200);
 }
 
 fn genuine_deliveries_cost_nothing(driver: Driver) {
