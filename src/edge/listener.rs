@@ -77,9 +77,7 @@ fn unbound(address: SocketAddr) -> io::Result<RawSocket> {
 /// descriptors or memory pauses the loop instead of spinning in it. `position` is that of the listener.
 pub(super) async fn accept(worker: Rc<Worker<Sockets>>, listener: TcpListener, position: usize) {
     let mut turn = Turn::default();
-    while let Some(accepted) = worker.drain.unless_draining(listener.accept()).await {
-        // Whether it had to wait is not known; a pause of a millisecond now and then harms nobody.
-        turn.took(false).await;
+    while let Some(accepted) = worker.drain.unless_draining(turn.during(listener.accept())).await {
         match accepted {
             Ok((stream, peer)) => {
                 let origin = connection::Origin { peer: Some(peer.ip()), listener: position };

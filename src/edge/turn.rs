@@ -4,6 +4,8 @@
 //! done at once, so that a client that always has something to say, or a queue of new connections that never ends, would
 //! keep the worker for itself.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::time::Duration;
 
 /// Operations in a row that did not have to wait, after which others have their turn.
@@ -18,6 +20,20 @@ const PAUSE: Duration = Duration::from_millis(1);
 pub(super) struct Turn(u32);
 
 impl Turn {
+    /// Drives `operation`, and counts it.
+    pub(super) async fn during<F: Future>(&mut self, operation: F) -> F::Output {
+        let mut operation = pin!(operation);
+        let mut waited = false;
+        let output = poll_fn(|cx| {
+            let progress = operation.as_mut().poll(cx);
+            waited |= progress.is_pending();
+            progress
+        })
+        .await;
+        self.took(waited).await;
+        output
+    }
+
     /// Counts an operation, and pauses at the end of the turn. `waited`: others had theirs in the meantime.
     pub(super) async fn took(&mut self, waited: bool) {
         self.0 = if waited { 0 } else { self.0 + 1 };
