@@ -14,7 +14,7 @@ use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
 use countersign::edge::exchange::Record;
 use countersign::edge::pipe::{Reaction, VirtualNet};
-use countersign::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
+use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
 use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
@@ -73,7 +73,7 @@ fn policy() -> Policy {
             idle_timeout: ten,
             idle_connections: 8,
         }],
-        live: Live::default(),
+        live: Live { listeners: vec![ListenerId::default()], ..Live::default() },
     }
 }
 

@@ -12,7 +12,7 @@ use crate::gate::upstream::UpstreamAddress;
 use crate::wire::head::HeadLimits;
 
 use super::resolver::{self, Name};
-use super::supervisor::Plan;
+use super::supervisor::{DrainTimes, Plan};
 
 /// A plan, and the names that must be kept fresh while it is carried out.
 #[must_use]
@@ -30,7 +30,7 @@ pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
             settings::Driver::IoUring => DriverChoice::IoUring,
             settings::Driver::Epoll => DriverChoice::Epoll,
         },
-        grace: settings.server.shutdown_grace,
+        drain: DrainTimes { delay: settings.server.drain_delay, grace: settings.server.drain_grace },
     };
     (plan, names)
 }
