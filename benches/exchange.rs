@@ -81,7 +81,7 @@ fn policy() -> Policy {
 fn admission() -> Arc<Admission> {
     let unverified_per_client = Rate::per_second(Rate::TOKEN_LIMIT, Rate::TOKEN_LIMIT);
     let limits = AdmissionLimits { unverified_per_client, ..AdmissionLimits::default() };
-    Arc::new(Admission::new(limits, policy().gate.routes.routes(), RandomState::new()))
+    Arc::new(Admission::new(limits, RandomState::new()))
 }
 
 fn delivery(body: &[u8], genuine: bool) -> Vec<u8> {

@@ -80,7 +80,7 @@ fn policy() -> Policy {
 }
 
 fn admission() -> Arc<Admission> {
-    Arc::new(Admission::new(AdmissionLimits::default(), policy().gate.routes.routes(), RandomState::new()))
+    Arc::new(Admission::new(AdmissionLimits::default(), RandomState::new()))
 }
 
 #[derive(Default)]

@@ -20,6 +20,7 @@ use crate::edge::snapshot::Published;
 use crate::edge::worker::{self, Assignment, Observer, Shared};
 use crate::gate::admission::{Admission, AdmissionLimits};
 use crate::gate::replay::{ReplaySeed, ReplayTables};
+use crate::gate::route_buckets::RouteBuckets;
 
 use super::listeners::{Listener, Listeners};
 use super::phase::{Phase, Phases};
@@ -100,6 +101,7 @@ pub struct Running {
     pub(super) policy: Arc<Published>,
     pub(super) clock: Clock,
     pub(super) replay: ReplayTables,
+    pub(super) buckets: RouteBuckets,
     pub(super) listeners: Listeners,
     pub(super) drain: DrainTimes,
     pub(super) driver: DriverChoice,
@@ -132,9 +134,10 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
     let random = |_: ()| random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()));
     let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
     let replay = ReplayTables::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
-    let routes = policy.gate.routes.routes();
-    policy.live.replay_tables = replay.of(routes);
-    let admission = Arc::new(Admission::new(admission, routes, RandomState::new()));
+    let buckets = RouteBuckets::default();
+    policy.live.replay_tables = replay.of(policy.gate.routes.routes(), Duration::ZERO);
+    policy.live.route_buckets = buckets.of(policy.gate.routes.routes(), Duration::ZERO);
+    let admission = Arc::new(Admission::new(admission, RandomState::new()));
     listeners.replace(opened, &policy, Duration::ZERO);
     policy.live.listeners = listeners.ids();
     let shared = Shared {
@@ -167,6 +170,7 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
         policy: shared.policy,
         clock: shared.clock,
         replay,
+        buckets,
         listeners,
         drain,
         driver,

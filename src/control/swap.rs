@@ -8,6 +8,7 @@ use crate::edge::driver::DriverChoice;
 use crate::edge::listener::Entrance;
 use crate::edge::orders::Order;
 use crate::edge::policy::{Live, Policy, Target};
+use crate::gate::admission::Admission;
 
 use super::listeners::{Listener, Place};
 use super::supervisor::{self, Applied, Plan, Running, StartError};
@@ -20,7 +21,7 @@ impl Running {
     /// # Errors
     /// [`StartError`]: nothing has changed.
     pub fn apply(&mut self, plan: Plan) -> Result<Applied, StartError> {
-        let Plan { mut policy, listeners: wanted, workers, driver, drain, .. } = plan;
+        let Plan { mut policy, admission, listeners: wanted, workers, driver, drain } = plan;
         let (places, gone) = self.listeners.compare(&wanted);
         let missing: Vec<SocketAddr> = places.iter().filter_map(Place::missing).collect();
         let (opened, shared, entrances) = supervisor::bind(&mut self.listeners, &missing, self.workers.len())?;
@@ -32,14 +33,21 @@ impl Running {
         let added = opened.iter().map(|listener| listener.bound).collect();
         let mut opened = opened.into_iter();
         let open = places.into_iter().filter_map(|place| place.kept().or_else(|| opened.next())).collect();
-        self.listeners.replace(open, &before, self.clock.monotonic());
+        let now = self.clock.monotonic();
+        self.listeners.replace(open, &before, now);
+        let routes = policy.gate.routes.routes();
         policy.live = Live {
-            replay_tables: self.replay.of(policy.gate.routes.routes()),
+            replay_tables: self.replay.of(routes, now),
+            route_buckets: self.buckets.of(routes, now),
             listeners: self.listeners.ids(),
             retired: self.listeners.retired(),
         };
         keep_addresses(&before, &policy);
         drop(before);
+        let mut needs_restart = self.needs_restart(workers, driver);
+        needs_restart.extend(too_few_clients(&self.admission, admission.clients_tracked));
+        needs_restart.extend(resized(&policy));
+        self.admission.set_limits(admission, now);
         let before = self.policy.publish(policy);
         self.enforce();
         // Here, and not on a worker, unless an exchange still needs it.
@@ -51,7 +59,7 @@ impl Running {
         Ok(Applied {
             added,
             removed: gone.iter().map(|listener| listener.bound).collect(),
-            needs_restart: self.needs_restart(workers, driver),
+            needs_restart,
             generation: self.policy.generation(),
         })
     }
@@ -113,6 +121,22 @@ impl Place {
 
 fn stays(key: &str, now: impl std::fmt::Display, wanted: impl std::fmt::Display) -> String {
     format!("{key} stays {now} until the process is restarted; {wanted} is wanted")
+}
+
+/// The table of clients is made once: a smaller one would forget who has spent what.
+fn too_few_clients(admission: &Admission, wanted: usize) -> Option<String> {
+    let tracked = admission.clients_tracked();
+    (tracked != wanted).then(|| stays("limits.clients_tracked", tracked, wanted))
+}
+
+/// So is that of what a route has seen.
+fn resized(policy: &Policy) -> impl Iterator<Item = String> {
+    let routes = policy.gate.routes.routes().iter().zip(&policy.live.replay_tables);
+    routes.filter_map(|(route, table)| {
+        let (wanted, capacity) = (route.replay?.capacity, table.as_ref()?.capacity());
+        let key = format!("replay.capacity of the route {}", route.name);
+        (wanted != capacity).then(|| stays(&key, capacity, wanted))
+    })
 }
 
 const fn driver(choice: DriverChoice) -> &'static str {

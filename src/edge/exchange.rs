@@ -116,7 +116,7 @@ async fn story<'p, N: Net>(
     let now = worker.net.now();
     let verified = finish(connection, asked, (route, check, &mut admitted), now)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
-    let verified = admit::spend(&admitted, connection, asked, (route, verified), now)?;
+    let verified = admit::spend(&admitted, connection, asked, (policy, route, verified), now)?;
     let reply = forward::forward(worker, snapshot, connection, asked, (route, verified, claim)).await?;
     relay::relay(worker, snapshot, connection, asked, reply).await
 }

@@ -116,7 +116,7 @@ mod tests {
     use std::time::Duration;
 
     fn admission() -> (Arc<Admission>, impl Fn() -> ConnectionPermit) {
-        let admission = Arc::new(Admission::new(AdmissionLimits::default(), &[], RandomState::new()));
+        let admission = Arc::new(Admission::new(AdmissionLimits::default(), RandomState::new()));
         let open = Arc::clone(&admission);
         (admission, move || open.open(None, Duration::ZERO).unwrap())
     }

@@ -8,6 +8,8 @@ use std::time::Duration;
 use crate::gate::Gate;
 use crate::gate::client::Door;
 use crate::gate::replay::ReplayTable;
+use crate::gate::route::Route;
+use crate::gate::token_bucket::SharedBucket;
 use crate::wire::head::HeadLimits;
 
 /// The snapshot that an exchange starts with and finishes under.
@@ -26,6 +28,8 @@ pub struct Policy {
 /// Live state that the policies before and after this one have too, in the order of this one.
 #[derive(Debug, Default)]
 pub struct Live {
+    /// What each route may still take ([`crate::gate::route_buckets::RouteBuckets::of`]).
+    pub route_buckets: Vec<Option<Arc<SharedBucket>>>,
     /// Which listeners there are; [`Gate::doors`] has their doors, in the same order.
     pub listeners: Vec<ListenerId>,
     /// Listeners that have been closed, as long as connections that came through them may begin an exchange.
@@ -58,6 +62,12 @@ impl Policy {
     #[must_use]
     pub fn listens(&self, listener: ListenerId) -> bool {
         self.live.listeners.contains(&listener)
+    }
+
+    /// The bucket of a route; nothing for one without a rate.
+    #[must_use]
+    pub fn bucket(&self, route: &Route) -> Option<&SharedBucket> {
+        self.live.route_buckets.get(route.admission.position)?.as_deref()
     }
 
     /// What a listener thinks of proxies, also of one that has been closed lately.
