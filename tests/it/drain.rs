@@ -100,9 +100,8 @@ fn idle_connections_are_closed_politely(driver: Driver) {
 fn knock(address: SocketAddr) -> (usize, Vec<String>) {
     let (mut served, mut failures) = (0, Vec::new());
     loop {
-        let stream = match TcpStream::connect_timeout(&address, Duration::from_secs(3)) {
-            Ok(stream) => stream,
-            Err(_) => return (served, failures),
+        let Ok(stream) = TcpStream::connect_timeout(&address, Duration::from_secs(3)) else {
+            return (served, failures);
         };
         match Client::over(stream).send(&delivery()).try_answer() {
             Ok(answer) if answer.status == 200 && answer.whole => served += 1,
@@ -137,8 +136,8 @@ fn sigint_leaves_the_delay_out(driver: Driver) {
         let mut program = Program::run(&folder.write("countersign.toml", &text));
         let mut client = program.connect();
         assert_eq!(client.ask(&delivery()).status, 200);
-        program.signal(signal);
         let begun = Instant::now();
+        program.signal(signal);
         let (status, _) = program.end();
         let took = begun.elapsed();
         assert_eq!(status.code(), Some(0), "{:#?}", program.log());
