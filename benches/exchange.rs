@@ -13,7 +13,8 @@ use countersign::config::scheme;
 use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
 use countersign::edge::pipe::{Reaction, VirtualNet};
-use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
+use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
 use countersign::gate::admission::{Admission, AdmissionLimits, RouteAdmission};
@@ -72,7 +73,7 @@ fn policy() -> Policy {
             idle_timeout: ten,
             idle_connections: 8,
         }],
-        replay_tables: Vec::new(),
+        live: Live { listeners: vec![ListenerId::default()], ..Live::default() },
     }
 }
 
@@ -80,7 +81,7 @@ fn policy() -> Policy {
 fn admission() -> Arc<Admission> {
     let unverified_per_client = Rate::per_second(Rate::TOKEN_LIMIT, Rate::TOKEN_LIMIT);
     let limits = AdmissionLimits { unverified_per_client, ..AdmissionLimits::default() };
-    Arc::new(Admission::new(limits, policy().gate.routes.routes(), RandomState::new()))
+    Arc::new(Admission::new(limits, RandomState::new()))
 }
 
 fn delivery(body: &[u8], genuine: bool) -> Vec<u8> {
@@ -109,7 +110,7 @@ fn exchanges(c: &mut Criterion) {
             };
             let net = VirtualNet::new(usize::MAX, Some(Rc::new(RefCell::new(application))));
             let shared = Shared {
-                policy: Arc::new(policy()),
+                policy: Arc::new(Published::new(policy())),
                 clock: Clock::start(),
                 observer: Arc::new(Nobody),
                 pseudonym: Arc::from(&b"countersign-0"[..]),

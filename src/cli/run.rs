@@ -11,8 +11,8 @@ use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
 use crate::control::plan::plan;
 use crate::control::resolver::Resolver;
-use crate::control::signals::Termination;
-use crate::control::supervisor::{self, Running};
+use crate::control::signals::{Signal, Termination};
+use crate::control::supervisor::{self, DrainTimes, Running};
 use crate::edge::clock::Clock;
 use crate::edge::worker::Observer;
 
@@ -59,17 +59,32 @@ fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
     let running = supervisor::start(plan, observer).map_err(|error| error.to_string())?;
     announce(&running, routes, log);
     let signal = termination.wait();
-    log.event(Level::Info, &format!("{signal}: stopping, exchanges in flight are finished"));
+    log.event(Level::Info, &farewell(signal, running.drain_times()));
     thread::spawn(move || {
         termination.wait();
         // A second signal means: now.
         std::process::exit(i32::from(CANNOT));
     });
-    match running.stop() {
+    let cut = match signal {
+        Signal::Terminate => running.drain(),
+        Signal::Interrupt => running.stop(),
+    };
+    match cut {
         0 => log.event(Level::Info, "stopped"),
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
     }
     Ok(())
+}
+
+fn farewell(signal: Signal, times: DrainTimes) -> String {
+    let DrainTimes { delay, grace } = times;
+    match signal {
+        Signal::Terminate => format!(
+            "SIGTERM: stopping, not ready any more; connections are accepted for another {delay:?}, and exchanges in \
+             flight then finished within {grace:?}"
+        ),
+        Signal::Interrupt => format!("SIGINT: stopping, exchanges in flight are finished within {grace:?}"),
+    }
 }
 
 fn announce(running: &Running, routes: usize, log: &EventLog) {

@@ -3,7 +3,10 @@
 
 pub mod event_log;
 pub mod hardening;
+mod listeners;
+pub mod phase;
 pub mod plan;
 pub mod resolver;
 pub mod signals;
 pub mod supervisor;
+mod swap;

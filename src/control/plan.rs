@@ -7,12 +7,12 @@ use std::thread;
 use crate::config::load::Loaded;
 use crate::config::settings::{self, Settings};
 use crate::edge::driver::DriverChoice;
-use crate::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use crate::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
 use crate::gate::upstream::UpstreamAddress;
 use crate::wire::head::HeadLimits;
 
 use super::resolver::{self, Name};
-use super::supervisor::Plan;
+use super::supervisor::{DrainTimes, Plan};
 
 /// A plan, and the names that must be kept fresh while it is carried out.
 #[must_use]
@@ -21,7 +21,7 @@ pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
     let mut names = Vec::new();
     let upstreams = gate.upstreams.iter().map(|address| upstream(address, &settings.upstream, &mut names)).collect();
     let plan = Plan {
-        policy: Policy { gate, limits: limits(&settings), upstreams, replay_tables: Vec::new() },
+        policy: Policy { gate, limits: limits(&settings), upstreams, live: Live::default() },
         admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
         workers: worker_count(settings.server.workers),
@@ -30,7 +30,7 @@ pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
             settings::Driver::IoUring => DriverChoice::IoUring,
             settings::Driver::Epoll => DriverChoice::Epoll,
         },
-        grace: settings.server.shutdown_grace,
+        drain: DrainTimes { delay: settings.server.drain_delay, grace: settings.server.drain_grace },
     };
     (plan, names)
 }

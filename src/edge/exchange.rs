@@ -25,6 +25,7 @@ use super::pace::Pace;
 use super::policy::Policy;
 use super::relay;
 use super::respond;
+use super::snapshot::Snapshot;
 use super::stream::ByteStream;
 use super::worker::Worker;
 
@@ -160,11 +161,12 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
 /// The path of a request. What was granted at admission stays with the caller; the claim is held to its commit.
 async fn story<'p, 'w, N: Net>(
     worker: &'w Worker<N>,
-    policy: &'p Policy,
+    snapshot: &'p Snapshot<N::Stream>,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'p>,
     granted: &mut Option<Admitted<'w>>,
 ) -> Result<u16, Outcome> {
+    let policy: &Policy = snapshot;
     read_head(worker, policy, connection, asked).await?;
     identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
@@ -175,9 +177,9 @@ async fn story<'p, 'w, N: Net>(
     asked.mark(Stage::Body, now.monotonic);
     let verified = finish(connection, asked, (route, check, admitted), now)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
-    let verified = admit::spend(admitted, connection, asked, (route, verified), now)?;
-    let reply = forward::forward(worker, policy, connection, asked, (route, verified, claim)).await?;
-    relay::relay(worker, policy, connection, asked, reply).await
+    let verified = admit::spend(admitted, connection, asked, (policy, route, verified), now)?;
+    let reply = forward::forward(worker, snapshot, connection, asked, (route, verified, claim)).await?;
+    relay::relay(worker, snapshot, connection, asked, reply).await
 }
 
 async fn read_head<N: Net>(
@@ -220,7 +222,7 @@ fn resolve<'p, S: ByteStream>(
 
 /// Says who the client is: the peer, or whom the trusted proxies name.
 fn identify<S: ByteStream>(policy: &Policy, connection: &Connection<S>, asked: &mut Asked<'_>) {
-    if let Some(door) = policy.gate.doors.get(connection.listener) {
+    if let Some(door) = policy.door(connection.listener) {
         let (head, bytes) = connection.inbound.head();
         asked.client = ClientAddress::of(asked.client.address, head.headers(bytes), &door.proxies);
     }
@@ -343,7 +345,7 @@ fn claim<'p, S>(
     let (Some(rule), Some(key)) = (&route.replay, verified.replay_key()) else {
         return Ok((verified, Claim::unremembered()));
     };
-    let table = policy.replay_tables.get(rule.table).and_then(Option::as_ref);
+    let table = policy.live.replay_tables.get(rule.table).and_then(Option::as_ref);
     let judged = table.ok_or(Rejection::ReplayTableFull).and_then(|table| table.claim(key, rule, now).judge(rule));
     match judged {
         Ok((claim, noted)) => {
@@ -379,7 +381,7 @@ async fn conclude<N: Net>(
         asked.body_read = usize::try_from(length).is_ok_and(|length| connection.inbound.skip_body(length));
     }
     let intact = asked.body_read && connection.inbound.is_intact();
-    asked.keep_alive &= answer.fate == Fate::Keep && intact && !worker.drain.is_draining();
+    asked.keep_alive &= answer.fate == Fate::Keep && intact && !worker.parts_from(connection.listener);
     let deadline = worker.net.monotonic() + policy.limits.write_timeout.min(ANSWER_TIME);
     match respond::write_answer(worker, policy, connection, asked, (answer, deadline)).await {
         Ok(()) if asked.keep_alive => Next::Again,

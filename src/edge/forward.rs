@@ -18,7 +18,8 @@ use super::exchange::Asked;
 use super::forwarding;
 use super::inbound::Inbound;
 use super::net::Net;
-use super::policy::{Policy, Upstream};
+use super::policy::Upstream;
+use super::snapshot::Snapshot;
 use super::stream::ByteStream;
 use super::upstream::{Checkout, Pool};
 use super::worker::Worker;
@@ -55,7 +56,7 @@ pub struct Reply<S> {
 /// A [`Fault`] on the upstream's side; [`Rejection::LoopDetected`].
 pub async fn forward<N: Net>(
     worker: &Worker<N>,
-    policy: &Policy,
+    policy: &Snapshot<N::Stream>,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'_>,
     (route, verified, claim): (&Route, Verified<Inbound>, Claim<'_>),
@@ -66,10 +67,11 @@ pub async fn forward<N: Net>(
     connection.inbound = asked.take_delivery(verified);
     encoded?;
     asked.mark(Stage::Verified, worker.net.monotonic());
-    let Some(upstream) = policy.upstreams.get(route.upstream) else { return Err(Fault::UpstreamConnect.into()) };
-    let pool = worker.pool(route.upstream);
+    let (Some(upstream), Some(pool)) = (policy.upstreams.get(route.upstream), policy.pool(route.upstream)) else {
+        return Err(Fault::UpstreamConnect.into());
+    };
     let mut outgoing = Outgoing { inbound: &mut connection.inbound, head: &head, downstream: &connection.stream };
-    let sent = outgoing.send(worker, upstream, &pool).await;
+    let sent = outgoing.send(worker, upstream, pool).await;
     worker.scratch.replace(head);
     let (checkout, request_sent) = sent.map_err(|fault| draining_instead(worker, fault))?;
     let unread = Unread { checkout, upstream: route.upstream, request_sent };
@@ -85,7 +87,7 @@ pub async fn forward<N: Net>(
 /// While we stop, an application that is gone already is no fault of its own: senders may try again elsewhere.
 fn draining_instead<N: Net>(worker: &Worker<N>, fault: Fault) -> Outcome {
     match fault {
-        Fault::UpstreamConnect if worker.drain.is_draining() => Fault::Draining.into(),
+        Fault::UpstreamConnect | Fault::UpstreamConnectTimeout if worker.drain.has_begun() => Fault::Draining.into(),
         fault => fault.into(),
     }
 }
