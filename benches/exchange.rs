@@ -14,7 +14,8 @@ use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
 use countersign::edge::exchange::Record;
 use countersign::edge::pipe::{Reaction, VirtualNet};
-use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use countersign::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
+use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
 use countersign::gate::admission::{Admission, AdmissionLimits, RouteAdmission};
@@ -72,7 +73,7 @@ fn policy() -> Policy {
             idle_timeout: ten,
             idle_connections: 8,
         }],
-        replay_tables: Vec::new(),
+        live: Live::default(),
     }
 }
 
@@ -109,7 +110,7 @@ fn exchanges(c: &mut Criterion) {
             };
             let net = VirtualNet::new(usize::MAX, Some(Rc::new(RefCell::new(application))));
             let shared = Shared {
-                policy: Arc::new(policy()),
+                policy: Arc::new(Published::new(policy())),
                 clock: Clock::start(),
                 observer: Arc::new(Nobody),
                 pseudonym: Arc::from(&b"countersign-0"[..]),

@@ -15,7 +15,8 @@ use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
 use countersign::edge::exchange::Record;
 use countersign::edge::pipe::{Reaction, VirtualNet};
-use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use countersign::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
+use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
 use countersign::gate::admission::{Admission, AdmissionLimits, Held, RouteAdmission};
@@ -74,7 +75,7 @@ fn policy() -> Policy {
             idle_timeout: Duration::from_secs(4),
             idle_connections: 8,
         }],
-        replay_tables: Vec::new(),
+        live: Live::default(),
     }
 }
 
@@ -129,7 +130,7 @@ fn converse_under(policy: Policy, input: &[u8], closed: bool, (grain, reply): (u
     let codes = Arc::new(Codes::default());
     let observer: Arc<dyn Observer> = Arc::<Codes>::clone(&codes);
     let shared = Shared {
-        policy: Arc::new(policy),
+        policy: Arc::new(Published::new(policy)),
         clock: Clock::start(),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
@@ -278,7 +279,7 @@ fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
     let net = VirtualNet::new(grain, Some(Rc::new(RefCell::new(application))));
     let observer: Arc<dyn Observer> = Arc::new(Codes::default());
     let shared = Shared {
-        policy: Arc::new(policy()),
+        policy: Arc::new(Published::new(policy())),
         clock: Clock::start(),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
@@ -375,10 +376,10 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
     let mut route = route();
     route.replay = Some(rule);
     policy.gate.routes = RouteTable::new(vec![route]).unwrap();
-    policy.replay_tables = vec![Some(Arc::clone(&table))];
+    policy.live.replay_tables = vec![Some(Arc::clone(&table))];
     let net = VirtualNet::new(usize::MAX, Some(Rc::new(RefCell::new(|_: &[u8]| Reaction::default()))));
     let shared = Shared {
-        policy: Arc::new(policy),
+        policy: Arc::new(Published::new(policy)),
         clock: Clock::start(),
         observer: Arc::new(Codes::default()),
         pseudonym: Arc::from(&b"countersign-0"[..]),

@@ -7,3 +7,4 @@ pub mod plan;
 pub mod resolver;
 pub mod signals;
 pub mod supervisor;
+mod swap;

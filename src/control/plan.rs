@@ -7,7 +7,7 @@ use std::thread;
 use crate::config::load::Loaded;
 use crate::config::settings::{self, Settings};
 use crate::edge::driver::DriverChoice;
-use crate::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use crate::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
 use crate::gate::upstream::UpstreamAddress;
 use crate::wire::head::HeadLimits;
 
@@ -21,7 +21,7 @@ pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
     let mut names = Vec::new();
     let upstreams = gate.upstreams.iter().map(|address| upstream(address, &settings.upstream, &mut names)).collect();
     let plan = Plan {
-        policy: Policy { gate, limits: limits(&settings), upstreams, replay_tables: Vec::new() },
+        policy: Policy { gate, limits: limits(&settings), upstreams, live: Live::default() },
         admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
         workers: worker_count(settings.server.workers),

@@ -16,6 +16,7 @@ use crate::edge::clock::Clock;
 use crate::edge::driver::{self, Driver, DriverChoice};
 use crate::edge::listener::{self, Bound};
 use crate::edge::policy::Policy;
+use crate::edge::snapshot::Published;
 use crate::edge::worker::{self, Assignment, Observer, Shared};
 use crate::gate::admission::{Admission, AdmissionLimits};
 use crate::gate::replay::{ReplaySeed, ReplayTables};
@@ -57,8 +58,20 @@ impl fmt::Display for StartError {
 
 impl std::error::Error for StartError {}
 
+/// What came of a new plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Where it is listened now and was not before.
+    pub added: Vec<SocketAddr>,
+    /// Where it was listened before and is not now.
+    pub removed: Vec<SocketAddr>,
+    /// What stays as it was until the process is started anew, one line each; everything else is in force.
+    pub needs_restart: Vec<String>,
+    /// How many policies have been in force, with this one; the one of the start is the first.
+    pub generation: u64,
+}
+
 /// Running workers.
-#[derive(Debug)]
 pub struct Running {
     /// Where they listen.
     pub addresses: Vec<SocketAddr>,
@@ -70,7 +83,25 @@ pub struct Running {
     pub fallback: Option<String>,
     /// What is held of the bounds of the process.
     pub admission: Arc<Admission>,
+    pub(super) shared_state: Shared,
+    pub(super) replay: ReplayTables,
+    /// What has been asked for, as far as it is in force.
+    pub(super) in_force: InForce,
     workers: Vec<Handle>,
+}
+
+/// The parts of a plan that outlive its policy.
+#[derive(Clone, Debug)]
+pub(super) struct InForce {
+    pub(super) listeners: Vec<SocketAddr>,
+    pub(super) workers: usize,
+    pub(super) driver: DriverChoice,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("addresses", &self.addresses).field("drivers", &self.drivers).finish()
+    }
 }
 
 #[derive(Debug)]
@@ -98,11 +129,11 @@ pub fn start(mut plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, Sta
     let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
     let replay = ReplayTables::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
     let routes = plan.policy.gate.routes.routes();
-    plan.policy.replay_tables = replay.of(routes);
+    plan.policy.live.replay_tables = replay.of(routes);
     let admission = Arc::new(Admission::new(plan.admission, routes, RandomState::new()));
     let shared = Shared {
         admission: Arc::clone(&admission),
-        policy: Arc::new(plan.policy),
+        policy: Arc::new(Published::new(plan.policy)),
         clock: Clock::start(),
         observer,
         pseudonym: Arc::from(pseudonym.as_bytes()),
@@ -126,8 +157,17 @@ pub fn start(mut plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, Sta
         workers.push(Handle { stop, thread });
     }
     drop(reports);
-    let running =
-        Running { addresses, shared: shared_addresses, drivers: Vec::new(), fallback: None, admission, workers };
+    let running = Running {
+        addresses,
+        shared: shared_addresses,
+        drivers: Vec::new(),
+        fallback: None,
+        admission,
+        shared_state: shared,
+        replay,
+        in_force: InForce { listeners: plan.listeners, workers: plan.workers, driver: plan.driver },
+        workers,
+    };
     await_ready(running, &arrived)
 }
 

@@ -23,6 +23,7 @@ use super::pace::Pace;
 use super::policy::Policy;
 use super::relay;
 use super::respond;
+use super::snapshot::Snapshot;
 use super::stream::ByteStream;
 use super::worker::Worker;
 
@@ -101,10 +102,11 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
 /// The path of a request. What was granted at admission is held to the end of the story; the claim, to its commit.
 async fn story<'p, N: Net>(
     worker: &Worker<N>,
-    policy: &'p Policy,
+    snapshot: &'p Snapshot<N::Stream>,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'p>,
 ) -> Result<u16, Outcome> {
+    let policy: &Policy = snapshot;
     read_head(worker, policy, connection, asked).await?;
     identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
@@ -115,8 +117,8 @@ async fn story<'p, N: Net>(
     let verified = finish(connection, asked, (route, check, &mut admitted), now)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
     let verified = admit::spend(&admitted, connection, asked, (route, verified), now)?;
-    let reply = forward::forward(worker, policy, connection, asked, (route, verified, claim)).await?;
-    relay::relay(worker, policy, connection, asked, reply).await
+    let reply = forward::forward(worker, snapshot, connection, asked, (route, verified, claim)).await?;
+    relay::relay(worker, snapshot, connection, asked, reply).await
 }
 
 async fn read_head<N: Net>(
@@ -273,7 +275,7 @@ fn claim<'p, S>(
     let (Some(rule), Some(key)) = (&route.replay, verified.replay_key()) else {
         return Ok((verified, Claim::unremembered()));
     };
-    let table = policy.replay_tables.get(rule.table).and_then(Option::as_ref);
+    let table = policy.live.replay_tables.get(rule.table).and_then(Option::as_ref);
     let judged = table.ok_or(Rejection::ReplayTableFull).and_then(|table| table.claim(key, rule, now).judge(rule));
     match judged {
         Ok((claim, noted)) => {

@@ -17,7 +17,8 @@ use super::exchange::Asked;
 use super::forwarding;
 use super::inbound::Inbound;
 use super::net::Net;
-use super::policy::{Policy, Upstream};
+use super::policy::Upstream;
+use super::snapshot::Snapshot;
 use super::stream::ByteStream;
 use super::upstream::{Checkout, Pool};
 use super::worker::Worker;
@@ -52,7 +53,7 @@ pub struct Reply<S> {
 /// A [`Fault`] on the upstream's side; [`Rejection::LoopDetected`].
 pub async fn forward<N: Net>(
     worker: &Worker<N>,
-    policy: &Policy,
+    policy: &Snapshot<N::Stream>,
     connection: &mut Connection<N::Stream>,
     asked: &Asked<'_>,
     (route, verified, claim): (&Route, Verified<Inbound>, Claim<'_>),
@@ -62,10 +63,11 @@ pub async fn forward<N: Net>(
     let encoded = encode_head(&mut head, worker, connection.peer.as_ref(), asked, (route, &verified));
     connection.inbound = verified.into_delivery();
     encoded?;
-    let Some(upstream) = policy.upstreams.get(route.upstream) else { return Err(Fault::UpstreamConnect.into()) };
-    let pool = worker.pool(route.upstream);
+    let (Some(upstream), Some(pool)) = (policy.upstreams.get(route.upstream), policy.pool(route.upstream)) else {
+        return Err(Fault::UpstreamConnect.into());
+    };
     let mut outgoing = Outgoing { inbound: &mut connection.inbound, head: &head, downstream: &connection.stream };
-    let sent = outgoing.send(worker, upstream, &pool).await;
+    let sent = outgoing.send(worker, upstream, pool).await;
     worker.scratch.replace(head);
     let (checkout, request_sent) = sent.map_err(|fault| draining_instead(worker, fault))?;
     let unread = Unread { checkout, upstream: route.upstream, request_sent };

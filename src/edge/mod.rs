@@ -21,6 +21,7 @@ pub mod policy;
 pub mod preface;
 pub mod relay;
 pub mod respond;
+pub mod snapshot;
 pub mod stream;
 pub mod upstream;
 pub mod worker;

@@ -18,8 +18,14 @@ pub struct Policy {
     pub limits: Limits,
     /// Where deliveries go; routes name them by index.
     pub upstreams: Vec<Upstream>,
-    /// What each route has seen, in the order of the routes ([`crate::gate::replay::ReplayTables::of`]): live state,
-    /// which other policies before and after this one have too.
+    /// What outlives it.
+    pub live: Live,
+}
+
+/// Live state that the policies before and after this one have too, in the order of this one.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// What each route has seen ([`crate::gate::replay::ReplayTables::of`]).
     pub replay_tables: Vec<Option<Arc<ReplayTable>>>,
 }
 

@@ -15,6 +15,7 @@ use super::exchange::Asked;
 use super::forward::Reply;
 use super::net::Net;
 use super::policy::Policy;
+use super::snapshot::Snapshot;
 use super::stream::ByteStream;
 use super::worker::Worker;
 
@@ -43,7 +44,7 @@ enum Source {
 /// nobody takes it.
 pub async fn relay<N: Net>(
     worker: &Worker<N>,
-    policy: &Policy,
+    policy: &Snapshot<N::Stream>,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'_>,
     mut reply: Reply<N::Stream>,
@@ -68,9 +69,9 @@ pub async fn relay<N: Net>(
     if clean
         && upstream_keeps
         && reply.request_sent
-        && let Some(upstream) = policy.upstreams.get(reply.upstream)
+        && let (Some(upstream), Some(pool)) = (policy.upstreams.get(reply.upstream), policy.pool(reply.upstream))
     {
-        worker.pool(reply.upstream).check_in(reply.checkout.stream, upstream, worker.net.now());
+        pool.check_in(reply.checkout.stream, upstream, worker.net.now());
     }
     Ok(status)
 }

@@ -25,8 +25,7 @@ use super::ids::RequestIds;
 use super::listener;
 use super::net::{Net, Sockets};
 use super::parking::Parking;
-use super::policy::Policy;
-use super::upstream::Pool;
+use super::snapshot::{Latest, Published, Snapshot};
 
 /// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -44,8 +43,8 @@ pub trait Observer: Send + Sync {
 /// What every worker of a process is given.
 #[derive(Clone)]
 pub struct Shared {
-    /// The configuration.
-    pub policy: Arc<Policy>,
+    /// The configuration in force.
+    pub policy: Arc<Published>,
     /// The clock.
     pub clock: Clock,
     /// Who listens.
@@ -76,8 +75,7 @@ pub struct Worker<N: Net> {
     pub admission: Arc<Admission>,
     /// Connections that wait for a request.
     pub parking: Parking,
-    policy: Arc<Policy>,
-    pools: RefCell<Vec<Rc<Pool<N::Stream>>>>,
+    policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
 }
 
@@ -94,24 +92,14 @@ impl<N: Net> Worker<N> {
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
-            policy: Arc::clone(&shared.policy),
-            pools: RefCell::default(),
+            policy: Latest::new(Arc::clone(&shared.policy)),
             observer: Arc::clone(&shared.observer),
         }
     }
 
     /// The configuration that an exchange starting now is judged by.
-    pub fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy)
-    }
-
-    /// The pool of an upstream.
-    pub fn pool(&self, upstream: usize) -> Rc<Pool<N::Stream>> {
-        let mut pools = self.pools.borrow_mut();
-        while pools.len() <= upstream {
-            pools.push(Rc::default());
-        }
-        pools.get(upstream).map(Rc::clone).unwrap_or_default()
+    pub fn policy(&self) -> Rc<Snapshot<N::Stream>> {
+        self.policy.get()
     }
 
     /// Tells the observer how an exchange ended.
@@ -129,7 +117,8 @@ impl<N: Net> Worker<N> {
     pub fn open(&self, origin: Origin) -> Option<ConnectionPermit> {
         let Origin { peer, listener } = origin;
         // A proxy in front of us brings the connections of many clients: they are not its own.
-        let door = self.policy.gate.doors.get(listener);
+        let policy = self.policy();
+        let door = policy.gate.doors.get(listener);
         let own = peer.filter(|peer| !door.is_some_and(|door| door.proxies.contains(peer.to_canonical())));
         let (client, now) = (own.map(|peer| ClientKey::of(Some(peer))), self.net.monotonic());
         let mut permit = self.admission.open(client, now);
@@ -160,7 +149,8 @@ impl<N: Net> Worker<N> {
 
     fn sweep(&self, now: Now) {
         self.make_room();
-        for (pool, upstream) in self.pools.borrow().iter().zip(&self.policy.upstreams) {
+        let policy = self.policy();
+        for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
             pool.close_expired(now, upstream.idle_timeout);
         }
     }
