@@ -89,7 +89,7 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
 
 impl Sources {
     /// The paths, in the order in which the files were asked for.
-    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+    pub fn paths(&self) -> impl Iterator<Item = &Path> + Clone {
         self.list.iter().map(|source| source.path.as_path())
     }
 

@@ -4,7 +4,12 @@
 pub mod event_log;
 pub mod hardening;
 pub mod plan;
+pub mod reload;
+pub mod reload_words;
+pub mod reloader;
 pub mod resolver;
 pub mod signals;
 pub mod supervisor;
 mod swap;
+mod trail;
+mod watch;
