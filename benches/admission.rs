@@ -58,7 +58,7 @@ fn exchanges(c: &mut Criterion) {
     let (table, headers) = (table(), headers());
     let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
     let limits = AdmissionLimits { unverified_per_client: PLENTY, ..AdmissionLimits::default() };
-    let ready = |limits| Admission::new(limits, table.routes(), RandomState::new());
+    let ready = |limits| Admission::new(limits, RandomState::new());
     // Time passes quickly enough that no bucket runs empty.
     let start = Instant::now();
     let mut group = c.benchmark_group("admission");
@@ -92,7 +92,7 @@ fn exchanges(c: &mut Criterion) {
 fn two_threads(c: &mut Criterion) {
     let (table, headers) = (table(), headers());
     let limits = AdmissionLimits { unverified_per_client: PLENTY, ..AdmissionLimits::default() };
-    let admission = Admission::new(limits, table.routes(), RandomState::new());
+    let admission = Admission::new(limits, RandomState::new());
     c.bench_function("admission/admitted, two threads", |b| {
         b.iter_custom(|rounds| {
             let start = Instant::now();

@@ -14,7 +14,7 @@ use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
 use countersign::edge::exchange::Record;
 use countersign::edge::pipe::{Reaction, VirtualNet};
-use countersign::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
+use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
 use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
@@ -73,7 +73,7 @@ fn policy() -> Policy {
             idle_timeout: ten,
             idle_connections: 8,
         }],
-        live: Live::default(),
+        live: Live { listeners: vec![ListenerId::default()], ..Live::default() },
     }
 }
 
@@ -81,7 +81,7 @@ fn policy() -> Policy {
 fn admission() -> Arc<Admission> {
     let unverified_per_client = Rate::per_second(Rate::TOKEN_LIMIT, Rate::TOKEN_LIMIT);
     let limits = AdmissionLimits { unverified_per_client, ..AdmissionLimits::default() };
-    Arc::new(Admission::new(limits, policy().gate.routes.routes(), RandomState::new()))
+    Arc::new(Admission::new(limits, RandomState::new()))
 }
 
 fn delivery(body: &[u8], genuine: bool) -> Vec<u8> {

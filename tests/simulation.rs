@@ -15,7 +15,7 @@ use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
 use countersign::edge::exchange::Record;
 use countersign::edge::pipe::{Reaction, VirtualNet};
-use countersign::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
+use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
 use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
@@ -75,12 +75,12 @@ fn policy() -> Policy {
             idle_timeout: Duration::from_secs(4),
             idle_connections: 8,
         }],
-        live: Live::default(),
+        live: Live { listeners: vec![ListenerId::default()], ..Live::default() },
     }
 }
 
 fn admission() -> Arc<Admission> {
-    Arc::new(Admission::new(AdmissionLimits::default(), policy().gate.routes.routes(), RandomState::new()))
+    Arc::new(Admission::new(AdmissionLimits::default(), RandomState::new()))
 }
 
 #[derive(Default)]
@@ -138,7 +138,7 @@ fn converse_under(policy: Policy, input: &[u8], closed: bool, (grain, reply): (u
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, 7));
     let client = net.client(input, closed);
-    let origin = Origin { peer: "192.0.2.1".parse().ok(), listener: 0 };
+    let origin = Origin { peer: "192.0.2.1".parse().ok(), listener: ListenerId::default() };
     let permit = worker.open(origin).unwrap();
     let outbox = Rc::clone(&client.outbox);
     net.run(connection::serve(worker, client, origin, permit)).expect("the connection ends");

@@ -110,7 +110,7 @@ fn demonstrate(arguments: &DemoArguments) -> Result<bool, String> {
         print_commands(&folder.0, address);
         termination.wait();
     }
-    running.stop();
+    running.halt();
     Ok(good)
 }
 

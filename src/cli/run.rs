@@ -14,8 +14,8 @@ use crate::control::plan::plan;
 use crate::control::reload;
 use crate::control::reload_words;
 use crate::control::resolver::Resolver;
-use crate::control::signals::{HangUps, Termination};
-use crate::control::supervisor::{self, Running, StartError};
+use crate::control::signals::{HangUps, Signal, Termination};
+use crate::control::supervisor::{self, DrainTimes, Running, StartError};
 use crate::edge::clock::Clock;
 use crate::edge::worker::Observer;
 
@@ -80,13 +80,17 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     let signal = termination.wait();
     reloader.stop();
     let Some(running) = lock(&running).take() else { return Ok(()) };
-    log.event(Level::Info, &format!("{signal}: stopping, exchanges in flight are finished"));
+    log.event(Level::Info, &farewell(signal, running.drain_times()));
     thread::spawn(move || {
         termination.wait();
         // A second signal means: now.
         std::process::exit(i32::from(CANNOT));
     });
-    match running.stop() {
+    let cut = match signal {
+        Signal::Terminate => running.drain(),
+        Signal::Interrupt => running.stop(),
+    };
+    match cut {
         0 => log.event(Level::Info, "stopped"),
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
     }
@@ -104,6 +108,17 @@ fn apply_to(running: &Arc<Mutex<Option<Running>>>) -> reload::Apply {
 
 fn lock(running: &Mutex<Option<Running>>) -> MutexGuard<'_, Option<Running>> {
     running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn farewell(signal: Signal, times: DrainTimes) -> String {
+    let DrainTimes { delay, grace } = times;
+    match signal {
+        Signal::Terminate => format!(
+            "SIGTERM: stopping, not ready any more; connections are accepted for another {delay:?}, and exchanges in \
+             flight then finished within {grace:?}"
+        ),
+        Signal::Interrupt => format!("SIGINT: stopping, exchanges in flight are finished within {grace:?}"),
+    }
 }
 
 fn announce(running: &Running, routes: usize, log: &EventLog) {

@@ -39,7 +39,8 @@ pub(super) fn server(root: &Reader<'_>) -> Server {
     let drivers = [Driver::Auto, Driver::IoUring, Driver::Epoll].map(|driver| (driver.name(), driver));
     set(&mut server.workers, count(&reader, "workers", 0..=1024));
     set(&mut server.driver, reader.choice("driver", &drivers));
-    set(&mut server.shutdown_grace, reader.duration("shutdown_grace", Duration::ZERO..=HOUR));
+    set(&mut server.drain_delay, reader.duration("drain_delay", Duration::ZERO..=HOUR));
+    set(&mut server.drain_grace, reader.duration("drain_grace", Duration::ZERO..=HOUR));
     reader.finish();
     server
 }

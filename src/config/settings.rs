@@ -73,13 +73,16 @@ pub struct Server {
     pub workers: usize,
     /// Kernel interface.
     pub driver: Driver,
-    /// How long exchanges in flight may take to finish once the process is told to stop.
-    pub shutdown_grace: Duration,
+    /// How long the process goes on accepting once it has been told to stop by SIGTERM.
+    pub drain_delay: Duration,
+    /// How long exchanges in flight may take to finish after that.
+    pub drain_grace: Duration,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { workers: 0, driver: Driver::Auto, shutdown_grace: Duration::from_secs(25) }
+        let (drain_delay, drain_grace) = (Duration::from_secs(5), Duration::from_secs(25));
+        Self { workers: 0, driver: Driver::Auto, drain_delay, drain_grace }
     }
 }
 

@@ -60,7 +60,12 @@ fn write_process(out: &mut String, settings: &Settings) -> fmt::Result {
         workers => line(out, "workers", workers)?,
     }
     line(out, "driver", server.driver.name())?;
-    line(out, "grace", format_args!("{} for exchanges in flight at a stop", show_duration(server.shutdown_grace)))?;
+    let (delay, grace) = (show_duration(server.drain_delay), show_duration(server.drain_grace));
+    line(
+        out,
+        "drain",
+        format_args!("accepts {delay} more at a stop, then finishes exchanges in flight within {grace}"),
+    )?;
     line(out, "reload", reload::described(settings.reload))?;
     for listener in &settings.listeners {
         write_listener(out, listener)?;

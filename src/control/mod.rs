@@ -3,6 +3,8 @@
 
 pub mod event_log;
 pub mod hardening;
+mod listeners;
+pub mod phase;
 pub mod plan;
 pub mod reload;
 pub mod reload_words;

@@ -14,7 +14,7 @@ use crate::gate::upstream::UpstreamAddress;
 use crate::wire::head::HeadLimits;
 
 use super::resolver::{self, Name};
-use super::supervisor::Plan;
+use super::supervisor::{DrainTimes, Plan};
 
 /// How long names may take to resolve. One that does not resolve yet is no reason not to start, nor to keep an old
 /// configuration: the application may come up later.
@@ -43,7 +43,7 @@ pub fn plan_beside(loaded: Loaded, known: &[Name]) -> (Plan, Vec<Name>) {
             settings::Driver::IoUring => DriverChoice::IoUring,
             settings::Driver::Epoll => DriverChoice::Epoll,
         },
-        grace: settings.server.shutdown_grace,
+        drain: DrainTimes { delay: settings.server.drain_delay, grace: settings.server.drain_grace },
     };
     (plan, names)
 }

@@ -6,6 +6,15 @@ use std::thread;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+/// A signal that ends the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM: of whoever runs many processes, and must tell others that this one goes.
+    Terminate,
+    /// SIGINT: of somebody at a terminal, who waits for the end.
+    Interrupt,
+}
+
 /// The signals that end the process.
 #[derive(Debug)]
 pub struct Termination {
@@ -21,11 +30,11 @@ impl Termination {
         Ok(Self { signals: Signals::new([SIGTERM, SIGINT])? })
     }
 
-    /// Waits for the next one; its name.
-    pub fn wait(&mut self) -> &'static str {
+    /// Waits for the next one.
+    pub fn wait(&mut self) -> Signal {
         match self.signals.forever().next() {
-            Some(SIGINT) => "SIGINT",
-            _ => "SIGTERM",
+            Some(SIGINT) => Signal::Interrupt,
+            _ => Signal::Terminate,
         }
     }
 }

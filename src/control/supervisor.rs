@@ -4,7 +4,6 @@ use std::fmt;
 use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -14,12 +13,17 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::edge::clock::Clock;
 use crate::edge::driver::{self, Driver, DriverChoice};
-use crate::edge::listener::{self, Bound};
+use crate::edge::listener::{self, Entrance};
+use crate::edge::orders::{self, Order, Orders};
 use crate::edge::policy::Policy;
 use crate::edge::snapshot::Published;
 use crate::edge::worker::{self, Assignment, Observer, Shared};
 use crate::gate::admission::{Admission, AdmissionLimits};
 use crate::gate::replay::{ReplaySeed, ReplayTables};
+use crate::gate::route_buckets::RouteBuckets;
+
+use super::listeners::{Listener, Listeners};
+use super::phase::{Phase, Phases};
 
 /// Everything that has been decided before a thread is started.
 #[derive(Debug)]
@@ -34,7 +38,16 @@ pub struct Plan {
     pub workers: usize,
     /// What they run on.
     pub driver: DriverChoice,
-    /// How long exchanges in flight may take to finish when the process stops.
+    /// How it stops.
+    pub drain: DrainTimes,
+}
+
+/// How the process stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainTimes {
+    /// How long it goes on accepting, so that others learn that it stops before it does.
+    pub delay: Duration,
+    /// How long exchanges in flight may take to finish then.
     pub grace: Duration,
 }
 
@@ -73,7 +86,7 @@ pub struct Applied {
 
 /// Running workers.
 pub struct Running {
-    /// Where they listen.
+    /// Where they listen, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
     /// Those of them on which another process listens, too: the kernel spreads connections over both.
     pub shared: Vec<SocketAddr>,
@@ -83,19 +96,16 @@ pub struct Running {
     pub fallback: Option<String>,
     /// What is held of the bounds of the process.
     pub admission: Arc<Admission>,
-    pub(super) shared_state: Shared,
+    /// How far the process is in its life.
+    pub phases: Arc<Phases>,
+    pub(super) policy: Arc<Published>,
+    pub(super) clock: Clock,
     pub(super) replay: ReplayTables,
-    /// What has been asked for, as far as it is in force.
-    pub(super) in_force: InForce,
-    workers: Vec<Handle>,
-}
-
-/// The parts of a plan that outlive its policy.
-#[derive(Clone, Debug)]
-pub(super) struct InForce {
-    pub(super) listeners: Vec<SocketAddr>,
-    pub(super) workers: usize,
+    pub(super) buckets: RouteBuckets,
+    pub(super) listeners: Listeners,
+    pub(super) drain: DrainTimes,
     pub(super) driver: DriverChoice,
+    pub(super) workers: Vec<Handle>,
 }
 
 impl fmt::Debug for Running {
@@ -104,9 +114,10 @@ impl fmt::Debug for Running {
     }
 }
 
+/// A worker, from outside.
 #[derive(Debug)]
-struct Handle {
-    stop: UnixStream,
+pub(super) struct Handle {
+    pub(super) orders: Orders,
     thread: JoinHandle<usize>,
 }
 
@@ -116,59 +127,75 @@ type Report = Result<(Driver, Option<String>), String>;
 ///
 /// # Errors
 /// [`StartError`]; nothing runs then.
-pub fn start(mut plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartError> {
-    let bound: Result<Vec<Bound>, StartError> = plan
-        .listeners
-        .iter()
-        .map(|address| listener::bind(*address, plan.workers).map_err(|error| StartError::Listen(*address, error)))
-        .collect();
-    let mut bound = bound?;
-    let addresses = bound.iter().map(|bound| bound.address).collect();
-    let shared_addresses = bound.iter().filter(|bound| bound.shared).map(|bound| bound.address).collect();
+pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartError> {
+    let Plan { mut policy, admission, listeners: wanted, workers, driver, drain } = plan;
+    let mut listeners = Listeners::default();
+    let (opened, shared_addresses, entrances) = bind(&mut listeners, &wanted, workers)?;
     let random = |_: ()| random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()));
     let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
     let replay = ReplayTables::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
-    let routes = plan.policy.gate.routes.routes();
-    plan.policy.live.replay_tables = replay.of(routes);
-    let admission = Arc::new(Admission::new(plan.admission, routes, RandomState::new()));
+    let buckets = RouteBuckets::default();
+    policy.live.replay_tables = replay.of(policy.gate.routes.routes(), Duration::ZERO);
+    policy.live.route_buckets = buckets.of(policy.gate.routes.routes(), Duration::ZERO);
+    let admission = Arc::new(Admission::new(admission, RandomState::new()));
+    listeners.replace(opened, &policy, Duration::ZERO);
+    policy.live.listeners = listeners.ids();
     let shared = Shared {
         admission: Arc::clone(&admission),
-        policy: Arc::new(Published::new(plan.policy)),
+        policy: Arc::new(Published::new(policy)),
         clock: Clock::start(),
         observer,
         pseudonym: Arc::from(pseudonym.as_bytes()),
     };
     let (reports, arrived) = channel();
-    let mut workers = Vec::new();
-    for _ in 0..plan.workers {
-        let (stop, stopped) = UnixStream::pair().map_err(|error| StartError::Worker(error.to_string()))?;
-        let assignment = Assignment {
-            shared: shared.clone(),
-            sockets: bound.iter_mut().filter_map(|bound| bound.sockets.pop()).collect(),
-            seed: random(())?,
-            stop: stopped,
-            grace: plan.grace,
-        };
-        let (choice, reports) = (plan.driver, reports.clone());
+    let mut handles = Vec::new();
+    for entrances in entrances {
+        let (orders, inbox) = orders::orders().map_err(|error| StartError::Worker(error.to_string()))?;
+        let assignment = Assignment { shared: shared.clone(), entrances, seed: random(())?, inbox };
+        let reports = reports.clone();
         let thread = thread::Builder::new()
             .name("worker".to_owned())
-            .spawn(move || run_worker(choice, assignment, &reports))
+            .spawn(move || run_worker(driver, assignment, &reports))
             .map_err(|error| StartError::Worker(error.to_string()))?;
-        workers.push(Handle { stop, thread });
+        handles.push(Handle { orders, thread });
     }
     drop(reports);
     let running = Running {
-        addresses,
+        addresses: listeners.addresses(),
         shared: shared_addresses,
         drivers: Vec::new(),
         fallback: None,
         admission,
-        shared_state: shared,
+        phases: Arc::default(),
+        policy: shared.policy,
+        clock: shared.clock,
         replay,
-        in_force: InForce { listeners: plan.listeners, workers: plan.workers, driver: plan.driver },
-        workers,
+        buckets,
+        listeners,
+        drain,
+        driver,
+        workers: handles,
     };
     await_ready(running, &arrived)
+}
+
+/// The listeners of `wanted`, those of them that another process has, too, and what each worker is given of them.
+type Bindings = (Vec<Listener>, Vec<SocketAddr>, Vec<Vec<Entrance>>);
+
+/// Binds every address once per worker.
+pub(super) fn bind(listeners: &mut Listeners, wanted: &[SocketAddr], workers: usize) -> Result<Bindings, StartError> {
+    let (mut opened, mut shared) = (Vec::new(), Vec::new());
+    let mut entrances: Vec<Vec<Entrance>> = (0..workers).map(|_| Vec::new()).collect();
+    for address in wanted {
+        let bound = listener::bind(*address, workers).map_err(|error| StartError::Listen(*address, error))?;
+        let listener = listeners.introduce(*address, bound.address);
+        shared.extend(bound.shared.then_some(bound.address));
+        for (worker, socket) in entrances.iter_mut().zip(bound.sockets) {
+            worker.push(Entrance { id: listener.id, socket });
+        }
+        opened.push(listener);
+    }
+    Ok((opened, shared, entrances))
 }
 
 fn await_ready(mut running: Running, arrived: &Receiver<Report>) -> Result<Running, StartError> {
@@ -179,15 +206,16 @@ fn await_ready(mut running: Running, arrived: &Receiver<Report>) -> Result<Runni
                 running.fallback = running.fallback.take().or(fallback);
             }
             Ok(Err(why)) => {
-                running.stop();
+                running.halt();
                 return Err(StartError::Worker(why));
             }
             Err(_) => {
-                running.stop();
+                running.halt();
                 return Err(StartError::Worker("it ended before it was ready".to_owned()));
             }
         }
     }
+    running.phases.advance(Phase::Ready);
     Ok(running)
 }
 
@@ -208,16 +236,39 @@ fn run_worker(choice: DriverChoice, assignment: Assignment, reports: &Sender<Rep
 }
 
 impl Running {
-    /// Tells every worker to stop, and waits for them. Gives the number of exchanges that were cut off.
+    /// How it would stop.
+    #[must_use]
+    pub const fn drain_times(&self) -> DrainTimes {
+        self.drain
+    }
+
+    /// Stops in the order that whoever sends us traffic needs: not ready; for the configured delay everything is still
+    /// accepted, and every answer says `Connection: close`; then [`Self::stop`].
+    pub fn drain(self) -> usize {
+        self.phases.advance(Phase::Draining);
+        self.workers.iter().for_each(|worker| worker.orders.send(Order::Part));
+        // Nobody sends: this waits for the time to pass.
+        let (_silent, nothing) = channel::<()>();
+        let _ = nothing.recv_timeout(self.drain.delay);
+        self.stop()
+    }
+
+    /// Accepts nothing more, finishes what is in flight within the configured grace period, and ends. Gives the number
+    /// of exchanges that were cut off.
     pub fn stop(self) -> usize {
-        let Self { workers, .. } = self;
-        // Closing its end is the message; a worker that is gone already does not mind.
-        let hang_up = |Handle { stop, thread }| {
-            drop(stop);
-            thread
-        };
-        let threads: Vec<_> = workers.into_iter().map(hang_up).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum()
+        let grace = self.drain.grace;
+        self.end(grace)
+    }
+
+    /// Ends at once. Gives the number of exchanges that were cut off.
+    pub fn halt(self) -> usize {
+        self.end(Duration::ZERO)
+    }
+
+    fn end(self, grace: Duration) -> usize {
+        self.phases.advance(Phase::Stopping);
+        self.workers.iter().for_each(|worker| worker.orders.send(Order::Close(grace)));
+        self.workers.into_iter().map(|worker| worker.thread.join().unwrap_or_default()).sum()
     }
 }
 

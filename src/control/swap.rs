@@ -1,39 +1,142 @@
 //! A new plan for workers that run: all that can fail happens before the one swap, and nothing that lives is made anew.
 
-use std::sync::Arc;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::mpsc::channel;
 
 use crate::edge::driver::DriverChoice;
-use crate::edge::policy::{Policy, Target};
+use crate::edge::listener::Entrance;
+use crate::edge::orders::Order;
+use crate::edge::policy::{Live, Policy, Target};
+use crate::gate::admission::Admission;
 
-use super::supervisor::{Applied, Plan, Running, StartError};
+use super::listeners::{Listener, Place};
+use super::supervisor::{self, Applied, Plan, Running, StartError};
 
 impl Running {
     /// Puts a new plan in force. Exchanges in flight finish under the policy that they started with; what has been seen
-    /// and spent, and connections to applications that stay, are kept.
+    /// and spent, and connections to applications that stay, are kept. A listener is known by its address: connections
+    /// of one that is gone are closed after the exchange in flight.
     ///
     /// # Errors
     /// [`StartError`]: nothing has changed.
-    pub fn apply(&mut self, mut plan: Plan) -> Result<Applied, StartError> {
-        let mut needs_restart = Vec::new();
-        if plan.workers != self.in_force.workers {
-            needs_restart.push(stays("server.workers", self.in_force.workers, plan.workers));
+    pub fn apply(&mut self, plan: Plan) -> Result<Applied, StartError> {
+        let Plan { mut policy, admission, listeners: wanted, workers, driver, drain } = plan;
+        let (places, gone) = self.listeners.compare(&wanted);
+        let missing: Vec<SocketAddr> = places.iter().filter_map(Place::missing).collect();
+        let (opened, shared, entrances) = supervisor::bind(&mut self.listeners, &missing, self.workers.len())?;
+        if !opened.is_empty() {
+            self.prepare(entrances)?;
         }
-        if plan.driver != self.in_force.driver {
-            needs_restart.push(stays("server.driver", driver(self.in_force.driver), driver(plan.driver)));
+        // From here on nothing can fail.
+        let before = self.policy.current();
+        let added = opened.iter().map(|listener| listener.bound).collect();
+        let mut opened = opened.into_iter();
+        let open = places.into_iter().filter_map(|place| place.kept().or_else(|| opened.next())).collect();
+        let now = self.clock.monotonic();
+        self.listeners.replace(open, &before, now);
+        let routes = policy.gate.routes.routes();
+        policy.live = Live {
+            replay_tables: self.replay.of(routes, now),
+            route_buckets: self.buckets.of(routes, now),
+            listeners: self.listeners.ids(),
+            retired: self.listeners.retired(),
+        };
+        keep_addresses(&before, &policy);
+        drop(before);
+        let mut needs_restart = self.needs_restart(workers, driver);
+        needs_restart.extend(too_few_clients(&self.admission, admission.clients_tracked));
+        needs_restart.extend(resized(&policy));
+        self.admission.set_limits(admission, now);
+        let before = self.policy.publish(policy);
+        self.enforce();
+        // Here, and not on a worker, unless an exchange still needs it.
+        drop(before);
+        self.drain = drain;
+        self.addresses = self.listeners.addresses();
+        self.shared.retain(|address| self.addresses.contains(address));
+        self.shared.extend(shared);
+        Ok(Applied {
+            added,
+            removed: gone.iter().map(|listener| listener.bound).collect(),
+            needs_restart,
+            generation: self.policy.generation(),
+        })
+    }
+
+    /// Gives every worker its sockets. Either all of them take theirs, or none does.
+    fn prepare(&self, entrances: Vec<Vec<Entrance>>) -> Result<(), StartError> {
+        let (done, answers) = channel();
+        for (worker, entrances) in self.workers.iter().zip(entrances) {
+            worker.orders.send(Order::Prepare(entrances, done.clone()));
         }
-        if plan.listeners != self.in_force.listeners {
-            needs_restart.push("listener: addresses stay as they are".to_owned());
+        drop(done);
+        // A worker that is gone does not answer.
+        let answers: Vec<io::Result<()>> = answers.iter().collect();
+        let taken = answers.len() == self.workers.len();
+        let refused = answers.into_iter().find_map(Result::err);
+        if taken && refused.is_none() {
+            return Ok(());
         }
-        let published = Arc::clone(&self.shared_state.policy);
-        plan.policy.live.replay_tables = self.replay.of(plan.policy.gate.routes.routes());
-        keep_addresses(&published.current(), &plan.policy);
-        drop(published.publish(plan.policy));
-        Ok(Applied { added: Vec::new(), removed: Vec::new(), needs_restart, generation: published.generation() })
+        self.workers.iter().for_each(|worker| worker.orders.send(Order::Abandon));
+        let why = refused.map_or_else(|| "a worker has ended".to_owned(), |error| error.to_string());
+        Err(StartError::Worker(why))
+    }
+
+    /// Lets every worker look at the policy, and waits until all have.
+    fn enforce(&self) {
+        let (done, answers) = channel();
+        self.workers.iter().for_each(|worker| worker.orders.send(Order::Enforce(done.clone())));
+        drop(done);
+        answers.iter().for_each(drop);
+    }
+
+    fn needs_restart(&self, workers: usize, wanted: DriverChoice) -> Vec<String> {
+        let mut lines = Vec::new();
+        if workers != self.workers.len() {
+            lines.push(stays("server.workers", self.workers.len(), workers));
+        }
+        if wanted != self.driver {
+            lines.push(stays("server.driver", driver(self.driver), driver(wanted)));
+        }
+        lines
+    }
+}
+
+impl Place {
+    const fn missing(&self) -> Option<SocketAddr> {
+        match self {
+            Self::New(address) => Some(*address),
+            Self::Kept(_) => None,
+        }
+    }
+
+    const fn kept(self) -> Option<Listener> {
+        match self {
+            Self::Kept(listener) => Some(listener),
+            Self::New(_) => None,
+        }
     }
 }
 
 fn stays(key: &str, now: impl std::fmt::Display, wanted: impl std::fmt::Display) -> String {
     format!("{key} stays {now} until the process is restarted; {wanted} is wanted")
+}
+
+/// The table of clients is made once: a smaller one would forget who has spent what.
+fn too_few_clients(admission: &Admission, wanted: usize) -> Option<String> {
+    let tracked = admission.clients_tracked();
+    (tracked != wanted).then(|| stays("limits.clients_tracked", tracked, wanted))
+}
+
+/// So is that of what a route has seen.
+fn resized(policy: &Policy) -> impl Iterator<Item = String> {
+    let routes = policy.gate.routes.routes().iter().zip(&policy.live.replay_tables);
+    routes.filter_map(|(route, table)| {
+        let (wanted, capacity) = (route.replay?.capacity, table.as_ref()?.capacity());
+        let key = format!("replay.capacity of the route {}", route.name);
+        (wanted != capacity).then(|| stays(&key, capacity, wanted))
+    })
 }
 
 const fn driver(choice: DriverChoice) -> &'static str {

@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::exchange::Asked;
 use super::inbound::Inbound;
 use super::net::Net;
+use super::policy::Policy;
 use super::stream::ByteStream;
 use super::worker::Worker;
 
@@ -58,10 +59,10 @@ pub fn spend<S: ByteStream>(
     admitted: &Admitted<'_>,
     connection: &mut Connection<S>,
     asked: &mut Asked<'_>,
-    (route, verified): (&Route, Verified<Inbound>),
+    (policy, route, verified): (&Policy, &Route, Verified<Inbound>),
     now: Now,
 ) -> Result<Verified<Inbound>, Outcome> {
-    match admitted.spend(route, &verified, now.monotonic) {
+    match admitted.spend(policy.bucket(route), &verified, now.monotonic) {
         Ok(()) => Ok(verified),
         Err(refused) if route.observe.rate => {
             asked.observed.note(refused.rejection);

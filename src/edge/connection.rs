@@ -13,13 +13,17 @@ use crate::wire::head::ResponseHead;
 use super::exchange;
 use super::inbound::Inbound;
 use super::net::Net;
-use super::policy::Limits;
+use super::policy::{Limits, ListenerId};
 use super::preface;
 use super::stream::ByteStream;
 use super::worker::Worker;
 
 /// How long a connection that has just answered keeps its buffer before it waits without one.
 const WARM: Duration = Duration::from_millis(250);
+
+/// How long a connection that has just been accepted may take to begin its first request when we close: its client has
+/// connected to somebody who accepts.
+const NEWCOMER: Duration = Duration::from_secs(1);
 
 /// What is discarded of a refused request before the connection goes, so that the client can read the refusal.
 const LINGER_BYTES: usize = 256 << 10;
@@ -38,8 +42,10 @@ pub struct Connection<S> {
     pub reply_head: ResponseHead,
     /// Requests so far.
     pub served: u64,
-    /// Which listener accepted it, by its position.
-    pub listener: usize,
+    /// Which listener accepted it.
+    pub listener: ListenerId,
+    /// When it was accepted.
+    opened: Duration,
     /// When a connection that has never asked for anything is closed.
     pub(super) expires: Duration,
 }
@@ -83,13 +89,14 @@ pub enum Next {
 pub struct Origin {
     /// The address at the other end; `None` for Unix-domain peers.
     pub peer: Option<IpAddr>,
-    /// The position of the listener that accepted it.
-    pub listener: usize,
+    /// The listener that accepted it.
+    pub listener: ListenerId,
 }
 
 /// Serves a connection until its end. It counts as long as `permit` is held.
 pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Origin, mut permit: ConnectionPermit) {
     let Origin { peer, listener } = origin;
+    let opened = worker.net.monotonic();
     let mut connection = Connection {
         stream,
         peer: peer.map(Peer::new),
@@ -97,7 +104,8 @@ pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Ori
         reply_head: ResponseHead::default(),
         served: 0,
         listener,
-        expires: worker.net.monotonic() + worker.policy().limits.head_timeout,
+        opened,
+        expires: opened + worker.policy().limits.head_timeout,
     };
     if let Err(end) = Box::pin(preface::read(&worker, &mut connection, &mut permit)).await {
         end.into_iter().for_each(|end| worker.connection_ended(end, peer));
@@ -108,16 +116,10 @@ pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Ori
     while Box::pin(converse(&worker, &mut connection)).await.is_continue() {
         connection.inbound = Inbound::default();
         connection.reply_head = ResponseHead::default();
-        let deadline = match connection.served {
-            0 => connection.expires,
-            _ => worker.net.monotonic() + worker.policy().limits.idle_timeout.saturating_sub(WARM),
-        };
         // A connection that must make room for another has no permit any more.
-        let parked = worker.parking.wait(permit, connection.stream.readable(deadline)).await;
-        let Some((readable, back)) = parked else { return };
+        let Some((goes_on, back)) = connection.park(&worker, permit).await else { return };
         permit = back;
-        // When thousands close at once, none of them may ask for a buffer to find that out.
-        if readable.is_err() || worker.drain.is_draining() || connection.stream.has_ended() {
+        if !goes_on {
             break;
         }
     }
@@ -157,17 +159,54 @@ enum Arrival {
 }
 
 impl<S: ByteStream> Connection<S> {
+    /// Whether nobody needs the connection any more: the worker stops, or the listener has been closed, and no request
+    /// is on its way. Where bytes wait to be read, one is, and closing would reset it.
+    fn is_over<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> bool {
+        worker.closes(self.listener)
+            && self.stream.is_quiet()
+            && (self.served > 0 || worker.net.monotonic() >= self.opened + NEWCOMER)
+    }
+
+    /// When waiting for a first request ends.
+    fn patience<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> Duration {
+        if worker.closes(self.listener) { self.expires.min(self.opened + NEWCOMER) } else { self.expires }
+    }
+
+    /// Waits, without a buffer, for a request: whether the connection goes on, and its permit, or nothing when another
+    /// has been let in for it.
+    async fn park<N: Net<Stream = S>>(
+        &mut self,
+        worker: &Worker<N>,
+        permit: ConnectionPermit,
+    ) -> Option<(bool, ConnectionPermit)> {
+        let mut permit = permit;
+        let idle = worker.net.monotonic() + worker.policy().limits.idle_timeout.saturating_sub(WARM);
+        loop {
+            if self.is_over(worker) {
+                return Some((false, permit));
+            }
+            let deadline = if self.served == 0 { self.patience(worker) } else { idle };
+            let (readable, back) = worker.parking.wait(permit, self.stream.readable(deadline)).await?;
+            permit = back;
+            // Called, it looks again whether it is over.
+            if let Some(readable) = readable {
+                // When thousands close at once, none of them may ask for a buffer to find that out.
+                return Some((readable.is_ok() && !self.stream.has_ended(), permit));
+            }
+        }
+    }
+
     async fn await_request<N: Net<Stream = S>>(&mut self, worker: &Worker<N>, limits: &Limits) -> Arrival {
         if self.inbound.has_begun() {
             return Arrival::Bytes;
         }
-        if worker.drain.is_draining() {
+        if self.is_over(worker) {
             return Arrival::Gone;
         }
         self.inbound.hold_buffer(&worker.buffers);
         let now = worker.net.monotonic();
         let deadline = match self.served {
-            0 => self.expires.min(now + WARM),
+            0 => self.patience(worker).min(now + WARM),
             _ => now + WARM.min(limits.idle_timeout),
         };
         loop {

@@ -116,7 +116,7 @@ async fn story<'p, N: Net>(
     let now = worker.net.now();
     let verified = finish(connection, asked, (route, check, &mut admitted), now)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
-    let verified = admit::spend(&admitted, connection, asked, (route, verified), now)?;
+    let verified = admit::spend(&admitted, connection, asked, (policy, route, verified), now)?;
     let reply = forward::forward(worker, snapshot, connection, asked, (route, verified, claim)).await?;
     relay::relay(worker, snapshot, connection, asked, reply).await
 }
@@ -157,7 +157,7 @@ fn resolve<'p, S: ByteStream>(
 
 /// Says who the client is: the peer, or whom the trusted proxies name.
 fn identify<S: ByteStream>(policy: &Policy, connection: &Connection<S>, asked: &mut Asked<'_>) {
-    if let Some(door) = policy.gate.doors.get(connection.listener) {
+    if let Some(door) = policy.door(connection.listener) {
         let (head, bytes) = connection.inbound.head();
         asked.client = ClientAddress::of(asked.client.address, head.headers(bytes), &door.proxies);
     }
@@ -311,7 +311,7 @@ async fn conclude<N: Net>(
         asked.body_read = usize::try_from(length).is_ok_and(|length| connection.inbound.skip_body(length));
     }
     let intact = asked.body_read && connection.inbound.is_intact();
-    asked.keep_alive &= answer.fate == Fate::Keep && intact && !worker.drain.is_draining();
+    asked.keep_alive &= answer.fate == Fate::Keep && intact && !worker.parts_from(connection.listener);
     let deadline = worker.net.monotonic() + policy.limits.write_timeout.min(ANSWER_TIME);
     match respond::write_answer(worker, policy, connection, asked, (answer, deadline)).await {
         Ok(()) if asked.keep_alive => Next::Again,

@@ -81,7 +81,7 @@ pub async fn forward<N: Net>(
 /// While we stop, an application that is gone already is no fault of its own: senders may try again elsewhere.
 fn draining_instead<N: Net>(worker: &Worker<N>, fault: Fault) -> Outcome {
     match fault {
-        Fault::UpstreamConnect if worker.drain.is_draining() => Fault::Draining.into(),
+        Fault::UpstreamConnect | Fault::UpstreamConnectTimeout if worker.drain.has_begun() => Fault::Draining.into(),
         fault => fault.into(),
     }
 }

@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gate::Gate;
+use crate::gate::client::Door;
 use crate::gate::replay::ReplayTable;
+use crate::gate::route::Route;
+use crate::gate::token_bucket::SharedBucket;
 use crate::wire::head::HeadLimits;
 
 /// The snapshot that an exchange starts with and finishes under.
@@ -25,8 +28,56 @@ pub struct Policy {
 /// Live state that the policies before and after this one have too, in the order of this one.
 #[derive(Debug, Default)]
 pub struct Live {
+    /// What each route may still take ([`crate::gate::route_buckets::RouteBuckets::of`]).
+    pub route_buckets: Vec<Option<Arc<SharedBucket>>>,
+    /// Which listeners there are; [`Gate::doors`] has their doors, in the same order.
+    pub listeners: Vec<ListenerId>,
+    /// Listeners that have been closed, as long as connections that came through them may begin an exchange.
+    pub retired: Vec<Retired>,
     /// What each route has seen ([`crate::gate::replay::ReplayTables::of`]).
     pub replay_tables: Vec<Option<Arc<ReplayTable>>>,
+}
+
+/// A listener, whatever its position in a configuration. Numbers are not used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerId(pub u32);
+
+/// A listener that has been closed.
+#[derive(Clone, Debug)]
+pub struct Retired {
+    /// Which one it was.
+    pub id: ListenerId,
+    /// What it thought of proxies: its last connections come from them still.
+    pub door: Door,
+}
+
+impl Policy {
+    /// The position of a listener in the configuration; nothing when it has been closed.
+    #[must_use]
+    pub fn position(&self, listener: ListenerId) -> Option<usize> {
+        self.live.listeners.iter().position(|id| *id == listener)
+    }
+
+    /// Whether a listener is open: if it is not, its connections close after the exchange in flight.
+    #[must_use]
+    pub fn listens(&self, listener: ListenerId) -> bool {
+        self.live.listeners.contains(&listener)
+    }
+
+    /// The bucket of a route; nothing for one without a rate.
+    #[must_use]
+    pub fn bucket(&self, route: &Route) -> Option<&SharedBucket> {
+        self.live.route_buckets.get(route.admission.position)?.as_deref()
+    }
+
+    /// What a listener thinks of proxies, also of one that has been closed lately.
+    #[must_use]
+    pub fn door(&self, listener: ListenerId) -> Option<&Door> {
+        match self.position(listener) {
+            Some(position) => self.gate.doors.get(position),
+            None => self.live.retired.iter().find(|retired| retired.id == listener).map(|retired| &retired.door),
+        }
+    }
 }
 
 /// Bounds of the edge. Deadlines are totals, not per read.

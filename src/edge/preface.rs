@@ -22,7 +22,7 @@ pub async fn read<N: Net>(
     permit: &mut ConnectionPermit,
 ) -> Result<(), Option<ConnectionEnd>> {
     let policy = worker.policy();
-    let Some(door) = policy.gate.doors.get(connection.listener).filter(|door| door.proxy_protocol) else {
+    let Some(door) = policy.door(connection.listener).filter(|door| door.proxy_protocol) else {
         return Ok(());
     };
     if !connection.peer.as_ref().is_some_and(|peer| door.proxies.contains(peer.address)) {

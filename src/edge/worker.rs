@@ -2,29 +2,29 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, TcpListener as StdListener};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-
-use monoio::io::AsyncReadRent;
-use monoio::net::UnixStream;
 
 use crate::gate::admission::{Admission, ConnectionPermit};
 use crate::gate::keyed_buckets::ClientKey;
 use crate::now::Now;
 use crate::outcome::ConnectionEnd;
 
+use super::acceptor::Acceptors;
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine};
 use super::connection::Origin;
-use super::drain::Drain;
-use super::driver::{Driver, WorkerRuntime};
+use super::drain::{Drain, Stage};
+use super::driver::WorkerRuntime;
 use super::exchange::Record;
 use super::ids::RequestIds;
-use super::listener;
+use super::listener::Entrance;
 use super::net::{Net, Sockets};
+use super::orders::{Inbox, Order};
 use super::parking::Parking;
+use super::policy::ListenerId;
 use super::snapshot::{Latest, Published, Snapshot};
 
 /// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
@@ -68,7 +68,7 @@ pub struct Worker<N: Net> {
     /// The `Date` of our own answers.
     pub date: DateLine,
     /// Whether we are stopping.
-    pub drain: Drain,
+    pub drain: Rc<Drain>,
     /// The name of this process in `Via`.
     pub pseudonym: Arc<[u8]>,
     /// What is held of the bounds of the process.
@@ -88,7 +88,7 @@ impl<N: Net> Worker<N> {
             scratch: RefCell::new(Vec::with_capacity(2048)),
             ids: RequestIds::new(seed),
             date: DateLine::default(),
-            drain: Drain::default(),
+            drain: Rc::default(),
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
@@ -118,7 +118,7 @@ impl<N: Net> Worker<N> {
         let Origin { peer, listener } = origin;
         // A proxy in front of us brings the connections of many clients: they are not its own.
         let policy = self.policy();
-        let door = policy.gate.doors.get(listener);
+        let door = policy.door(listener);
         let own = peer.filter(|peer| !door.is_some_and(|door| door.proxies.contains(peer.to_canonical())));
         let (client, now) = (own.map(|peer| ClientKey::of(Some(peer))), self.net.monotonic());
         let mut permit = self.admission.open(client, now);
@@ -132,6 +132,16 @@ impl<N: Net> Worker<N> {
             }
         }
         permit.map_err(|end| self.connection_ended(end, peer)).ok()
+    }
+
+    /// Whether the connections of a listener are closed as soon as no exchange is in flight on them.
+    pub fn closes(&self, listener: ListenerId) -> bool {
+        self.drain.is_closing() || !self.policy().listens(listener)
+    }
+
+    /// Whether an answer on a connection of a listener is the last one.
+    pub fn parts_from(&self, listener: ListenerId) -> bool {
+        self.drain.has_begun() || !self.policy().listens(listener)
     }
 
     fn make_room(&self) {
@@ -160,14 +170,12 @@ impl<N: Net> Worker<N> {
 pub struct Assignment {
     /// What all workers share.
     pub shared: Shared,
-    /// This worker's listening sockets, in the order of the listeners.
-    pub sockets: Vec<StdListener>,
+    /// This worker's listening sockets.
+    pub entrances: Vec<Entrance>,
     /// Random; request ids begin with it.
     pub seed: u64,
-    /// A byte, or the end, on this socket means: stop.
-    pub stop: std::os::unix::net::UnixStream,
-    /// How long exchanges in flight may take to finish then.
-    pub grace: Duration,
+    /// What else is to be done, and when to stop.
+    pub inbox: Inbox,
 }
 
 /// Runs a worker on the calling thread until it is told to stop. `ready` is called when it accepts. Gives the number
@@ -178,19 +186,31 @@ pub struct Assignment {
 pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnce()) -> io::Result<usize> {
     let driver = runtime.driver();
     runtime.block_on(async move {
-        let Assignment { shared, sockets, seed, stop, grace } = assignment;
+        let Assignment { shared, entrances, seed, inbox } = assignment;
         let net = Sockets { clock: shared.clock.clone() };
         let worker = Rc::new(Worker::new(net, &shared, seed));
-        stop.set_nonblocking(driver == Driver::Epoll)?;
-        let mut stop = UnixStream::from_std(stop)?;
-        for (position, socket) in sockets.into_iter().enumerate() {
-            let listener = listener::adopt(socket, driver)?;
-            monoio::spawn(listener::accept(Rc::clone(&worker), listener, position));
-        }
+        let mut inbox = inbox.adopt(driver)?;
+        let mut acceptors = Acceptors::new(Rc::clone(&worker), driver);
+        acceptors.prepare(entrances)?;
+        acceptors.enforce(&worker.policy());
         monoio::spawn(sweep(Rc::clone(&worker)));
         ready();
-        let _ = stop.read(vec![0_u8; 1]).await;
-        worker.drain.begin();
+        let grace = loop {
+            match inbox.next().await {
+                // Whoever does not wait for the answer does not need it.
+                Some(Order::Prepare(entrances, done)) => drop(done.send(acceptors.prepare(entrances))),
+                Some(Order::Abandon) => acceptors.abandon(),
+                Some(Order::Enforce(done)) => {
+                    acceptors.enforce(&worker.policy());
+                    let _ = done.send(());
+                }
+                Some(Order::Part) => worker.drain.advance(Stage::Parting),
+                Some(Order::Close(grace)) => break grace,
+                None => break Duration::ZERO,
+            }
+        };
+        worker.drain.advance(Stage::Closing);
+        acceptors.close();
         let _ = monoio::time::timeout(grace, worker.drain.finished()).await;
         Ok(worker.drain.in_flight())
     })

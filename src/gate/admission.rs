@@ -8,7 +8,7 @@
 //! An exchange is admitted between route and verification. [`Admitted`] is the proof of it, which the next stages
 //! demand, and holds what the exchange has been granted until it is dropped.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use std::hash::RandomState;
 use std::sync::Arc;
@@ -58,7 +58,8 @@ pub struct RouteAdmission {
     pub rate: Option<Rate>,
     /// The media types that a body may have, in lower case and without parameters; empty for any.
     pub content_types: Vec<String>,
-    /// Position of the route in its table, which sets it: where its bucket is.
+    /// Position of the route in its table, which sets it: where its bucket is in the list that
+    /// [`crate::gate::route_buckets::RouteBuckets::of`] gives.
     pub position: usize,
 }
 
@@ -108,23 +109,40 @@ impl Refused {
     }
 }
 
-/// How much of something is held, on a cache line of its own.
+/// How much of something is held, and how much may be, on a cache line of its own. When the limit is lowered below what
+/// is held, nothing more is given until enough of it has come back.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Gauge(AtomicU64);
+struct Gauge {
+    held: AtomicU64,
+    limit: AtomicU64,
+}
 
 impl Gauge {
-    fn take(&self, amount: u64, limit: u64) -> bool {
+    const fn new(limit: u64) -> Self {
+        Self { held: AtomicU64::new(0), limit: AtomicU64::new(limit) }
+    }
+
+    fn take(&self, amount: u64) -> bool {
+        let limit = self.limit();
         let add = |held: u64| held.checked_add(amount).filter(|held| *held <= limit);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
     fn release(&self, amount: u64) {
-        self.0.fetch_sub(amount, Ordering::Relaxed);
+        self.held.fetch_sub(amount, Ordering::Relaxed);
     }
 
     fn held(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 }
 
@@ -142,9 +160,9 @@ pub struct Held {
 /// The live state of the bounds.
 #[derive(Debug)]
 pub struct Admission {
-    limits: AdmissionLimits,
     clients: KeyedBuckets,
-    routes: Box<[Option<SharedBucket>]>,
+    clients_tracked: usize,
+    connections_per_client: AtomicU32,
     connections: Gauge,
     requests: Gauge,
     body_memory: Gauge,
@@ -153,18 +171,35 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Nothing is held. `routes` are those of the table, in its order; `hash` must be random for the process.
+    /// Nothing is held. `hash` must be random for the process.
     #[must_use]
-    pub fn new(limits: AdmissionLimits, routes: &[Route], hash: RandomState) -> Self {
+    pub fn new(limits: AdmissionLimits, hash: RandomState) -> Self {
         Self {
-            limits,
             clients: KeyedBuckets::new(limits.unverified_per_client, limits.clients_tracked, hash),
-            routes: routes.iter().map(|route| route.admission.rate.map(SharedBucket::new)).collect(),
-            connections: Gauge::default(),
-            requests: Gauge::default(),
-            body_memory: Gauge::default(),
-            shortage: Gauge::default(),
+            clients_tracked: limits.clients_tracked,
+            connections_per_client: AtomicU32::new(limits.connections_per_client),
+            connections: Gauge::new(limits.connections),
+            requests: Gauge::new(limits.requests_in_flight),
+            body_memory: Gauge::new(limits.body_memory),
+            shortage: Gauge::new(limits.connections),
         }
+    }
+
+    /// Changes the bounds. They count at once and for everything, also for what has been granted before: nothing is taken
+    /// from anybody, but nothing more is given until there is room. [`AdmissionLimits::clients_tracked`] cannot change.
+    pub fn set_limits(&self, limits: AdmissionLimits, now: Duration) {
+        self.clients.set_rate(limits.unverified_per_client, now);
+        self.connections_per_client.store(limits.connections_per_client, Ordering::Relaxed);
+        self.connections.set_limit(limits.connections);
+        self.requests.set_limit(limits.requests_in_flight);
+        self.body_memory.set_limit(limits.body_memory);
+        self.shortage.set_limit(limits.connections);
+    }
+
+    /// For how many clients there is room, for as long as the process lives.
+    #[must_use]
+    pub const fn clients_tracked(&self) -> usize {
+        self.clients_tracked
     }
 
     /// Grants a connection: the client's own bound first, so that whoever has reached it takes nothing from others.
@@ -174,7 +209,7 @@ impl Admission {
     /// Which bound was met.
     pub fn open(self: &Arc<Self>, client: Option<ClientKey>, now: Duration) -> Result<ConnectionPermit, ConnectionEnd> {
         let owner = client.map(|client| self.count(client, now)).transpose()?;
-        if self.connections.take(1, self.limits.connections) {
+        if self.connections.take(1) {
             return Ok(ConnectionPermit { admission: Arc::clone(self), owner });
         }
         self.discount(owner);
@@ -182,7 +217,8 @@ impl Admission {
     }
 
     fn count(&self, client: ClientKey, now: Duration) -> Result<(ClientKey, Lender), ConnectionEnd> {
-        let lender = self.clients.connect(client, self.limits.connections_per_client, now);
+        let limit = self.connections_per_client.load(Ordering::Relaxed);
+        let lender = self.clients.connect(client, limit, now);
         lender.map(|lender| (client, lender)).map_err(|_| ConnectionEnd::ClientConnectionsFull)
     }
 
@@ -194,7 +230,7 @@ impl Admission {
 
     /// Notes that a connection was refused although one that is idle, of another worker, might have made room.
     pub fn note_shortage(&self) {
-        self.shortage.take(1, self.limits.connections);
+        self.shortage.take(1);
     }
 
     /// How many of its `idle` connections a worker should close, because others were refused for want of room.
@@ -203,8 +239,8 @@ impl Admission {
         if self.shortage.held() == 0 {
             return 0;
         }
-        if self.connections.held() < self.limits.connections {
-            self.shortage.0.store(0, Ordering::Relaxed);
+        if self.connections.held() < self.connections.limit() {
+            self.shortage.held.store(0, Ordering::Relaxed);
             return 0;
         }
         let mut claimed = 0;
@@ -215,7 +251,7 @@ impl Admission {
     }
 
     fn claim_one(&self) -> bool {
-        self.shortage.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1)).is_ok()
+        self.shortage.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1)).is_ok()
     }
 
     /// Grants an exchange.
@@ -225,7 +261,7 @@ impl Admission {
     /// genuine.
     pub fn admit(&self, request: Request<'_>, client: ClientKey, now: Duration) -> Result<Admitted<'_>, Refused> {
         request.route.admission.check_content_type(request.headers, request.has_body)?;
-        if !self.requests.take(1, self.limits.requests_in_flight) {
+        if !self.requests.take(1) {
             return Err(Rejection::RequestsFull.into());
         }
         let mut admitted = Admitted { admission: self, client, lender: None, body: 0 };
@@ -304,7 +340,7 @@ impl Admitted<'_> {
     /// [`Rejection::BodyMemoryFull`]
     pub fn hold_body(&mut self, length: usize) -> Result<(), Rejection> {
         let more = (length as u64).saturating_sub(self.body);
-        if more > 0 && !self.admission.body_memory.take(more, self.admission.limits.body_memory) {
+        if more > 0 && !self.admission.body_memory.take(more) {
             return Err(Rejection::BodyMemoryFull);
         }
         self.body += more;
@@ -321,14 +357,12 @@ impl Admitted<'_> {
         }
     }
 
-    /// Takes a token of the route, which only a verified delivery can.
+    /// Takes a token of the route, which only a verified delivery can, from its bucket, if it has one.
     ///
     /// # Errors
     /// [`Rejection::RouteRateLimited`]; whoever observes it goes on.
-    pub fn spend<D>(&self, route: &Route, _: &Verified<D>, now: Duration) -> Result<(), Refused> {
-        let Some(bucket) = self.admission.routes.get(route.admission.position).and_then(Option::as_ref) else {
-            return Ok(());
-        };
+    pub fn spend<D>(&self, bucket: Option<&SharedBucket>, _: &Verified<D>, now: Duration) -> Result<(), Refused> {
+        let Some(bucket) = bucket else { return Ok(()) };
         bucket.take(now).map_err(|empty| Refused::empty(Rejection::RouteRateLimited, empty))
     }
 }
@@ -383,8 +417,8 @@ mod tests {
         }
     }
 
-    fn ready(table: &RouteTable) -> Arc<Admission> {
-        Arc::new(Admission::new(limits(), table.routes(), RandomState::new()))
+    fn ready() -> Arc<Admission> {
+        Arc::new(Admission::new(limits(), RandomState::new()))
     }
 
     fn client(number: u8) -> ClientKey {
@@ -394,7 +428,7 @@ mod tests {
     #[test]
     fn the_first_bound_that_is_met_is_named() {
         let table = table(RouteAdmission { content_types: vec!["a/b".to_owned()], ..RouteAdmission::default() });
-        let admission = ready(&table);
+        let admission = ready();
         let ask = |media_type: &[u8], number: u8| {
             let mut headers = HeaderBuf::default();
             headers.push("Content-Type", media_type);
@@ -418,7 +452,7 @@ mod tests {
     #[test]
     fn bodies_are_charged_as_they_arrive() {
         let table = table(RouteAdmission::default());
-        let admission = ready(&table);
+        let admission = ready();
         let headers = HeaderBuf::default();
         let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
         let mut first = admission.admit(request, client(1), NOW).unwrap();
@@ -438,8 +472,7 @@ mod tests {
 
     #[test]
     fn connections_are_refused_for_the_client_first() {
-        let table = table(RouteAdmission::default());
-        let admission = ready(&table);
+        let admission = ready();
         let open = |number: u8| admission.open(Some(client(number)), NOW);
         let first = open(1).unwrap();
         let _second = open(1).unwrap();
@@ -461,8 +494,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_counted_for_whom_a_proxy_names() {
-        let table = table(RouteAdmission::default());
-        let admission = ready(&table);
+        let admission = ready();
         let mut permits: Vec<_> = (0..3).map(|_| admission.open(None, NOW).unwrap()).collect();
         assert_eq!(permits[0].assign(client(1), NOW), Ok(()));
         assert_eq!(permits[1].assign(client(1), NOW), Ok(()));
@@ -477,13 +509,13 @@ mod tests {
 
     #[test]
     fn no_gauge_goes_over_its_limit_under_threads() {
-        let gauge = Gauge::default();
+        let gauge = Gauge::new(7);
         std::thread::scope(|scope| {
             for amount in 1..5 {
                 let gauge = &gauge;
                 scope.spawn(move || {
                     for _ in 0..20_000 {
-                        if gauge.take(amount, 7) {
+                        if gauge.take(amount) {
                             assert!(gauge.held() <= 7);
                             gauge.release(amount);
                         }
@@ -492,6 +524,42 @@ mod tests {
             }
         });
         assert_eq!(gauge.held(), 0);
-        assert!(!gauge.take(u64::MAX, 7) && gauge.take(7, 7) && !gauge.take(u64::MAX, u64::MAX));
+        assert!(!gauge.take(u64::MAX) && gauge.take(7));
+        gauge.set_limit(u64::MAX);
+        assert!(!gauge.take(u64::MAX));
+    }
+
+    #[test]
+    fn limits_below_what_is_held_take_nothing_away() {
+        let table = table(RouteAdmission::default());
+        let admission = ready();
+        let headers = HeaderBuf::default();
+        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+        let (first, second) = (admission.open(Some(client(1)), NOW), admission.open(Some(client(1)), NOW));
+        let mut admitted = admission.admit(request, client(1), NOW).unwrap();
+        admitted.hold_body(50).unwrap();
+        let low = AdmissionLimits {
+            connections: 1,
+            connections_per_client: 1,
+            body_memory: 10,
+            requests_in_flight: 1,
+            unverified_per_client: Rate::per_second(1, 1),
+            ..limits()
+        };
+        admission.set_limits(low, NOW);
+        assert_eq!(admission.held(), Held { connections: 2, requests: 1, body_memory: 50 });
+        assert_eq!(admission.open(Some(client(2)), NOW).unwrap_err(), ConnectionEnd::ConnectionsFull);
+        assert_eq!(admission.admit(request, client(2), NOW).unwrap_err(), Rejection::RequestsFull.into());
+        assert_eq!(admitted.hold_body(51), Err(Rejection::BodyMemoryFull));
+        drop(first);
+        assert_eq!(admission.open(Some(client(1)), NOW).unwrap_err(), ConnectionEnd::ClientConnectionsFull);
+        drop(second);
+        assert!(admission.open(Some(client(1)), NOW).is_ok());
+        drop(admitted);
+        assert_eq!(admission.admit(request, client(1), NOW).unwrap_err().rejection, Rejection::ClientRateLimited);
+        admission.set_limits(limits(), NOW);
+        // One of two tokens had been taken.
+        assert!(admission.admit(request, client(1), NOW).is_ok());
+        assert!(admission.admit(request, client(1), NOW).is_err());
     }
 }

@@ -9,6 +9,7 @@ pub mod observe;
 pub mod pattern;
 pub mod replay;
 pub mod route;
+pub mod route_buckets;
 pub mod token_bucket;
 pub mod upstream;
 pub mod verify;

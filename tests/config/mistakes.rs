@@ -20,7 +20,7 @@ fn mistakes_in_the_sections() {
                 "without quotes",
             ),
             (&with("[server]\ndriver = 'uring'"), 10, "server.driver", "not one of the choices", "\"io_uring\""),
-            (&with("[server]\nshutdown_grace = 25"), 10, "server.shutdown_grace", "25 has no unit", "with a unit"),
+            (&with("[server]\ndrain_grace = 25"), 10, "server.drain_grace", "25 has no unit", "with a unit"),
             (&with("[server]\nthreads = 1"), 10, "server.threads", "unknown key", "known here: workers"),
             (
                 &with("[reload]\npoll = '50ms'"),

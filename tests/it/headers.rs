@@ -110,6 +110,7 @@ fn verdicts_of_signed_ids_and_timestamps(driver: Driver) {
     // Observed, it passes and is noted.
     let proxy = Proxy::on(driver, &application).route(&format!("{route}\nobserve = [\"tolerance\"]")).start();
     assert_eq!(proxy.connect().ask(&delivery(now - 3600).bytes()).status, 200);
+    proxy.assert_endings(&["forwarded"]);
     assert_eq!(proxy.observed(), ["timestamp_stale"]);
 }
 

@@ -127,7 +127,7 @@ impl Site {
 fn text(driver: Driver, noticed: Noticed, application: &Application, secret: &str) -> String {
     let (driver, upstream, reload) = (driver.name(), application.address(), noticed.section());
     format!(
-        "[server]\nworkers = 1\ndriver = \"{driver}\"\nshutdown_grace = \"0s\"\n[reload]\n{reload}\n\
+        "[server]\nworkers = 1\ndriver = \"{driver}\"\ndrain_delay = \"0s\"\ndrain_grace = \"0s\"\n[reload]\n{reload}\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\n[upstream]\naddress = \"{upstream}\"\n\
          [limits]\nunverified_per_client = {{ rate = \"100000/s\", burst = 100000 }}\n\
          [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\nreplay = {{ mode = \"off\" }}\n\

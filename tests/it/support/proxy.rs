@@ -100,7 +100,7 @@ impl Plan {
         let idle = if upstream_lines.contains("idle_timeout") { "" } else { "idle_timeout = \"60s\"\n" };
         let listeners = "[[listener]]\naddress = \"127.0.0.1:0\"\n".repeat(self.listeners);
         format!(
-            "[server]\nworkers = {workers}\ndriver = \"{driver}\"\nshutdown_grace = \"0s\"\n{listeners}{listener_lines}\
+            "[server]\nworkers = {workers}\ndriver = \"{driver}\"\ndrain_delay = \"0s\"\ndrain_grace = \"0s\"\n{listeners}{listener_lines}\
              [upstream]\naddress = \"{upstream}\"\n{idle}{upstream_lines}\n[limits]\n{limits}\n\
              [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\nreplay = {replay}\n{route_lines}\n\
              secrets = [{{ id = \"current\", value = \"{SECRET}\" }}, {{ id = \"older\", value = \"{OLDER_SECRET}\" }}]\n\
