@@ -30,14 +30,15 @@ use super::resolver::Resolver;
 use super::supervisor::{Applied, Plan, StartError};
 use super::watch::{Touch, Watch};
 
-/// After the last event for so long nothing more must come before files are read: what belongs together is often
-/// written one after the other.
+/// For so long nothing must happen to the files before they are read: what belongs together is often written one after
+/// the other. What is in them must be the same from the middle of this time to its end.
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Events that do not end are looked into after this time all the same.
 const BURST: Duration = Duration::from_secs(1);
 
-/// A file that someone has open for writing is not read until it is closed, or nothing was written for so long.
+/// A file that someone has open for writing is not read until it is closed, or nothing was written for so long; nor is
+/// that waited for longer than three times this.
 const WRITING: Duration = Duration::from_secs(10);
 
 /// Where no event says when a file is complete, it must not change for so long.
@@ -145,15 +146,15 @@ impl Inbox {
         }
     }
 
-    /// The next touch within this time; everything else waits.
-    fn touch(&mut self, within: Duration, clock: &Clock) -> Option<Touch> {
-        let until = clock.monotonic() + within;
-        loop {
-            match self.orders.recv_timeout(until.saturating_sub(clock.monotonic())) {
-                Ok(Order::Touched(touch)) => return Some(touch),
-                Ok(other) => self.waiting.push_back(other),
-                Err(_) => return None,
+    /// The next touch within this time, unless something else comes first, which then waits.
+    fn touch(&mut self, within: Duration) -> Option<Touch> {
+        match self.orders.recv_timeout(within) {
+            Ok(Order::Touched(touch)) => Some(touch),
+            Ok(other) => {
+                self.waiting.push_back(other);
+                None
             }
+            Err(_) => None,
         }
     }
 }
@@ -169,8 +170,9 @@ impl Thread {
             let noticed = self.clock.monotonic();
             match order {
                 Some(Order::Touched(touch)) => {
-                    self.settle(touch);
-                    self.look(noticed);
+                    if let Some(found) = self.settle(touch) {
+                        self.look(&found, noticed);
+                    }
                 }
                 Some(Order::HungUp) => drop(self.reload(Cause::Wanted(noticed))),
                 Some(Order::Requested(answer)) => drop(answer.send(self.reload(Cause::Wanted(noticed)))),
@@ -209,24 +211,41 @@ impl Thread {
         self.unwatched = failed;
     }
 
-    /// Waits until nothing happens to the files any more.
-    fn settle(&mut self, first: Touch) {
+    /// Waits until nothing happens to the files any more, and gives what is in them; nothing if something else is to be
+    /// done first, after which this does not matter any more.
+    fn settle(&mut self, first: Touch) -> Option<Sources> {
         let began = self.clock.monotonic();
-        let mut last = began;
         let mut touch = Some(first);
-        while let Some(happened) = touch {
-            let Some(watch) = &mut self.watch else { return };
-            watch.note(happened);
-            let until = if watch.is_written_to() { last + WRITING } else { (last + SETTLE).min(began + BURST) };
-            touch = self.inbox.touch(until.saturating_sub(self.clock.monotonic()), &self.clock);
-            last = self.clock.monotonic();
+        let mut found: Option<Sources> = None;
+        loop {
+            let watch = self.watch.as_mut()?;
+            if let Some(happened) = touch.take() {
+                watch.note(happened);
+                found = None;
+            }
+            let (written_to, waited) = (watch.is_written_to(), self.clock.monotonic().saturating_sub(began));
+            if waited > if written_to { WRITING * 3 } else { BURST } {
+                return Some(self.seen.again());
+            }
+            touch = self.inbox.touch(if written_to { WRITING } else { SETTLE / 2 });
+            if !self.inbox.waiting.is_empty() {
+                return None;
+            }
+            if touch.is_none() {
+                let again = self.seen.again();
+                if written_to || found.as_ref() == Some(&again) {
+                    return Some(again);
+                }
+                found = Some(again);
+            }
         }
     }
 
-    /// Reads the files if they are not as they were when they were read last.
-    fn look(&mut self, noticed: Duration) {
+    /// Reads the files if what was found in them is not what was read last.
+    fn look(&mut self, found: &Sources, noticed: Duration) {
         self.aim();
-        if self.seen.again() != self.seen {
+        // What has changed before all of the way was watched.
+        if *found != self.seen || self.seen.again() != self.seen {
             let _ = self.reload(Cause::Changed(noticed));
         }
     }
@@ -236,13 +255,13 @@ impl Thread {
         self.aim();
         let noticed = self.clock.monotonic();
         let mut found = self.seen.again();
-        if found == self.seen {
-            if self.status.load().last_error.is_some() {
-                let _ = self.reload(Cause::Changed(noticed));
-            }
+        if found == self.seen && self.status.load().last_error.is_none() {
             return;
         }
         for _ in 0..TRIES {
+            if found == self.seen {
+                break;
+            }
             self.pause(QUIET);
             let again = self.seen.again();
             if again == found {
@@ -253,10 +272,17 @@ impl Thread {
         let _ = self.reload(Cause::Changed(noticed));
     }
 
+    /// Touches are noted meanwhile, and other orders wait.
     fn pause(&mut self, time: Duration) {
         let until = self.clock.monotonic() + time;
-        while let Some(touch) = self.inbox.touch(until.saturating_sub(self.clock.monotonic()), &self.clock) {
-            self.watch.iter_mut().for_each(|watch| watch.note(touch.clone()));
+        loop {
+            let left = until.saturating_sub(self.clock.monotonic());
+            if left.is_zero() {
+                return;
+            }
+            if let Some(touch) = self.inbox.touch(left) {
+                self.watch.iter_mut().for_each(|watch| watch.note(touch.clone()));
+            }
         }
     }
 
