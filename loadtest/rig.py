@@ -153,6 +153,11 @@ class Rig:
             command = [str(self._binary), "run", "--config", str(config)]
         return self._start(name, command, port, self.cores.proxy)
 
+    def start_anywhere(self, name: str, command: list[str], port: int) -> Server:
+        """Start a program that is told where to listen, on any CPU."""
+        everywhere = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        return self._start(name, command, port, everywhere)
+
     def stop(self, server: Server) -> None:
         """End one server before the rig ends."""
         _end(server)
@@ -165,11 +170,11 @@ class Rig:
                                         files=raise_file_limit()), encoding="utf-8")
         return path
 
-    def _start(self, name: str, command: list[str], port: int, core: int) -> Server:
+    def _start(self, name: str, command: list[str], port: int, cores: int | str) -> Server:
         log_path = self.folder / f"{name}.out"
         with log_path.open("wb") as log:
             child = subprocess.Popen(
-                [program("taskset"), "-c", str(core), *command],
+                [program("taskset"), "-c", str(cores), *command],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=_end_with_parent)
         server = Server(name, child, port)

@@ -95,3 +95,27 @@ pub(super) fn refuse_newcomers(socket: &TcpListener) -> io::Result<()> {
         SockFilter::new(RETURN, 0, 0, u32::MAX),
     ])
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    #[test]
+    fn newcomers_are_refused_and_whoever_is_in_the_queue_is_not() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // Not every host has IPv6.
+            let Ok(bound) = bind(address.parse().unwrap(), 1) else { continue };
+            let mut early = TcpStream::connect(bound.address).unwrap();
+            refuse_newcomers(&bound.sockets[0]).unwrap();
+            let late = TcpStream::connect_timeout(&bound.address, Duration::from_millis(200));
+            assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            early.write_all(b"x").unwrap();
+            let (mut accepted, _) = bound.sockets[0].accept().unwrap();
+            accepted.read_exact(&mut [0]).unwrap();
+        }
+    }
+}
