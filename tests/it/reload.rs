@@ -2,13 +2,25 @@
 
 use std::fs;
 use std::io::Write;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::thread::sleep;
 use std::time::Duration;
 
+use countersign::config::load::load_noting;
+use countersign::control::event_log::EventLog;
+use countersign::control::plan::plan;
+use countersign::control::reload::{self, Start};
+use countersign::control::reloader::{ReloadError, ReloadStatus, Reloaded};
+use countersign::control::resolver::Resolver;
+use countersign::control::supervisor;
+use countersign::edge::exchange::Record;
+use countersign::edge::worker::Observer;
+
 use crate::support::application::OK;
+use crate::support::child::BINARY;
 use crate::support::folder::Folder;
 use crate::support::{Application, Delivery, Driver, Program, eventually, on_both_drivers};
 
@@ -31,6 +43,8 @@ on_both_drivers! {
     what_needs_a_restart_is_said_and_the_rest_applied,
     a_burst_is_one_reload_and_the_same_bytes_are_none,
     how_changes_are_noticed_can_be_changed,
+    an_old_secret_is_forgotten,
+    names_of_applications_are_followed,
 }
 
 const OLD: &str = "the-old-horse-and-its-battery-0123456789";
@@ -542,4 +556,140 @@ fn how_changes_are_noticed_can_be_changed(driver: Driver) {
         site.assert_turns(turn.0, turn.1, section);
         (turn, before) = ((turn.1, turn.0), noticed);
     }
+}
+
+/// Of a secret that is no longer in force nothing is left in memory, nor of the files that it was read from. (What an
+/// exchange has hashed is another matter: the state of a hash is not ours to erase. So nothing is hashed here.)
+fn an_old_secret_is_forgotten(driver: Driver) {
+    let site = Site::new(driver, Noticed::ByEvents);
+    // A scheme for which the secret itself must be kept.
+    let own = "[scheme.own]\nalgorithm = \"sha256\"\ncontent = \"{secret}{body}\"\n\
+               signature = { header = \"X-Signature\", encoding = \"hex\" }\n";
+    site.edit(|text| text.replace("\"github\"", "\"own\"") + own);
+    site.await_told("route hook changed (verification)", 1);
+    let elsewhere = Delivery::unsigned(b"x").line("POST /elsewhere HTTP/1.1");
+    // Connections that wait keep nothing of what they were judged by.
+    let mut kept = site.program.connect();
+    assert_eq!(kept.ask(&elsewhere.bytes()).status, 404);
+    let Some(remembers) = site.program.remembers(OLD.as_bytes()) else {
+        return eprintln!("left out: the memory of another process cannot be read here");
+    };
+    assert!(remembers);
+    site.folder.write("secret", NEW);
+    site.await_told("key \"key\" of route hook changed", 1);
+    assert!(eventually(|| site.program.remembers(OLD.as_bytes()) == Some(false)));
+    assert_eq!(site.program.remembers(NEW.as_bytes()), Some(true));
+    assert_eq!(kept.ask(&elsewhere.bytes()).status, 404);
+    // Nor of one that was refused.
+    site.folder.write("secret", &format!("{OLD}\n"));
+    site.edit(|text| text.replace("[[route]]", "[[rout]]"));
+    site.program.await_line("reload refused");
+    assert!(eventually(|| site.program.remembers(OLD.as_bytes()) == Some(false)));
+}
+
+fn names_of_applications_are_followed(driver: Driver) {
+    let site = Site::new(driver, Noticed::ByEvents);
+    let port = site.application.address().rsplit(':').next().unwrap().to_owned();
+    let address = site.application.address();
+    site.edit(|text| text.replace(&address, &format!("localhost:{port}")));
+    site.await_told("[upstream] changed", 0);
+    site.await_told("reloaded generation=2", 1);
+    assert!(site.accepts(OLD), "{:#?}", site.program.log());
+    // One that does not resolve holds nothing up for long, and is asked about again.
+    site.edit(|text| text.replace("localhost", "no-such-name.invalid"));
+    site.await_told("reloaded generation=3", 1);
+    assert_eq!(site.status(&Delivery::signed_with(OLD, b"x")), 502);
+    site.program.await_line("upstream no-such-name.invalid");
+    site.edit(|text| text.replace(&format!("no-such-name.invalid:{port}"), &address));
+    site.await_told("reloaded generation=4", 1);
+    assert!(site.accepts(OLD));
+    // One that is gone is not asked about any more.
+    let asked = site.told("does not resolve");
+    sleep(Duration::from_millis(2500));
+    assert!(site.told("does not resolve") <= asked + 1, "{:#?}", site.program.log());
+}
+
+/// Other processes, of the same user, too, cannot look into this one, nor is there a core dump.
+#[test]
+fn the_process_is_not_dumpable() {
+    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::process::CommandExt;
+    const NOBODY: u32 = 65534;
+    let folder = Folder::new();
+    let application = Application::answering(OK);
+    folder.write("secret", OLD);
+    let config = folder.write("countersign.toml", &text(Driver::Epoll, Noticed::OnRequest, &application, "secret"));
+    let mut command = Command::new(BINARY);
+    command.arg("run").arg("--config").arg(&config);
+    // What is root's belongs to root in any case.
+    if fs::metadata(&config).unwrap().uid() == 0 {
+        for name in ["secret", "countersign.toml"] {
+            fs::set_permissions(folder.path(name), fs::Permissions::from_mode(0o444)).unwrap();
+        }
+        command.uid(NOBODY).gid(NOBODY);
+    }
+    let program = Program::start(&mut command);
+    program.address();
+    assert_eq!(program.owner(), 0);
+}
+
+/// The same way for a request within the process, whose asker is told how it went.
+#[test]
+fn a_request_is_answered_and_the_status_is_kept() {
+    let folder = Folder::new();
+    let application = Application::answering(OK);
+    folder.write("secret", OLD);
+    let good = text(Driver::Epoll, Noticed::OnRequest, &application, "secret");
+    let config = folder.write("countersign.toml", &good);
+    let (loaded, sources) = load_noting(&config);
+    let loaded = loaded.unwrap();
+    let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
+    let (plan, names) = plan(loaded);
+    let running = Mutex::new(supervisor::start(plan, Arc::new(Nobody)).unwrap());
+    let log = Arc::new(EventLog::start());
+    let resolver = Arc::new(Resolver::start(names, Arc::clone(&log)));
+    let start = Start { path: config, sources, settings, outline, warnings: Vec::new(), resolver, log };
+    let reloader = reload::start(start, Box::new(move |plan| running.lock().unwrap().apply(plan)));
+    assert_eq!(*reloader.status(), ReloadStatus::default());
+
+    assert_eq!(reloader.request().unwrap(), Reloaded::Unchanged);
+    folder.write("secret", NEW);
+    let changes = vec!["key \"key\" of route hook changed".to_owned()];
+    assert_eq!(reloader.request().unwrap(), Reloaded::Changed { generation: 2, changes });
+    let status = reloader.status();
+    assert_eq!((status.generation, status.attempts, status.failures, &status.last_error), (2, 2, 0, &None));
+    assert!(status.last_success.is_some());
+
+    folder.write("countersign.toml", &good.replace("\"github\"", "\"gitub\""));
+    let error = reloader.request().unwrap_err();
+    assert!(
+        matches!(error, ReloadError::Refused(_)) && error.to_string().contains("did you mean \"github\"?"),
+        "{error}"
+    );
+    let status = reloader.status();
+    assert_eq!((status.generation, status.attempts, status.failures), (2, 3, 1));
+    assert_eq!(*status.last_error.as_ref().unwrap().text, error.to_string());
+
+    // An address that is taken is found out before anything has changed.
+    let taken = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().to_string();
+    let busy = std::net::TcpListener::bind(&taken).unwrap();
+    folder.write("countersign.toml", &good.replace("127.0.0.1:0", &taken));
+    assert!(matches!(reloader.request().unwrap_err(), ReloadError::NotApplied(_)));
+    drop(busy);
+    let Reloaded::Changed { generation, changes } = reloader.request().unwrap() else { panic!("it has changed") };
+    assert_eq!(generation, 3);
+    assert!(changes.contains(&format!("listener {taken} added")), "{changes:?}");
+    let status = reloader.status();
+    assert_eq!((status.attempts, status.failures, &status.last_error), (5, 2, &None));
+
+    reloader.stop();
+    assert!(matches!(reloader.request(), Err(ReloadError::Stopping)));
+}
+
+/// Listens to no exchange.
+struct Nobody;
+
+impl Observer for Nobody {
+    fn exchange(&self, _: &Record<'_>) {}
+    fn accept_failed(&self, _: &std::io::Error) {}
 }
