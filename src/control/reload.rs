@@ -41,6 +41,9 @@ const BURST: Duration = Duration::from_secs(1);
 /// that waited for longer than three times this.
 const WRITING: Duration = Duration::from_secs(10);
 
+/// The same for whoever asks for a reload meanwhile.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// Where no event says when a file is complete, it must not change for so long.
 const QUIET: Duration = Duration::from_millis(250);
 
@@ -174,8 +177,14 @@ impl Thread {
                         self.look(&found, noticed);
                     }
                 }
-                Some(Order::HungUp) => drop(self.reload(Cause::Wanted(noticed))),
-                Some(Order::Requested(answer)) => drop(answer.send(self.reload(Cause::Wanted(noticed)))),
+                Some(Order::HungUp) => {
+                    self.await_writers();
+                    drop(self.reload(Cause::Wanted(noticed)));
+                }
+                Some(Order::Requested(answer)) => {
+                    self.await_writers();
+                    drop(answer.send(self.reload(Cause::Wanted(noticed))));
+                }
                 Some(Order::Stop) => return,
                 None => {
                     self.poll();
@@ -270,6 +279,20 @@ impl Thread {
             found = again;
         }
         let _ = self.reload(Cause::Changed(noticed));
+    }
+
+    /// Not even somebody who wants it gets half of a file; but nobody waits for long.
+    fn await_writers(&mut self) {
+        let until = self.clock.monotonic() + PATIENCE;
+        while self.watch.as_ref().is_some_and(Watch::is_written_to) {
+            let left = until.saturating_sub(self.clock.monotonic());
+            if left.is_zero() {
+                return;
+            }
+            if let Some(touch) = self.inbox.touch(left) {
+                self.watch.iter_mut().for_each(|watch| watch.note(touch.clone()));
+            }
+        }
     }
 
     /// Touches are noted meanwhile, and other orders wait.

@@ -359,7 +359,7 @@ fn mounts_of_kubernetes(driver: Driver) {
     }
 }
 
-/// Whoever writes slowly is waited for: half of a configuration is a configuration, too.
+/// Whoever writes slowly is waited for, whoever else wants a reload: half of a configuration is a configuration, too.
 fn a_configuration_half_written(driver: Driver) {
     let site = Site::new(driver, Noticed::ByEvents);
     let more = "[[route]]\nname = \"more\"\npath = \"/more\"\nscheme = \"none\"\n";
@@ -371,6 +371,9 @@ fn a_configuration_half_written(driver: Driver) {
         file.write_all(part.as_bytes()).unwrap();
         sleep(Duration::from_millis(200));
         assert!(site.accepts(OLD));
+        if part.ends_with("}]\n") {
+            site.hang_up();
+        }
     }
     assert_eq!((site.told("reloaded"), site.told("refused,")), (0, 0), "{:#?}", site.program.log());
     drop(file);
