@@ -1,4 +1,4 @@
-"""What `compare` and `memory` share: programs, servers, deliveries, readings.
+"""What `compare`, `memory` and `restart` share: programs, servers, deliveries, readings.
 
 A rig owns one temporary folder and the servers it started there. Leaving the
 `with` block ends those servers, by their process ids and no others, and
@@ -153,6 +153,25 @@ class Rig:
             command = [str(self._binary), "run", "--config", str(config)]
         return self._start(name, command, port, self.cores.proxy)
 
+    def start_anywhere(self, name: str, command: list[str], port: int) -> Server:
+        """Start a program that is told where to listen, on any CPU."""
+        everywhere = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        return self._start(name, command, port, everywhere)
+
+    def start_successor(self, name: str, upstream: Server, port: int, server_lines: str) -> Server:
+        """Start countersign on a port that another one may listen on already.
+
+        `server_lines` are further lines of its `[server]`. It is ready when it
+        says so: that somebody accepts on the port means nothing.
+        """
+        config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
+                               upstream=upstream.port, driver=driver_of(name))
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text.replace("[server]\n", f"[server]\n{server_lines}\n", 1),
+                          encoding="utf-8")
+        command = [str(self._binary), "run", "--config", str(config)]
+        return self._start(name, command, port, self.cores.proxy, says=b" ready: ")
+
     def stop(self, server: Server) -> None:
         """End one server before the rig ends."""
         _end(server)
@@ -165,17 +184,18 @@ class Rig:
                                         files=raise_file_limit()), encoding="utf-8")
         return path
 
-    def _start(self, name: str, command: list[str], port: int, core: int) -> Server:
+    def _start(self, name: str, command: list[str], port: int, cores: int | str,
+               says: bytes | None = None) -> Server:
         log_path = self.folder / f"{name}.out"
         with log_path.open("wb") as log:
             child = subprocess.Popen(
-                [program("taskset"), "-c", str(core), *command],
+                [program("taskset"), "-c", str(cores), *command],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=_end_with_parent)
         server = Server(name, child, port)
         self._servers.append(server)
         deadline = time.monotonic() + START_SECONDS
-        while not accepts(port):
+        while not (says in log_path.read_bytes() if says else accepts(port)):
             ended = child.poll() is not None
             if ended or time.monotonic() > deadline:
                 what = "ended at start" if ended else f"not ready in {START_SECONDS:.0f} s"

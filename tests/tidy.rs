@@ -21,16 +21,17 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 13] = [
+const OWNERS: [(&str, &[&str]); 14] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire"]),
-    ("ring", &["gate", "control", "cli"]),
+    ("ring", &["gate", "config", "control", "cli"]),
     ("subtle", &["gate"]),
     ("matchit", &["gate"]),
     ("serde_json", &["gate"]),
     ("toml", &["config"]),
     ("strsim", &["config"]),
     ("monoio", &["edge"]),
+    ("notify", &["control"]),
     ("io_uring", &["edge"]),
     ("httpdate", &["edge"]),
     ("signal_hook", &["control"]),

@@ -2,17 +2,20 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use crate::config::load::{Loaded, load};
+use crate::config::files::Sources;
+use crate::config::load::{Loaded, load_noting};
 use crate::config::summary::moment_warnings;
 use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
 use crate::control::plan::plan;
+use crate::control::reload;
+use crate::control::reload_words;
 use crate::control::resolver::Resolver;
-use crate::control::signals::{Signal, Termination};
-use crate::control::supervisor::{self, DrainTimes, Running};
+use crate::control::signals::{HangUps, Signal, Termination};
+use crate::control::supervisor::{self, DrainTimes, Running, StartError};
 use crate::edge::clock::Clock;
 use crate::edge::worker::Observer;
 
@@ -21,9 +24,9 @@ use super::{CANNOT, FOUND_WRONG};
 
 /// Runs until a signal. 0 after a clean stop, 1 for a wrong configuration, 2 when it cannot start.
 pub(super) fn run(path: &Path) -> ExitCode {
-    let loaded = match load(path) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
+    let (loaded, sources) = match load_noting(path) {
+        (Ok(loaded), sources) => (loaded, sources),
+        (Err(problems), _) => {
             print_problems(&problems);
             return ExitCode::from(FOUND_WRONG);
         }
@@ -36,7 +39,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
     if let Some(note) = hardening::too_few_files(&loaded.settings.limits.admission) {
         log.event(Level::Warn, &note);
     }
-    let code = match serve(loaded, &log) {
+    let code = match serve(path, loaded, sources, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             log.event(Level::Error, &why);
@@ -47,18 +50,36 @@ pub(super) fn run(path: &Path) -> ExitCode {
     code
 }
 
-fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
-    let mut termination = Termination::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> Result<(), String> {
+    let no_signals = |error| format!("cannot listen for signals: {error}");
+    let mut termination = Termination::listen().map_err(no_signals)?;
+    let hang_ups = HangUps::listen().map_err(no_signals)?;
     let routes = loaded.settings.routes.len();
-    for warning in moment_warnings(&loaded.settings, Clock::start().now()) {
-        log.event(Level::Warn, &warning);
-    }
+    let moment = moment_warnings(&loaded.settings, Clock::start().now());
+    moment.iter().for_each(|warning| log.event(Level::Warn, warning));
+    let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
+    let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
     let (plan, names) = plan(loaded);
-    let _resolver = Resolver::start(names, Arc::clone(log));
+    let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));
     let observer: Arc<dyn Observer> = Arc::<EventLog>::clone(log);
     let running = supervisor::start(plan, observer).map_err(|error| error.to_string())?;
-    announce(&running, routes, log);
+    let running = Arc::new(Mutex::new(Some(running)));
+    let start = reload::Start {
+        path: path.to_owned(),
+        sources,
+        settings,
+        outline,
+        warnings,
+        resolver: Arc::clone(&resolver),
+        log: Arc::clone(log),
+    };
+    let reloader = reload::start(start, apply_to(&running));
+    lock(&running).iter().for_each(|running| announce(running, routes, log));
+    let hung_up = reloader.clone();
+    hang_ups.each(move || hung_up.hang_up());
     let signal = termination.wait();
+    reloader.stop();
+    let Some(running) = lock(&running).take() else { return Ok(()) };
     log.event(Level::Info, &farewell(signal, running.drain_times()));
     thread::spawn(move || {
         termination.wait();
@@ -74,6 +95,19 @@ fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
     }
     Ok(())
+}
+
+/// Puts plans in force for as long as the process is not stopping.
+fn apply_to(running: &Arc<Mutex<Option<Running>>>) -> reload::Apply {
+    let running = Arc::clone(running);
+    Box::new(move |plan| match lock(&running).as_mut() {
+        Some(running) => running.apply(plan),
+        None => Err(StartError::Worker("the process is stopping".to_owned())),
+    })
+}
+
+fn lock(running: &Mutex<Option<Running>>) -> MutexGuard<'_, Option<Running>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn farewell(signal: Signal, times: DrainTimes) -> String {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
-use crate::config::{keys, routes, sections};
+use crate::config::{keys, reload, routes, sections};
 use crate::gate::admission::{AdmissionLimits, RouteAdmission};
 use crate::gate::networks::Network;
 use crate::gate::observe::Observe;
@@ -38,6 +38,8 @@ pub struct Settings {
     pub routes: Vec<RouteSettings>,
     /// Every application address that a route uses, each once. Routes name one by position.
     pub upstreams: Vec<UpstreamAddress>,
+    /// How changes of files are noticed.
+    pub reload: Reload,
 }
 
 /// Which interface of the kernel the workers use.
@@ -187,6 +189,21 @@ impl Default for Limits {
     }
 }
 
+/// `[reload]`: how changes of files are noticed. Beside this, SIGHUP always reloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Whether the kernel tells about changes in the directories of the configuration and of every file it names.
+    pub watch: bool,
+    /// How often the files are looked at in any case; `None` for never.
+    pub poll: Option<Duration>,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { watch: true, poll: Some(Duration::from_secs(30)) }
+    }
+}
+
 /// `[[route]]`: which requests, verified how, sent where.
 #[derive(Clone, Debug)]
 pub struct RouteSettings {
@@ -265,6 +282,8 @@ pub struct KeySettings {
     pub validity: Validity,
     /// Where the source is written.
     pub place: Place,
+    /// Whether a line end has been left out at the end of the bytes. [`crate::config::load()`] says so.
+    pub line_end_left_out: bool,
 }
 
 /// Where the bytes of a key are.
@@ -335,7 +354,8 @@ fn read_document(document: &Document<'_>) -> Settings {
     let listeners = sections::listeners(&root);
     let (upstream, address) = sections::upstream(&root);
     let limits = sections::limits(&root);
-    let mut settings = Settings { server, listeners, upstream, limits, ..Settings::default() };
+    let reload = reload::read(&root);
+    let mut settings = Settings { server, listeners, upstream, limits, reload, ..Settings::default() };
     routes::read(&root, address, &mut settings);
     sections::check_loops(&root, &settings);
     root.finish();

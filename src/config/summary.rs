@@ -6,9 +6,9 @@ use core::fmt::{self, Write};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::memory;
 use crate::config::settings::{KeySettings, Listener, ProxyProtocol, RouteSettings, Settings, Verification};
 use crate::config::units::{show_duration, show_frequency, show_size, show_size_rounded};
+use crate::config::{memory, reload};
 use crate::gate::networks::Network;
 use crate::gate::replay::{self, DuplicateAnswer, ReplayPolicy, WhenFull};
 use crate::gate::token_bucket::Rate;
@@ -66,6 +66,7 @@ fn write_process(out: &mut String, settings: &Settings) -> fmt::Result {
         "drain",
         format_args!("accepts {delay} more at a stop, then finishes exchanges in flight within {grace}"),
     )?;
+    line(out, "reload", reload::described(settings.reload))?;
     for listener in &settings.listeners {
         write_listener(out, listener)?;
     }
@@ -197,6 +198,9 @@ fn write_verification(out: &mut String, route: &RouteSettings, verification: &Ve
     }
     for key in &verification.keys {
         line(out, "key", format_args!("\"{}\", {}", key.id, validity(key, now)))?;
+        if key.line_end_left_out {
+            line(out, "", "the line end at its end is not part of it and has been left out")?;
+        }
     }
     for warning in scheme.warnings() {
         line(out, "WARNING", warning)?;

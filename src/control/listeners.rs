@@ -10,6 +10,9 @@ use crate::edge::policy::{ListenerId, Policy, Retired};
 /// late as a head may take, which is an hour at most.
 const KEPT: Duration = Duration::from_secs(3600);
 
+/// More than it takes to close a listening socket.
+const LEAVING: Duration = Duration::from_secs(5);
+
 /// A listener that is open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Listener {
@@ -25,8 +28,16 @@ pub(super) struct Listener {
 #[derive(Debug, Default)]
 pub(super) struct Listeners {
     open: Vec<Listener>,
-    retired: Vec<(Duration, Retired)>,
+    retired: Vec<Gone>,
     next: u32,
+}
+
+/// A listener that has been closed.
+#[derive(Debug)]
+struct Gone {
+    since: Duration,
+    bound: SocketAddr,
+    retired: Retired,
 }
 
 /// One place of a new configuration.
@@ -61,10 +72,11 @@ impl Listeners {
     /// These are open now, in the order of the configuration. The doors of all others are taken from the policy `before`,
     /// and kept for a while.
     pub(super) fn replace(&mut self, open: Vec<Listener>, before: &Policy, now: Duration) {
-        self.retired.retain(|(closed, _)| now < *closed + KEPT);
+        self.retired.retain(|gone| now < gone.since + KEPT);
         for gone in self.open.iter().filter(|known| open.iter().all(|listener| listener.id != known.id)) {
             if let Some(door) = before.door(gone.id) {
-                self.retired.push((now, Retired { id: gone.id, door: door.clone() }));
+                let retired = Retired { id: gone.id, door: door.clone() };
+                self.retired.push(Gone { since: now, bound: gone.bound, retired });
             }
         }
         self.open = open;
@@ -82,7 +94,12 @@ impl Listeners {
 
     /// Those whose last connections may still be there.
     pub(super) fn retired(&self) -> Vec<Retired> {
-        self.retired.iter().map(|(_, retired)| retired.clone()).collect()
+        self.retired.iter().map(|gone| gone.retired.clone()).collect()
+    }
+
+    /// Whether sockets of our own may still be there on this address, on their way out.
+    pub(super) fn closed_lately(&self, address: SocketAddr, now: Duration) -> bool {
+        self.retired.iter().any(|gone| gone.bound == address && now < gone.since + LEAVING)
     }
 }
 

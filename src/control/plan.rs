@@ -1,8 +1,10 @@
 //! From settings to a plan that the supervisor can carry out.
 
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use crate::config::load::Loaded;
 use crate::config::settings::{self, Settings};
@@ -14,12 +16,23 @@ use crate::wire::head::HeadLimits;
 use super::resolver::{self, Name};
 use super::supervisor::{DrainTimes, Plan};
 
+/// How long names may take to resolve. One that does not resolve yet is no reason not to start, nor to keep an old
+/// configuration: the application may come up later.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// A plan, and the names that must be kept fresh while it is carried out.
 #[must_use]
 pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
+    plan_beside(loaded, &[])
+}
+
+/// The same, while these names are kept fresh: they are not asked about again.
+#[must_use]
+pub fn plan_beside(loaded: Loaded, known: &[Name]) -> (Plan, Vec<Name>) {
     let Loaded { settings, gate, .. } = loaded;
     let mut names = Vec::new();
-    let upstreams = gate.upstreams.iter().map(|address| upstream(address, &settings.upstream, &mut names)).collect();
+    let targets = targets(&gate.upstreams, known, &mut names);
+    let upstreams = targets.into_iter().map(|target| upstream(target, &settings.upstream)).collect();
     let plan = Plan {
         policy: Policy { gate, limits: limits(&settings), upstreams, live: Live::default() },
         admission: settings.limits.admission,
@@ -57,20 +70,33 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-fn upstream(address: &UpstreamAddress, settings: &settings::Upstream, names: &mut Vec<Name>) -> Upstream {
-    let target = match address {
-        UpstreamAddress::Unix(path) => Target::Unix(path.clone()),
-        UpstreamAddress::Tcp { host, port } => {
-            // Resolving here, before anything runs, is the one time that waiting harms nobody. A name that does not
-            // resolve yet is no reason not to start: the application may come up later.
-            let found = resolver::resolve(host, *port).unwrap_or_default();
-            let addresses = Arc::new(Addresses::new(address.to_string(), found));
-            if host.parse::<std::net::IpAddr>().is_err() {
-                names.push(Name { host: host.clone(), port: *port, addresses: Arc::clone(&addresses) });
-            }
-            Target::Tcp(addresses)
-        }
+/// Where each upstream is; the names among them are added to `names`.
+fn targets(upstreams: &[UpstreamAddress], known: &[Name], names: &mut Vec<Name>) -> Vec<Target> {
+    let is_known = |host: &str, port: u16| known.iter().find(|name| name.host == host && name.port == port);
+    let strange = |address: &UpstreamAddress| match address {
+        UpstreamAddress::Tcp { host, port } if is_known(host, *port).is_none() => Some((host.clone(), *port)),
+        _ => None,
     };
+    let strangers: Vec<(String, u16)> = upstreams.iter().filter_map(strange).collect();
+    let mut found = resolver::resolve_all(&strangers, PATIENCE).into_iter();
+    let mut target = |address: &UpstreamAddress| {
+        let (host, port) = match address {
+            UpstreamAddress::Unix(path) => return Target::Unix(path.clone()),
+            UpstreamAddress::Tcp { host, port } => (host, *port),
+        };
+        let addresses = match is_known(host, port) {
+            Some(name) => Arc::clone(&name.addresses),
+            None => Arc::new(Addresses::new(address.to_string(), found.next().unwrap_or_default())),
+        };
+        if host.parse::<IpAddr>().is_err() {
+            names.push(Name { host: host.clone(), port, addresses: Arc::clone(&addresses) });
+        }
+        Target::Tcp(addresses)
+    };
+    upstreams.iter().map(&mut target).collect()
+}
+
+fn upstream(target: Target, settings: &settings::Upstream) -> Upstream {
     Upstream {
         target,
         connect_timeout: settings.connect_timeout,

@@ -1,8 +1,9 @@
-//! SIGTERM and SIGINT.
+//! SIGTERM and SIGINT, which end the process, and SIGHUP, which reloads.
 
 use std::io;
+use std::thread;
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 /// A signal that ends the process.
@@ -35,5 +36,26 @@ impl Termination {
             Some(SIGINT) => Signal::Interrupt,
             _ => Signal::Terminate,
         }
+    }
+}
+
+/// SIGHUP.
+#[derive(Debug)]
+pub struct HangUps {
+    signals: Signals,
+}
+
+impl HangUps {
+    /// From now on they are collected instead of killing the process.
+    ///
+    /// # Errors
+    /// The handler cannot be installed.
+    pub fn listen() -> io::Result<Self> {
+        Ok(Self { signals: Signals::new([SIGHUP])? })
+    }
+
+    /// Calls `hung_up` for each, on a thread of its own.
+    pub fn each(mut self, hung_up: impl Fn() + Send + 'static) {
+        thread::spawn(move || self.signals.forever().for_each(|_| hung_up()));
     }
 }

@@ -55,7 +55,7 @@ impl Running {
         self.drain = drain;
         self.addresses = self.listeners.addresses();
         self.shared.retain(|address| self.addresses.contains(address));
-        self.shared.extend(shared);
+        self.shared.extend(shared.into_iter().filter(|address| !self.listeners.closed_lately(*address, now)));
         Ok(Applied {
             added,
             removed: gone.iter().map(|listener| listener.bound).collect(),

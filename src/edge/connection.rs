@@ -19,7 +19,7 @@ use super::stream::ByteStream;
 use super::worker::Worker;
 
 /// How long a connection that has just answered keeps its buffer before it waits without one.
-const WARM: Duration = Duration::from_millis(250);
+pub(super) const WARM: Duration = Duration::from_millis(250);
 
 /// How long a connection that has just been accepted may take to begin its first request when we close: its client has
 /// connected to somebody who accepts.
@@ -168,7 +168,7 @@ impl<S: ByteStream> Connection<S> {
     }
 
     /// When waiting for a first request ends.
-    fn patience<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> Duration {
+    pub(super) fn patience<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> Duration {
         if worker.closes(self.listener) { self.expires.min(self.opened + NEWCOMER) } else { self.expires }
     }
 

@@ -6,7 +6,7 @@ use crate::gate::keyed_buckets::ClientKey;
 use crate::outcome::ConnectionEnd;
 use crate::wire::proxy_protocol::{self, ProxyHeader};
 
-use super::connection::{Connection, Peer};
+use super::connection::{Connection, Peer, WARM};
 use super::net::Net;
 use super::stream::ByteStream;
 use super::worker::Worker;
@@ -30,12 +30,17 @@ pub async fn read<N: Net>(
     }
     connection.inbound.hold_buffer(&worker.buffers);
     loop {
-        let (result, buf) = connection.stream.read(connection.inbound.lend(), connection.expires).await;
+        // Patience may run out while it is being tried: it is looked at again and again.
+        let glance = worker.net.monotonic() + WARM;
+        let (result, buf) =
+            connection.stream.read_patiently(connection.inbound.lend(), connection.patience(worker).min(glance)).await;
         connection.inbound.returned(buf);
         match result {
-            Ok(count) if count > 0 => {}
-            // A broken connection is as silent as a closed one; one that only waits until its time is up is not.
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            Ok(Some(count)) if count > 0 => {}
+            Ok(None) if worker.net.monotonic() < connection.patience(worker) => continue,
+            // A broken connection is as silent as a closed one; one that only waits until its time is up is not, unless
+            // it is we who go.
+            Ok(None) if connection.inbound.has_received() || !worker.closes(connection.listener) => {
                 return Err(Some(ConnectionEnd::ProxyHeaderInvalid));
             }
             _ if connection.inbound.has_received() => return Err(Some(ConnectionEnd::ProxyHeaderInvalid)),

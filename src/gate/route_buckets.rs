@@ -48,6 +48,7 @@ mod tests {
     use crate::gate::route::RouteKey;
     use crate::gate::token_bucket::Rate;
     use crate::gate::verify::Verifier;
+    use proptest::prelude::*;
 
     fn route(name: &str, rate: Option<Rate>) -> Route {
         let key = RouteKey { host: None, path: PathPattern::parse("/").unwrap(), methods: Vec::new() };
@@ -83,5 +84,49 @@ mod tests {
         assert_eq!(take(&[route("a", slow)], 0, 100 * second), 0, "five of three were missing, one has come");
         let _ = buckets.of(&[], 1000 * second);
         assert!(buckets.by_name.lock().unwrap().is_empty(), "what is full is forgotten");
+    }
+
+    const NAMES: [&str; 3] = ["a", "b", "c"];
+
+    fn configuration() -> impl Strategy<Value = Vec<(usize, Option<Rate>)>> {
+        let rate = (1..5_u32, prop_oneof![Just(1_u64), Just(60)], 1..8_u32);
+        let rate = rate.prop_map(|(tokens, per, burst)| Rate { tokens, per: Duration::from_secs(per), burst });
+        let routes = proptest::sample::subsequence(vec![0, 1, 2], 0..=3).prop_shuffle();
+        routes.prop_flat_map(move |routes| {
+            let rates = proptest::collection::vec(proptest::option::weighted(0.8, rate.clone()), routes.len());
+            (Just(routes), rates).prop_map(|(routes, rates)| routes.into_iter().zip(rates).collect())
+        })
+    }
+
+    proptest! {
+        /// Routes come, go, move and change their rates; none is ever given more than its largest burst and what has come
+        /// at the rate that it had last.
+        #[test]
+        fn no_sequence_of_configurations_gives_anybody_more(
+            steps in proptest::collection::vec((0..5_000_u64, configuration(), 0..10_u32), 1..60),
+        ) {
+            let buckets = RouteBuckets::default();
+            let mut now = Duration::ZERO;
+            // Of each route: its last rate, its largest burst, and, in tokens, what has come and what has been taken.
+            let mut model = [(None::<Rate>, 0_u32, 0.0_f64, 0_u32); 3];
+            for (wait, configuration, takes) in steps {
+                now += Duration::from_millis(wait);
+                for (rate, _, come, _) in &mut model {
+                    let rate = rate.map_or(0.0, |rate| f64::from(rate.tokens) / rate.per.as_secs_f64());
+                    *come += rate * wait as f64 / 1e3;
+                }
+                let routes: Vec<Route> = configuration.iter().map(|(name, rate)| route(NAMES[*name], *rate)).collect();
+                let found = buckets.of(&routes, now);
+                prop_assert_eq!(found.len(), routes.len());
+                for ((name, rate), bucket) in configuration.iter().zip(&found) {
+                    prop_assert_eq!(rate.is_some(), bucket.is_some());
+                    let (Some(rate), Some(bucket)) = (rate, bucket) else { continue };
+                    let (last, most, come, taken) = &mut model[*name];
+                    (*last, *most) = (Some(*rate), (*most).max(rate.burst));
+                    *taken += (0..takes).filter(|_| bucket.take(now).is_ok()).count() as u32;
+                    prop_assert!(f64::from(*taken) <= f64::from(*most) + *come + 1e-3, "{}: {}", NAMES[*name], taken);
+                }
+            }
+        }
     }
 }

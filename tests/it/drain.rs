@@ -16,6 +16,7 @@ on_both_drivers! {
     an_application_that_is_gone_means_try_again,
     idle_connections_are_closed_politely,
     whoever_has_connected_is_served,
+    a_proxy_that_has_only_connected_holds_nobody_up,
     sigint_leaves_the_delay_out,
 }
 
@@ -126,6 +127,22 @@ fn whoever_has_connected_is_served(driver: Driver) {
             assert!(served > 0);
         }
     }
+}
+
+/// Health checks of load balancers connect and say nothing.
+fn a_proxy_that_has_only_connected_holds_nobody_up(driver: Driver) {
+    let application = Application::answering(OK);
+    let lines = "proxy_protocol = \"v1v2\"\ntrusted_proxies = [\"127.0.0.0/8\"]";
+    let proxy = Proxy::on(driver, &application).listener_line(lines).drain("0s", "10s").start();
+    let mut silent = proxy.connect();
+    let mut kept = proxy.connect();
+    let header: &[u8] = b"PROXY TCP4 192.0.2.9 192.0.2.1 4711 80\r\n";
+    assert_eq!(kept.ask(&[header, &delivery()].concat()).status, 200);
+    let begun = Instant::now();
+    assert_eq!(proxy.into_running().stop(), 0);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    silent.assert_closed();
+    kept.assert_closed();
 }
 
 fn sigint_leaves_the_delay_out(driver: Driver) {

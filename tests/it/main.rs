@@ -13,6 +13,7 @@ mod framing;
 mod headers;
 mod limits;
 mod process;
+mod reload;
 mod reload_live;
 mod replay;
 mod upstream;

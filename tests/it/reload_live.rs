@@ -144,6 +144,7 @@ fn listeners_come_and_go(driver: Driver) {
     // And it may come back.
     let applied = proxy.apply(&plan.clone().listening_on(&[a, b]));
     assert_eq!((applied.added, applied.removed), (vec![a], vec![]));
+    assert_eq!(proxy.shared(), [], "the sockets that are on their way out are our own");
     assert_eq!(Client::connect(a).ask(&delivery()).status, 200);
     assert_eq!(late.ask(&delivery()).status, 200);
 }

@@ -199,6 +199,11 @@ impl Proxy {
         self.running.as_ref().map(|running| running.addresses.as_slice()).unwrap_or_default()
     }
 
+    /// Where another process listens, too.
+    pub(crate) fn shared(&self) -> &[SocketAddr] {
+        self.running.as_ref().map(|running| running.shared.as_slice()).unwrap_or_default()
+    }
+
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.addresses()[0])
     }
