@@ -13,6 +13,8 @@ use std::time::Duration;
 
 use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
+use countersign::edge::drain::Stage;
+use countersign::edge::net::Net;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
 use countersign::edge::snapshot::Published;
@@ -393,6 +395,45 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
     assert_eq!(table.held(), 1, "it is with the application");
     drop(exchange);
     assert_eq!(table.held(), 0);
+}
+
+/// Connections of a worker that is closing, or of a listener that is closed: what has been sent is answered, with
+/// `Connection: close`; whoever has just come is given a second; nothing else is waited for.
+#[test]
+fn a_connection_that_must_go_serves_what_has_been_sent() {
+    let request = delivery(b"x", b"x", None);
+    for closed_listener in [false, true] {
+        for (input, grain, answered) in [(request.as_slice(), usize::MAX, true), (&request, 3, true), (b"", 1, false)] {
+            let application = |received: &[u8]| if complete(received).is_some() { ok() } else { Reaction::default() };
+            let net = VirtualNet::new(grain, Some(Rc::new(RefCell::new(application))));
+            let mut policy = policy();
+            if closed_listener {
+                policy.live.listeners.clear();
+            }
+            let shared = Shared {
+                policy: Arc::new(Published::new(policy)),
+                clock: Clock::start(),
+                observer: Arc::new(Codes::default()),
+                pseudonym: Arc::from(&b"countersign-0"[..]),
+                admission: admission(),
+            };
+            let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
+            if !closed_listener {
+                worker.drain.advance(Stage::Closing);
+            }
+            let client = net.client(input, false);
+            let outbox = Rc::clone(&client.outbox);
+            let permit = worker.open(Origin::default()).unwrap();
+            let begun = net.monotonic();
+            net.run(connection::serve(worker, client, Origin::default(), permit)).expect("the connection ends");
+            let answer = String::from_utf8_lossy(&outbox.borrow()).into_owned();
+            assert_eq!(answer.starts_with("HTTP/1.1 200 OK\r\n"), answered, "{answer:?}");
+            assert_eq!(answer.contains("Connection: close\r\n"), answered, "{answer:?}");
+            if !answered {
+                assert_eq!(net.monotonic() - begun, Duration::from_secs(1));
+            }
+        }
+    }
 }
 
 #[test]

@@ -234,6 +234,7 @@ impl Thread {
             }
             let (written_to, waited) = (watch.is_written_to(), self.clock.monotonic().saturating_sub(began));
             if waited > if written_to { WRITING * 3 } else { BURST } {
+                watch.forget_writers();
                 return Some(self.seen.again());
             }
             touch = self.inbox.touch(if written_to { WRITING } else { SETTLE / 2 });
@@ -243,6 +244,8 @@ impl Thread {
             if touch.is_none() {
                 let again = self.seen.again();
                 if written_to || found.as_ref() == Some(&again) {
+                    // Not every write ends with a word of it (truncate(2), memory that is mapped).
+                    self.watch.iter_mut().for_each(Watch::forget_writers);
                     return Some(again);
                 }
                 found = Some(again);

@@ -119,6 +119,11 @@ impl Watch {
         }
     }
 
+    /// Whoever writes now is not waited for any more.
+    pub(super) fn forget_writers(&mut self) {
+        self.writing.clear();
+    }
+
     /// Whether someone is in the middle of writing one of the files.
     pub(super) fn is_written_to(&self) -> bool {
         !self.writing.is_empty()

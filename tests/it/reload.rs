@@ -15,7 +15,7 @@ use countersign::control::plan::plan;
 use countersign::control::reload::{self, Start};
 use countersign::control::reloader::{ReloadError, ReloadStatus, Reloaded};
 use countersign::control::resolver::Resolver;
-use countersign::control::supervisor;
+use countersign::control::supervisor::{self, Applied};
 use countersign::edge::worker::Observer;
 use countersign::telemetry::exchange::Exchange;
 
@@ -687,6 +687,59 @@ fn a_request_is_answered_and_the_status_is_kept() {
 
     reloader.stop();
     assert!(matches!(reloader.request(), Err(ReloadError::Stopping)));
+}
+
+/// A volume is swapped again and again while it is read: never is a configuration put in force with the list of another.
+#[test]
+fn two_states_of_a_volume_never_mix() {
+    let folder = Folder::new();
+    let volume = folder.path("volume");
+    fs::create_dir(&volume).unwrap();
+    let version = |number: u8| {
+        let text = format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n[upstream]\naddress = \"127.0.0.1:1\"\n\
+             [[route]]\nname = \"v{number}\"\npath = \"/\"\nscheme = \"none\"\nallow_file = \"networks\"\n"
+        );
+        let networks = format!("192.0.2.{number}\n");
+        publish(&volume, &number.to_string(), &[("countersign.toml", &text), ("networks", &networks)]);
+    };
+    version(0);
+    let path = volume.join("countersign.toml");
+    let (loaded, sources) = load_noting(&path);
+    let loaded = loaded.unwrap();
+    let log = Arc::new(EventLog::start());
+    let start = Start {
+        path,
+        sources,
+        settings: countersign::config::settings::Reload { watch: false, poll: None },
+        outline: loaded.outline,
+        warnings: Vec::new(),
+        resolver: Arc::new(Resolver::start(Vec::new(), Arc::clone(&log))),
+        log,
+    };
+    let applied = Arc::<Mutex<Vec<String>>>::default();
+    let record = Arc::clone(&applied);
+    let reloader = reload::start(
+        start,
+        Box::new(move |plan| {
+            let route = &plan.policy.gate.routes.routes()[0];
+            let number: u8 = route.name.trim_start_matches('v').parse().unwrap();
+            let allows = |last: u8| route.clients.admit(Some(std::net::Ipv4Addr::new(192, 0, 2, last).into())).is_ok();
+            let all: Vec<u8> = (0..=u8::MAX).filter(|last| allows(*last)).collect();
+            assert_eq!(all, [number], "{}", route.name);
+            record.lock().unwrap().push(route.name.clone());
+            Ok(Applied { added: Vec::new(), removed: Vec::new(), needs_restart: Vec::new(), generation: 2 })
+        }),
+    );
+    std::thread::scope(|scope| {
+        let publisher = scope.spawn(|| (1..=u8::MAX).for_each(&version));
+        while !publisher.is_finished() {
+            // That there was no time at which nothing changed is an answer, too.
+            let _ = reloader.request();
+        }
+    });
+    assert!(reloader.request().is_ok());
+    assert_eq!(applied.lock().unwrap().last().map(String::as_str), Some("v255"));
 }
 
 /// Listens to no exchange.
