@@ -6,20 +6,27 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::config::certificates::{self, TlsMaterial};
 use crate::config::compile;
 use crate::config::document::MAX_TEXT;
 use crate::config::networks;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::{self, Secret};
-use crate::config::settings::{self, ClientSettings, KeySettings, KeySource, Settings, Verification};
+use crate::config::settings::{
+    self, ClientSettings, FileSettings, KeySettings, KeySource, Settings, TlsSettings, Verification,
+};
 use crate::config::units::show_size;
 use crate::gate::Gate;
 
 /// No secret and no public key is longer, in bytes.
 const KEY_LIMIT: usize = 64 << 10;
+
+/// No file of certificates is longer, in bytes: all public authorities that there are need a quarter of it.
+const PEM_LIMIT: usize = 1 << 20;
 
 /// No file of networks is longer, in bytes: some fifty thousand of them.
 const LIST_LIMIT: usize = 1 << 20;
@@ -31,6 +38,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What requests are judged by.
     pub gate: Gate,
+    /// What each listener is to speak, in their order; nothing for plain text.
+    pub tls: Vec<Option<TlsMaterial>>,
     /// What the operator should know all the same.
     pub warnings: Problems,
 }
@@ -55,10 +64,15 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
             read_keys(&stray, public, directory, &mut problems);
         }
     }
+    let tls: Vec<Option<TlsMaterial>> = settings
+        .listeners
+        .iter_mut()
+        .map(|listener| listener.tls.as_mut().and_then(|tls| read_tls(tls, directory, &mut problems)))
+        .collect();
     let gate = compile::compile(&settings, &keys, &mut problems);
     problems.sort();
     match gate {
-        Some(gate) if !problems.has_errors() => Ok(Loaded { settings, gate, warnings: problems }),
+        Some(gate) if !problems.has_errors() => Ok(Loaded { settings, gate, tls, warnings: problems }),
         _ => Err(problems),
     }
 }
@@ -104,6 +118,50 @@ fn read_networks(clients: &mut ClientSettings, directory: &Path, problems: &mut 
             problems.error(list.place.clone(), message, fix);
         }
     }
+}
+
+/// Reads certificates, keys and authorities of a listener. Without a result there is at least one error in `problems`.
+fn read_tls(tls: &mut TlsSettings, directory: &Path, problems: &mut Problems) -> Option<TlsMaterial> {
+    let mut pairs = Vec::with_capacity(tls.certificates.len());
+    for settings in &mut tls.certificates {
+        let chain = read_pem(&settings.certificate, directory, problems);
+        let key = read_pem(&settings.key, directory, problems).map(Secret::new);
+        let path = directory.join(&settings.key.path);
+        if key.is_some() && readable_by_others(&path) {
+            warn_readable(&path, settings.key.place.clone(), problems);
+        }
+        let pair = certificates::pair(settings, (chain.as_ref().map(|it| it.as_slice()), key.as_ref()), problems);
+        if let Some((key, facts)) = pair {
+            pairs.push((key, certificates::patterns(&facts)));
+            settings.facts = Some(facts);
+        }
+    }
+    let callers = match &tls.callers {
+        None => None,
+        Some(callers) => {
+            let bytes = read_pem(&callers.authorities, directory, problems)?;
+            let roots = certificates::authorities(&callers.authorities, &bytes, problems)?;
+            Some((Arc::new(roots), callers.clone()))
+        }
+    };
+    let whole = !pairs.is_empty() && pairs.len() == tls.certificates.len();
+    whole.then_some(TlsMaterial { certificates: pairs, callers, min_version: tls.min_version })
+}
+
+fn read_pem(file: &FileSettings, directory: &Path, problems: &mut Problems) -> Option<Zeroizing<Vec<u8>>> {
+    let path = directory.join(&file.path);
+    let read = read_file(&path, PEM_LIMIT);
+    if let Err(error) = &read {
+        let message = format!("{} cannot be read: {error}", path.display());
+        let fix = "check the path (it is relative to the configuration file) and the permissions";
+        problems.error(file.place.clone(), message, fix);
+    }
+    read.ok()
+}
+
+fn warn_readable(path: &Path, place: Place, problems: &mut Problems) {
+    let message = format!("{} can be read by every user of this machine", path.display());
+    problems.warning(place, message, format!("chmod o-rwx {} (Kubernetes: defaultMode: 0440)", path.display()));
 }
 
 /// The bytes of every key of a route; nothing in the place of one that could not be read.
@@ -172,9 +230,7 @@ fn read_key_file(path: &Path, key: &KeySettings, public: bool, problems: &mut Pr
     match read_file(path, KEY_LIMIT) {
         Ok(bytes) => {
             if !public && readable_by_others(path) {
-                let message = format!("{} can be read by every user of this machine", path.display());
-                let fix = format!("chmod o-rwx {} (Kubernetes: defaultMode: 0440)", path.display());
-                problems.warning(key.place.clone(), message, fix);
+                warn_readable(path, key.place.clone(), problems);
             }
             Some(Secret::new(bytes))
         }

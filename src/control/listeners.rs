@@ -64,7 +64,8 @@ impl Listeners {
         self.retired.retain(|(closed, _)| now < *closed + KEPT);
         for gone in self.open.iter().filter(|known| open.iter().all(|listener| listener.id != known.id)) {
             if let Some(door) = before.door(gone.id) {
-                self.retired.push((now, Retired { id: gone.id, door: door.clone() }));
+                self.retired
+                    .push((now, Retired { id: gone.id, door: door.clone(), tls: before.tls(gone.id).cloned() }));
             }
         }
         self.open = open;

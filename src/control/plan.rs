@@ -4,10 +4,14 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 
+use crate::config::certificates::TlsMaterial;
 use crate::config::load::Loaded;
 use crate::config::settings::{self, Settings};
 use crate::edge::driver::DriverChoice;
 use crate::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
+use crate::edge::tls::certificates::Shown;
+use crate::edge::tls::door::{OldestVersion, TlsSetup};
+use crate::edge::tls::verifier::Callers;
 use crate::gate::upstream::UpstreamAddress;
 use crate::wire::head::HeadLimits;
 
@@ -17,11 +21,13 @@ use super::supervisor::{DrainTimes, Plan};
 /// A plan, and the names that must be kept fresh while it is carried out.
 #[must_use]
 pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
-    let Loaded { settings, gate, .. } = loaded;
+    let Loaded { settings, gate, tls, .. } = loaded;
+    let tls = tls.into_iter().map(|listener| listener.map(setup)).collect();
     let mut names = Vec::new();
     let upstreams = gate.upstreams.iter().map(|address| upstream(address, &settings.upstream, &mut names)).collect();
     let plan = Plan {
         policy: Policy { gate, limits: limits(&settings), upstreams, live: Live::default() },
+        tls,
         admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
         workers: worker_count(settings.server.workers),
@@ -44,12 +50,25 @@ pub fn worker_count(configured: usize) -> usize {
     }
 }
 
+fn setup(material: TlsMaterial) -> TlsSetup {
+    let TlsMaterial { certificates, callers, min_version } = material;
+    TlsSetup {
+        certificates: certificates.into_iter().map(|(key, names)| Shown { key, names }).collect(),
+        callers: callers.map(|(roots, settings)| Callers { roots, required: settings.required, names: settings.names }),
+        oldest: match min_version {
+            settings::MinVersion::Tls12 => OldestVersion::Tls12,
+            settings::MinVersion::Tls13 => OldestVersion::Tls13,
+        },
+    }
+}
+
 fn limits(settings: &Settings) -> Limits {
     let limits = &settings.limits;
     Limits {
         head: HeadLimits { size: limits.head_size, fields: limits.headers, target: limits.target_size },
         head_timeout: limits.head_timeout,
         body_timeout: limits.body_timeout,
+        handshake_timeout: limits.handshake_timeout,
         idle_timeout: limits.idle_timeout,
         write_timeout: limits.write_timeout,
         requests_per_connection: u64::from(limits.requests_per_connection),
