@@ -16,3 +16,6 @@ pub mod records;
 pub mod session;
 pub mod tickets;
 pub mod verifier;
+
+#[cfg(test)]
+mod tests;
