@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use countersign::gate::admission::{Admission, AdmissionLimits, Request, RouteAdmission};
 use countersign::gate::allowlist::AllowList;
+use countersign::gate::identity::CallerList;
 use countersign::gate::keyed_buckets::ClientKey;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
@@ -34,6 +35,7 @@ fn table() -> RouteTable {
         upstream: 0,
         admission,
         clients: AllowList::default(),
+        callers: CallerList::default(),
         observe: Observe::default(),
         replay: None,
     };

@@ -19,6 +19,7 @@ use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
 use countersign::gate::admission::{Admission, AdmissionLimits, RouteAdmission};
 use countersign::gate::allowlist::AllowList;
+use countersign::gate::identity::CallerList;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
@@ -50,6 +51,7 @@ fn policy() -> Policy {
         body_limit: 1 << 20,
         upstream: 0,
         clients: AllowList::default(),
+        callers: CallerList::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,
@@ -61,6 +63,7 @@ fn policy() -> Policy {
             head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
             head_timeout: ten,
             body_timeout: ten,
+            handshake_timeout: ten,
             idle_timeout: ten,
             write_timeout: ten,
             requests_per_connection: u64::MAX,

@@ -23,6 +23,7 @@ use countersign::gate::Gate;
 use countersign::gate::admission::{Admission, AdmissionLimits, Held, RouteAdmission};
 use countersign::gate::allowlist::AllowList;
 use countersign::gate::client::Door;
+use countersign::gate::identity::CallerList;
 use countersign::gate::networks::Network;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
@@ -52,6 +53,7 @@ fn route() -> Route {
         body_limit: 100_000,
         upstream: 0,
         clients: AllowList::default(),
+        callers: CallerList::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,
@@ -65,6 +67,7 @@ fn policy() -> Policy {
             head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             requests_per_connection: 1000,

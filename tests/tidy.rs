@@ -21,10 +21,13 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 14] = [
+const OWNERS: [(&str, &[&str]); 17] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire"]),
     ("ring", &["gate", "config", "control", "cli"]),
+    ("rustls", &["config", "edge"]),
+    ("rustls_pki_types", &["config"]),
+    ("x509_parser", &["gate", "config"]),
     ("subtle", &["gate"]),
     ("matchit", &["gate"]),
     ("serde_json", &["gate"]),

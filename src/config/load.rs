@@ -5,9 +5,11 @@
 
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::config::certificates::{self, TlsMaterial};
 use crate::config::compile;
 use crate::config::document::MAX_TEXT;
 use crate::config::files::{Files, Sources};
@@ -15,12 +17,17 @@ use crate::config::networks;
 use crate::config::outline::Outline;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::{self, Secret};
-use crate::config::settings::{self, ClientSettings, KeySettings, KeySource, Settings, Verification};
+use crate::config::settings::{
+    self, ClientSettings, FileSettings, KeySettings, KeySource, Settings, TlsSettings, Verification,
+};
 use crate::config::units::show_size;
 use crate::gate::Gate;
 
 /// No secret and no public key is longer, in bytes.
 const KEY_LIMIT: usize = 64 << 10;
+
+/// No file of certificates is longer, in bytes: all public authorities that there are need a quarter of it.
+const PEM_LIMIT: usize = 1 << 20;
 
 /// No file of networks is longer, in bytes: some fifty thousand of them.
 const LIST_LIMIT: usize = 1 << 20;
@@ -32,6 +39,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What requests are judged by.
     pub gate: Gate,
+    /// What each listener is to speak, in their order; nothing for plain text.
+    pub tls: Vec<Option<TlsMaterial>>,
     /// What the operator should know all the same.
     pub warnings: Problems,
     /// For comparison with another.
@@ -68,12 +77,17 @@ fn load_from(path: &Path, files: &Files) -> Result<Loaded, Problems> {
             read_keys(&mut stray, public, files, &mut problems);
         }
     }
+    let tls: Vec<Option<TlsMaterial>> = settings
+        .listeners
+        .iter_mut()
+        .map(|listener| listener.tls.as_mut().and_then(|tls| read_tls(tls, files, &mut problems)))
+        .collect();
     let gate = compile::compile(&settings, &keys, &mut problems);
     problems.sort();
     match gate {
         Some(gate) if !problems.has_errors() => {
             let outline = Outline::of(&settings, &keys);
-            Ok(Loaded { settings, gate, warnings: problems, outline })
+            Ok(Loaded { settings, gate, tls, warnings: problems, outline })
         }
         _ => Err(problems),
     }
@@ -120,6 +134,50 @@ fn read_networks(clients: &mut ClientSettings, files: &Files, problems: &mut Pro
             problems.error(list.place.clone(), message, fix);
         }
     }
+}
+
+/// Reads certificates, keys and authorities of a listener. Without a result there is at least one error in `problems`.
+fn read_tls(tls: &mut TlsSettings, files: &Files, problems: &mut Problems) -> Option<TlsMaterial> {
+    let mut pairs = Vec::with_capacity(tls.certificates.len());
+    for settings in &mut tls.certificates {
+        let chain = read_pem(&settings.certificate, files, problems);
+        let key = read_pem(&settings.key, files, problems).map(Secret::new);
+        let path = files.path(&settings.key.path);
+        if key.is_some() && readable_by_others(&path) {
+            warn_readable(&path, settings.key.place.clone(), problems);
+        }
+        let pair = certificates::pair(settings, (chain.as_ref().map(|it| it.as_slice()), key.as_ref()), problems);
+        if let Some((key, facts)) = pair {
+            pairs.push((key, certificates::patterns(&facts)));
+            settings.facts = Some(facts);
+        }
+    }
+    let callers = match &tls.callers {
+        None => None,
+        Some(callers) => {
+            let bytes = read_pem(&callers.authorities, files, problems)?;
+            let roots = certificates::authorities(&callers.authorities, &bytes, problems)?;
+            Some((Arc::new(roots), callers.clone()))
+        }
+    };
+    let whole = !pairs.is_empty() && pairs.len() == tls.certificates.len();
+    whole.then_some(TlsMaterial { certificates: pairs, callers, min_version: tls.min_version })
+}
+
+fn read_pem(file: &FileSettings, files: &Files, problems: &mut Problems) -> Option<Zeroizing<Vec<u8>>> {
+    let path = files.path(&file.path);
+    let read = files.read(&path, PEM_LIMIT);
+    if let Err(error) = &read {
+        let message = format!("{} cannot be read: {error}", path.display());
+        let fix = "check the path (it is relative to the configuration file) and the permissions";
+        problems.error(file.place.clone(), message, fix);
+    }
+    read.ok()
+}
+
+fn warn_readable(path: &Path, place: Place, problems: &mut Problems) {
+    let message = format!("{} can be read by every user of this machine", path.display());
+    problems.warning(place, message, format!("chmod o-rwx {} (Kubernetes: defaultMode: 0440)", path.display()));
 }
 
 /// The bytes of every key of a route; nothing in the place of one that could not be read.
@@ -200,9 +258,7 @@ fn key_bytes(
     match read {
         Ok(bytes) => {
             if !public && readable_by_others(path) {
-                let message = format!("{} can be read by every user of this machine", path.display());
-                let fix = format!("chmod o-rwx {} (Kubernetes: defaultMode: 0440)", path.display());
-                problems.warning(key.place.clone(), message, fix);
+                warn_readable(path, key.place.clone(), problems);
             }
             Some(Secret::new(bytes))
         }

@@ -7,6 +7,7 @@
 
 pub mod address;
 mod admission;
+pub mod certificates;
 pub mod compile;
 pub mod document;
 pub mod files;
@@ -27,6 +28,8 @@ mod sections;
 pub mod settings;
 pub mod suggest;
 pub mod summary;
+mod tls;
+mod tls_summary;
 pub mod units;
 
 pub use load::{Loaded, load};

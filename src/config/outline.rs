@@ -6,9 +6,8 @@ use std::collections::BTreeMap;
 
 use ring::digest::{Context, SHA256};
 
-use crate::config::problem::Place;
 use crate::config::secret::Secret;
-use crate::config::settings::{KeySettings, RouteSettings, Settings};
+use crate::config::settings::{KeySettings, Listener, RouteSettings, Settings, TlsSettings};
 
 /// Sections, listeners, routes and keys of a configuration that holds.
 #[derive(Clone, Default)]
@@ -44,9 +43,8 @@ impl Outline {
             ("[reload]", digest(reload)),
         ];
         let listeners = listeners.iter().map(|listener| {
-            let mut placeless = listener.clone();
-            placeless.place = Place::file("");
-            (listener.address.to_string(), digest(&placeless))
+            let Listener { address, proxy_protocol, trusted_proxies, tls, place: _ } = listener;
+            (address.to_string(), digest(&(proxy_protocol, trusted_proxies, tls.as_ref().map(without_places))))
         });
         let routes = routes.iter().enumerate().map(|(position, route)| {
             let bytes = keys.get(position).map(Vec::as_slice).unwrap_or_default();
@@ -85,13 +83,18 @@ impl RouteOutline {
             admission,
             observe,
             replay,
+            callers,
+            callers_place: _,
             place: _,
         } = route;
         let verified = verification.as_ref().map(|it| (&it.scheme, &it.public_url, &it.tolerance));
         let parts = [
             ("requests", digest(key)),
             ("verification", digest(&verified)),
-            ("clients", digest(&(&clients.allow, clients.allow_file.as_ref().map(|list| &list.path), &clients.deny))),
+            (
+                "clients",
+                digest(&(&clients.allow, clients.allow_file.as_ref().map(|list| &list.path), &clients.deny, callers)),
+            ),
             ("limits", digest(&(body_size, admission, observe, replay))),
             ("upstream", digest(upstream)),
         ];
@@ -111,6 +114,14 @@ impl RouteOutline {
         }
         words
     }
+}
+
+/// What is shown and asked for, wherever it is configured: certificates by their fingerprints.
+fn without_places(tls: &TlsSettings) -> impl Debug {
+    let TlsSettings { certificates, callers, min_version, place: _ } = tls;
+    let facts: Vec<_> = certificates.iter().map(|pair| (pair.certificate.path.clone(), pair.facts.clone())).collect();
+    let callers = callers.as_ref().map(|it| (it.authorities.path.clone(), it.required, it.names.clone()));
+    (facts, callers, *min_version)
 }
 
 /// Where a key comes from is left out: the same bytes elsewhere are the same key.

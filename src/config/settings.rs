@@ -11,8 +11,9 @@ use std::sync::Arc;
 use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
-use crate::config::{keys, reload, routes, sections};
+use crate::config::{keys, reload, routes, sections, tls};
 use crate::gate::admission::{AdmissionLimits, RouteAdmission};
+use crate::gate::identity::CallerList;
 use crate::gate::networks::Network;
 use crate::gate::observe::Observe;
 use crate::gate::replay::ReplayPolicy;
@@ -95,8 +96,90 @@ pub struct Listener {
     pub proxy_protocol: ProxyProtocol,
     /// The proxies that are believed about who their clients are.
     pub trusted_proxies: Vec<Network>,
+    /// How it is encrypted; `None` for plain text.
+    pub tls: Option<TlsSettings>,
     /// Where it is configured.
     pub place: Place,
+}
+
+/// `[listener.tls]`: what the listener shows, and what it asks of its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// What it can show; the first is the default.
+    pub certificates: Vec<CertificateSettings>,
+    /// What it asks of clients; `None` where they are not asked for a certificate.
+    pub callers: Option<CallerSettings>,
+    /// The oldest version.
+    pub min_version: MinVersion,
+    /// Where it begins.
+    pub place: Place,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateSettings {
+    /// The chain, in PEM.
+    pub certificate: FileSettings,
+    /// The private key, in PEM.
+    pub key: FileSettings,
+    /// What stands in the certificate; [`crate::config::load()`] fills it in.
+    pub facts: Option<CertificateFacts>,
+}
+
+/// What people want to know of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Whom it is for.
+    pub subject: String,
+    /// Host names and addresses in it (subject alternative names).
+    pub names: Vec<String>,
+    /// Seconds since 1970, from which it holds.
+    pub not_before: i64,
+    /// And until which.
+    pub not_after: i64,
+    /// SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` shows it.
+    pub fingerprint: String,
+}
+
+/// Which clients a listener lets in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerSettings {
+    /// The authorities, in PEM.
+    pub authorities: FileSettings,
+    /// Whether a client without a certificate is refused.
+    pub required: bool,
+    /// The names that may call; empty for any that the authorities have signed.
+    pub names: CallerList,
+}
+
+/// A reference to a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSettings {
+    /// Relative to the directory of the configuration file.
+    pub path: PathBuf,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MinVersion {
+    /// TLS 1.2.
+    #[default]
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+impl MinVersion {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
 }
 
 /// Whether connections begin with a header of the PROXY protocol.
@@ -159,6 +242,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// From the end of the head to the end of the body.
     pub body_timeout: Duration,
+    /// From the beginning of a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
     /// Between two requests of a connection.
     pub idle_timeout: Duration,
     /// How long a client may take nothing of a response.
@@ -180,6 +265,7 @@ impl Default for Limits {
             body_size: 1 << 20,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             requests_per_connection: 10_000,
@@ -217,8 +303,12 @@ pub struct RouteSettings {
     pub body_size: u64,
     /// Position in [`Settings::upstreams`].
     pub upstream: usize,
-    /// Who may call.
+    /// Which addresses may call.
     pub clients: ClientSettings,
+    /// Which names, proven by a certificate, may call.
+    pub callers: CallerList,
+    /// Where these are written.
+    pub callers_place: Option<Place>,
     /// Rate and media types.
     pub admission: RouteAdmission,
     /// Which checks only count.
@@ -358,6 +448,7 @@ fn read_document(document: &Document<'_>) -> Settings {
     let mut settings = Settings { server, listeners, upstream, limits, reload, ..Settings::default() };
     routes::read(&root, address, &mut settings);
     sections::check_loops(&root, &settings);
+    tls::check_routes(&root, &settings.listeners, &settings.routes);
     root.finish();
     settings
 }

@@ -7,6 +7,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::settings::{KeySettings, Listener, ProxyProtocol, RouteSettings, Settings, Verification};
+use crate::config::tls_summary;
 use crate::config::units::{show_duration, show_frequency, show_size, show_size_rounded};
 use crate::config::{memory, reload};
 use crate::gate::networks::Network;
@@ -25,11 +26,12 @@ pub fn summary(settings: &Settings, now: Now) -> String {
 }
 
 /// What will be wrong with these settings at this moment although they hold, in full sentences: routes of which no key
-/// counts.
+/// counts, certificates that do not hold.
 #[must_use]
 pub fn moment_warnings(settings: &Settings, now: Now) -> Vec<String> {
     let routes = settings.routes.iter().filter(|route| lacks_key(route, now));
-    routes.map(|route| format!("The route \"{}\" has {NO_KEY}.", route.name)).collect()
+    let routes = routes.map(|route| format!("The route \"{}\" has {NO_KEY}.", route.name));
+    tls_summary::moment_warnings(&settings.listeners, now).chain(routes).collect()
 }
 
 const NO_KEY: &str = "no key that counts at present: every delivery to it will be refused";
@@ -40,7 +42,7 @@ fn lacks_key(route: &RouteSettings, now: Now) -> bool {
 }
 
 fn write_all(out: &mut String, settings: &Settings, now: Now) -> fmt::Result {
-    write_process(out, settings)?;
+    write_process(out, settings, now)?;
     for route in &settings.routes {
         write_route(out, settings, route, now)?;
     }
@@ -52,7 +54,7 @@ pub(super) fn line(out: &mut String, label: &str, text: impl fmt::Display) -> fm
     writeln!(out, "  {label:<11} {text}")
 }
 
-fn write_process(out: &mut String, settings: &Settings) -> fmt::Result {
+fn write_process(out: &mut String, settings: &Settings, now: Now) -> fmt::Result {
     let server = &settings.server;
     writeln!(out, "process")?;
     match server.workers {
@@ -68,7 +70,7 @@ fn write_process(out: &mut String, settings: &Settings) -> fmt::Result {
     )?;
     line(out, "reload", reload::described(settings.reload))?;
     for listener in &settings.listeners {
-        write_listener(out, listener)?;
+        write_listener(out, listener, now)?;
     }
     let upstream = &settings.upstream;
     for address in &settings.upstreams {
@@ -80,8 +82,9 @@ fn write_process(out: &mut String, settings: &Settings) -> fmt::Result {
     line(out, "", format_args!("keep {} idle connections per worker and address for {idle}", upstream.idle_connections))
 }
 
-fn write_listener(out: &mut String, listener: &Listener) -> fmt::Result {
+fn write_listener(out: &mut String, listener: &Listener, now: Now) -> fmt::Result {
     line(out, "listener", listener.address)?;
+    tls_summary::write(out, listener, now)?;
     let proxies = listed(&listener.trusted_proxies);
     match (listener.proxy_protocol, listener.trusted_proxies.is_empty()) {
         (ProxyProtocol::Off, true) => line(out, "", "the client is the peer: no proxy is trusted"),
@@ -116,11 +119,14 @@ fn write_clients(out: &mut String, route: &RouteSettings) -> fmt::Result {
             line(out, "clients", format_args!("{}, with those in {file}{counts}", listed(&clients.allow)))?;
         }
     }
-    if clients.deny.is_empty() {
-        Ok(())
-    } else {
-        line(out, "", format_args!("never {}{counts}", listed(&clients.deny)))
+    if !clients.deny.is_empty() {
+        line(out, "", format_args!("never {}{counts}", listed(&clients.deny)))?;
     }
+    if route.callers.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = route.callers.patterns().iter().map(ToString::to_string).collect();
+    line(out, "", format_args!("with one of these names in their certificate: {}", names.join(", ")))
 }
 
 fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now: Now) -> fmt::Result {
@@ -284,6 +290,8 @@ fn write_limits(out: &mut String, settings: &Settings) -> fmt::Result {
     line(out, "head", format_args!("{head}, {} fields, target {target}", limits.headers))?;
     let (head, body) = (show_duration(limits.head_timeout), show_duration(limits.body_timeout));
     line(out, "time", format_args!("head within {head}, body within {body}"))?;
+    let handshake = show_duration(limits.handshake_timeout);
+    line(out, "", format_args!("TLS handshake within {handshake}, {} of them", limits.admission.handshakes))?;
     let (idle, write) = (show_duration(limits.idle_timeout), show_duration(limits.write_timeout));
     line(out, "", format_args!("idle for {idle}, stalled while it takes a response for {write}"))?;
     match limits.body_rate_min {
@@ -374,7 +382,7 @@ upstream = "unix:/run/app.sock"
             "10000 connections × 26576B = 253.4MiB",
             "bodies      all together 256.0MiB",
             "65536 × 48B = 3.0MiB",
-            "all         541.1MiB",
+            "all         542.4MiB",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

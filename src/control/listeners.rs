@@ -75,7 +75,7 @@ impl Listeners {
         self.retired.retain(|gone| now < gone.since + KEPT);
         for gone in self.open.iter().filter(|known| open.iter().all(|listener| listener.id != known.id)) {
             if let Some(door) = before.door(gone.id) {
-                let retired = Retired { id: gone.id, door: door.clone() };
+                let retired = Retired { id: gone.id, door: door.clone(), tls: before.tls(gone.id).cloned() };
                 self.retired.push(Gone { since: now, bound: gone.bound, retired });
             }
         }

@@ -6,10 +6,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::config::certificates::TlsMaterial;
 use crate::config::load::Loaded;
 use crate::config::settings::{self, Settings};
 use crate::edge::driver::DriverChoice;
 use crate::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
+use crate::edge::tls::certificates::Shown;
+use crate::edge::tls::door::{OldestVersion, TlsSetup};
+use crate::edge::tls::verifier::Callers;
 use crate::gate::upstream::UpstreamAddress;
 use crate::wire::head::HeadLimits;
 
@@ -29,12 +33,14 @@ pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
 /// The same, while these names are kept fresh: they are not asked about again.
 #[must_use]
 pub fn plan_beside(loaded: Loaded, known: &[Name]) -> (Plan, Vec<Name>) {
-    let Loaded { settings, gate, .. } = loaded;
+    let Loaded { settings, gate, tls, .. } = loaded;
+    let tls = tls.into_iter().map(|listener| listener.map(setup)).collect();
     let mut names = Vec::new();
     let targets = targets(&gate.upstreams, known, &mut names);
     let upstreams = targets.into_iter().map(|target| upstream(target, &settings.upstream)).collect();
     let plan = Plan {
         policy: Policy { gate, limits: limits(&settings), upstreams, live: Live::default() },
+        tls,
         admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
         workers: worker_count(settings.server.workers),
@@ -57,12 +63,25 @@ pub fn worker_count(configured: usize) -> usize {
     }
 }
 
+fn setup(material: TlsMaterial) -> TlsSetup {
+    let TlsMaterial { certificates, callers, min_version } = material;
+    TlsSetup {
+        certificates: certificates.into_iter().map(|(key, names)| Shown { key, names }).collect(),
+        callers: callers.map(|(roots, settings)| Callers { roots, required: settings.required, names: settings.names }),
+        oldest: match min_version {
+            settings::MinVersion::Tls12 => OldestVersion::Tls12,
+            settings::MinVersion::Tls13 => OldestVersion::Tls13,
+        },
+    }
+}
+
 fn limits(settings: &Settings) -> Limits {
     let limits = &settings.limits;
     Limits {
         head: HeadLimits { size: limits.head_size, fields: limits.headers, target: limits.target_size },
         head_timeout: limits.head_timeout,
         body_timeout: limits.body_timeout,
+        handshake_timeout: limits.handshake_timeout,
         idle_timeout: limits.idle_timeout,
         write_timeout: limits.write_timeout,
         requests_per_connection: u64::from(limits.requests_per_connection),

@@ -17,6 +17,8 @@ use crate::edge::listener::{self, Entrance};
 use crate::edge::orders::{self, Order, Orders};
 use crate::edge::policy::Policy;
 use crate::edge::snapshot::Published;
+use crate::edge::tls::door::TlsSetup;
+use crate::edge::tls::tickets::{Tickets, Unusable};
 use crate::edge::worker::{self, Assignment, Observer, Shared};
 use crate::gate::admission::{Admission, AdmissionLimits};
 use crate::gate::replay::{ReplaySeed, ReplayTables};
@@ -30,6 +32,8 @@ use super::phase::{Phase, Phases};
 pub struct Plan {
     /// What requests are judged by.
     pub policy: Policy,
+    /// What each listener is to speak; nothing for plain text.
+    pub tls: Vec<Option<TlsSetup>>,
     /// The bounds of the process.
     pub admission: AdmissionLimits,
     /// Where to listen.
@@ -58,6 +62,8 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     /// A worker cannot be set up.
     Worker(String),
+    /// TLS cannot be set up.
+    Tls(Unusable),
 }
 
 impl fmt::Display for StartError {
@@ -65,6 +71,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Worker(why) => write!(f, "cannot start a worker: {why}"),
+            Self::Tls(why) => why.fmt(f),
         }
     }
 }
@@ -102,6 +109,7 @@ pub struct Running {
     pub(super) clock: Clock,
     pub(super) replay: ReplayTables,
     pub(super) buckets: RouteBuckets,
+    pub(super) tickets: Tickets,
     pub(super) listeners: Listeners,
     pub(super) drain: DrainTimes,
     pub(super) driver: DriverChoice,
@@ -128,7 +136,9 @@ type Report = Result<(Driver, Option<String>), String>;
 /// # Errors
 /// [`StartError`]; nothing runs then.
 pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartError> {
-    let Plan { mut policy, admission, listeners: wanted, workers, driver, drain } = plan;
+    let Plan { mut policy, tls, admission, listeners: wanted, workers, driver, drain } = plan;
+    let tickets = Tickets::new().map_err(StartError::Tls)?;
+    policy.live.tls = tickets.doors(&tls).map_err(StartError::Tls)?;
     let mut listeners = Listeners::default();
     let (opened, shared_addresses, entrances) = bind(&mut listeners, &wanted, workers)?;
     let random = |_: ()| random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()));
@@ -171,6 +181,7 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
         clock: shared.clock,
         replay,
         buckets,
+        tickets,
         listeners,
         drain,
         driver,

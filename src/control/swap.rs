@@ -21,7 +21,8 @@ impl Running {
     /// # Errors
     /// [`StartError`]: nothing has changed.
     pub fn apply(&mut self, plan: Plan) -> Result<Applied, StartError> {
-        let Plan { mut policy, admission, listeners: wanted, workers, driver, drain } = plan;
+        let Plan { mut policy, tls, admission, listeners: wanted, workers, driver, drain } = plan;
+        let tls = self.tickets.doors(&tls).map_err(StartError::Tls)?;
         let (places, gone) = self.listeners.compare(&wanted);
         let missing: Vec<SocketAddr> = places.iter().filter_map(Place::missing).collect();
         let (opened, shared, entrances) = supervisor::bind(&mut self.listeners, &missing, self.workers.len())?;
@@ -41,6 +42,7 @@ impl Running {
             route_buckets: self.buckets.of(routes, now),
             listeners: self.listeners.ids(),
             retired: self.listeners.retired(),
+            tls,
         };
         keep_addresses(&before, &policy);
         drop(before);

@@ -1,12 +1,14 @@
 //! Between route and verification: what admission is asked, and how its answers become those of an exchange.
 
 use crate::gate::admission::{Admitted, Refused, Request};
+use crate::gate::client::Account;
+use crate::gate::identity::Caller;
 use crate::gate::keyed_buckets::ClientKey;
 use crate::gate::observe::unless_observed;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
 use crate::now::Now;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Rejection};
 use crate::wire::framing::BodyFraming;
 
 use super::connection::Connection;
@@ -30,10 +32,16 @@ pub fn admit<'w, N: Net>(
 ) -> Result<Admitted<'w>, Outcome> {
     let verdict = route.clients.admit(asked.client.proven());
     unless_observed(verdict, route.observe.allow, &mut asked.observed)?;
+    if !route.callers.admits(connection.caller.as_ref().map(Caller::identity)) {
+        return Err(Rejection::ClientNameRefused.into());
+    }
     let (head, bytes) = connection.inbound.head();
     let has_body = !matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
     let request = Request { route, headers: head.headers(bytes), has_body };
-    let client = ClientKey::of(asked.client.address);
+    // A name is better than an address: it cannot be shared by accident, and has no neighbours. But what a proxy proves
+    // is its own name, and not that of the client it speaks for.
+    let named = connection.caller.as_ref().and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
+    let client = named.unwrap_or_else(|| ClientKey::of(asked.client.address));
     let admitted = worker.admission.admit(request, client, asked.head_read.monotonic);
     admitted.map_err(|refused| refuse(asked, refused))
 }

@@ -5,6 +5,9 @@
 //! piece without the body ever being moved.
 
 use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::tls::records::RecordBuffers;
 
 /// Bytes in front of what is received: how much longer a head that we send may be than the one that came.
 pub const HEADROOM: usize = 1024;
@@ -20,6 +23,8 @@ pub const SMALLEST: usize = CLASSES[0].0;
 #[derive(Debug, Default)]
 pub struct BufferPool {
     idle: [RefCell<Vec<Vec<u8>>>; CLASSES.len()],
+    /// Those of encrypted connections.
+    pub records: Rc<RecordBuffers>,
 }
 
 impl BufferPool {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::gate::admission::Admitted;
 use crate::gate::client::ClientAddress;
+use crate::gate::identity::Caller;
 use crate::gate::replay::Claim;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Delivery, Verified};
@@ -126,6 +127,7 @@ impl<'p> Asked<'p> {
             route: self.route.map(tag),
             peer: connection.peer.as_ref().map(|peer| peer.address),
             client: self.client.address,
+            caller: connection.caller.as_ref().and_then(Caller::name),
             method: self.excerpts.method.bytes(),
             path: self.excerpts.path.bytes(),
             outcome,

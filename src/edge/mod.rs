@@ -25,6 +25,7 @@ pub mod relay;
 pub mod respond;
 pub mod snapshot;
 pub mod stream;
+pub mod tls;
 mod turn;
 pub mod upstream;
 pub mod worker;

@@ -12,6 +12,8 @@ use crate::gate::route::Route;
 use crate::gate::token_bucket::SharedBucket;
 use crate::wire::head::HeadLimits;
 
+use super::tls::door::TlsDoor;
+
 /// The snapshot that an exchange starts with and finishes under.
 #[derive(Debug)]
 pub struct Policy {
@@ -36,6 +38,9 @@ pub struct Live {
     pub retired: Vec<Retired>,
     /// What each route has seen ([`crate::gate::replay::ReplayTables::of`]).
     pub replay_tables: Vec<Option<Arc<ReplayTable>>>,
+    /// What each listener speaks, in their order, with the ticket keys of the process
+    /// ([`super::tls::tickets::Tickets::doors`]); nothing for those that speak plain text.
+    pub tls: Vec<Option<TlsDoor>>,
 }
 
 /// A listener, whatever its position in a configuration. Numbers are not used again.
@@ -49,6 +54,8 @@ pub struct Retired {
     pub id: ListenerId,
     /// What it thought of proxies: its last connections come from them still.
     pub door: Door,
+    /// What it spoke: nobody is answered in plain text because it has been closed.
+    pub tls: Option<TlsDoor>,
 }
 
 impl Policy {
@@ -70,6 +77,15 @@ impl Policy {
         self.live.route_buckets.get(route.admission.position)?.as_deref()
     }
 
+    /// What a listener speaks, also one that has been closed lately; nothing for plain text.
+    #[must_use]
+    pub fn tls(&self, listener: ListenerId) -> Option<&TlsDoor> {
+        match self.position(listener) {
+            Some(position) => self.live.tls.get(position)?.as_ref(),
+            None => self.live.retired.iter().find(|retired| retired.id == listener)?.tls.as_ref(),
+        }
+    }
+
     /// What a listener thinks of proxies, also of one that has been closed lately.
     #[must_use]
     pub fn door(&self, listener: ListenerId) -> Option<&Door> {
@@ -89,6 +105,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// From the end of the head to the end of the body.
     pub body_timeout: Duration,
+    /// From the beginning of a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
     /// Between two requests on a connection.
     pub idle_timeout: Duration,
     /// For the client to take one piece of the response.

@@ -17,6 +17,7 @@ use super::net::Net;
 use super::policy::Policy;
 use super::snapshot::Snapshot;
 use super::stream::ByteStream;
+use super::tls::downstream::Downstream;
 use super::worker::Worker;
 
 /// How the body is framed towards the client.
@@ -117,7 +118,7 @@ impl Passage {
         &self,
         worker: &Worker<N>,
         policy: &Policy,
-        downstream: &mut N::Stream,
+        downstream: &mut Downstream<N::Stream>,
         reply: &mut Reply<N::Stream>,
         prefix: &mut Vec<u8>,
     ) -> Result<bool, Outcome> {

@@ -20,7 +20,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Cancell
 use monoio::net::{TcpStream, UnixStream};
 use monoio::time::{Instant, Sleep};
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
 use super::clock::Clock;
 use super::turn::Turn;
@@ -60,6 +60,9 @@ pub trait ByteStream {
 
     /// Writes some of `range`.
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize>;
+
+    /// Sends what the kernel takes of `bytes` at once, without waiting: last words, which may be lost.
+    fn offer(&mut self, bytes: &[u8]);
 
     /// True while an idle connection has neither been closed by the peer nor sent anything.
     fn is_quiet(&self) -> bool;
@@ -235,6 +238,11 @@ impl ByteStream for Socket {
             Some((result, slice)) => (result, slice.into_inner()),
             None => (Err(timed_out()), Vec::new()),
         }
+    }
+
+    fn offer(&mut self, bytes: &[u8]) {
+        // The peer may be gone already; there is nobody to tell.
+        let _ = send(self.raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
     }
 
     fn is_quiet(&self) -> bool {

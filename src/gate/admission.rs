@@ -36,6 +36,8 @@ pub struct AdmissionLimits {
     pub unverified_per_client: Rate,
     /// Clients for whom connections and tokens are counted one by one.
     pub clients_tracked: usize,
+    /// TLS handshakes at a time.
+    pub handshakes: u64,
 }
 
 impl Default for AdmissionLimits {
@@ -47,6 +49,7 @@ impl Default for AdmissionLimits {
             requests_in_flight: 4096,
             unverified_per_client: Rate::per_second(100, 200),
             clients_tracked: 65_536,
+            handshakes: 1024,
         }
     }
 }
@@ -155,6 +158,8 @@ pub struct Held {
     pub requests: u64,
     /// Bytes of bodies.
     pub body_memory: u64,
+    /// TLS handshakes.
+    pub handshakes: u64,
 }
 
 /// The live state of the bounds.
@@ -166,6 +171,7 @@ pub struct Admission {
     connections: Gauge,
     requests: Gauge,
     body_memory: Gauge,
+    handshakes: Gauge,
     /// Connections that were refused because the process was full, and that nobody has made room for yet.
     shortage: Gauge,
 }
@@ -181,6 +187,7 @@ impl Admission {
             connections: Gauge::new(limits.connections),
             requests: Gauge::new(limits.requests_in_flight),
             body_memory: Gauge::new(limits.body_memory),
+            handshakes: Gauge::new(limits.handshakes),
             shortage: Gauge::new(limits.connections),
         }
     }
@@ -193,6 +200,7 @@ impl Admission {
         self.connections.set_limit(limits.connections);
         self.requests.set_limit(limits.requests_in_flight);
         self.body_memory.set_limit(limits.body_memory);
+        self.handshakes.set_limit(limits.handshakes);
         self.shortage.set_limit(limits.connections);
     }
 
@@ -226,6 +234,14 @@ impl Admission {
         if let Some((client, lender)) = owner {
             self.clients.disconnect(client, lender);
         }
+    }
+
+    /// Grants a TLS handshake.
+    ///
+    /// # Errors
+    /// [`ConnectionEnd::TlsHandshakesFull`]
+    pub fn begin_handshake(&self) -> Result<HandshakePermit<'_>, ConnectionEnd> {
+        if self.handshakes.take(1) { Ok(HandshakePermit(self)) } else { Err(ConnectionEnd::TlsHandshakesFull) }
     }
 
     /// Notes that a connection was refused although one that is idle, of another worker, might have made room.
@@ -279,6 +295,7 @@ impl Admission {
             connections: self.connections.held(),
             requests: self.requests.held(),
             body_memory: self.body_memory.held(),
+            handshakes: self.handshakes.held(),
         }
     }
 }
@@ -318,6 +335,16 @@ impl Drop for ConnectionPermit {
     fn drop(&mut self) {
         self.admission.connections.release(1);
         self.admission.discount(self.owner);
+    }
+}
+
+/// A TLS handshake that was granted; it counts until this is dropped.
+#[derive(Debug)]
+pub struct HandshakePermit<'a>(&'a Admission);
+
+impl Drop for HandshakePermit<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes.release(1);
     }
 }
 
@@ -388,6 +415,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::gate::allowlist::AllowList;
+    use crate::gate::identity::CallerList;
     use crate::gate::observe::Observe;
     use crate::gate::pattern::PathPattern;
     use crate::gate::route::{RouteKey, RouteTable};
@@ -407,6 +435,7 @@ mod tests {
             upstream: 0,
             admission,
             clients: AllowList::default(),
+            callers: CallerList::default(),
             observe: Observe::default(),
             replay: None,
         };
@@ -421,6 +450,7 @@ mod tests {
             requests_in_flight: 2,
             unverified_per_client: Rate::per_second(1, 2),
             clients_tracked: 10,
+            handshakes: 2,
         }
     }
 
@@ -529,6 +559,17 @@ mod tests {
     }
 
     #[test]
+    fn handshakes_are_bounded() {
+        let admission = ready();
+        let first = admission.begin_handshake().unwrap();
+        let _second = admission.begin_handshake().unwrap();
+        assert_eq!(admission.begin_handshake().unwrap_err(), ConnectionEnd::TlsHandshakesFull);
+        assert_eq!(admission.held().handshakes, 2);
+        drop(first);
+        assert!(admission.begin_handshake().is_ok());
+    }
+
+    #[test]
     fn no_gauge_goes_over_its_limit_under_threads() {
         let gauge = Gauge::new(7);
         std::thread::scope(|scope| {
@@ -568,7 +609,7 @@ mod tests {
             ..limits()
         };
         admission.set_limits(low, NOW);
-        assert_eq!(admission.held(), Held { connections: 2, requests: 1, body_memory: 50 });
+        assert_eq!(admission.held(), Held { connections: 2, requests: 1, body_memory: 50, handshakes: 0 });
         assert_eq!(admission.open(Some(client(2)), NOW).unwrap_err(), ConnectionEnd::ConnectionsFull);
         assert_eq!(admission.admit(request, client(2), NOW).unwrap_err(), Rejection::RequestsFull.into());
         assert_eq!(admitted.hold_body(51), Err(Rejection::BodyMemoryFull));

@@ -32,6 +32,15 @@ impl ClientKey {
             Some(IpAddr::V6(address)) => Self((address.to_bits() >> 64) as u64),
         }
     }
+
+    /// The key of a client that has proven its name, from wherever it calls. It is among addresses that nobody has
+    /// (100::/8; RFC 4291, section 2.4), at a place that only an authority which hands out names could choose.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
+        let word = digest.as_ref().iter().take(7).fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+        Self(1 << 56 | word)
+    }
 }
 
 /// Where a token or a place was taken, and must be brought back to.

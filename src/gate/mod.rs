@@ -3,6 +3,7 @@
 pub mod admission;
 pub mod allowlist;
 pub mod client;
+pub mod identity;
 pub mod keyed_buckets;
 pub mod networks;
 pub mod observe;

@@ -43,6 +43,7 @@ mod tests {
     use super::*;
     use crate::gate::admission::RouteAdmission;
     use crate::gate::allowlist::AllowList;
+    use crate::gate::identity::CallerList;
     use crate::gate::observe::Observe;
     use crate::gate::pattern::PathPattern;
     use crate::gate::route::RouteKey;
@@ -60,6 +61,7 @@ mod tests {
             upstream: 0,
             admission: RouteAdmission { rate, ..RouteAdmission::default() },
             clients: AllowList::default(),
+            callers: CallerList::default(),
             observe: Observe::default(),
             replay: None,
         }

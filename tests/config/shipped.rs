@@ -88,3 +88,18 @@ fn the_file_of_every_provider_loads() {
     }
     assert!(count >= 10);
 }
+
+#[test]
+fn the_files_for_kubernetes_are_understood() {
+    for entry in fs::read_dir(shipped("kubernetes")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        // What is commented out must hold too.
+        let all = text.replace("# client_", "client_");
+        for text in [&text, &all] {
+            let (settings, warnings) = parse_str("shipped.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
+            assert!(warnings.is_empty() && settings.listeners[0].tls.is_some(), "{warnings}");
+        }
+        assert!(all.contains("\nclient_ca"));
+    }
+}

@@ -11,6 +11,7 @@ use super::shard::MARGIN;
 use super::*;
 use crate::gate::admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
+use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
 use crate::gate::route::{Route, RouteKey};
@@ -326,6 +327,7 @@ fn tables_outlive_a_configuration_by_the_name_of_their_route() {
         upstream: 0,
         replay,
         clients: AllowList::default(),
+        callers: CallerList::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
     };

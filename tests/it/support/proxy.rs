@@ -49,6 +49,11 @@ impl Plan {
         self
     }
 
+    /// Encrypts the last `[[listener]]`, with these lines.
+    pub(crate) fn tls(self, lines: &str) -> Self {
+        self.listener_line(&format!("[listener.tls]\n{lines}"))
+    }
+
     /// Adds a line to `[upstream]`.
     pub(crate) fn upstream(mut self, line: &str) -> Self {
         let _ = writeln!(self.upstream_lines, "{line}");
@@ -233,6 +238,16 @@ impl Proxy {
         self.endings.clients.lock().unwrap().clone()
     }
 
+    /// The worker of each exchange that has ended.
+    pub(crate) fn workers(&self) -> Vec<usize> {
+        self.endings.workers.lock().unwrap().clone()
+    }
+
+    /// The name that the client of each exchange has proven.
+    pub(crate) fn callers(&self) -> Vec<String> {
+        self.endings.callers.lock().unwrap().clone()
+    }
+
     /// The reason codes of connections that ended at a bound, in order.
     pub(crate) fn connection_ends(&self) -> Vec<&'static str> {
         self.endings.connections.lock().unwrap().clone()
@@ -270,12 +285,16 @@ struct Endings {
     observed: Mutex<Vec<String>>,
     clients: Mutex<Vec<String>>,
     connections: Mutex<Vec<&'static str>>,
+    workers: Mutex<Vec<usize>>,
+    callers: Mutex<Vec<String>>,
 }
 
 impl Observer for Endings {
     fn exchange(&self, exchange: &Exchange<'_>) {
         let client = exchange.client.map(|client| client.to_string()).unwrap_or_default();
         self.clients.lock().unwrap().push(client);
+        self.workers.lock().unwrap().push(exchange.worker);
+        self.callers.lock().unwrap().push(exchange.caller.unwrap_or_default().to_owned());
         self.observed.lock().unwrap().push(exchange.observed.to_string());
         self.exchanges.lock().unwrap().push(exchange.outcome.code());
     }
