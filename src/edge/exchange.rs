@@ -86,6 +86,7 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
         Ok(status) => Outcome::Forwarded { status },
         Err(outcome) => outcome,
     };
+    connection.place.note(outcome);
     let next = conclude(worker, &policy, connection, &mut asked, outcome).await;
     let unrouted = matches!(outcome, Outcome::Rejected(Rejection::RouteUnknown | Rejection::MethodNotAllowed));
     let (head, bytes) = connection.inbound.head();

@@ -22,5 +22,6 @@ pub mod preface;
 pub mod relay;
 pub mod respond;
 pub mod stream;
+pub mod turns;
 pub mod upstream;
 pub mod worker;
