@@ -23,6 +23,8 @@ def scenario_table(results: list) -> list[str]:
         attack, rounds = one.attack, len(one.attacked)
 
         def both(kind: str, rank: str, one: object = one) -> str:
+            if not one.total_of(one.quiet, kind):
+                return "–"
             quiet = one.latency(one.quiet, kind, rank)[0]
             return f"{ms(quiet)} → {ms(one.latency(one.attacked, kind, rank)[0])}"
 

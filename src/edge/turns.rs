@@ -16,7 +16,7 @@ use std::task::{Poll, Waker};
 use crate::outcome::Outcome;
 
 /// Turns between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
-pub const SEATS: usize = 8;
+pub const SEATS: usize = 32;
 
 /// The turns of one worker. Until [`Turns::usher`] runs, nobody waits.
 #[derive(Debug, Default)]
