@@ -252,6 +252,31 @@ impl Outcome {
         }
     }
 
+    /// What it amounts to, in a word: `passed`, `acknowledged` (a duplicate, of which nothing is left to do), `refused`,
+    /// `failed`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Forwarded { .. } => "passed",
+            Self::Rejected(Rejection::Duplicate) => "acknowledged",
+            Self::Rejected(_) => "refused",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// The status that the client was to get; nothing where no answer could be given, or it broke off.
+    #[must_use]
+    pub const fn status(self) -> Option<u16> {
+        match self {
+            Self::Forwarded { status } => Some(status),
+            Self::Rejected(rejection) => Some(rejection.answer().status),
+            Self::Failed(fault) => match fault.answer() {
+                Answer { fate: Fate::Abort, .. } => None,
+                Answer { status, .. } => Some(status),
+            },
+        }
+    }
+
     /// What to answer, or nothing when the application's answer has been passed on.
     #[must_use]
     pub const fn answer(self) -> Option<Answer> {

@@ -23,7 +23,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 /// Crates that one room owns.
 const OWNERS: [(&str, &[&str]); 13] = [
     ("httparse", &["wire"]),
-    ("itoa", &["wire"]),
+    ("itoa", &["wire", "telemetry"]),
     ("ring", &["gate", "control", "cli"]),
     ("subtle", &["gate"]),
     ("matchit", &["gate"]),

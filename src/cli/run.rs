@@ -10,6 +10,7 @@ use crate::config::summary::moment_warnings;
 use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
 use crate::control::plan::plan;
+use crate::control::records::Records;
 use crate::control::resolver::Resolver;
 use crate::control::signals::Termination;
 use crate::control::supervisor::{self, Running};
@@ -53,9 +54,10 @@ fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
     for warning in moment_warnings(&loaded.settings, Clock::start().now()) {
         log.event(Level::Warn, &warning);
     }
+    let records = Arc::new(Records::start(&loaded, log)?);
     let (plan, names) = plan(loaded);
     let _resolver = Resolver::start(names, Arc::clone(log));
-    let observer: Arc<dyn Observer> = Arc::<EventLog>::clone(log);
+    let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
     let running = supervisor::start(plan, observer).map_err(|error| error.to_string())?;
     announce(&running, routes, log);
     let signal = termination.wait();
@@ -65,7 +67,9 @@ fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
         // A second signal means: now.
         std::process::exit(i32::from(CANNOT));
     });
-    match running.stop() {
+    let cut = running.stop();
+    records.flush();
+    match cut {
         0 => log.event(Level::Info, "stopped"),
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
     }

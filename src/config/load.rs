@@ -49,6 +49,7 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
         .iter()
         .map(|route| route.verification.as_ref().map(|it| read_all(it, directory, &mut problems)).unwrap_or_default())
         .collect();
+    settings.access_log.resolve(directory);
     settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, directory, &mut problems));
     if problems.has_errors() {
         for (stray, public) in settings::stray_keys(&file, &text, &settings) {

@@ -16,6 +16,7 @@ mod networks;
 mod observe;
 pub mod problem;
 pub mod reader;
+pub mod records;
 mod replay;
 mod routes;
 pub mod scheme;

@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
+use crate::config::records::AccessLog;
 use crate::config::secret::Secret;
-use crate::config::{keys, routes, sections};
+use crate::config::{keys, records, routes, sections};
 use crate::gate::admission::{AdmissionLimits, RouteAdmission};
 use crate::gate::networks::Network;
 use crate::gate::observe::Observe;
@@ -34,6 +35,8 @@ pub struct Settings {
     pub upstream: Upstream,
     /// Bounds on what a client may send and how long it may take.
     pub limits: Limits,
+    /// One line for each exchange.
+    pub access_log: AccessLog,
     /// At least one, in the order of the file; names are unique.
     pub routes: Vec<RouteSettings>,
     /// Every application address that a route uses, each once. Routes name one by position.
@@ -332,7 +335,8 @@ fn read_document(document: &Document<'_>) -> Settings {
     let listeners = sections::listeners(&root);
     let (upstream, address) = sections::upstream(&root);
     let limits = sections::limits(&root);
-    let mut settings = Settings { server, listeners, upstream, limits, ..Settings::default() };
+    let access_log = records::access_log(&root);
+    let mut settings = Settings { server, listeners, upstream, limits, access_log, ..Settings::default() };
     routes::read(&root, address, &mut settings);
     sections::check_loops(&root, &settings);
     root.finish();

@@ -10,7 +10,7 @@ use crate::gate::route::Route;
 use crate::gate::verify::{Check, Delivery, Verified};
 use crate::now::Now;
 use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
-use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, RouteTag, Stage, Stages};
+use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, QUERY, RouteTag, Stage, Stages};
 use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::framing::{self, BodyFraming};
 use crate::wire::head::Version;
@@ -70,8 +70,14 @@ pub struct Excerpts {
     pub method: Excerpt<METHOD>,
     /// The path, without the query.
     pub path: Excerpt<PATH>,
+    /// The query.
+    pub query: Excerpt<QUERY>,
     /// The delivery id, if it is signed.
     pub delivery_id: Option<Excerpt<DELIVERY_ID>>,
+}
+
+impl Excerpts {
+    const EMPTY: Self = Self { method: Excerpt::EMPTY, path: Excerpt::EMPTY, query: Excerpt::EMPTY, delivery_id: None };
 }
 
 impl<'p> Asked<'p> {
@@ -91,7 +97,7 @@ impl<'p> Asked<'p> {
             retry_after: None,
             key_id: None,
             sent: 0,
-            excerpts: Excerpts { method: Excerpt::EMPTY, path: Excerpt::EMPTY, delivery_id: None },
+            excerpts: Excerpts::EMPTY,
             stages: Stages::default(),
         }
     }
@@ -124,6 +130,7 @@ impl<'p> Asked<'p> {
             client: self.client.address,
             method: self.excerpts.method.bytes(),
             path: self.excerpts.path.bytes(),
+            query: self.excerpts.query.bytes(),
             outcome,
             observed: self.observed,
             key_id: self.key_id.as_deref(),
@@ -189,6 +196,7 @@ async fn read_head<N: Net>(
     let (head, bytes) = connection.inbound.head();
     asked.excerpts.method.set(head.method.of(bytes));
     asked.excerpts.path.set(head.path(bytes).as_bytes());
+    asked.excerpts.query.set(head.query(bytes));
     asked.version = head.version;
     asked.is_head = head.method.of(bytes) == b"HEAD";
     asked.framing = framing::of_request(head, bytes)?;

@@ -12,5 +12,6 @@ mod framing;
 mod headers;
 mod limits;
 mod process;
+mod records;
 mod replay;
 mod upstream;
