@@ -24,7 +24,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 const OWNERS: [(&str, &[&str]); 13] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
-    ("ring", &["gate", "control", "cli"]),
+    ("ring", &["gate", "telemetry", "control", "cli"]),
     ("subtle", &["gate"]),
     ("matchit", &["gate"]),
     ("serde_json", &["gate"]),

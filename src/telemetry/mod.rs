@@ -2,5 +2,6 @@
 //! nothing of the gate: what it is told is in [`exchange::Exchange`].
 
 pub mod access_log;
+pub mod audit;
 pub mod exchange;
 pub mod line;
