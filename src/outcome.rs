@@ -150,6 +150,8 @@ ends! {
         CredentialMissing = "credential_missing", 401 "unauthorized" Keep;
         /// The credential is none of the route's.
         CredentialMismatch = "credential_mismatch", 401 "unauthorized" Keep;
+        /// The delivery cannot be recorded, or not durably, and must not pass without that.
+        AuditUnavailable = "audit_unavailable", 503 "unavailable" Keep;
         /// More genuine deliveries than the route takes.
         RouteRateLimited = "route_rate_limited", 429 "too_many_requests" Keep;
         /// The application has accepted this delivery before, and the route acknowledges duplicates: nothing is left

@@ -27,7 +27,7 @@ const OWNERS: [(&str, &[&str]); 13] = [
     ("ring", &["gate", "telemetry", "control", "cli"]),
     ("subtle", &["gate"]),
     ("matchit", &["gate"]),
-    ("serde_json", &["gate"]),
+    ("serde_json", &["gate", "telemetry", "cli"]),
     ("toml", &["config"]),
     ("strsim", &["config"]),
     ("monoio", &["edge"]),

@@ -1,5 +1,6 @@
 //! The commands. Each is a file with one `run` that gives the exit code; what they print is for people.
 
+mod audit;
 mod check;
 mod demo;
 mod offline;
@@ -48,6 +49,8 @@ enum Command {
     Sign(sign::SignArguments),
     /// Verify a captured delivery offline, and say why it is refused
     Verify(verify::VerifyArguments),
+    /// Prove an audit trail, or search it
+    Audit(audit::AuditArguments),
     /// List the built-in schemes, or print one as configuration
     Schemes(schemes::SchemesArguments),
     /// Genuine and forged deliveries of five providers through a real proxy on loopback
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments.config),
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Schemes(arguments) => schemes::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }

@@ -68,7 +68,7 @@ fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
         std::process::exit(i32::from(CANNOT));
     });
     let cut = running.stop();
-    records.flush();
+    records.finish();
     match cut {
         0 => log.event(Level::Info, "stopped"),
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),

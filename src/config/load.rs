@@ -13,10 +13,12 @@ use crate::config::compile;
 use crate::config::document::MAX_TEXT;
 use crate::config::networks;
 use crate::config::problem::{Place, Problems};
+use crate::config::records::Audit;
 use crate::config::secret::{self, Secret};
 use crate::config::settings::{self, ClientSettings, KeySettings, KeySource, Settings, Verification};
 use crate::config::units::show_size;
 use crate::gate::Gate;
+use crate::gate::verify::{Validity, sha256};
 
 /// No secret and no public key is longer, in bytes.
 const KEY_LIMIT: usize = 64 << 10;
@@ -31,6 +33,10 @@ pub struct Loaded {
     pub settings: Settings,
     /// What requests are judged by.
     pub gate: Gate,
+    /// The key that seals of the audit trail are made with, where there is one.
+    pub audit_key: Option<Secret>,
+    /// SHA-256 of the file.
+    pub fingerprint: [u8; 32],
     /// What the operator should know all the same.
     pub warnings: Problems,
 }
@@ -50,6 +56,7 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
         .map(|route| route.verification.as_ref().map(|it| read_all(it, directory, &mut problems)).unwrap_or_default())
         .collect();
     settings.access_log.resolve(directory);
+    let audit_key = settings.audit.as_mut().and_then(|audit| read_audit_key(audit, directory, &mut problems));
     settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, directory, &mut problems));
     if problems.has_errors() {
         for (stray, public) in settings::stray_keys(&file, &text, &settings) {
@@ -59,9 +66,20 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
     let gate = compile::compile(&settings, &keys, &mut problems);
     problems.sort();
     match gate {
-        Some(gate) if !problems.has_errors() => Ok(Loaded { settings, gate, warnings: problems }),
+        Some(gate) if !problems.has_errors() => {
+            Ok(Loaded { settings, gate, audit_key, fingerprint: sha256(text.as_bytes()), warnings: problems })
+        }
         _ => Err(problems),
     }
+}
+
+/// Resolves the paths of the audit trail, and reads its key.
+fn read_audit_key(audit: &mut Audit, directory: &Path, problems: &mut Problems) -> Option<Secret> {
+    let (id, file) = (audit.key_id.clone(), audit.key_file.clone());
+    let (source, place) = (KeySource::File(file), audit.place.clone());
+    let key = KeySettings { id, source, validity: Validity::default(), place };
+    audit.resolve(directory);
+    read_key(&key, directory, false, problems)
 }
 
 /// The text is erased when it has been read: it may hold secrets.

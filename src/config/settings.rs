@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
-use crate::config::records::AccessLog;
+use crate::config::records::{AccessLog, Audit};
 use crate::config::secret::Secret;
 use crate::config::{keys, records, routes, sections};
 use crate::gate::admission::{AdmissionLimits, RouteAdmission};
@@ -37,6 +37,8 @@ pub struct Settings {
     pub limits: Limits,
     /// One line for each exchange.
     pub access_log: AccessLog,
+    /// The audit trail, if there is one.
+    pub audit: Option<Audit>,
     /// At least one, in the order of the file; names are unique.
     pub routes: Vec<RouteSettings>,
     /// Every application address that a route uses, each once. Routes name one by position.
@@ -336,7 +338,8 @@ fn read_document(document: &Document<'_>) -> Settings {
     let (upstream, address) = sections::upstream(&root);
     let limits = sections::limits(&root);
     let access_log = records::access_log(&root);
-    let mut settings = Settings { server, listeners, upstream, limits, access_log, ..Settings::default() };
+    let audit = records::audit(&root);
+    let mut settings = Settings { server, listeners, upstream, limits, access_log, audit, ..Settings::default() };
     routes::read(&root, address, &mut settings);
     sections::check_loops(&root, &settings);
     root.finish();

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::config::records::{self, Format, Output};
+use crate::config::records::{self, BUFFER, Format, Output};
 use crate::gate::token_bucket::{Measure, Rate, TokenBucket};
 use crate::telemetry::access_log::{LINE_LIMIT, Missing, is_a_strangers, json, text};
 use crate::telemetry::exchange::Exchange;
@@ -17,9 +17,6 @@ use crate::telemetry::line::Stamp;
 
 use super::event_log::{EventLog, Level, unix_now};
 use super::worker_buffers::WorkerBuffers;
-
-/// Room for lines of each worker, in bytes: at twenty thousand exchanges a second for an eighth of a second.
-const BUFFER: usize = 1 << 20;
 
 /// How often the writer looks while there is something to write.
 const PACE: Duration = Duration::from_millis(20);
@@ -129,7 +126,7 @@ impl Drop for AccessLog {
 }
 
 /// Each worker has its share of a rate, so that none has to ask the others.
-fn share(rate: Rate, workers: usize) -> Rate {
+pub(super) fn share(rate: Rate, workers: usize) -> Rate {
     let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
     match rate.tokens / workers {
         0 => Rate { tokens: 1, per: (rate.per * workers / rate.tokens.max(1)).min(Rate::PERIOD_LIMIT), burst: 1 },

@@ -2,6 +2,9 @@
 //! request.
 
 pub mod access_log;
+pub mod audit;
+pub mod audit_file;
+mod audit_writer;
 pub mod event_log;
 pub mod hardening;
 pub mod plan;

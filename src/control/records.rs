@@ -1,15 +1,20 @@
-//! Who is told how exchanges end, and tells it on: to the access log and the log of the process.
+//! Who is told how exchanges end, and tells it on: to the access log, the audit trail and the log
+//! of the process.
 
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use crate::config::load::Loaded;
+use crate::edge::keep::{Kept, Ticket};
 use crate::edge::worker::Observer;
 use crate::outcome::ConnectionEnd;
+use crate::telemetry::audit::{Change, Digest};
 use crate::telemetry::exchange::Exchange;
 
 use super::access_log::AccessLog;
+use super::audit::Audit;
 use super::event_log::EventLog;
 use super::plan::worker_count;
 
@@ -18,6 +23,7 @@ use super::plan::worker_count;
 pub struct Records {
     events: Arc<EventLog>,
     access_log: Option<AccessLog>,
+    audit: Option<Audit>,
 }
 
 impl Records {
@@ -28,7 +34,25 @@ impl Records {
     pub fn start(loaded: &Loaded, events: &Arc<EventLog>) -> Result<Self, String> {
         let workers = worker_count(loaded.settings.server.workers);
         let access_log = AccessLog::start(&loaded.settings.access_log, workers, Arc::clone(events))?;
-        Ok(Self { events: Arc::clone(events), access_log })
+        let fingerprint = Digest::from(loaded.fingerprint).to_string();
+        let audit = match (&loaded.settings.audit, &loaded.audit_key) {
+            (Some(audit), Some(key)) => {
+                Some(Audit::start(audit, key.bytes(), workers, &fingerprint, Arc::clone(events))?)
+            }
+            _ => None,
+        };
+        Ok(Self { events: Arc::clone(events), access_log, audit })
+    }
+
+    /// Records a change of what deliveries are judged by in the audit trail.
+    pub fn change(&self, change: &Change<'_>) {
+        self.audit.iter().for_each(|audit| audit.change(change));
+    }
+
+    /// Tells secrets apart in the audit trail without giving them away; nothing where there is no trail.
+    #[must_use]
+    pub fn fingerprint(&self, secret: &[u8]) -> Option<String> {
+        self.audit.as_ref().map(|audit| audit.fingerprint(secret))
     }
 
     /// Opens files again by their names, after somebody has moved them away to keep them.
@@ -36,9 +60,10 @@ impl Records {
         self.access_log.iter().for_each(AccessLog::reopen);
     }
 
-    /// Waits until everything so far has been written.
-    pub fn flush(&self) {
+    /// Writes what is left, and ends the audit trail. To be called when the workers have stopped.
+    pub fn finish(&self) {
         self.access_log.iter().for_each(AccessLog::flush);
+        self.audit.iter().for_each(Audit::finish);
     }
 }
 
@@ -47,6 +72,25 @@ impl Observer for Records {
         if let Some(log) = &self.access_log {
             log.exchange(exchange);
         }
+        if let Some(audit) = &self.audit {
+            audit.exchange(exchange);
+        }
+    }
+
+    fn can_record(&self, worker: usize) -> bool {
+        self.audit.as_ref().is_none_or(|audit| audit.can_record(worker))
+    }
+
+    fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {
+        self.audit.as_ref()?.answering(exchange)
+    }
+
+    fn kept(&self, worker: usize, ticket: Ticket) -> Kept {
+        self.audit.as_ref().map_or(Kept::Durable, |audit| audit.kept(worker, ticket))
+    }
+
+    fn changes(&self, worker: usize) -> Option<UnixStream> {
+        self.audit.as_ref()?.changes(worker)
     }
 
     fn accept_failed(&self, error: &io::Error) {

@@ -20,6 +20,7 @@ use super::connection::{Connection, Next, Peer};
 use super::forward;
 use super::ids::RequestId;
 use super::inbound::Inbound;
+use super::keep;
 use super::net::Net;
 use super::pace::Pace;
 use super::policy::Policy;
@@ -115,7 +116,7 @@ impl<'p> Asked<'p> {
     }
 
     /// The record of an exchange that has ended.
-    fn record<'a, S>(&'a self, connection: &'a Connection<S>, outcome: Outcome, ended: Now) -> Exchange<'a> {
+    pub(super) fn record<'a, S>(&'a self, connection: &'a Connection<S>, outcome: Outcome, ended: Now) -> Exchange<'a> {
         let tag = |route: &'p Route| RouteTag {
             position: route.admission.position,
             name: &route.name,
@@ -149,6 +150,10 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     let mut asked = Asked::new(worker.ids.next(), worker.net.now(), connection.peer.as_ref());
     let outcome = match story(worker, &policy, connection, &mut asked).await {
         Ok(status) => Outcome::Forwarded { status },
+        // Whoever is told that nothing is left to do must be right.
+        Err(acknowledged @ Outcome::Rejected(Rejection::Duplicate)) => {
+            keep::keep(worker, connection, &asked, acknowledged).await.err().unwrap_or(acknowledged)
+        }
         Err(outcome) => outcome,
     };
     let next = conclude(worker, &policy, connection, &mut asked, outcome).await;
@@ -174,9 +179,11 @@ async fn story<'p, N: Net>(
     let now = worker.net.now();
     asked.mark(Stage::Body, now.monotonic);
     let verified = finish(connection, asked, (route, check, &mut admitted), now)?;
+    let verified = keep::recordable(worker, connection, asked, verified)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
     let verified = admit::spend(&admitted, connection, asked, (route, verified), now)?;
     let reply = forward::forward(worker, policy, connection, asked, (route, verified, claim)).await?;
+    keep::keep(worker, connection, asked, Outcome::Forwarded { status: connection.reply_head.status }).await?;
     relay::relay(worker, policy, connection, asked, reply).await
 }
 

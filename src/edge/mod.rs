@@ -12,6 +12,7 @@ pub mod forward;
 mod forwarding;
 pub mod ids;
 pub mod inbound;
+pub mod keep;
 pub mod listener;
 pub mod net;
 pub mod pace;

@@ -22,6 +22,7 @@ use super::connection::Origin;
 use super::drain::Drain;
 use super::driver::{Driver, WorkerRuntime};
 use super::ids::RequestIds;
+use super::keep::{self, Kept, Ticket, Waiting};
 use super::listener;
 use super::net::{Net, Sockets};
 use super::parking::Parking;
@@ -39,6 +40,23 @@ pub trait Observer: Send + Sync {
     fn accept_failed(&self, error: &io::Error);
     /// A connection was refused or closed at a bound, without an exchange. Nobody need listen.
     fn connection_ended(&self, _end: ConnectionEnd, _peer: Option<IpAddr>) {}
+    /// Whether what this worker forwards now can be recorded. When not, deliveries are refused instead.
+    fn can_record(&self, _worker: usize) -> bool {
+        true
+    }
+    /// The application has answered, or a duplicate is about to be acknowledged; nothing of the answer has been sent
+    /// yet. Gives what it has to wait for.
+    fn answering(&self, _exchange: &Exchange<'_>) -> Option<Ticket> {
+        None
+    }
+    /// What has become of a record of this worker.
+    fn kept(&self, _worker: usize, _ticket: Ticket) -> Kept {
+        Kept::Durable
+    }
+    /// A socket of this worker on which a byte comes when what [`Observer::kept`] says has changed. Asked once.
+    fn changes(&self, _worker: usize) -> Option<std::os::unix::net::UnixStream> {
+        None
+    }
 }
 
 /// What every worker of a process is given.
@@ -76,6 +94,8 @@ pub struct Worker<N: Net> {
     pub admission: Arc<Admission>,
     /// Connections that wait for a request.
     pub parking: Parking,
+    /// Answers that wait for their records.
+    pub waiting: Waiting,
     position: usize,
     policy: Arc<Policy>,
     pools: RefCell<Vec<Rc<Pool<N::Stream>>>>,
@@ -95,6 +115,7 @@ impl<N: Net> Worker<N> {
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
+            waiting: Waiting::default(),
             position,
             policy: Arc::clone(&shared.policy),
             pools: RefCell::default(),
@@ -119,6 +140,21 @@ impl<N: Net> Worker<N> {
     /// Tells the observer how an exchange ended.
     pub fn record(&self, exchange: &Exchange<'_>) {
         self.observer.exchange(&Exchange { worker: self.position, ..*exchange });
+    }
+
+    /// Whether the observer can record what is forwarded now.
+    pub fn can_record(&self) -> bool {
+        self.observer.can_record(self.position)
+    }
+
+    /// Tells the observer what is about to be answered; gives what that has to wait for.
+    pub fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {
+        self.observer.answering(&Exchange { worker: self.position, ..*exchange })
+    }
+
+    /// What has become of a record.
+    pub fn kept(&self, ticket: Ticket) -> Kept {
+        self.observer.kept(self.position, ticket)
     }
 
     /// Tells the observer how a connection ended without an exchange. `peer` is at its other end.
@@ -161,6 +197,8 @@ impl<N: Net> Worker<N> {
     }
 
     fn sweep(&self, now: Now) {
+        // Whoever waits looks at its deadline.
+        self.waiting.wake();
         self.make_room();
         for (pool, upstream) in self.pools.borrow().iter().zip(&self.policy.upstreams) {
             pool.close_expired(now, upstream.idle_timeout);
@@ -202,6 +240,10 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
             monoio::spawn(listener::accept(Rc::clone(&worker), listener, position));
         }
         monoio::spawn(sweep(Rc::clone(&worker)));
+        if let Some(changes) = shared.observer.changes(position) {
+            changes.set_nonblocking(driver == Driver::Epoll)?;
+            monoio::spawn(keep::listen(Rc::clone(&worker), UnixStream::from_std(changes)?));
+        }
         ready();
         let _ = stop.read(vec![0_u8; 1]).await;
         worker.drain.begin();

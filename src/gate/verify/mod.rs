@@ -31,7 +31,7 @@ pub use engine::{Check, Verifier};
 pub use explain::{Explanation, explain};
 pub use json::JsonPath;
 pub use keyring::{Key, KeyError, Keyring, Validity};
-pub use mac::{DigestAlgorithm, MacAlgorithm};
+pub use mac::{DigestAlgorithm, MacAlgorithm, sha256};
 pub use scheme::{
     BodyDigest, KeyEncoding, KeyForm, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource,
 };
