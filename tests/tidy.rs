@@ -21,7 +21,7 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 13] = [
+const OWNERS: [(&str, &[&str]); 14] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
     ("ring", &["gate", "telemetry", "control", "cli"]),
@@ -35,6 +35,7 @@ const OWNERS: [(&str, &[&str]); 13] = [
     ("httpdate", &["edge"]),
     ("signal_hook", &["control"]),
     ("clap", &["cli"]),
+    ("miniz_oxide", &["cli"]),
 ];
 
 const FILE_LIMIT: usize = 500;

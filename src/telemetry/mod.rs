@@ -3,5 +3,6 @@
 
 pub mod access_log;
 pub mod audit;
+pub mod capture;
 pub mod exchange;
 pub mod line;

@@ -8,6 +8,7 @@ mod answers;
 mod audit;
 mod client;
 mod deliver;
+mod explain;
 mod floods;
 mod framing;
 mod headers;

@@ -14,6 +14,7 @@ mod json;
 mod json_spelling;
 pub mod keyring;
 mod mac;
+pub mod mistakes;
 mod reading;
 pub mod scheme;
 mod scheme_rules;
