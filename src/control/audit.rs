@@ -273,3 +273,7 @@ impl Drop for Audit {
         self.finish();
     }
 }
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;
