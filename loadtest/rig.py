@@ -34,7 +34,16 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 ROUTE = "/webhooks/github"
 LARGEST_BODY = 2 * 1024 * 1024
-TARGETS = ("countersign", "countersign-epoll", "nginx")
+TARGETS = ("countersign", "countersign-epoll", "countersign-logged",
+           "countersign-audited", "nginx")
+DEFAULT_TARGETS = ("countersign", "countersign-epoll", "nginx")
+LOGGED = '[access_log]\noutput = "access.jsonl"\n'
+AUDITED = LOGGED + """
+[audit]
+file = "audit.jsonl"
+key = { id = "bench", file = "secret" }
+rotate_size = "1024GiB"
+"""
 DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux"}
 
 START_SECONDS, STOP_SECONDS = 10.0, 5.0
@@ -155,7 +164,8 @@ class Rig:
         else:
             config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
                                    upstream=upstream.port, driver=driver_of(name),
-                                   tls=COUNTERSIGN_TLS if self.tls else "")
+                                   tls=COUNTERSIGN_TLS if self.tls else "",
+                                   records=records_of(name))
             command = [str(self._binary), "run", "--config", str(config)]
         return self._start(name, command, port, self.cores.proxy)
 
@@ -401,6 +411,13 @@ def check_target(rig: Rig, target: Server, upstream: Server) -> None:
 def driver_of(name: str) -> str:
     """The driver of countersign that a target's name asks for."""
     return "epoll" if name.endswith("-epoll") else "io_uring"
+
+
+def records_of(name: str) -> str:
+    """What is written down by a target with this name, as configuration."""
+    if name.endswith("-audited"):
+        return AUDITED
+    return LOGGED if name.endswith("-logged") else '[access_log]\noutput = "off"\n'
 
 
 def check_driver(server: Server) -> None:

@@ -39,10 +39,10 @@ pub enum Side {
 }
 
 macro_rules! ends {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal, $status:literal $error:literal $fate:ident;)+ }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $code:literal, $status:literal $error:literal $fate:ident;)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        pub enum $name { $($(#[doc = $doc])+ $variant,)+ }
 
         impl $name {
             /// Every variant, in the order of the table.
@@ -52,6 +52,12 @@ macro_rules! ends {
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// What it means, in a sentence for the operator.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
             }
 
             /// The row of the table.
@@ -152,6 +158,8 @@ ends! {
         CredentialMissing = "credential_missing", 401 "unauthorized" Keep;
         /// The credential is none of the route's.
         CredentialMismatch = "credential_mismatch", 401 "unauthorized" Keep;
+        /// The delivery cannot be recorded, or not durably, and must not pass without that.
+        AuditUnavailable = "audit_unavailable", 503 "unavailable" Keep;
         /// More genuine deliveries than the route takes.
         RouteRateLimited = "route_rate_limited", 429 "too_many_requests" Keep;
         /// The application has accepted this delivery before, and the route acknowledges duplicates: nothing is left
@@ -251,6 +259,31 @@ impl Outcome {
             Self::Forwarded { .. } => "forwarded",
             Self::Rejected(rejection) => rejection.code(),
             Self::Failed(fault) => fault.code(),
+        }
+    }
+
+    /// What it amounts to, in a word: `passed`, `acknowledged` (a duplicate, of which nothing is left to do), `refused`,
+    /// `failed`.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Forwarded { .. } => "passed",
+            Self::Rejected(Rejection::Duplicate) => "acknowledged",
+            Self::Rejected(_) => "refused",
+            Self::Failed(_) => "failed",
+        }
+    }
+
+    /// The status that the client was to get; nothing where no answer could be given, or it broke off.
+    #[must_use]
+    pub const fn status(self) -> Option<u16> {
+        match self {
+            Self::Forwarded { status } => Some(status),
+            Self::Rejected(rejection) => Some(rejection.answer().status),
+            Self::Failed(fault) => match fault.answer() {
+                Answer { fate: Fate::Abort, .. } => None,
+                Answer { status, .. } => Some(status),
+            },
         }
     }
 

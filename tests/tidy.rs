@@ -21,16 +21,16 @@ const ARROWS: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 17] = [
+const OWNERS: [(&str, &[&str]); 18] = [
     ("httparse", &["wire"]),
-    ("itoa", &["wire"]),
-    ("ring", &["gate", "config", "control", "cli"]),
+    ("itoa", &["wire", "telemetry"]),
+    ("ring", &["gate", "config", "telemetry", "control", "cli"]),
     ("rustls", &["config", "edge"]),
     ("rustls_pki_types", &["config"]),
     ("x509_parser", &["gate", "config"]),
     ("subtle", &["gate"]),
     ("matchit", &["gate"]),
-    ("serde_json", &["gate"]),
+    ("serde_json", &["gate", "telemetry", "cli"]),
     ("toml", &["config"]),
     ("strsim", &["config"]),
     ("monoio", &["edge"]),
@@ -39,6 +39,7 @@ const OWNERS: [(&str, &[&str]); 17] = [
     ("httpdate", &["edge"]),
     ("signal_hook", &["control"]),
     ("clap", &["cli"]),
+    ("miniz_oxide", &["cli"]),
 ];
 
 const FILE_LIMIT: usize = 500;

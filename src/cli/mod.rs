@@ -1,7 +1,11 @@
 //! The commands. Each is a file with one `run` that gives the exit code; what they print is for people.
 
+mod advice;
+mod audit;
+mod captured;
 mod check;
 mod demo;
+mod explain;
 mod offline;
 mod output;
 mod run;
@@ -48,6 +52,10 @@ enum Command {
     Sign(sign::SignArguments),
     /// Verify a captured delivery offline, and say why it is refused
     Verify(verify::VerifyArguments),
+    /// Say why a request was refused: from a capture of it, or from the access log
+    Explain(explain::ExplainArguments),
+    /// Prove an audit trail, or search it
+    Audit(audit::AuditArguments),
     /// List the built-in schemes, or print one as configuration
     Schemes(schemes::SchemesArguments),
     /// Genuine and forged deliveries of five providers through a real proxy on loopback
@@ -69,6 +77,8 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::run(&arguments.config),
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Audit(arguments) => audit::run(&arguments),
         Command::Schemes(arguments) => schemes::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }

@@ -11,6 +11,7 @@ use crate::config::summary::moment_warnings;
 use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
 use crate::control::plan::plan;
+use crate::control::records::Records;
 use crate::control::reload;
 use crate::control::reload_words;
 use crate::control::resolver::Resolver;
@@ -59,9 +60,10 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     moment.iter().for_each(|warning| log.event(Level::Warn, warning));
     let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
     let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
+    let records = Arc::new(Records::start(&loaded, log)?);
     let (plan, names) = plan(loaded);
     let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));
-    let observer: Arc<dyn Observer> = Arc::<EventLog>::clone(log);
+    let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
     let running = supervisor::start(plan, observer).map_err(|error| error.to_string())?;
     let running = Arc::new(Mutex::new(Some(running)));
     let start = reload::Start {
@@ -71,12 +73,16 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
         outline,
         warnings,
         resolver: Arc::clone(&resolver),
+        records: Some(Arc::clone(&records)),
         log: Arc::clone(log),
     };
     let reloader = reload::start(start, apply_to(&running));
     lock(&running).iter().for_each(|running| announce(running, routes, log));
-    let hung_up = reloader.clone();
-    hang_ups.each(move || hung_up.hang_up());
+    let (hung_up, moved) = (reloader.clone(), Arc::clone(&records));
+    hang_ups.each(move || {
+        moved.reopen();
+        hung_up.hang_up();
+    });
     let signal = termination.wait();
     reloader.stop();
     let Some(running) = lock(&running).take() else { return Ok(()) };
@@ -90,6 +96,7 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
         Signal::Terminate => running.drain(),
         Signal::Interrupt => running.stop(),
     };
+    records.finish();
     match cut {
         0 => log.event(Level::Info, "stopped"),
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),

@@ -90,7 +90,7 @@ fn judge(arguments: &VerifyArguments) -> Result<Result<String, Rejection>, Strin
 }
 
 /// The verifier of a route, made of the configuration as `run` makes it.
-fn of_route(config: &Path, name: &str) -> Result<Verifier, String> {
+pub(super) fn of_route(config: &Path, name: &str) -> Result<Verifier, String> {
     let loaded = load(config).map_err(|problems| {
         print_problems(&problems);
         format!("{} is not valid", config.display())

@@ -26,6 +26,11 @@ impl Files {
         Self { directory, sources: RefCell::default() }
     }
 
+    /// What relative paths are relative to.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// Where the file is that the configuration calls `name`.
     pub(super) fn path(&self, name: &Path) -> PathBuf {
         self.directory.join(name)

@@ -40,7 +40,7 @@ pub(super) fn read(route: &Reader<'_>, list: &str) -> Option<Vec<KeySettings>> {
     Some(keys)
 }
 
-fn id(reader: &Reader<'_>, others: &[KeySettings]) -> Option<String> {
+pub(super) fn id(reader: &Reader<'_>, others: &[KeySettings]) -> Option<String> {
     reader.require("id", "add id = \"2026-11\": it tells keys apart, in logs and in X-Countersign-Key-Id");
     let id = reader.string("id")?;
     if !(1..=64).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {

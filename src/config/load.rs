@@ -16,12 +16,14 @@ use crate::config::files::{Files, Sources};
 use crate::config::networks;
 use crate::config::outline::Outline;
 use crate::config::problem::{Place, Problems};
+use crate::config::records::Audit;
 use crate::config::secret::{self, Secret};
 use crate::config::settings::{
     self, ClientSettings, FileSettings, KeySettings, KeySource, Settings, TlsSettings, Verification,
 };
 use crate::config::units::show_size;
 use crate::gate::Gate;
+use crate::gate::verify::{Validity, sha256};
 
 /// No secret and no public key is longer, in bytes.
 const KEY_LIMIT: usize = 64 << 10;
@@ -41,6 +43,10 @@ pub struct Loaded {
     pub gate: Gate,
     /// What each listener is to speak, in their order; nothing for plain text.
     pub tls: Vec<Option<TlsMaterial>>,
+    /// The key that seals of the audit trail are made with, where there is one.
+    pub audit_key: Option<Secret>,
+    /// SHA-256 of the file.
+    pub fingerprint: [u8; 32],
     /// What the operator should know all the same.
     pub warnings: Problems,
     /// For comparison with another.
@@ -71,6 +77,8 @@ fn load_from(path: &Path, files: &Files) -> Result<Loaded, Problems> {
         .iter_mut()
         .map(|route| route.verification.as_mut().map(|it| read_all(it, files, &mut problems)).unwrap_or_default())
         .collect();
+    settings.access_log.resolve(files.directory());
+    let audit_key = settings.audit.as_mut().and_then(|audit| read_audit_key(audit, files, &mut problems));
     settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, files, &mut problems));
     if problems.has_errors() {
         for (mut stray, public) in settings::stray_keys(&file, &text, &settings) {
@@ -87,10 +95,20 @@ fn load_from(path: &Path, files: &Files) -> Result<Loaded, Problems> {
     match gate {
         Some(gate) if !problems.has_errors() => {
             let outline = Outline::of(&settings, &keys);
-            Ok(Loaded { settings, gate, tls, warnings: problems, outline })
+            let fingerprint = sha256(text.as_bytes());
+            Ok(Loaded { settings, gate, tls, audit_key, fingerprint, warnings: problems, outline })
         }
         _ => Err(problems),
     }
+}
+
+/// Resolves the paths of the audit trail, and reads its key.
+fn read_audit_key(audit: &mut Audit, files: &Files, problems: &mut Problems) -> Option<Secret> {
+    let (id, file) = (audit.key_id.clone(), audit.key_file.clone());
+    let (source, place) = (KeySource::File(file), audit.place.clone());
+    let mut key = KeySettings { id, source, validity: Validity::default(), place, line_end_left_out: false };
+    audit.resolve(files.directory());
+    read_key(&mut key, files, false, problems)
 }
 
 /// The text is erased when it has been read: it may hold secrets.

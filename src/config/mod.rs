@@ -19,6 +19,7 @@ mod observe;
 pub mod outline;
 pub mod problem;
 pub mod reader;
+pub mod records;
 mod reload;
 mod replay;
 mod routes;

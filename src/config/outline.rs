@@ -6,13 +6,14 @@ use std::collections::BTreeMap;
 
 use ring::digest::{Context, SHA256};
 
+use crate::config::records;
 use crate::config::secret::Secret;
 use crate::config::settings::{KeySettings, Listener, RouteSettings, Settings, TlsSettings};
 
 /// Sections, listeners, routes and keys of a configuration that holds.
 #[derive(Clone, Default)]
 pub struct Outline {
-    sections: [(&'static str, Digest); 4],
+    sections: [(&'static str, Digest); 6],
     listeners: BTreeMap<String, Digest>,
     routes: BTreeMap<String, RouteOutline>,
 }
@@ -35,12 +36,14 @@ impl Outline {
     /// Of settings and the bytes of their keys, in the order of [`Settings::routes`].
     #[must_use]
     pub fn of(settings: &Settings, keys: &[Vec<Option<Secret>>]) -> Self {
-        let Settings { server, listeners, upstream, limits, routes, upstreams, reload } = settings;
+        let Settings { server, listeners, upstream, limits, routes, upstreams, reload, access_log, audit } = settings;
         let sections = [
             ("[server]", digest(server)),
             ("[upstream]", digest(upstream)),
             ("[limits]", digest(limits)),
             ("[reload]", digest(reload)),
+            ("[access_log]", digest(access_log)),
+            ("[audit]", digest(&audit.as_ref().map(records::Audit::without_place))),
         ];
         let listeners = listeners.iter().map(|listener| {
             let Listener { address, proxy_protocol, trusted_proxies, tls, place: _ } = listener;

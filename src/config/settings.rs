@@ -10,8 +10,9 @@ use std::sync::Arc;
 
 use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
+use crate::config::records::{AccessLog, Audit};
 use crate::config::secret::Secret;
-use crate::config::{keys, reload, routes, sections, tls};
+use crate::config::{keys, records, reload, routes, sections, tls};
 use crate::gate::admission::{AdmissionLimits, RouteAdmission};
 use crate::gate::identity::CallerList;
 use crate::gate::networks::Network;
@@ -35,6 +36,10 @@ pub struct Settings {
     pub upstream: Upstream,
     /// Bounds on what a client may send and how long it may take.
     pub limits: Limits,
+    /// One line for each exchange.
+    pub access_log: AccessLog,
+    /// The audit trail, if there is one.
+    pub audit: Option<Audit>,
     /// At least one, in the order of the file; names are unique.
     pub routes: Vec<RouteSettings>,
     /// Every application address that a route uses, each once. Routes name one by position.
@@ -445,7 +450,10 @@ fn read_document(document: &Document<'_>) -> Settings {
     let (upstream, address) = sections::upstream(&root);
     let limits = sections::limits(&root);
     let reload = reload::read(&root);
-    let mut settings = Settings { server, listeners, upstream, limits, reload, ..Settings::default() };
+    let access_log = records::access_log(&root);
+    let audit = records::audit(&root);
+    let mut settings =
+        Settings { server, listeners, upstream, limits, reload, access_log, audit, ..Settings::default() };
     routes::read(&root, address, &mut settings);
     sections::check_loops(&root, &settings);
     tls::check_routes(&root, &settings.listeners, &settings.routes);

@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::config::settings::{KeySettings, Listener, ProxyProtocol, RouteSettings, Settings, Verification};
 use crate::config::tls_summary;
 use crate::config::units::{show_duration, show_frequency, show_size, show_size_rounded};
-use crate::config::{memory, reload};
+use crate::config::{memory, records, reload};
 use crate::gate::networks::Network;
 use crate::gate::replay::{self, DuplicateAnswer, ReplayPolicy, WhenFull};
 use crate::gate::token_bucket::Rate;
@@ -47,6 +47,7 @@ fn write_all(out: &mut String, settings: &Settings, now: Now) -> fmt::Result {
         write_route(out, settings, route, now)?;
     }
     write_limits(out, settings)?;
+    records::write(out, settings)?;
     memory::write(out, settings)
 }
 
@@ -307,7 +308,7 @@ fn write_limits(out: &mut String, settings: &Settings) -> fmt::Result {
     line(out, "clients", format_args!("{} tracked; not genuine, of each: {rate}", admission.clients_tracked))
 }
 
-fn show_rate(rate: &Rate) -> String {
+pub(super) fn show_rate(rate: &Rate) -> String {
     format!("{}, {} at once", show_frequency(u64::from(rate.tokens), rate.per), rate.burst)
 }
 

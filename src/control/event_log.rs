@@ -1,6 +1,6 @@
-//! The process's own log: start, stop, driver, refusals. One line an event on standard error, written by a thread of
-//! its own behind a bounded queue, so that a slow terminal never slows a worker, and at most twenty a second of either
-//! kind of line that strangers can cause.
+//! The process's own log: start, stop, driver, connections closed at a bound. One line an event on standard error,
+//! written by a thread of its own behind a bounded queue, so that a slow terminal never slows a worker, and at most
+//! twenty a second of those that strangers can cause. Exchanges are in the access log.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -12,14 +12,12 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::edge::worker::Observer;
-use crate::outcome::{ConnectionEnd, Outcome, Rejection};
-use crate::telemetry::exchange::Exchange;
+use crate::outcome::ConnectionEnd;
 
 /// Lines that wait to be written.
 const QUEUE: usize = 1024;
 
-/// Lines of either kind that are written in one second; the rest is counted.
+/// Lines of strangers that are written in one second; the rest is counted.
 const LINES_PER_SECOND: u64 = 20;
 
 /// How much an event matters.
@@ -37,9 +35,7 @@ pub enum Level {
 #[derive(Debug)]
 pub struct EventLog {
     lines: SyncSender<Line>,
-    /// For exchanges whose route is known: deliveries that somebody will ask about.
-    deliveries: Budget,
-    /// For everything else, so that a scanner does not hide the deliveries.
+    /// For what strangers can cause.
     strangers: Budget,
 }
 
@@ -79,7 +75,7 @@ impl EventLog {
     pub fn start() -> Self {
         let (lines, queue) = sync_channel(QUEUE);
         thread::spawn(move || write_all(&queue));
-        Self { lines, deliveries: Budget::default(), strangers: Budget::default() }
+        Self { lines, strangers: Budget::default() }
     }
 
     /// Writes an event of the process itself. Waits when the queue is full: these must not be lost.
@@ -96,76 +92,35 @@ impl EventLog {
     }
 
     /// Writes an event that a stranger can cause: within the budget, and never waiting.
-    fn bounded(&self, budget: &Budget, level: Level, message: impl FnOnce() -> String) {
-        let (may_write, left_out) = budget.spend(unix_now().as_secs());
+    fn bounded(&self, level: Level, message: impl FnOnce() -> String) {
+        let (may_write, left_out) = self.strangers.spend(unix_now().as_secs());
         if left_out > 0 {
-            self.offer(budget, line(Level::Warn, &format!("{left_out} further lines were left out")));
+            self.offer(line(Level::Warn, &format!("{left_out} further lines were left out")));
         }
         if may_write {
-            self.offer(budget, line(level, &message()));
+            self.offer(line(level, &message()));
         }
     }
 
-    fn offer(&self, budget: &Budget, text: String) {
+    fn offer(&self, text: String) {
         if let Err(TrySendError::Full(_)) = self.lines.try_send(Line::Text(text)) {
-            budget.suppressed.fetch_add(1, Ordering::Relaxed);
+            self.strangers.suppressed.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
-impl Observer for EventLog {
-    fn exchange(&self, exchange: &Exchange<'_>) {
-        let level = match exchange.outcome {
-            Outcome::Forwarded { .. } if exchange.observed.is_empty() => return,
-            Outcome::Forwarded { .. } => Level::Info,
-            Outcome::Rejected(_) => Level::Info,
-            Outcome::Failed(_) => Level::Warn,
-        };
-        let budget = if exchange.route.is_some() { &self.deliveries } else { &self.strangers };
-        self.bounded(budget, level, || {
-            let unrouted =
-                matches!(exchange.outcome, Outcome::Rejected(Rejection::RouteUnknown | Rejection::MethodNotAllowed));
-            let asked_for = if unrouted { format!(" path={}", exchange.path.escape_ascii()) } else { String::new() };
-            let caller = exchange.caller.map(|name| format!(" client_name={name}")).unwrap_or_default();
-            format!(
-                "{} reason={} status={} route={} client={}{caller} request_id={}{}{}{asked_for}",
-                word(exchange.outcome),
-                exchange.outcome.code(),
-                status(exchange.outcome),
-                exchange.route.map_or("-", |route| route.name),
-                exchange.client.map_or_else(|| "-".to_owned(), |peer| peer.to_string()),
-                String::from_utf8_lossy(&exchange.request_id),
-                if exchange.observed.is_empty() { "" } else { " observed=" },
-                exchange.observed,
-            )
-        });
-    }
-
-    fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
-        self.bounded(&self.strangers, Level::Info, || {
+impl EventLog {
+    /// A connection was refused or closed at a bound.
+    pub fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
+        self.bounded(Level::Info, || {
             let client = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_canonical().to_string());
             format!("connection closed reason={} client={client}", end.code())
         });
     }
 
-    fn accept_failed(&self, error: &io::Error) {
-        self.bounded(&self.strangers, Level::Error, || format!("accepting connections pauses: {error}"));
-    }
-}
-
-const fn word(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::Forwarded { .. } => "passed",
-        Outcome::Rejected(Rejection::Duplicate) => "acknowledged",
-        Outcome::Rejected(_) => "refused",
-        Outcome::Failed(_) => "failed",
-    }
-}
-
-fn status(outcome: Outcome) -> u16 {
-    match outcome {
-        Outcome::Forwarded { status } => status,
-        other => other.answer().map_or(0, |answer| answer.status),
+    /// Accepting pauses.
+    pub fn accept_failed(&self, error: &io::Error) {
+        self.bounded(Level::Error, || format!("accepting connections pauses: {error}"));
     }
 }
 
@@ -193,6 +148,6 @@ fn line(level: Level, message: &str) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the log stamps its lines itself, off the path of a request")]
-fn unix_now() -> std::time::Duration {
+pub(super) fn unix_now() -> std::time::Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

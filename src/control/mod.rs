@@ -1,11 +1,16 @@
 //! The life of the process: start, stop, and what happens beside the workers. Owns the threads; never on the path of a
 //! request.
 
+pub mod access_log;
+pub mod audit;
+pub mod audit_file;
+mod audit_writer;
 pub mod event_log;
 pub mod hardening;
 mod listeners;
 pub mod phase;
 pub mod plan;
+pub mod records;
 pub mod reload;
 pub mod reload_words;
 pub mod reloader;
@@ -15,3 +20,4 @@ pub mod supervisor;
 mod swap;
 mod trail;
 mod watch;
+pub mod worker_buffers;

@@ -24,6 +24,7 @@ use crate::edge::clock::Clock;
 use super::event_log::{EventLog, Level};
 use super::hardening;
 use super::plan::plan_beside;
+use super::records::Records;
 use super::reload_words;
 use super::reloader::{LastError, Order, ReloadError, ReloadStatus, Reloaded, Reloader};
 use super::resolver::Resolver;
@@ -65,6 +66,8 @@ pub struct Start {
     pub warnings: Vec<String>,
     /// Keeps the names of the applications fresh.
     pub resolver: Arc<Resolver>,
+    /// What is written down, changes too.
+    pub records: Option<Arc<Records>>,
     /// Who is told.
     pub log: Arc<EventLog>,
 }
@@ -85,6 +88,7 @@ pub fn start(start: Start, apply: Apply) -> Reloader {
         settings: start.settings,
         outline: start.outline,
         resolver: start.resolver,
+        records: start.records,
         log: start.log,
         warned: start.warnings,
         watch: None,
@@ -108,6 +112,7 @@ struct Thread {
     settings: settings::Reload,
     outline: Outline,
     resolver: Arc<Resolver>,
+    records: Option<Arc<Records>>,
     log: Arc<EventLog>,
     warned: Vec<String>,
     watch: Option<Watch>,
@@ -344,13 +349,15 @@ impl Thread {
         let mut warnings: Vec<String> = loaded.warnings.iter().map(reload_words::problem).collect();
         warnings.extend(moment_warnings(&loaded.settings, self.clock.now()));
         warnings.extend(hardening::too_few_files(&loaded.settings.limits.admission));
-        let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
+        warnings.extend(self.records.iter().flat_map(|records| records.needs_restart(&loaded.settings)));
+        let (settings, outline, fingerprint) = (loaded.settings.reload, loaded.outline.clone(), loaded.fingerprint);
         let (plan, names) = plan_beside(loaded, &self.resolver.names());
         let Applied { added, removed, needs_restart, generation } =
             (self.apply)(plan).map_err(ReloadError::NotApplied)?;
         self.resolver.follow(names);
         self.in_force = self.seen.clone();
         let changes = self.outline.changes(&outline);
+        self.records.iter().for_each(|records| records.configuration(fingerprint, generation));
         self.outline = outline;
         self.settings = settings;
         self.begin_to_watch();

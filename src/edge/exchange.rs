@@ -11,7 +11,7 @@ use crate::gate::route::Route;
 use crate::gate::verify::{Check, Delivery, Verified};
 use crate::now::Now;
 use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
-use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, RouteTag, Stage, Stages};
+use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, QUERY, RouteTag, Stage, Stages};
 use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::framing::{self, BodyFraming};
 use crate::wire::head::Version;
@@ -21,6 +21,7 @@ use super::connection::{Connection, Next, Peer};
 use super::forward;
 use super::ids::RequestId;
 use super::inbound::Inbound;
+use super::keep;
 use super::net::Net;
 use super::pace::Pace;
 use super::policy::Policy;
@@ -74,8 +75,14 @@ pub struct Excerpts {
     pub method: Excerpt<METHOD>,
     /// The path, without the query.
     pub path: Excerpt<PATH>,
+    /// The query.
+    pub query: Excerpt<QUERY>,
     /// The delivery id, if it is signed.
     pub delivery_id: Option<Excerpt<DELIVERY_ID>>,
+}
+
+impl Excerpts {
+    const EMPTY: Self = Self { method: Excerpt::EMPTY, path: Excerpt::EMPTY, query: Excerpt::EMPTY, delivery_id: None };
 }
 
 impl<'p> Asked<'p> {
@@ -96,7 +103,7 @@ impl<'p> Asked<'p> {
             retry_after: None,
             key_id: None,
             sent: 0,
-            excerpts: Excerpts { method: Excerpt::EMPTY, path: Excerpt::EMPTY, delivery_id: None },
+            excerpts: Excerpts::EMPTY,
             stages: Stages::default(),
         }
     }
@@ -114,7 +121,7 @@ impl<'p> Asked<'p> {
     }
 
     /// The record of an exchange that has ended.
-    fn record<'a, S>(&'a self, connection: &'a Connection<S>, outcome: Outcome, ended: Now) -> Exchange<'a> {
+    pub(super) fn record<'a, S>(&'a self, connection: &'a Connection<S>, outcome: Outcome, ended: Now) -> Exchange<'a> {
         let tag = |route: &'p Route| RouteTag {
             position: route.admission.position,
             name: &route.name,
@@ -130,6 +137,7 @@ impl<'p> Asked<'p> {
             caller: connection.caller.as_ref().and_then(Caller::name),
             method: self.excerpts.method.bytes(),
             path: self.excerpts.path.bytes(),
+            query: self.excerpts.query.bytes(),
             outcome,
             observed: self.observed,
             key_id: self.key_id.as_deref(),
@@ -149,6 +157,10 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     let mut admitted = None;
     let outcome = match story(worker, &policy, connection, &mut asked, &mut admitted).await {
         Ok(status) => Outcome::Forwarded { status },
+        // Whoever is told that nothing is left to do must be right.
+        Err(acknowledged @ Outcome::Rejected(Rejection::Duplicate)) => {
+            keep::keep(worker, connection, &asked, acknowledged).await.err().unwrap_or(acknowledged)
+        }
         Err(outcome) => outcome,
     };
     // Nothing is worked on any more. The body is still in memory, and counts until the answer has been taken.
@@ -179,9 +191,11 @@ async fn story<'p, 'w, N: Net>(
     let now = worker.net.now();
     asked.mark(Stage::Body, now.monotonic);
     let verified = finish(connection, asked, (route, check, admitted), now)?;
+    let verified = keep::recordable(worker, connection, asked, verified)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
     let verified = admit::spend(admitted, connection, asked, (policy, route, verified), now)?;
     let reply = forward::forward(worker, snapshot, connection, asked, (route, verified, claim)).await?;
+    keep::keep(worker, connection, asked, Outcome::Forwarded { status: connection.reply_head.status }).await?;
     relay::relay(worker, snapshot, connection, asked, reply).await
 }
 
@@ -202,6 +216,7 @@ async fn read_head<N: Net>(
     let (head, bytes) = connection.inbound.head();
     asked.excerpts.method.set(head.method.of(bytes));
     asked.excerpts.path.set(head.path(bytes).as_bytes());
+    asked.excerpts.query.set(head.query(bytes));
     asked.version = head.version;
     asked.is_head = head.method.of(bytes) == b"HEAD";
     asked.framing = framing::of_request(head, bytes)?;

@@ -14,6 +14,7 @@ pub mod forward;
 mod forwarding;
 pub mod ids;
 pub mod inbound;
+pub mod keep;
 pub mod listener;
 pub mod net;
 pub mod orders;

@@ -24,8 +24,9 @@ use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine};
 use super::connection::Origin;
 use super::drain::{Drain, Stage};
-use super::driver::WorkerRuntime;
+use super::driver::{Driver, WorkerRuntime};
 use super::ids::RequestIds;
+use super::keep::{self, Kept, Ticket, Waiting};
 use super::listener::Entrance;
 use super::net::{Net, Sockets};
 use super::orders::{Inbox, Order};
@@ -45,6 +46,23 @@ pub trait Observer: Send + Sync {
     fn accept_failed(&self, error: &io::Error);
     /// A connection was refused or closed at a bound, without an exchange. Nobody need listen.
     fn connection_ended(&self, _end: ConnectionEnd, _peer: Option<IpAddr>) {}
+    /// Whether what this worker forwards now can be recorded. When not, deliveries are refused instead.
+    fn can_record(&self, _worker: usize) -> bool {
+        true
+    }
+    /// The application has answered, or a duplicate is about to be acknowledged; nothing of the answer has been sent
+    /// yet. Gives what it has to wait for.
+    fn answering(&self, _exchange: &Exchange<'_>) -> Option<Ticket> {
+        None
+    }
+    /// What has become of a record of this worker.
+    fn kept(&self, _worker: usize, _ticket: Ticket) -> Kept {
+        Kept::Durable
+    }
+    /// A socket of this worker on which a byte comes when what [`Observer::kept`] says has changed. Asked once.
+    fn changes(&self, _worker: usize) -> Option<std::os::unix::net::UnixStream> {
+        None
+    }
 }
 
 /// What every worker of a process is given.
@@ -84,6 +102,8 @@ pub struct Worker<N: Net> {
     pub parking: Parking,
     /// Connections that wait for one another.
     pub turns: Rc<Turns>,
+    /// Answers that wait for their records.
+    pub waiting: Waiting,
     position: usize,
     policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
@@ -103,6 +123,7 @@ impl<N: Net> Worker<N> {
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
             turns: Rc::default(),
+            waiting: Waiting::default(),
             position,
             policy: Latest::new(Arc::clone(&shared.policy)),
             observer: Arc::clone(&shared.observer),
@@ -117,6 +138,21 @@ impl<N: Net> Worker<N> {
     /// Tells the observer how an exchange ended.
     pub fn record(&self, exchange: &Exchange<'_>) {
         self.observer.exchange(&Exchange { worker: self.position, ..*exchange });
+    }
+
+    /// Whether the observer can record what is forwarded now.
+    pub fn can_record(&self) -> bool {
+        self.observer.can_record(self.position)
+    }
+
+    /// Tells the observer what is about to be answered; gives what that has to wait for.
+    pub fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {
+        self.observer.answering(&Exchange { worker: self.position, ..*exchange })
+    }
+
+    /// What has become of a record.
+    pub fn kept(&self, ticket: Ticket) -> Kept {
+        self.observer.kept(self.position, ticket)
     }
 
     /// Tells the observer how a connection ended without an exchange. `peer` is at its other end.
@@ -175,6 +211,8 @@ impl<N: Net> Worker<N> {
     }
 
     fn sweep(&self, now: Now) {
+        // Whoever waits looks at its deadline.
+        self.waiting.wake();
         self.make_room();
         let policy = self.policy();
         for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
@@ -214,6 +252,10 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         acceptors.enforce(&worker.policy());
         monoio::spawn(sweep(Rc::clone(&worker)));
         monoio::spawn(usher(Rc::clone(&worker.turns), UnixStream::pair()?));
+        if let Some(changes) = shared.observer.changes(position) {
+            changes.set_nonblocking(driver == Driver::Epoll)?;
+            monoio::spawn(keep::listen(Rc::clone(&worker), UnixStream::from_std(changes)?));
+        }
         ready();
         let grace = loop {
             match inbox.next().await {

@@ -28,6 +28,9 @@ pub struct Exchange<'a> {
     pub method: &'a [u8],
     /// The path, without the query: at most [`PATH`] bytes of it, as they came. Empty when the head was not understood.
     pub path: &'a [u8],
+    /// The query, without the question mark: at most [`QUERY`] bytes of it, as they came. Often holds credentials: to be
+    /// shown only where the operator says so.
+    pub query: &'a [u8],
     /// How it ended.
     pub outcome: Outcome,
     /// What checks that are only observed would have refused.
@@ -62,6 +65,8 @@ pub struct RouteTag<'a> {
 pub const METHOD: usize = 16;
 /// The longest path that is kept.
 pub const PATH: usize = 128;
+/// The longest query that is kept.
+pub const QUERY: usize = 128;
 /// The longest delivery id that is kept.
 pub const DELIVERY_ID: usize = 128;
 

@@ -175,6 +175,13 @@ impl RequestHead {
         self.or_root(self.path_and_query, bytes)
     }
 
+    /// The query, without the question mark; empty where there is none.
+    #[must_use]
+    pub fn query<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
+        let mark = self.path.of(bytes).len();
+        self.path_and_query.of(bytes).get(mark + 1..).unwrap_or_default()
+    }
+
     /// The host that is asked, with its port if there is one: the authority of an absolute-form or the `Host` field.
     /// Empty only in HTTP/1.0.
     #[must_use]
@@ -257,6 +264,7 @@ mod tests {
         assert_eq!((head.method.of(bytes), head.target.of(bytes)), (&b"POST"[..], &b"/a?b"[..]));
         assert_eq!((head.version, head.path(bytes), head.host(bytes)), (Version::Http11, "/a", &b"A.example"[..]));
         assert_eq!(head.path_and_query(bytes), b"/a?b");
+        assert_eq!(head.query(bytes), b"b");
         let fields: Vec<_> = head.headers(bytes).with_kinds().collect();
         assert_eq!(fields[0], (Known::Host, &b"host"[..], &b"A.example"[..]));
         assert_eq!(fields[1], (Known::Other, &b"X"[..], &b"c d"[..]));

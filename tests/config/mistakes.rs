@@ -359,3 +359,31 @@ fn unknown_own_schemes_and_unused_ones() {
     let found = problems(&github("[scheme.github]\n"));
     assert!(found.iter().any(|problem| problem.message.contains("built in")), "{found:?}");
 }
+
+#[test]
+fn mistakes_in_what_is_written_down() {
+    let with = |text: &str| format!("{FRAME}{ROUTE}{text}\n");
+    let audit = |text: &str| with(&format!("[audit]\nfile = 'a'\nkey = {{ id = 'k', file = 'secrets/good' }}\n{text}"));
+    assert_mistakes(
+        Severity::Error,
+        &[
+            (&with("[access_log]\noutput = ''"), 10, "access_log.output", "is empty", "\"stdout\""),
+            (&with("[access_log]\noutput = 'logs/'"), 10, "access_log.output", "is a directory", "name a file"),
+            (&with("[access_log]\nformat = 'xml'"), 10, "access_log.format", "not one of the choices", "\"json\""),
+            (&with("[access_log]\nrefused = 100"), 10, "access_log.refused", "100 has no unit", "100/s"),
+            (&with("[access_log]\nrefused = '0/s'"), 10, "access_log.refused", "out of range", "1 to 1000000"),
+            (&with("[access_log]\nfile = 'a'"), 10, "access_log.file", "unknown key", "known here"),
+            (&with("[audit]\nkey = { id = 'k', file = 'k' }"), 9, "audit.file", "is missing", "audit.jsonl"),
+            (&with("[audit]\nfile = 'a'"), 9, "audit.key", "is missing", "secrets/audit"),
+            (&audit("fsync = 'never'"), 12, "audit.fsync", "not one of the choices", "\"each\""),
+            (&audit("fsync = 'each'\ninterval = '1s'"), 13, "audit.interval", "has no effect", "remove it"),
+            (&audit("interval = '1ms'"), 12, "audit.interval", "1ms is out of range", "20ms to 1m"),
+            (&audit("rotate_size = '1B'"), 12, "audit.rotate_size", "out of range", "64KiB"),
+            (&audit("when_blocked = 'wait'"), 12, "audit.when_blocked", "not one of the choices", "\"refuse\""),
+        ],
+    );
+    assert_mistakes(
+        Severity::Warning,
+        &[(&with("[access_log]\noutput = 'off'\nquery = true"), 11, "access_log.query", "has no effect", "remove it")],
+    );
+}

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use countersign::config::parse_str;
+use countersign::config::records::AccessLog;
 use countersign::config::settings::{Limits, Reload, Server, Upstream, vocabulary};
 use countersign::gate::verify::TOKENS;
 use toml::de::{DeTable, DeValue};
@@ -37,6 +38,12 @@ fn the_example_has_every_key_and_every_default() {
     assert_eq!(warnings.len(), 1, "{warnings}");
     assert_eq!((settings.server, settings.limits), (Server::default(), Limits::default()));
     assert_eq!((settings.upstream, settings.reload), (Upstream::default(), Reload::default()));
+    assert_eq!(settings.access_log, AccessLog::default());
+    // What is written there is what counts if nothing is.
+    let short = text.split("\nfsync = ").next().unwrap().to_owned() + &text[text.find("\n[[route]]").unwrap()..];
+    let (short, _) = parse_str("example.toml", &short).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(settings.audit, short.audit);
+    assert!(settings.audit.is_some());
     let mut written = BTreeSet::new();
     keys(DeTable::parse(&text).unwrap().get_ref(), "", &mut written);
     // Places of a scheme exclude each other: it is enough that the comments have them.

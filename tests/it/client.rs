@@ -346,11 +346,14 @@ fn the_log_names_the_client(driver: Driver) {
     client.send(b"PROXY TCP4 10.0.0.9 127.0.0.1 1 2\r\n");
     let delivery = Delivery::of(b"{}").field("X-Forwarded-For", "203.0.113.1");
     assert_eq!(client.ask(&delivery.bytes()).status, 403);
-    let line = program.await_line("reason=client_not_allowed");
-    assert!(line.contains("refused ") && line.contains("route=hook client=203.0.113.1 "), "{line}");
+    let line = program.await_output("\"reason\":\"client_not_allowed\"");
+    let who = |route, scheme| {
+        format!("\"route\":\"{route}\",\"scheme\":\"{scheme}\",\"client\":\"203.0.113.1\",\"peer\":\"10.0.0.9\"")
+    };
+    assert!(line.contains("\"outcome\":\"refused\"") && line.contains(&who("hook", "github")), "{line}");
     assert_eq!(client.ask(&delivery.line("POST /tried HTTP/1.1").bytes()).status, 200);
-    let line = program.await_line("observed=client_not_allowed");
-    assert!(line.contains("reason=forwarded") && line.contains("route=tried client=203.0.113.1 "), "{line}");
+    let line = program.await_output("\"observed\":[\"client_not_allowed\"]");
+    assert!(line.contains("\"reason\":\"forwarded\"") && line.contains(&who("tried", "none")), "{line}");
     Client::connect_from([127, 0, 2, 1], program.address()).assert_closed();
     let line = program.await_line("reason=proxy_unknown");
     assert!(line.contains("client=127.0.2.1"), "{line}");

@@ -5,15 +5,18 @@
 mod support;
 
 mod answers;
+mod audit;
 mod client;
 mod deliver;
 mod drain;
+mod explain;
 mod floods;
 mod framing;
 mod headers;
 mod limits;
 mod mtls;
 mod process;
+mod records;
 mod reload;
 mod reload_live;
 mod replay;

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
+use serde_json::{Value, json};
 
 use crate::support::application::OK;
 use crate::support::child::BINARY;
@@ -174,8 +175,10 @@ fn bounds_are_in_the_log(driver: Driver) {
     for _ in 0..2 {
         assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
     }
-    let line = program.await_line("observed=route_rate_limited");
-    assert!(line.contains(" passed reason=forwarded ") && line.contains("route=hook"), "{line:?}");
+    let line = program.await_output("\"observed\":[\"route_rate_limited\"]");
+    for part in ["\"outcome\":\"passed\"", "\"reason\":\"forwarded\"", "\"route\":\"hook\""] {
+        assert!(line.contains(part), "{part:?} in {line:?}");
+    }
     program.signal("TERM");
     program.end();
 }
@@ -184,23 +187,30 @@ fn strangers_cannot_flood_the_log(driver: Driver) {
     let application = Application::answering(OK);
     let folder = Folder::new();
     let mut program = configured(&folder, driver, &application, |text| {
-        text.replace("[limits]\n", "[limits]\nunverified_per_client = { rate = \"1000/s\", burst = 1000 }\n")
+        let text =
+            text.replace("[limits]\n", "[limits]\nunverified_per_client = { rate = \"1000/s\", burst = 1000 }\n");
+        format!("{text}\n[access_log]\nrefused = \"20/s\"")
     });
     let mut client = program.connect();
     for round in 0..400 {
         let forged = Delivery::forged(b"stranger").field("X", "stranger").line("POST /hook?stranger HTTP/1.1");
         assert_eq!(client.ask(&forged.bytes()).status, 401, "{round}");
     }
-    let line = program.await_line("reason=signature_mismatch");
-    for part in [" refused ", "status=401", "route=hook", "client=127.0.0.1", "request_id="] {
-        assert!(line.contains(part), "{part:?} in {line:?}");
-    }
     program.signal("TERM");
     program.end();
-    let log = program.log();
-    assert!(log.iter().all(|line| !line.contains("stranger") && !line.contains("sha256=")), "{log:#?}");
-    let lines = log.iter().filter(|line| line.contains("reason=")).count();
-    assert!((20..400).contains(&lines), "{lines} lines");
+    let lines: Vec<Value> = program.output().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(program.output().iter().all(|line| !line.contains("stranger") && !line.contains("sha256=")));
+    let (refused, notes): (Vec<&Value>, Vec<&Value>) = lines.iter().partition(|line| line["event"].is_null());
+    assert!((20..200).contains(&refused.len()), "{} lines", refused.len());
+    for line in &refused {
+        assert_eq!((&line["reason"], &line["status"]), (&json!("signature_mismatch"), &json!(401)));
+        assert_eq!((&line["route"], &line["client"]), (&json!("hook"), &json!("127.0.0.1")));
+    }
+    // Nothing is left out in silence.
+    let left_out: u64 = notes.iter().map(|note| note["left_out"].as_u64().unwrap()).sum();
+    assert_eq!(left_out + refused.len() as u64, 400);
+    assert!(notes.iter().all(|note| note["lost"] == 0));
+    assert!(program.log().iter().all(|line| !line.contains("reason=")), "{:#?}", program.log());
 }
 
 fn the_grace_period_is_kept(driver: Driver) {

@@ -651,7 +651,7 @@ fn a_request_is_answered_and_the_status_is_kept() {
     let running = Mutex::new(supervisor::start(plan, Arc::new(Nobody)).unwrap());
     let log = Arc::new(EventLog::start());
     let resolver = Arc::new(Resolver::start(names, Arc::clone(&log)));
-    let start = Start { path: config, sources, settings, outline, warnings: Vec::new(), resolver, log };
+    let start = Start { path: config, sources, settings, outline, warnings: Vec::new(), resolver, records: None, log };
     let reloader = reload::start(start, Box::new(move |plan| running.lock().unwrap().apply(plan)));
     assert_eq!(*reloader.status(), ReloadStatus::default());
 
@@ -715,6 +715,7 @@ fn two_states_of_a_volume_never_mix() {
         outline: loaded.outline,
         warnings: Vec::new(),
         resolver: Arc::new(Resolver::start(Vec::new(), Arc::clone(&log))),
+        records: None,
         log,
     };
     let applied = Arc::<Mutex<Vec<String>>>::default();

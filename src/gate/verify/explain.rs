@@ -69,7 +69,7 @@ pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Expl
     Explanation { verdict, key_id, lines }
 }
 
-fn run<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Result<Option<String>, Rejection> {
+pub(super) fn run<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Result<Option<String>, Rejection> {
     let mut check = verifier.begin(delivery, now)?;
     check.update(delivery.body());
     match verifier.finish(check, delivery, now) {
@@ -440,11 +440,11 @@ fn url_variants(url: &PublicUrl) -> Vec<(PublicUrl, String)> {
 }
 
 /// A delivery of which something is another.
-struct Varied<'d, D> {
-    inner: &'d D,
-    method: &'d [u8],
-    target: &'d [u8],
-    body: &'d [u8],
+pub(super) struct Varied<'d, D> {
+    pub(super) inner: &'d D,
+    pub(super) method: &'d [u8],
+    pub(super) target: &'d [u8],
+    pub(super) body: &'d [u8],
 }
 
 impl<D> Clone for Varied<'_, D> {
@@ -456,7 +456,7 @@ impl<D> Clone for Varied<'_, D> {
 impl<D> Copy for Varied<'_, D> {}
 
 impl<'d, D: Delivery> Varied<'d, D> {
-    fn of(inner: &'d D) -> Self {
+    pub(super) fn of(inner: &'d D) -> Self {
         Self { inner, method: inner.method(), target: inner.target(), body: inner.body() }
     }
 }

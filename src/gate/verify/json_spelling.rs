@@ -29,6 +29,11 @@ pub(super) fn spellings(body: &[u8]) -> Vec<(Vec<u8>, String)> {
     spellings
 }
 
+/// With a space after each comma and colon.
+pub(super) fn spaced(body: &[u8]) -> Vec<u8> {
+    laid_out(body, b" ")
+}
+
 /// Without white space outside of strings, but with `gap` after each comma and colon.
 fn laid_out(body: &[u8], gap: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 64);

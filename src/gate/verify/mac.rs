@@ -130,7 +130,8 @@ impl Tag {
 }
 
 /// SHA-256 of `bytes`.
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
+#[must_use]
+pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     copy(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 

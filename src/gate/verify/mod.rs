@@ -14,6 +14,7 @@ mod json;
 mod json_spelling;
 pub mod keyring;
 mod mac;
+pub mod mistakes;
 mod reading;
 pub mod scheme;
 mod scheme_rules;
@@ -31,7 +32,7 @@ pub use engine::{Check, Verifier};
 pub use explain::{Explanation, explain};
 pub use json::JsonPath;
 pub use keyring::{Key, KeyError, Keyring, Validity};
-pub use mac::{DigestAlgorithm, MacAlgorithm};
+pub use mac::{DigestAlgorithm, MacAlgorithm, sha256};
 pub use scheme::{
     BodyDigest, KeyEncoding, KeyForm, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource,
 };

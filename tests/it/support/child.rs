@@ -1,6 +1,6 @@
 //! The binary as a process of its own.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -15,8 +15,22 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_countersign");
 /// A running binary; killed when dropped.
 pub(crate) struct Program {
     child: Child,
-    lines: Arc<Mutex<Vec<String>>>,
-    reader: Option<JoinHandle<()>>,
+    errors: Lines,
+    output: Lines,
+    readers: Vec<JoinHandle<()>>,
+}
+
+type Lines = Arc<Mutex<Vec<String>>>;
+
+fn collect(from: impl Read + Send + 'static) -> (Lines, JoinHandle<()>) {
+    let lines = Lines::default();
+    let written = Arc::clone(&lines);
+    let reader = thread::spawn(move || {
+        for line in BufReader::new(from).lines().map_while(Result::ok) {
+            written.lock().unwrap().push(line);
+        }
+    });
+    (lines, reader)
 }
 
 impl Program {
@@ -33,21 +47,28 @@ impl Program {
 
     pub(crate) fn start(command: &mut Command) -> Self {
         let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("it starts");
-        let stderr = child.stderr.take().expect("a pipe");
-        let lines = Arc::<Mutex<Vec<String>>>::default();
-        let written = Arc::clone(&lines);
-        let reader = thread::spawn(move || {
-            for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-                written.lock().unwrap().push(line);
-            }
-        });
-        Self { child, lines, reader: Some(reader) }
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let (errors, of_errors) = collect(child.stderr.take().expect("a pipe"));
+        let (output, of_output) = collect(child.stdout.take().expect("a pipe"));
+        Self { child, errors, output, readers: vec![of_errors, of_output] }
     }
 
     /// What it has logged so far.
     pub(crate) fn log(&self) -> Vec<String> {
-        self.lines.lock().unwrap().clone()
+        self.errors.lock().unwrap().clone()
+    }
+
+    /// What it has written to standard output so far.
+    pub(crate) fn output(&self) -> Vec<String> {
+        self.output.lock().unwrap().clone()
+    }
+
+    /// Waits for a line of standard output that contains `text`.
+    #[track_caller]
+    pub(crate) fn await_output(&self, text: &str) -> String {
+        let find = || self.output().into_iter().find(|line| line.contains(text));
+        eventually(|| find().is_some());
+        find().unwrap_or_else(|| panic!("no {text:?} in {:#?}", self.output()))
     }
 
     /// Waits for a line that contains `text`.
@@ -69,6 +90,11 @@ impl Program {
     #[track_caller]
     pub(crate) fn connect(&self) -> Client {
         Client::connect(self.address())
+    }
+
+    /// Its process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
     }
 
     /// Sends a signal by its name.
@@ -119,7 +145,7 @@ impl Program {
         let begun = Instant::now();
         assert!(eventually(|| self.has_ended()), "it does not end: {:#?}", self.log());
         let took = begun.elapsed();
-        self.reader.take().map(JoinHandle::join);
+        self.readers.drain(..).for_each(|reader| drop(reader.join()));
         (self.child.wait().expect("our child"), took)
     }
 }

@@ -40,6 +40,11 @@ impl Client {
         self
     }
 
+    /// False when the other side has gone.
+    pub(crate) fn try_send(&mut self, bytes: &[u8]) -> bool {
+        self.stream.write_all(bytes).is_ok()
+    }
+
     /// Sends nothing more.
     pub(crate) fn stop_talking(&mut self) -> &mut Self {
         let _ = self.stream.shutdown(Shutdown::Write);

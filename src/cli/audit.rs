@@ -1,0 +1,212 @@
+//! `countersign audit`: proves a trail, and searches it.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use crate::telemetry::audit::chain::Line;
+use crate::telemetry::audit::{Examiner, Flaw, Link, SealKey, Summary};
+use crate::telemetry::line::Stamp;
+
+use super::offline::read_secret;
+use super::output::{complain, line};
+use super::{CANNOT, FOUND_WRONG};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct AuditArguments {
+    #[command(subcommand)]
+    command: AuditCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum AuditCommand {
+    /// Prove that nothing has been changed, left out or moved, or name the first record that is not as it was written
+    Verify(VerifyArguments),
+    /// Print the records that match, as they stand in the file; what it prints is not proven
+    Show(ShowArguments),
+}
+
+#[derive(Debug, clap::Args)]
+struct VerifyArguments {
+    /// The files of one trail, in any order
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// A key that seals were made with; repeat it, with --key-id, after a change of keys
+    #[arg(long = "key-file", value_name = "FILE")]
+    key_files: Vec<PathBuf>,
+    /// The id of the key, as in [audit] key
+    #[arg(long = "key-id", value_name = "ID")]
+    key_ids: Vec<String>,
+    /// The last record, as `verify` or the log has printed it: then nothing can be missing at the end either
+    #[arg(long, value_name = "SEQ:HASH")]
+    expect_last: Option<String>,
+}
+
+#[derive(Debug, clap::Args)]
+struct ShowArguments {
+    /// The files of one trail, in any order
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// Deliveries to this route
+    #[arg(long, value_name = "NAME")]
+    route: Option<String>,
+    /// Deliveries that ended so: a reason code, or `forwarded`
+    #[arg(long, value_name = "CODE")]
+    reason: Option<String>,
+    /// Records of this kind: delivery, start, stop, configuration, secret, certificate, seal, unrecorded, …
+    #[arg(long, value_name = "KIND")]
+    event: Option<String>,
+    /// Not before this moment (2026-11-25T20:00:00Z, or seconds since 1970)
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Before this moment
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+}
+
+/// 0 for a trail that is whole, 1 for one that is not, 2 when it cannot be read.
+pub(super) fn run(arguments: &AuditArguments) -> ExitCode {
+    let outcome = match &arguments.command {
+        AuditCommand::Verify(arguments) => verify(arguments),
+        AuditCommand::Show(arguments) => show(arguments).map(|()| true),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FOUND_WRONG),
+        Err(why) => {
+            complain(why);
+            ExitCode::from(CANNOT)
+        }
+    }
+}
+
+fn verify(arguments: &VerifyArguments) -> Result<bool, String> {
+    let keys = keys(arguments)?;
+    let expected = arguments.expect_last.as_deref().map(|text| {
+        Link::parse(text).ok_or_else(|| format!("--expect-last '{text}': write it as `verify` prints it, SEQ:HASH"))
+    });
+    let expected = expected.transpose()?;
+    let mut examiner = Examiner::new(&keys);
+    for file in in_order(&arguments.files)? {
+        let mut number = 0_u64;
+        let flaw = each_line(&file, |text, whole| {
+            number += 1;
+            if whole { examiner.line(text).err() } else { Some(Flaw::Torn) }
+        })?;
+        if let Some(flaw) = flaw {
+            line(format!("broken: {}:{number}: {flaw}", file.display()));
+            line(match examiner.summary() {
+                Some(summary) => format!("proven before it: records {} to {}", summary.first, summary.last.seq),
+                None => "nothing before it has been proven".to_owned(),
+            });
+            return Ok(false);
+        }
+    }
+    let Some(summary) = examiner.summary() else { return Err("there is no record in it".to_owned()) };
+    Ok(conclude(&summary, &keys, expected))
+}
+
+/// What has been proven, and what has not.
+fn conclude(summary: &Summary, keys: &[SealKey], expected: Option<Link>) -> bool {
+    let Summary { first, records, last, seals, unknown_seals, sealed } = *summary;
+    if first > 1 {
+        line(format!("begins with record {first}: what was before is not in these files"));
+    }
+    let after = last.seq - sealed.unwrap_or(first.saturating_sub(1));
+    match (keys.is_empty(), sealed) {
+        (true, _) => line(format!("{unknown_seals} seals, not checked: give their keys with --key-file and --key-id")),
+        (false, Some(sealed)) => {
+            line(format!("{seals} seals hold, the last is record {sealed}; {after} records come after it"));
+            if unknown_seals > 0 {
+                line(format!("{unknown_seals} seals are under other keys, and not checked"));
+            }
+        }
+        (false, None) => {
+            line(format!("broken: no seal under the given keys in {records} records ({unknown_seals} under others)"));
+            return false;
+        }
+    }
+    if let Some(expected) = expected.filter(|expected| *expected != last) {
+        line(format!("broken: the last record is {last}, not {expected}: records are missing at the end, or follow"));
+        return false;
+    }
+    line(format!("whole: {records} records; the last is {last}"));
+    true
+}
+
+fn keys(arguments: &VerifyArguments) -> Result<Vec<SealKey>, String> {
+    if arguments.key_files.len() != arguments.key_ids.len() {
+        return Err("give a --key-id with each --key-file".to_owned());
+    }
+    let pairs = arguments.key_files.iter().zip(&arguments.key_ids);
+    pairs.map(|(file, id)| Ok(SealKey::new(id, &read_secret(file)?))).collect()
+}
+
+/// The files in the order of their records; those without any come first.
+fn in_order(files: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
+    let mut numbered = Vec::new();
+    for file in files {
+        let first = each_line(file, |text, _| Some(Line::parse(text).map_or(0, |line| line.link.seq)))?;
+        numbered.push((first.unwrap_or(0), file.clone()));
+    }
+    numbered.sort_by_key(|(first, _)| *first);
+    Ok(numbered.into_iter().map(|(_, file)| file).collect())
+}
+
+/// Shows each line to `look`, without its line break and whether it has one, until that gives something.
+fn each_line<T>(path: &Path, mut look: impl FnMut(&[u8], bool) -> Option<T>) -> Result<Option<T>, String> {
+    let cannot = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut reader = BufReader::new(File::open(path).map_err(cannot)?);
+    let mut text = Vec::new();
+    loop {
+        text.clear();
+        if reader.read_until(b'\n', &mut text).map_err(cannot)? == 0 {
+            return Ok(None);
+        }
+        let whole = text.last() == Some(&b'\n');
+        let bare = text.strip_suffix(b"\n").unwrap_or(&text);
+        if let Some(found) = look(bare, whole) {
+            return Ok(Some(found));
+        }
+    }
+}
+
+fn show(arguments: &ShowArguments) -> Result<(), String> {
+    let moment = |text: &Option<String>| text.as_deref().map(moment).transpose();
+    let (since, until) = (moment(&arguments.since)?, moment(&arguments.until)?);
+    let wanted = [("route", &arguments.route), ("reason", &arguments.reason), ("event", &arguments.event)];
+    for file in in_order(&arguments.files)? {
+        each_line(&file, |text, _| {
+            let record: Value = serde_json::from_slice(text).ok()?;
+            let has = |name: &str, wanted: &Option<String>| {
+                wanted.as_ref().is_none_or(|wanted| record.get(name).and_then(Value::as_str) == Some(wanted))
+            };
+            let time = record.get("time").and_then(Value::as_str).unwrap_or_default();
+            let in_time =
+                since.as_deref().is_none_or(|since| time >= since) && until.as_deref().is_none_or(|until| time < until);
+            if in_time && wanted.iter().all(|(name, wanted)| has(name, wanted)) {
+                line(String::from_utf8_lossy(text));
+            }
+            None::<()>
+        })?;
+    }
+    Ok(())
+}
+
+/// A moment as records have it, so that it can be compared as text.
+fn moment(text: &str) -> Result<String, String> {
+    let seconds = text.parse::<u64>().ok();
+    let parsed = || OffsetDateTime::parse(text, &Rfc3339).ok().map(|it| it.unix_timestamp_nanos() / 1_000_000);
+    let unix = seconds.map(Duration::from_secs);
+    let unix = unix.or_else(|| parsed().and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis));
+    let unix = unix.ok_or_else(|| format!("'{text}' is no moment: write it like 2026-11-25T20:00:00Z"))?;
+    let mut out = Vec::new();
+    Stamp::default().write(&mut out, unix);
+    Ok(String::from_utf8_lossy(&out).into_owned())
+}

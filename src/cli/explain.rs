@@ -1,0 +1,228 @@
+//! `countersign explain`: why was this refused? From a captured request, with the mistakes that would explain it, or from
+//! a line of the access log, in plain words.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
+
+use crate::config::settings::KeySource;
+use crate::config::{parse_str, scheme};
+use crate::gate::verify::mistakes::{Given, sorted_json};
+use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain};
+use crate::now::Now;
+use crate::outcome::{Fault, Rejection};
+
+use super::captured::{self, Captured};
+use super::offline::{find_scheme, read_file, split_url, time};
+use super::output::{complain, line};
+use super::verify::of_route;
+use super::{CANNOT, FOUND_WRONG, advice};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct ExplainArguments {
+    /// A request id, as the sender and the application were told it; with --log
+    #[arg(value_name = "REQUEST-ID", required_unless_present = "request", requires = "log")]
+    request_id: Option<String>,
+    /// The access log, as JSON lines
+    #[arg(long, value_name = "FILE", requires = "request_id")]
+    log: Option<PathBuf>,
+    /// A captured request: the raw bytes of one HTTP/1.1 message
+    #[arg(long, value_name = "FILE", conflicts_with = "request_id")]
+    request: Option<PathBuf>,
+    /// A configuration: for --route, and for schemes of your own
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A route of the configuration: its scheme, keys, tolerance and public URL
+    #[arg(long, value_name = "NAME", requires = "config", conflicts_with_all = ["scheme", "secret_files"])]
+    route: Option<String>,
+    /// The scheme (`countersign schemes` lists them)
+    #[arg(long, value_name = "NAME")]
+    scheme: Option<String>,
+    /// A secret, as the provider shows it; repeat it to try several
+    #[arg(long = "secret-file", value_name = "FILE")]
+    secret_files: Vec<PathBuf>,
+    /// The URL, as it is configured at the provider; needed by schemes that sign it
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// The time to judge by (2026-11-25T20:00:00Z, or seconds since 1970); the present if not given
+    #[arg(long, value_name = "TIME")]
+    at: Option<String>,
+}
+
+/// 0 when there is nothing to explain, 1 when it was refused, 2 when that cannot be found out.
+pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
+    let outcome = match (&arguments.request, &arguments.request_id, &arguments.log) {
+        (Some(request), _, _) => of_request(arguments, request),
+        (None, Some(id), Some(log)) => of_log(id, log),
+        _ => Err("give --request FILE, or a request id and --log FILE".to_owned()),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(FOUND_WRONG),
+        Err(why) => {
+            complain(why);
+            ExitCode::from(CANNOT)
+        }
+    }
+}
+
+/// What a request is judged by, and what that was made of.
+struct Judgement {
+    verifier: Verifier,
+    scheme: Arc<Scheme>,
+    secrets: Vec<(String, Zeroizing<Vec<u8>>)>,
+    public_url: Option<PublicUrl>,
+}
+
+fn of_request(arguments: &ExplainArguments, request: &Path) -> Result<bool, String> {
+    let Captured { request, oddities } = captured::parse(&read_file(request)?)?;
+    let now = moment(arguments.at.as_deref())?;
+    let judgement = match (&arguments.route, &arguments.config) {
+        (Some(route), Some(config)) => by_route(config, route)?,
+        _ => by_arguments(arguments)?,
+    };
+    oddities.into_iter().for_each(line);
+    let explanation = explain(&judgement.verifier, &request, now);
+    line(explanation.lines.join("\n"));
+    let Err(rejection) = explanation.verdict else { return Ok(true) };
+    line(format!("what that means: {}", rejection.meaning()));
+    let Judgement { scheme, secrets, public_url, .. } = judgement;
+    let given = Given { scheme: &scheme, secrets: &secrets, public_url: public_url.as_ref(), now };
+    let mut bodies = sorted_json(&request.body);
+    bodies.extend(captured::decompressed(&request.body));
+    let presets: Vec<Arc<Scheme>> = scheme::preset_names().filter_map(scheme::preset).collect();
+    let found = given.explain(&request, &bodies, &presets);
+    for what in &found {
+        line(format!("explained: {what}"));
+    }
+    if found.is_empty() {
+        line(format!("what to do: {}", advice::of(rejection.code())));
+    }
+    Ok(false)
+}
+
+fn by_arguments(arguments: &ExplainArguments) -> Result<Judgement, String> {
+    let name = arguments
+        .scheme
+        .as_deref()
+        .ok_or("say how to judge it: --config and --route, or --scheme and --secret-file")?;
+    let scheme = find_scheme(name, arguments.config.as_deref())?;
+    let public_url = arguments.url.as_deref().map(|url| split_url(url).map(|(url, _)| url)).transpose()?;
+    let mut secrets = Vec::new();
+    for path in &arguments.secret_files {
+        let id = path.file_name().map(|name| name.to_string_lossy().into_owned());
+        secrets.push((id.unwrap_or_default(), Zeroizing::new(read_file(path)?)));
+    }
+    let key = |(id, secret): &(String, Zeroizing<Vec<u8>>)| {
+        let bare = secret.strip_suffix(b"\n").unwrap_or(secret);
+        let bare = bare.strip_suffix(b"\r").unwrap_or(bare);
+        Key::from_secret(id, &scheme, bare, Validity::default()).map_err(|error| format!("{id}: {error}"))
+    };
+    let keys = secrets.iter().map(key).collect::<Result<Vec<Key>, String>>()?;
+    if keys.is_empty() {
+        return Err("give at least one --secret-file".to_owned());
+    }
+    let signed_url = public_url.clone().filter(|_| scheme.signs_url());
+    let verifier = Verifier::new(Arc::clone(&scheme), Keyring::new(keys), None, signed_url);
+    let verifier = verifier.map_err(|problems| {
+        let lines: Vec<String> = problems.iter().map(|it| format!("{}: {}", it.message, it.fix)).collect();
+        lines.join("\n")
+    })?;
+    Ok(Judgement { verifier, scheme, secrets, public_url })
+}
+
+/// The verifier is the one of `run`; the secrets are read once more, because nothing keeps them as they are written.
+fn by_route(config: &Path, name: &str) -> Result<Judgement, String> {
+    let verifier = of_route(config, name)?;
+    let text = Zeroizing::new(read_file(config)?);
+    let text = String::from_utf8_lossy(&text);
+    let (settings, _) = parse_str(&config.display().to_string(), &text).map_err(|problems| problems.to_string())?;
+    let route = settings.routes.iter().find(|route| route.name == name);
+    let verification = route.and_then(|route| route.verification.as_ref());
+    let verification = verification.ok_or_else(|| format!("the route \"{name}\" verifies nothing"))?;
+    let directory = config.parent().unwrap_or(Path::new("."));
+    let mut secrets = Vec::new();
+    for key in &verification.keys {
+        match &key.source {
+            KeySource::Value(secret) => secrets.push((key.id.clone(), Zeroizing::new(secret.bytes().to_vec()))),
+            KeySource::File(path) => {
+                secrets.push((key.id.clone(), Zeroizing::new(read_file(&directory.join(path))?)));
+            }
+            KeySource::Env(variable) => line(format!("the key `{}` is in the variable {variable}: not varied", key.id)),
+        }
+    }
+    let scheme = Arc::clone(&verification.scheme);
+    Ok(Judgement { verifier, scheme, secrets, public_url: verification.public_url.clone() })
+}
+
+fn moment(text: Option<&str>) -> Result<Now, String> {
+    let Some(text) = text else { return Ok(time(None)) };
+    let parsed = || OffsetDateTime::parse(text, &Rfc3339).ok().and_then(|it| u64::try_from(it.unix_timestamp()).ok());
+    let seconds = text.parse().ok().or_else(parsed);
+    seconds
+        .map(|seconds| time(Some(seconds)))
+        .ok_or_else(|| format!("--at '{text}': write it like 2026-11-25T20:00:00Z"))
+}
+
+/// What the log says of a request.
+fn of_log(id: &str, log: &Path) -> Result<bool, String> {
+    let file = File::open(log).map_err(|error| format!("{}: {error}", log.display()))?;
+    let mut found = None;
+    for text in BufReader::new(file).split(b'\n') {
+        let text = text.map_err(|error| format!("{}: {error}", log.display()))?;
+        if memchr::memmem::find(&text, id.as_bytes()).is_some() {
+            let record = serde_json::from_slice::<Value>(&text).ok();
+            found = found.or(record.filter(|record| record.get("request_id").and_then(Value::as_str) == Some(id)));
+        }
+    }
+    let record = found.ok_or_else(|| {
+        format!(
+            "there is no line about {id} in {}: lines of refused strangers may be left out (refused = …)",
+            log.display()
+        )
+    })?;
+    Ok(tell(&record))
+}
+
+fn tell(record: &Value) -> bool {
+    let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or("-").escape_debug().to_string();
+    let number = |name: &str| record.get(name).and_then(Value::as_u64);
+    let (reason, outcome) = (text("reason"), text("outcome"));
+    line(format!("{}: {} {} from {}", text("time"), text("method"), text("path"), text("client")));
+    line(format!(
+        "route {} (scheme {}), key {}, delivery {}",
+        text("route"),
+        text("scheme"),
+        text("key_id"),
+        text("delivery_id")
+    ));
+    let status = number("status").map_or_else(|| "without an answer".to_owned(), |status| format!("with {status}"));
+    line(format!("{outcome} {status}: {reason}"));
+    let took = |name: &str| number(name).map_or_else(|| "-".to_owned(), |micros| format!("{micros} µs"));
+    let [head, body, verify, upstream, total] =
+        ["head_us", "body_us", "verify_us", "upstream_us", "total_us"].map(took);
+    line(format!("took {total}: head {head}, body {body}, verification {verify}, application {upstream}"));
+    for observed in record.get("observed").and_then(Value::as_array).into_iter().flatten() {
+        let code = observed.as_str().unwrap_or_default();
+        line(format!("would have been refused as {code}, were this not only observed: {}", meaning(code)));
+    }
+    if reason == "forwarded" {
+        return true;
+    }
+    line(format!("what that means: {}", meaning(&reason)));
+    line(format!("what to do: {}", advice::of(&reason)));
+    false
+}
+
+fn meaning(code: &str) -> &'static str {
+    let rejection = Rejection::ALL.iter().find(|it| it.code() == code).map(|it| it.meaning());
+    let fault = || Fault::ALL.iter().find(|it| it.code() == code).map(|it| it.meaning());
+    rejection.or_else(fault).unwrap_or("this version does not know this reason")
+}

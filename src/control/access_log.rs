@@ -1,0 +1,269 @@
+//! Writes the access log: workers make their lines ([`crate::telemetry::access_log`]) in buffers of their own, a thread
+//! writes them, and no worker ever waits for it. What finds no room is counted, and the log says how much that was.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::config::records::{self, BUFFER, Format, Output};
+use crate::gate::token_bucket::{Measure, Rate, TokenBucket};
+use crate::telemetry::access_log::{LINE_LIMIT, Missing, is_a_strangers, json, text};
+use crate::telemetry::exchange::Exchange;
+use crate::telemetry::line::Stamp;
+
+use super::event_log::{EventLog, Level, unix_now};
+use super::worker_buffers::WorkerBuffers;
+
+/// How often the writer looks while there is something to write.
+const PACE: Duration = Duration::from_millis(20);
+
+/// How often the log says that lines are missing, and looks whether its file is still there.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// The access log of a process. Dropping it writes what is left.
+#[derive(Debug)]
+pub struct AccessLog {
+    buffers: Arc<WorkerBuffers<WorkerState>>,
+    orders: Sender<Order>,
+    writer: Option<JoinHandle<()>>,
+    refused: Measure,
+    json: bool,
+    query: bool,
+}
+
+/// What a worker keeps beside its lines.
+#[derive(Debug, Default)]
+struct WorkerState {
+    stamp: Stamp,
+    /// For refused requests whose route is known: somebody may ask about them.
+    routed: TokenBucket,
+    /// For all other strangers, so that a scanner does not hide those.
+    unrouted: TokenBucket,
+    missing: Missing,
+}
+
+enum Order {
+    Reopen,
+    /// Everything before this has been written when the other end answers.
+    Flush(SyncSender<()>),
+    Stop,
+}
+
+impl AccessLog {
+    /// Starts the writer; nothing where the log is off.
+    ///
+    /// # Errors
+    /// The file cannot be opened.
+    pub fn start(settings: &records::AccessLog, workers: usize, log: Arc<EventLog>) -> Result<Option<Self>, String> {
+        let sink = match &settings.output {
+            Output::Off => return Ok(None),
+            Output::Stdout => Sink::Stdout,
+            Output::File(path) => {
+                Sink::open(path).map_err(|error| format!("access log {}: {error}", path.display()))?
+            }
+        };
+        let json = match settings.format {
+            Format::Json => true,
+            Format::Text => false,
+            Format::Auto => !matches!(sink, Sink::Stdout) || !io::stdout().is_terminal(),
+        };
+        let buffers = Arc::new(WorkerBuffers::new(workers, BUFFER));
+        let (orders, queue) = channel();
+        let writing = Writing { buffers: Arc::clone(&buffers), queue, sink, json, log, troubled: false };
+        let writer = thread::Builder::new().name("access-log".to_owned()).spawn(move || writing.run());
+        let writer = Some(writer.map_err(|error| format!("access log: {error}"))?);
+        let refused = share(settings.refused, workers).measure();
+        Ok(Some(Self { buffers, orders, writer, refused, json, query: settings.query }))
+    }
+
+    /// Makes the line of an exchange.
+    pub fn exchange(&self, exchange: &Exchange<'_>) {
+        self.buffers.with(exchange.worker, |pending| {
+            let state = &mut pending.state;
+            if is_a_strangers(exchange) {
+                let bucket = if exchange.route.is_some() { &mut state.routed } else { &mut state.unrouted };
+                if bucket.take(self.refused, exchange.ended.monotonic).is_err() {
+                    state.missing.left_out += 1;
+                    return;
+                }
+            }
+            if pending.bytes.len() + LINE_LIMIT > BUFFER {
+                state.missing.lost += 1;
+                return;
+            }
+            let format = if self.json { json } else { text };
+            format(&mut pending.bytes, exchange, &mut state.stamp, self.query);
+        });
+    }
+
+    /// Opens the file again by its name: after somebody has moved it away.
+    pub fn reopen(&self) {
+        self.order(Order::Reopen);
+    }
+
+    /// Waits until everything so far has been written.
+    pub fn flush(&self) {
+        let (done, wait) = sync_channel(1);
+        self.order(Order::Flush(done));
+        let _ = wait.recv();
+    }
+
+    fn order(&self, order: Order) {
+        let _ = self.orders.send(order);
+        self.buffers.wake();
+    }
+}
+
+impl Drop for AccessLog {
+    fn drop(&mut self) {
+        self.order(Order::Stop);
+        self.writer.take().map(JoinHandle::join);
+    }
+}
+
+/// Each worker has its share of a rate, so that none has to ask the others.
+pub(super) fn share(rate: Rate, workers: usize) -> Rate {
+    let workers = u32::try_from(workers.max(1)).unwrap_or(u32::MAX);
+    match rate.tokens / workers {
+        0 => Rate { tokens: 1, per: (rate.per * workers / rate.tokens.max(1)).min(Rate::PERIOD_LIMIT), burst: 1 },
+        tokens => Rate { tokens, per: rate.per, burst: tokens },
+    }
+}
+
+/// Where lines go.
+enum Sink {
+    Stdout,
+    File { path: PathBuf, file: File },
+}
+
+impl Sink {
+    fn open(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
+        Ok(Self::File { path: path.to_owned(), file })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(bytes).and_then(|()| stdout.flush())
+            }
+            Self::File { file, .. } => file.write_all(bytes),
+        }
+    }
+
+    /// Whether the name still stands for the file that is open.
+    fn is_in_place(&self) -> bool {
+        use std::os::unix::fs::MetadataExt;
+        let Self::File { path, file } = self else { return true };
+        let identity = |metadata: std::fs::Metadata| (metadata.dev(), metadata.ino());
+        let (named, open) = (path.metadata().map(identity), file.metadata().map(identity));
+        matches!((named, open), (Ok(named), Ok(open)) if named == open)
+    }
+
+    fn reopen(&mut self) -> io::Result<()> {
+        if let Self::File { path, .. } = self {
+            *self = Self::open(&path.clone())?;
+        }
+        Ok(())
+    }
+}
+
+/// The writer's own state.
+struct Writing {
+    buffers: Arc<WorkerBuffers<WorkerState>>,
+    queue: Receiver<Order>,
+    sink: Sink,
+    json: bool,
+    log: Arc<EventLog>,
+    /// The last attempt to write failed; said once.
+    troubled: bool,
+}
+
+impl Writing {
+    fn run(mut self) {
+        self.buffers.adopt_writer();
+        let mut spare = Vec::with_capacity(BUFFER);
+        let (mut missing, mut stamp, mut next_round) = (Missing::default(), Stamp::default(), Duration::ZERO);
+        loop {
+            // Orders are looked at first: what was written before them is in the buffers by now.
+            let orders: Vec<Order> = self.queue.try_iter().collect();
+            let mut wrote = false;
+            for worker in 0..self.buffers.workers() {
+                let found = self.buffers.take(worker, &mut spare, |state| std::mem::take(&mut state.missing));
+                missing.left_out += found.unwrap_or_default().left_out;
+                missing.lost += found.unwrap_or_default().lost;
+                if !spare.is_empty() {
+                    wrote = true;
+                    missing.lost += self.write(&spare);
+                }
+            }
+            let now = unix_now();
+            let at_once = orders.iter().any(|order| !matches!(order, Order::Reopen));
+            if now >= next_round || at_once {
+                next_round = now + ROUND;
+                if !missing.is_nothing() {
+                    spare.clear();
+                    missing.write(&mut spare, (&mut stamp, now), self.json);
+                    if self.write(&spare) == 0 {
+                        missing = Missing::default();
+                    }
+                }
+                if !self.sink.is_in_place() {
+                    self.reopen();
+                }
+            }
+            for order in orders {
+                match order {
+                    Order::Reopen => self.reopen(),
+                    Order::Flush(done) => drop(done.send(())),
+                    Order::Stop => return,
+                }
+            }
+            self.buffers.rest((wrote || !missing.is_nothing()).then_some(PACE));
+        }
+    }
+
+    /// Gives how many lines could not be written.
+    fn write(&mut self, lines: &[u8]) -> u64 {
+        match self.sink.write(lines) {
+            Ok(()) => {
+                self.troubled = false;
+                0
+            }
+            Err(error) => {
+                if !self.troubled {
+                    self.log.event(Level::Error, &format!("the access log cannot be written: {error}"));
+                }
+                self.troubled = true;
+                memchr::memchr_iter(b'\n', lines).count() as u64
+            }
+        }
+    }
+
+    fn reopen(&mut self) {
+        if let Err(error) = self.sink.reopen() {
+            self.log.event(Level::Error, &format!("the access log cannot be opened again: {error}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn workers_share_a_rate() {
+        let second = Duration::from_secs(1);
+        let rate = |tokens| Rate { tokens, per: second, burst: tokens };
+        assert_eq!(share(rate(100), 4), rate(25));
+        assert_eq!(share(rate(1), 4), Rate { tokens: 1, per: 4 * second, burst: 1 });
+        assert_eq!(share(rate(2), 4), Rate { tokens: 1, per: 2 * second, burst: 1 });
+        assert_eq!(share(rate(7), 0), rate(7));
+    }
+}

@@ -1,0 +1,279 @@
+//! The audit trail of a running process. Workers leave entries in buffers of their own; one thread chains, seals and
+//! writes them, makes them durable as the configuration says, and tells the workers how far it is.
+//!
+//! When it cannot write, it keeps what it has and tries again. The buffers fill up meanwhile, and then, or as soon as
+//! writing has failed, deliveries are refused or pass uncounted in lines but not in numbers, as the configuration says:
+//! what has no record of its own is in one that says how many there were, and why.
+
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use crate::config::records::{self, BUFFER, Fsync, WhenBlocked};
+use crate::edge::keep::{Kept, Ticket};
+use crate::gate::token_bucket::{Measure, TokenBucket};
+use crate::outcome::{Outcome, Rejection};
+use crate::telemetry::access_log::is_a_strangers;
+use crate::telemetry::audit::record::{self, Change};
+use crate::telemetry::audit::{Link, SealKey, Tally};
+use crate::telemetry::exchange::Exchange;
+use crate::telemetry::line::Stamp;
+
+use super::access_log::share;
+use super::audit_file::{AuditFile, Opened, Store};
+use super::audit_writer::{Order, Writer};
+use super::event_log::{EventLog, unix_now};
+use super::worker_buffers::{Pending, WorkerBuffers};
+
+/// A buffer that holds more refuses what can be refused; the rest is for deliveries that were let in before.
+const FULL: usize = BUFFER / 4 * 3;
+
+/// An audit trail that is being written. It is to be ended with [`Audit::finish`]; dropping it does so, too.
+#[derive(Debug)]
+pub struct Audit {
+    shared: Arc<Shared>,
+    orders: Sender<Order>,
+    writer: Mutex<Option<JoinHandle<()>>>,
+    key: Arc<SealKey>,
+    refused: Measure,
+    body_digest: bool,
+    waits: bool,
+    when_blocked: WhenBlocked,
+    /// The workers' ends of the sockets by which they are told.
+    changes: Mutex<Vec<Option<UnixStream>>>,
+}
+
+/// What workers and writer share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) buffers: WorkerBuffers<WorkerState>,
+    /// How many records of each worker are durable.
+    reached: Box<[AtomicU64]>,
+    /// Whose buffers are full.
+    full: Box<[AtomicBool]>,
+    /// Writing does not succeed.
+    pub(super) failing: AtomicBool,
+}
+
+/// What a worker keeps beside its entries.
+#[derive(Debug, Default)]
+pub(super) struct WorkerState {
+    stamp: Stamp,
+    strangers: TokenBucket,
+    /// Entries that it has made.
+    made: u64,
+    /// Refused ones over the rate.
+    over_rate: Tally,
+    /// Those that found no room.
+    blocked: Tally,
+}
+
+/// What the writer finds with a worker.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    pub(super) made: u64,
+    pub(super) over_rate: Tally,
+    pub(super) blocked: Tally,
+}
+
+impl Shared {
+    fn new(workers: usize) -> Self {
+        Self {
+            buffers: WorkerBuffers::new(workers, BUFFER),
+            reached: (0..workers).map(|_| AtomicU64::new(0)).collect(),
+            full: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            failing: AtomicBool::new(false),
+        }
+    }
+
+    /// The writer's side: takes what a worker has left.
+    pub(super) fn take(&self, worker: usize, spare: &mut Vec<u8>) -> Found {
+        let found = self.buffers.take(worker, spare, |state| {
+            if let Some(full) = self.full.get(worker) {
+                full.store(false, Ordering::Relaxed);
+            }
+            let (over_rate, blocked) = (std::mem::take(&mut state.over_rate), std::mem::take(&mut state.blocked));
+            Found { made: state.made, over_rate, blocked }
+        });
+        found.unwrap_or_default()
+    }
+
+    /// The writer's side: this many records of a worker are durable.
+    pub(super) fn reach(&self, worker: usize, made: u64) {
+        if let Some(reached) = self.reached.get(worker) {
+            reached.store(made, Ordering::Release);
+        }
+    }
+}
+
+impl Audit {
+    /// Opens the trail and starts its writer. `configuration` is the fingerprint of what the process starts with.
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    pub fn start(
+        settings: &records::Audit,
+        secret: &[u8],
+        workers: usize,
+        configuration: &str,
+        log: Arc<EventLog>,
+    ) -> Result<Self, String> {
+        let limit = (settings.rotate_size, settings.rotate_every);
+        let opened = AuditFile::open(&settings.file, limit, unix_now());
+        let Opened { file, last, torn } =
+            opened.map_err(|why| format!("audit trail {}: {why}", settings.file.display()))?;
+        let audit = Self::over(settings, secret, workers, (Box::new(file), last), log)?;
+        if torn > 0 {
+            audit.change(&Change::Torn { bytes: torn });
+        }
+        audit.change(&Change::Start { version: env!("CARGO_PKG_VERSION"), configuration });
+        Ok(audit)
+    }
+
+    /// The same over any store, behind its last record.
+    pub(super) fn over(
+        settings: &records::Audit,
+        secret: &[u8],
+        workers: usize,
+        (store, last): (Box<dyn Store>, Link),
+        log: Arc<EventLog>,
+    ) -> Result<Self, String> {
+        let failed = |error: std::io::Error| format!("audit trail: {error}");
+        let key = Arc::new(SealKey::new(&settings.key_id, secret));
+        let shared = Arc::new(Shared::new(workers));
+        let waits = settings.fsync == Fsync::Each;
+        let (mut signals, mut changes) = (Vec::new(), Vec::new());
+        for _ in 0..if waits { workers } else { 0 } {
+            let (signal, change) = UnixStream::pair().map_err(failed)?;
+            signal.set_nonblocking(true).map_err(failed)?;
+            signals.push(signal);
+            changes.push(Some(change));
+        }
+        let (orders, queue) = channel();
+        let writer =
+            Writer::new(settings, (Arc::clone(&shared), Arc::clone(&key)), (store, last), (queue, signals), log);
+        let writer = thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run()).map_err(failed)?;
+        Ok(Self {
+            shared,
+            orders,
+            writer: Mutex::new(Some(writer)),
+            key,
+            refused: share(settings.refused, workers).measure(),
+            body_digest: settings.body_digest,
+            waits,
+            when_blocked: settings.when_blocked,
+            changes: Mutex::new(changes),
+        })
+    }
+
+    /// Records a change of what deliveries are judged by.
+    pub fn change(&self, change: &Change<'_>) {
+        let mut entry = Vec::new();
+        record::change(&mut entry, change, &mut Stamp::default(), unix_now());
+        let _ = self.orders.send(Order::Entry(entry));
+        self.shared.buffers.wake();
+    }
+
+    /// Tells secrets apart without giving them away ([`SealKey::fingerprint`]).
+    #[must_use]
+    pub fn fingerprint(&self, secret: &[u8]) -> String {
+        self.key.fingerprint(secret)
+    }
+
+    /// Whether what this worker forwards now can be recorded, as far as that matters.
+    #[must_use]
+    pub fn can_record(&self, worker: usize) -> bool {
+        self.when_blocked == WhenBlocked::Drop || !(self.shared.failing.load(Ordering::Relaxed) || self.is_full(worker))
+    }
+
+    fn is_full(&self, worker: usize) -> bool {
+        self.shared.full.get(worker).is_some_and(|full| full.load(Ordering::Relaxed))
+    }
+
+    /// Records what is about to be answered; gives what that has to wait for. What this has recorded,
+    /// [`Audit::exchange`] does not record again.
+    pub fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {
+        exchange.route?;
+        let mandatory = self.when_blocked == WhenBlocked::Refuse;
+        let position = self.shared.buffers.with(exchange.worker, |pending| {
+            if !mandatory && pending.bytes.len() >= FULL {
+                pending.state.blocked.count(exchange.outcome);
+                return None;
+            }
+            self.append(pending, exchange);
+            Some(pending.state.made)
+        });
+        position.flatten().filter(|_| self.waits).map(|position| Ticket { position, mandatory })
+    }
+
+    /// Records how an exchange under a route has ended.
+    pub fn exchange(&self, exchange: &Exchange<'_>) {
+        let is_recorded =
+            exchange.stages.upstream().is_some() || exchange.outcome == Outcome::Rejected(Rejection::Duplicate);
+        if exchange.route.is_none() || is_recorded {
+            return;
+        }
+        self.shared.buffers.with(exchange.worker, |pending| {
+            let state = &mut pending.state;
+            if is_a_strangers(exchange) && state.strangers.take(self.refused, exchange.ended.monotonic).is_err() {
+                state.over_rate.count(exchange.outcome);
+            } else if pending.bytes.len() >= FULL {
+                state.blocked.count(exchange.outcome);
+            } else {
+                self.append(pending, exchange);
+            }
+        });
+    }
+
+    fn append(&self, pending: &mut Pending<WorkerState>, exchange: &Exchange<'_>) {
+        let Pending { bytes, state } = pending;
+        record::delivery(bytes, exchange, &mut state.stamp, self.body_digest);
+        bytes.push(b'\n');
+        state.made += 1;
+        if let Some(full) = self.shared.full.get(exchange.worker).filter(|_| bytes.len() >= FULL) {
+            full.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What has become of a record.
+    #[must_use]
+    pub fn kept(&self, worker: usize, ticket: Ticket) -> Kept {
+        let reached = self.shared.reached.get(worker).map_or(u64::MAX, |reached| reached.load(Ordering::Acquire));
+        if reached >= ticket.position {
+            Kept::Durable
+        } else if self.shared.failing.load(Ordering::Acquire) {
+            Kept::Failed
+        } else {
+            Kept::Pending
+        }
+    }
+
+    /// Records that the process stops, seals what there is, and ends. What comes later is not recorded.
+    pub fn finish(&self) {
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer {
+            self.change(&Change::Stop);
+            let _ = self.orders.send(Order::Stop);
+            self.shared.buffers.wake();
+            let _ = writer.join();
+        }
+    }
+
+    /// The socket by which a worker is told; once.
+    pub fn changes(&self, worker: usize) -> Option<UnixStream> {
+        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
+        changes.get_mut(worker).and_then(Option::take)
+    }
+}
+
+impl Drop for Audit {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;

@@ -1,0 +1,180 @@
+//! A trail over a disk that is slow, full or broken when the test says so.
+#![allow(clippy::unwrap_used)]
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
+
+use super::*;
+use crate::config::parse_str;
+use crate::now::Now;
+use crate::outcome::Observed;
+use crate::telemetry::audit::Examiner;
+use crate::telemetry::exchange::{RouteTag, Stage, Stages};
+
+#[derive(Clone, Default)]
+struct Disk {
+    bytes: Arc<Mutex<Vec<u8>>>,
+    broken: Arc<AtomicBool>,
+    /// Whoever holds it lets the disk wait.
+    gate: Arc<Mutex<()>>,
+}
+
+impl Disk {
+    fn wait(&self) -> MutexGuard<'_, ()> {
+        self.gate.lock().unwrap()
+    }
+
+    fn whole(&self) -> io::Result<()> {
+        if self.broken.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { Ok(()) }
+    }
+}
+
+impl Store for Disk {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let _open = self.wait();
+        self.whole()?;
+        self.bytes.lock().unwrap().extend_from_slice(bytes);
+        Ok(())
+    }
+    fn sync(&mut self) -> io::Result<()> {
+        self.whole()
+    }
+    fn is_full(&self, _: Duration) -> bool {
+        false
+    }
+    fn rotate(&mut self, _: Link, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+    fn is_in_place(&self) -> bool {
+        true
+    }
+    fn replace(&mut self, _: Duration) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn audit(disk: &Disk, keys: &str) -> Audit {
+    let text = format!(
+        "[[listener]]\naddress = '127.0.0.1:1'\n[[route]]\npath = '/a'\nscheme = 'none'\nupstream = '127.0.0.1:2'\n\
+         [audit]\nfile = 'a'\nkey = {{ id = 'k', file = 'k' }}\n{keys}\n"
+    );
+    let (settings, _) = parse_str("test.toml", &text).unwrap();
+    let settings = settings.audit.unwrap();
+    Audit::over(&settings, b"key", 1, (Box::new(disk.clone()), Link::NONE), Arc::new(EventLog::start())).unwrap()
+}
+
+fn passed() -> Exchange<'static> {
+    let mut stages = Stages::default();
+    stages.mark(Stage::Answered, Duration::from_millis(1));
+    Exchange {
+        worker: 0,
+        request_id: [b'0'; 32],
+        ended: Now::at_unix(Duration::from_secs(1_760_000_000)),
+        route: Some(RouteTag { position: 0, name: "a", scheme: "none" }),
+        peer: None,
+        client: None,
+        caller: None,
+        method: b"POST",
+        path: b"/a",
+        query: b"",
+        outcome: Outcome::Forwarded { status: 200 },
+        observed: Observed::NONE,
+        key_id: None,
+        delivery_id: None,
+        body: Some(b"{}"),
+        received: 2,
+        sent: 0,
+        stages,
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a test waits for a thread")]
+fn eventually(condition: impl Fn() -> bool) {
+    let give_up = Instant::now() + Duration::from_secs(10);
+    while !condition() {
+        assert!(Instant::now() < give_up);
+        std::thread::yield_now();
+    }
+}
+
+/// Lines of deliveries, and deliveries that are only counted.
+fn recorded(disk: &Disk) -> (u64, u64) {
+    let bytes = disk.bytes.lock().unwrap();
+    let keys = [SealKey::new("k", b"key")];
+    let mut examiner = Examiner::new(&keys);
+    let (mut lines, mut counted) = (0, 0);
+    for line in bytes.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+        examiner.line(line).unwrap();
+        let text = std::str::from_utf8(line).unwrap();
+        lines += u64::from(text.contains("\"event\":\"delivery\""));
+        let count = text.split_once("\"count\":").and_then(|(_, rest)| rest.split(',').next());
+        counted += count.map_or(0, |count| count.parse::<u64>().unwrap());
+    }
+    assert!(examiner.summary().unwrap().seals > 0);
+    (lines, counted)
+}
+
+#[test]
+fn a_slow_disk_refuses_when_the_buffer_is_full_and_loses_nothing() {
+    let disk = Disk::default();
+    let audit = audit(&disk, "interval = '20ms'");
+    let slow = disk.wait();
+    let mut passed_on = 0;
+    while audit.can_record(0) {
+        assert_eq!(audit.answering(&passed()), None);
+        passed_on += 1;
+    }
+    // What was let in before the buffer was full is recorded all the same; what is refused has a number.
+    for _ in 0..100 {
+        audit.answering(&passed());
+        audit.exchange(&Exchange {
+            outcome: Rejection::AuditUnavailable.into(),
+            key_id: Some("k"),
+            stages: Stages::default(),
+            ..passed()
+        });
+    }
+    drop(slow);
+    eventually(|| audit.can_record(0));
+    audit.finish();
+    assert_eq!(recorded(&disk), (passed_on + 100, 100));
+}
+
+#[test]
+fn a_slow_disk_is_passed_by_where_that_is_wanted() {
+    let disk = Disk::default();
+    let audit = audit(&disk, "when_blocked = 'drop'\nfsync = 'each'");
+    let slow = disk.wait();
+    for _ in 0..20_000 {
+        assert!(audit.can_record(0));
+        audit.answering(&passed());
+    }
+    drop(slow);
+    audit.finish();
+    let (lines, counted) = recorded(&disk);
+    assert!(counted > 0 && lines + counted == 20_000, "{lines} {counted}");
+}
+
+#[test]
+fn a_ticket_is_kept_failed_or_pending() {
+    let disk = Disk::default();
+    let audit = audit(&disk, "fsync = 'each'");
+    let changes = audit.changes(0).unwrap();
+    assert!(audit.changes(0).is_none());
+    let first = audit.answering(&passed()).unwrap();
+    eventually(|| audit.kept(0, first) == Kept::Durable);
+    assert_eq!(io::Read::read(&mut &changes, &mut [0; 1]).unwrap(), 1, "the worker is told");
+    let slow = disk.wait();
+    let second = audit.answering(&passed()).unwrap();
+    assert_eq!(audit.kept(0, second), Kept::Pending);
+    disk.broken.store(true, Ordering::SeqCst);
+    drop(slow);
+    eventually(|| audit.kept(0, second) == Kept::Failed);
+    assert!(second.mandatory && !audit.can_record(0));
+    disk.broken.store(false, Ordering::SeqCst);
+    eventually(|| audit.kept(0, second) == Kept::Durable && audit.can_record(0));
+    audit.finish();
+    assert_eq!(recorded(&disk), (2, 0));
+}

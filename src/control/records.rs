@@ -1,0 +1,126 @@
+//! Who is told how exchanges end, and tells it on: to the access log, the audit trail and the log
+//! of the process.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use crate::config::load::Loaded;
+use crate::config::records;
+use crate::config::settings::Settings;
+use crate::edge::keep::{Kept, Ticket};
+use crate::edge::worker::Observer;
+use crate::outcome::ConnectionEnd;
+use crate::telemetry::audit::{Change, Digest};
+use crate::telemetry::exchange::Exchange;
+
+use super::access_log::AccessLog;
+use super::audit::Audit;
+use super::event_log::EventLog;
+use super::plan::worker_count;
+
+/// Everything that is written down of exchanges.
+#[derive(Debug)]
+pub struct Records {
+    events: Arc<EventLog>,
+    access_log: Option<AccessLog>,
+    audit: Option<Audit>,
+    /// What was asked for at the start, and is in force until the end.
+    asked: (records::AccessLog, Option<records::Audit>),
+}
+
+impl Records {
+    /// Opens what the configuration names, and starts the threads that write.
+    ///
+    /// # Errors
+    /// Something cannot be opened; in a sentence for the operator.
+    pub fn start(loaded: &Loaded, events: &Arc<EventLog>) -> Result<Self, String> {
+        let workers = worker_count(loaded.settings.server.workers);
+        let access_log = AccessLog::start(&loaded.settings.access_log, workers, Arc::clone(events))?;
+        let fingerprint = Digest::from(loaded.fingerprint).to_string();
+        let audit = match (&loaded.settings.audit, &loaded.audit_key) {
+            (Some(audit), Some(key)) => {
+                Some(Audit::start(audit, key.bytes(), workers, &fingerprint, Arc::clone(events))?)
+            }
+            _ => None,
+        };
+        Ok(Self { events: Arc::clone(events), access_log, audit, asked: asked(&loaded.settings) })
+    }
+
+    /// Records a change of what deliveries are judged by in the audit trail.
+    pub fn change(&self, change: &Change<'_>) {
+        self.audit.iter().for_each(|audit| audit.change(change));
+    }
+
+    /// What of a newer configuration has to wait until the process is restarted, a sentence each.
+    #[must_use]
+    pub fn needs_restart(&self, newer: &Settings) -> Vec<String> {
+        let newer = asked(newer);
+        let parts = [("[access_log]", self.asked.0 != newer.0), ("[audit]", self.asked.1 != newer.1)];
+        let changed = parts.into_iter().filter(|(_, changed)| *changed);
+        changed.map(|(name, _)| format!("{name} stays as it is until the process is restarted")).collect()
+    }
+
+    /// Records that another configuration is in force: the SHA-256 of its file, and its number.
+    pub fn configuration(&self, fingerprint: [u8; 32], generation: u64) {
+        let fingerprint = Digest::from(fingerprint).to_string();
+        self.change(&Change::Configuration { fingerprint: &fingerprint, generation });
+    }
+
+    /// Tells secrets apart in the audit trail without giving them away; nothing where there is no trail.
+    #[must_use]
+    pub fn fingerprint(&self, secret: &[u8]) -> Option<String> {
+        self.audit.as_ref().map(|audit| audit.fingerprint(secret))
+    }
+
+    /// Opens files again by their names, after somebody has moved them away to keep them.
+    pub fn reopen(&self) {
+        self.access_log.iter().for_each(AccessLog::reopen);
+    }
+
+    /// Writes what is left, and ends the audit trail. To be called when the workers have stopped.
+    pub fn finish(&self) {
+        self.access_log.iter().for_each(AccessLog::flush);
+        self.audit.iter().for_each(Audit::finish);
+    }
+}
+
+fn asked(settings: &Settings) -> (records::AccessLog, Option<records::Audit>) {
+    (settings.access_log.clone(), settings.audit.as_ref().map(records::Audit::without_place))
+}
+
+impl Observer for Records {
+    fn exchange(&self, exchange: &Exchange<'_>) {
+        if let Some(log) = &self.access_log {
+            log.exchange(exchange);
+        }
+        if let Some(audit) = &self.audit {
+            audit.exchange(exchange);
+        }
+    }
+
+    fn can_record(&self, worker: usize) -> bool {
+        self.audit.as_ref().is_none_or(|audit| audit.can_record(worker))
+    }
+
+    fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {
+        self.audit.as_ref()?.answering(exchange)
+    }
+
+    fn kept(&self, worker: usize, ticket: Ticket) -> Kept {
+        self.audit.as_ref().map_or(Kept::Durable, |audit| audit.kept(worker, ticket))
+    }
+
+    fn changes(&self, worker: usize) -> Option<UnixStream> {
+        self.audit.as_ref()?.changes(worker)
+    }
+
+    fn accept_failed(&self, error: &io::Error) {
+        self.events.accept_failed(error);
+    }
+
+    fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
+        self.events.connection_ended(end, peer);
+    }
+}

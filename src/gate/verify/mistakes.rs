@@ -1,0 +1,223 @@
+//! The usual mistakes around a signature that does not match, each tried until one explains it: the secret as it stands
+//! in its file, the scheme, the encoding and unit in its description, the request on its way. Only for explanations; no
+//! verdict rests on it, and what is found is said without showing a secret.
+
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use super::engine::Verifier;
+use super::explain::{Varied, run};
+use super::keyring::{Key, Keyring, Validity, decode_secret};
+use super::scheme::{KeyEncoding, KeyForm, Scheme};
+use super::signature::Encoding;
+use super::tolerance::Unit;
+use super::url::PublicUrl;
+use super::{Delivery, Part};
+use crate::now::Now;
+
+/// What is known beside the request.
+#[derive(Debug)]
+pub struct Given<'g> {
+    /// The scheme that it was judged by.
+    pub scheme: &'g Arc<Scheme>,
+    /// Each secret with its name, byte for byte as it stands in its file.
+    pub secrets: &'g [(String, Zeroizing<Vec<u8>>)],
+    /// The URL that the sender knows.
+    pub public_url: Option<&'g PublicUrl>,
+    /// The time to judge by.
+    pub now: Now,
+}
+
+const ENCODINGS: [Encoding; 3] = [Encoding::Hex, Encoding::Base64, Encoding::Base64Url];
+
+impl Given<'_> {
+    /// Everything that would explain why `delivery` does not match, the likeliest first. `bodies` are other bodies that
+    /// may have been signed, `schemes` other schemes that may have been meant.
+    #[must_use]
+    pub fn explain<D: Delivery>(
+        &self,
+        delivery: &D,
+        bodies: &[(Vec<u8>, String)],
+        schemes: &[Arc<Scheme>],
+    ) -> Vec<String> {
+        let mut found = self.secret(delivery);
+        found.extend(self.description(delivery));
+        found.extend(self.request(delivery, bodies));
+        if found.is_empty() {
+            found.extend(self.other_scheme(delivery, schemes));
+        }
+        found
+    }
+
+    fn verifier(&self, scheme: &Arc<Scheme>, keys: Vec<Key>) -> Option<Verifier> {
+        let public_url = self.public_url.filter(|_| scheme.signs_url()).cloned();
+        let verifier = Verifier::new(Arc::clone(scheme), Keyring::new(keys), None, public_url).ok()?;
+        Some(verifier)
+    }
+
+    /// Whether it would match at any time, with these keys.
+    fn matches<D: Delivery>(&self, scheme: &Arc<Scheme>, keys: Vec<Key>, delivery: &D) -> bool {
+        let anytime = self.verifier(scheme, keys).map(|verifier| verifier.for_explanation(None));
+        anytime.is_some_and(|verifier| run(&verifier, delivery, self.now).is_ok())
+    }
+
+    /// The keys as the scheme makes them of the secrets; those that it cannot use are left out.
+    fn keys(&self, scheme: &Scheme) -> Vec<Key> {
+        let key = |(id, secret): &(String, Zeroizing<Vec<u8>>)| {
+            Key::from_secret(id, scheme, without_line_end(secret), Validity::default()).ok()
+        };
+        self.secrets.iter().filter_map(key).collect()
+    }
+
+    fn secret<D: Delivery>(&self, delivery: &D) -> Vec<String> {
+        let raw = KeyForm { encoding: KeyEncoding::Raw, strip_prefix: String::new() };
+        let plain = Arc::new(Scheme { secret: raw, ..(**self.scheme).clone() });
+        let mut found = Vec::new();
+        for (id, secret) in self.secrets {
+            let usual = decode_secret(self.scheme, without_line_end(secret)).ok();
+            for (bytes, what) in spellings(self.scheme, secret) {
+                if usual.as_ref() == Some(&bytes) || bytes.is_empty() {
+                    continue;
+                }
+                let key = Key::from_secret(id, &plain, &bytes, Validity::default());
+                if key.is_ok_and(|key| self.matches(&plain, vec![key], delivery)) {
+                    found.push(format!("the secret `{id}`: {what} it matches"));
+                    break;
+                }
+            }
+        }
+        found
+    }
+
+    /// Another encoding of the signature, another unit of the timestamp.
+    fn description<D: Delivery>(&self, delivery: &D) -> Vec<String> {
+        let mut found = Vec::new();
+        for encoding in ENCODINGS.into_iter().filter(|other| *other != self.scheme.encoding) {
+            let other = Arc::new(Scheme { encoding, ..(**self.scheme).clone() });
+            if self.matches(&other, self.keys(&other), delivery) {
+                let (name, wanted) = (encoding.name(), self.scheme.encoding.name());
+                found.push(format!("the signature is written in {name} where the scheme says {wanted}: so it matches"));
+            }
+        }
+        let Some(timestamp) = &self.scheme.timestamp else { return found };
+        for unit in [Unit::Seconds, Unit::Milliseconds, Unit::Rfc3339].into_iter().filter(|it| *it != timestamp.unit) {
+            let mut other = (**self.scheme).clone();
+            other.timestamp.iter_mut().for_each(|timestamp| timestamp.unit = unit);
+            let other = Arc::new(other);
+            let verifier = self.verifier(&other, self.keys(&other));
+            if verifier.is_some_and(|verifier| run(&verifier, delivery, self.now).is_ok()) {
+                let (name, wanted) = (unit.name(), timestamp.unit.name());
+                found.push(format!(
+                    "the timestamp is in the unit {name} where the scheme says {wanted}: so it is genuine"
+                ));
+            }
+        }
+        found
+    }
+
+    /// What may have happened to the request on its way.
+    fn request<D: Delivery>(&self, delivery: &D, bodies: &[(Vec<u8>, String)]) -> Vec<String> {
+        let matches = |varied: &Varied<'_, D>| self.matches(self.scheme, self.keys(self.scheme), varied);
+        let mut found = Vec::new();
+        for (body, what) in bodies {
+            if matches(&Varied { body, ..Varied::of(delivery) }) {
+                found.push(format!("the body {what}: with that undone the signature matches"));
+            }
+        }
+        let decoded = percent_decoded(delivery.target(), false);
+        if decoded != delivery.target() && matches(&Varied { target: &decoded, ..Varied::of(delivery) }) {
+            found.push("the path or query has percent-escapes that were not there when it was signed".to_owned());
+        }
+        let signs_form = self.scheme.content.contains(&Part::Body);
+        for (plus, what) in [(false, "percent-escapes"), (true, "percent-escapes and `+` for spaces")] {
+            let decoded = percent_decoded(delivery.body(), plus);
+            if signs_form && decoded != delivery.body() && matches(&Varied { body: &decoded, ..Varied::of(delivery) }) {
+                found.push(format!("the body has {what} where the characters were signed"));
+                break;
+            }
+        }
+        found
+    }
+
+    fn other_scheme<D: Delivery>(&self, delivery: &D, schemes: &[Arc<Scheme>]) -> Vec<String> {
+        let others = schemes.iter().filter(|other| other.name != self.scheme.name && other.signs());
+        let fits = others.filter(|other| self.matches(other, self.keys(other), delivery));
+        let names: Vec<&str> = fits.map(|scheme| scheme.name.as_str()).collect();
+        match names.as_slice() {
+            [] => Vec::new(),
+            names => vec![format!("the scheme `{}` matches: is it the right one?", names.join("`, `"))],
+        }
+    }
+}
+
+/// The ways in which a secret can be turned into a key by mistake, each with the words for it.
+fn spellings(scheme: &Scheme, secret: &[u8]) -> Vec<(Zeroizing<Vec<u8>>, String)> {
+    let bare = without_line_end(secret);
+    let trimmed = bare.trim_ascii();
+    let unquoted = trimmed
+        .strip_prefix(b"\"")
+        .and_then(|rest| rest.strip_suffix(b"\""))
+        .or_else(|| trimmed.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'")));
+    let mut texts: Vec<(&[u8], &str)> = vec![(bare, "")];
+    if trimmed != bare {
+        texts.push((trimmed, "without the white space around it"));
+    }
+    texts.extend(unquoted.map(|unquoted| (unquoted, "without the quotes around it")));
+    let mut spellings = Vec::new();
+    for (text, how) in texts {
+        let join = |what: &str| match (how, what) {
+            (how, "") => how.to_owned(),
+            ("", what) => what.to_owned(),
+            (how, what) => format!("{how} and {what}"),
+        };
+        spellings.extend(decode_secret(scheme, text).ok().map(|key| (key, join(""))));
+        spellings.push((Zeroizing::new(text.to_vec()), join("taken as it is written, prefix and all, not decoded,")));
+        let prefixes = [scheme.secret.strip_prefix.as_str(), "whsec_"];
+        let prefix = prefixes.into_iter().find(|prefix| !prefix.is_empty() && text.starts_with(prefix.as_bytes()));
+        let rest = prefix.and_then(|prefix| text.get(prefix.len()..)).unwrap_or(text);
+        if rest != text {
+            spellings.push((Zeroizing::new(rest.to_vec()), join("without its prefix, not decoded,")));
+        }
+        for encoding in ENCODINGS {
+            let mut out = Zeroizing::new(vec![0; rest.len() + 3]);
+            if let Some(length) = encoding.decode_into(rest, &mut out) {
+                out.truncate(length);
+                spellings.push((out, join(&format!("decoded from {}", encoding.name()))));
+            }
+        }
+    }
+    for (end, what) in [(&b"\n"[..], "a newline"), (b"\r\n", "CRLF")] {
+        let with_end = Zeroizing::new([bare, end].concat());
+        spellings.push((with_end, format!("with {what} at its end, as a file has it,")));
+    }
+    spellings
+}
+
+fn without_line_end(secret: &[u8]) -> &[u8] {
+    let bare = secret.strip_suffix(b"\n").unwrap_or(secret);
+    bare.strip_suffix(b"\r").unwrap_or(bare)
+}
+
+fn percent_decoded(text: &[u8], plus: bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, after)) = rest.split_first() {
+        let pair = after.get(..2).filter(|_| *first == b'%').and_then(|pair| core::str::from_utf8(pair).ok());
+        let decoded = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok());
+        out.push(decoded.unwrap_or(if plus && *first == b'+' { b' ' } else { *first }));
+        rest = if decoded.is_some() { after.get(2..).unwrap_or_default() } else { after };
+    }
+    out
+}
+
+/// The body with the keys of its JSON objects in alphabetical order, as many libraries write it, each with the words for
+/// what then has happened. Nothing for what is not JSON.
+#[must_use]
+pub fn sorted_json(body: &[u8]) -> Vec<(Vec<u8>, String)> {
+    let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else { return Vec::new() };
+    let Ok(compact) = serde_json::to_vec(&value) else { return Vec::new() };
+    let spaced = super::json_spelling::spaced(&compact);
+    let what = "has its JSON keys in another order than the alphabetical one that was signed";
+    [compact, spaced].into_iter().filter(|text| text != body).map(|text| (text, what.to_owned())).collect()
+}

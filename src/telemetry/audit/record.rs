@@ -1,0 +1,188 @@
+//! What the lines of a trail say. Entries are the members of a JSON object without its braces, in ASCII without line
+//! breaks: numbers and hashes come later ([`super::chain`]), from the one thread that knows the line before.
+
+use core::time::Duration;
+
+use super::chain::{Digest, Link};
+use super::seal::SealKey;
+use crate::outcome::{Fault, Outcome, Rejection};
+use crate::telemetry::access_log::{ending, string, who};
+use crate::telemetry::exchange::Exchange;
+use crate::telemetry::line::{Stamp, hex, number};
+
+/// No entry is longer, in bytes, as long as the names that the operator chose have less than a kibibyte.
+pub const ENTRY_LIMIT: usize = 8 << 10;
+
+fn time(out: &mut Vec<u8>, stamp: &mut Stamp, unix: Duration) {
+    out.extend_from_slice(b"\"time\":\"");
+    stamp.write(out, unix);
+    out.push(b'"');
+}
+
+/// Appends the entry of a delivery. With `digest`, the SHA-256 of its body, where that was received whole.
+pub fn delivery(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, digest: bool) {
+    time(out, stamp, exchange.ended.unix);
+    out.extend_from_slice(b",\"event\":\"delivery\",\"request_id\":\"");
+    out.extend_from_slice(&exchange.request_id);
+    out.push(b'"');
+    who(out, exchange);
+    ending(out, exchange);
+    out.extend_from_slice(b",\"received\":");
+    number(out, exchange.received);
+    if let Some(body) = exchange.body.filter(|_| digest) {
+        out.extend_from_slice(b",\"body_sha256\":\"");
+        hex(out, Digest::of(body).bytes());
+        out.push(b'"');
+    }
+}
+
+/// Appends the entry of a seal behind `last`.
+pub fn seal(out: &mut Vec<u8>, key: &SealKey, last: Link, (stamp, unix): (&mut Stamp, Duration)) {
+    time(out, stamp, unix);
+    key.seal(out, last);
+}
+
+/// What happens beside deliveries.
+#[derive(Clone, Copy, Debug)]
+pub enum Change<'a> {
+    /// The process has started.
+    Start {
+        /// The program's version.
+        version: &'a str,
+        /// The SHA-256 of the configuration file, as `sha256sum` shows it.
+        configuration: &'a str,
+    },
+    /// The process stops.
+    Stop,
+    /// Another configuration is in force.
+    Configuration {
+        /// The SHA-256 of the file.
+        fingerprint: &'a str,
+        /// How many there have been before it in this process.
+        generation: u64,
+    },
+    /// A key of a route is new or another.
+    Secret {
+        /// The route.
+        route: &'a str,
+        /// The key.
+        key_id: &'a str,
+        /// [`SealKey::fingerprint`] of it; empty for one that is gone.
+        fingerprint: &'a str,
+    },
+    /// A certificate is new or another.
+    Certificate {
+        /// What it is for.
+        name: &'a str,
+        /// The SHA-256 of it.
+        fingerprint: &'a str,
+    },
+    /// The last line was not whole: so many bytes of it were removed.
+    Torn {
+        /// Bytes.
+        bytes: u64,
+    },
+    /// The file was no longer there, or had been replaced, while it was written to. A new one has been made.
+    FileLost,
+    /// What was written could not be made durable: it may be missing after a crash of the machine.
+    SyncFailed,
+}
+
+/// Appends the entry of a change.
+pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut Stamp, unix: Duration) {
+    time(out, stamp, unix);
+    let event = match change {
+        Change::Start { .. } => "start",
+        Change::Stop => "stop",
+        Change::Configuration { .. } => "configuration",
+        Change::Secret { .. } => "secret",
+        Change::Certificate { .. } => "certificate",
+        Change::Torn { .. } => "torn_line_removed",
+        Change::FileLost => "file_lost",
+        Change::SyncFailed => "sync_failed",
+    };
+    string(out, b",\"event\":\"", event.as_bytes());
+    let mut text = |name: &[u8], value: &str| string(out, name, value.as_bytes());
+    match change {
+        Change::Start { version, configuration } => {
+            text(b",\"version\":\"", version);
+            text(b",\"configuration\":\"", configuration);
+        }
+        Change::Configuration { fingerprint, generation } => {
+            text(b",\"configuration\":\"", fingerprint);
+            out.extend_from_slice(b",\"generation\":");
+            number(out, *generation);
+        }
+        Change::Secret { route, key_id, fingerprint } => {
+            text(b",\"route\":\"", route);
+            text(b",\"key_id\":\"", key_id);
+            text(b",\"fingerprint\":\"", fingerprint);
+        }
+        Change::Certificate { name, fingerprint } => {
+            text(b",\"name\":\"", name);
+            text(b",\"fingerprint\":\"", fingerprint);
+        }
+        Change::Torn { bytes } => {
+            out.extend_from_slice(b",\"bytes\":");
+            number(out, *bytes);
+        }
+        Change::Stop | Change::FileLost | Change::SyncFailed => {}
+    }
+}
+
+const REJECTIONS: usize = Rejection::ALL.len();
+const FAULTS: usize = Fault::ALL.len();
+
+/// Deliveries without a line of their own, by reason: nothing goes missing without a number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    counts: [u64; REJECTIONS + FAULTS + 1],
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self { counts: [0; REJECTIONS + FAULTS + 1] }
+    }
+}
+
+impl Tally {
+    /// Counts a delivery that ended so.
+    pub fn count(&mut self, outcome: Outcome) {
+        let position = match outcome {
+            Outcome::Forwarded { .. } => REJECTIONS + FAULTS,
+            Outcome::Rejected(rejection) => rejection as usize,
+            Outcome::Failed(fault) => REJECTIONS + fault as usize,
+        };
+        self.counts.iter_mut().skip(position).take(1).for_each(|count| *count += 1);
+    }
+
+    /// Adds what another has counted.
+    pub fn add(&mut self, other: &Self) {
+        self.counts.iter_mut().zip(other.counts).for_each(|(count, more)| *count += more);
+    }
+
+    /// How many in all.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Appends the entry about them: `why` is `rate` for refused ones over the configured rate, `blocked` for those
+    /// that could not be written.
+    pub fn write(&self, out: &mut Vec<u8>, why: &str, (stamp, unix): (&mut Stamp, Duration)) {
+        let codes = Rejection::ALL.iter().map(|it| it.code()).chain(Fault::ALL.iter().map(|it| it.code()));
+        let codes = codes.chain(["forwarded"]);
+        time(out, stamp, unix);
+        string(out, b",\"event\":\"unrecorded\",\"why\":\"", why.as_bytes());
+        out.extend_from_slice(b",\"count\":");
+        number(out, self.sum());
+        out.extend_from_slice(b",\"reasons\":{");
+        for (position, (code, count)) in codes.zip(self.counts).filter(|(_, count)| *count > 0).enumerate() {
+            out.extend_from_slice(if position == 0 { b"\"" } else { b",\"" });
+            out.extend_from_slice(code.as_bytes());
+            out.extend_from_slice(b"\":");
+            number(out, count);
+        }
+        out.push(b'}');
+    }
+}

@@ -1,0 +1,310 @@
+//! The audit trail of a running process: complete, provable, and no way around it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use serde_json::{Value, json};
+
+use crate::support::application::OK;
+use crate::support::child::BINARY;
+use crate::support::folder::Folder;
+use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
+
+on_both_drivers! {
+    every_delivery_has_a_record,
+    an_answer_waits_for_its_record,
+    a_full_disk_refuses_deliveries,
+    a_full_disk_may_be_passed_by,
+    a_killed_process_leaves_a_trail_that_goes_on,
+    the_chain_goes_on_in_other_files,
+}
+
+const KEY: &str = "the-key-of-the-seals-0123456789";
+
+fn audited(folder: &Folder, driver: Driver, application: &Application, keys: &str) -> PathBuf {
+    folder.write("key", KEY);
+    let text = Proxy::on(driver, application).replay("{ mode = \"enforce\" }").text();
+    folder.write(
+        "countersign.toml",
+        &format!(
+            "{text}\n[access_log]\noutput = \"off\"\n[audit]\nfile = \"audit.jsonl\"\n\
+             key = {{ id = \"k\", file = \"key\" }}\n{keys}"
+        ),
+    )
+}
+
+fn records(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+fn deliveries(path: &Path) -> Vec<Value> {
+    records(path).into_iter().filter(|record| record["event"] == "delivery").collect()
+}
+
+fn audit(folder: &Folder, arguments: &[&str]) -> (Output, String) {
+    let output = Command::new(BINARY).arg("audit").args(arguments).current_dir(folder.path("")).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output, text)
+}
+
+#[track_caller]
+fn assert_whole(folder: &Folder, files: &[&str]) -> String {
+    let (output, text) = audit(folder, &[&["verify", "--key-file", "key", "--key-id", "k"], files].concat());
+    assert_eq!(output.status.code(), Some(0), "{text}");
+    text
+}
+
+fn every_delivery_has_a_record(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let config = audited(&folder, driver, &application, "");
+    let mut program = Program::run(&config);
+    let mut client = program.connect();
+    let mut ask = |delivery: &Delivery| client.ask(&delivery.bytes()).status;
+    let genuine = Delivery::of(b"{\"a\":1}");
+    assert_eq!((ask(&genuine), ask(&genuine), ask(&Delivery::forged(b"x"))), (200, 200, 401));
+    assert_eq!(ask(&Delivery::of(b"x").line("POST /elsewhere HTTP/1.1")), 404);
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    let trail = folder.path("audit.jsonl");
+    let records = records(&trail);
+    let events: Vec<&str> = records.iter().map(|record| record["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["start", "delivery", "delivery", "delivery", "stop", "seal"]);
+    let sum = Command::new("sha256sum").arg(&config).output().unwrap().stdout;
+    assert!(String::from_utf8(sum).unwrap().starts_with(records[0]["configuration"].as_str().unwrap()));
+    for (record, outcome, reason, status, key) in [
+        (&records[1], "passed", "forwarded", 200, json!("current")),
+        (&records[2], "acknowledged", "duplicate", 200, json!("current")),
+        (&records[3], "refused", "signature_mismatch", 401, Value::Null),
+    ] {
+        assert_eq!((&record["outcome"], &record["reason"]), (&json!(outcome), &json!(reason)), "{record}");
+        assert_eq!((&record["status"], &record["key_id"]), (&json!(status), &key), "{record}");
+        assert_eq!((&record["route"], &record["client"]), (&json!("hook"), &json!("127.0.0.1")), "{record}");
+    }
+    let digest = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862";
+    assert_eq!(records[1]["body_sha256"], digest);
+    let text = fs::read_to_string(&trail).unwrap();
+    assert!(!text.contains("sha256=") && !text.contains("{\\\"a\\\"") && !text.contains(KEY));
+    let told = assert_whole(&folder, &["audit.jsonl"]);
+    assert!(told.contains("1 seals hold") && told.contains("whole: 6 records"), "{told}");
+    // The last record is printed where it can be kept elsewhere, and then nothing can be cut off.
+    let line = program.await_line("the audit trail ends with record 6:");
+    let last = line.rsplit(' ').next().unwrap();
+    assert!(told.contains(last), "{told}");
+    fs::write(folder.path("cut"), text.split_inclusive('\n').take(4).collect::<String>()).unwrap();
+    assert_eq!(audit(&folder, &["verify", "cut"]).0.status.code(), Some(0));
+    let (output, told) = audit(&folder, &["verify", "cut", "--expect-last", last]);
+    assert!(output.status.code() == Some(1) && told.contains("the last record is 4:"), "{told}");
+    let (output, told) = audit(&folder, &["verify", "cut", "--key-file", "key", "--key-id", "k"]);
+    assert!(output.status.code() == Some(1) && told.contains("no seal under the given keys"), "{told}");
+    fs::write(folder.path("changed"), text.replacen("\"status\":401", "\"status\":200", 1)).unwrap();
+    let (output, told) = audit(&folder, &["verify", "changed"]);
+    assert!(output.status.code() == Some(1) && told.contains("broken: changed:4: it has been changed"), "{told}");
+    let (_, shown) = audit(&folder, &["show", "audit.jsonl", "--route", "hook", "--reason", "duplicate"]);
+    assert_eq!(shown.lines().count(), 1, "{shown}");
+    let (_, shown) = audit(&folder, &["show", "audit.jsonl", "--until", "2020-01-01T00:00:00Z"]);
+    assert_eq!(shown, "");
+}
+
+fn an_answer_waits_for_its_record(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let program = Program::run(&audited(&folder, driver, &application, "fsync = \"each\""));
+    let trail = folder.path("audit.jsonl");
+    let mut client = program.connect();
+    for count in 1..=20_usize {
+        let delivery = Delivery::of(format!("{{\"n\":{count}}}").as_bytes());
+        assert_eq!(client.ask(&delivery.bytes()).status, 200);
+        // No waiting: the record was there before the answer.
+        assert_eq!(deliveries(&trail).len(), count);
+    }
+}
+
+/// With files that may not become larger than this many kibibytes: that is what a full disk looks like.
+fn run_on_a_small_disk(config: &Path, kibibytes: u64) -> Program {
+    // The shell counts in blocks of 512 bytes. The signal that comes with the limit is not what a full disk sends.
+    let script = format!("trap '' XFSZ; ulimit -S -f {}; exec \"$0\" run --config \"$1\"", kibibytes * 2);
+    Program::start(Command::new("sh").arg("-c").arg(script).arg(BINARY).arg(config))
+}
+
+/// Sends deliveries until one is answered `status`.
+#[track_caller]
+fn send_until(client: &mut Client, status: u16, numbers: &mut impl Iterator<Item = u64>) -> u64 {
+    let mut passed = 0;
+    let met = eventually(|| {
+        let delivery = Delivery::of(format!("{{\"n\":{}}}", numbers.next().unwrap()).as_bytes());
+        let answer = client.ask(&delivery.bytes());
+        assert!(answer.status == status || answer.status == 200 || answer.status == 503, "{}", answer.status);
+        passed += u64::from(answer.status == 200);
+        answer.status == status
+    });
+    assert!(met, "none was answered {status}");
+    passed
+}
+
+fn a_full_disk_refuses_deliveries(driver: Driver) {
+    for fsync in ["fsync = \"each\"", "interval = \"20ms\""] {
+        let (application, folder) = (Application::answering(OK), Folder::new());
+        let mut program = run_on_a_small_disk(&audited(&folder, driver, &application, fsync), 16);
+        let (mut client, mut numbers) = (program.connect(), 0..);
+        let passed = send_until(&mut client, 503, &mut numbers);
+        assert!(passed > 10, "{passed}");
+        program.await_line("the audit trail cannot be written: File too large");
+        let reached = application.requests().len();
+        for _ in 0..5 {
+            let delivery = Delivery::of(format!("{{\"n\":{}}}", numbers.next().unwrap()).as_bytes());
+            assert_eq!(client.ask(&delivery.bytes()).status, 503);
+        }
+        assert_eq!(application.requests().len(), reached, "nothing is forwarded");
+        assert_whole_without_seal(&folder);
+        // There is room again.
+        let Some(()) = lift_limit(&program) else { return };
+        send_until(&mut client, 200, &mut numbers);
+        program.await_line("the audit trail is written again");
+        program.signal("TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+        assert_whole(&folder, &["audit.jsonl"]);
+        // Everything that the application has got has a record, and what was answered 200 among it.
+        let recorded = deliveries(&folder.path("audit.jsonl"));
+        let forwarded = recorded.iter().filter(|record| record["reason"] == "forwarded").count();
+        assert_eq!(forwarded, application.requests().len());
+    }
+}
+
+fn assert_whole_without_seal(folder: &Folder) {
+    let (output, text) = audit(folder, &["verify", "audit.jsonl"]);
+    assert_eq!(output.status.code(), Some(0), "{text}");
+}
+
+/// Nothing where there is no such program.
+fn lift_limit(program: &Program) -> Option<()> {
+    let mut command = Command::new("prlimit");
+    command.args(["--pid", &program.id().to_string(), "--fsize=unlimited"]);
+    let done = command.status().is_ok_and(|status| status.success());
+    if !done {
+        eprintln!("left out: there is no prlimit");
+    }
+    done.then_some(())
+}
+
+fn a_full_disk_may_be_passed_by(driver: Driver) {
+    for fsync in ["fsync = \"each\"", "interval = \"20ms\""] {
+        let (application, folder) = (Application::answering(OK), Folder::new());
+        let keys = format!("when_blocked = \"drop\"\n{fsync}");
+        let mut program = run_on_a_small_disk(&audited(&folder, driver, &application, &keys), 16);
+        let mut client = program.connect();
+        for number in 0..4000 {
+            let delivery = Delivery::of(format!("{{\"n\":{number}}}").as_bytes());
+            assert_eq!(client.ask(&delivery.bytes()).status, 200);
+        }
+        program.await_line("the audit trail cannot be written");
+        let Some(()) = lift_limit(&program) else { return };
+        program.await_line("the audit trail is written again");
+        program.signal("TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+        assert_whole(&folder, &["audit.jsonl"]);
+        let records = records(&folder.path("audit.jsonl"));
+        let missing = records.iter().filter(|record| record["why"] == "blocked");
+        let missing: u64 = missing.map(|record| record["count"].as_u64().unwrap()).sum();
+        assert!(missing > 0);
+        assert_eq!(deliveries(&folder.path("audit.jsonl")).len() as u64 + missing, 4000);
+    }
+}
+
+/// Killed at any moment under load, again and again: what was acknowledged as durable is there, and the trail is whole.
+fn a_killed_process_leaves_a_trail_that_goes_on(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let config = audited(&folder, driver, &application, "fsync = \"each\"\nrotate_size = \"64KiB\"");
+    let mut acknowledged = Vec::new();
+    for round in 0..4_u64 {
+        let program = Program::run(&config);
+        let address = program.address();
+        let clients: Vec<_> =
+            (0..4_u64).map(|lane| std::thread::spawn(move || deliver_until_cut(address, round * 4 + lane))).collect();
+        std::thread::sleep(std::time::Duration::from_millis(100 + 37 * round));
+        drop(program);
+        acknowledged.extend(clients.into_iter().flat_map(|client| client.join().unwrap()));
+    }
+    let mut program = Program::run(&config);
+    program.address();
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    let files = files(&folder);
+    assert_whole(&folder, &files.iter().map(String::as_str).collect::<Vec<_>>());
+    let recorded: std::collections::HashSet<String> = files
+        .iter()
+        .flat_map(|file| deliveries(&folder.path(file)))
+        .map(|record| record["body_sha256"].as_str().unwrap().to_owned())
+        .collect();
+    assert!(acknowledged.len() > 50, "{}", acknowledged.len());
+    let lost = acknowledged.iter().filter(|digest| !recorded.contains(*digest)).count();
+    assert_eq!(lost, 0, "of {}", acknowledged.len());
+}
+
+/// The SHA-256 of the bodies that were answered 200.
+fn deliver_until_cut(address: std::net::SocketAddr, lane: u64) -> Vec<String> {
+    let mut acknowledged = Vec::new();
+    let mut client = Client::connect(address);
+    for number in 0.. {
+        let body = format!("{{\"n\":\"{lane}-{number}\"}}");
+        let delivery = Delivery::of(body.as_bytes());
+        if !client.try_send(&delivery.bytes()) {
+            break;
+        }
+        let Ok(answer) = client.try_answer() else { break };
+        assert_eq!(answer.status, 200);
+        let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
+        acknowledged.push(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect());
+    }
+    acknowledged
+}
+
+/// The files of the trail.
+fn files(folder: &Folder) -> Vec<String> {
+    let entries = fs::read_dir(folder.path("")).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.starts_with("audit.jsonl")).collect()
+}
+
+fn the_chain_goes_on_in_other_files(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let config = audited(&folder, driver, &application, "interval = \"20ms\"\nrotate_size = \"64KiB\"");
+    let mut program = Program::run(&config);
+    let mut client = program.connect();
+    let mut numbers = 0..;
+    let mut send = |client: &mut Client| {
+        let delivery = Delivery::of(format!("{{\"n\":{}}}", numbers.next().unwrap()).as_bytes());
+        assert_eq!(client.ask(&delivery.bytes()).status, 200);
+    };
+    assert!(eventually(|| {
+        (0..50).for_each(|_| send(&mut client));
+        files(&folder).len() >= 3
+    }));
+    // A second process cannot write to the same trail.
+    let mut second = Program::run(&config);
+    assert_eq!(second.end().0.code(), Some(2));
+    second.await_line("another process writes it");
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    // A process that stopped between two files.
+    let set_aside = format!("audit.jsonl.{:012}", records(&folder.path("audit.jsonl")).len() + 1_000_000);
+    fs::rename(folder.path("audit.jsonl"), folder.path(&set_aside)).unwrap();
+    let mut program = Program::run(&config);
+    send(&mut program.connect());
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    let files = files(&folder);
+    let told = assert_whole(&folder, &files.iter().map(String::as_str).collect::<Vec<_>>());
+    assert!(!told.contains("begins with record"), "{told}");
+    // A torn line at the end is removed, and that is recorded.
+    let trail = folder.path("audit.jsonl");
+    let text = fs::read_to_string(&trail).unwrap();
+    fs::write(&trail, format!("{text}{{\"seq\":7,\"prev")).unwrap();
+    let mut program = Program::run(&config);
+    program.address();
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    assert!(records(&trail).iter().any(|record| record["event"] == "torn_line_removed" && record["bytes"] == 14));
+    assert_whole(&folder, &files.iter().map(String::as_str).collect::<Vec<_>>());
+}

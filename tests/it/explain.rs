@@ -1,0 +1,139 @@
+//! `explain`: each of the usual mistakes is found, and named.
+
+use std::process::{Command, Output};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::support::child::BINARY;
+use crate::support::delivery::{github_signature, standard_signature};
+use crate::support::folder::Folder;
+
+const SECRET: &str = "correct-horse-battery-staple-0123456789";
+const BODY: &str = r#"{"b":1,"a":"\u00e9"}"#;
+
+fn explain(folder: &Folder, arguments: &[&str]) -> (Output, String) {
+    let output = Command::new(BINARY).arg("explain").args(arguments).current_dir(folder.path("")).output().unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    (output, text)
+}
+
+/// A capture of a delivery of GitHub with this signature and this body.
+fn capture(folder: &Folder, signature: &str, body: &[u8]) {
+    let head = format!(
+        "POST /hook HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: {signature}\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    std::fs::write(folder.path("request"), [head.as_bytes(), body].concat()).unwrap();
+}
+
+#[track_caller]
+fn assert_explained(folder: &Folder, arguments: &[&str], expected: &str) {
+    let (output, text) = explain(folder, &[&["--request", "request"], arguments].concat());
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    assert!(text.contains(expected), "{expected:?} in:\n{text}");
+    assert!(!text.contains(SECRET), "{text}");
+}
+
+#[test]
+fn what_happens_to_secrets_is_found() {
+    let folder = Folder::new();
+    let encoded = STANDARD.encode(SECRET);
+    for (file, key, what) in [
+        (format!(" {SECRET} \n"), SECRET.as_bytes().to_vec(), "without the white space around it it matches"),
+        (format!("{SECRET}\n"), format!("{SECRET}\n").into_bytes(), "with a newline at its end"),
+        (format!("\"{SECRET}\""), SECRET.as_bytes().to_vec(), "without the quotes around it"),
+        (encoded.clone(), SECRET.as_bytes().to_vec(), "decoded from base64 it matches"),
+        (format!("whsec_{encoded}"), SECRET.as_bytes().to_vec(), "decoded from base64 it matches"),
+    ] {
+        folder.write("secret", &file);
+        let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &key), BODY.as_bytes());
+        let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        capture(&folder, &format!("sha256={hex}"), BODY.as_bytes());
+        assert_explained(&folder, &["--scheme", "github", "--secret-file", "secret"], what);
+    }
+}
+
+#[test]
+fn what_happens_to_bodies_is_found() {
+    let folder = Folder::new();
+    folder.write("secret", SECRET);
+    let arguments = ["--scheme", "github", "--secret-file", "secret"];
+    let gzip = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[1, 2, 0, 0xfd, 0xff], b"{}", &[0; 8]].concat();
+    for (signed, received, what) in [
+        (BODY, b"{\"b\":1,\"a\":\"\\u00e9\"}\n".to_vec(), "the body ends with a newline"),
+        (BODY, b"{\"b\": 1, \"a\": \"\\u00e9\"}".to_vec(), "white space between its JSON tokens"),
+        (BODY, "{\"b\":1,\"a\":\"é\"}".as_bytes().to_vec(), "characters where \\uXXXX escapes were signed"),
+        ("{\"a\":2,\"b\":1}", b"{\"b\":1,\"a\":2}".to_vec(), "explained: the body has its JSON keys in another order"),
+        ("line\nline\n", b"line\r\nline\r\n".to_vec(), "has CRLF line breaks"),
+        ("a=b c", b"a=b+c".to_vec(), "percent-escapes and `+` for spaces"),
+        ("{}", gzip, "explained: the body is compressed with gzip"),
+    ] {
+        capture(&folder, &github_signature(SECRET, signed.as_bytes()), &received);
+        assert_explained(&folder, &arguments, what);
+    }
+}
+
+#[test]
+fn another_scheme_encoding_or_unit_is_found() {
+    let folder = Folder::new();
+    folder.write("secret", SECRET);
+    let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes()), BODY.as_bytes());
+    capture(&folder, &format!("sha256={}", STANDARD.encode(tag)), BODY.as_bytes());
+    let arguments = ["--scheme", "github", "--secret-file", "secret"];
+    assert_explained(
+        &folder,
+        &arguments,
+        "the signature is written in base64 where the scheme says hex: so it matches",
+    );
+    // A delivery of GitHub where Shopify was configured.
+    capture(&folder, &github_signature(SECRET, BODY.as_bytes()), BODY.as_bytes());
+    assert_explained(&folder, &["--scheme", "shopify", "--secret-file", "secret"], "`github`");
+    // Standard Webhooks, with the time in milliseconds.
+    folder.write("secret", &format!("whsec_{}", STANDARD.encode(SECRET)));
+    let millis = 1_760_000_000_000;
+    let signature = standard_signature(SECRET.as_bytes(), "msg_1", millis, BODY.as_bytes());
+    let head = format!(
+        "POST / HTTP/1.1\r\nwebhook-id: msg_1\r\nwebhook-timestamp: {millis}\r\nwebhook-signature: {signature}\r\n\r\n"
+    );
+    folder.write("request", &(head + BODY));
+    let arguments = ["--scheme", "standard-webhooks", "--secret-file", "secret", "--at", "2025-10-09T08:53:20Z"];
+    assert_explained(&folder, &arguments, "the timestamp is in the unit ms where the scheme says s: so it is genuine");
+}
+
+#[test]
+fn a_route_explains_with_its_own_keys() {
+    let folder = Folder::new();
+    folder.write("secret", &format!("{SECRET} "));
+    let text = "[[listener]]\naddress = \"127.0.0.1:1\"\n[[route]]\nname = \"hook\"\npath = \"/hook\"\n\
+                scheme = \"github\"\nupstream = \"127.0.0.1:2\"\nsecrets = [{ id = \"k\", file = \"secret\" }]\n";
+    folder.write("countersign.toml", text);
+    let arguments = ["--config", "countersign.toml", "--route", "hook"];
+    capture(&folder, &github_signature(SECRET, BODY.as_bytes()), BODY.as_bytes());
+    assert_explained(&folder, &arguments, "explained: the secret `k`: without the white space around it");
+    capture(&folder, "sha256=00", BODY.as_bytes());
+    assert_explained(&folder, &arguments, "what to do: does the route's scheme describe");
+    capture(&folder, &github_signature(&format!("{SECRET} "), BODY.as_bytes()), BODY.as_bytes());
+    let (output, text) = explain(&folder, &[&["--request", "request"], &arguments[..]].concat());
+    assert_eq!(output.status.code(), Some(0), "{text}");
+}
+
+#[test]
+fn a_line_of_the_log_is_told_in_plain_words() {
+    let folder = Folder::new();
+    let line = |id: &str, reason: &str| {
+        format!(
+            "{{\"time\":\"2026-11-25T20:15:01.123Z\",\"request_id\":\"{id}\",\"route\":\"hook\",\"client\":\"192.0.2.1\",\
+             \"outcome\":\"refused\",\"reason\":\"{reason}\",\"status\":401,\"total_us\":12}}\n"
+        )
+    };
+    folder.write("log", &(line("aa", "signature_missing") + &line("bb", "timestamp_stale") + "{\"torn"));
+    let (output, text) = explain(&folder, &["bb", "--log", "log"]);
+    assert_eq!(output.status.code(), Some(1), "{text}");
+    for part in ["192.0.2.1", "timestamp_stale", "The timestamp is older than the tolerance.", "compare the clocks"] {
+        assert!(text.contains(part), "{part:?} in:\n{text}");
+    }
+    let (output, text) = explain(&folder, &["cc", "--log", "log"]);
+    assert!(output.status.code() == Some(2) && text.contains("no line about cc"), "{text}");
+    assert_eq!(explain(&folder, &["bb"]).0.status.code(), Some(2));
+}

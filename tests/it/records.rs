@@ -1,0 +1,122 @@
+//! What is written down of exchanges, as it arrives in files.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::support::application::OK;
+use crate::support::folder::Folder;
+use crate::support::{Application, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
+
+on_both_drivers! {
+    an_exchange_is_a_line,
+    the_log_follows_its_name,
+    hostile_bytes_stay_in_their_line,
+    a_log_that_cannot_be_written_harms_nobody,
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
+    whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+fn logged(folder: &Folder, driver: Driver, application: &Application, keys: &str) -> Program {
+    let text = format!("{}\n[access_log]\n{keys}", Proxy::on(driver, application).text());
+    Program::run(&folder.write("countersign.toml", &text))
+}
+
+fn an_exchange_is_a_line(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let program = logged(&folder, driver, &application, "output = \"access.jsonl\"\nquery = true");
+    let delivery = Delivery::of(b"{\"a\":1}").line("POST /hook?token=1 HTTP/1.1");
+    let answer = program.connect().ask(&delivery.bytes());
+    assert_eq!(answer.status, 200);
+    program.connect().ask(&Delivery::of(b"x").line("GET /elsewhere HTTP/1.1").bytes());
+    program.connect().send(b"GET nonsense\r\n\r\n").rest();
+    let log = folder.path("access.jsonl");
+    assert!(eventually(|| lines(&log).len() == 3), "{:#?}", lines(&log));
+    let [first, second, third] = <[Value; 3]>::try_from(lines(&log)).unwrap();
+    for (name, value) in [
+        ("route", json!("hook")),
+        ("scheme", json!("github")),
+        ("client", json!("127.0.0.1")),
+        ("method", json!("POST")),
+        ("path", json!("/hook")),
+        ("query", json!("token=1")),
+        ("outcome", json!("passed")),
+        ("reason", json!("forwarded")),
+        ("status", json!(200)),
+        ("key_id", json!("current")),
+        ("received", json!(7)),
+        ("sent", json!(2)),
+    ] {
+        assert_eq!(first[name], value, "{name} in {first}");
+    }
+    let us = |name: &str| first[name].as_u64().unwrap_or_else(|| panic!("{name} in {first}"));
+    let stages = us("head_us") + us("body_us") + us("verify_us") + us("upstream_us");
+    assert!(us("upstream_us") > 0 && stages <= us("total_us") + 4, "{first}");
+    assert!(first["time"].as_str().is_some_and(|time| time.len() == 24 && time.ends_with('Z')), "{first}");
+    let request = application.assert_requests(1).remove(0);
+    assert_eq!(Some(request.field("X-Request-Id")), first["request_id"].as_str());
+    assert_eq!((&second["reason"], &second["path"]), (&json!("route_unknown"), &json!("/elsewhere")));
+    assert_eq!(
+        (&third["reason"], &third["path"], &third["route"]),
+        (&json!("head_malformed"), &Value::Null, &Value::Null)
+    );
+}
+
+/// Somebody moves the file away, and removes it: no line is written to nowhere for longer than a moment.
+fn the_log_follows_its_name(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let program = logged(&folder, driver, &application, "output = \"access.jsonl\"");
+    let log = folder.path("access.jsonl");
+    let mut client = program.connect();
+    let mut ask = || assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+    ask();
+    assert!(eventually(|| lines(&log).len() == 1));
+    fs::rename(&log, folder.path("access.1")).unwrap();
+    assert!(eventually(|| {
+        ask();
+        !lines(&log).is_empty()
+    }));
+    fs::remove_file(&log).unwrap();
+    assert!(eventually(|| {
+        ask();
+        !lines(&log).is_empty()
+    }));
+}
+
+fn hostile_bytes_stay_in_their_line(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let keys = "output = \"access.jsonl\"\nrefused = \"1000/s\"\nquery = true";
+    let program = logged(&folder, driver, &application, keys);
+    let mut sent = 0;
+    for byte in 0..=255_u8 {
+        for place in [&b"PO\xffST /hook HTTP/1.1"[..], b"POST /ho\xffok HTTP/1.1", b"POST /hook?\xff HTTP/1.1"] {
+            let line: Vec<u8> = place.iter().map(|b| if *b == 0xff { byte } else { *b }).collect();
+            let mut client = program.connect();
+            client.send(
+                &[&line[..], b"\r\nHost: x\r\nX-Hub-Signature-256: \xff\x00\r\nConnection: close\r\n\r\n"].concat(),
+            );
+            client.rest();
+            sent += 1;
+        }
+    }
+    let log = folder.path("access.jsonl");
+    assert!(eventually(|| lines(&log).len() >= sent), "{} of {sent}", lines(&log).len());
+    assert_eq!(lines(&log).len(), sent);
+    application.assert_requests(0);
+}
+
+fn a_log_that_cannot_be_written_harms_nobody(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let program = logged(&folder, driver, &application, "output = \"/dev/full\"");
+    let mut client = program.connect();
+    for _ in 0..50 {
+        assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+    }
+    program.await_line("the access log cannot be written");
+    assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+}
