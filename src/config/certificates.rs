@@ -66,12 +66,17 @@ pub(super) fn pair(
     }
 }
 
-/// The authorities of clients.
-pub(super) fn authorities(settings: &FileSettings, bytes: &[u8], problems: &mut Problems) -> Option<RootCertStore> {
-    let mut roots = RootCertStore::empty();
+/// The authorities of clients, and what is to be known of each.
+pub(super) fn authorities(
+    settings: &FileSettings,
+    bytes: &[u8],
+    problems: &mut Problems,
+) -> Option<(RootCertStore, Vec<CertificateFacts>)> {
+    let (mut roots, mut known) = (RootCertStore::empty(), Vec::new());
     let certificates = certificates(settings, bytes, problems)?;
     let number = certificates.len();
     for (position, certificate) in certificates.into_iter().enumerate() {
+        known.extend(facts(&certificate));
         if roots.add(certificate).is_err() {
             let path = settings.path.display();
             let message = format!("certificate {} of {number} in {path} cannot be an authority", position + 1);
@@ -83,7 +88,7 @@ pub(super) fn authorities(settings: &FileSettings, bytes: &[u8], problems: &mut 
             return None;
         }
     }
-    Some(roots)
+    Some((roots, known))
 }
 
 fn certificates(

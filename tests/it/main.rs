@@ -16,6 +16,7 @@ mod mtls;
 mod process;
 mod reload;
 mod reload_live;
+mod reload_tls;
 mod replay;
 mod tls;
 mod upstream;

@@ -46,7 +46,7 @@ fn delivery() -> Vec<u8> {
 }
 
 /// An application that answers when it is told to.
-fn on_command() -> (Application, impl Fn()) {
+pub(crate) fn on_command() -> (Application, impl Fn()) {
     let (go, wait) = channel();
     let wait = Arc::new(Mutex::new(wait));
     let application = Application::following(move |visit| {
