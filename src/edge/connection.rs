@@ -220,10 +220,11 @@ async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Str
                 Next::Linger
             }
         };
+        // Whoever has been answered is not cut off, however long it takes to go.
+        drop(busy);
         if next == Next::Linger {
             connection.linger(worker).await;
         }
-        drop(busy);
         if next != Next::Again {
             return ControlFlow::Break(());
         }
