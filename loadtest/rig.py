@@ -1,4 +1,4 @@
-"""What `compare`, `memory`, `handshakes`, `reload` and `restart` share: programs, servers, deliveries, readings.
+"""What the commands of this folder share: programs, servers, deliveries, readings.
 
 A rig owns one temporary folder and the servers it started there. Leaving the
 `with` block ends those servers, by their process ids and no others, and
@@ -44,7 +44,8 @@ file = "audit.jsonl"
 key = { id = "bench", file = "secret" }
 rotate_size = "1024GiB"
 """
-DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux"}
+DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux",
+                   "testssl": "testssl.sh"}
 
 START_SECONDS, STOP_SECONDS = 10.0, 5.0
 BUILD_SECONDS, APT_SECONDS = 3600.0, 600.0
@@ -181,7 +182,8 @@ class Rig:
         says so: that somebody accepts on the port means nothing.
         """
         config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
-                               upstream=upstream.port, driver=driver_of(name))
+                               upstream=upstream.port, driver=driver_of(name),
+                               tls=COUNTERSIGN_TLS if self.tls else "")
         text = config.read_text(encoding="utf-8")
         config.write_text(text.replace("[server]\n", f"[server]\n{server_lines}\n", 1),
                           encoding="utf-8")

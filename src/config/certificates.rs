@@ -49,12 +49,20 @@ pub(super) fn pair(
     let key = key.and_then(|bytes| private_key(&settings.key, bytes.bytes(), problems));
     let (chain, facts, key) = (chain?, facts?, key?);
     let path = settings.key.path.display();
+    let certificate = settings.certificate.path.display();
+    let is_supported = provider::sign::any_supported_type(&key).is_ok();
     match CertifiedKey::from_der(chain, key, &provider::default_provider()) {
         Ok(certified) => Some((Arc::new(certified), facts)),
         Err(rustls::Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            let certificate = settings.certificate.path.display();
             let message = format!("the key in {path} is not that of the certificate in {certificate}");
-            problems.error(settings.key.place.clone(), message, "replace both files: they belong together");
+            let fix = "replace both files: they belong together, and the listener's own certificate comes first";
+            problems.error(settings.key.place.clone(), message, fix);
+            None
+        }
+        Err(_) if is_supported => {
+            let message = format!("the certificate in {certificate} cannot be used");
+            let fix = "is it X.509, version 3? openssl x509 -req makes that with -extfile, where the names stand, too";
+            problems.error(settings.certificate.place.clone(), message, fix);
             None
         }
         Err(_) => {
@@ -66,12 +74,17 @@ pub(super) fn pair(
     }
 }
 
-/// The authorities of clients.
-pub(super) fn authorities(settings: &FileSettings, bytes: &[u8], problems: &mut Problems) -> Option<RootCertStore> {
-    let mut roots = RootCertStore::empty();
+/// The authorities of clients, and what is to be known of each.
+pub(super) fn authorities(
+    settings: &FileSettings,
+    bytes: &[u8],
+    problems: &mut Problems,
+) -> Option<(RootCertStore, Vec<CertificateFacts>)> {
+    let (mut roots, mut known) = (RootCertStore::empty(), Vec::new());
     let certificates = certificates(settings, bytes, problems)?;
     let number = certificates.len();
     for (position, certificate) in certificates.into_iter().enumerate() {
+        known.extend(facts(&certificate));
         if roots.add(certificate).is_err() {
             let path = settings.path.display();
             let message = format!("certificate {} of {number} in {path} cannot be an authority", position + 1);
@@ -83,7 +96,7 @@ pub(super) fn authorities(settings: &FileSettings, bytes: &[u8], problems: &mut 
             return None;
         }
     }
-    Some(roots)
+    Some((roots, known))
 }
 
 fn certificates(

@@ -170,11 +170,12 @@ fn read_tls(tls: &mut TlsSettings, files: &Files, problems: &mut Problems) -> Op
             settings.facts = Some(facts);
         }
     }
-    let callers = match &tls.callers {
+    let callers = match &mut tls.callers {
         None => None,
         Some(callers) => {
             let bytes = read_pem(&callers.authorities, files, problems)?;
-            let roots = certificates::authorities(&callers.authorities, &bytes, problems)?;
+            let (roots, facts) = certificates::authorities(&callers.authorities, &bytes, problems)?;
+            callers.facts = facts;
             Some((Arc::new(roots), callers.clone()))
         }
     };

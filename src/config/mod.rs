@@ -30,6 +30,7 @@ pub mod settings;
 pub mod suggest;
 pub mod summary;
 mod tls;
+mod tls_outline;
 mod tls_summary;
 pub mod units;
 

@@ -8,17 +8,18 @@ use ring::digest::{Context, SHA256};
 
 use crate::config::records;
 use crate::config::secret::Secret;
-use crate::config::settings::{KeySettings, Listener, RouteSettings, Settings, TlsSettings};
+use crate::config::settings::{KeySettings, RouteSettings, Settings};
+use crate::config::tls_outline::ListenerOutline;
 
 /// Sections, listeners, routes and keys of a configuration that holds.
 #[derive(Clone, Default)]
 pub struct Outline {
     sections: [(&'static str, Digest); 6],
-    listeners: BTreeMap<String, Digest>,
+    listeners: BTreeMap<String, ListenerOutline>,
     routes: BTreeMap<String, RouteOutline>,
 }
 
-type Digest = [u8; 32];
+pub(super) type Digest = [u8; 32];
 
 #[derive(Clone)]
 struct RouteOutline {
@@ -45,10 +46,7 @@ impl Outline {
             ("[access_log]", digest(access_log)),
             ("[audit]", digest(&audit.as_ref().map(records::Audit::without_place))),
         ];
-        let listeners = listeners.iter().map(|listener| {
-            let Listener { address, proxy_protocol, trusted_proxies, tls, place: _ } = listener;
-            (address.to_string(), digest(&(proxy_protocol, trusted_proxies, tls.as_ref().map(without_places))))
-        });
+        let listeners = listeners.iter().map(|it| (it.address.to_string(), ListenerOutline::of(it)));
         let routes = routes.iter().enumerate().map(|(position, route)| {
             let bytes = keys.get(position).map(Vec::as_slice).unwrap_or_default();
             (route.name.clone(), RouteOutline::of(route, &upstreams.get(route.upstream), bytes))
@@ -61,8 +59,11 @@ impl Outline {
     pub fn changes(&self, newer: &Self) -> Vec<String> {
         let mut words: Vec<String> =
             changed(&self.sections, &newer.sections).map(|name| format!("{name} changed")).collect();
-        for (address, change) in differences(&self.listeners, &newer.listeners, Digest::eq) {
-            words.push(format!("listener {address} {}", change.word()));
+        for (address, change) in differences(&self.listeners, &newer.listeners, ListenerOutline::eq) {
+            match change {
+                Change::Other(old, new) => words.extend(old.changes(new, address)),
+                _ => words.push(format!("listener {address} {}", change.word())),
+            }
         }
         for (name, change) in differences(&self.routes, &newer.routes, |_, _| false) {
             match change {
@@ -119,14 +120,6 @@ impl RouteOutline {
     }
 }
 
-/// What is shown and asked for, wherever it is configured: certificates by their fingerprints.
-fn without_places(tls: &TlsSettings) -> impl Debug {
-    let TlsSettings { certificates, callers, min_version, place: _ } = tls;
-    let facts: Vec<_> = certificates.iter().map(|pair| (pair.certificate.path.clone(), pair.facts.clone())).collect();
-    let callers = callers.as_ref().map(|it| (it.authorities.path.clone(), it.required, it.names.clone()));
-    (facts, callers, *min_version)
-}
-
 /// Where a key comes from is left out: the same bytes elsewhere are the same key.
 fn of_key(settings: &KeySettings, bytes: Option<&Secret>) -> Digest {
     let mut hash = Hash(Context::new(&SHA256));
@@ -136,7 +129,7 @@ fn of_key(settings: &KeySettings, bytes: Option<&Secret>) -> Digest {
     hash.finish()
 }
 
-fn digest(part: &impl Debug) -> Digest {
+pub(super) fn digest(part: &impl Debug) -> Digest {
     let mut hash = Hash(Context::new(&SHA256));
     // Hashing cannot fail.
     let _ = write!(hash, "{part:?}");

@@ -155,6 +155,8 @@ pub struct CallerSettings {
     pub required: bool,
     /// The names that may call; empty for any that the authorities have signed.
     pub names: CallerList,
+    /// What stands in the certificates of the authorities; [`crate::config::load()`] fills it in.
+    pub facts: Vec<CertificateFacts>,
 }
 
 /// A reference to a file.

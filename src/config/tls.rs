@@ -68,7 +68,7 @@ fn callers(reader: &Reader<'_>) -> Option<CallerSettings> {
             reader.error(key, "there is no client_ca: clients are not asked for a certificate", FIX);
         }
     }
-    Some(CallerSettings { authorities: authorities?, required: required.unwrap_or(true), names })
+    Some(CallerSettings { authorities: authorities?, required: required.unwrap_or(true), names, facts: Vec::new() })
 }
 
 /// `client_names`, of a listener or of a route.

@@ -5,12 +5,15 @@ use core::fmt;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::settings::{CertificateSettings, Listener, MinVersion, TlsSettings};
+use crate::config::settings::{CertificateFacts, CertificateSettings, Listener, MinVersion, TlsSettings};
 use crate::config::summary::line;
 use crate::now::Now;
 
 /// Certificates that end sooner are pointed out: renewal should have happened by now.
 const SOON: i64 = 7 * 24 * 3600;
+
+/// So many authorities of clients are shown; the rest is counted.
+const AUTHORITIES: usize = 8;
 
 /// The lines of a listener.
 pub(super) fn write(out: &mut String, listener: &Listener, now: Now) -> fmt::Result {
@@ -49,6 +52,13 @@ fn write_callers(out: &mut String, tls: &TlsSettings) -> fmt::Result {
     let authorities = callers.authorities.path.display();
     let without = if callers.required { "without one they are refused" } else { "without one they have no name" };
     line(out, "callers", format_args!("are asked for a certificate of {authorities}; {without}"))?;
+    for facts in callers.facts.iter().take(AUTHORITIES) {
+        let CertificateFacts { subject, not_after, fingerprint, .. } = facts;
+        line(out, "", format_args!("authority {subject}, until {}, SHA-256 {fingerprint}", shown(*not_after)))?;
+    }
+    if callers.facts.len() > AUTHORITIES {
+        line(out, "", format_args!("and {} more authorities", callers.facts.len() - AUTHORITIES))?;
+    }
     if callers.names.is_empty() {
         return line(out, "", "by any name that it has signed");
     }
@@ -79,7 +89,7 @@ fn untimely(certificate: &CertificateSettings, now: Now) -> Option<String> {
     }
 }
 
-fn shown(seconds: i64) -> String {
+pub(super) fn shown(seconds: i64) -> String {
     let instant = OffsetDateTime::from_unix_timestamp(seconds).ok();
     instant.and_then(|instant| instant.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }

@@ -7,7 +7,8 @@ use std::sync::mpsc::channel;
 use crate::edge::driver::DriverChoice;
 use crate::edge::listener::Entrance;
 use crate::edge::orders::Order;
-use crate::edge::policy::{Live, Policy, Target};
+use crate::edge::policy::{ListenerId, Live, Policy, Target};
+use crate::edge::tls::door::TlsDoor;
 use crate::gate::admission::Admission;
 
 use super::listeners::{Listener, Place};
@@ -22,7 +23,7 @@ impl Running {
     /// [`StartError`]: nothing has changed.
     pub fn apply(&mut self, plan: Plan) -> Result<Applied, StartError> {
         let Plan { mut policy, tls, admission, listeners: wanted, workers, driver, drain } = plan;
-        let tls = self.tickets.doors(&tls).map_err(StartError::Tls)?;
+        let mut tls = self.tickets.doors(&tls).map_err(StartError::Tls)?;
         let (places, gone) = self.listeners.compare(&wanted);
         let missing: Vec<SocketAddr> = places.iter().filter_map(Place::missing).collect();
         let (opened, shared, entrances) = supervisor::bind(&mut self.listeners, &missing, self.workers.len())?;
@@ -36,13 +37,16 @@ impl Running {
         let open = places.into_iter().filter_map(|place| place.kept().or_else(|| opened.next())).collect();
         let now = self.clock.monotonic();
         self.listeners.replace(open, &before, now);
+        let listeners = self.listeners.ids();
+        let judges_anew = follow(&before, &listeners, &mut tls);
         let routes = policy.gate.routes.routes();
         policy.live = Live {
             replay_tables: self.replay.of(routes, now),
             route_buckets: self.buckets.of(routes, now),
-            listeners: self.listeners.ids(),
+            listeners,
             retired: self.listeners.retired(),
             tls,
+            judges_anew,
         };
         keep_addresses(&before, &policy);
         drop(before);
@@ -147,6 +151,18 @@ const fn driver(choice: DriverChoice) -> &'static str {
         DriverChoice::IoUring => "io_uring",
         DriverChoice::Epoll => "epoll",
     }
+}
+
+/// Lets each door follow that of the same listener. Gives whether one of them lets in other clients than before.
+fn follow(before: &Policy, listeners: &[ListenerId], doors: &mut [Option<TlsDoor>]) -> bool {
+    let mut differs = false;
+    for (id, door) in listeners.iter().zip(doors).filter(|(id, _)| before.listens(**id)) {
+        differs |= match (door, before.tls(*id)) {
+            (Some(door), Some(previous)) => !door.follow(previous),
+            (door, previous) => door.is_some() != previous.is_some(),
+        };
+    }
+    differs
 }
 
 /// A name that does not resolve at this moment keeps the addresses that are known.

@@ -84,23 +84,24 @@ impl Acceptors {
         self.prepared.clear();
     }
 
-    /// Accepts on what was prepared, and closes the listeners that the policy does not have.
+    /// Accepts on what was prepared, and closes the listeners that the policy does not have. Idle connections are called
+    /// if they may have to go.
     pub(super) fn enforce(&mut self, policy: &Policy) {
         for acceptor in std::mem::take(&mut self.prepared) {
             let ending = Rc::<Ending>::default();
             self.accepting.push((acceptor.id, Rc::clone(&ending)));
             monoio::spawn(acceptor.run(Rc::clone(&self.worker), ending, self.worker.drain.open()));
         }
-        let mut closes = false;
+        let mut calls = policy.live.judges_anew;
         self.accepting.retain(|(id, ending)| {
             let stays = policy.listens(*id);
             if !stays {
                 ending.begin();
-                closes = true;
+                calls = true;
             }
             stays
         });
-        if closes {
+        if calls {
             self.worker.parking.call();
         }
     }

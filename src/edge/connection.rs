@@ -19,6 +19,7 @@ use super::preface;
 use super::stream::ByteStream;
 use super::tls::downstream::Downstream;
 use super::tls::handshake;
+use super::tls::standing::Standing;
 use super::turns::Place;
 use super::worker::Worker;
 
@@ -42,6 +43,8 @@ pub struct Connection<S> {
     pub peer: Option<Peer>,
     /// Who that is by a certificate, if one was shown.
     pub caller: Option<Caller>,
+    /// By what it was let in.
+    pub standing: Standing,
     /// The request that is being received.
     pub inbound: Inbound,
     /// The head of the application's answer; kept for its memory.
@@ -120,6 +123,7 @@ pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Ori
         stream: Downstream::plain(stream),
         peer: peer.map(Peer::new),
         caller: None,
+        standing: Standing::default(),
         inbound: Inbound::default(),
         reply_head: ResponseHead::default(),
         served: 0,
@@ -166,7 +170,10 @@ async fn begin<N: Net>(
 ) -> Result<ConnectionPermit, Option<ConnectionEnd>> {
     preface::read(worker, connection, &mut permit).await?;
     let policy = worker.policy();
-    let Some(door) = policy.tls(connection.listener) else { return Ok(permit) };
+    let Some(door) = policy.tls(connection.listener) else {
+        connection.standing = Standing::PLAIN;
+        return Ok(permit);
+    };
     connection.expires = worker.net.monotonic() + policy.limits.handshake_timeout;
     while !connection.inbound.has_received() {
         if connection.is_over(worker) {
@@ -204,11 +211,20 @@ async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Str
         let busy = worker.drain.enter();
         connection.served += 1;
         connection.place.take_turn().await;
-        let next = exchange::run(worker, connection).await;
+        let next = {
+            let policy = worker.policy();
+            if connection.is_welcome(worker, &policy) {
+                exchange::run(worker, &policy, connection).await
+            } else {
+                // The client learns why in its next handshake; nobody has looked at the request.
+                Next::Linger
+            }
+        };
+        // Whoever has been answered is not cut off, however long it takes to go.
+        drop(busy);
         if next == Next::Linger {
             connection.linger(worker).await;
         }
-        drop(busy);
         if next != Next::Again {
             return ControlFlow::Break(());
         }
@@ -233,11 +249,16 @@ impl<S: ByteStream> Connection<S> {
     }
 
     /// Whether nobody needs the connection any more: the worker stops, or the listener has been closed, and no request
-    /// is on its way. Where bytes wait to be read, one is, and closing would reset it.
-    fn is_over<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> bool {
-        worker.closes(self.listener)
-            && self.stream.is_quiet()
-            && (self.served > 0 || worker.net.monotonic() >= self.opened + NEWCOMER)
+    /// is on its way. Where bytes wait to be read, one is, and closing would reset it. Or it would not be let in any more.
+    fn is_over<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) -> bool {
+        let closes =
+            worker.closes(self.listener) && (self.served > 0 || worker.net.monotonic() >= self.opened + NEWCOMER);
+        (closes || !self.is_welcome(worker, &worker.policy())) && self.stream.is_quiet()
+    }
+
+    /// Whether the answer that is about to begin is the last one.
+    pub(super) fn parts<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) -> bool {
+        worker.parts_from(self.listener) || !self.is_welcome(worker, &worker.policy())
     }
 
     /// When waiting for a first request ends.

@@ -150,12 +150,15 @@ impl<'p> Asked<'p> {
     }
 }
 
-/// Serves one request: its story, its answer if the story ended early, its record.
-pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>) -> Next {
-    let policy = worker.policy();
+/// Serves one request under one policy: its story, its answer if the story ended early, its record.
+pub async fn run<N: Net>(
+    worker: &Worker<N>,
+    policy: &Snapshot<N::Stream>,
+    connection: &mut Connection<N::Stream>,
+) -> Next {
     let mut asked = Asked::new(worker.ids.next(), worker.net.now(), connection.peer.as_ref());
     let mut admitted = None;
-    let outcome = match story(worker, &policy, connection, &mut asked, &mut admitted).await {
+    let outcome = match story(worker, policy, connection, &mut asked, &mut admitted).await {
         Ok(status) => Outcome::Forwarded { status },
         // Whoever is told that nothing is left to do must be right.
         Err(acknowledged @ Outcome::Rejected(Rejection::Duplicate)) => {
@@ -166,7 +169,7 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     // Nothing is worked on any more. The body is still in memory, and counts until the answer has been taken.
     admitted.iter_mut().for_each(Admitted::end_request);
     connection.place.note(outcome);
-    let next = conclude(worker, &policy, connection, &mut asked, outcome).await;
+    let next = conclude(worker, policy, connection, &mut asked, outcome).await;
     let ended = worker.net.now();
     asked.mark(Stage::Total, ended.monotonic);
     worker.record(&asked.record(connection, outcome, ended));
@@ -399,7 +402,7 @@ async fn conclude<N: Net>(
         asked.body_read = usize::try_from(length).is_ok_and(|length| connection.inbound.skip_body(length));
     }
     let intact = asked.body_read && connection.inbound.is_intact();
-    asked.keep_alive &= answer.fate == Fate::Keep && intact && !worker.parts_from(connection.listener);
+    asked.keep_alive &= answer.fate == Fate::Keep && intact && !connection.parts(worker);
     let deadline = worker.net.monotonic() + policy.limits.write_timeout.min(ANSWER_TIME);
     match respond::write_answer(worker, policy, connection, asked, (answer, deadline)).await {
         Ok(()) if asked.keep_alive => Next::Again,

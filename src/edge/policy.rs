@@ -41,6 +41,9 @@ pub struct Live {
     /// What each listener speaks, in their order, with the ticket keys of the process
     /// ([`super::tls::tickets::Tickets::doors`]); nothing for those that speak plain text.
     pub tls: Vec<Option<TlsDoor>>,
+    /// Whether a listener lets in other clients than under the policy before: idle connections are to look whether they
+    /// are still welcome.
+    pub judges_anew: bool,
 }
 
 /// A listener, whatever its position in a configuration. Numbers are not used again.

@@ -55,7 +55,7 @@ pub async fn relay<N: Net>(
         (_, Version::Http11) => Sink::Chunked,
         (_, Version::Http10) => Sink::UntilClose,
     };
-    asked.keep_alive &= sink != Sink::UntilClose && !worker.parts_from(connection.listener);
+    asked.keep_alive &= sink != Sink::UntilClose && !connection.parts(worker);
     let mut prefix = worker.scratch.take();
     prefix.clear();
     let bytes = reply.buf.get(HEADROOM..reply.head_end).unwrap_or_default();

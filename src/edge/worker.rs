@@ -170,14 +170,15 @@ impl<N: Net> Worker<N> {
         let own = peer.filter(|peer| !door.is_some_and(|door| door.proxies.contains(peer.to_canonical())));
         let (client, now) = (own.map(|peer| ClientKey::of(Some(peer))), self.net.monotonic());
         let mut permit = self.admission.open(client, now);
-        if permit.as_ref().is_err_and(|end| *end == ConnectionEnd::ConnectionsFull) {
-            if self.parking.close_oldest() {
-                self.connection_ended(ConnectionEnd::IdleClosed, None);
-                permit = self.admission.open(client, now);
-            } else {
+        // One is enough, unless the bound has been lowered below what is held.
+        while permit.as_ref().is_err_and(|end| *end == ConnectionEnd::ConnectionsFull) {
+            if !self.parking.close_oldest() {
                 // The idle ones may be with other workers, who look after this when they sweep.
                 self.admission.note_shortage();
+                break;
             }
+            self.connection_ended(ConnectionEnd::IdleClosed, None);
+            permit = self.admission.open(client, now);
         }
         permit.map_err(|end| self.connection_ended(end, peer)).ok()
     }

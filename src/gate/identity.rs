@@ -155,7 +155,9 @@ fn is_host_name(text: &str) -> bool {
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    text.split('.').all(label)
+    // Whatever ends in a number is an address: certificates have those elsewhere, and they are no names.
+    let number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
+    text.split('.').all(label) && !number
 }
 
 impl fmt::Display for NamePattern {
@@ -272,7 +274,22 @@ mod tests {
             assert_eq!(NamePattern::parse(text).unwrap().to_string(), written);
         }
         let long = "a".repeat(256);
-        for text in ["", " ", "a b", "a..b", ".a", "-a.b", "a:1", "://x", "1:a", "caf\u{e9}.example", &long, "a/b"] {
+        for text in [
+            "",
+            " ",
+            "a b",
+            "a..b",
+            ".a",
+            "-a.b",
+            "a:1",
+            "://x",
+            "1:a",
+            "caf\u{e9}.example",
+            &long,
+            "a/b",
+            "10.0.0.1",
+            "*.0.0.1",
+        ] {
             assert_eq!(NamePattern::parse(text), Err(NotAPattern::Form), "{text}");
         }
         for text in ["*", "*.", "a*.example", "*.*.example", "a.*.example", "spiffe://*/a"] {

@@ -79,6 +79,33 @@ fn certificates_and_keys_of_every_kind_load() {
     assert!(tls.callers.as_ref().is_some_and(|(roots, callers)| roots.len() == 1 && !callers.required));
 }
 
+/// What `openssl x509 -req` makes of a request without extensions: version 1. With its key.
+const FIRST_VERSION: [&str; 2] = [
+    "-----BEGIN CERTIFICATE-----\n\
+    MIIBGzCBwwIUFI+hCnHWj8KXxwE/grYOHonkwyQwCgYIKoZIzj0EAwIwEDEOMAwG\n\
+    A1UEAwwFZmlyc3QwIBcNMjYxMTI1MjE1MDM4WhgPMjEyNjExMDEyMTUwMzhaMBAx\n\
+    DjAMBgNVBAMMBWZpcnN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEeamHZNqI\n\
+    w2Jo4dEb3pkQJ0HIJPydd16w9rKqrwVXZ02uwiVc5OyXm/Rih9fTQgIH4bHMUj7D\n\
+    8jAEhQEJkjyBpTAKBggqhkjOPQQDAgNHADBEAiBto1uRkxzwexnMB/nPT//G6faf\n\
+    FqstT8l2g7PddWLIVgIgCM4AwCezyTymamMS0NoWx0pvkxV8AoVwQwh5BQM0PWM=\n\
+    -----END CERTIFICATE-----\n",
+    "-----BEGIN PRIVATE KEY-----\n\
+    MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQghWOqAj/pTkxUffxn\n\
+    QDubS9rYvKa0+UP1sZcTC+gS5JOhRANCAAR5qYdk2ojDYmjh0RvemRAnQcgk/J13\n\
+    XrD2sqqvBVdnTa7CJVzk7Jeb9GKH19NCAgfhscxSPsPyMASFAQmSPIGl\n\
+    -----END PRIVATE KEY-----\n",
+];
+
+#[test]
+fn a_certificate_that_cannot_be_used_is_not_the_fault_of_its_key() {
+    let directory = certified();
+    let [certificate, key] = FIRST_VERSION;
+    directory.write("tls.crt", certificate);
+    directory.write("tls.key", key);
+    let expected = (6, "listener[0].tls.certificate", "the certificate in tls.crt cannot be used", "version 3");
+    assert_problems(&directory, PAIR, Severity::Error, &[expected]);
+}
+
 #[test]
 fn mistakes_in_the_keys() {
     let directory = certified();

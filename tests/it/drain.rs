@@ -18,6 +18,7 @@ on_both_drivers! {
     whoever_has_connected_is_served,
     a_proxy_that_has_only_connected_holds_nobody_up,
     sigint_leaves_the_delay_out,
+    whoever_has_been_answered_is_not_cut_off,
 }
 
 fn delivery() -> Vec<u8> {
@@ -161,4 +162,22 @@ fn sigint_leaves_the_delay_out(driver: Driver) {
         assert!((Duration::from_millis(least)..Duration::from_millis(most)).contains(&took), "{signal}: {took:?}");
         client.assert_closed();
     }
+}
+
+fn whoever_has_been_answered_is_not_cut_off(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = Proxy::on(driver, &application).drain("0s", "300ms").start();
+    let mut client = proxy.connect();
+    let long = Delivery::of(&[b'x'; 5000]);
+    client.send(&long.head());
+    eventually(|| proxy.held().requests > 0);
+    let running = proxy.into_running();
+    let phases = running.phases.clone();
+    let drained = thread::spawn(move || running.drain());
+    assert!(eventually(|| phases.current() == Phase::Stopping));
+    thread::sleep(Duration::from_millis(20));
+    let answer = client.ask(&long.framed_body());
+    assert_eq!((answer.status, answer.closes()), (200, true));
+    // The client does not go: it is not waited for longer than the grace period, and nothing of its is lost.
+    assert_eq!(drained.join().unwrap(), 0);
 }

@@ -19,6 +19,7 @@ mod process;
 mod records;
 mod reload;
 mod reload_live;
+mod reload_tls;
 mod replay;
 mod tls;
 mod upstream;

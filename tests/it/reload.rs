@@ -300,7 +300,7 @@ fn a_link_to_a_file_elsewhere(driver: Driver) {
 }
 
 /// What the kubelet does to a volume of a ConfigMap or a Secret, call by call; so does the driver of cert-manager.
-fn publish(volume: &Path, version: &str, files: &[(&str, &str)]) {
+pub(crate) fn publish(volume: &Path, version: &str, files: &[(&str, &str)]) {
     let directory = volume.join(format!("..{version}"));
     fs::create_dir(&directory).unwrap();
     for (name, content) in files {

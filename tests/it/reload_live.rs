@@ -28,6 +28,7 @@ on_both_drivers! {
     buckets_of_clients_outlive_a_policy,
     what_has_been_seen_outlives_a_policy,
     limits_may_be_lower_than_what_is_held,
+    idle_connections_make_room_when_a_bound_is_lowered,
     what_needs_a_restart_is_said_and_the_rest_is_applied,
     two_hundred_changes_under_load_harm_nobody,
 }
@@ -46,7 +47,7 @@ fn delivery() -> Vec<u8> {
 }
 
 /// An application that answers when it is told to.
-fn on_command() -> (Application, impl Fn()) {
+pub(crate) fn on_command() -> (Application, impl Fn()) {
     let (go, wait) = channel();
     let wait = Arc::new(Mutex::new(wait));
     let application = Application::following(move |visit| {
@@ -362,6 +363,24 @@ fn limits_may_be_lower_than_what_is_held(driver: Driver) {
     assert_eq!(proxy.connect().ask(&delivery()).status, 200);
     drop(clients);
     proxy.assert_nothing_held();
+}
+
+fn idle_connections_make_room_when_a_bound_is_lowered(driver: Driver) {
+    let application = Application::answering(OK);
+    let plan = Proxy::on(driver, &application);
+    let mut proxy = plan.clone().start();
+    let mut idle: Vec<Client> = (0..4).map(|_| proxy.connect()).collect();
+    for client in &mut idle {
+        assert_eq!(client.ask(&delivery()).status, 200);
+    }
+    // Connections that have just answered stay warm for a moment.
+    thread::sleep(Duration::from_millis(600));
+    proxy.apply(&plan.limit("connections = 2"));
+    assert_eq!(proxy.connect().ask(&delivery()).status, 200);
+    for client in &mut idle[..3] {
+        client.assert_closed();
+    }
+    assert_eq!(idle[3].ask(&delivery()).status, 200);
 }
 
 fn what_needs_a_restart_is_said_and_the_rest_is_applied(driver: Driver) {

@@ -16,6 +16,7 @@ use crate::gate::identity::{Caller, Identity};
 use crate::outcome::ConnectionEnd;
 
 use super::certificates::{Certificates, Shown};
+use super::standing::Standing;
 use super::verifier::{CallerVerifier, Callers};
 
 /// The oldest version that is spoken.
@@ -92,17 +93,64 @@ impl TlsDoor {
         connection: &UnbufferedServerConnection,
         unix: Duration,
     ) -> Result<Option<Caller>, ConnectionEnd> {
-        let Some(callers) = &self.callers else { return Ok(None) };
-        let Some((end_entity, intermediates)) = connection.peer_certificates().and_then(<[_]>::split_first) else {
-            let missing = callers.client_auth_mandatory();
-            return if missing { Err(ConnectionEnd::TlsCertificateMissing) } else { Ok(None) };
-        };
         if connection.handshake_kind() == Some(HandshakeKind::Resumed) {
+            return self.identify_again(connection, unix);
+        }
+        self.caller(connection)
+    }
+
+    /// The same, for a certificate that was verified by somebody else: it is verified as if it had been shown now.
+    ///
+    /// # Errors
+    /// Why it would be refused.
+    pub(super) fn identify_again(
+        &self,
+        connection: &UnbufferedServerConnection,
+        unix: Duration,
+    ) -> Result<Option<Caller>, ConnectionEnd> {
+        let shown = connection.peer_certificates().and_then(<[_]>::split_first);
+        if let (Some(callers), Some((end_entity, intermediates))) = (&self.callers, shown) {
             let now = UnixTime::since_unix_epoch(unix);
             callers.verify_client_cert(end_entity, intermediates, now).map_err(|error| end_of(&error))?;
         }
+        self.caller(connection)
+    }
+
+    fn caller(&self, connection: &UnbufferedServerConnection) -> Result<Option<Caller>, ConnectionEnd> {
+        let Some(callers) = &self.callers else { return Ok(None) };
+        let Some(end_entity) = connection.peer_certificates().and_then(<[_]>::first) else {
+            let missing = callers.client_auth_mandatory();
+            return if missing { Err(ConnectionEnd::TlsCertificateMissing) } else { Ok(None) };
+        };
         let identity = Identity::of_certificate(end_entity).ok_or(ConnectionEnd::TlsCertificateRefused)?;
         Ok(Some(Caller::new(identity, &callers.names)))
+    }
+
+    /// Takes the place of another door of the same listener. Gives whether both ask the same of clients: those that the
+    /// other has let in need not be judged again then.
+    pub fn follow(&mut self, previous: &Self) -> bool {
+        match (&mut self.callers, &previous.callers) {
+            (None, None) => true,
+            (Some(own), Some(previous)) if own.asks_the_same_as(previous) => {
+                *own = Arc::clone(previous);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// How a client stands that has been let in here.
+    pub(super) fn standing(&self) -> Standing {
+        Standing::by(self.callers.clone())
+    }
+
+    /// Whether whoever this verifier has let in would be let in here.
+    pub(super) fn is_kept_by(&self, verifier: Option<&Arc<CallerVerifier>>) -> bool {
+        match (&self.callers, verifier) {
+            (None, None) => true,
+            (Some(own), Some(other)) => Arc::ptr_eq(own, other),
+            _ => false,
+        }
     }
 }
 

@@ -29,6 +29,10 @@ impl<S: ByteStream> Downstream<S> {
         &mut self.socket
     }
 
+    pub(super) fn session(&self) -> Option<&TlsSession> {
+        self.tls.as_deref()
+    }
+
     /// From now on everything is encrypted by this session, whose handshake is done.
     pub(super) fn encrypt_with(&mut self, session: Box<TlsSession>) {
         self.tls = Some(session);

@@ -41,6 +41,7 @@ pub async fn secure<N: Net>(
         });
     }
     connection.caller = door.identify(session.connection(), worker.net.now().unix).map_err(Some)?;
+    connection.standing = door.standing();
     connection.stream.encrypt_with(session);
     connection.expires = worker.net.monotonic() + policy.limits.head_timeout;
     Ok(())

@@ -27,6 +27,7 @@ pub struct Callers {
 #[derive(Debug)]
 pub(super) struct CallerVerifier {
     chains: Arc<dyn ClientCertVerifier>,
+    roots: Arc<RootCertStore>,
     pub(super) names: CallerList,
 }
 
@@ -35,7 +36,14 @@ impl CallerVerifier {
         let builder = WebPkiClientVerifier::builder_with_provider(Arc::clone(&callers.roots), Arc::clone(provider));
         let builder = if callers.required { builder } else { builder.allow_unauthenticated() };
         let chains = builder.build().map_err(|error: VerifierBuilderError| Error::General(error.to_string()))?;
-        Ok(Self { chains, names: callers.names.clone() })
+        Ok(Self { chains, roots: Arc::clone(&callers.roots), names: callers.names.clone() })
+    }
+
+    /// Whether both let in the same clients.
+    pub(super) fn asks_the_same_as(&self, other: &Self) -> bool {
+        self.client_auth_mandatory() == other.client_auth_mandatory()
+            && self.names == other.names
+            && self.roots.roots == other.roots.roots
     }
 }
 
