@@ -69,7 +69,13 @@ impl TlsDoor {
         };
         let mut config = builder.with_cert_resolver(Arc::new(Certificates(setup.certificates.clone())));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        config.ticketer = Arc::clone(tickets);
+        // A ticket stands for the certificate that its client showed then. Where that would be refused by now, rustls
+        // leaves no way to ask for another: the client would come back with its ticket and be sent away each time.
+        if callers.is_some() {
+            config.send_tls13_tickets = 0;
+        } else {
+            config.ticketer = Arc::clone(tickets);
+        }
         // Tickets are enough; a store would be a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
         Ok(Self { config: Arc::new(config), callers })
@@ -83,8 +89,8 @@ impl TlsDoor {
     /// Who is at the other end of a connection whose handshake is done; nobody where none is asked for a certificate, or
     /// none was shown.
     ///
-    /// A resumed session brings the certificate that was verified when it began, perhaps on another listener, under
-    /// authorities that have changed since, or a long time ago: it is verified again, as if it had been shown now.
+    /// Where clients are asked for certificates no session is resumed. If one were, the certificate that it brings would
+    /// be verified again, as if it had been shown now.
     ///
     /// # Errors
     /// Why that certificate would be refused.
