@@ -69,6 +69,8 @@ impl TlsDoor {
         };
         let mut config = builder.with_cert_resolver(Arc::new(Certificates(setup.certificates.clone())));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Ours is the order of strength; what a client likes best may be what somebody has made it like.
+        config.ignore_client_order = true;
         config.ticketer = Arc::clone(tickets);
         // Tickets are enough; a store would be a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
