@@ -246,7 +246,7 @@ def make_certificate(folder: Path) -> None:
     key = folder / "tls.key"
     done = subprocess.run(
         [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
-         "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=localhost",
+         "ec_paramgen_curve:P-256", "-nodes", "-days", "90", "-subj", "/CN=localhost",
          "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
          "-keyout", str(key), "-out", str(folder / "tls.crt")],
         capture_output=True, text=True, check=False)

@@ -19,6 +19,7 @@ use crate::support::{Application, Client, Delivery, Driver, PATIENCE, Proxy, eve
 on_both_drivers! {
     a_delivery_arrives_encrypted,
     both_versions_are_spoken_and_the_older_one_can_be_refused,
+    the_order_of_cipher_suites_is_ours,
     bodies_of_every_size_arrive_unchanged,
     large_answers_arrive_unchanged,
     deliveries_may_be_pipelined_and_cut_anywhere,
@@ -93,6 +94,26 @@ fn both_versions_are_spoken_and_the_older_one_can_be_refused(driver: Driver) {
     assert_eq!(newer.connect(proxy.addresses()[0]).ask(&Delivery::of(b"{}").bytes()).status, 200);
     assert_connection_ends(&proxy, &["tls_nothing_in_common"]);
     application.assert_requests(5);
+}
+
+/// A client of OpenSSL would rather have the last of our suites.
+fn the_order_of_cipher_suites_is_ours(driver: Driver) {
+    let Scene { proxy, .. } = scene(driver, |plan| plan);
+    let address = proxy.addresses()[0].to_string();
+    for (version, suites, expected) in [
+        ("-tls1_3", ["-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"], "TLS_AES_256_GCM_SHA384"),
+        (
+            "-tls1_2",
+            ["-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384"],
+            "ECDHE-ECDSA-AES256-GCM-SHA384",
+        ),
+    ] {
+        let mut command = Command::new("openssl");
+        command.args(["s_client", "-connect", &address, version]).args(suites).stdin(Stdio::null());
+        let Ok(output) = command.output() else { return eprintln!("left out: there is no openssl here") };
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(text.contains(&format!("Cipher is {expected}")), "{text}");
+    }
 }
 
 fn bodies_of_every_size_arrive_unchanged(driver: Driver) {

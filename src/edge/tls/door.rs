@@ -69,6 +69,8 @@ impl TlsDoor {
         };
         let mut config = builder.with_cert_resolver(Arc::new(Certificates(setup.certificates.clone())));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        // Ours is the order of strength; what a client likes best may be what somebody has made it like.
+        config.ignore_client_order = true;
         // A ticket stands for the certificate that its client showed then. Where that would be refused by now, rustls
         // leaves no way to ask for another: the client would come back with its ticket and be sent away each time.
         if callers.is_some() {
