@@ -1,12 +1,13 @@
 //! Between route and verification: what admission is asked, and how its answers become those of an exchange.
 
 use crate::gate::admission::{Admitted, Refused, Request};
+use crate::gate::crowd::{Bound, Party};
 use crate::gate::keyed_buckets::ClientKey;
 use crate::gate::observe::unless_observed;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
 use crate::now::Now;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Rejection};
 use crate::wire::framing::BodyFraming;
 
 use super::connection::Connection;
@@ -34,8 +35,38 @@ pub fn admit<'w, N: Net>(
     let has_body = !matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
     let request = Request { route, headers: head.headers(bytes), has_body };
     let client = ClientKey::of(asked.client.address);
-    let admitted = worker.admission.admit(request, client, asked.head_read.monotonic);
+    let (holding, now) = (connection.patience.holding(), asked.head_read.monotonic);
+    let mut admitted = worker.admission.admit(request, client, now, holding);
+    let newcomer = (Party::Client(client), u64::from(!is_whole(connection, asked)));
+    while admitted.as_ref().is_err_and(|refused| refused.rejection == Rejection::RequestsFull)
+        && worker.make_way(Bound::Requests, newcomer, worker.net.monotonic())
+    {
+        admitted = worker.admission.admit(request, client, now, holding);
+    }
     admitted.map_err(|refused| refuse(asked, refused))
+}
+
+/// Charges the body as far as it has arrived; others who make us wait give way to it.
+///
+/// # Errors
+/// [`Rejection::BodyMemoryFull`]; [`Rejection::GaveWay`], because nobody makes us wait with more.
+pub fn hold_body<N: Net>(
+    worker: &Worker<N>,
+    connection: &Connection<N::Stream>,
+    admitted: &mut Admitted<'_>,
+    (arrived, whole): (usize, bool),
+) -> Result<(), Rejection> {
+    while let Err(full) = admitted.hold_body(arrived) {
+        // What he holds already is counted, if he has made us wait for it.
+        let amount = if whole { 0 } else { (arrived as u64).saturating_sub(connection.patience.holding().body()) };
+        if !worker.make_way(Bound::BodyMemory, (admitted.party(), amount), worker.net.monotonic()) {
+            return Err(full);
+        }
+        if connection.patience.has_given_way() {
+            return Err(Rejection::GaveWay);
+        }
+    }
+    Ok(())
 }
 
 /// Judges the head: no work on a signature without admission.
@@ -72,6 +103,15 @@ pub fn spend<S: ByteStream>(
             connection.inbound = asked.take_delivery(verified);
             Err(refuse(asked, refused))
         }
+    }
+}
+
+/// Whether nothing of the request is still to come.
+fn is_whole<S>(connection: &Connection<S>, asked: &Asked<'_>) -> bool {
+    match asked.framing {
+        BodyFraming::None => true,
+        BodyFraming::Length(length) => connection.inbound.has_body_of(length),
+        BodyFraming::Chunked => false,
     }
 }
 

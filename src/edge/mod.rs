@@ -27,4 +27,5 @@ pub mod snapshot;
 pub mod stream;
 mod turn;
 pub mod upstream;
+pub mod waiting;
 pub mod worker;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gate::admission::{Admission, ConnectionPermit};
+use crate::gate::crowd::{Bound, Newcomer, Party};
 use crate::gate::keyed_buckets::ClientKey;
 use crate::now::Now;
 use crate::outcome::ConnectionEnd;
@@ -26,6 +27,7 @@ use super::orders::{Inbox, Order};
 use super::parking::Parking;
 use super::policy::ListenerId;
 use super::snapshot::{Latest, Published, Snapshot};
+use super::waiting::Waiting;
 
 /// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -75,6 +77,8 @@ pub struct Worker<N: Net> {
     pub admission: Arc<Admission>,
     /// Connections that wait for a request.
     pub parking: Parking,
+    /// Connections that make us wait in a request or an answer.
+    pub waiting: Rc<Waiting>,
     position: usize,
     policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
@@ -93,6 +97,7 @@ impl<N: Net> Worker<N> {
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
+            waiting: Rc::default(),
             position,
             policy: Latest::new(Arc::clone(&shared.policy)),
             observer: Arc::clone(&shared.observer),
@@ -114,8 +119,8 @@ impl<N: Net> Worker<N> {
         self.observer.connection_ended(end, peer);
     }
 
-    /// Lets a connection in, in the place of the one that has been idle longest if need be. `None` when there is no room
-    /// for it: it is to be closed at once.
+    /// Lets a connection in, in the place of one that is idle or makes us wait if need be. `None` when there is no room for
+    /// it: it is to be closed at once.
     pub fn open(&self, origin: Origin) -> Option<ConnectionPermit> {
         let Origin { peer, listener } = origin;
         // A proxy in front of us brings the connections of many clients: they are not its own.
@@ -125,8 +130,7 @@ impl<N: Net> Worker<N> {
         let (client, now) = (own.map(|peer| ClientKey::of(Some(peer))), self.net.monotonic());
         let mut permit = self.admission.open(client, now);
         if permit.as_ref().is_err_and(|end| *end == ConnectionEnd::ConnectionsFull) {
-            if self.parking.close_oldest() {
-                self.connection_ended(ConnectionEnd::IdleClosed, None);
+            if self.make_room_for(client, now) {
                 permit = self.admission.open(client, now);
             } else {
                 // The idle ones may be with other workers, who look after this when they sweep.
@@ -134,6 +138,25 @@ impl<N: Net> Worker<N> {
             }
         }
         permit.map_err(|end| self.connection_ended(end, peer)).ok()
+    }
+
+    /// Ends a connection so that another can be let in: an idle one, unless one client alone makes us wait in more
+    /// connections than are idle.
+    fn make_room_for(&self, client: Option<ClientKey>, now: Duration) -> bool {
+        let idle = self.parking.len();
+        if (idle as u64) >= self.waiting.largest(Bound::Connections) && self.parking.close_oldest() {
+            self.connection_ended(ConnectionEnd::IdleClosed, None);
+            return true;
+        }
+        let party = client.map_or(Party::Alone(u64::MAX), Party::Client);
+        self.make_way(Bound::Connections, (party, 1), now)
+    }
+
+    /// Ends a connection that makes us wait and holds something of this bound, if there is one that costs others more than
+    /// the newcomer would with this amount.
+    pub fn make_way(&self, bound: Bound, (party, amount): (Party, u64), now: Duration) -> bool {
+        let newcomer = Newcomer { party, amount, limit: self.admission.limit(bound) };
+        self.waiting.make_way(bound, newcomer, now)
     }
 
     /// Whether the connections of a listener are closed as soon as no exchange is in flight on them.
