@@ -23,7 +23,7 @@ use super::worker::Worker;
 ///
 /// # Errors
 /// Which bound was met.
-pub fn admit<'w, N: Net>(
+pub async fn admit<'w, N: Net>(
     worker: &'w Worker<N>,
     connection: &Connection<N::Stream>,
     asked: &mut Asked<'_>,
@@ -36,13 +36,20 @@ pub fn admit<'w, N: Net>(
     let request = Request { route, headers: head.headers(bytes), has_body };
     let client = ClientKey::of(asked.client.address);
     let (holding, now) = (connection.patience.holding(), asked.head_read.monotonic);
-    let mut admitted = worker.admission.admit(request, client, now, holding);
     let newcomer = (Party::Client(client), u64::from(!is_whole(connection, asked)));
-    while admitted.as_ref().is_err_and(|refused| refused.rejection == Rejection::RequestsFull)
-        && worker.make_way(Bound::Requests, newcomer, worker.net.monotonic())
-    {
-        admitted = worker.admission.admit(request, client, now, holding);
+    let attempt = || loop {
+        let admitted = worker.admission.admit(request, client, now, holding);
+        let full = admitted.as_ref().is_err_and(|refused| refused.rejection == Rejection::RequestsFull);
+        if !full || !worker.make_way(Bound::Requests, newcomer, worker.net.monotonic()) {
+            return (!full).then_some(admitted);
+        }
+    };
+    let mut admitted = attempt();
+    if admitted.is_none() {
+        worker.call_peers(Bound::Requests);
+        admitted = worker.peers.wait_for(attempt).await;
     }
+    let admitted = admitted.unwrap_or_else(|| Err(Rejection::RequestsFull.into()));
     admitted.map_err(|refused| refuse(asked, refused))
 }
 
@@ -50,23 +57,35 @@ pub fn admit<'w, N: Net>(
 ///
 /// # Errors
 /// [`Rejection::BodyMemoryFull`]; [`Rejection::GaveWay`], because nobody makes us wait with more.
-pub fn hold_body<N: Net>(
+pub async fn hold_body<N: Net>(
     worker: &Worker<N>,
     connection: &Connection<N::Stream>,
     admitted: &mut Admitted<'_>,
     (arrived, whole): (usize, bool),
 ) -> Result<(), Rejection> {
-    while let Err(full) = admitted.hold_body(arrived) {
-        // What he holds already is counted, if he has made us wait for it.
-        let amount = if whole { 0 } else { (arrived as u64).saturating_sub(connection.patience.holding().body()) };
-        if !worker.make_way(Bound::BodyMemory, (admitted.party(), amount), worker.net.monotonic()) {
-            return Err(full);
-        }
-        if connection.patience.has_given_way() {
-            return Err(Rejection::GaveWay);
-        }
+    if admitted.hold_body(arrived).is_ok() {
+        return Ok(());
     }
-    Ok(())
+    // What he holds already is counted, if he has made us wait for it.
+    let held = connection.patience.holding().body();
+    let newcomer = (admitted.party(), if whole { 0 } else { (arrived as u64).saturating_sub(held) });
+    let mut attempt = || loop {
+        if connection.patience.has_given_way() {
+            return Some(Err(Rejection::GaveWay));
+        }
+        if admitted.hold_body(arrived).is_ok() {
+            return Some(Ok(()));
+        }
+        if !worker.make_way(Bound::BodyMemory, newcomer, worker.net.monotonic()) {
+            return None;
+        }
+    };
+    let mut held = attempt();
+    if held.is_none() {
+        worker.call_peers(Bound::BodyMemory);
+        held = worker.peers.wait_for(attempt).await;
+    }
+    held.unwrap_or(Err(Rejection::BodyMemoryFull))
 }
 
 /// Judges the head: no work on a signature without admission.

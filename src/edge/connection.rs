@@ -207,6 +207,11 @@ impl<S: ByteStream> Connection<S> {
         if self.is_over(worker) {
             return Arrival::Gone;
         }
+        // When connections are wanted, one without a request waits where it can be closed for another.
+        if worker.admission.is_crowded() && self.stream.is_quiet() {
+            self.inbound.release_buffer(&worker.buffers);
+            return Arrival::Quiet;
+        }
         self.inbound.hold_buffer(&worker.buffers);
         let now = worker.net.monotonic();
         let deadline = match self.served {

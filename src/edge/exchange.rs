@@ -172,7 +172,7 @@ async fn story<'p, 'w, N: Net>(
     read_head(worker, policy, connection, asked).await?;
     identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
-    let admitted = granted.insert(admit::admit(worker, connection, asked, route)?);
+    let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
     let check = admit::begin(admitted, route, connection, asked)?;
     let check = read_body(worker, policy, connection, asked, (route, check, admitted)).await?;
     let now = worker.net.now();
@@ -258,7 +258,7 @@ async fn read_body<N: Net>(
             loop {
                 check.update(connection.inbound.take_arrived(length));
                 let arrived = connection.inbound.body_length();
-                admit::hold_body(worker, connection, admitted, (arrived, arrived == length))?;
+                admit::hold_body(worker, connection, admitted, (arrived, arrived == length)).await?;
                 if arrived == length {
                     break;
                 }
@@ -273,7 +273,7 @@ async fn read_body<N: Net>(
                 let whole = connection.inbound.take_chunks(&mut decoder, |piece| check.update(piece));
                 let whole = whole.map_err(refuse_chunk)?;
                 let arrived = connection.inbound.body_length();
-                admit::hold_body(worker, connection, admitted, (arrived, whole))?;
+                admit::hold_body(worker, connection, admitted, (arrived, whole)).await?;
                 if whole {
                     break;
                 }

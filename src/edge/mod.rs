@@ -18,6 +18,7 @@ pub mod net;
 pub mod orders;
 pub mod pace;
 pub mod parking;
+pub mod peers;
 pub mod pipe;
 pub mod policy;
 pub mod preface;

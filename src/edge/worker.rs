@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,6 +26,7 @@ use super::listener::Entrance;
 use super::net::{Net, Sockets};
 use super::orders::{Inbox, Order};
 use super::parking::Parking;
+use super::peers::Peers;
 use super::policy::ListenerId;
 use super::snapshot::{Latest, Published, Snapshot};
 use super::waiting::Waiting;
@@ -79,6 +81,8 @@ pub struct Worker<N: Net> {
     pub parking: Parking,
     /// Connections that make us wait in a request or an answer.
     pub waiting: Rc<Waiting>,
+    /// The other workers.
+    pub peers: Peers,
     position: usize,
     policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
@@ -98,6 +102,7 @@ impl<N: Net> Worker<N> {
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
             waiting: Rc::default(),
+            peers: Peers::default(),
             position,
             policy: Latest::new(Arc::clone(&shared.policy)),
             observer: Arc::clone(&shared.observer),
@@ -119,25 +124,33 @@ impl<N: Net> Worker<N> {
         self.observer.connection_ended(end, peer);
     }
 
-    /// Lets a connection in, in the place of one that is idle or makes us wait if need be. `None` when there is no room for
-    /// it: it is to be closed at once.
-    pub fn open(&self, origin: Origin) -> Option<ConnectionPermit> {
+    /// Lets a connection in, in the place of one that is idle or makes us wait if need be.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn open(&self, origin: Origin) -> Result<ConnectionPermit, ConnectionEnd> {
         let Origin { peer, listener } = origin;
         // A proxy in front of us brings the connections of many clients: they are not its own.
         let policy = self.policy();
         let door = policy.door(listener);
         let own = peer.filter(|peer| !door.is_some_and(|door| door.proxies.contains(peer.to_canonical())));
         let (client, now) = (own.map(|peer| ClientKey::of(Some(peer))), self.net.monotonic());
-        let mut permit = self.admission.open(client, now);
-        if permit.as_ref().is_err_and(|end| *end == ConnectionEnd::ConnectionsFull) {
-            if self.make_room_for(client, now) {
-                permit = self.admission.open(client, now);
-            } else {
-                // The idle ones may be with other workers, who look after this when they sweep.
-                self.admission.note_shortage();
+        let permit = self.admission.open(client, now);
+        match permit {
+            Err(ConnectionEnd::ConnectionsFull) if self.make_room_for(client, now) => self.admission.open(client, now),
+            Err(ConnectionEnd::ConnectionsFull) => {
+                self.call_peers(Bound::Connections);
+                permit
             }
+            permit => permit,
         }
-        permit.map_err(|end| self.connection_ended(end, peer)).ok()
+    }
+
+    /// Has the other workers make room of which this one has none.
+    pub fn call_peers(&self, bound: Bound) {
+        if self.admission.note_shortage(bound) {
+            self.peers.call();
+        }
     }
 
     /// Ends a connection so that another can be let in: an idle one, unless one client alone makes us wait in more
@@ -169,8 +182,18 @@ impl<N: Net> Worker<N> {
         self.drain.has_begun() || !self.policy().listens(listener)
     }
 
+    /// Makes room of which others had none.
     fn make_room(&self) {
-        self.close_idle(self.admission.claim_shortage(self.parking.len() as u64));
+        let now = self.net.monotonic();
+        let candidates = self.parking.len() + self.waiting.len();
+        for _ in 0..self.admission.claim_shortage(Bound::Connections, candidates as u64) {
+            self.make_room_for(None, now);
+        }
+        for bound in [Bound::Requests, Bound::BodyMemory] {
+            for _ in 0..self.admission.claim_shortage(bound, self.waiting.len() as u64) {
+                self.make_way(bound, (Party::Alone(u64::MAX), 0), now);
+            }
+        }
     }
 
     /// Closes up to `count` connections that are idle, those first that have been so longest.
@@ -208,6 +231,8 @@ pub struct Assignment {
     pub seed: u64,
     /// What else is to be done, and when to stop.
     pub inbox: Inbox,
+    /// The bells of the other workers.
+    pub peers: Vec<UnixStream>,
 }
 
 /// Runs a worker on the calling thread until it is told to stop. `ready` is called when it accepts. Gives the number
@@ -218,9 +243,10 @@ pub struct Assignment {
 pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnce()) -> io::Result<usize> {
     let driver = runtime.driver();
     runtime.block_on(async move {
-        let Assignment { shared, entrances, position, seed, inbox } = assignment;
+        let Assignment { shared, entrances, position, seed, inbox, peers } = assignment;
         let net = Sockets { clock: shared.clock.clone() };
         let worker = Rc::new(Worker::new(net, &shared, (position, seed)));
+        worker.peers.introduce(peers);
         let mut inbox = inbox.adopt(driver)?;
         let mut acceptors = Acceptors::new(Rc::clone(&worker), driver);
         acceptors.prepare(entrances)?;
@@ -236,6 +262,7 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
                     acceptors.enforce(&worker.policy());
                     let _ = done.send(());
                 }
+                Some(Order::MakeRoom) => worker.make_room(),
                 Some(Order::Part) => worker.drain.advance(Stage::Parting),
                 Some(Order::Close(grace)) => break grace,
                 None => break Duration::ZERO,

@@ -169,8 +169,8 @@ pub struct Admission {
     connections: Gauge,
     requests: Gauge,
     body_memory: Gauge,
-    /// Connections that were refused because the process was full, and that nobody has made room for yet.
-    shortage: Gauge,
+    /// For each bound, what was refused because it was met and that nobody has made room for yet.
+    shortages: [AtomicU64; 3],
 }
 
 impl Admission {
@@ -184,7 +184,7 @@ impl Admission {
             connections: Gauge::new(limits.connections),
             requests: Gauge::new(limits.requests_in_flight),
             body_memory: Gauge::new(limits.body_memory),
-            shortage: Gauge::new(limits.connections),
+            shortages: Default::default(),
         }
     }
 
@@ -196,7 +196,6 @@ impl Admission {
         self.connections.set_limit(limits.connections);
         self.requests.set_limit(limits.requests_in_flight);
         self.body_memory.set_limit(limits.body_memory);
-        self.shortage.set_limit(limits.connections);
     }
 
     /// For how many clients there is room, for as long as the process lives.
@@ -249,30 +248,44 @@ impl Admission {
         }
     }
 
-    /// Notes that a connection was refused although one that is idle, of another worker, might have made room.
-    pub fn note_shortage(&self) {
-        self.shortage.take(1);
+    /// Notes that a bound was met although another worker might have made room. True when that is news.
+    pub fn note_shortage(&self, bound: Bound) -> bool {
+        self.shortage(bound).fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// How many of its `idle` connections a worker should close, because others were refused for want of room.
+    /// Of how many of those who could make room (`candidates`) a worker should ask it, because others were refused.
     #[must_use]
-    pub fn claim_shortage(&self, idle: u64) -> u64 {
-        if self.shortage.held() == 0 {
+    pub fn claim_shortage(&self, bound: Bound, candidates: u64) -> u64 {
+        let shortage = self.shortage(bound);
+        if shortage.load(Ordering::Relaxed) == 0 {
             return 0;
         }
-        if self.connections.held() < self.connections.limit() {
-            self.shortage.held.store(0, Ordering::Relaxed);
+        let gauge = self.gauge(bound);
+        // Bodies may have met their bound without having reached it.
+        if bound != Bound::BodyMemory && gauge.held() < gauge.limit() {
+            shortage.store(0, Ordering::Relaxed);
             return 0;
         }
-        let mut claimed = 0;
-        while claimed < idle && self.claim_one() {
-            claimed += 1;
-        }
-        claimed
+        let claim = |held: u64| Some(held.saturating_sub(candidates));
+        let held = shortage.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).unwrap_or(0);
+        held.min(candidates)
     }
 
-    fn claim_one(&self) -> bool {
-        self.shortage.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1)).is_ok()
+    const fn shortage(&self, bound: Bound) -> &AtomicU64 {
+        let [connections, requests, body_memory] = &self.shortages;
+        match bound {
+            Bound::Connections => connections,
+            Bound::Requests => requests,
+            Bound::BodyMemory => body_memory,
+        }
+    }
+
+    const fn gauge(&self, bound: Bound) -> &Gauge {
+        match bound {
+            Bound::Connections => &self.connections,
+            Bound::Requests => &self.requests,
+            Bound::BodyMemory => &self.body_memory,
+        }
     }
 
     /// Grants an exchange, which `holding` holds.
@@ -300,14 +313,17 @@ impl Admission {
         Ok(admitted)
     }
 
+    /// Whether nearly as many connections are open as may be.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        let limit = self.connections.limit();
+        self.connections.held() > limit - limit / 8
+    }
+
     /// How much of a bound there is.
     #[must_use]
     pub fn limit(&self, bound: Bound) -> u64 {
-        match bound {
-            Bound::Connections => self.connections.limit(),
-            Bound::Requests => self.requests.limit(),
-            Bound::BodyMemory => self.body_memory.limit(),
-        }
+        self.gauge(bound).limit()
     }
 
     /// What is held at the moment.
@@ -551,11 +567,12 @@ mod tests {
         let third = open(2).unwrap();
         assert_eq!(open(1).unwrap_err(), ConnectionEnd::ClientConnectionsFull);
         assert_eq!(open(2).unwrap_err(), ConnectionEnd::ConnectionsFull);
-        admission.note_shortage();
-        assert_eq!((admission.claim_shortage(5), admission.claim_shortage(5)), (1, 0));
-        admission.note_shortage();
+        let claim = || admission.claim_shortage(Bound::Connections, 5);
+        assert!(admission.note_shortage(Bound::Connections) && !admission.note_shortage(Bound::Connections));
+        assert_eq!((claim(), claim()), (2, 0));
+        assert!(admission.note_shortage(Bound::Connections));
         drop(first);
-        assert_eq!(admission.claim_shortage(5), 0, "there is room again");
+        assert_eq!(claim(), 0, "there is room again");
         drop(third);
         // The refusal above has not been counted for the client.
         for number in [1, 2] {
