@@ -88,7 +88,7 @@ pub async fn keep<N: Net>(
     let deadline = now.monotonic + PATIENCE;
     let kept = poll_fn(|cx| match worker.kept(ticket) {
         Kept::Pending if worker.net.monotonic() < deadline => {
-            worker.waiting.0.borrow_mut().push(cx.waker().clone());
+            worker.unrecorded.0.borrow_mut().push(cx.waker().clone());
             Poll::Pending
         }
         kept => Poll::Ready(kept),
@@ -105,7 +105,7 @@ pub async fn listen(worker: Rc<Worker<Sockets>>, mut changes: UnixStream) {
     loop {
         let (result, back) = changes.read(buf).await;
         buf = back;
-        worker.waiting.wake();
+        worker.unrecorded.wake();
         if !matches!(result, Ok(1..)) {
             return;
         }

@@ -32,6 +32,7 @@ on_both_drivers! {
     a_handshake_has_its_time,
     a_record_has_the_time_of_a_head,
     handshakes_are_bounded,
+    handshakes_that_are_not_made_give_way,
     nonsense_is_no_handshake,
     idle_connections_are_closed_politely,
     a_new_policy_brings_new_certificates,
@@ -325,6 +326,24 @@ fn handshakes_are_bounded(driver: Driver) {
     let clients: Vec<_> = (0..4).map(|_| client.connect(address)).collect();
     assert!(eventually(|| proxy.held().handshakes == 1));
     drop((clients, begun));
+    assert!(eventually(|| proxy.held().handshakes == 0));
+}
+
+fn handshakes_that_are_not_made_give_way(driver: Driver) {
+    let limits = |plan: Plan| plan.limit("handshakes = 4");
+    let Scene { proxy, client, application } = scene(driver, limits);
+    let mut strangers: Vec<Client> = (0..4).map(|_| proxy.connect_from([127, 0, 0, 66])).collect();
+    for stranger in &mut strangers {
+        stranger.send(b"\x16\x03\x01\x02\x00\x01");
+    }
+    assert!(eventually(|| proxy.held().handshakes == 4));
+    for round in 1..=3 {
+        assert_eq!(client.ask(proxy.addresses()[0], &Delivery::of(b"x").bytes()).unwrap().status, 200, "{round}");
+    }
+    application.assert_requests(3);
+    let ends = proxy.connection_ends();
+    assert!(!ends.is_empty() && ends.iter().all(|end| *end == "tls_handshakes_full"), "{ends:?}");
+    drop(strangers);
     assert!(eventually(|| proxy.held().handshakes == 0));
 }
 

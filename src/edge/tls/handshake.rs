@@ -1,7 +1,10 @@
 //! The beginning of a connection that is encrypted, told from its first byte to the certificate of the client.
 
 use std::rc::Rc;
+use std::time::Duration;
 
+use crate::gate::admission::HandshakePermit;
+use crate::gate::crowd::Bound;
 use crate::outcome::{Answer, ConnectionEnd};
 use crate::wire::encode;
 
@@ -10,6 +13,7 @@ use crate::edge::connection::Connection;
 use crate::edge::net::Net;
 use crate::edge::policy::Policy;
 use crate::edge::stream::ByteStream;
+use crate::edge::waiting::GaveWay;
 use crate::edge::worker::Worker;
 
 use super::door::{TlsDoor, end_of};
@@ -26,12 +30,17 @@ pub async fn secure<N: Net>(
     (policy, door): (&Policy, &TlsDoor),
 ) -> Result<(), Option<ConnectionEnd>> {
     let deadline = connection.expires;
-    let _permit = worker.admission.begin_handshake().map_err(Some)?;
+    let _permit = enter(worker, connection).await.map_err(Some)?;
     let opened = door.open().map_err(|_| Some(ConnectionEnd::TlsHandshakeFailed))?;
     let buffers = Rc::clone(&worker.buffers.records);
     let mut session = Box::new(TlsSession::new(opened, buffers, connection.inbound.received()));
     connection.inbound.forget(&worker.buffers);
-    if let Err(failure) = session.handshake(connection.stream.socket_mut(), deadline).await {
+    let patience = Rc::clone(&connection.patience);
+    let handshake = session.handshake(connection.stream.socket_mut(), deadline);
+    let made = patience.during(|| worker.net.monotonic(), handshake).await;
+    let made = made.map_err(|GaveWay| Some(ConnectionEnd::TlsHandshakesFull))?;
+    patience.is_over().map_err(|GaveWay| Some(ConnectionEnd::TlsHandshakesFull))?;
+    if let Err(failure) = made {
         return Err(match failure {
             Failure::Plaintext => Some(ConnectionEnd::TlsPlaintext),
             Failure::Late => Some(ConnectionEnd::TlsHandshakeTimeout),
@@ -45,6 +54,34 @@ pub async fn secure<N: Net>(
     connection.stream.encrypt_with(session);
     connection.expires = worker.net.monotonic() + policy.limits.head_timeout;
     Ok(())
+}
+
+/// How often it is looked whether somebody has made room, and how long between two looks.
+const LOOKS: u32 = 5;
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// A place among the handshakes. Where there is none, the one that costs others most is ended for it: strangers who begin
+/// handshakes and leave it at that keep nobody out.
+async fn enter<'w, N: Net>(
+    worker: &'w Worker<N>,
+    connection: &Connection<N::Stream>,
+) -> Result<HandshakePermit<'w>, ConnectionEnd> {
+    let mut entered = worker.admission.begin_handshake();
+    if entered.is_ok() {
+        return entered;
+    }
+    let party = connection.patience.holding().owner(u64::MAX);
+    if worker.make_way(Bound::Connections, (party, 1), worker.net.monotonic()) {
+        // It gives its place back when its task has heard of it.
+        for _ in 0..LOOKS {
+            monoio::time::sleep(PAUSE).await;
+            entered = worker.admission.begin_handshake();
+            if entered.is_ok() {
+                break;
+            }
+        }
+    }
+    entered
 }
 
 /// Lets the client learn why its connection ends: by an alert that has been sent, or in plain text if it speaks that.

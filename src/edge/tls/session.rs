@@ -4,7 +4,7 @@
 //! far as that has room. What is left of a record waits here, which happens only between the first bytes of a request
 //! and the next read. What we send is encrypted into a pooled buffer, and leaves with one write.
 //!
-//! A session that has failed stays failed: rustls keeps positions in the incoming buffer, so nothing is ever taken out
+//! A session that has failed, or that was given up in the middle of an operation, stays failed: rustls keeps positions in the incoming buffer, so nothing is ever taken out
 //! of it behind its back.
 
 use std::io;
@@ -265,10 +265,12 @@ impl TlsSession {
             }
             self.incoming.reserve_exact(FLIGHT - self.incoming.len());
         }
+        // Whoever gives this up in the middle leaves a session that nothing is known of any more.
+        let stage = std::mem::replace(&mut self.stage, Stage::Failed);
         let (result, incoming) = socket.read_patiently(std::mem::take(&mut self.incoming), deadline).await;
         self.incoming = incoming;
-        if result.is_err() {
-            self.stage = Stage::Failed;
+        if result.is_ok() {
+            self.stage = stage;
         }
         self.settle();
         result
@@ -280,10 +282,11 @@ impl TlsSession {
         }
         let length = self.outgoing.len();
         let outgoing = std::mem::take(&mut self.outgoing);
+        let stage = std::mem::replace(&mut self.stage, Stage::Failed);
         let (result, outgoing) = socket.write_all(outgoing, 0..length, deadline).await;
         self.buffers.give_back(outgoing);
-        if result.is_err() {
-            self.stage = Stage::Failed;
+        if result.is_ok() {
+            self.stage = stage;
         }
         result
     }
