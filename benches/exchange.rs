@@ -24,6 +24,7 @@ use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::token_bucket::Rate;
 use countersign::gate::verify::{Key, Keyring, Validity, Verifier};
 use countersign::telemetry::exchange::Exchange;
+use countersign::telemetry::metrics::Meters;
 use countersign::wire::head::HeadLimits;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -73,6 +74,7 @@ fn policy() -> Policy {
             idle_connections: 8,
         }],
         replay_tables: Vec::new(),
+        meters: Meters::default(),
     }
 }
 

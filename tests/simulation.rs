@@ -27,6 +27,7 @@ use countersign::gate::replay::{ReplayPolicy, ReplaySeed, ReplayTable};
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
 use countersign::telemetry::exchange::Exchange;
+use countersign::telemetry::metrics::Meters;
 use countersign::wire::head::HeadLimits;
 use proptest::prelude::*;
 
@@ -75,6 +76,7 @@ fn policy() -> Policy {
             idle_connections: 8,
         }],
         replay_tables: Vec::new(),
+        meters: Meters::default(),
     }
 }
 

@@ -5,16 +5,20 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread;
 
+use crate::admin::desk::Desk;
+use crate::admin::server::{self, Admin};
 use crate::config::load::{Loaded, load};
 use crate::config::summary::moment_warnings;
+use crate::control::desk::FrontDesk;
 use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
 use crate::control::plan::plan;
 use crate::control::resolver::Resolver;
 use crate::control::signals::Termination;
-use crate::control::supervisor::{self, Running};
+use crate::control::supervisor::{self, AdminPlan, Running};
 use crate::edge::clock::Clock;
 use crate::edge::worker::Observer;
+use crate::telemetry::metrics::Metrics;
 
 use super::check::print_problems;
 use super::{CANNOT, FOUND_WRONG};
@@ -54,11 +58,16 @@ fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
         log.event(Level::Warn, &warning);
     }
     let (plan, names) = plan(loaded);
+    let desk = Arc::new(FrontDesk::new(plan.clock.clone(), Arc::clone(&plan.metrics), Arc::clone(log)));
+    // Before the workers: whoever asks whether the process lives has an answer while it starts.
+    let _admin = plan.admin.clone().map(|admin| open_admin(admin, &desk, &plan.metrics, log)).transpose()?;
     let _resolver = Resolver::start(names, Arc::clone(log));
     let observer: Arc<dyn Observer> = Arc::<EventLog>::clone(log);
     let running = supervisor::start(plan, observer).map_err(|error| error.to_string())?;
+    desk.open(&running);
     announce(&running, routes, log);
     let signal = termination.wait();
+    desk.close();
     log.event(Level::Info, &format!("{signal}: stopping, exchanges in flight are finished"));
     thread::spawn(move || {
         termination.wait();
@@ -70,6 +79,14 @@ fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
     }
     Ok(())
+}
+
+fn open_admin(plan: AdminPlan, desk: &Arc<FrontDesk>, metrics: &Arc<Metrics>, log: &EventLog) -> Result<Admin, String> {
+    let cannot = |error: std::io::Error| format!("cannot open the admin port at {}: {error}", plan.address);
+    let bound = server::bind(&plan.address).map_err(cannot)?;
+    log.event(Level::Info, &format!("admin port at {}", bound.address));
+    let desk: Arc<dyn Desk> = Arc::<FrontDesk>::clone(desk);
+    Admin::start(bound, plan.access.clone(), desk, Arc::clone(metrics)).map_err(cannot)
 }
 
 fn announce(running: &Running, routes: usize, log: &EventLog) {

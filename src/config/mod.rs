@@ -6,6 +6,7 @@
 //! Only [`mod@load`] opens files and reads the environment.
 
 pub mod address;
+mod admin;
 mod admission;
 pub mod compile;
 pub mod document;

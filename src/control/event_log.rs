@@ -41,6 +41,7 @@ pub struct EventLog {
     deliveries: Budget,
     /// For everything else, so that a scanner does not hide the deliveries.
     strangers: Budget,
+    left_out: AtomicU64,
 }
 
 /// Lines that may be written in one second.
@@ -79,7 +80,7 @@ impl EventLog {
     pub fn start() -> Self {
         let (lines, queue) = sync_channel(QUEUE);
         thread::spawn(move || write_all(&queue));
-        Self { lines, deliveries: Budget::default(), strangers: Budget::default() }
+        Self { lines, deliveries: Budget::default(), strangers: Budget::default(), left_out: AtomicU64::new(0) }
     }
 
     /// Writes an event of the process itself. Waits when the queue is full: these must not be lost.
@@ -95,6 +96,12 @@ impl EventLog {
         }
     }
 
+    /// Lines that have been left out since the start: over the budget, or because the writer was too slow.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
     /// Writes an event that a stranger can cause: within the budget, and never waiting.
     fn bounded(&self, budget: &Budget, level: Level, message: impl FnOnce() -> String) {
         let (may_write, left_out) = budget.spend(unix_now().as_secs());
@@ -103,12 +110,15 @@ impl EventLog {
         }
         if may_write {
             self.offer(budget, line(level, &message()));
+        } else {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn offer(&self, budget: &Budget, text: String) {
         if let Err(TrySendError::Full(_)) = self.lines.try_send(Line::Text(text)) {
             budget.suppressed.fetch_add(1, Ordering::Relaxed);
+            self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

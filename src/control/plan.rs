@@ -4,15 +4,21 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
 
+use crate::admin::request::Access;
+use crate::admin::server::AdminAddress;
 use crate::config::load::Loaded;
 use crate::config::settings::{self, Settings};
+use crate::edge::clock::Clock;
 use crate::edge::driver::DriverChoice;
 use crate::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use crate::gate::Gate;
+use crate::gate::route::Route;
 use crate::gate::upstream::UpstreamAddress;
+use crate::telemetry::metrics::{Meters, Metrics, RouteLabels};
 use crate::wire::head::HeadLimits;
 
 use super::resolver::{self, Name};
-use super::supervisor::Plan;
+use super::supervisor::{AdminPlan, Plan};
 
 /// A plan, and the names that must be kept fresh while it is carried out.
 #[must_use]
@@ -20,11 +26,17 @@ pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
     let Loaded { settings, gate, .. } = loaded;
     let mut names = Vec::new();
     let upstreams = gate.upstreams.iter().map(|address| upstream(address, &settings.upstream, &mut names)).collect();
+    let workers = worker_count(settings.server.workers);
+    let metrics = Metrics::new(workers);
+    let meters = meters(&metrics, &gate);
     let plan = Plan {
-        policy: Policy { gate, limits: limits(&settings), upstreams, replay_tables: Vec::new() },
+        policy: Policy { gate, limits: limits(&settings), upstreams, replay_tables: Vec::new(), meters },
         admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
-        workers: worker_count(settings.server.workers),
+        workers,
+        metrics,
+        clock: Clock::start(),
+        admin: settings.admin.as_ref().map(admin),
         driver: match settings.server.driver {
             settings::Driver::Auto => DriverChoice::Auto,
             settings::Driver::IoUring => DriverChoice::IoUring,
@@ -42,6 +54,28 @@ pub fn worker_count(configured: usize) -> usize {
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         count => count,
     }
+}
+
+/// The handles of a gate's routes and upstreams.
+#[must_use]
+pub fn meters(metrics: &Arc<Metrics>, gate: &Gate) -> Meters {
+    let labels = |route: &Route| RouteLabels {
+        name: route.name.clone(),
+        scheme: route.scheme_name().to_owned(),
+        keys: route.verifier.keys().iter().map(|key| Arc::from(key.id())).collect(),
+    };
+    let routes: Vec<RouteLabels> = gate.routes.routes().iter().map(labels).collect();
+    let upstreams: Vec<String> = gate.upstreams.iter().map(ToString::to_string).collect();
+    metrics.register(&routes, &upstreams)
+}
+
+fn admin(settings: &settings::Admin) -> AdminPlan {
+    let address = match &settings.address {
+        settings::AdminAddress::Tcp(address) => AdminAddress::Tcp(*address),
+        settings::AdminAddress::Unix(path) => AdminAddress::Unix(path.clone()),
+    };
+    let access = Access { hosts: settings.hosts.clone(), remote_control: settings.remote_control };
+    AdminPlan { address, access }
 }
 
 fn limits(settings: &Settings) -> Limits {

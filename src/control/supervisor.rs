@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::admin::request::Access;
+use crate::admin::server::AdminAddress;
 use crate::edge::clock::Clock;
 use crate::edge::driver::{self, Driver, DriverChoice};
 use crate::edge::listener::{self, Bound};
@@ -19,6 +21,7 @@ use crate::edge::policy::Policy;
 use crate::edge::worker::{self, Assignment, Observer, Shared};
 use crate::gate::admission::{Admission, AdmissionLimits};
 use crate::gate::replay::{ReplaySeed, ReplayTables};
+use crate::telemetry::metrics::Metrics;
 
 /// Everything that has been decided before a thread is started.
 #[derive(Debug)]
@@ -29,12 +32,27 @@ pub struct Plan {
     pub admission: AdmissionLimits,
     /// Where to listen.
     pub listeners: Vec<SocketAddr>,
+    /// Where is counted; for as many workers as follow.
+    pub metrics: Arc<Metrics>,
+    /// The admin port, if there is to be one.
+    pub admin: Option<AdminPlan>,
+    /// The clock by which workers live.
+    pub clock: Clock,
     /// How many workers; at least one.
     pub workers: usize,
     /// What they run on.
     pub driver: DriverChoice,
     /// How long exchanges in flight may take to finish when the process stops.
     pub grace: Duration,
+}
+
+/// The admin port. The supervisor leaves it to whoever keeps the [`super::desk`].
+#[derive(Clone, Debug)]
+pub struct AdminPlan {
+    /// Where it is.
+    pub address: AdminAddress,
+    /// Who may ask for what.
+    pub access: Access,
 }
 
 /// Why the workers do not run.
@@ -70,6 +88,12 @@ pub struct Running {
     pub fallback: Option<String>,
     /// What is held of the bounds of the process.
     pub admission: Arc<Admission>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
+    /// What requests are judged by.
+    pub policy: Arc<Policy>,
+    /// The clock of the workers.
+    pub clock: Clock,
     workers: Vec<Handle>,
 }
 
@@ -100,10 +124,11 @@ pub fn start(mut plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, Sta
     let routes = plan.policy.gate.routes.routes();
     plan.policy.replay_tables = replay.of(routes);
     let admission = Arc::new(Admission::new(plan.admission, routes, RandomState::new()));
+    let (policy, clock, metrics) = (Arc::new(plan.policy), plan.clock, plan.metrics);
     let shared = Shared {
         admission: Arc::clone(&admission),
-        policy: Arc::new(plan.policy),
-        clock: Clock::start(),
+        policy: Arc::clone(&policy),
+        clock: clock.clone(),
         observer,
         pseudonym: Arc::from(pseudonym.as_bytes()),
     };
@@ -127,8 +152,17 @@ pub fn start(mut plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, Sta
         workers.push(Handle { stop, thread });
     }
     drop(reports);
-    let running =
-        Running { addresses, shared: shared_addresses, drivers: Vec::new(), fallback: None, admission, workers };
+    let running = Running {
+        addresses,
+        shared: shared_addresses,
+        drivers: Vec::new(),
+        fallback: None,
+        admission,
+        metrics,
+        policy,
+        clock,
+        workers,
+    };
     await_ready(running, &arrived)
 }
 

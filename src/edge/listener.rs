@@ -8,6 +8,8 @@ use std::time::Duration;
 use monoio::net::TcpListener;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
+use crate::telemetry::WorkerCells;
+
 use super::connection;
 use super::driver::Driver;
 use super::net::Sockets;
@@ -78,6 +80,7 @@ pub(super) async fn accept(worker: Rc<Worker<Sockets>>, listener: TcpListener, p
                 let origin = connection::Origin { peer: Some(peer.ip()), listener: position };
                 // Refused quickly: the socket is closed as it is.
                 let Some(permit) = worker.open(origin) else { continue };
+                worker.cells(WorkerCells::accepted);
                 let socket = Socket::tcp(stream, worker.net.clock.clone());
                 monoio::spawn(connection::serve(Rc::clone(&worker), socket, origin, permit));
             }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::gate::Gate;
 use crate::gate::replay::ReplayTable;
+use crate::telemetry::metrics::Meters;
 use crate::wire::head::HeadLimits;
 
 /// The snapshot that an exchange starts with and finishes under.
@@ -21,6 +22,8 @@ pub struct Policy {
     /// What each route has seen, in the order of the routes ([`crate::gate::replay::ReplayTables::of`]): live state,
     /// which other policies before and after this one have too.
     pub replay_tables: Vec<Option<Arc<ReplayTable>>>,
+    /// Where exchanges are counted, by the positions of routes and upstreams in this policy.
+    pub meters: Meters,
 }
 
 /// Bounds of the edge. Deadlines are totals, not per read.

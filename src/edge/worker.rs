@@ -14,7 +14,9 @@ use crate::gate::admission::{Admission, ConnectionPermit};
 use crate::gate::keyed_buckets::ClientKey;
 use crate::now::Now;
 use crate::outcome::ConnectionEnd;
+use crate::telemetry::WorkerCells;
 use crate::telemetry::exchange::Exchange;
+use crate::telemetry::metrics::Metrics;
 
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine};
@@ -80,6 +82,7 @@ pub struct Worker<N: Net> {
     policy: Arc<Policy>,
     pools: RefCell<Vec<Rc<Pool<N::Stream>>>>,
     observer: Arc<dyn Observer>,
+    metrics: Arc<Metrics>,
 }
 
 impl<N: Net> Worker<N> {
@@ -99,6 +102,7 @@ impl<N: Net> Worker<N> {
             policy: Arc::clone(&shared.policy),
             pools: RefCell::default(),
             observer: Arc::clone(&shared.observer),
+            metrics: Arc::clone(shared.policy.meters.metrics()),
         }
     }
 
@@ -111,18 +115,27 @@ impl<N: Net> Worker<N> {
     pub fn pool(&self, upstream: usize) -> Rc<Pool<N::Stream>> {
         let mut pools = self.pools.borrow_mut();
         while pools.len() <= upstream {
-            pools.push(Rc::default());
+            let meter = self.policy.meters.pool(pools.len(), self.position);
+            pools.push(Rc::new(Pool::new(meter)));
         }
         pools.get(upstream).map(Rc::clone).unwrap_or_default()
     }
 
-    /// Tells the observer how an exchange ended.
-    pub fn record(&self, exchange: &Exchange<'_>) {
-        self.observer.exchange(&Exchange { worker: self.position, ..*exchange });
+    /// Counts an exchange that was judged by `policy`, and tells the observer how it ended.
+    pub fn record(&self, policy: &Policy, exchange: &Exchange<'_>) {
+        let exchange = Exchange { worker: self.position, ..*exchange };
+        policy.meters.record(&exchange);
+        self.observer.exchange(&exchange);
+    }
+
+    /// What this worker says of itself.
+    pub fn cells(&self, say: impl FnMut(&WorkerCells)) {
+        self.metrics.workers().get(self.position).into_iter().for_each(say);
     }
 
     /// Tells the observer how a connection ended without an exchange. `peer` is at its other end.
     pub fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
+        self.metrics.connection_ended(end);
         self.observer.connection_ended(end, peer);
     }
 
@@ -157,10 +170,12 @@ impl<N: Net> Worker<N> {
 
     /// Tells the observer that accepting pauses.
     pub fn accept_failed(&self, error: &io::Error) {
+        self.metrics.accept_failed();
         self.observer.accept_failed(error);
     }
 
     fn sweep(&self, now: Now) {
+        self.cells(|cells| cells.beat(now.monotonic, self.parking.len()));
         self.make_room();
         for (pool, upstream) in self.pools.borrow().iter().zip(&self.policy.upstreams) {
             pool.close_expired(now, upstream.idle_timeout);
@@ -201,6 +216,8 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
             let listener = listener::adopt(socket, driver)?;
             monoio::spawn(listener::accept(Rc::clone(&worker), listener, position));
         }
+        worker.cells(|cells| cells.runs_on(u64::from(nix::unistd::gettid().as_raw().unsigned_abs())));
+        worker.sweep(worker.net.now());
         monoio::spawn(sweep(Rc::clone(&worker)));
         ready();
         let _ = stop.read(vec![0_u8; 1]).await;

@@ -236,6 +236,12 @@ impl Admission {
         Ok(admitted)
     }
 
+    /// The bounds.
+    #[must_use]
+    pub const fn limits(&self) -> &AdmissionLimits {
+        &self.limits
+    }
+
     /// What is held at the moment.
     #[must_use]
     pub fn held(&self) -> Held {
