@@ -228,7 +228,8 @@ impl Server {
     }
 
     fn accept(&mut self) {
-        loop {
+        // Not more in one go: those that are here already have their turn.
+        for _ in 0..VISITORS {
             let now = self.endpoints.desk().now().monotonic;
             match self.listener.accept() {
                 Ok((stream, origin)) => {

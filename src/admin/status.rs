@@ -1,6 +1,8 @@
 //! `/status`: the process in one JSON document, of which the status page is made. Counts are totals since the start;
 //! whoever wants rates takes two of them.
 
+use std::fmt::Write;
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -47,10 +49,16 @@ pub fn render(subject: &Subject<'_>) -> String {
         "uptime": started.map(|started| now.unix.as_secs().saturating_sub(started)),
         "phase": phase.name(),
         "generation": readings.generation,
+        "reload": readings.reload.as_ref().map(|it| json!({
+            "succeeded": it.succeeded, "failed": it.failed, "at": it.at, "error": it.error,
+        })),
+        "certificates": readings.certificates.iter().map(|it| json!({
+            "name": it.name, "not_before": it.not_before, "not_after": it.not_after,
+        })).collect::<Vec<_>>(),
         "fallback": readings.fallback,
         "workers": workers(subject),
         "bounds": bounds(subject),
-        "routes": registered.routes.iter().map(|it| route(it, &registered, readings)).collect::<Vec<_>>(),
+        "routes": registered.routes.iter().enumerate().map(|it| route(it, &registered, subject)).collect::<Vec<_>>(),
         "unrouted": reasons(&metrics.unrouted().totals()),
         "upstreams": upstreams(&registered),
         "refusals": refusals,
@@ -101,7 +109,9 @@ fn bounds(subject: &Subject<'_>) -> Value {
     })
 }
 
-fn route(series: &RouteSeries, registered: &Registered, readings: &Readings) -> Value {
+fn route((position, series): (usize, &Arc<RouteSeries>), registered: &Registered, subject: &Subject<'_>) -> Value {
+    let readings = subject.readings;
+    let (passed, refused) = subject.history.rates(&series.name, position);
     let totals = series.totals();
     let keys = registered.keys.iter().filter(|key| key.route == series.name).map(|key| {
         let reading = readings.keys.iter().find(|it| it.route == *series.name && it.key == *key.key);
@@ -127,6 +137,7 @@ fn route(series: &RouteSeries, registered: &Registered, readings: &Readings) -> 
             ("last".to_owned(), json!((totals.last > 0).then_some(totals.last))),
             ("duration".to_owned(), distribution(&totals.total)),
             ("upstream".to_owned(), distribution(&totals.upstream)),
+            ("history".to_owned(), json!({ "passed": passed, "refused": refused })),
             ("keys".to_owned(), json!(keys)),
             (
                 "replay".to_owned(),
@@ -160,7 +171,7 @@ fn distribution(distribution: &Distribution) -> Value {
 }
 
 fn upstreams(registered: &Registered) -> Vec<Value> {
-    let describe = |series: &std::sync::Arc<crate::telemetry::UpstreamSeries>| {
+    let describe = |series: &Arc<crate::telemetry::UpstreamSeries>| {
         let totals = series.totals();
         json!({
             "name": series.name,
@@ -181,8 +192,20 @@ fn refusal(refusal: &Refusal) -> Value {
         "reason": refusal.reason,
         "request_id": String::from_utf8_lossy(&refusal.request_id),
         "client": refusal.client.map(|client| client.to_string()),
-        "path": refusal.path.bytes().escape_ascii().to_string(),
-        "delivery_id": refusal.delivery_id.as_ref().map(|id| id.bytes().escape_ascii().to_string()),
+        "path": printable(refusal.path.bytes()),
+        "delivery_id": refusal.delivery_id.as_ref().map(|id| printable(id.bytes())),
+    })
+}
+
+/// Visible ASCII as it is, everything else (and the backslash itself) as `\xNN`.
+fn printable(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len()), |mut text, byte| {
+        match byte {
+            b' '..=b'~' if *byte != b'\\' => text.push(char::from(*byte)),
+            // Writing into a String cannot fail.
+            _ => drop(write!(text, "\\x{byte:02x}")),
+        }
+        text
     })
 }
 
@@ -197,4 +220,15 @@ fn history(subject: &Subject<'_>) -> Value {
         "failed": column(|sample| sample.failed),
         "micros": column(|sample| sample.nanos / 1000),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_sent_is_visible_and_nothing_else() {
+        assert_eq!(printable(b"/a'\"<b>"), "/a'\"<b>");
+        assert_eq!(printable(b"\\x1b\x1b[2J\n\xc3\xbc\x7f"), "\\x5cx1b\\x1b[2J\\x0a\\xc3\\xbc\\x7f");
+    }
 }

@@ -2,6 +2,7 @@
 
 mod check;
 mod demo;
+mod healthcheck;
 mod offline;
 mod output;
 mod run;
@@ -50,6 +51,8 @@ enum Command {
     Verify(verify::VerifyArguments),
     /// List the built-in schemes, or print one as configuration
     Schemes(schemes::SchemesArguments),
+    /// Ask the admin port of a running process: 0 for yes, 1 for no
+    Healthcheck(healthcheck::HealthcheckArguments),
     /// Genuine and forged deliveries of five providers through a real proxy on loopback
     Demo(demo::DemoArguments),
 }
@@ -70,6 +73,7 @@ pub fn main() -> ExitCode {
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Schemes(arguments) => schemes::run(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

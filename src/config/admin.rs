@@ -11,7 +11,7 @@ const HOSTS: usize = 16;
 pub(super) fn read(root: &Reader<'_>, settings: &Settings) -> Option<Admin> {
     let reader = root.table("admin")?;
     reader.require("address", "add address = \"127.0.0.1:9090\"");
-    let address = reader.string("address").and_then(|text| match parse(text) {
+    let address = reader.string("address").and_then(|text| match admin_address(text) {
         Ok(address) => Some(address),
         Err(wrong) => {
             reader.error("address", wrong.message, wrong.fix);
@@ -30,7 +30,11 @@ pub(super) fn read(root: &Reader<'_>, settings: &Settings) -> Option<Admin> {
     Some(Admin { address: address?, hosts, remote_control })
 }
 
-fn parse(text: &str) -> Result<AdminAddress, NotAnAddress> {
+/// Reads the address of an admin port: an IP address and a port, or `unix:/path`.
+///
+/// # Errors
+/// [`NotAnAddress`] says what is wrong and what to write.
+pub fn admin_address(text: &str) -> Result<AdminAddress, NotAnAddress> {
     if !text.starts_with("unix:") {
         return address::parse_listener(text).map(AdminAddress::Tcp);
     }

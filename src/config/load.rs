@@ -14,7 +14,7 @@ use crate::config::document::MAX_TEXT;
 use crate::config::networks;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::{self, Secret};
-use crate::config::settings::{self, ClientSettings, KeySettings, KeySource, Settings, Verification};
+use crate::config::settings::{self, Admin, ClientSettings, KeySettings, KeySource, Settings, Verification};
 use crate::config::units::show_size;
 use crate::gate::Gate;
 
@@ -61,6 +61,16 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
         Some(gate) if !problems.has_errors() => Ok(Loaded { settings, gate, warnings: problems }),
         _ => Err(problems),
     }
+}
+
+/// Reads the `[admin]` section alone, whatever is wrong with the rest of the file.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn load_admin(path: &Path) -> io::Result<Option<Admin>> {
+    let bytes = read_file(path, MAX_TEXT)?;
+    let file = path.display().to_string();
+    Ok(settings::read(&file, core::str::from_utf8(&bytes).unwrap_or_default()).0.admin)
 }
 
 /// The text is erased when it has been read: it may hold secrets.

@@ -27,6 +27,7 @@ pub mod suggest;
 pub mod summary;
 pub mod units;
 
+pub use admin::admin_address;
 pub use load::{Loaded, load};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{Settings, parse_str};

@@ -264,6 +264,16 @@ fn workers(page: &mut Page, metrics: &Metrics, moment: Moment<'_>) {
 fn vitals(page: &mut Page, moment: Moment<'_>) {
     let readings = moment.readings;
     page.gauge(&names::GENERATION, &[], readings.generation as f64);
+    if let Some(reload) = &readings.reload {
+        page.counter(&names::RELOADS, &["success"], reload.succeeded);
+        page.counter(&names::RELOADS, &["failure"], reload.failed);
+        page.gauge(&names::RELOAD_GOOD, &[], f64::from(u8::from(reload.error.is_none())));
+    }
+    for certificate in &readings.certificates {
+        let labels = [certificate.name.as_str()];
+        page.gauge(&names::CERTIFICATE_NOT_BEFORE, &labels, certificate.not_before as f64);
+        page.gauge(&names::CERTIFICATE_NOT_AFTER, &labels, certificate.not_after as f64);
+    }
     page.gauge(&names::READY, &[], f64::from(u8::from(moment.ready)));
     page.counter(&names::LOG_DROPPED, &[], readings.log_dropped);
     page.gauge(&names::BUILD, &[env!("CARGO_PKG_VERSION"), std::env::consts::ARCH], 1.0);
@@ -284,5 +294,110 @@ fn vitals(page: &mut Page, moment: Moment<'_>) {
     }
     if let Some(cpu) = vitals.cpu {
         page.seconds(&names::PROCESS_CPU, &[("", cpu)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::exchange::{Exchange, RouteTag, Stages};
+    use super::super::metrics::RouteLabels;
+    use super::super::readings::{CertificateReading, KeyReading, Level, ReloadReading, ReplayReading, Vitals};
+    use super::*;
+    use crate::now::Now;
+    use crate::outcome::{Observed, Outcome};
+
+    /// A process in which there is everything that can be told.
+    fn everything() -> Readings {
+        let level = Level { held: 1, limit: 2 };
+        let (one, second) = (Some(1), Duration::from_secs(1));
+        Readings {
+            connections: level,
+            requests: level,
+            body_memory: level,
+            drivers: vec!["epoll", "epoll"],
+            fallback: None,
+            worker_cpu: vec![second, second],
+            replay: vec![ReplayReading { route: "a\"b".to_owned(), entries: level, claims: 1 }],
+            keys: vec![KeyReading {
+                route: "a\"b".to_owned(),
+                key: "k".to_owned(),
+                not_before: Some(1),
+                not_after: Some(2),
+            }],
+            log_dropped: 3,
+            generation: 4,
+            reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
+            certificates: vec![CertificateReading { name: "c".to_owned(), not_before: 1, not_after: 2 }],
+            vitals: Vitals {
+                memory: one,
+                cpu: Some(second),
+                files: one,
+                files_limit: one,
+                threads: one,
+                started: Some(second),
+            },
+        }
+    }
+
+    fn page(metrics: &Metrics) -> String {
+        render(metrics, Moment { readings: &everything(), monotonic: Duration::from_secs(9), ready: true })
+    }
+
+    fn counting() -> std::sync::Arc<Metrics> {
+        let metrics = Metrics::new(2);
+        let route = RouteLabels { name: "a\"b".to_owned(), scheme: "s".to_owned(), keys: vec!["k".into()] };
+        let meters = metrics.register(&[route], &["u".to_owned()]);
+        let mut observed = Observed::NONE;
+        observed.note(Rejection::RouteRateLimited);
+        for worker in 0..2 {
+            meters.record(&Exchange {
+                worker,
+                request_id: [b'0'; 32],
+                ended: Now::at_unix(Duration::from_secs(7)),
+                route: Some(RouteTag { position: 0, name: "a\"b", scheme: "s" }),
+                peer: None,
+                client: None,
+                method: b"POST",
+                path: b"/",
+                outcome: Outcome::Forwarded { status: 204 },
+                observed,
+                key_id: Some("k"),
+                delivery_id: None,
+                body: None,
+                received: 1,
+                sent: 1,
+                stages: Stages::default(),
+            });
+        }
+        metrics
+    }
+
+    #[test]
+    fn every_name_of_the_table_is_exported_with_what_it_means() {
+        let page = page(&counting());
+        for name in names::ALL {
+            let head = format!("# HELP {0} {1}\n# TYPE {0} {2}\n{0}", name.name, name.help, name.kind.name());
+            assert_eq!(page.matches(&head).count(), 1, "{} in\n{page}", name.name);
+        }
+        assert_eq!(page.matches("# TYPE ").count(), names::ALL.len(), "nothing that the table has not\n{page}");
+    }
+
+    #[test]
+    fn workers_are_added_up_and_names_of_operators_are_escaped() {
+        let page = page(&counting());
+        for line in [
+            r#"countersign_verifications_total{route="a\"b",key="k"} 2"#,
+            r#"countersign_forwarded_responses_total{route="a\"b",class="2xx"} 2"#,
+            r#"countersign_observed_refusals_total{route="a\"b",reason="route_rate_limited"} 2"#,
+            r#"countersign_exchange_duration_seconds_bucket{route="a\"b",le="0.0001"} 2"#,
+            r#"countersign_exchange_duration_seconds_count{route="a\"b"} 2"#,
+            r#"countersign_workers{driver="epoll"} 2"#,
+            r#"countersign_worker_cpu_seconds_total{worker="1"} 1"#,
+            "countersign_config_last_reload_successful 0",
+            "process_cpu_seconds_total 1",
+        ] {
+            assert!(page.lines().any(|it| it == line), "{line} in\n{page}");
+        }
     }
 }

@@ -1,5 +1,5 @@
 //! Every metric, once: its name, its kind, its labels, its unit and what it means. Nothing is exported that does not
-//! stand here ([`super::page::Page`] takes nothing else), and the alert rules and dashboards are checked against it.
+//! stand here ([`super::exposition`] takes nothing else), and the alert rules and dashboards are checked against it.
 //!
 //! Names follow the conventions of Prometheus: base units, `_total` for counters. Labels are bounded by the
 //! configuration and by the tables of [`crate::outcome`]: never an address, an id of a delivery, a path.
@@ -131,6 +131,14 @@ names! {
         "Unix time at which a key last matched. Absent until it has.";
     GENERATION = Gauge "countersign_config_generation" [] Count
         "Which configuration is in force; 1 is the one that the process started with.";
+    RELOADS = Counter "countersign_config_reloads_total" ["result"] Count
+        "Times that the configuration was read again: success, or failure (the one in force stays).";
+    RELOAD_GOOD = Gauge "countersign_config_last_reload_successful" [] Count
+        "1 if the last reload put a configuration into force, 0 if it failed. 1 before the first.";
+    CERTIFICATE_NOT_BEFORE = Gauge "countersign_certificate_not_before_timestamp_seconds" ["certificate"] Seconds
+        "Unix time from which a certificate holds.";
+    CERTIFICATE_NOT_AFTER = Gauge "countersign_certificate_not_after_timestamp_seconds" ["certificate"] Seconds
+        "Unix time after which a certificate does not hold.";
     READY = Gauge "countersign_ready" [] Count
         "1 while /ready says yes.";
     LOG_DROPPED = Counter "countersign_log_lines_dropped_total" [] Count
@@ -171,7 +179,15 @@ mod tests {
             }
             assert!(help.ends_with('.'), "{name}");
             let bounded = ["route", "scheme", "outcome", "reason", "side", "key", "class", "state", "bucket"];
-            let bounded = bounded.iter().chain(&["upstream", "driver", "worker", "version", "architecture"]);
+            let bounded = bounded.iter().chain(&[
+                "upstream",
+                "driver",
+                "worker",
+                "version",
+                "architecture",
+                "result",
+                "certificate",
+            ]);
             assert!(labels.iter().all(|label| bounded.clone().any(|known| known == label)), "{name}: {labels:?}");
         }
     }

@@ -26,6 +26,10 @@ pub struct Readings {
     pub log_dropped: u64,
     /// Which configuration is in force; 0 before there is one.
     pub generation: u64,
+    /// What became of reloads; nothing in a process that cannot reload.
+    pub reload: Option<ReloadReading>,
+    /// The certificates that listeners show.
+    pub certificates: Vec<CertificateReading>,
     /// The system's view of the process.
     pub vitals: Vitals,
 }
@@ -61,6 +65,30 @@ pub struct KeyReading {
     pub not_before: Option<i64>,
     /// Unix seconds from which it no longer counts.
     pub not_after: Option<i64>,
+}
+
+/// What became of reloads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReloadReading {
+    /// How many put a configuration into force, the one at the start not counted.
+    pub succeeded: u64,
+    /// How many left all as it was.
+    pub failed: u64,
+    /// Unix seconds of the last one; 0 before the first.
+    pub at: u64,
+    /// What was wrong with the last one, in words for people.
+    pub error: Option<String>,
+}
+
+/// One certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateReading {
+    /// Unique, chosen by the operator: the listener, or the name that it is shown for.
+    pub name: String,
+    /// Unix seconds from which it holds.
+    pub not_before: i64,
+    /// Unix seconds after which it does not.
+    pub not_after: i64,
 }
 
 /// The system's view of the process. What cannot be read is absent.

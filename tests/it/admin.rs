@@ -239,8 +239,12 @@ fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
 #[track_caller]
 fn every_name_is_there(metrics: &Metrics) {
     // Where a configuration has no such bound, there is no such number.
-    let absent = ["countersign_key_not_before_timestamp_seconds", "countersign_key_not_after_timestamp_seconds"];
-    for name in names::ALL.iter().filter(|name| !absent.contains(&name.name)) {
+    let absent = |name: &str| {
+        name.starts_with("countersign_key_not_")
+            || name.starts_with("countersign_certificate_")
+            || name.contains("_reload")
+    };
+    for name in names::ALL.iter().filter(|name| !absent(name.name)) {
         assert_eq!(metrics.types.get(name.name).map(String::as_str), Some(name.kind.name()), "{}", name.name);
         assert_eq!(metrics.helps.get(name.name).map(String::as_str), Some(name.help), "{}", name.name);
     }
@@ -271,6 +275,35 @@ fn upstream_connections_are_counted(driver: Driver) {
     metrics.assert("countersign_connections{state=\"active\"}", 1.0);
     drop(client);
     observed.await_number("countersign_connections{state=\"active\"}", 0.0);
+}
+
+fn healthcheck(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(crate::support::child::BINARY).arg("healthcheck").args(arguments).output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(said).unwrap())
+}
+
+#[test]
+fn a_container_asks_without_curl() {
+    let observed = idle();
+    let address = observed.admin().to_string();
+    for probe in ["--live", "--ready", "--startup"] {
+        assert_eq!(healthcheck(&[probe, "--address", &address]).0, Some(0), "{probe}");
+    }
+    let drained = observed.post("/-/drain", "");
+    assert_eq!(drained.status, 200);
+    assert_eq!(healthcheck(&["--address", &address]), (Some(1), "/ready says 503: draining\n".to_owned()));
+    assert_eq!(healthcheck(&["--live", "--address", &address]), (Some(0), "live\n".to_owned()));
+    // The address of the configuration, even after mistakes have come into the rest of it.
+    let text = format!("[admin]\naddress = \"0.0.0.0:{}\"\n[limits]\nhead_size = 1\n", observed.admin().port());
+    let config = observed.folder.write("other.toml", &text).display().to_string();
+    assert_eq!(healthcheck(&["--live", "--config", &config]).0, Some(0));
+    let config = observed.folder.write("without.toml", "[server]\nworkers = 1\n").display().to_string();
+    let (code, said) = healthcheck(&["--live", "--config", &config]);
+    assert!(code == Some(1) && said.contains("has no [admin] address"), "{said}");
+    drop(observed);
+    let (code, said) = healthcheck(&["--live", "--address", &address]);
+    assert!(code == Some(1) && said.contains("does not answer"), "{said}");
 }
 
 /// One that needs no application.
@@ -315,6 +348,42 @@ fn every_answer_is_closed_to_browsers() {
         let policy = answer.field("Content-Security-Policy").expect("a policy");
         assert!(policy.starts_with("default-src 'none';") && !policy.contains("unsafe"), "{path}: {policy}");
     }
+}
+
+/// The document as Chromium has it after it has run, and what it complained about; nothing without Chromium.
+fn rendered(address: SocketAddr, folder: &Folder) -> Option<(String, String)> {
+    let profile = format!("--user-data-dir={}", folder.path("profile").display());
+    let output = Command::new("chromium")
+        .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"])
+        .args(["--disable-background-networking", "--disable-component-update", &profile])
+        .args(["--enable-logging=stderr", "--virtual-time-budget=4000", "--dump-dom"])
+        .arg(format!("http://{address}/"))
+        .output();
+    let output = output.map_err(|_| eprintln!("left out: chromium is not installed")).ok()?;
+    Some((String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+#[test]
+fn the_page_shows_what_is_refused_and_runs_nothing_of_strangers() {
+    let application = Application::answering(OK);
+    let observed = Observed::on(Driver::Epoll, &application);
+    observed.await_ready();
+    let mut client = observed.program.connect();
+    assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+    assert_eq!(client.ask(&Delivery::forged(b"x").bytes()).status, 401);
+    let hostile = "/hook/'onload=alert(1)&lt";
+    let asked = Delivery::unsigned(b"").line(&format!("POST {hostile} HTTP/1.1"));
+    let refused = client.ask(&asked.bytes());
+    assert_eq!(refused.status, 404);
+    let status = observed.get("/status");
+    let status: serde_json::Value = serde_json::from_slice(&status.body).expect("JSON");
+    assert_eq!(status["refusals"][0]["path"], hostile);
+    assert_eq!(status["routes"][0]["reasons"]["signature_mismatch"], 1);
+    let Some((page, complaints)) = rendered(observed.admin(), &observed.folder) else { return };
+    for part in [">ready<", ">hook<", "signature mismatch", "route unknown", "/hook/'onload=alert(1)&amp;lt"] {
+        assert!(page.contains(part), "{part} in {page}\n{complaints}");
+    }
+    assert!(!complaints.contains("Content Security Policy") && !complaints.contains("Uncaught"), "{complaints}");
 }
 
 #[test]

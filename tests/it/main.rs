@@ -8,6 +8,7 @@ mod admin;
 mod answers;
 mod client;
 mod deliver;
+mod errands;
 mod floods;
 mod framing;
 mod headers;
