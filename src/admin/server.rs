@@ -1,5 +1,5 @@
 //! The thread: waits for all its sockets at once, and never for one of them. A client that is slow, silent or hostile
-//! holds nothing but one of [`VISITORS`] places, for a few seconds; when all are taken, the one that has been asking
+//! holds nothing but one of 64 places, for a few seconds; when all are taken, the one that has been asking
 //! for longest makes room. A probe is therefore answered as soon as it is there, whoever else is connected.
 
 use std::fmt;

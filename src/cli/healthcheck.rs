@@ -26,7 +26,7 @@ pub(super) struct HealthcheckArguments {
     /// Ask whether it has started
     #[arg(long, group = "probe")]
     startup: bool,
-    /// The configuration file, for its [admin] address
+    /// The configuration file, for the address of its admin port
     #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG", default_value = "countersign.toml")]
     config: PathBuf,
     /// The admin port itself: 127.0.0.1:9090, or unix:/path
