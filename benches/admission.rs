@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use countersign::gate::admission::{Admission, AdmissionLimits, Request, RouteAdmission};
 use countersign::gate::allowlist::AllowList;
+use countersign::gate::identity::CallerList;
 use countersign::gate::keyed_buckets::ClientKey;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
@@ -34,6 +35,7 @@ fn table() -> RouteTable {
         upstream: 0,
         admission,
         clients: AllowList::default(),
+        callers: CallerList::default(),
         observe: Observe::default(),
         replay: None,
     };
@@ -58,7 +60,7 @@ fn exchanges(c: &mut Criterion) {
     let (table, headers) = (table(), headers());
     let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
     let limits = AdmissionLimits { unverified_per_client: PLENTY, ..AdmissionLimits::default() };
-    let ready = |limits| Admission::new(limits, table.routes(), RandomState::new());
+    let ready = |limits| Admission::new(limits, RandomState::new());
     // Time passes quickly enough that no bucket runs empty.
     let start = Instant::now();
     let mut group = c.benchmark_group("admission");
@@ -92,7 +94,7 @@ fn exchanges(c: &mut Criterion) {
 fn two_threads(c: &mut Criterion) {
     let (table, headers) = (table(), headers());
     let limits = AdmissionLimits { unverified_per_client: PLENTY, ..AdmissionLimits::default() };
-    let admission = Admission::new(limits, table.routes(), RandomState::new());
+    let admission = Admission::new(limits, RandomState::new());
     c.bench_function("admission/admitted, two threads", |b| {
         b.iter_custom(|rounds| {
             let start = Instant::now();

@@ -13,18 +13,20 @@ use countersign::config::scheme;
 use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
 use countersign::edge::pipe::{Reaction, VirtualNet};
-use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
+use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
 use countersign::gate::admission::{Admission, AdmissionLimits, RouteAdmission};
 use countersign::gate::allowlist::AllowList;
+use countersign::gate::identity::CallerList;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::token_bucket::Rate;
 use countersign::gate::verify::{Key, Keyring, Validity, Verifier};
 use countersign::telemetry::exchange::Exchange;
-use countersign::telemetry::metrics::Meters;
+use countersign::telemetry::metrics::Metrics;
 use countersign::wire::head::HeadLimits;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -50,6 +52,7 @@ fn policy() -> Policy {
         body_limit: 1 << 20,
         upstream: 0,
         clients: AllowList::default(),
+        callers: CallerList::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,
@@ -61,6 +64,7 @@ fn policy() -> Policy {
             head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
             head_timeout: ten,
             body_timeout: ten,
+            handshake_timeout: ten,
             idle_timeout: ten,
             write_timeout: ten,
             requests_per_connection: u64::MAX,
@@ -73,8 +77,7 @@ fn policy() -> Policy {
             idle_timeout: ten,
             idle_connections: 8,
         }],
-        replay_tables: Vec::new(),
-        meters: Meters::default(),
+        live: Live { listeners: vec![ListenerId::default()], ..Live::default() },
     }
 }
 
@@ -82,7 +85,7 @@ fn policy() -> Policy {
 fn admission() -> Arc<Admission> {
     let unverified_per_client = Rate::per_second(Rate::TOKEN_LIMIT, Rate::TOKEN_LIMIT);
     let limits = AdmissionLimits { unverified_per_client, ..AdmissionLimits::default() };
-    Arc::new(Admission::new(limits, policy().gate.routes.routes(), RandomState::new()))
+    Arc::new(Admission::new(limits, RandomState::new()))
 }
 
 fn delivery(body: &[u8], genuine: bool) -> Vec<u8> {
@@ -111,8 +114,9 @@ fn exchanges(c: &mut Criterion) {
             };
             let net = VirtualNet::new(usize::MAX, Some(Rc::new(RefCell::new(application))));
             let shared = Shared {
-                policy: Arc::new(policy()),
+                policy: Arc::new(Published::new(policy())),
                 clock: Clock::start(),
+                metrics: Metrics::new(1),
                 observer: Arc::new(Nobody),
                 pseudonym: Arc::from(&b"countersign-0"[..]),
                 admission: admission(),

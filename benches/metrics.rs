@@ -45,6 +45,7 @@ fn exchange(outcome: Outcome, key_id: Option<&str>, stages: Stages) -> Exchange<
         route: Some(RouteTag { position: 7, name: "route-7", scheme: "github" }),
         peer: None,
         client: Some([192, 0, 2, 1].into()),
+        caller: None,
         method: b"POST",
         path: b"/webhooks/github",
         outcome,

@@ -1,4 +1,4 @@
-"""What `compare` and `memory` share: programs, servers, deliveries, readings.
+"""What `compare`, `memory`, `handshakes`, `reload` and `restart` share: programs, servers, deliveries, readings.
 
 A rig owns one temporary folder and the servers it started there. Leaving the
 `with` block ends those servers, by their process ids and no others, and
@@ -21,6 +21,7 @@ import secrets
 import shutil
 import signal
 import socket
+import ssl
 import string
 import subprocess
 import sys
@@ -34,7 +35,7 @@ REPOSITORY = HERE.parent
 ROUTE = "/webhooks/github"
 LARGEST_BODY = 2 * 1024 * 1024
 TARGETS = ("countersign", "countersign-epoll", "nginx")
-DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "taskset": "util-linux"}
+DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux"}
 
 START_SECONDS, STOP_SECONDS = 10.0, 5.0
 BUILD_SECONDS, APT_SECONDS = 3600.0, 600.0
@@ -105,8 +106,9 @@ class UpstreamCount:
 class Rig:
     """One temporary folder, the servers in it, the secret they share."""
 
-    def __init__(self, binary: Path | None) -> None:
+    def __init__(self, binary: Path | None, tls: bool = False) -> None:
         self._binary = binary
+        self.tls = tls
         self._servers: list[Server] = []
         self.cores = choose_cores()
         self.secret = secrets.token_hex(32).encode()
@@ -117,6 +119,8 @@ class Rig:
         secret_file = os.open(self.folder / "secret", os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(secret_file, "wb") as file:
             file.write(self.secret)
+        if tls:
+            make_certificate(self.folder)
 
     def __enter__(self) -> Rig:
         signal.signal(signal.SIGTERM, _interrupt)
@@ -145,13 +149,34 @@ class Rig:
         port = free_port()
         if name == "nginx":
             config = self._fill_in("nginx.conf", "nginx.conf", port=port,
-                                   upstream=upstream.port, slots=slots)
+                                   upstream=upstream.port, slots=slots,
+                                   **nginx_tls(self.folder, self.tls))
             command = nginx_command(config)
         else:
             config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
-                                   upstream=upstream.port, driver=driver_of(name))
+                                   upstream=upstream.port, driver=driver_of(name),
+                                   tls=COUNTERSIGN_TLS if self.tls else "")
             command = [str(self._binary), "run", "--config", str(config)]
         return self._start(name, command, port, self.cores.proxy)
+
+    def start_anywhere(self, name: str, command: list[str], port: int) -> Server:
+        """Start a program that is told where to listen, on any CPU."""
+        everywhere = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+        return self._start(name, command, port, everywhere)
+
+    def start_successor(self, name: str, upstream: Server, port: int, server_lines: str) -> Server:
+        """Start countersign on a port that another one may listen on already.
+
+        `server_lines` are further lines of its `[server]`. It is ready when it
+        says so: that somebody accepts on the port means nothing.
+        """
+        config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
+                               upstream=upstream.port, driver=driver_of(name))
+        text = config.read_text(encoding="utf-8")
+        config.write_text(text.replace("[server]\n", f"[server]\n{server_lines}\n", 1),
+                          encoding="utf-8")
+        command = [str(self._binary), "run", "--config", str(config)]
+        return self._start(name, command, port, self.cores.proxy, says=b" ready: ")
 
     def stop(self, server: Server) -> None:
         """End one server before the rig ends."""
@@ -165,23 +190,65 @@ class Rig:
                                         files=raise_file_limit()), encoding="utf-8")
         return path
 
-    def _start(self, name: str, command: list[str], port: int, core: int) -> Server:
+    def _start(self, name: str, command: list[str], port: int, cores: int | str,
+               says: bytes | None = None) -> Server:
         log_path = self.folder / f"{name}.out"
         with log_path.open("wb") as log:
             child = subprocess.Popen(
-                [program("taskset"), "-c", str(core), *command],
+                [program("taskset"), "-c", str(cores), *command],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=_end_with_parent)
         server = Server(name, child, port)
         self._servers.append(server)
         deadline = time.monotonic() + START_SECONDS
-        while not accepts(port):
+        while not (says in log_path.read_bytes() if says else accepts(port)):
             ended = child.poll() is not None
             if ended or time.monotonic() > deadline:
                 what = "ended at start" if ended else f"not ready in {START_SECONDS:.0f} s"
                 raise RigError(f"{name}: {what}:\n{_read(str(log_path))[-2000:]}")
             time.sleep(0.02)
         return server
+
+
+# What countersign needs to speak TLS: both servers show the same certificate.
+COUNTERSIGN_TLS = """\
+[listener.tls]
+certificate = "tls.crt"
+key = "tls.key"
+"""
+
+
+def make_certificate(folder: Path) -> None:
+    """A self-signed ECDSA P-256 certificate for localhost, and its key."""
+    key = folder / "tls.key"
+    done = subprocess.run(
+        [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
+         "ec_paramgen_curve:P-256", "-nodes", "-days", "30", "-subj", "/CN=localhost",
+         "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
+         "-keyout", str(key), "-out", str(folder / "tls.crt")],
+        capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RigError(f"openssl req failed:\n{done.stderr}")
+    key.chmod(0o600)
+
+
+def nginx_tls(folder: Path, tls: bool) -> dict[str, str]:
+    """What nginx needs to speak TLS, or nothing."""
+    if not tls:
+        return {"ssl": "", "ssl_lines": ""}
+    lines = ("ssl_protocols TLSv1.2 TLSv1.3;", f"ssl_certificate {folder}/tls.crt;",
+             f"ssl_certificate_key {folder}/tls.key;")
+    return {"ssl": " ssl", "ssl_lines": "\n        ".join(lines)}
+
+
+def client_tls() -> ssl.SSLContext:
+    """What a client of the rig speaks: TLS 1.3, with whom it does not ask."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["http/1.1"])
+    return context
 
 
 def choose_cores() -> Cores:
@@ -311,7 +378,7 @@ def check_target(rig: Rig, target: Server, upstream: Server) -> None:
         cases.append(("forged", signature(b"not the secret", body), 401, 0))
     for kind, signed, status, forwarded in cases:
         before = upstream_count(upstream)
-        got = post(target.port, body, delivery_headers(signed))
+        got = post(target.port, body, delivery_headers(signed), rig.tls)
         reached = upstream_count(upstream).since(before).requests
         if (got, reached) != (status, forwarded):
             raise RigError(
@@ -338,9 +405,13 @@ def check_driver(server: Server) -> None:
         raise RigError(f"{server.name}: runs on {seen}")
 
 
-def post(port: int, body: bytes, headers: dict[str, str]) -> int:
+def post(port: int, body: bytes, headers: dict[str, str], tls: bool = False) -> int:
     """Send one delivery on a connection of its own; the status of the answer."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    if tls:
+        connection: http.client.HTTPConnection = http.client.HTTPSConnection(
+            "127.0.0.1", port, timeout=5, context=client_tls())
+    else:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
         connection.request("POST", ROUTE, body, headers)
         answer = connection.getresponse()

@@ -102,6 +102,8 @@ ends! {
         MethodNotAllowed = "method_not_allowed", 405 "method_not_allowed" Keep;
         /// The client's address is denied on this route, or not among those that are allowed.
         ClientNotAllowed = "client_not_allowed", 403 "forbidden" Keep;
+        /// The client's certificate has none of the names that may call this route, or there is no certificate.
+        ClientNameRefused = "client_name_refused", 403 "forbidden" Keep;
         /// The media type of the body is none of the route's.
         ContentTypeRefused = "content_type_refused", 415 "unsupported_media_type" Keep;
         /// As many exchanges as the process may have are in flight.
@@ -286,6 +288,24 @@ pub enum ConnectionEnd {
     ClientConnectionsFull,
     /// Closed while it was idle, to make room for another.
     IdleClosed,
+    /// Answered 400, in plain text: the client speaks HTTP where TLS is spoken.
+    TlsPlaintext,
+    /// Refused: the process makes as many TLS handshakes as it may.
+    TlsHandshakesFull,
+    /// The client did not finish its part of the TLS handshake in time.
+    TlsHandshakeTimeout,
+    /// Client and listener have no TLS version, cipher suite or application protocol in common.
+    TlsNothingInCommon,
+    /// The client broke off the TLS handshake with an alert: often because it does not trust our certificate.
+    TlsRefusedByClient,
+    /// The client has shown no certificate where one is required.
+    TlsCertificateMissing,
+    /// The client's certificate does not hold: another authority, expired, not for this purpose.
+    TlsCertificateRefused,
+    /// The client's certificate holds, but has none of the names that may call.
+    TlsNameRefused,
+    /// The TLS handshake failed in another way: malformed, out of order, or broken off.
+    TlsHandshakeFailed,
 }
 
 impl ConnectionEnd {
@@ -307,6 +327,24 @@ impl ConnectionEnd {
             Self::ConnectionsFull => "connections_full",
             Self::ClientConnectionsFull => "client_connections_full",
             Self::IdleClosed => "idle_closed",
+            Self::TlsPlaintext => "tls_plaintext",
+            Self::TlsHandshakesFull => "tls_handshakes_full",
+            Self::TlsHandshakeTimeout => "tls_handshake_timeout",
+            Self::TlsNothingInCommon => "tls_nothing_in_common",
+            Self::TlsRefusedByClient => "tls_refused_by_client",
+            Self::TlsCertificateMissing => "tls_certificate_missing",
+            Self::TlsCertificateRefused => "tls_certificate_refused",
+            Self::TlsNameRefused => "tls_name_refused",
+            Self::TlsHandshakeFailed => "tls_handshake_failed",
+        }
+    }
+
+    /// What to answer, in plain text, where there is somebody who can read it.
+    #[must_use]
+    pub const fn answer(self) -> Option<Answer> {
+        match self {
+            Self::TlsPlaintext => Some(Answer { status: 400, error: "tls_required", fate: Fate::Close }),
+            _ => None,
         }
     }
 }

@@ -149,6 +149,7 @@ fn counting_for_nobody_takes_no_memory() {
         route: Some(RouteTag { position: 0, name: "hook", scheme: "github" }),
         peer: None,
         client: None,
+        caller: None,
         method: b"POST",
         path: b"/hook",
         outcome: Outcome::Forwarded { status: 200 },

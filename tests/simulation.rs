@@ -13,13 +13,17 @@ use std::time::Duration;
 
 use countersign::edge::clock::Clock;
 use countersign::edge::connection::{self, Origin};
+use countersign::edge::drain::Stage;
+use countersign::edge::net::Net;
 use countersign::edge::pipe::{Reaction, VirtualNet};
-use countersign::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
+use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
 use countersign::gate::admission::{Admission, AdmissionLimits, Held, RouteAdmission};
 use countersign::gate::allowlist::AllowList;
 use countersign::gate::client::Door;
+use countersign::gate::identity::CallerList;
 use countersign::gate::networks::Network;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
@@ -27,7 +31,7 @@ use countersign::gate::replay::{ReplayPolicy, ReplaySeed, ReplayTable};
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
 use countersign::telemetry::exchange::Exchange;
-use countersign::telemetry::metrics::Meters;
+use countersign::telemetry::metrics::Metrics;
 use countersign::wire::head::HeadLimits;
 use proptest::prelude::*;
 
@@ -50,6 +54,7 @@ fn route() -> Route {
         body_limit: 100_000,
         upstream: 0,
         clients: AllowList::default(),
+        callers: CallerList::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,
@@ -63,6 +68,7 @@ fn policy() -> Policy {
             head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             requests_per_connection: 1000,
@@ -75,13 +81,12 @@ fn policy() -> Policy {
             idle_timeout: Duration::from_secs(4),
             idle_connections: 8,
         }],
-        replay_tables: Vec::new(),
-        meters: Meters::default(),
+        live: Live { listeners: vec![ListenerId::default()], ..Live::default() },
     }
 }
 
 fn admission() -> Arc<Admission> {
-    Arc::new(Admission::new(AdmissionLimits::default(), policy().gate.routes.routes(), RandomState::new()))
+    Arc::new(Admission::new(AdmissionLimits::default(), RandomState::new()))
 }
 
 #[derive(Default)]
@@ -131,15 +136,16 @@ fn converse_under(policy: Policy, input: &[u8], closed: bool, (grain, reply): (u
     let codes = Arc::new(Codes::default());
     let observer: Arc<dyn Observer> = Arc::<Codes>::clone(&codes);
     let shared = Shared {
-        policy: Arc::new(policy),
+        policy: Arc::new(Published::new(policy)),
         clock: Clock::start(),
+        metrics: Metrics::new(1),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
     let client = net.client(input, closed);
-    let origin = Origin { peer: "192.0.2.1".parse().ok(), listener: 0 };
+    let origin = Origin { peer: "192.0.2.1".parse().ok(), listener: ListenerId::default() };
     let permit = worker.open(origin).unwrap();
     let outbox = Rc::clone(&client.outbox);
     net.run(connection::serve(worker, client, origin, permit)).expect("the connection ends");
@@ -280,8 +286,9 @@ fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
     let net = VirtualNet::new(grain, Some(Rc::new(RefCell::new(application))));
     let observer: Arc<dyn Observer> = Arc::new(Codes::default());
     let shared = Shared {
-        policy: Arc::new(policy()),
+        policy: Arc::new(Published::new(policy())),
         clock: Clock::start(),
+        metrics: Metrics::new(1),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
@@ -377,11 +384,12 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
     let mut route = route();
     route.replay = Some(rule);
     policy.gate.routes = RouteTable::new(vec![route]).unwrap();
-    policy.replay_tables = vec![Some(Arc::clone(&table))];
+    policy.live.replay_tables = vec![Some(Arc::clone(&table))];
     let net = VirtualNet::new(usize::MAX, Some(Rc::new(RefCell::new(|_: &[u8]| Reaction::default()))));
     let shared = Shared {
-        policy: Arc::new(policy),
+        policy: Arc::new(Published::new(policy)),
         clock: Clock::start(),
+        metrics: Metrics::new(1),
         observer: Arc::new(Codes::default()),
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
@@ -394,6 +402,46 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
     assert_eq!(table.held(), 1, "it is with the application");
     drop(exchange);
     assert_eq!(table.held(), 0);
+}
+
+/// Connections of a worker that is closing, or of a listener that is closed: what has been sent is answered, with
+/// `Connection: close`; whoever has just come is given a second; nothing else is waited for.
+#[test]
+fn a_connection_that_must_go_serves_what_has_been_sent() {
+    let request = delivery(b"x", b"x", None);
+    for closed_listener in [false, true] {
+        for (input, grain, answered) in [(request.as_slice(), usize::MAX, true), (&request, 3, true), (b"", 1, false)] {
+            let application = |received: &[u8]| if complete(received).is_some() { ok() } else { Reaction::default() };
+            let net = VirtualNet::new(grain, Some(Rc::new(RefCell::new(application))));
+            let mut policy = policy();
+            if closed_listener {
+                policy.live.listeners.clear();
+            }
+            let shared = Shared {
+                policy: Arc::new(Published::new(policy)),
+                clock: Clock::start(),
+                metrics: Metrics::new(1),
+                observer: Arc::new(Codes::default()),
+                pseudonym: Arc::from(&b"countersign-0"[..]),
+                admission: admission(),
+            };
+            let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
+            if !closed_listener {
+                worker.drain.advance(Stage::Closing);
+            }
+            let client = net.client(input, false);
+            let outbox = Rc::clone(&client.outbox);
+            let permit = worker.open(Origin::default()).unwrap();
+            let begun = net.monotonic();
+            net.run(connection::serve(worker, client, Origin::default(), permit)).expect("the connection ends");
+            let answer = String::from_utf8_lossy(&outbox.borrow()).into_owned();
+            assert_eq!(answer.starts_with("HTTP/1.1 200 OK\r\n"), answered, "{answer:?}");
+            assert_eq!(answer.contains("Connection: close\r\n"), answered, "{answer:?}");
+            if !answered {
+                assert_eq!(net.monotonic() - begun, Duration::from_secs(1));
+            }
+        }
+    }
 }
 
 #[test]

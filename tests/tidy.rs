@@ -22,10 +22,13 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 15] = [
+const OWNERS: [(&str, &[&str]); 19] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire"]),
-    ("ring", &["gate", "admin", "control", "cli"]),
+    ("ring", &["gate", "admin", "config", "control", "cli"]),
+    ("rustls", &["config", "edge"]),
+    ("rustls_pki_types", &["config"]),
+    ("x509_parser", &["gate", "config"]),
     ("subtle", &["gate"]),
     ("matchit", &["gate"]),
     ("serde_json", &["gate", "admin"]),
@@ -34,6 +37,7 @@ const OWNERS: [(&str, &[&str]); 15] = [
     ("metrics", &["telemetry"]),
     ("metrics_exporter_prometheus", &["telemetry"]),
     ("monoio", &["edge"]),
+    ("notify", &["control"]),
     ("io_uring", &["edge"]),
     ("httpdate", &["edge"]),
     ("signal_hook", &["control"]),

@@ -2,32 +2,33 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::admin::desk::Desk;
 use crate::admin::server::{self, Admin};
-use crate::config::load::{Loaded, load};
+use crate::config::files::Sources;
+use crate::config::load::{Loaded, load_noting};
 use crate::config::summary::moment_warnings;
 use crate::control::desk::FrontDesk;
 use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
-use crate::control::plan::plan;
+use crate::control::plan::{plan, worker_count};
+use crate::control::reload;
+use crate::control::reload_words;
 use crate::control::resolver::Resolver;
-use crate::control::signals::Termination;
-use crate::control::supervisor::{self, AdminPlan, Running};
-use crate::edge::clock::Clock;
+use crate::control::signals::{HangUps, Signal, Termination};
+use crate::control::supervisor::{self, AdminPlan, DrainTimes, Running, StartError, Witnesses};
 use crate::edge::worker::Observer;
-use crate::telemetry::metrics::Metrics;
 
 use super::check::print_problems;
 use super::{CANNOT, FOUND_WRONG};
 
 /// Runs until a signal. 0 after a clean stop, 1 for a wrong configuration, 2 when it cannot start.
 pub(super) fn run(path: &Path) -> ExitCode {
-    let loaded = match load(path) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
+    let (loaded, sources) = match load_noting(path) {
+        (Ok(loaded), sources) => (loaded, sources),
+        (Err(problems), _) => {
             print_problems(&problems);
             return ExitCode::from(FOUND_WRONG);
         }
@@ -40,7 +41,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
     if let Some(note) = hardening::too_few_files(&loaded.settings.limits.admission) {
         log.event(Level::Warn, &note);
     }
-    let code = match serve(loaded, &log) {
+    let code = match serve(path, loaded, sources, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             log.event(Level::Error, &why);
@@ -51,42 +52,88 @@ pub(super) fn run(path: &Path) -> ExitCode {
     code
 }
 
-fn serve(loaded: Loaded, log: &Arc<EventLog>) -> Result<(), String> {
-    let mut termination = Termination::listen().map_err(|error| format!("cannot listen for signals: {error}"))?;
+fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> Result<(), String> {
+    let no_signals = |error| format!("cannot listen for signals: {error}");
+    let mut termination = Termination::listen().map_err(no_signals)?;
+    let hang_ups = HangUps::listen().map_err(no_signals)?;
     let routes = loaded.settings.routes.len();
-    for warning in moment_warnings(&loaded.settings, Clock::start().now()) {
-        log.event(Level::Warn, &warning);
-    }
-    let (plan, names) = plan(loaded);
-    let desk = Arc::new(FrontDesk::new(plan.clock.clone(), Arc::clone(&plan.metrics), Arc::clone(log)));
-    // Before the workers: whoever asks whether the process lives has an answer while it starts.
-    let _admin = plan.admin.clone().map(|admin| open_admin(admin, &desk, &plan.metrics, log)).transpose()?;
-    let _resolver = Resolver::start(names, Arc::clone(log));
     let observer: Arc<dyn Observer> = Arc::<EventLog>::clone(log);
-    let running = supervisor::start(plan, observer).map_err(|error| error.to_string())?;
+    let witnesses = Witnesses::new(observer, worker_count(loaded.settings.server.workers));
+    let moment = moment_warnings(&loaded.settings, witnesses.clock.now());
+    moment.iter().for_each(|warning| log.event(Level::Warn, warning));
+    let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
+    let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
+    let (plan, names) = plan(loaded);
+    let desk = Arc::new(FrontDesk::new(witnesses.clock.clone(), Arc::clone(&witnesses.metrics), Arc::clone(log)));
+    // Before the workers: whoever asks whether the process lives has an answer while it starts.
+    let _admin = plan.admin.as_ref().map(|admin| open_admin(admin, &desk, &witnesses, log)).transpose()?;
+    let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));
+    let running = supervisor::start(plan, witnesses).map_err(|error| error.to_string())?;
     desk.open(&running);
-    announce(&running, routes, log);
+    let running = Arc::new(Mutex::new(Some(running)));
+    let start = reload::Start {
+        path: path.to_owned(),
+        sources,
+        settings,
+        outline,
+        warnings,
+        resolver: Arc::clone(&resolver),
+        log: Arc::clone(log),
+    };
+    let reloader = reload::start(start, apply_to(&running));
+    lock(&running).iter().for_each(|running| announce(running, routes, log));
+    let hung_up = reloader.clone();
+    hang_ups.each(move || hung_up.hang_up());
     let signal = termination.wait();
-    desk.close();
-    log.event(Level::Info, &format!("{signal}: stopping, exchanges in flight are finished"));
+    reloader.stop();
+    let Some(running) = lock(&running).take() else { return Ok(()) };
+    log.event(Level::Info, &farewell(signal, running.drain_times()));
     thread::spawn(move || {
         termination.wait();
         // A second signal means: now.
         std::process::exit(i32::from(CANNOT));
     });
-    match running.stop() {
+    let cut = match signal {
+        Signal::Terminate => running.drain(),
+        Signal::Interrupt => running.stop(),
+    };
+    match cut {
         0 => log.event(Level::Info, "stopped"),
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
     }
     Ok(())
 }
 
-fn open_admin(plan: AdminPlan, desk: &Arc<FrontDesk>, metrics: &Arc<Metrics>, log: &EventLog) -> Result<Admin, String> {
+fn open_admin(plan: &AdminPlan, desk: &Arc<FrontDesk>, witnesses: &Witnesses, log: &EventLog) -> Result<Admin, String> {
     let cannot = |error: std::io::Error| format!("cannot open the admin port at {}: {error}", plan.address);
     let bound = server::bind(&plan.address).map_err(cannot)?;
     log.event(Level::Info, &format!("admin port at {}", bound.address));
     let desk: Arc<dyn Desk> = Arc::<FrontDesk>::clone(desk);
-    Admin::start(bound, plan.access.clone(), desk, Arc::clone(metrics)).map_err(cannot)
+    Admin::start(bound, plan.access.clone(), desk, Arc::clone(&witnesses.metrics)).map_err(cannot)
+}
+
+/// Puts plans in force for as long as the process is not stopping.
+fn apply_to(running: &Arc<Mutex<Option<Running>>>) -> reload::Apply {
+    let running = Arc::clone(running);
+    Box::new(move |plan| match lock(&running).as_mut() {
+        Some(running) => running.apply(plan),
+        None => Err(StartError::Worker("the process is stopping".to_owned())),
+    })
+}
+
+fn lock(running: &Mutex<Option<Running>>) -> MutexGuard<'_, Option<Running>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn farewell(signal: Signal, times: DrainTimes) -> String {
+    let DrainTimes { delay, grace } = times;
+    match signal {
+        Signal::Terminate => format!(
+            "SIGTERM: stopping, not ready any more; connections are accepted for another {delay:?}, and exchanges in \
+             flight then finished within {grace:?}"
+        ),
+        Signal::Interrupt => format!("SIGINT: stopping, exchanges in flight are finished within {grace:?}"),
+    }
 }
 
 fn announce(running: &Running, routes: usize, log: &EventLog) {

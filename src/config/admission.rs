@@ -32,6 +32,7 @@ pub(super) fn limits(reader: &Reader<'_>, limits: &mut Limits) {
     admission.connections_per_client = u32::try_from(per_client).unwrap_or(u32::MAX);
     admission.body_memory = reader.size("body_memory", BODY_MEMORY).unwrap_or(admission.body_memory);
     admission.unverified_per_client = rate(reader, "unverified_per_client").unwrap_or(admission.unverified_per_client);
+    admission.handshakes = count("handshakes", admission.handshakes);
     let clients = reader.integer("clients_tracked", CLIENTS).and_then(|number| usize::try_from(number).ok());
     admission.clients_tracked = clients.unwrap_or(admission.clients_tracked);
 }

@@ -53,6 +53,7 @@ fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route
         body_limit: route.body_size,
         upstream: route.upstream,
         clients: allow_list(&route.clients),
+        callers: route.callers.clone(),
         observe: route.observe,
         admission: route.admission.clone(),
         replay: route.replay.map(|replay| ReplayPolicy { table: position, ..replay }),

@@ -1,25 +1,33 @@
-//! From a path to a gate: the only file of this room that opens files and reads the environment.
+//! From a path to a gate: the only file of this room that reads the environment, and that asks for files.
 //!
 //! Nothing is half-applied: either everything holds and there is a [`Loaded`], or there is a list of everything that
 //! does not, in the configuration and in the files that it names.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::path::Path;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::config::certificates::{self, TlsMaterial};
 use crate::config::compile;
 use crate::config::document::MAX_TEXT;
+use crate::config::files::{Files, Sources};
 use crate::config::networks;
+use crate::config::outline::Outline;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::{self, Secret};
-use crate::config::settings::{self, Admin, ClientSettings, KeySettings, KeySource, Settings, Verification};
+use crate::config::settings::{
+    self, Admin, ClientSettings, FileSettings, KeySettings, KeySource, Settings, TlsSettings, Verification,
+};
 use crate::config::units::show_size;
 use crate::gate::Gate;
 
 /// No secret and no public key is longer, in bytes.
 const KEY_LIMIT: usize = 64 << 10;
+
+/// No file of certificates is longer, in bytes: all public authorities that there are need a quarter of it.
+const PEM_LIMIT: usize = 1 << 20;
 
 /// No file of networks is longer, in bytes: some fifty thousand of them.
 const LIST_LIMIT: usize = 1 << 20;
@@ -31,8 +39,12 @@ pub struct Loaded {
     pub settings: Settings,
     /// What requests are judged by.
     pub gate: Gate,
+    /// What each listener is to speak, in their order; nothing for plain text.
+    pub tls: Vec<Option<TlsMaterial>>,
     /// What the operator should know all the same.
     pub warnings: Problems,
+    /// For comparison with another.
+    pub outline: Outline,
 }
 
 /// Reads a configuration file and everything that it refers to. Paths in it are relative to its directory.
@@ -40,25 +52,43 @@ pub struct Loaded {
 /// # Errors
 /// Every problem that could be found.
 pub fn load(path: &Path) -> Result<Loaded, Problems> {
+    load_noting(path).0
+}
+
+/// The same, with the files that the outcome depends on, whatever it is: when none of them changes, it stays the same.
+pub fn load_noting(path: &Path) -> (Result<Loaded, Problems>, Sources) {
+    let files = Files::of(path);
+    let outcome = load_from(path, &files);
+    (outcome, files.into_sources())
+}
+
+fn load_from(path: &Path, files: &Files) -> Result<Loaded, Problems> {
     let file = path.display().to_string();
-    let text = read_text(path, &file)?;
+    let text = read_text(path, &file, files)?;
     let (mut settings, mut problems) = settings::read(&file, &text);
-    let directory = path.parent().unwrap_or(Path::new("."));
     let keys: Vec<Vec<Option<Secret>>> = settings
         .routes
-        .iter()
-        .map(|route| route.verification.as_ref().map(|it| read_all(it, directory, &mut problems)).unwrap_or_default())
+        .iter_mut()
+        .map(|route| route.verification.as_mut().map(|it| read_all(it, files, &mut problems)).unwrap_or_default())
         .collect();
-    settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, directory, &mut problems));
+    settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, files, &mut problems));
     if problems.has_errors() {
-        for (stray, public) in settings::stray_keys(&file, &text, &settings) {
-            read_keys(&stray, public, directory, &mut problems);
+        for (mut stray, public) in settings::stray_keys(&file, &text, &settings) {
+            read_keys(&mut stray, public, files, &mut problems);
         }
     }
+    let tls: Vec<Option<TlsMaterial>> = settings
+        .listeners
+        .iter_mut()
+        .map(|listener| listener.tls.as_mut().and_then(|tls| read_tls(tls, files, &mut problems)))
+        .collect();
     let gate = compile::compile(&settings, &keys, &mut problems);
     problems.sort();
     match gate {
-        Some(gate) if !problems.has_errors() => Ok(Loaded { settings, gate, warnings: problems }),
+        Some(gate) if !problems.has_errors() => {
+            let outline = Outline::of(&settings, &keys);
+            Ok(Loaded { settings, gate, tls, warnings: problems, outline })
+        }
         _ => Err(problems),
     }
 }
@@ -68,15 +98,15 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 /// # Errors
 /// The file cannot be read.
 pub fn load_admin(path: &Path) -> io::Result<Option<Admin>> {
-    let bytes = read_file(path, MAX_TEXT)?;
+    let bytes = Files::of(path).read(path, MAX_TEXT)?;
     let file = path.display().to_string();
     Ok(settings::read(&file, core::str::from_utf8(&bytes).unwrap_or_default()).0.admin)
 }
 
 /// The text is erased when it has been read: it may hold secrets.
-fn read_text(path: &Path, file: &str) -> Result<Zeroizing<String>, Problems> {
+fn read_text(path: &Path, file: &str, files: &Files) -> Result<Zeroizing<String>, Problems> {
     let mut problems = Problems::default();
-    match read_file(path, MAX_TEXT) {
+    match files.read(path, MAX_TEXT) {
         Err(error) => {
             let fix = match error.kind() {
                 io::ErrorKind::FileTooLarge => "is this the right file?",
@@ -100,10 +130,10 @@ fn read_text(path: &Path, file: &str) -> Result<Zeroizing<String>, Problems> {
 }
 
 /// Adds the networks that a file of the route holds to those of the route itself.
-fn read_networks(clients: &mut ClientSettings, directory: &Path, problems: &mut Problems) {
+fn read_networks(clients: &mut ClientSettings, files: &Files, problems: &mut Problems) {
     let Some(list) = &clients.allow_file else { return };
-    let path = directory.join(&list.path);
-    let text = read_file(&path, LIST_LIMIT).and_then(|bytes| {
+    let path = files.path(&list.path);
+    let text = files.read(&path, LIST_LIMIT).and_then(|bytes| {
         core::str::from_utf8(&bytes).map(str::to_owned).map_err(|_| io::Error::other("it is not UTF-8"))
     });
     match text {
@@ -116,38 +146,88 @@ fn read_networks(clients: &mut ClientSettings, directory: &Path, problems: &mut 
     }
 }
 
-/// The bytes of every key of a route; nothing in the place of one that could not be read.
-fn read_all(verification: &Verification, directory: &Path, problems: &mut Problems) -> Vec<Option<Secret>> {
-    read_keys(&verification.keys, verification.scheme.wants_public_key(), directory, problems)
+/// Reads certificates, keys and authorities of a listener. Without a result there is at least one error in `problems`.
+fn read_tls(tls: &mut TlsSettings, files: &Files, problems: &mut Problems) -> Option<TlsMaterial> {
+    let mut pairs = Vec::with_capacity(tls.certificates.len());
+    for settings in &mut tls.certificates {
+        let chain = read_pem(&settings.certificate, files, problems);
+        let key = read_pem(&settings.key, files, problems).map(Secret::new);
+        let path = files.path(&settings.key.path);
+        if key.is_some() && readable_by_others(&path) {
+            warn_readable(&path, settings.key.place.clone(), problems);
+        }
+        let pair = certificates::pair(settings, (chain.as_ref().map(|it| it.as_slice()), key.as_ref()), problems);
+        if let Some((key, facts)) = pair {
+            pairs.push((key, certificates::patterns(&facts)));
+            settings.facts = Some(facts);
+        }
+    }
+    let callers = match &tls.callers {
+        None => None,
+        Some(callers) => {
+            let bytes = read_pem(&callers.authorities, files, problems)?;
+            let roots = certificates::authorities(&callers.authorities, &bytes, problems)?;
+            Some((Arc::new(roots), callers.clone()))
+        }
+    };
+    let whole = !pairs.is_empty() && pairs.len() == tls.certificates.len();
+    whole.then_some(TlsMaterial { certificates: pairs, callers, min_version: tls.min_version })
 }
 
-fn read_keys(keys: &[KeySettings], public: bool, directory: &Path, problems: &mut Problems) -> Vec<Option<Secret>> {
+fn read_pem(file: &FileSettings, files: &Files, problems: &mut Problems) -> Option<Zeroizing<Vec<u8>>> {
+    let path = files.path(&file.path);
+    let read = files.read(&path, PEM_LIMIT);
+    if let Err(error) = &read {
+        let message = format!("{} cannot be read: {error}", path.display());
+        let fix = "check the path (it is relative to the configuration file) and the permissions";
+        problems.error(file.place.clone(), message, fix);
+    }
+    read.ok()
+}
+
+fn warn_readable(path: &Path, place: Place, problems: &mut Problems) {
+    let message = format!("{} can be read by every user of this machine", path.display());
+    problems.warning(place, message, format!("chmod o-rwx {} (Kubernetes: defaultMode: 0440)", path.display()));
+}
+
+/// The bytes of every key of a route; nothing in the place of one that could not be read.
+fn read_all(verification: &mut Verification, files: &Files, problems: &mut Problems) -> Vec<Option<Secret>> {
+    read_keys(&mut verification.keys, verification.scheme.wants_public_key(), files, problems)
+}
+
+fn read_keys(keys: &mut [KeySettings], public: bool, files: &Files, problems: &mut Problems) -> Vec<Option<Secret>> {
+    let mut ids: Vec<String> = Vec::with_capacity(keys.len());
     let mut secrets: Vec<Option<Secret>> = Vec::with_capacity(keys.len());
     for key in keys {
-        let secret = read_key(key, directory, public, problems);
+        let secret = read_key(key, files, public, problems);
         let same = secret.as_ref().and_then(|secret| {
             let is_same = |other: &Option<Secret>| other.as_ref().is_some_and(|other| other.same_as(secret));
-            keys.get(secrets.iter().position(is_same)?)
+            ids.get(secrets.iter().position(is_same)?)
         });
         if let Some(other) = same {
-            let message = format!("is the same as the key \"{}\" of this route", other.id);
+            let message = format!("is the same as the key \"{other}\" of this route");
             problems.warning(key.place.clone(), message, "a rotation needs a second key: remove one of the two");
         }
         secrets.push(secret);
+        ids.push(key.id.clone());
     }
     secrets
 }
 
-fn read_key(key: &KeySettings, directory: &Path, public: bool, problems: &mut Problems) -> Option<Secret> {
+fn read_key(key: &mut KeySettings, files: &Files, public: bool, problems: &mut Problems) -> Option<Secret> {
     let (secret, origin) = match &key.source {
         KeySource::Value(secret) => (Some(secret.clone()), "the key".to_owned()),
         KeySource::Env(name) => (read_variable(name, key, problems), format!("the key in the variable {name}")),
         KeySource::File(path) => {
-            let path = directory.join(path);
-            (read_key_file(&path, key, public, problems), format!("the key in {}", path.display()))
+            let path = files.path(path);
+            let bytes = files.read(&path, KEY_LIMIT);
+            (key_bytes(bytes, &path, key, public, problems), format!("the key in {}", path.display()))
         }
     };
-    let secret = secret?.without_line_end();
+    let written = secret?;
+    let length = written.bytes().len();
+    let secret = written.without_line_end();
+    key.line_end_left_out = !public && secret.bytes().len() < length;
     match secret::judge(&secret) {
         Err(unfit) if !public || unfit == secret::Unfit::Empty => {
             let fix = match unfit {
@@ -178,13 +258,17 @@ fn read_variable(name: &str, key: &KeySettings, problems: &mut Problems) -> Opti
     value.map(Secret::new)
 }
 
-fn read_key_file(path: &Path, key: &KeySettings, public: bool, problems: &mut Problems) -> Option<Secret> {
-    match read_file(path, KEY_LIMIT) {
+fn key_bytes(
+    read: io::Result<Zeroizing<Vec<u8>>>,
+    path: &Path,
+    key: &KeySettings,
+    public: bool,
+    problems: &mut Problems,
+) -> Option<Secret> {
+    match read {
         Ok(bytes) => {
             if !public && readable_by_others(path) {
-                let message = format!("{} can be read by every user of this machine", path.display());
-                let fix = format!("chmod o-rwx {} (Kubernetes: defaultMode: 0440)", path.display());
-                problems.warning(key.place.clone(), message, fix);
+                warn_readable(path, key.place.clone(), problems);
             }
             Some(Secret::new(bytes))
         }
@@ -205,19 +289,4 @@ fn read_key_file(path: &Path, key: &KeySettings, public: bool, problems: &mut Pr
 fn readable_by_others(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0)
-}
-
-/// The bytes of a regular file that is not longer than `limit`. Whatever else has a path (a directory, a pipe that
-/// would block) is refused before it is opened.
-fn read_file(path: &Path, limit: usize) -> io::Result<Zeroizing<Vec<u8>>> {
-    let metadata = path.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let too_long = || io::Error::new(io::ErrorKind::FileTooLarge, format!("it is longer than {limit} bytes"));
-    let size = usize::try_from(metadata.len()).ok().filter(|size| *size <= limit).ok_or_else(too_long)?;
-    // One byte more than the limit, so that a file that has grown meanwhile is noticed and the buffer never moves.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(size.max(limit.min(4096)) + 1));
-    File::open(path)?.take(limit as u64 + 1).read_to_end(&mut bytes)?;
-    if bytes.len() > limit { Err(too_long()) } else { Ok(bytes) }
 }

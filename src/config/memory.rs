@@ -16,8 +16,15 @@ fn bytes_per_connection(limits: &Limits) -> u64 {
 }
 
 /// Buffers that a worker keeps for the next use, at most: 256 × 4 KiB, 64 × 20 KiB, 32 × 72 KiB, 8 × 272 KiB and
-/// 4 × 1040 KiB.
-const POOL: u64 = (256 * 4 + 64 * 20 + 32 * 72 + 8 * 272 + 4 * 1040) << 10;
+/// 4 × 1040 KiB; and 64 × 21 KiB for records.
+const POOL: u64 = (256 * 4 + 64 * 20 + 32 * 72 + 8 * 272 + 4 * 1040 + 64 * 21) << 10;
+
+/// What an encrypted connection holds at most beside that: its keys, a buffer for records that arrive and one for those
+/// that leave (21 KiB each), and the rest of one record in plain text.
+const TLS_CONNECTION: u64 = (8 + 2 * 21 + 16) << 10;
+
+/// And while its handshake is made: the longest flight of a client.
+const TLS_HANDSHAKE: u64 = 80 << 10;
 
 /// What strangers can make us hold, and what genuine deliveries fill. What is beside it (the kernel's socket buffers, the tasks of connections, the answers
 /// of the application on their way) does not grow with what strangers send.
@@ -30,11 +37,22 @@ pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
     let clients = (admission.clients_tracked as u64).saturating_mul(entry);
     let tables = || settings.routes.iter().filter_map(|route| route.replay.as_ref());
     let replays = tables().fold(0_u64, |sum, policy| sum.saturating_add(replay::memory(policy.capacity) as u64));
-    let total = [admission.body_memory, clients, replays].into_iter().fold(connections, u64::saturating_add);
+    let encrypted = settings.listeners.iter().any(|listener| listener.tls.is_some());
+    let records = if encrypted { admission.connections.saturating_mul(TLS_CONNECTION) } else { 0 };
+    let handshakes = if encrypted { admission.handshakes.saturating_mul(TLS_HANDSHAKE) } else { 0 };
+    let total = [admission.body_memory, clients, replays, records, handshakes]
+        .into_iter()
+        .fold(connections, u64::saturating_add);
     let rounded = show_size_rounded;
     writeln!(out, "\nmemory that clients can make this process hold")?;
     line(out, "heads", format_args!("{} connections × {each}B = {}", admission.connections, rounded(connections)))?;
     line(out, "bodies", format_args!("all together {}", rounded(admission.body_memory)))?;
+    if encrypted {
+        let (each, all) = (rounded(TLS_CONNECTION), rounded(records));
+        line(out, "records", format_args!("{} connections × {each} = {all}", admission.connections))?;
+        let (each, all) = (rounded(TLS_HANDSHAKE), rounded(handshakes));
+        line(out, "handshakes", format_args!("{} × {each} more = {all}", admission.handshakes))?;
+    }
     line(out, "clients", format_args!("{} × {entry}B = {}", admission.clients_tracked, rounded(clients)))?;
     line(out, "replays", format_args!("{} tables, when full: {}", tables().count(), rounded(replays)))?;
     match settings.server.workers {

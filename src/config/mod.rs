@@ -3,20 +3,24 @@
 //! [`document`] and [`reader`] turn text into values with places, [`settings`] says what they mean, [`mod@load`] reads the
 //! files that they name, [`compile`] makes the gate of them. Every problem of a configuration is reported at once,
 //! with file, line, key path and what to do about it; a configuration with an error in it is never applied in part.
-//! Only [`mod@load`] opens files and reads the environment.
+//! Only [`files`] opens files, and only [`mod@load`] reads the environment.
 
 pub mod address;
 mod admin;
 mod admission;
+pub mod certificates;
 pub mod compile;
 pub mod document;
+pub mod files;
 mod keys;
 pub mod load;
 mod memory;
 mod networks;
 mod observe;
+pub mod outline;
 pub mod problem;
 pub mod reader;
+mod reload;
 mod replay;
 mod routes;
 pub mod scheme;
@@ -25,6 +29,8 @@ mod sections;
 pub mod settings;
 pub mod suggest;
 pub mod summary;
+mod tls;
+mod tls_summary;
 pub mod units;
 
 pub use admin::admin_address;

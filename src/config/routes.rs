@@ -13,6 +13,7 @@ use crate::config::replay;
 use crate::config::scheme;
 use crate::config::sections::{BODY_SIZE, upstream_address};
 use crate::config::settings::{Limits, RouteSettings, Settings, Verification};
+use crate::config::tls;
 use crate::config::units::shorten;
 use crate::gate::pattern::{PathPattern, PatternError};
 use crate::gate::route::{RouteIndex, RouteKey};
@@ -136,6 +137,8 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], limits: &Limits) -> Opt
     let admission = admission::route(reader, body_size, limits.admission.body_memory);
     let address = upstream_address(reader, "upstream");
     let clients = networks::clients(reader);
+    let callers = tls::names(reader);
+    let callers_place = (!callers.is_empty()).then(|| reader.place("client_names"));
     let verification = verification(reader, schemes);
     let replay = replay::read(reader, verification.as_ref().map(Option::as_ref));
     let mut observe = observe::read(reader, |check| match check {
@@ -153,8 +156,20 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], limits: &Limits) -> Opt
     let place = reader.here();
     let (name, upstream) = (name?, 0);
     let key = RouteKey { host, path: path?, methods };
-    let route =
-        RouteSettings { name, key, verification, body_size, upstream, clients, admission, observe, replay, place };
+    let route = RouteSettings {
+        name,
+        key,
+        verification,
+        body_size,
+        upstream,
+        clients,
+        callers,
+        callers_place,
+        admission,
+        observe,
+        replay,
+        place,
+    };
     Some((route, address))
 }
 

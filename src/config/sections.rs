@@ -8,6 +8,7 @@ use crate::config::admission;
 use crate::config::networks;
 use crate::config::reader::Reader;
 use crate::config::settings::{Driver, Limits, Listener, Server, Settings, Upstream};
+use crate::config::tls;
 use crate::gate::upstream::UpstreamAddress;
 
 /// Bodies are buffered: more than this is not a webhook.
@@ -39,7 +40,8 @@ pub(super) fn server(root: &Reader<'_>) -> Server {
     let drivers = [Driver::Auto, Driver::IoUring, Driver::Epoll].map(|driver| (driver.name(), driver));
     set(&mut server.workers, count(&reader, "workers", 0..=1024));
     set(&mut server.driver, reader.choice("driver", &drivers));
-    set(&mut server.shutdown_grace, reader.duration("shutdown_grace", Duration::ZERO..=HOUR));
+    set(&mut server.drain_delay, reader.duration("drain_delay", Duration::ZERO..=HOUR));
+    set(&mut server.drain_grace, reader.duration("drain_grace", Duration::ZERO..=HOUR));
     reader.finish();
     server
 }
@@ -58,6 +60,7 @@ pub(super) fn listeners(root: &Reader<'_>) -> Vec<Listener> {
     for reader in readers.into_iter().flatten().take(LISTENER_LIMIT) {
         reader.require("address", "add address = \"127.0.0.1:8080\"");
         let (proxy_protocol, trusted_proxies) = networks::proxies(&reader);
+        let tls = tls::read(&reader);
         match reader.string("address").map(address::parse_listener) {
             None => {}
             Some(Err(wrong)) => reader.error("address", wrong.message, wrong.fix),
@@ -68,7 +71,7 @@ pub(super) fn listeners(root: &Reader<'_>) -> Vec<Listener> {
                     reader.error("address", message, "remove one of the two");
                 }
                 let place = reader.place("address");
-                listeners.push(Listener { address, proxy_protocol, trusted_proxies, place });
+                listeners.push(Listener { address, proxy_protocol, trusted_proxies, tls, place });
             }
         }
         reader.finish();
@@ -108,6 +111,7 @@ pub(super) fn limits(root: &Reader<'_>) -> Limits {
     set(&mut limits.body_size, reader.size("body_size", BODY_SIZE));
     set(&mut limits.head_timeout, reader.duration("head_timeout", TIMEOUT));
     set(&mut limits.body_timeout, reader.duration("body_timeout", TIMEOUT));
+    set(&mut limits.handshake_timeout, reader.duration("handshake_timeout", TIMEOUT));
     set(&mut limits.idle_timeout, reader.duration("idle_timeout", TIMEOUT));
     set(&mut limits.write_timeout, reader.duration("write_timeout", TIMEOUT));
     let requests = reader.integer("requests_per_connection", 1..=1_000_000_000);

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
-use crate::config::{admin, keys, routes, sections};
+use crate::config::{admin, keys, reload, routes, sections, tls};
 use crate::gate::admission::{AdmissionLimits, RouteAdmission};
+use crate::gate::identity::CallerList;
 use crate::gate::networks::Network;
 use crate::gate::observe::Observe;
 use crate::gate::replay::ReplayPolicy;
@@ -40,6 +41,8 @@ pub struct Settings {
     pub routes: Vec<RouteSettings>,
     /// Every application address that a route uses, each once. Routes name one by position.
     pub upstreams: Vec<UpstreamAddress>,
+    /// How changes of files are noticed.
+    pub reload: Reload,
 }
 
 /// Which interface of the kernel the workers use.
@@ -73,13 +76,16 @@ pub struct Server {
     pub workers: usize,
     /// Kernel interface.
     pub driver: Driver,
-    /// How long exchanges in flight may take to finish once the process is told to stop.
-    pub shutdown_grace: Duration,
+    /// How long the process goes on accepting once it has been told to stop by SIGTERM.
+    pub drain_delay: Duration,
+    /// How long exchanges in flight may take to finish after that.
+    pub drain_grace: Duration,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { workers: 0, driver: Driver::Auto, shutdown_grace: Duration::from_secs(25) }
+        let (drain_delay, drain_grace) = (Duration::from_secs(5), Duration::from_secs(25));
+        Self { workers: 0, driver: Driver::Auto, drain_delay, drain_grace }
     }
 }
 
@@ -92,8 +98,90 @@ pub struct Listener {
     pub proxy_protocol: ProxyProtocol,
     /// The proxies that are believed about who their clients are.
     pub trusted_proxies: Vec<Network>,
+    /// How it is encrypted; `None` for plain text.
+    pub tls: Option<TlsSettings>,
     /// Where it is configured.
     pub place: Place,
+}
+
+/// `[listener.tls]`: what the listener shows, and what it asks of its clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// What it can show; the first is the default.
+    pub certificates: Vec<CertificateSettings>,
+    /// What it asks of clients; `None` where they are not asked for a certificate.
+    pub callers: Option<CallerSettings>,
+    /// The oldest version.
+    pub min_version: MinVersion,
+    /// Where it begins.
+    pub place: Place,
+}
+
+/// A certificate and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateSettings {
+    /// The chain, in PEM.
+    pub certificate: FileSettings,
+    /// The private key, in PEM.
+    pub key: FileSettings,
+    /// What stands in the certificate; [`crate::config::load()`] fills it in.
+    pub facts: Option<CertificateFacts>,
+}
+
+/// What people want to know of a certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateFacts {
+    /// Whom it is for.
+    pub subject: String,
+    /// Host names and addresses in it (subject alternative names).
+    pub names: Vec<String>,
+    /// Seconds since 1970, from which it holds.
+    pub not_before: i64,
+    /// And until which.
+    pub not_after: i64,
+    /// SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` shows it.
+    pub fingerprint: String,
+}
+
+/// Which clients a listener lets in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CallerSettings {
+    /// The authorities, in PEM.
+    pub authorities: FileSettings,
+    /// Whether a client without a certificate is refused.
+    pub required: bool,
+    /// The names that may call; empty for any that the authorities have signed.
+    pub names: CallerList,
+}
+
+/// A reference to a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSettings {
+    /// Relative to the directory of the configuration file.
+    pub path: PathBuf,
+    /// Where it is written.
+    pub place: Place,
+}
+
+/// The oldest version of TLS that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MinVersion {
+    /// TLS 1.2.
+    #[default]
+    Tls12,
+    /// TLS 1.3.
+    Tls13,
+}
+
+impl MinVersion {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tls12 => "1.2",
+            Self::Tls13 => "1.3",
+        }
+    }
 }
 
 /// Whether connections begin with a header of the PROXY protocol.
@@ -185,6 +273,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// From the end of the head to the end of the body.
     pub body_timeout: Duration,
+    /// From the beginning of a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
     /// Between two requests of a connection.
     pub idle_timeout: Duration,
     /// How long a client may take nothing of a response.
@@ -206,12 +296,28 @@ impl Default for Limits {
             body_size: 1 << 20,
             head_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(30),
+            handshake_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
             write_timeout: Duration::from_secs(30),
             requests_per_connection: 10_000,
             body_rate_min: 1 << 10,
             admission: AdmissionLimits::default(),
         }
+    }
+}
+
+/// `[reload]`: how changes of files are noticed. Beside this, SIGHUP always reloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reload {
+    /// Whether the kernel tells about changes in the directories of the configuration and of every file it names.
+    pub watch: bool,
+    /// How often the files are looked at in any case; `None` for never.
+    pub poll: Option<Duration>,
+}
+
+impl Default for Reload {
+    fn default() -> Self {
+        Self { watch: true, poll: Some(Duration::from_secs(30)) }
     }
 }
 
@@ -228,8 +334,12 @@ pub struct RouteSettings {
     pub body_size: u64,
     /// Position in [`Settings::upstreams`].
     pub upstream: usize,
-    /// Who may call.
+    /// Which addresses may call.
     pub clients: ClientSettings,
+    /// Which names, proven by a certificate, may call.
+    pub callers: CallerList,
+    /// Where these are written.
+    pub callers_place: Option<Place>,
     /// Rate and media types.
     pub admission: RouteAdmission,
     /// Which checks only count.
@@ -293,6 +403,8 @@ pub struct KeySettings {
     pub validity: Validity,
     /// Where the source is written.
     pub place: Place,
+    /// Whether a line end has been left out at the end of the bytes. [`crate::config::load()`] says so.
+    pub line_end_left_out: bool,
 }
 
 /// Where the bytes of a key are.
@@ -363,10 +475,12 @@ fn read_document(document: &Document<'_>) -> Settings {
     let listeners = sections::listeners(&root);
     let (upstream, address) = sections::upstream(&root);
     let limits = sections::limits(&root);
-    let mut settings = Settings { server, listeners, upstream, limits, ..Settings::default() };
+    let reload = reload::read(&root);
+    let mut settings = Settings { server, listeners, upstream, limits, reload, ..Settings::default() };
     routes::read(&root, address, &mut settings);
     settings.admin = admin::read(&root, &settings);
     sections::check_loops(&root, &settings);
+    tls::check_routes(&root, &settings.listeners, &settings.routes);
     root.finish();
     settings
 }

@@ -6,9 +6,10 @@ use core::fmt::{self, Write};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-use crate::config::memory;
 use crate::config::settings::{KeySettings, Listener, ProxyProtocol, RouteSettings, Settings, Verification};
+use crate::config::tls_summary;
 use crate::config::units::{show_duration, show_frequency, show_size, show_size_rounded};
+use crate::config::{memory, reload};
 use crate::gate::networks::Network;
 use crate::gate::replay::{self, DuplicateAnswer, ReplayPolicy, WhenFull};
 use crate::gate::token_bucket::Rate;
@@ -25,11 +26,12 @@ pub fn summary(settings: &Settings, now: Now) -> String {
 }
 
 /// What will be wrong with these settings at this moment although they hold, in full sentences: routes of which no key
-/// counts.
+/// counts, certificates that do not hold.
 #[must_use]
 pub fn moment_warnings(settings: &Settings, now: Now) -> Vec<String> {
     let routes = settings.routes.iter().filter(|route| lacks_key(route, now));
-    routes.map(|route| format!("The route \"{}\" has {NO_KEY}.", route.name)).collect()
+    let routes = routes.map(|route| format!("The route \"{}\" has {NO_KEY}.", route.name));
+    tls_summary::moment_warnings(&settings.listeners, now).chain(routes).collect()
 }
 
 const NO_KEY: &str = "no key that counts at present: every delivery to it will be refused";
@@ -40,7 +42,7 @@ fn lacks_key(route: &RouteSettings, now: Now) -> bool {
 }
 
 fn write_all(out: &mut String, settings: &Settings, now: Now) -> fmt::Result {
-    write_process(out, settings)?;
+    write_process(out, settings, now)?;
     for route in &settings.routes {
         write_route(out, settings, route, now)?;
     }
@@ -52,7 +54,7 @@ pub(super) fn line(out: &mut String, label: &str, text: impl fmt::Display) -> fm
     writeln!(out, "  {label:<11} {text}")
 }
 
-fn write_process(out: &mut String, settings: &Settings) -> fmt::Result {
+fn write_process(out: &mut String, settings: &Settings, now: Now) -> fmt::Result {
     let server = &settings.server;
     writeln!(out, "process")?;
     match server.workers {
@@ -60,9 +62,15 @@ fn write_process(out: &mut String, settings: &Settings) -> fmt::Result {
         workers => line(out, "workers", workers)?,
     }
     line(out, "driver", server.driver.name())?;
-    line(out, "grace", format_args!("{} for exchanges in flight at a stop", show_duration(server.shutdown_grace)))?;
+    let (delay, grace) = (show_duration(server.drain_delay), show_duration(server.drain_grace));
+    line(
+        out,
+        "drain",
+        format_args!("accepts {delay} more at a stop, then finishes exchanges in flight within {grace}"),
+    )?;
+    line(out, "reload", reload::described(settings.reload))?;
     for listener in &settings.listeners {
-        write_listener(out, listener)?;
+        write_listener(out, listener, now)?;
     }
     write_admin(out, settings)?;
     let upstream = &settings.upstream;
@@ -81,8 +89,9 @@ fn write_admin(out: &mut String, settings: &Settings) -> fmt::Result {
     line(out, "admin", format_args!("{}; reload and drain for {changes}", admin.address))
 }
 
-fn write_listener(out: &mut String, listener: &Listener) -> fmt::Result {
+fn write_listener(out: &mut String, listener: &Listener, now: Now) -> fmt::Result {
     line(out, "listener", listener.address)?;
+    tls_summary::write(out, listener, now)?;
     let proxies = listed(&listener.trusted_proxies);
     match (listener.proxy_protocol, listener.trusted_proxies.is_empty()) {
         (ProxyProtocol::Off, true) => line(out, "", "the client is the peer: no proxy is trusted"),
@@ -117,11 +126,14 @@ fn write_clients(out: &mut String, route: &RouteSettings) -> fmt::Result {
             line(out, "clients", format_args!("{}, with those in {file}{counts}", listed(&clients.allow)))?;
         }
     }
-    if clients.deny.is_empty() {
-        Ok(())
-    } else {
-        line(out, "", format_args!("never {}{counts}", listed(&clients.deny)))
+    if !clients.deny.is_empty() {
+        line(out, "", format_args!("never {}{counts}", listed(&clients.deny)))?;
     }
+    if route.callers.is_empty() {
+        return Ok(());
+    }
+    let names: Vec<String> = route.callers.patterns().iter().map(ToString::to_string).collect();
+    line(out, "", format_args!("with one of these names in their certificate: {}", names.join(", ")))
 }
 
 fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now: Now) -> fmt::Result {
@@ -199,6 +211,9 @@ fn write_verification(out: &mut String, route: &RouteSettings, verification: &Ve
     }
     for key in &verification.keys {
         line(out, "key", format_args!("\"{}\", {}", key.id, validity(key, now)))?;
+        if key.line_end_left_out {
+            line(out, "", "the line end at its end is not part of it and has been left out")?;
+        }
     }
     for warning in scheme.warnings() {
         line(out, "WARNING", warning)?;
@@ -282,6 +297,8 @@ fn write_limits(out: &mut String, settings: &Settings) -> fmt::Result {
     line(out, "head", format_args!("{head}, {} fields, target {target}", limits.headers))?;
     let (head, body) = (show_duration(limits.head_timeout), show_duration(limits.body_timeout));
     line(out, "time", format_args!("head within {head}, body within {body}"))?;
+    let handshake = show_duration(limits.handshake_timeout);
+    line(out, "", format_args!("TLS handshake within {handshake}, {} of them", limits.admission.handshakes))?;
     let (idle, write) = (show_duration(limits.idle_timeout), show_duration(limits.write_timeout));
     line(out, "", format_args!("idle for {idle}, stalled while it takes a response for {write}"))?;
     match limits.body_rate_min {
@@ -373,7 +390,7 @@ upstream = "unix:/run/app.sock"
             "10000 connections × 26576B = 253.4MiB",
             "bodies      all together 256.0MiB",
             "65536 × 48B = 3.0MiB",
-            "all         541.1MiB",
+            "all         542.4MiB",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

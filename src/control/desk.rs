@@ -1,19 +1,19 @@
 //! What the admin port is told of the process, and what it may ask for.
 
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::admin::desk::{Desk, Errand, Phase};
 use crate::edge::clock::Clock;
 use crate::edge::driver::Driver;
-use crate::edge::policy::Policy;
+use crate::edge::snapshot::Published;
 use crate::gate::admission::Admission;
 use crate::now::Now;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::{KeyReading, Level, Readings, ReplayReading};
 
-use super::event_log::{self, EventLog};
+use super::event_log::EventLog;
+use super::phase::{self, Phases};
 use super::supervisor::Running;
 use super::vitals;
 
@@ -23,26 +23,24 @@ pub struct FrontDesk {
     metrics: Arc<Metrics>,
     log: Arc<EventLog>,
     started: Option<Duration>,
-    phase: AtomicU8,
     live: OnceLock<Live>,
 }
 
 /// What there is to read once the workers run.
 struct Live {
     admission: Arc<Admission>,
-    policy: Arc<Policy>,
+    policy: Arc<Published>,
+    phases: Arc<Phases>,
     drivers: Vec<&'static str>,
     fallback: Option<String>,
 }
-
-const PHASES: [Phase; 4] = [Phase::Starting, Phase::Ready, Phase::Draining, Phase::Stopping];
 
 impl FrontDesk {
     /// The desk of a process that is starting.
     #[must_use]
     pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>) -> Self {
         let started = vitals::started();
-        Self { clock, metrics, log, started, phase: AtomicU8::new(0), live: OnceLock::new() }
+        Self { clock, metrics, log, started, live: OnceLock::new() }
     }
 
     /// Every worker accepts.
@@ -50,34 +48,23 @@ impl FrontDesk {
         let live = Live {
             admission: Arc::clone(&running.admission),
             policy: Arc::clone(&running.policy),
+            phases: Arc::clone(&running.phases),
             drivers: running.drivers.iter().copied().map(Driver::name).collect(),
             fallback: running.fallback.clone(),
         };
         let _ = self.live.set(live);
-        self.go_to(Phase::Ready);
-    }
-
-    /// The process has been told to stop.
-    pub fn close(&self) {
-        self.go_to(Phase::Stopping);
-    }
-
-    /// There is no way back.
-    fn go_to(&self, phase: Phase) -> bool {
-        let position = PHASES.iter().position(|known| *known == phase).unwrap_or_default();
-        let position = u8::try_from(position).unwrap_or_default();
-        self.phase.fetch_max(position, Ordering::Relaxed) < position
     }
 
     fn read_live(&self, live: &Live, readings: &mut Readings) {
-        let (held, limits) = (live.admission.held(), live.admission.limits());
-        readings.connections = Level { held: held.connections, limit: limits.connections };
-        readings.requests = Level { held: held.requests, limit: limits.requests_in_flight };
-        readings.body_memory = Level { held: held.body_memory, limit: limits.body_memory };
+        let (held, bounds) = (live.admission.held(), live.admission.bounds());
+        readings.connections = Level { held: held.connections, limit: bounds.connections };
+        readings.requests = Level { held: held.requests, limit: bounds.requests };
+        readings.body_memory = Level { held: held.body_memory, limit: bounds.body_memory };
         readings.drivers.clone_from(&live.drivers);
         readings.fallback.clone_from(&live.fallback);
-        readings.generation = 1;
-        let routes = live.policy.gate.routes.routes();
+        readings.generation = live.policy.generation();
+        let policy = live.policy.current();
+        let routes = policy.gate.routes.routes();
         for route in routes {
             readings.keys.extend(route.verifier.keys().iter().map(|key| KeyReading {
                 route: route.name.clone(),
@@ -86,7 +73,7 @@ impl FrontDesk {
                 not_after: key.validity().not_after,
             }));
         }
-        for (route, table) in routes.iter().zip(&live.policy.replay_tables) {
+        for (route, table) in routes.iter().zip(&policy.live.replay_tables) {
             let Some(table) = table else { continue };
             readings.replay.push(ReplayReading {
                 route: route.name.clone(),
@@ -103,7 +90,12 @@ impl Desk for FrontDesk {
     }
 
     fn phase(&self) -> Phase {
-        PHASES.get(usize::from(self.phase.load(Ordering::Relaxed))).copied().unwrap_or_default()
+        self.live.get().map_or(Phase::Starting, |live| match live.phases.current() {
+            phase::Phase::Starting => Phase::Starting,
+            phase::Phase::Ready => Phase::Ready,
+            phase::Phase::Draining => Phase::Draining,
+            phase::Phase::Stopping => Phase::Stopping,
+        })
     }
 
     fn readings(&self) -> Readings {
@@ -125,14 +117,6 @@ impl Desk for FrontDesk {
     }
 
     fn drain(&self) -> Errand {
-        match self.phase() {
-            Phase::Starting => Errand::Failed("not yet: the process is starting".to_owned()),
-            _ if self.go_to(Phase::Draining) => {
-                let message = "draining: /ready says no from now on, deliveries that still come are served";
-                self.log.event(event_log::Level::Info, message);
-                Errand::Done(message.to_owned())
-            }
-            phase => Errand::Done(format!("{} already", phase.name())),
-        }
+        Errand::Unavailable("this process stops when it is sent SIGTERM".to_owned())
     }
 }

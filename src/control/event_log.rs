@@ -136,8 +136,9 @@ impl Observer for EventLog {
             let unrouted =
                 matches!(exchange.outcome, Outcome::Rejected(Rejection::RouteUnknown | Rejection::MethodNotAllowed));
             let asked_for = if unrouted { format!(" path={}", exchange.path.escape_ascii()) } else { String::new() };
+            let caller = exchange.caller.map(|name| format!(" client_name={name}")).unwrap_or_default();
             format!(
-                "{} reason={} status={} route={} client={} request_id={}{}{}{asked_for}",
+                "{} reason={} status={} route={} client={}{caller} request_id={}{}{}{asked_for}",
                 word(exchange.outcome),
                 exchange.outcome.code(),
                 status(exchange.outcome),

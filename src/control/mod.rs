@@ -4,8 +4,16 @@
 pub mod desk;
 pub mod event_log;
 pub mod hardening;
+mod listeners;
+pub mod phase;
 pub mod plan;
+pub mod reload;
+pub mod reload_words;
+pub mod reloader;
 pub mod resolver;
 pub mod signals;
 pub mod supervisor;
+mod swap;
+mod trail;
 pub mod vitals;
+mod watch;

@@ -1,16 +1,21 @@
 //! From settings to a plan that the supervisor can carry out.
 
+use std::net::IpAddr;
 use std::num::NonZero;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use crate::admin::request::Access;
 use crate::admin::server::AdminAddress;
+use crate::config::certificates::TlsMaterial;
 use crate::config::load::Loaded;
 use crate::config::settings::{self, Settings};
-use crate::edge::clock::Clock;
 use crate::edge::driver::DriverChoice;
-use crate::edge::policy::{Addresses, Limits, Policy, Target, Upstream};
+use crate::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
+use crate::edge::tls::certificates::Shown;
+use crate::edge::tls::door::{OldestVersion, TlsSetup};
+use crate::edge::tls::verifier::Callers;
 use crate::gate::Gate;
 use crate::gate::route::Route;
 use crate::gate::upstream::UpstreamAddress;
@@ -18,31 +23,39 @@ use crate::telemetry::metrics::{Meters, Metrics, RouteLabels};
 use crate::wire::head::HeadLimits;
 
 use super::resolver::{self, Name};
-use super::supervisor::{AdminPlan, Plan};
+use super::supervisor::{AdminPlan, DrainTimes, Plan};
+
+/// How long names may take to resolve. One that does not resolve yet is no reason not to start, nor to keep an old
+/// configuration: the application may come up later.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A plan, and the names that must be kept fresh while it is carried out.
 #[must_use]
 pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
-    let Loaded { settings, gate, .. } = loaded;
+    plan_beside(loaded, &[])
+}
+
+/// The same, while these names are kept fresh: they are not asked about again.
+#[must_use]
+pub fn plan_beside(loaded: Loaded, known: &[Name]) -> (Plan, Vec<Name>) {
+    let Loaded { settings, gate, tls, .. } = loaded;
+    let tls = tls.into_iter().map(|listener| listener.map(setup)).collect();
     let mut names = Vec::new();
-    let upstreams = gate.upstreams.iter().map(|address| upstream(address, &settings.upstream, &mut names)).collect();
-    let workers = worker_count(settings.server.workers);
-    let metrics = Metrics::new(workers);
-    let meters = meters(&metrics, &gate);
+    let targets = targets(&gate.upstreams, known, &mut names);
+    let upstreams = targets.into_iter().map(|target| upstream(target, &settings.upstream)).collect();
     let plan = Plan {
-        policy: Policy { gate, limits: limits(&settings), upstreams, replay_tables: Vec::new(), meters },
+        policy: Policy { gate, limits: limits(&settings), upstreams, live: Live::default() },
+        tls,
         admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
-        workers,
-        metrics,
-        clock: Clock::start(),
         admin: settings.admin.as_ref().map(admin),
+        workers: worker_count(settings.server.workers),
         driver: match settings.server.driver {
             settings::Driver::Auto => DriverChoice::Auto,
             settings::Driver::IoUring => DriverChoice::IoUring,
             settings::Driver::Epoll => DriverChoice::Epoll,
         },
-        grace: settings.server.shutdown_grace,
+        drain: DrainTimes { delay: settings.server.drain_delay, grace: settings.server.drain_grace },
     };
     (plan, names)
 }
@@ -56,7 +69,7 @@ pub fn worker_count(configured: usize) -> usize {
     }
 }
 
-/// The handles of a gate's routes and upstreams.
+/// The handles of a gate's routes and upstreams. They are shown from now on: not for a policy that may still be refused.
 #[must_use]
 pub fn meters(metrics: &Arc<Metrics>, gate: &Gate) -> Meters {
     let labels = |route: &Route| RouteLabels {
@@ -78,12 +91,25 @@ fn admin(settings: &settings::Admin) -> AdminPlan {
     AdminPlan { address, access }
 }
 
+fn setup(material: TlsMaterial) -> TlsSetup {
+    let TlsMaterial { certificates, callers, min_version } = material;
+    TlsSetup {
+        certificates: certificates.into_iter().map(|(key, names)| Shown { key, names }).collect(),
+        callers: callers.map(|(roots, settings)| Callers { roots, required: settings.required, names: settings.names }),
+        oldest: match min_version {
+            settings::MinVersion::Tls12 => OldestVersion::Tls12,
+            settings::MinVersion::Tls13 => OldestVersion::Tls13,
+        },
+    }
+}
+
 fn limits(settings: &Settings) -> Limits {
     let limits = &settings.limits;
     Limits {
         head: HeadLimits { size: limits.head_size, fields: limits.headers, target: limits.target_size },
         head_timeout: limits.head_timeout,
         body_timeout: limits.body_timeout,
+        handshake_timeout: limits.handshake_timeout,
         idle_timeout: limits.idle_timeout,
         write_timeout: limits.write_timeout,
         requests_per_connection: u64::from(limits.requests_per_connection),
@@ -91,20 +117,33 @@ fn limits(settings: &Settings) -> Limits {
     }
 }
 
-fn upstream(address: &UpstreamAddress, settings: &settings::Upstream, names: &mut Vec<Name>) -> Upstream {
-    let target = match address {
-        UpstreamAddress::Unix(path) => Target::Unix(path.clone()),
-        UpstreamAddress::Tcp { host, port } => {
-            // Resolving here, before anything runs, is the one time that waiting harms nobody. A name that does not
-            // resolve yet is no reason not to start: the application may come up later.
-            let found = resolver::resolve(host, *port).unwrap_or_default();
-            let addresses = Arc::new(Addresses::new(address.to_string(), found));
-            if host.parse::<std::net::IpAddr>().is_err() {
-                names.push(Name { host: host.clone(), port: *port, addresses: Arc::clone(&addresses) });
-            }
-            Target::Tcp(addresses)
-        }
+/// Where each upstream is; the names among them are added to `names`.
+fn targets(upstreams: &[UpstreamAddress], known: &[Name], names: &mut Vec<Name>) -> Vec<Target> {
+    let is_known = |host: &str, port: u16| known.iter().find(|name| name.host == host && name.port == port);
+    let strange = |address: &UpstreamAddress| match address {
+        UpstreamAddress::Tcp { host, port } if is_known(host, *port).is_none() => Some((host.clone(), *port)),
+        _ => None,
     };
+    let strangers: Vec<(String, u16)> = upstreams.iter().filter_map(strange).collect();
+    let mut found = resolver::resolve_all(&strangers, PATIENCE).into_iter();
+    let mut target = |address: &UpstreamAddress| {
+        let (host, port) = match address {
+            UpstreamAddress::Unix(path) => return Target::Unix(path.clone()),
+            UpstreamAddress::Tcp { host, port } => (host, *port),
+        };
+        let addresses = match is_known(host, port) {
+            Some(name) => Arc::clone(&name.addresses),
+            None => Arc::new(Addresses::new(address.to_string(), found.next().unwrap_or_default())),
+        };
+        if host.parse::<IpAddr>().is_err() {
+            names.push(Name { host: host.clone(), port, addresses: Arc::clone(&addresses) });
+        }
+        Target::Tcp(addresses)
+    };
+    upstreams.iter().map(&mut target).collect()
+}
+
+fn upstream(target: Target, settings: &settings::Upstream) -> Upstream {
     Upstream {
         target,
         connect_timeout: settings.connect_timeout,

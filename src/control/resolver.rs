@@ -1,12 +1,13 @@
 //! Names of applications to addresses, off the workers: resolving blocks, and a worker must not.
 
 use std::io;
-use std::net::{SocketAddr, ToSocketAddrs};
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::edge::clock::Clock;
 use crate::edge::policy::Addresses;
 
 use super::event_log::{EventLog, Level};
@@ -17,12 +18,32 @@ const REFRESH: Duration = Duration::from_secs(30);
 /// How often a name that does not resolve is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Resolves `host` and `port`; for a literal address nothing is asked of anyone.
-///
+/// Addresses of several hosts with their ports, in the same order; they are all asked about at the same time. A literal
+/// address stands for itself. What does not resolve within `patience` has no addresses.
+#[must_use]
+pub fn resolve_all(hosts: &[(String, u16)], patience: Duration) -> Vec<Vec<SocketAddr>> {
+    let literal = |(host, port): &(String, u16)| {
+        host.parse::<IpAddr>().map(|address| SocketAddr::new(address, *port)).into_iter().collect()
+    };
+    let mut found: Vec<Vec<SocketAddr>> = hosts.iter().map(literal).collect();
+    let (tell, told) = channel();
+    for (position, (host, port)) in hosts.iter().enumerate().filter(|(_, (host, _))| host.parse::<IpAddr>().is_err()) {
+        let (host, port, tell) = (host.clone(), *port, tell.clone());
+        // The system's resolver cannot be interrupted: a thread that comes too late finds that nobody listens.
+        thread::spawn(move || drop(tell.send((position, resolve(&host, port).unwrap_or_default()))));
+    }
+    drop(tell);
+    let clock = Clock::start();
+    while let Ok((position, addresses)) = told.recv_timeout(patience.saturating_sub(clock.monotonic())) {
+        found.get_mut(position).into_iter().for_each(|place| place.clone_from(&addresses));
+    }
+    found
+}
+
 /// # Errors
 /// Of the system's resolver.
 #[expect(clippy::disallowed_methods, reason = "the one place that resolves, on a thread of its own")]
-pub fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
     (host, port).to_socket_addrs().map(Iterator::collect)
 }
 
@@ -40,27 +61,51 @@ pub struct Name {
 /// Keeps names fresh until it is dropped.
 #[derive(Debug)]
 pub struct Resolver {
-    _running: Sender<()>,
+    names: Mutex<Vec<Name>>,
+    follow: Sender<Vec<Name>>,
 }
 
 impl Resolver {
     /// Starts the thread.
     #[must_use]
     pub fn start(names: Vec<Name>, log: Arc<EventLog>) -> Self {
-        let (running, stopped) = channel();
-        if !names.is_empty() {
-            thread::spawn(move || keep_fresh(&names, &log, &stopped));
-        }
-        Self { _running: running }
+        let (follow, followed) = channel();
+        let first = names.clone();
+        thread::spawn(move || keep_fresh(first, &log, &followed));
+        Self { names: Mutex::new(names), follow }
+    }
+
+    /// The names that are kept fresh.
+    #[must_use]
+    pub fn names(&self) -> Vec<Name> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// From now on keeps these names fresh, and no others.
+    pub fn follow(&self, names: Vec<Name>) {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&names);
+        // The thread ends only after this end of the channel does.
+        let _ = self.follow.send(names);
     }
 }
 
-fn keep_fresh(names: &[Name], log: &EventLog, stopped: &Receiver<()>) {
+fn keep_fresh(mut names: Vec<Name>, log: &EventLog, followed: &Receiver<Vec<Name>>) {
+    let clock = Clock::start();
+    let mut due = Duration::ZERO;
     loop {
-        let failed = names.iter().filter(|name| !refresh(name, log)).count();
-        let pause = if failed > 0 { RETRY } else { REFRESH };
-        if stopped.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
-            return;
+        if clock.monotonic() >= due {
+            let failed = names.iter().filter(|name| !refresh(name, log)).count();
+            due = clock.monotonic() + if failed > 0 { RETRY } else { REFRESH };
+        }
+        match followed.recv_timeout(due.saturating_sub(clock.monotonic())) {
+            Ok(others) => {
+                names = others;
+                if names.iter().any(|name| name.addresses.current().is_empty()) {
+                    due = due.min(clock.monotonic() + RETRY);
+                }
+            }
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
         }
     }
 }
@@ -81,5 +126,24 @@ fn refresh(name: &Name, log: &EventLog) -> bool {
             log.event(Level::Warn, &format!("upstream {} does not resolve: {why}", name.addresses.name));
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    #[test]
+    fn hosts_resolve_in_order_and_what_does_not_holds_up_nobody() {
+        let hosts = [("192.0.2.1", 1), ("no-such-name.invalid", 2), ("localhost", 3), ("::1", 4)];
+        let hosts = hosts.map(|(host, port)| (host.to_owned(), port));
+        let found = resolve_all(&hosts, Duration::from_secs(5));
+        assert_eq!(found[0], ["192.0.2.1:1".parse().unwrap()]);
+        assert_eq!(found[1], []);
+        assert!(found[2].iter().any(|address| address.ip().is_loopback() && address.port() == 3), "{found:?}");
+        assert_eq!(found[3], ["[::1]:4".parse().unwrap()]);
+        // Without patience nobody is waited for.
+        assert_eq!(resolve_all(&hosts, Duration::ZERO)[0], found[0]);
     }
 }

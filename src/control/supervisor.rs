@@ -4,7 +4,6 @@ use std::fmt;
 use std::hash::RandomState;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::{self, JoinHandle};
@@ -16,43 +15,78 @@ use crate::admin::request::Access;
 use crate::admin::server::AdminAddress;
 use crate::edge::clock::Clock;
 use crate::edge::driver::{self, Driver, DriverChoice};
-use crate::edge::listener::{self, Bound};
+use crate::edge::listener::{self, Entrance};
+use crate::edge::orders::{self, Order, Orders};
 use crate::edge::policy::Policy;
+use crate::edge::snapshot::Published;
+use crate::edge::tls::door::TlsSetup;
+use crate::edge::tls::tickets::{Tickets, Unusable};
 use crate::edge::worker::{self, Assignment, Observer, Shared};
 use crate::gate::admission::{Admission, AdmissionLimits};
 use crate::gate::replay::{ReplaySeed, ReplayTables};
+use crate::gate::route_buckets::RouteBuckets;
 use crate::telemetry::metrics::Metrics;
+
+use super::listeners::{Listener, Listeners};
+use super::phase::{Phase, Phases};
+use super::plan::meters;
 
 /// Everything that has been decided before a thread is started.
 #[derive(Debug)]
 pub struct Plan {
     /// What requests are judged by.
     pub policy: Policy,
+    /// What each listener is to speak; nothing for plain text.
+    pub tls: Vec<Option<TlsSetup>>,
     /// The bounds of the process.
     pub admission: AdmissionLimits,
     /// Where to listen.
     pub listeners: Vec<SocketAddr>,
-    /// Where is counted; for as many workers as follow.
-    pub metrics: Arc<Metrics>,
     /// The admin port, if there is to be one.
     pub admin: Option<AdminPlan>,
-    /// The clock by which workers live.
-    pub clock: Clock,
     /// How many workers; at least one.
     pub workers: usize,
     /// What they run on.
     pub driver: DriverChoice,
-    /// How long exchanges in flight may take to finish when the process stops.
-    pub grace: Duration,
+    /// How it stops.
+    pub drain: DrainTimes,
 }
 
 /// The admin port. The supervisor leaves it to whoever keeps the [`super::desk`].
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminPlan {
     /// Where it is.
     pub address: AdminAddress,
     /// Who may ask for what.
     pub access: Access,
+}
+
+/// What there is before the workers and is told of what they do.
+#[derive(Clone)]
+pub struct Witnesses {
+    /// Told of every exchange.
+    pub observer: Arc<dyn Observer>,
+    /// Where is counted; made for as many workers as the plan has.
+    pub metrics: Arc<Metrics>,
+    /// The clock by which workers live.
+    pub clock: Clock,
+}
+
+impl Witnesses {
+    /// An observer, and numbers that nobody has to look at.
+    #[must_use]
+    pub fn new(observer: Arc<dyn Observer>, workers: usize) -> Self {
+        Self { observer, metrics: Metrics::new(workers), clock: Clock::start() }
+    }
+}
+
+/// How the process stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainTimes {
+    /// How long it goes on accepting, so that others learn that it stops before it does.
+    pub delay: Duration,
+    /// How long exchanges in flight may take to finish then.
+    pub grace: Duration,
 }
 
 /// Why the workers do not run.
@@ -62,6 +96,8 @@ pub enum StartError {
     Listen(SocketAddr, io::Error),
     /// A worker cannot be set up.
     Worker(String),
+    /// TLS cannot be set up.
+    Tls(Unusable),
 }
 
 impl fmt::Display for StartError {
@@ -69,16 +105,29 @@ impl fmt::Display for StartError {
         match self {
             Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
             Self::Worker(why) => write!(f, "cannot start a worker: {why}"),
+            Self::Tls(why) => why.fmt(f),
         }
     }
 }
 
 impl std::error::Error for StartError {}
 
+/// What came of a new plan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Applied {
+    /// Where it is listened now and was not before.
+    pub added: Vec<SocketAddr>,
+    /// Where it was listened before and is not now.
+    pub removed: Vec<SocketAddr>,
+    /// What stays as it was until the process is started anew, one line each; everything else is in force.
+    pub needs_restart: Vec<String>,
+    /// How many policies have been in force, with this one; the one of the start is the first.
+    pub generation: u64,
+}
+
 /// Running workers.
-#[derive(Debug)]
 pub struct Running {
-    /// Where they listen.
+    /// Where they listen, in the order of the configuration.
     pub addresses: Vec<SocketAddr>,
     /// Those of them on which another process listens, too: the kernel spreads connections over both.
     pub shared: Vec<SocketAddr>,
@@ -88,18 +137,33 @@ pub struct Running {
     pub fallback: Option<String>,
     /// What is held of the bounds of the process.
     pub admission: Arc<Admission>,
+    /// How far the process is in its life.
+    pub phases: Arc<Phases>,
+    /// What requests are judged by.
+    pub policy: Arc<Published>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
-    /// What requests are judged by.
-    pub policy: Arc<Policy>,
-    /// The clock of the workers.
-    pub clock: Clock,
-    workers: Vec<Handle>,
+    pub(super) clock: Clock,
+    pub(super) replay: ReplayTables,
+    pub(super) buckets: RouteBuckets,
+    pub(super) tickets: Tickets,
+    pub(super) listeners: Listeners,
+    pub(super) admin: Option<AdminPlan>,
+    pub(super) drain: DrainTimes,
+    pub(super) driver: DriverChoice,
+    pub(super) workers: Vec<Handle>,
 }
 
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("addresses", &self.addresses).field("drivers", &self.drivers).finish()
+    }
+}
+
+/// A worker, from outside.
 #[derive(Debug)]
-struct Handle {
-    stop: UnixStream,
+pub(super) struct Handle {
+    pub(super) orders: Orders,
     thread: JoinHandle<usize>,
 }
 
@@ -109,61 +173,83 @@ type Report = Result<(Driver, Option<String>), String>;
 ///
 /// # Errors
 /// [`StartError`]; nothing runs then.
-pub fn start(mut plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartError> {
-    let bound: Result<Vec<Bound>, StartError> = plan
-        .listeners
-        .iter()
-        .map(|address| listener::bind(*address, plan.workers).map_err(|error| StartError::Listen(*address, error)))
-        .collect();
-    let mut bound = bound?;
-    let addresses = bound.iter().map(|bound| bound.address).collect();
-    let shared_addresses = bound.iter().filter(|bound| bound.shared).map(|bound| bound.address).collect();
+pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
+    let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain } = plan;
+    let Witnesses { observer, metrics, clock } = witnesses;
+    let tickets = Tickets::new().map_err(StartError::Tls)?;
+    policy.live.tls = tickets.doors(&tls).map_err(StartError::Tls)?;
+    let mut listeners = Listeners::default();
+    let (opened, shared_addresses, entrances) = bind(&mut listeners, &wanted, workers)?;
     let random = |_: ()| random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()));
     let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
     let replay = ReplayTables::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
-    let routes = plan.policy.gate.routes.routes();
-    plan.policy.replay_tables = replay.of(routes);
-    let admission = Arc::new(Admission::new(plan.admission, routes, RandomState::new()));
-    let (policy, clock, metrics) = (Arc::new(plan.policy), plan.clock, plan.metrics);
+    let buckets = RouteBuckets::default();
+    policy.live.replay_tables = replay.of(policy.gate.routes.routes(), Duration::ZERO);
+    policy.live.route_buckets = buckets.of(policy.gate.routes.routes(), Duration::ZERO);
+    let admission = Arc::new(Admission::new(admission, RandomState::new()));
+    listeners.replace(opened, &policy, Duration::ZERO);
+    policy.live.listeners = listeners.ids();
+    policy.live.meters = meters(&metrics, &policy.gate);
     let shared = Shared {
         admission: Arc::clone(&admission),
-        policy: Arc::clone(&policy),
-        clock: clock.clone(),
+        policy: Arc::new(Published::new(policy)),
+        clock,
         observer,
+        metrics: Arc::clone(&metrics),
         pseudonym: Arc::from(pseudonym.as_bytes()),
     };
     let (reports, arrived) = channel();
-    let mut workers = Vec::new();
-    for position in 0..plan.workers {
-        let (stop, stopped) = UnixStream::pair().map_err(|error| StartError::Worker(error.to_string()))?;
-        let assignment = Assignment {
-            shared: shared.clone(),
-            sockets: bound.iter_mut().filter_map(|bound| bound.sockets.pop()).collect(),
-            position,
-            seed: random(())?,
-            stop: stopped,
-            grace: plan.grace,
-        };
-        let (choice, reports) = (plan.driver, reports.clone());
+    let mut handles = Vec::new();
+    for (position, entrances) in entrances.into_iter().enumerate() {
+        let (orders, inbox) = orders::orders().map_err(|error| StartError::Worker(error.to_string()))?;
+        let assignment = Assignment { shared: shared.clone(), entrances, position, seed: random(())?, inbox };
+        let reports = reports.clone();
         let thread = thread::Builder::new()
             .name("worker".to_owned())
-            .spawn(move || run_worker(choice, assignment, &reports))
+            .spawn(move || run_worker(driver, assignment, &reports))
             .map_err(|error| StartError::Worker(error.to_string()))?;
-        workers.push(Handle { stop, thread });
+        handles.push(Handle { orders, thread });
     }
     drop(reports);
     let running = Running {
-        addresses,
+        addresses: listeners.addresses(),
         shared: shared_addresses,
         drivers: Vec::new(),
         fallback: None,
         admission,
+        phases: Arc::default(),
+        policy: shared.policy,
         metrics,
-        policy,
-        clock,
-        workers,
+        clock: shared.clock,
+        replay,
+        buckets,
+        tickets,
+        listeners,
+        admin,
+        drain,
+        driver,
+        workers: handles,
     };
     await_ready(running, &arrived)
+}
+
+/// The listeners of `wanted`, those of them that another process has, too, and what each worker is given of them.
+type Bindings = (Vec<Listener>, Vec<SocketAddr>, Vec<Vec<Entrance>>);
+
+/// Binds every address once per worker.
+pub(super) fn bind(listeners: &mut Listeners, wanted: &[SocketAddr], workers: usize) -> Result<Bindings, StartError> {
+    let (mut opened, mut shared) = (Vec::new(), Vec::new());
+    let mut entrances: Vec<Vec<Entrance>> = (0..workers).map(|_| Vec::new()).collect();
+    for address in wanted {
+        let bound = listener::bind(*address, workers).map_err(|error| StartError::Listen(*address, error))?;
+        let listener = listeners.introduce(*address, bound.address);
+        shared.extend(bound.shared.then_some(bound.address));
+        for (worker, socket) in entrances.iter_mut().zip(bound.sockets) {
+            worker.push(Entrance { id: listener.id, socket });
+        }
+        opened.push(listener);
+    }
+    Ok((opened, shared, entrances))
 }
 
 fn await_ready(mut running: Running, arrived: &Receiver<Report>) -> Result<Running, StartError> {
@@ -174,15 +260,16 @@ fn await_ready(mut running: Running, arrived: &Receiver<Report>) -> Result<Runni
                 running.fallback = running.fallback.take().or(fallback);
             }
             Ok(Err(why)) => {
-                running.stop();
+                running.halt();
                 return Err(StartError::Worker(why));
             }
             Err(_) => {
-                running.stop();
+                running.halt();
                 return Err(StartError::Worker("it ended before it was ready".to_owned()));
             }
         }
     }
+    running.phases.advance(Phase::Ready);
     Ok(running)
 }
 
@@ -203,16 +290,39 @@ fn run_worker(choice: DriverChoice, assignment: Assignment, reports: &Sender<Rep
 }
 
 impl Running {
-    /// Tells every worker to stop, and waits for them. Gives the number of exchanges that were cut off.
+    /// How it would stop.
+    #[must_use]
+    pub const fn drain_times(&self) -> DrainTimes {
+        self.drain
+    }
+
+    /// Stops in the order that whoever sends us traffic needs: not ready; for the configured delay everything is still
+    /// accepted, and every answer says `Connection: close`; then [`Self::stop`].
+    pub fn drain(self) -> usize {
+        self.phases.advance(Phase::Draining);
+        self.workers.iter().for_each(|worker| worker.orders.send(Order::Part));
+        // Nobody sends: this waits for the time to pass.
+        let (_silent, nothing) = channel::<()>();
+        let _ = nothing.recv_timeout(self.drain.delay);
+        self.stop()
+    }
+
+    /// Accepts nothing more, finishes what is in flight within the configured grace period, and ends. Gives the number
+    /// of exchanges that were cut off.
     pub fn stop(self) -> usize {
-        let Self { workers, .. } = self;
-        // Closing its end is the message; a worker that is gone already does not mind.
-        let hang_up = |Handle { stop, thread }| {
-            drop(stop);
-            thread
-        };
-        let threads: Vec<_> = workers.into_iter().map(hang_up).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap_or_default()).sum()
+        let grace = self.drain.grace;
+        self.end(grace)
+    }
+
+    /// Ends at once. Gives the number of exchanges that were cut off.
+    pub fn halt(self) -> usize {
+        self.end(Duration::ZERO)
+    }
+
+    fn end(self, grace: Duration) -> usize {
+        self.phases.advance(Phase::Stopping);
+        self.workers.iter().for_each(|worker| worker.orders.send(Order::Close(grace)));
+        self.workers.into_iter().map(|worker| worker.thread.join().unwrap_or_default()).sum()
     }
 }
 

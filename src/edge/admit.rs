@@ -1,18 +1,21 @@
 //! Between route and verification: what admission is asked, and how its answers become those of an exchange.
 
 use crate::gate::admission::{Admitted, Refused, Request};
+use crate::gate::client::Account;
+use crate::gate::identity::Caller;
 use crate::gate::keyed_buckets::ClientKey;
 use crate::gate::observe::unless_observed;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
 use crate::now::Now;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Rejection};
 use crate::wire::framing::BodyFraming;
 
 use super::connection::Connection;
 use super::exchange::Asked;
 use super::inbound::Inbound;
 use super::net::Net;
+use super::policy::Policy;
 use super::stream::ByteStream;
 use super::worker::Worker;
 
@@ -29,11 +32,17 @@ pub fn admit<'w, N: Net>(
 ) -> Result<Admitted<'w>, Outcome> {
     let verdict = route.clients.admit(asked.client.proven());
     unless_observed(verdict, route.observe.allow, &mut asked.observed)?;
+    if !route.callers.admits(connection.caller.as_ref().map(Caller::identity)) {
+        return Err(Rejection::ClientNameRefused.into());
+    }
     let (head, bytes) = connection.inbound.head();
     let has_body = !matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
     let request = Request { route, headers: head.headers(bytes), has_body };
-    let client = ClientKey::of(asked.client.address);
-    let admitted = worker.admission.admit(request, client, asked.started.monotonic);
+    // A name is better than an address: it cannot be shared by accident, and has no neighbours. But what a proxy proves
+    // is its own name, and not that of the client it speaks for.
+    let named = connection.caller.as_ref().and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
+    let client = named.unwrap_or_else(|| ClientKey::of(asked.client.address));
+    let admitted = worker.admission.admit(request, client, asked.head_read.monotonic);
     admitted.map_err(|refused| refuse(asked, refused))
 }
 
@@ -47,7 +56,7 @@ pub fn begin<S: ByteStream>(
     connection: &Connection<S>,
     asked: &Asked<'_>,
 ) -> Result<Check, Outcome> {
-    Ok(route.verifier.begin(&connection.inbound, asked.started)?)
+    Ok(route.verifier.begin(&connection.inbound, asked.head_read)?)
 }
 
 /// Takes a token of the route, which only a genuine delivery can. Where the route has no rate it goes on as it is.
@@ -58,10 +67,10 @@ pub fn spend<S: ByteStream>(
     admitted: &Admitted<'_>,
     connection: &mut Connection<S>,
     asked: &mut Asked<'_>,
-    (route, verified): (&Route, Verified<Inbound>),
+    (policy, route, verified): (&Policy, &Route, Verified<Inbound>),
     now: Now,
 ) -> Result<Verified<Inbound>, Outcome> {
-    match admitted.spend(route, &verified, now.monotonic) {
+    match admitted.spend(policy.bucket(route), &verified, now.monotonic) {
         Ok(()) => Ok(verified),
         Err(refused) if route.observe.rate => {
             asked.observed.note(refused.rejection);

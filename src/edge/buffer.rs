@@ -5,6 +5,9 @@
 //! piece without the body ever being moved.
 
 use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::tls::records::RecordBuffers;
 
 /// Bytes in front of what is received: how much longer a head that we send may be than the one that came.
 pub const HEADROOM: usize = 1024;
@@ -20,18 +23,26 @@ pub const SMALLEST: usize = CLASSES[0].0;
 #[derive(Debug, Default)]
 pub struct BufferPool {
     idle: [RefCell<Vec<Vec<u8>>>; CLASSES.len()],
+    /// Those of encrypted connections.
+    pub records: Rc<RecordBuffers>,
 }
 
 impl BufferPool {
+    /// The capacity of a buffer that can receive at least `room` bytes.
+    #[must_use]
+    pub fn capacity_for(room: usize) -> usize {
+        let wanted = HEADROOM.saturating_add(room);
+        CLASSES.iter().map(|(capacity, _)| *capacity).find(|capacity| *capacity >= wanted).unwrap_or(wanted)
+    }
+
     /// A buffer that can receive at least `room` bytes. Its length is [`HEADROOM`].
     #[must_use]
     pub fn lease(&self, room: usize) -> Vec<u8> {
-        let wanted = HEADROOM.saturating_add(room);
-        let class = CLASSES.iter().zip(&self.idle).find(|((capacity, _), _)| *capacity >= wanted);
+        let capacity = Self::capacity_for(room);
+        let class = CLASSES.iter().zip(&self.idle).find(|((kind, _), _)| *kind == capacity);
         if let Some(buffer) = class.and_then(|(_, idle)| idle.borrow_mut().pop()) {
             return buffer;
         }
-        let capacity = class.map_or(wanted, |((capacity, _), _)| *capacity);
         let mut buffer = Vec::with_capacity(capacity);
         buffer.resize(HEADROOM, 0);
         buffer

@@ -7,19 +7,26 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::gate::admission::ConnectionPermit;
-use crate::outcome::{Fault, Outcome};
+use crate::gate::identity::Caller;
+use crate::outcome::{ConnectionEnd, Fault, Outcome};
 use crate::wire::head::ResponseHead;
 
 use super::exchange;
 use super::inbound::Inbound;
 use super::net::Net;
-use super::policy::Limits;
+use super::policy::{Limits, ListenerId};
 use super::preface;
 use super::stream::ByteStream;
+use super::tls::downstream::Downstream;
+use super::tls::handshake;
 use super::worker::Worker;
 
 /// How long a connection that has just answered keeps its buffer before it waits without one.
-const WARM: Duration = Duration::from_millis(250);
+pub(super) const WARM: Duration = Duration::from_millis(250);
+
+/// How long a connection that has just been accepted may take to begin its first request when we close: its client has
+/// connected to somebody who accepts.
+const NEWCOMER: Duration = Duration::from_secs(1);
 
 /// What is discarded of a refused request before the connection goes, so that the client can read the refusal.
 const LINGER_BYTES: usize = 256 << 10;
@@ -29,17 +36,21 @@ const LINGER_TIME: Duration = Duration::from_secs(2);
 /// An accepted connection.
 pub struct Connection<S> {
     /// The bytes.
-    pub stream: S,
+    pub stream: Downstream<S>,
     /// Who is at the other end; `None` for Unix-domain peers.
     pub peer: Option<Peer>,
+    /// Who that is by a certificate, if one was shown.
+    pub caller: Option<Caller>,
     /// The request that is being received.
     pub inbound: Inbound,
     /// The head of the application's answer; kept for its memory.
     pub reply_head: ResponseHead,
     /// Requests so far.
     pub served: u64,
-    /// Which listener accepted it, by its position.
-    pub listener: usize,
+    /// Which listener accepted it.
+    pub listener: ListenerId,
+    /// When it was accepted.
+    opened: Duration,
     /// When a connection that has never asked for anything is closed.
     pub(super) expires: Duration,
 }
@@ -67,6 +78,17 @@ impl Peer {
     }
 }
 
+/// Whom a request came from, beside its head.
+#[derive(Clone, Copy)]
+pub struct Sender<'c> {
+    /// The other end of the connection.
+    pub peer: Option<&'c Peer>,
+    /// Who that is by a certificate.
+    pub caller: Option<&'c Caller>,
+    /// Whether it came encrypted.
+    pub encrypted: bool,
+}
+
 /// What follows an exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -83,45 +105,84 @@ pub enum Next {
 pub struct Origin {
     /// The address at the other end; `None` for Unix-domain peers.
     pub peer: Option<IpAddr>,
-    /// The position of the listener that accepted it.
-    pub listener: usize,
+    /// The listener that accepted it.
+    pub listener: ListenerId,
 }
 
 /// Serves a connection until its end. It counts as long as `permit` is held.
-pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Origin, mut permit: ConnectionPermit) {
+pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Origin, permit: ConnectionPermit) {
     let Origin { peer, listener } = origin;
+    let opened = worker.net.monotonic();
     let mut connection = Connection {
-        stream,
+        stream: Downstream::plain(stream),
         peer: peer.map(Peer::new),
+        caller: None,
         inbound: Inbound::default(),
         reply_head: ResponseHead::default(),
         served: 0,
         listener,
-        expires: worker.net.monotonic() + worker.policy().limits.head_timeout,
+        opened,
+        expires: opened + worker.policy().limits.head_timeout,
     };
-    if let Err(end) = Box::pin(preface::read(&worker, &mut connection, &mut permit)).await {
-        end.into_iter().for_each(|end| worker.connection_ended(end, peer));
-        connection.inbound.forget(&worker.buffers);
-        return;
-    }
+    let mut permit = match Box::pin(begin(&worker, &mut connection, permit)).await {
+        Ok(permit) => permit,
+        Err(end) => {
+            if let Some(end) = end {
+                worker.connection_ended(end, peer);
+                Box::pin(handshake::take_leave(&worker, &mut connection, end)).await;
+            }
+            connection.inbound.forget(&worker.buffers);
+            return;
+        }
+    };
     // The busy part lives in a box of its own, so that a parked connection is no larger than its socket.
     while Box::pin(converse(&worker, &mut connection)).await.is_continue() {
         connection.inbound = Inbound::default();
         connection.reply_head = ResponseHead::default();
-        let deadline = match connection.served {
-            0 => connection.expires,
-            _ => worker.net.monotonic() + worker.policy().limits.idle_timeout.saturating_sub(WARM),
-        };
         // A connection that must make room for another has no permit any more.
-        let parked = worker.parking.wait(permit, connection.stream.readable(deadline)).await;
-        let Some((readable, back)) = parked else { return };
+        let Some((goes_on, back)) = connection.park(&worker, permit).await else { return };
         permit = back;
-        // When thousands close at once, none of them may ask for a buffer to find that out.
-        if readable.is_err() || worker.drain.is_draining() || connection.stream.has_ended() {
+        if !goes_on {
+            connection.stream.say_goodbye();
             break;
         }
     }
     connection.inbound.release_buffer(&worker.buffers);
+}
+
+/// What comes before the first request: the header of the PROXY protocol, and the TLS handshake. While nothing has come
+/// the connection waits like one that is idle, without a buffer, and can be closed to make room.
+///
+/// # Errors
+/// The connection has to be closed, and why, if anybody need hear of it.
+async fn begin<N: Net>(
+    worker: &Worker<N>,
+    connection: &mut Connection<N::Stream>,
+    mut permit: ConnectionPermit,
+) -> Result<ConnectionPermit, Option<ConnectionEnd>> {
+    preface::read(worker, connection, &mut permit).await?;
+    let policy = worker.policy();
+    let Some(door) = policy.tls(connection.listener) else { return Ok(permit) };
+    connection.expires = worker.net.monotonic() + policy.limits.handshake_timeout;
+    while !connection.inbound.has_received() {
+        if connection.is_over(worker) {
+            return Err(None);
+        }
+        let deadline = connection.patience(worker);
+        let waited = worker.parking.wait(permit, connection.stream.readable(deadline)).await;
+        let Some((readable, back)) = waited else { return Err(None) };
+        permit = back;
+        match readable {
+            // Called, it looks again whether it is over.
+            None => {}
+            Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut && deadline >= connection.expires => {
+                return Err(Some(ConnectionEnd::TlsHandshakeTimeout));
+            }
+            Some(Ok(())) if !connection.stream.has_ended() => break,
+            Some(_) => return Err(None),
+        }
+    }
+    handshake::secure(worker, connection, (&policy, door)).await.map(|()| permit)
 }
 
 /// Serves requests until the connection is to be closed, or parked because it has gone quiet.
@@ -131,7 +192,10 @@ async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Str
         match connection.await_request(worker, &limits).await {
             Arrival::Bytes => {}
             Arrival::Quiet => return ControlFlow::Continue(()),
-            Arrival::Gone => return ControlFlow::Break(()),
+            Arrival::Gone => {
+                connection.stream.say_goodbye();
+                return ControlFlow::Break(());
+            }
         }
         let busy = worker.drain.enter();
         connection.served += 1;
@@ -157,17 +221,60 @@ enum Arrival {
 }
 
 impl<S: ByteStream> Connection<S> {
+    /// Whom its requests come from.
+    pub fn sender(&self) -> Sender<'_> {
+        let encrypted = self.stream.is_encrypted();
+        Sender { peer: self.peer.as_ref(), caller: self.caller.as_ref(), encrypted }
+    }
+
+    /// Whether nobody needs the connection any more: the worker stops, or the listener has been closed, and no request
+    /// is on its way. Where bytes wait to be read, one is, and closing would reset it.
+    fn is_over<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> bool {
+        worker.closes(self.listener)
+            && self.stream.is_quiet()
+            && (self.served > 0 || worker.net.monotonic() >= self.opened + NEWCOMER)
+    }
+
+    /// When waiting for a first request ends.
+    pub(super) fn patience<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> Duration {
+        if worker.closes(self.listener) { self.expires.min(self.opened + NEWCOMER) } else { self.expires }
+    }
+
+    /// Waits, without a buffer, for a request: whether the connection goes on, and its permit, or nothing when another
+    /// has been let in for it.
+    async fn park<N: Net<Stream = S>>(
+        &mut self,
+        worker: &Worker<N>,
+        permit: ConnectionPermit,
+    ) -> Option<(bool, ConnectionPermit)> {
+        let mut permit = permit;
+        let idle = worker.net.monotonic() + worker.policy().limits.idle_timeout.saturating_sub(WARM);
+        loop {
+            if self.is_over(worker) {
+                return Some((false, permit));
+            }
+            let deadline = if self.served == 0 { self.patience(worker) } else { idle };
+            let (readable, back) = worker.parking.wait(permit, self.stream.readable(deadline)).await?;
+            permit = back;
+            // Called, it looks again whether it is over.
+            if let Some(readable) = readable {
+                // When thousands close at once, none of them may ask for a buffer to find that out.
+                return Some((readable.is_ok() && !self.stream.has_ended(), permit));
+            }
+        }
+    }
+
     async fn await_request<N: Net<Stream = S>>(&mut self, worker: &Worker<N>, limits: &Limits) -> Arrival {
         if self.inbound.has_begun() {
             return Arrival::Bytes;
         }
-        if worker.drain.is_draining() {
+        if self.is_over(worker) {
             return Arrival::Gone;
         }
         self.inbound.hold_buffer(&worker.buffers);
         let now = worker.net.monotonic();
         let deadline = match self.served {
-            0 => self.expires.min(now + WARM),
+            0 => self.patience(worker).min(now + WARM),
             _ => now + WARM.min(limits.idle_timeout),
         };
         loop {
@@ -176,6 +283,8 @@ impl<S: ByteStream> Connection<S> {
             match result {
                 Ok(Some(count)) if count > 0 && self.inbound.has_begun() => return Arrival::Bytes,
                 Ok(Some(count)) if count > 0 => {}
+                // As with the first byte of a request in plain text: it has so long to come, and no longer.
+                Ok(None) if self.stream.has_begun() => return Arrival::Bytes,
                 Ok(None) if self.served > 0 || deadline < self.expires => {
                     self.inbound.release_buffer(&worker.buffers);
                     return Arrival::Quiet;
@@ -202,7 +311,7 @@ impl<S: ByteStream> Connection<S> {
 
     /// Discards a bounded amount of what still comes, after the answer has been written: closing a socket with unread
     /// input resets it, and the client might never see the answer.
-    async fn linger<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) {
+    pub(super) async fn linger<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) {
         self.stream.shut_down_write();
         // Nothing of the request is needed any more, and what it held is no longer charged to it.
         worker.buffers.give_back(self.inbound.lend());

@@ -1,55 +1,62 @@
-//! How a worker stops: exchanges in flight are finished, idle connections are closed.
+//! How a worker stops: first every answer says that its connection closes, then nothing more is accepted, what is in
+//! flight is finished, and idle connections are closed.
 
 use std::cell::{Cell, RefCell};
-use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::future::poll_fn;
+use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-/// One worker's view of whether it is stopping, and of what is still in flight.
+/// How far a worker is on its way out. It never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Stage {
+    /// It is not on its way out.
+    #[default]
+    Serving,
+    /// It accepts and serves, but every answer says `Connection: close`.
+    Parting,
+    /// It accepts nothing new and finishes what has begun.
+    Closing,
+}
+
+/// One worker's view of whether it is stopping, and of what is still there.
 #[derive(Debug, Default)]
 pub struct Drain {
-    draining: Cell<bool>,
+    stage: Cell<Stage>,
     in_flight: Cell<usize>,
+    open: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
-    accepting: RefCell<Vec<Waker>>,
 }
 
 /// An exchange in flight; it counts until it is dropped.
 #[derive(Debug)]
 pub struct InFlight<'a>(&'a Drain);
 
+/// Something that must end before the worker does: a connection, or a listener that is being closed.
+#[derive(Debug)]
+pub struct Open(Rc<Drain>);
+
 impl Drain {
-    /// From now on: no new requests, `Connection: close` on every answer.
-    pub fn begin(&self) {
-        self.draining.set(true);
-        for waker in self.accepting.take() {
-            waker.wake();
-        }
+    /// Goes on to a later stage.
+    pub fn advance(&self, stage: Stage) {
+        self.stage.set(self.stage.get().max(stage));
     }
 
-    /// Drives `operation` until it is done, or gives it up (`None`) when the worker begins to stop.
-    pub async fn unless_draining<F: Future>(&self, operation: F) -> Option<F::Output> {
-        let mut operation = pin!(operation);
-        poll_fn(|cx| {
-            if self.is_draining() {
-                return Poll::Ready(None);
-            }
-            if let Poll::Ready(output) = operation.as_mut().poll(cx) {
-                return Poll::Ready(Some(output));
-            }
-            let mut accepting = self.accepting.borrow_mut();
-            if !accepting.iter().any(|waker| waker.will_wake(cx.waker())) {
-                accepting.push(cx.waker().clone());
-            }
-            Poll::Pending
-        })
-        .await
-    }
-
-    /// Whether the worker is stopping.
+    /// How far we are.
     #[must_use]
-    pub fn is_draining(&self) -> bool {
-        self.draining.get()
+    pub fn stage(&self) -> Stage {
+        self.stage.get()
+    }
+
+    /// Whether the worker is on its way out.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.stage.get() > Stage::Serving
+    }
+
+    /// Whether nothing new is served.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.stage.get() == Stage::Closing
     }
 
     /// Counts an exchange.
@@ -59,10 +66,17 @@ impl Drain {
         InFlight(self)
     }
 
-    /// Waits until nothing is in flight.
+    /// Counts something that the worker must not end before.
+    #[must_use]
+    pub fn open(self: &Rc<Self>) -> Open {
+        self.open.set(self.open.get() + 1);
+        Open(Rc::clone(self))
+    }
+
+    /// Waits until nothing is open.
     pub async fn finished(&self) {
         poll_fn(|cx| {
-            if self.in_flight.get() == 0 {
+            if self.open.get() == 0 {
                 return Poll::Ready(());
             }
             self.waiting.replace(Some(cx.waker().clone()));
@@ -80,8 +94,14 @@ impl Drain {
 
 impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        let left = self.0.in_flight.get() - 1;
-        self.0.in_flight.set(left);
+        self.0.in_flight.set(self.0.in_flight.get() - 1);
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let left = self.0.open.get() - 1;
+        self.0.open.set(left);
         if left == 0
             && let Some(waker) = self.0.waiting.take()
         {
@@ -93,6 +113,8 @@ impl Drop for InFlight<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::future::Future;
+    use std::pin::pin;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::{Context, Wake};
@@ -106,9 +128,9 @@ mod tests {
     }
 
     #[test]
-    fn finished_waits_for_the_last_exchange() {
-        let drain = Drain::default();
-        let (first, second) = (drain.enter(), drain.enter());
+    fn finished_waits_for_the_last_one() {
+        let drain = Rc::new(Drain::default());
+        let (first, second) = (drain.open(), drain.open());
         let wakes = Arc::new(Count(AtomicUsize::new(0)));
         let waker = Waker::from(Arc::clone(&wakes));
         let mut cx = Context::from_waker(&waker);
@@ -119,5 +141,14 @@ mod tests {
         drop(second);
         assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
         assert!(finished.as_mut().poll(&mut cx).is_ready());
+    }
+
+    #[test]
+    fn there_is_no_way_back() {
+        let drain = Drain::default();
+        assert!(!drain.has_begun());
+        drain.advance(Stage::Closing);
+        drain.advance(Stage::Parting);
+        assert_eq!(drain.stage(), Stage::Closing);
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::gate::admission::Admitted;
 use crate::gate::client::ClientAddress;
+use crate::gate::identity::Caller;
 use crate::gate::replay::Claim;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Delivery, Verified};
@@ -25,6 +26,7 @@ use super::pace::Pace;
 use super::policy::Policy;
 use super::relay;
 use super::respond;
+use super::snapshot::Snapshot;
 use super::stream::ByteStream;
 use super::worker::Worker;
 
@@ -35,6 +37,8 @@ pub struct Asked<'p> {
     pub id: RequestId,
     /// When its first bytes were looked at.
     pub started: Now,
+    /// When its head was whole: the present, to those who judge by the head.
+    pub head_read: Now,
     /// The client's version.
     pub version: Version,
     /// Whether the method is `HEAD`: the answer then has no body.
@@ -80,6 +84,7 @@ impl<'p> Asked<'p> {
         Self {
             id,
             started,
+            head_read: started,
             version: Version::Http11,
             is_head: false,
             keep_alive: false,
@@ -122,6 +127,7 @@ impl<'p> Asked<'p> {
             route: self.route.map(tag),
             peer: connection.peer.as_ref().map(|peer| peer.address),
             client: self.client.address,
+            caller: connection.caller.as_ref().and_then(Caller::name),
             method: self.excerpts.method.bytes(),
             path: self.excerpts.path.bytes(),
             outcome,
@@ -140,10 +146,13 @@ impl<'p> Asked<'p> {
 pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>) -> Next {
     let policy = worker.policy();
     let mut asked = Asked::new(worker.ids.next(), worker.net.now(), connection.peer.as_ref());
-    let outcome = match story(worker, &policy, connection, &mut asked).await {
+    let mut admitted = None;
+    let outcome = match story(worker, &policy, connection, &mut asked, &mut admitted).await {
         Ok(status) => Outcome::Forwarded { status },
         Err(outcome) => outcome,
     };
+    // Nothing is worked on any more. The body is still in memory, and counts until the answer has been taken.
+    admitted.iter_mut().for_each(Admitted::end_request);
     let next = conclude(worker, &policy, connection, &mut asked, outcome).await;
     let ended = worker.net.now();
     asked.mark(Stage::Total, ended.monotonic);
@@ -151,26 +160,28 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     next
 }
 
-/// The path of a request. What was granted at admission is held to the end of the story; the claim, to its commit.
-async fn story<'p, N: Net>(
-    worker: &Worker<N>,
-    policy: &'p Policy,
+/// The path of a request. What was granted at admission stays with the caller; the claim is held to its commit.
+async fn story<'p, 'w, N: Net>(
+    worker: &'w Worker<N>,
+    snapshot: &'p Snapshot<N::Stream>,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'p>,
+    granted: &mut Option<Admitted<'w>>,
 ) -> Result<u16, Outcome> {
+    let policy: &Policy = snapshot;
     read_head(worker, policy, connection, asked).await?;
     identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
-    let mut admitted = admit::admit(worker, connection, asked, route)?;
-    let check = admit::begin(&admitted, route, connection, asked)?;
-    let check = read_body(worker, policy, connection, asked, (route, check, &mut admitted)).await?;
+    let admitted = granted.insert(admit::admit(worker, connection, asked, route)?);
+    let check = admit::begin(admitted, route, connection, asked)?;
+    let check = read_body(worker, policy, connection, asked, (route, check, admitted)).await?;
     let now = worker.net.now();
     asked.mark(Stage::Body, now.monotonic);
-    let verified = finish(connection, asked, (route, check, &mut admitted), now)?;
+    let verified = finish(connection, asked, (route, check, admitted), now)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
-    let verified = admit::spend(&admitted, connection, asked, (route, verified), now)?;
-    let reply = forward::forward(worker, policy, connection, asked, (route, verified, claim)).await?;
-    relay::relay(worker, policy, connection, asked, reply).await
+    let verified = admit::spend(admitted, connection, asked, (policy, route, verified), now)?;
+    let reply = forward::forward(worker, snapshot, connection, asked, (route, verified, claim)).await?;
+    relay::relay(worker, snapshot, connection, asked, reply).await
 }
 
 async fn read_head<N: Net>(
@@ -184,6 +195,7 @@ async fn read_head<N: Net>(
     while !connection.inbound.parse_head(limits.head)? {
         connection.inbound.make_room_for_head(&worker.buffers, limits.head.size);
         connection.receive(deadline, Fault::HeadTimeout).await?;
+        asked.head_read = worker.net.now();
     }
     asked.mark(Stage::Head, worker.net.monotonic());
     let (head, bytes) = connection.inbound.head();
@@ -212,7 +224,7 @@ fn resolve<'p, S: ByteStream>(
 
 /// Says who the client is: the peer, or whom the trusted proxies name.
 fn identify<S: ByteStream>(policy: &Policy, connection: &Connection<S>, asked: &mut Asked<'_>) {
-    if let Some(door) = policy.gate.doors.get(connection.listener) {
+    if let Some(door) = policy.door(connection.listener) {
         let (head, bytes) = connection.inbound.head();
         asked.client = ClientAddress::of(asked.client.address, head.headers(bytes), &door.proxies);
     }
@@ -335,7 +347,7 @@ fn claim<'p, S>(
     let (Some(rule), Some(key)) = (&route.replay, verified.replay_key()) else {
         return Ok((verified, Claim::unremembered()));
     };
-    let table = policy.replay_tables.get(rule.table).and_then(Option::as_ref);
+    let table = policy.live.replay_tables.get(rule.table).and_then(Option::as_ref);
     let judged = table.ok_or(Rejection::ReplayTableFull).and_then(|table| table.claim(key, rule, now).judge(rule));
     match judged {
         Ok((claim, noted)) => {
@@ -371,7 +383,7 @@ async fn conclude<N: Net>(
         asked.body_read = usize::try_from(length).is_ok_and(|length| connection.inbound.skip_body(length));
     }
     let intact = asked.body_read && connection.inbound.is_intact();
-    asked.keep_alive &= answer.fate == Fate::Keep && intact && !worker.drain.is_draining();
+    asked.keep_alive &= answer.fate == Fate::Keep && intact && !worker.parts_from(connection.listener);
     let deadline = worker.net.monotonic() + policy.limits.write_timeout.min(ANSWER_TIME);
     match respond::write_answer(worker, policy, connection, asked, (answer, deadline)).await {
         Ok(()) if asked.keep_alive => Next::Again,

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use crate::gate::identity::Caller;
 use crate::gate::replay::{self, Claim};
 use crate::gate::route::Route;
 use crate::gate::verify::Verified;
@@ -13,12 +14,13 @@ use crate::wire::framing::{self, BodyFraming, ResponseFraming};
 use crate::wire::head::{HeadLimits, Known, ResponseHead, ResponseScan, Version};
 
 use super::buffer::HEADROOM;
-use super::connection::{Connection, Peer};
+use super::connection::{Connection, Sender};
 use super::exchange::Asked;
 use super::forwarding;
 use super::inbound::Inbound;
 use super::net::Net;
-use super::policy::{Policy, Upstream};
+use super::policy::Upstream;
+use super::snapshot::Snapshot;
 use super::stream::ByteStream;
 use super::upstream::{Checkout, Pool};
 use super::worker::Worker;
@@ -55,21 +57,23 @@ pub struct Reply<S> {
 /// A [`Fault`] on the upstream's side; [`Rejection::LoopDetected`].
 pub async fn forward<N: Net>(
     worker: &Worker<N>,
-    policy: &Policy,
+    policy: &Snapshot<N::Stream>,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'_>,
     (route, verified, claim): (&Route, Verified<Inbound>, Claim<'_>),
 ) -> Result<Reply<N::Stream>, Outcome> {
     let mut head = worker.scratch.take();
     head.clear();
-    let encoded = encode_head(&mut head, worker, connection.peer.as_ref(), asked, (route, &verified));
+    let encoded = encode_head(&mut head, worker, connection.sender(), asked, (route, &verified));
     connection.inbound = asked.take_delivery(verified);
     encoded?;
     asked.mark(Stage::Verified, worker.net.monotonic());
-    let Some(upstream) = policy.upstreams.get(route.upstream) else { return Err(Fault::UpstreamConnect.into()) };
-    let pool = worker.pool(route.upstream);
-    let mut outgoing = Outgoing { inbound: &mut connection.inbound, head: &head, downstream: &connection.stream };
-    let sent = outgoing.send(worker, upstream, &pool).await;
+    let (Some(upstream), Some(pool)) = (policy.upstreams.get(route.upstream), policy.pool(route.upstream)) else {
+        return Err(Fault::UpstreamConnect.into());
+    };
+    let mut outgoing =
+        Outgoing { inbound: &mut connection.inbound, head: &head, downstream: connection.stream.socket() };
+    let sent = outgoing.send(worker, upstream, pool).await;
     worker.scratch.replace(head);
     let (checkout, request_sent) = sent.map_err(|fault| draining_instead(worker, fault))?;
     let unread = Unread { checkout, upstream: route.upstream, request_sent };
@@ -85,7 +89,7 @@ pub async fn forward<N: Net>(
 /// While we stop, an application that is gone already is no fault of its own: senders may try again elsewhere.
 fn draining_instead<N: Net>(worker: &Worker<N>, fault: Fault) -> Outcome {
     match fault {
-        Fault::UpstreamConnect if worker.drain.is_draining() => Fault::Draining.into(),
+        Fault::UpstreamConnect | Fault::UpstreamConnectTimeout if worker.drain.has_begun() => Fault::Draining.into(),
         fault => fault.into(),
     }
 }
@@ -94,7 +98,7 @@ fn draining_instead<N: Net>(worker: &Worker<N>, fault: Fault) -> Outcome {
 fn encode_head<N: Net>(
     out: &mut Vec<u8>,
     worker: &Worker<N>,
-    peer: Option<&Peer>,
+    sender: Sender<'_>,
     asked: &Asked<'_>,
     (route, verified): (&Route, &Verified<Inbound>),
 ) -> Result<(), Rejection> {
@@ -113,7 +117,7 @@ fn encode_head<N: Net>(
         Known::Host | Known::Via => true,
         kind => forwarding::replaces(asked.client, kind),
     });
-    forwarding::encode(out, headers, head.host(bytes), (asked.client, peer));
+    forwarding::encode(out, headers, head.host(bytes), (asked.client, sender));
     for via in headers.of_kind(Known::Via) {
         encode::field(out, b"Via", via);
     }
@@ -127,6 +131,7 @@ fn encode_head<N: Net>(
         encode::field(out, b"X-Request-Id", &asked.id.text());
     }
     encode_verdict(out, route, verified);
+    encode_caller(out, route, sender.caller);
     if asked.framing != BodyFraming::None {
         encode::field_u64(out, b"Content-Length", inbound.body_length() as u64);
     }
@@ -146,6 +151,15 @@ fn encode_verdict(out: &mut Vec<u8>, route: &Route, verified: &Verified<Inbound>
     }
     if let Some(millis) = verified.timestamp() {
         encode::field_u64(out, b"X-Countersign-Timestamp", u64::try_from(millis / 1000).unwrap_or(0));
+    }
+}
+
+/// The name that the client has proven: the one by which the route knows it, or the listener.
+fn encode_caller(out: &mut Vec<u8>, route: &Route, caller: Option<&Caller>) {
+    let Some(caller) = caller else { return };
+    let by_route = if route.callers.is_empty() { None } else { route.callers.find(caller.identity()) };
+    if let Some(name) = by_route.or_else(|| caller.name()) {
+        encode::field(out, b"X-Countersign-Client-Name", name.as_bytes());
     }
 }
 

@@ -10,7 +10,7 @@ use crate::gate::client::{Account, ClientAddress};
 use crate::wire::encode;
 use crate::wire::headers::{Headers, Known};
 
-use super::connection::Peer;
+use super::connection::{Peer, Sender};
 
 /// Whether a header of the request is replaced by one of ours.
 pub(super) const fn replaces(client: ClientAddress, kind: Known) -> bool {
@@ -25,8 +25,9 @@ pub(super) fn encode(
     out: &mut Vec<u8>,
     headers: Headers<'_>,
     host: &[u8],
-    (client, peer): (ClientAddress, Option<&Peer>),
+    (client, sender): (ClientAddress, Sender<'_>),
 ) {
+    let peer = sender.peer;
     out.extend_from_slice(b"X-Forwarded-For: ");
     match (client.account, client.address) {
         (Account::ForwardedFor, _) => {
@@ -46,7 +47,7 @@ pub(super) fn encode(
     out.extend_from_slice(b"\r\n");
     let passed_on = |kind| !replaces(client, kind) && headers.of_kind(kind).next().is_some();
     if !passed_on(Known::XForwardedProto) {
-        encode::field(out, b"X-Forwarded-Proto", b"http");
+        encode::field(out, b"X-Forwarded-Proto", if sender.encrypted { b"https" } else { b"http" });
     }
     if !passed_on(Known::XForwardedHost) {
         encode::field(out, b"X-Forwarded-Host", host);

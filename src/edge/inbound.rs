@@ -66,10 +66,17 @@ impl Inbound {
         pool.give_back(std::mem::take(&mut self.buf));
     }
 
-    /// Between two requests: gives a buffer back that is larger than the connection usually needs.
+    /// Between two requests: gives a buffer back that is larger than the connection needs. What has come of the next
+    /// request moves to one that fits: one byte of it must not hold the memory of a body that is no longer charged.
     pub fn settle(&mut self, pool: &BufferPool) {
-        if !self.has_received() && self.buf.capacity() > USUAL_LIMIT + 2 * HEADROOM {
+        if self.buf.capacity() <= USUAL_LIMIT + 2 * HEADROOM {
+            return;
+        }
+        let received = self.received().len();
+        if received == 0 {
             self.release_buffer(pool);
+        } else if BufferPool::capacity_for(received) <= self.buf.capacity() / 2 {
+            self.move_to(pool, received);
         }
     }
 
@@ -273,5 +280,44 @@ impl Delivery for Inbound {
 
     fn body(&self) -> &[u8] {
         self.buf.get(self.body_start..self.body_end).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+
+    const BODY: usize = 1 << 20;
+
+    /// A request with a large body that has been read to its end, and `more` behind it.
+    fn read(pool: &BufferPool, more: &[u8]) -> Inbound {
+        let mut inbound = Inbound::default();
+        inbound.hold_buffer(pool);
+        let receive = |inbound: &mut Inbound, bytes: &[u8]| {
+            let mut buf = inbound.lend();
+            assert!(buf.capacity() - buf.len() >= bytes.len());
+            buf.extend_from_slice(bytes);
+            inbound.returned(buf);
+        };
+        receive(&mut inbound, b"POST / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert!(inbound.parse_head(HeadLimits { size: 1 << 14, fields: 10, target: 100 }).unwrap());
+        inbound.make_room_for_body(pool, BODY);
+        receive(&mut inbound, &vec![b'x'; BODY]);
+        receive(&mut inbound, more);
+        assert_eq!(inbound.take_arrived(BODY).len(), BODY);
+        inbound
+    }
+
+    #[test]
+    fn a_body_goes_with_its_request_whatever_follows_it() {
+        let pool = BufferPool::default();
+        for more in [&b""[..], b"P", &[b'P'; 3000]] {
+            let mut inbound = read(&pool, more);
+            inbound.advance();
+            inbound.settle(&pool);
+            assert!(inbound.buf.capacity() <= USUAL_LIMIT + 2 * HEADROOM, "{}", inbound.buf.capacity());
+            assert_eq!(inbound.received(), more);
+        }
     }
 }

@@ -1,26 +1,14 @@
-//! Listening sockets: bound once by the process, one per worker and address, and an accept loop that survives.
+//! Listening sockets: bound by the process, one per worker and address, and how they are let go of.
 
 use std::io;
-use std::net::SocketAddr;
-use std::rc::Rc;
-use std::time::Duration;
+use std::net::{SocketAddr, TcpListener};
 
-use monoio::net::TcpListener;
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket as RawSocket, Type};
 
-use crate::telemetry::WorkerCells;
-
-use super::connection;
-use super::driver::Driver;
-use super::net::Sockets;
-use super::stream::Socket;
-use super::worker::Worker;
+use super::policy::ListenerId;
 
 /// Connections that the kernel completes while all workers are busy.
 const BACKLOG: i32 = 4096;
-
-/// How long accepting pauses when the process is out of file descriptors or memory: something must end first.
-const PAUSE: Duration = Duration::from_millis(50);
 
 /// The sockets of one configured address, one for each worker.
 #[derive(Debug)]
@@ -30,7 +18,7 @@ pub struct Bound {
     /// Whether another process of this user listens there already: connections are shared with it.
     pub shared: bool,
     /// One socket per worker; the kernel spreads connections over them (`SO_REUSEPORT`).
-    pub sockets: Vec<std::net::TcpListener>,
+    pub sockets: Vec<TcpListener>,
 }
 
 /// Binds `address` once per worker.
@@ -54,7 +42,7 @@ fn is_taken(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::AddrInUse
 }
 
-fn bind_one(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = unbound(address)?;
     socket.set_reuse_port(true)?;
     socket.bind(&address.into())?;
@@ -71,42 +59,63 @@ fn unbound(address: SocketAddr) -> io::Result<RawSocket> {
     Ok(socket)
 }
 
-/// Accepts until the worker begins to stop. What goes wrong with one connection ends that connection; running out of
-/// descriptors or memory pauses the loop instead of spinning in it. `position` is that of the listener.
-pub(super) async fn accept(worker: Rc<Worker<Sockets>>, listener: TcpListener, position: usize) {
-    while let Some(accepted) = worker.drain.unless_draining(listener.accept()).await {
-        match accepted {
-            Ok((stream, peer)) => {
-                let origin = connection::Origin { peer: Some(peer.ip()), listener: position };
-                // Refused quickly: the socket is closed as it is.
-                let Some(permit) = worker.open(origin) else { continue };
-                worker.cells(WorkerCells::accepted);
-                let socket = Socket::tcp(stream, worker.net.clock.clone());
-                monoio::spawn(connection::serve(Rc::clone(&worker), socket, origin, permit));
-            }
-            Err(error) if concerns_one_connection(&error) => {}
-            Err(error) => {
-                worker.accept_failed(&error);
-                monoio::time::sleep(PAUSE).await;
-            }
-        }
-    }
+/// A worker's way in: its socket of one listener.
+#[derive(Debug)]
+pub struct Entrance {
+    /// Which listener.
+    pub id: ListenerId,
+    /// The socket.
+    pub socket: TcpListener,
 }
 
-/// `accept(2)`: errors of a connection that was lost before it was accepted.
-fn concerns_one_connection(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
-    )
-}
-
-/// Hands a bound socket to the runtime of the calling thread.
+/// From now on the kernel begins no new handshakes for this socket: it drops their first packets, as if the network had
+/// lost them, while handshakes that have begun are completed and go on to the queue. A client sends its first packet
+/// again after a second, and meets whoever listens by then.
+///
+/// This is how a socket is closed without harm. The kernel resets what is in the queue of a listening socket that is
+/// closed, and handshakes that have not been completed, also where other sockets listen on the same port (unless the
+/// sysctl `net.ipv4.tcp_migrate_req` is set). So it must be closed when there are none.
 ///
 /// # Errors
-/// The socket cannot be registered.
-pub(super) fn adopt(socket: std::net::TcpListener, driver: Driver) -> io::Result<TcpListener> {
-    // io_uring waits inside the kernel and must be given a blocking socket; epoll the opposite.
-    socket.set_nonblocking(driver == Driver::Epoll)?;
-    TcpListener::from_std(socket)
+/// Of the operating system; newcomers go on coming then.
+pub(super) fn refuse_newcomers(socket: &TcpListener) -> io::Result<()> {
+    const FLAGS: u32 = 13;
+    const SYN: u32 = 0x02;
+    const ACK: u32 = 0x10;
+    const LOAD_BYTE: u16 = 0x30;
+    const AND: u16 = 0x54;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    // A classic BPF program; it is shown packets from their TCP header on.
+    SockRef::from(socket).attach_filter(&[
+        SockFilter::new(LOAD_BYTE, 0, 0, FLAGS),
+        SockFilter::new(AND, 0, 0, SYN | ACK),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, SYN),
+        SockFilter::new(RETURN, 0, 0, 0),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+    ])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::time::Duration;
+
+    #[test]
+    fn newcomers_are_refused_and_whoever_is_in_the_queue_is_not() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            // Not every host has IPv6.
+            let Ok(bound) = bind(address.parse().unwrap(), 1) else { continue };
+            let mut early = TcpStream::connect(bound.address).unwrap();
+            refuse_newcomers(&bound.sockets[0]).unwrap();
+            let late = TcpStream::connect_timeout(&bound.address, Duration::from_millis(200));
+            assert_eq!(late.unwrap_err().kind(), io::ErrorKind::TimedOut);
+            early.write_all(b"x").unwrap();
+            let (mut accepted, _) = bound.sockets[0].accept().unwrap();
+            accepted.read_exact(&mut [0]).unwrap();
+        }
+    }
 }

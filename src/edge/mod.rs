@@ -1,6 +1,7 @@
 //! Input and output: the only room that imports monoio. It moves bytes between the socket and the pure rooms, keeps
 //! deadlines, and decides nothing that [`crate::gate`] or [`crate::outcome`] can decide.
 
+mod acceptor;
 pub mod admit;
 pub mod buffer;
 pub mod clock;
@@ -14,6 +15,7 @@ pub mod ids;
 pub mod inbound;
 pub mod listener;
 pub mod net;
+pub mod orders;
 pub mod pace;
 pub mod parking;
 pub mod pipe;
@@ -21,6 +23,9 @@ pub mod policy;
 pub mod preface;
 pub mod relay;
 pub mod respond;
+pub mod snapshot;
 pub mod stream;
+pub mod tls;
+mod turn;
 pub mod upstream;
 pub mod worker;

@@ -50,6 +50,7 @@ mod tests {
             head,
             head_timeout: idle,
             body_timeout,
+            handshake_timeout: idle,
             idle_timeout: idle,
             write_timeout: idle,
             requests_per_connection: 1,

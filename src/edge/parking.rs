@@ -13,6 +13,8 @@ use crate::gate::admission::ConnectionPermit;
 #[derive(Debug, Default)]
 pub struct Parking {
     next: Cell<u64>,
+    /// How often everybody has been called.
+    calls: Cell<u64>,
     seats: RefCell<BTreeMap<u64, Seat>>,
 }
 
@@ -23,13 +25,14 @@ struct Seat {
 }
 
 impl Parking {
-    /// Waits for `operation` with the permit put down. Gives its output and the permit, or nothing when the connection
-    /// must be closed because another was let in for it.
+    /// Waits for `operation` with the permit put down. Gives its output, or nothing when everybody has been called, and
+    /// the permit; or nothing at all when the connection must be closed because another was let in for it.
     pub async fn wait<F: Future>(
         &self,
         permit: ConnectionPermit,
         operation: F,
-    ) -> Option<(F::Output, ConnectionPermit)> {
+    ) -> Option<(Option<F::Output>, ConnectionPermit)> {
+        let calls = self.calls.get();
         let number = self.next.get();
         self.next.set(number + 1);
         self.seats.borrow_mut().insert(number, Seat { permit, waker: None });
@@ -41,7 +44,10 @@ impl Parking {
                 Some(seat) if seat.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) => {}
                 Some(seat) => seat.waker = Some(cx.waker().clone()),
             }
-            operation.as_mut().poll(cx).map(Some)
+            if self.calls.get() != calls {
+                return Poll::Ready(Some(None));
+            }
+            operation.as_mut().poll(cx).map(|output| Some(Some(output)))
         })
         .await?;
         seated.leave().map(|permit| (output, permit))
@@ -56,6 +62,16 @@ impl Parking {
             waker.wake();
         }
         true
+    }
+
+    /// Calls everybody: something has changed that concerns idle connections.
+    pub fn call(&self) {
+        self.calls.set(self.calls.get() + 1);
+        for seat in self.seats.borrow_mut().values_mut() {
+            if let Some(waker) = seat.waker.take() {
+                waker.wake();
+            }
+        }
     }
 
     /// How many connections are idle.
@@ -100,7 +116,7 @@ mod tests {
     use std::time::Duration;
 
     fn admission() -> (Arc<Admission>, impl Fn() -> ConnectionPermit) {
-        let admission = Arc::new(Admission::new(AdmissionLimits::default(), &[], RandomState::new()));
+        let admission = Arc::new(Admission::new(AdmissionLimits::default(), RandomState::new()));
         let open = Arc::clone(&admission);
         (admission, move || open.open(None, Duration::ZERO).unwrap())
     }
@@ -120,7 +136,10 @@ mod tests {
         assert_eq!(admission.held().connections, 2);
         assert!(matches!(first.as_mut().poll(&mut cx), Poll::Ready(None)));
         assert!(second.as_mut().poll(&mut cx).is_pending());
-        let Poll::Ready(Some((7, back))) = third.as_mut().poll(&mut cx) else { panic!("its permit comes back") };
+        parking.call();
+        let Poll::Ready(Some((None, called))) = second.as_mut().poll(&mut cx) else { panic!("it is called") };
+        drop(called);
+        let Poll::Ready(Some((Some(7), back))) = third.as_mut().poll(&mut cx) else { panic!("its permit comes back") };
         drop(back);
         // A wait that is given up leaves nothing behind.
         drop((first, second, third));

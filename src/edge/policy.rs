@@ -6,9 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gate::Gate;
+use crate::gate::client::Door;
 use crate::gate::replay::ReplayTable;
+use crate::gate::route::Route;
+use crate::gate::token_bucket::SharedBucket;
 use crate::telemetry::metrics::Meters;
 use crate::wire::head::HeadLimits;
+
+use super::tls::door::TlsDoor;
 
 /// The snapshot that an exchange starts with and finishes under.
 #[derive(Debug)]
@@ -19,11 +24,79 @@ pub struct Policy {
     pub limits: Limits,
     /// Where deliveries go; routes name them by index.
     pub upstreams: Vec<Upstream>,
-    /// What each route has seen, in the order of the routes ([`crate::gate::replay::ReplayTables::of`]): live state,
-    /// which other policies before and after this one have too.
+    /// What outlives it.
+    pub live: Live,
+}
+
+/// Live state that the policies before and after this one have too, in the order of this one.
+#[derive(Debug, Default)]
+pub struct Live {
+    /// What each route may still take ([`crate::gate::route_buckets::RouteBuckets::of`]).
+    pub route_buckets: Vec<Option<Arc<SharedBucket>>>,
+    /// Which listeners there are; [`Gate::doors`] has their doors, in the same order.
+    pub listeners: Vec<ListenerId>,
+    /// Listeners that have been closed, as long as connections that came through them may begin an exchange.
+    pub retired: Vec<Retired>,
+    /// What each route has seen ([`crate::gate::replay::ReplayTables::of`]).
     pub replay_tables: Vec<Option<Arc<ReplayTable>>>,
-    /// Where exchanges are counted, by the positions of routes and upstreams in this policy.
+    /// What each listener speaks, in their order, with the ticket keys of the process
+    /// ([`super::tls::tickets::Tickets::doors`]); nothing for those that speak plain text.
+    pub tls: Vec<Option<TlsDoor>>,
+    /// Where exchanges and connections to applications are counted.
     pub meters: Meters,
+}
+
+/// A listener, whatever its position in a configuration. Numbers are not used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerId(pub u32);
+
+/// A listener that has been closed.
+#[derive(Clone, Debug)]
+pub struct Retired {
+    /// Which one it was.
+    pub id: ListenerId,
+    /// What it thought of proxies: its last connections come from them still.
+    pub door: Door,
+    /// What it spoke: nobody is answered in plain text because it has been closed.
+    pub tls: Option<TlsDoor>,
+}
+
+impl Policy {
+    /// The position of a listener in the configuration; nothing when it has been closed.
+    #[must_use]
+    pub fn position(&self, listener: ListenerId) -> Option<usize> {
+        self.live.listeners.iter().position(|id| *id == listener)
+    }
+
+    /// Whether a listener is open: if it is not, its connections close after the exchange in flight.
+    #[must_use]
+    pub fn listens(&self, listener: ListenerId) -> bool {
+        self.live.listeners.contains(&listener)
+    }
+
+    /// The bucket of a route; nothing for one without a rate.
+    #[must_use]
+    pub fn bucket(&self, route: &Route) -> Option<&SharedBucket> {
+        self.live.route_buckets.get(route.admission.position)?.as_deref()
+    }
+
+    /// What a listener speaks, also one that has been closed lately; nothing for plain text.
+    #[must_use]
+    pub fn tls(&self, listener: ListenerId) -> Option<&TlsDoor> {
+        match self.position(listener) {
+            Some(position) => self.live.tls.get(position)?.as_ref(),
+            None => self.live.retired.iter().find(|retired| retired.id == listener)?.tls.as_ref(),
+        }
+    }
+
+    /// What a listener thinks of proxies, also of one that has been closed lately.
+    #[must_use]
+    pub fn door(&self, listener: ListenerId) -> Option<&Door> {
+        match self.position(listener) {
+            Some(position) => self.gate.doors.get(position),
+            None => self.live.retired.iter().find(|retired| retired.id == listener).map(|retired| &retired.door),
+        }
+    }
 }
 
 /// Bounds of the edge. Deadlines are totals, not per read.
@@ -35,6 +108,8 @@ pub struct Limits {
     pub head_timeout: Duration,
     /// From the end of the head to the end of the body.
     pub body_timeout: Duration,
+    /// From the beginning of a connection to the end of its TLS handshake.
+    pub handshake_timeout: Duration,
     /// Between two requests on a connection.
     pub idle_timeout: Duration,
     /// For the client to take one piece of the response.

@@ -6,7 +6,7 @@ use crate::gate::keyed_buckets::ClientKey;
 use crate::outcome::ConnectionEnd;
 use crate::wire::proxy_protocol::{self, ProxyHeader};
 
-use super::connection::{Connection, Peer};
+use super::connection::{Connection, Peer, WARM};
 use super::net::Net;
 use super::stream::ByteStream;
 use super::worker::Worker;
@@ -22,7 +22,7 @@ pub async fn read<N: Net>(
     permit: &mut ConnectionPermit,
 ) -> Result<(), Option<ConnectionEnd>> {
     let policy = worker.policy();
-    let Some(door) = policy.gate.doors.get(connection.listener).filter(|door| door.proxy_protocol) else {
+    let Some(door) = policy.door(connection.listener).filter(|door| door.proxy_protocol) else {
         return Ok(());
     };
     if !connection.peer.as_ref().is_some_and(|peer| door.proxies.contains(peer.address)) {
@@ -30,12 +30,17 @@ pub async fn read<N: Net>(
     }
     connection.inbound.hold_buffer(&worker.buffers);
     loop {
-        let (result, buf) = connection.stream.read(connection.inbound.lend(), connection.expires).await;
+        // Patience may run out while it is being tried: it is looked at again and again.
+        let glance = worker.net.monotonic() + WARM;
+        let (result, buf) =
+            connection.stream.read_patiently(connection.inbound.lend(), connection.patience(worker).min(glance)).await;
         connection.inbound.returned(buf);
         match result {
-            Ok(count) if count > 0 => {}
-            // A broken connection is as silent as a closed one; one that only waits until its time is up is not.
-            Err(error) if error.kind() == std::io::ErrorKind::TimedOut => {
+            Ok(Some(count)) if count > 0 => {}
+            Ok(None) if worker.net.monotonic() < connection.patience(worker) => continue,
+            // A broken connection is as silent as a closed one; one that only waits until its time is up is not, unless
+            // it is we who go.
+            Ok(None) if connection.inbound.has_received() || !worker.closes(connection.listener) => {
                 return Err(Some(ConnectionEnd::ProxyHeaderInvalid));
             }
             _ if connection.inbound.has_received() => return Err(Some(ConnectionEnd::ProxyHeaderInvalid)),
@@ -44,9 +49,14 @@ pub async fn read<N: Net>(
         match proxy_protocol::parse(connection.inbound.received()) {
             Ok(None) => {}
             Ok(Some((header, length))) => {
-                if let ProxyHeader::Proxied { source, .. } = header {
-                    permit.assign(ClientKey::of(Some(source.ip())), worker.net.monotonic()).map_err(Some)?;
-                    connection.peer = Some(Peer::new(source.ip()));
+                match header {
+                    ProxyHeader::Proxied { source, .. } => {
+                        permit.assign(ClientKey::of(Some(source.ip())), worker.net.monotonic()).map_err(Some)?;
+                        connection.peer = Some(Peer::new(source.ip()));
+                    }
+                    // A stranger must neither pass for the proxy nor be believed as if he were one.
+                    ProxyHeader::Unknown => connection.peer = None,
+                    ProxyHeader::Local => {}
                 }
                 connection.inbound.step_over(length);
                 return Ok(());

@@ -15,7 +15,9 @@ use super::exchange::Asked;
 use super::forward::Reply;
 use super::net::Net;
 use super::policy::Policy;
+use super::snapshot::Snapshot;
 use super::stream::ByteStream;
+use super::tls::downstream::Downstream;
 use super::worker::Worker;
 
 /// How the body is framed towards the client.
@@ -43,7 +45,7 @@ enum Source {
 /// nobody takes it.
 pub async fn relay<N: Net>(
     worker: &Worker<N>,
-    policy: &Policy,
+    policy: &Snapshot<N::Stream>,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'_>,
     mut reply: Reply<N::Stream>,
@@ -53,7 +55,7 @@ pub async fn relay<N: Net>(
         (_, Version::Http11) => Sink::Chunked,
         (_, Version::Http10) => Sink::UntilClose,
     };
-    asked.keep_alive &= sink != Sink::UntilClose && !worker.drain.is_draining();
+    asked.keep_alive &= sink != Sink::UntilClose && !worker.parts_from(connection.listener);
     let mut prefix = worker.scratch.take();
     prefix.clear();
     let bytes = reply.buf.get(HEADROOM..reply.head_end).unwrap_or_default();
@@ -69,9 +71,9 @@ pub async fn relay<N: Net>(
     if clean
         && upstream_keeps
         && reply.request_sent
-        && let Some(upstream) = policy.upstreams.get(reply.upstream)
+        && let (Some(upstream), Some(pool)) = (policy.upstreams.get(reply.upstream), policy.pool(reply.upstream))
     {
-        worker.pool(reply.upstream).check_in(reply.checkout.stream, upstream, worker.net.now());
+        pool.check_in(reply.checkout.stream, upstream, worker.net.now());
     }
     Ok(status)
 }
@@ -116,7 +118,7 @@ impl Passage {
         &self,
         worker: &Worker<N>,
         policy: &Policy,
-        downstream: &mut N::Stream,
+        downstream: &mut Downstream<N::Stream>,
         reply: &mut Reply<N::Stream>,
         prefix: &mut Vec<u8>,
     ) -> Result<bool, Outcome> {

@@ -82,7 +82,7 @@ const SUCCESS: [&[u8]; 3] = [b"{\"status\":\"", b"\",\"request_id\":\"", b"\"}\n
 /// As [`write_answer`].
 pub async fn write_continue<N: Net>(
     worker: &Worker<N>,
-    stream: &mut N::Stream,
+    stream: &mut impl ByteStream,
     deadline: Duration,
 ) -> Result<(), Outcome> {
     let mut buf = worker.buffers.lease(0);
@@ -92,7 +92,7 @@ pub async fn write_continue<N: Net>(
 
 async fn write<N: Net>(
     worker: &Worker<N>,
-    stream: &mut N::Stream,
+    stream: &mut impl ByteStream,
     buf: Vec<u8>,
     deadline: Duration,
 ) -> Result<(), Outcome> {

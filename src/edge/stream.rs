@@ -20,9 +20,10 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Cancell
 use monoio::net::{TcpStream, UnixStream};
 use monoio::time::{Instant, Sleep};
 use nix::errno::Errno;
-use nix::sys::socket::{MsgFlags, Shutdown, recv, shutdown};
+use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
 use super::clock::Clock;
+use super::turn::Turn;
 
 /// The result of an operation, and the buffer that it borrowed. After a missed deadline the buffer is empty: the
 /// operation still owns the real one.
@@ -60,6 +61,9 @@ pub trait ByteStream {
     /// Writes some of `range`.
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize>;
 
+    /// Sends what the kernel takes of `bytes` at once, without waiting: last words, which may be lost.
+    fn offer(&mut self, bytes: &[u8]);
+
     /// True while an idle connection has neither been closed by the peer nor sent anything.
     fn is_quiet(&self) -> bool;
 
@@ -86,6 +90,7 @@ pub struct Socket {
     kind: Kind,
     clock: Clock,
     timer: Option<Timer>,
+    turn: Turn,
     canceller: Canceller,
 }
 
@@ -123,7 +128,7 @@ impl Socket {
     }
 
     fn new(kind: Kind, clock: Clock) -> Self {
-        Self { kind, clock, timer: None, canceller: Canceller::new() }
+        Self { kind, clock, timer: None, turn: Turn::default(), canceller: Canceller::new() }
     }
 
     fn raw_fd(&self) -> RawFd {
@@ -137,19 +142,23 @@ impl Socket {
     }
 }
 
-/// Drives `operation` until it is done or the deadline has passed, looking at the clock every `tick`.
+/// Drives `operation` until it is done or the deadline has passed, looking at the clock every `tick`. Where it did not
+/// have to wait, that counts towards the stream's turn.
 async fn within<F: Future>(
     mut operation: Pin<&mut F>,
     timer: &mut Option<Timer>,
     clock: &Clock,
+    turn: &mut Turn,
     (deadline, tick): (Duration, Duration),
 ) -> Option<F::Output> {
     let deadline = Instant::from_std(clock.instant(deadline));
     let timer = timer.get_or_insert_with(|| Rc::new(RefCell::new(Box::pin(monoio::time::sleep(TICK)))));
-    poll_fn(|cx| {
+    let mut waited = false;
+    let outcome = poll_fn(|cx| {
         if let Poll::Ready(output) = operation.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
+        waited = true;
         let mut timer = timer.borrow_mut();
         // Only a deadline that is nearer than the running timer makes us set it anew.
         if deadline < timer.deadline() {
@@ -164,7 +173,9 @@ async fn within<F: Future>(
         }
         Poll::Pending
     })
-    .await
+    .await;
+    turn.took(waited).await;
+    outcome
 }
 
 fn timed_out() -> io::Error {
@@ -174,10 +185,10 @@ fn timed_out() -> io::Error {
 impl ByteStream for Socket {
     async fn read(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<usize> {
         let room = buf.len()..buf.capacity();
-        let Self { kind, clock, timer, .. } = self;
+        let Self { kind, clock, timer, turn, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.read(buf.slice_mut(room)));
-            within(operation, timer, clock, (deadline, TICK)).await
+            within(operation, timer, clock, turn, (deadline, TICK)).await
         });
         match outcome {
             Some((result, slice)) => (result, slice.into_inner()),
@@ -187,10 +198,10 @@ impl ByteStream for Socket {
 
     async fn read_patiently(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
         let room = buf.len()..buf.capacity();
-        let Self { kind, clock, timer, canceller } = self;
+        let Self { kind, clock, timer, turn, canceller } = self;
         let (result, slice) = on!(kind, stream => {
             let mut operation = pin!(stream.cancelable_read(buf.slice_mut(room), canceller.handle()));
-            match within(operation.as_mut(), timer, clock, (deadline, TICK)).await {
+            match within(operation.as_mut(), timer, clock, turn, (deadline, TICK)).await {
                 Some(finished) => finished,
                 None => {
                     *canceller = std::mem::take(canceller).cancel();
@@ -208,25 +219,30 @@ impl ByteStream for Socket {
     }
 
     async fn readable(&mut self, deadline: Duration) -> io::Result<()> {
-        let Self { kind, clock, timer, .. } = self;
+        let Self { kind, clock, timer, turn, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.readable(false));
             // A parked connection must not wake up for nothing: one timer for the whole wait.
-            within(operation, timer, clock, (deadline, Duration::from_secs(3600))).await
+            within(operation, timer, clock, turn, (deadline, Duration::from_secs(3600))).await
         });
         outcome.unwrap_or_else(|| Err(timed_out()))
     }
 
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {
-        let Self { kind, clock, timer, .. } = self;
+        let Self { kind, clock, timer, turn, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.write(buf.slice(range)));
-            within(operation, timer, clock, (deadline, TICK)).await
+            within(operation, timer, clock, turn, (deadline, TICK)).await
         });
         match outcome {
             Some((result, slice)) => (result, slice.into_inner()),
             None => (Err(timed_out()), Vec::new()),
         }
+    }
+
+    fn offer(&mut self, bytes: &[u8]) {
+        // The peer may be gone already; there is nobody to tell.
+        let _ = send(self.raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
     }
 
     fn is_quiet(&self) -> bool {

@@ -2,13 +2,10 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{IpAddr, TcpListener as StdListener};
+use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
-
-use monoio::io::AsyncReadRent;
-use monoio::net::UnixStream;
 
 use crate::gate::admission::{Admission, ConnectionPermit};
 use crate::gate::keyed_buckets::ClientKey;
@@ -18,17 +15,19 @@ use crate::telemetry::WorkerCells;
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::metrics::Metrics;
 
+use super::acceptor::Acceptors;
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine};
 use super::connection::Origin;
-use super::drain::Drain;
-use super::driver::{Driver, WorkerRuntime};
+use super::drain::{Drain, Stage};
+use super::driver::WorkerRuntime;
 use super::ids::RequestIds;
-use super::listener;
+use super::listener::Entrance;
 use super::net::{Net, Sockets};
+use super::orders::{Inbox, Order};
 use super::parking::Parking;
-use super::policy::Policy;
-use super::upstream::Pool;
+use super::policy::{ListenerId, Policy};
+use super::snapshot::{Latest, Published, Snapshot};
 
 /// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -46,12 +45,14 @@ pub trait Observer: Send + Sync {
 /// What every worker of a process is given.
 #[derive(Clone)]
 pub struct Shared {
-    /// The configuration.
-    pub policy: Arc<Policy>,
+    /// The configuration in force.
+    pub policy: Arc<Published>,
     /// The clock.
     pub clock: Clock,
     /// Who listens.
     pub observer: Arc<dyn Observer>,
+    /// Where is counted.
+    pub metrics: Arc<Metrics>,
     /// The name of this process in `Via`, by which loops are seen.
     pub pseudonym: Arc<[u8]>,
     /// What is held of the bounds of the process.
@@ -71,7 +72,7 @@ pub struct Worker<N: Net> {
     /// The `Date` of our own answers.
     pub date: DateLine,
     /// Whether we are stopping.
-    pub drain: Drain,
+    pub drain: Rc<Drain>,
     /// The name of this process in `Via`.
     pub pseudonym: Arc<[u8]>,
     /// What is held of the bounds of the process.
@@ -79,8 +80,7 @@ pub struct Worker<N: Net> {
     /// Connections that wait for a request.
     pub parking: Parking,
     position: usize,
-    policy: Arc<Policy>,
-    pools: RefCell<Vec<Rc<Pool<N::Stream>>>>,
+    policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
     metrics: Arc<Metrics>,
 }
@@ -94,37 +94,26 @@ impl<N: Net> Worker<N> {
             scratch: RefCell::new(Vec::with_capacity(2048)),
             ids: RequestIds::new(seed),
             date: DateLine::default(),
-            drain: Drain::default(),
+            drain: Rc::default(),
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
             position,
-            policy: Arc::clone(&shared.policy),
-            pools: RefCell::default(),
+            policy: Latest::new(Arc::clone(&shared.policy), position),
             observer: Arc::clone(&shared.observer),
-            metrics: Arc::clone(shared.policy.meters.metrics()),
+            metrics: Arc::clone(&shared.metrics),
         }
     }
 
     /// The configuration that an exchange starting now is judged by.
-    pub fn policy(&self) -> Arc<Policy> {
-        Arc::clone(&self.policy)
-    }
-
-    /// The pool of an upstream.
-    pub fn pool(&self, upstream: usize) -> Rc<Pool<N::Stream>> {
-        let mut pools = self.pools.borrow_mut();
-        while pools.len() <= upstream {
-            let meter = self.policy.meters.pool(pools.len(), self.position);
-            pools.push(Rc::new(Pool::new(meter)));
-        }
-        pools.get(upstream).map(Rc::clone).unwrap_or_default()
+    pub fn policy(&self) -> Rc<Snapshot<N::Stream>> {
+        self.policy.get()
     }
 
     /// Counts an exchange that was judged by `policy`, and tells the observer how it ended.
     pub fn record(&self, policy: &Policy, exchange: &Exchange<'_>) {
         let exchange = Exchange { worker: self.position, ..*exchange };
-        policy.meters.record(&exchange);
+        policy.live.meters.record(&exchange);
         self.observer.exchange(&exchange);
     }
 
@@ -144,7 +133,8 @@ impl<N: Net> Worker<N> {
     pub fn open(&self, origin: Origin) -> Option<ConnectionPermit> {
         let Origin { peer, listener } = origin;
         // A proxy in front of us brings the connections of many clients: they are not its own.
-        let door = self.policy.gate.doors.get(listener);
+        let policy = self.policy();
+        let door = policy.door(listener);
         let own = peer.filter(|peer| !door.is_some_and(|door| door.proxies.contains(peer.to_canonical())));
         let (client, now) = (own.map(|peer| ClientKey::of(Some(peer))), self.net.monotonic());
         let mut permit = self.admission.open(client, now);
@@ -160,8 +150,23 @@ impl<N: Net> Worker<N> {
         permit.map_err(|end| self.connection_ended(end, peer)).ok()
     }
 
+    /// Whether the connections of a listener are closed as soon as no exchange is in flight on them.
+    pub fn closes(&self, listener: ListenerId) -> bool {
+        self.drain.is_closing() || !self.policy().listens(listener)
+    }
+
+    /// Whether an answer on a connection of a listener is the last one.
+    pub fn parts_from(&self, listener: ListenerId) -> bool {
+        self.drain.has_begun() || !self.policy().listens(listener)
+    }
+
     fn make_room(&self) {
-        for _ in 0..self.admission.claim_shortage(self.parking.len() as u64) {
+        self.close_idle(self.admission.claim_shortage(self.parking.len() as u64));
+    }
+
+    /// Closes up to `count` connections that are idle, those first that have been so longest.
+    pub fn close_idle(&self, count: u64) {
+        for _ in 0..count {
             if self.parking.close_oldest() {
                 self.connection_ended(ConnectionEnd::IdleClosed, None);
             }
@@ -177,7 +182,8 @@ impl<N: Net> Worker<N> {
     fn sweep(&self, now: Now) {
         self.cells(|cells| cells.beat(now.monotonic, self.parking.len()));
         self.make_room();
-        for (pool, upstream) in self.pools.borrow().iter().zip(&self.policy.upstreams) {
+        let policy = self.policy();
+        for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
             pool.close_expired(now, upstream.idle_timeout);
         }
     }
@@ -187,16 +193,14 @@ impl<N: Net> Worker<N> {
 pub struct Assignment {
     /// What all workers share.
     pub shared: Shared,
-    /// This worker's listening sockets, in the order of the listeners.
-    pub sockets: Vec<StdListener>,
+    /// This worker's listening sockets.
+    pub entrances: Vec<Entrance>,
     /// Which of the workers this is.
     pub position: usize,
     /// Random; request ids begin with it.
     pub seed: u64,
-    /// A byte, or the end, on this socket means: stop.
-    pub stop: std::os::unix::net::UnixStream,
-    /// How long exchanges in flight may take to finish then.
-    pub grace: Duration,
+    /// What else is to be done, and when to stop.
+    pub inbox: Inbox,
 }
 
 /// Runs a worker on the calling thread until it is told to stop. `ready` is called when it accepts. Gives the number
@@ -207,21 +211,33 @@ pub struct Assignment {
 pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnce()) -> io::Result<usize> {
     let driver = runtime.driver();
     runtime.block_on(async move {
-        let Assignment { shared, sockets, position, seed, stop, grace } = assignment;
+        let Assignment { shared, entrances, position, seed, inbox } = assignment;
         let net = Sockets { clock: shared.clock.clone() };
         let worker = Rc::new(Worker::new(net, &shared, (position, seed)));
-        stop.set_nonblocking(driver == Driver::Epoll)?;
-        let mut stop = UnixStream::from_std(stop)?;
-        for (position, socket) in sockets.into_iter().enumerate() {
-            let listener = listener::adopt(socket, driver)?;
-            monoio::spawn(listener::accept(Rc::clone(&worker), listener, position));
-        }
+        let mut inbox = inbox.adopt(driver)?;
+        let mut acceptors = Acceptors::new(Rc::clone(&worker), driver);
+        acceptors.prepare(entrances)?;
+        acceptors.enforce(&worker.policy());
         worker.cells(|cells| cells.runs_on(u64::from(nix::unistd::gettid().as_raw().unsigned_abs())));
         worker.sweep(worker.net.now());
         monoio::spawn(sweep(Rc::clone(&worker)));
         ready();
-        let _ = stop.read(vec![0_u8; 1]).await;
-        worker.drain.begin();
+        let grace = loop {
+            match inbox.next().await {
+                // Whoever does not wait for the answer does not need it.
+                Some(Order::Prepare(entrances, done)) => drop(done.send(acceptors.prepare(entrances))),
+                Some(Order::Abandon) => acceptors.abandon(),
+                Some(Order::Enforce(done)) => {
+                    acceptors.enforce(&worker.policy());
+                    let _ = done.send(());
+                }
+                Some(Order::Part) => worker.drain.advance(Stage::Parting),
+                Some(Order::Close(grace)) => break grace,
+                None => break Duration::ZERO,
+            }
+        };
+        worker.drain.advance(Stage::Closing);
+        acceptors.close();
         let _ = monoio::time::timeout(grace, worker.drain.finished()).await;
         Ok(worker.drain.in_flight())
     })

@@ -8,7 +8,7 @@
 //! An exchange is admitted between route and verification. [`Admitted`] is the proof of it, which the next stages
 //! demand, and holds what the exchange has been granted until it is dropped.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use std::hash::RandomState;
 use std::sync::Arc;
@@ -36,6 +36,8 @@ pub struct AdmissionLimits {
     pub unverified_per_client: Rate,
     /// Clients for whom connections and tokens are counted one by one.
     pub clients_tracked: usize,
+    /// TLS handshakes at a time.
+    pub handshakes: u64,
 }
 
 impl Default for AdmissionLimits {
@@ -47,6 +49,7 @@ impl Default for AdmissionLimits {
             requests_in_flight: 4096,
             unverified_per_client: Rate::per_second(100, 200),
             clients_tracked: 65_536,
+            handshakes: 1024,
         }
     }
 }
@@ -58,7 +61,8 @@ pub struct RouteAdmission {
     pub rate: Option<Rate>,
     /// The media types that a body may have, in lower case and without parameters; empty for any.
     pub content_types: Vec<String>,
-    /// Position of the route in its table, which sets it: where its bucket is.
+    /// Position of the route in its table, which sets it: where its bucket is in the list that
+    /// [`crate::gate::route_buckets::RouteBuckets::of`] gives.
     pub position: usize,
 }
 
@@ -108,27 +112,44 @@ impl Refused {
     }
 }
 
-/// How much of something is held, on a cache line of its own.
+/// How much of something is held, and how much may be, on a cache line of its own. When the limit is lowered below what
+/// is held, nothing more is given until enough of it has come back.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Gauge(AtomicU64);
+struct Gauge {
+    held: AtomicU64,
+    limit: AtomicU64,
+}
 
 impl Gauge {
-    fn take(&self, amount: u64, limit: u64) -> bool {
+    const fn new(limit: u64) -> Self {
+        Self { held: AtomicU64::new(0), limit: AtomicU64::new(limit) }
+    }
+
+    fn take(&self, amount: u64) -> bool {
+        let limit = self.limit();
         let add = |held: u64| held.checked_add(amount).filter(|held| *held <= limit);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
+        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
     fn release(&self, amount: u64) {
-        self.0.fetch_sub(amount, Ordering::Relaxed);
+        self.held.fetch_sub(amount, Ordering::Relaxed);
     }
 
     fn held(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.held.load(Ordering::Relaxed)
+    }
+
+    fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Relaxed)
+    }
+
+    fn set_limit(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 }
 
-/// What is held at the moment.
+/// What is held at the moment, or may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Connections.
@@ -137,34 +158,56 @@ pub struct Held {
     pub requests: u64,
     /// Bytes of bodies.
     pub body_memory: u64,
+    /// TLS handshakes.
+    pub handshakes: u64,
 }
 
 /// The live state of the bounds.
 #[derive(Debug)]
 pub struct Admission {
-    limits: AdmissionLimits,
     clients: KeyedBuckets,
-    routes: Box<[Option<SharedBucket>]>,
+    clients_tracked: usize,
+    connections_per_client: AtomicU32,
     connections: Gauge,
     requests: Gauge,
     body_memory: Gauge,
+    handshakes: Gauge,
     /// Connections that were refused because the process was full, and that nobody has made room for yet.
     shortage: Gauge,
 }
 
 impl Admission {
-    /// Nothing is held. `routes` are those of the table, in its order; `hash` must be random for the process.
+    /// Nothing is held. `hash` must be random for the process.
     #[must_use]
-    pub fn new(limits: AdmissionLimits, routes: &[Route], hash: RandomState) -> Self {
+    pub fn new(limits: AdmissionLimits, hash: RandomState) -> Self {
         Self {
-            limits,
             clients: KeyedBuckets::new(limits.unverified_per_client, limits.clients_tracked, hash),
-            routes: routes.iter().map(|route| route.admission.rate.map(SharedBucket::new)).collect(),
-            connections: Gauge::default(),
-            requests: Gauge::default(),
-            body_memory: Gauge::default(),
-            shortage: Gauge::default(),
+            clients_tracked: limits.clients_tracked,
+            connections_per_client: AtomicU32::new(limits.connections_per_client),
+            connections: Gauge::new(limits.connections),
+            requests: Gauge::new(limits.requests_in_flight),
+            body_memory: Gauge::new(limits.body_memory),
+            handshakes: Gauge::new(limits.handshakes),
+            shortage: Gauge::new(limits.connections),
         }
+    }
+
+    /// Changes the bounds. They count at once and for everything, also for what has been granted before: nothing is taken
+    /// from anybody, but nothing more is given until there is room. [`AdmissionLimits::clients_tracked`] cannot change.
+    pub fn set_limits(&self, limits: AdmissionLimits, now: Duration) {
+        self.clients.set_rate(limits.unverified_per_client, now);
+        self.connections_per_client.store(limits.connections_per_client, Ordering::Relaxed);
+        self.connections.set_limit(limits.connections);
+        self.requests.set_limit(limits.requests_in_flight);
+        self.body_memory.set_limit(limits.body_memory);
+        self.handshakes.set_limit(limits.handshakes);
+        self.shortage.set_limit(limits.connections);
+    }
+
+    /// For how many clients there is room, for as long as the process lives.
+    #[must_use]
+    pub const fn clients_tracked(&self) -> usize {
+        self.clients_tracked
     }
 
     /// Grants a connection: the client's own bound first, so that whoever has reached it takes nothing from others.
@@ -174,7 +217,7 @@ impl Admission {
     /// Which bound was met.
     pub fn open(self: &Arc<Self>, client: Option<ClientKey>, now: Duration) -> Result<ConnectionPermit, ConnectionEnd> {
         let owner = client.map(|client| self.count(client, now)).transpose()?;
-        if self.connections.take(1, self.limits.connections) {
+        if self.connections.take(1) {
             return Ok(ConnectionPermit { admission: Arc::clone(self), owner });
         }
         self.discount(owner);
@@ -182,7 +225,8 @@ impl Admission {
     }
 
     fn count(&self, client: ClientKey, now: Duration) -> Result<(ClientKey, Lender), ConnectionEnd> {
-        let lender = self.clients.connect(client, self.limits.connections_per_client, now);
+        let limit = self.connections_per_client.load(Ordering::Relaxed);
+        let lender = self.clients.connect(client, limit, now);
         lender.map(|lender| (client, lender)).map_err(|_| ConnectionEnd::ClientConnectionsFull)
     }
 
@@ -192,9 +236,17 @@ impl Admission {
         }
     }
 
+    /// Grants a TLS handshake.
+    ///
+    /// # Errors
+    /// [`ConnectionEnd::TlsHandshakesFull`]
+    pub fn begin_handshake(&self) -> Result<HandshakePermit<'_>, ConnectionEnd> {
+        if self.handshakes.take(1) { Ok(HandshakePermit(self)) } else { Err(ConnectionEnd::TlsHandshakesFull) }
+    }
+
     /// Notes that a connection was refused although one that is idle, of another worker, might have made room.
     pub fn note_shortage(&self) {
-        self.shortage.take(1, self.limits.connections);
+        self.shortage.take(1);
     }
 
     /// How many of its `idle` connections a worker should close, because others were refused for want of room.
@@ -203,8 +255,8 @@ impl Admission {
         if self.shortage.held() == 0 {
             return 0;
         }
-        if self.connections.held() < self.limits.connections {
-            self.shortage.0.store(0, Ordering::Relaxed);
+        if self.connections.held() < self.connections.limit() {
+            self.shortage.held.store(0, Ordering::Relaxed);
             return 0;
         }
         let mut claimed = 0;
@@ -215,7 +267,7 @@ impl Admission {
     }
 
     fn claim_one(&self) -> bool {
-        self.shortage.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1)).is_ok()
+        self.shortage.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1)).is_ok()
     }
 
     /// Grants an exchange.
@@ -225,10 +277,10 @@ impl Admission {
     /// genuine.
     pub fn admit(&self, request: Request<'_>, client: ClientKey, now: Duration) -> Result<Admitted<'_>, Refused> {
         request.route.admission.check_content_type(request.headers, request.has_body)?;
-        if !self.requests.take(1, self.limits.requests_in_flight) {
+        if !self.requests.take(1) {
             return Err(Rejection::RequestsFull.into());
         }
-        let mut admitted = Admitted { admission: self, client, lender: None, body: 0 };
+        let mut admitted = Admitted { admission: self, client, lender: None, requests: 1, body: 0 };
         match self.clients.take(client, now) {
             Ok(lender) => admitted.lender = Some(lender),
             Err(empty) => return Err(Refused::empty(Rejection::ClientRateLimited, empty)),
@@ -236,10 +288,15 @@ impl Admission {
         Ok(admitted)
     }
 
-    /// The bounds.
+    /// What may be held at the moment: the bounds in force.
     #[must_use]
-    pub const fn limits(&self) -> &AdmissionLimits {
-        &self.limits
+    pub fn bounds(&self) -> Held {
+        Held {
+            connections: self.connections.limit(),
+            requests: self.requests.limit(),
+            body_memory: self.body_memory.limit(),
+            handshakes: self.handshakes.limit(),
+        }
     }
 
     /// What is held at the moment.
@@ -249,6 +306,7 @@ impl Admission {
             connections: self.connections.held(),
             requests: self.requests.held(),
             body_memory: self.body_memory.held(),
+            handshakes: self.handshakes.held(),
         }
     }
 }
@@ -291,6 +349,16 @@ impl Drop for ConnectionPermit {
     }
 }
 
+/// A TLS handshake that was granted; it counts until this is dropped.
+#[derive(Debug)]
+pub struct HandshakePermit<'a>(&'a Admission);
+
+impl Drop for HandshakePermit<'_> {
+    fn drop(&mut self) {
+        self.0.handshakes.release(1);
+    }
+}
+
 /// The right to spend work on an exchange. Only [`Admission::admit`] makes one; what it holds is released when it is
 /// dropped, however the exchange ends.
 #[derive(Debug)]
@@ -299,6 +367,8 @@ pub struct Admitted<'a> {
     client: ClientKey,
     /// Where the token came from that is given back when the delivery is genuine.
     lender: Option<Lender>,
+    /// 1 while the exchange counts, 0 from its last step on.
+    requests: u64,
     /// Bytes of the body that are charged.
     body: u64,
 }
@@ -310,11 +380,16 @@ impl Admitted<'_> {
     /// [`Rejection::BodyMemoryFull`]
     pub fn hold_body(&mut self, length: usize) -> Result<(), Rejection> {
         let more = (length as u64).saturating_sub(self.body);
-        if more > 0 && !self.admission.body_memory.take(more, self.admission.limits.body_memory) {
+        if more > 0 && !self.admission.body_memory.take(more) {
             return Err(Rejection::BodyMemoryFull);
         }
         self.body += more;
         Ok(())
+    }
+
+    /// The exchange no longer counts as one in flight; its body does, as long as this is held.
+    pub fn end_request(&mut self) {
+        self.admission.requests.release(std::mem::take(&mut self.requests));
     }
 
     /// The delivery is genuine: it does not count as one that is not. Where nothing is verified nothing is known to be
@@ -327,21 +402,19 @@ impl Admitted<'_> {
         }
     }
 
-    /// Takes a token of the route, which only a verified delivery can.
+    /// Takes a token of the route, which only a verified delivery can, from its bucket, if it has one.
     ///
     /// # Errors
     /// [`Rejection::RouteRateLimited`]; whoever observes it goes on.
-    pub fn spend<D>(&self, route: &Route, _: &Verified<D>, now: Duration) -> Result<(), Refused> {
-        let Some(bucket) = self.admission.routes.get(route.admission.position).and_then(Option::as_ref) else {
-            return Ok(());
-        };
+    pub fn spend<D>(&self, bucket: Option<&SharedBucket>, _: &Verified<D>, now: Duration) -> Result<(), Refused> {
+        let Some(bucket) = bucket else { return Ok(()) };
         bucket.take(now).map_err(|empty| Refused::empty(Rejection::RouteRateLimited, empty))
     }
 }
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        self.admission.requests.release(1);
+        self.end_request();
         if self.body > 0 {
             self.admission.body_memory.release(self.body);
         }
@@ -353,6 +426,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::gate::allowlist::AllowList;
+    use crate::gate::identity::CallerList;
     use crate::gate::observe::Observe;
     use crate::gate::pattern::PathPattern;
     use crate::gate::route::{RouteKey, RouteTable};
@@ -372,6 +446,7 @@ mod tests {
             upstream: 0,
             admission,
             clients: AllowList::default(),
+            callers: CallerList::default(),
             observe: Observe::default(),
             replay: None,
         };
@@ -386,11 +461,12 @@ mod tests {
             requests_in_flight: 2,
             unverified_per_client: Rate::per_second(1, 2),
             clients_tracked: 10,
+            handshakes: 2,
         }
     }
 
-    fn ready(table: &RouteTable) -> Arc<Admission> {
-        Arc::new(Admission::new(limits(), table.routes(), RandomState::new()))
+    fn ready() -> Arc<Admission> {
+        Arc::new(Admission::new(limits(), RandomState::new()))
     }
 
     fn client(number: u8) -> ClientKey {
@@ -398,9 +474,23 @@ mod tests {
     }
 
     #[test]
+    fn a_body_counts_for_longer_than_its_exchange() {
+        let table = table(RouteAdmission::default());
+        let (admission, headers) = (ready(), HeaderBuf::default());
+        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+        let mut admitted = admission.admit(request, client(1), NOW).unwrap();
+        admitted.hold_body(70).unwrap();
+        admitted.end_request();
+        assert_eq!(admission.held(), Held { body_memory: 70, ..Held::default() });
+        admitted.end_request();
+        drop(admitted);
+        assert_eq!(admission.held(), Held::default());
+    }
+
+    #[test]
     fn the_first_bound_that_is_met_is_named() {
         let table = table(RouteAdmission { content_types: vec!["a/b".to_owned()], ..RouteAdmission::default() });
-        let admission = ready(&table);
+        let admission = ready();
         let ask = |media_type: &[u8], number: u8| {
             let mut headers = HeaderBuf::default();
             headers.push("Content-Type", media_type);
@@ -424,7 +514,7 @@ mod tests {
     #[test]
     fn bodies_are_charged_as_they_arrive() {
         let table = table(RouteAdmission::default());
-        let admission = ready(&table);
+        let admission = ready();
         let headers = HeaderBuf::default();
         let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
         let mut first = admission.admit(request, client(1), NOW).unwrap();
@@ -444,8 +534,7 @@ mod tests {
 
     #[test]
     fn connections_are_refused_for_the_client_first() {
-        let table = table(RouteAdmission::default());
-        let admission = ready(&table);
+        let admission = ready();
         let open = |number: u8| admission.open(Some(client(number)), NOW);
         let first = open(1).unwrap();
         let _second = open(1).unwrap();
@@ -467,8 +556,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_counted_for_whom_a_proxy_names() {
-        let table = table(RouteAdmission::default());
-        let admission = ready(&table);
+        let admission = ready();
         let mut permits: Vec<_> = (0..3).map(|_| admission.open(None, NOW).unwrap()).collect();
         assert_eq!(permits[0].assign(client(1), NOW), Ok(()));
         assert_eq!(permits[1].assign(client(1), NOW), Ok(()));
@@ -482,14 +570,25 @@ mod tests {
     }
 
     #[test]
+    fn handshakes_are_bounded() {
+        let admission = ready();
+        let first = admission.begin_handshake().unwrap();
+        let _second = admission.begin_handshake().unwrap();
+        assert_eq!(admission.begin_handshake().unwrap_err(), ConnectionEnd::TlsHandshakesFull);
+        assert_eq!(admission.held().handshakes, 2);
+        drop(first);
+        assert!(admission.begin_handshake().is_ok());
+    }
+
+    #[test]
     fn no_gauge_goes_over_its_limit_under_threads() {
-        let gauge = Gauge::default();
+        let gauge = Gauge::new(7);
         std::thread::scope(|scope| {
             for amount in 1..5 {
                 let gauge = &gauge;
                 scope.spawn(move || {
                     for _ in 0..20_000 {
-                        if gauge.take(amount, 7) {
+                        if gauge.take(amount) {
                             assert!(gauge.held() <= 7);
                             gauge.release(amount);
                         }
@@ -498,6 +597,42 @@ mod tests {
             }
         });
         assert_eq!(gauge.held(), 0);
-        assert!(!gauge.take(u64::MAX, 7) && gauge.take(7, 7) && !gauge.take(u64::MAX, u64::MAX));
+        assert!(!gauge.take(u64::MAX) && gauge.take(7));
+        gauge.set_limit(u64::MAX);
+        assert!(!gauge.take(u64::MAX));
+    }
+
+    #[test]
+    fn limits_below_what_is_held_take_nothing_away() {
+        let table = table(RouteAdmission::default());
+        let admission = ready();
+        let headers = HeaderBuf::default();
+        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+        let (first, second) = (admission.open(Some(client(1)), NOW), admission.open(Some(client(1)), NOW));
+        let mut admitted = admission.admit(request, client(1), NOW).unwrap();
+        admitted.hold_body(50).unwrap();
+        let low = AdmissionLimits {
+            connections: 1,
+            connections_per_client: 1,
+            body_memory: 10,
+            requests_in_flight: 1,
+            unverified_per_client: Rate::per_second(1, 1),
+            ..limits()
+        };
+        admission.set_limits(low, NOW);
+        assert_eq!(admission.held(), Held { connections: 2, requests: 1, body_memory: 50, handshakes: 0 });
+        assert_eq!(admission.open(Some(client(2)), NOW).unwrap_err(), ConnectionEnd::ConnectionsFull);
+        assert_eq!(admission.admit(request, client(2), NOW).unwrap_err(), Rejection::RequestsFull.into());
+        assert_eq!(admitted.hold_body(51), Err(Rejection::BodyMemoryFull));
+        drop(first);
+        assert_eq!(admission.open(Some(client(1)), NOW).unwrap_err(), ConnectionEnd::ClientConnectionsFull);
+        drop(second);
+        assert!(admission.open(Some(client(1)), NOW).is_ok());
+        drop(admitted);
+        assert_eq!(admission.admit(request, client(1), NOW).unwrap_err().rejection, Rejection::ClientRateLimited);
+        admission.set_limits(limits(), NOW);
+        // One of two tokens had been taken.
+        assert!(admission.admit(request, client(1), NOW).is_ok());
+        assert!(admission.admit(request, client(1), NOW).is_err());
     }
 }

@@ -32,6 +32,15 @@ impl ClientKey {
             Some(IpAddr::V6(address)) => Self((address.to_bits() >> 64) as u64),
         }
     }
+
+    /// The key of a client that has proven its name, from wherever it calls. It is among addresses that nobody has
+    /// (100::/8; RFC 4291, section 2.4), at a place that only an authority which hands out names could choose.
+    #[must_use]
+    pub fn of_name(name: &str) -> Self {
+        let digest = ring::digest::digest(&ring::digest::SHA256, name.as_bytes());
+        let word = digest.as_ref().iter().take(7).fold(0_u64, |word, byte| word << 8 | u64::from(*byte));
+        Self(1 << 56 | word)
+    }
 }
 
 /// Where a token or a place was taken, and must be brought back to.
@@ -50,10 +59,16 @@ pub struct TooMany;
 /// The table.
 #[derive(Debug)]
 pub struct KeyedBuckets {
-    measure: Measure,
     hash: RandomState,
     shards: Box<[Mutex<Shard>]>,
-    rest: Mutex<Entry>,
+    rest: Mutex<Rest>,
+}
+
+/// What those share for whom there is no room.
+#[derive(Debug)]
+struct Rest {
+    entry: Entry,
+    measure: Measure,
 }
 
 /// How many clients a shard has room for, about: few enough that looking for room does not take long.
@@ -89,6 +104,8 @@ struct Shard {
     /// Reserved at the start; memory is touched as clients come.
     entries: Vec<Entry>,
     capacity: usize,
+    /// The rate of its buckets.
+    measure: Measure,
     /// Where the next search for an idle entry begins.
     hand: usize,
     /// The latest time that was told. A clock that goes backwards must not make a difference between a bucket that was
@@ -106,11 +123,32 @@ impl KeyedBuckets {
         let capacity = capacity.clamp(1, NONE as usize);
         let count = (capacity / SHARD_SIZE).clamp(1, SHARD_LIMIT);
         let count = if count.is_power_of_two() { count } else { count.next_power_of_two() / 2 };
+        let measure = rate.measure();
         let shard = |position: usize| {
             // The first ones take what does not divide.
-            Mutex::new(Shard::new(capacity / count + usize::from(position < capacity % count)))
+            Mutex::new(Shard::new(capacity / count + usize::from(position < capacity % count), measure))
         };
-        Self { measure: rate.measure(), hash, shards: (0..count).map(shard).collect(), rest: Mutex::default() }
+        let rest = Mutex::new(Rest { entry: Entry::default(), measure });
+        Self { hash, shards: (0..count).map(shard).collect(), rest }
+    }
+
+    /// Changes the rate of all buckets. What has been spent stays spent ([`TokenBucket::convert`]).
+    pub fn set_rate(&self, rate: Rate, now: Duration) {
+        let to = rate.measure();
+        for shard in &self.shards {
+            let mut shard = locked(shard);
+            let from = std::mem::replace(&mut shard.measure, to);
+            if from != to {
+                shard.latest = shard.latest.max(now);
+                let latest = shard.latest;
+                shard.entries.iter_mut().for_each(|entry| entry.bucket.convert(from, to, latest));
+            }
+        }
+        let mut rest = locked(&self.rest);
+        let from = std::mem::replace(&mut rest.measure, to);
+        if from != to {
+            rest.entry.bucket.convert(from, to, now);
+        }
     }
 
     /// Takes a token of a client.
@@ -121,14 +159,16 @@ impl KeyedBuckets {
         let (mut shard, hash) = self.shard(client);
         let latest = shard.latest.max(now);
         shard.latest = latest;
-        match shard.entry(client, hash, self.measure) {
+        let measure = shard.measure;
+        match shard.entry(client, hash) {
             Some(entry) => {
                 let behind = |empty: Empty| Empty { wait: empty.wait + (latest - now) };
-                entry.bucket.take(self.measure, latest).map(|()| Lender::Own).map_err(behind)
+                entry.bucket.take(measure, latest).map(|()| Lender::Own).map_err(behind)
             }
             None => {
                 drop(shard);
-                locked(&self.rest).bucket.take(self.measure, now).map(|()| Lender::Shared)
+                let Rest { entry, measure } = &mut *locked(&self.rest);
+                entry.bucket.take(*measure, now).map(|()| Lender::Shared)
             }
         }
     }
@@ -136,12 +176,16 @@ impl KeyedBuckets {
     /// Gives a token back that [`Self::take`] gave.
     pub fn give_back(&self, client: ClientKey, lender: Lender) {
         match lender {
-            Lender::Shared => locked(&self.rest).bucket.give_back(self.measure),
+            Lender::Shared => {
+                let Rest { entry, measure } = &mut *locked(&self.rest);
+                entry.bucket.give_back(*measure);
+            }
             Lender::Own => {
                 let (mut shard, hash) = self.shard(client);
+                let measure = shard.measure;
                 // Without an entry its bucket has been full in the meantime.
                 if let Some(entry) = shard.find(client, hash).and_then(|at| shard.entries.get_mut(at)) {
-                    entry.bucket.give_back(self.measure);
+                    entry.bucket.give_back(measure);
                 }
             }
         }
@@ -154,11 +198,11 @@ impl KeyedBuckets {
     pub fn connect(&self, client: ClientKey, limit: u32, now: Duration) -> Result<Lender, TooMany> {
         let (mut shard, hash) = self.shard(client);
         shard.latest = shard.latest.max(now);
-        match shard.entry(client, hash, self.measure) {
+        match shard.entry(client, hash) {
             Some(entry) => entry.connect(limit).map(|()| Lender::Own),
             None => {
                 drop(shard);
-                locked(&self.rest).connect(limit).map(|()| Lender::Shared)
+                locked(&self.rest).entry.connect(limit).map(|()| Lender::Shared)
             }
         }
     }
@@ -166,7 +210,7 @@ impl KeyedBuckets {
     /// A connection that [`Self::connect`] counted has ended.
     pub fn disconnect(&self, client: ClientKey, lender: Lender) {
         match lender {
-            Lender::Shared => locked(&self.rest).disconnect(),
+            Lender::Shared => locked(&self.rest).entry.disconnect(),
             Lender::Own => {
                 let (mut shard, hash) = self.shard(client);
                 if let Some(entry) = shard.find(client, hash).and_then(|at| shard.entries.get_mut(at)) {
@@ -211,9 +255,9 @@ impl Entry {
 }
 
 impl Shard {
-    fn new(capacity: usize) -> Self {
+    fn new(capacity: usize, measure: Measure) -> Self {
         let heads = vec![NONE; capacity.next_power_of_two()].into_boxed_slice();
-        Self { heads, entries: Vec::with_capacity(capacity), capacity, hand: 0, latest: Duration::ZERO }
+        Self { heads, entries: Vec::with_capacity(capacity), capacity, measure, hand: 0, latest: Duration::ZERO }
     }
 
     const fn head(&self, hash: usize) -> usize {
@@ -232,11 +276,11 @@ impl Shard {
     }
 
     /// The entry of a client, a new one if it has none; nothing when there is no room.
-    fn entry(&mut self, client: ClientKey, hash: usize, measure: Measure) -> Option<&mut Entry> {
+    fn entry(&mut self, client: ClientKey, hash: usize) -> Option<&mut Entry> {
         let at = match self.find(client, hash) {
             Some(at) => at,
             None => {
-                let at = if self.entries.len() < self.capacity { self.entries.len() } else { self.make_room(measure)? };
+                let at = if self.entries.len() < self.capacity { self.entries.len() } else { self.make_room()? };
                 let head = self.head(hash);
                 let next = self.heads.get(head).copied().unwrap_or(NONE);
                 let entry = Entry { key: client.0, head: head as u32, next, ..Entry::default() };
@@ -252,12 +296,12 @@ impl Shard {
     }
 
     /// Forgets an idle entry, if one is found in a few steps; its place.
-    fn make_room(&mut self, measure: Measure) -> Option<usize> {
+    fn make_room(&mut self) -> Option<usize> {
         for _ in 0..SEARCH.min(self.entries.len()) {
             let at = self.hand;
             self.hand = (at + 1) % self.entries.len();
             let entry = self.entries.get_mut(at)?;
-            if entry.connections == 0 && entry.bucket.is_full(measure, self.latest) {
+            if entry.connections == 0 && entry.bucket.is_full(self.measure, self.latest) {
                 self.unlink(at);
                 return Some(at);
             }
@@ -360,7 +404,7 @@ mod tests {
         assert_eq!(table.connect(client(3), 9, SECOND), Ok(Lender::Own));
         table.disconnect(client(1), Lender::Shared);
         table.disconnect(client(2), Lender::Shared);
-        assert_eq!(table.rest.lock().unwrap().connections, 0);
+        assert_eq!(table.rest.lock().unwrap().entry.connections, 0);
     }
 
     #[derive(Clone, Debug)]
@@ -370,6 +414,7 @@ mod tests {
         GiveBack(usize),
         Connect(u32),
         Disconnect(usize),
+        Rate(u32, u32),
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -380,15 +425,17 @@ mod tests {
             any::<usize>().prop_map(Step::GiveBack),
             (0..12_u32).prop_map(Step::Connect),
             any::<usize>().prop_map(Step::Disconnect),
+            (1..4_u32, 1..6_u32).prop_map(|(tokens, burst)| Step::Rate(tokens, burst)),
         ];
         proptest::collection::vec(step, 1..300)
     }
 
     proptest! {
-        /// Against a table that never forgets anybody: a client with an entry of its own is always answered as there.
+        /// Against a table that never forgets anybody: a client with an entry of its own is always answered as there,
+        /// also when the rate changes.
         #[test]
         fn forgetting_is_not_seen(capacity in 1..10_usize, steps in steps()) {
-            let rate = Rate::per_second(2, 3);
+            let mut rate = Rate::per_second(2, 3);
             let table = table(rate, capacity);
             let mut model: HashMap<u32, (TokenBucket, u32)> = HashMap::new();
             let (mut taken, mut connected) = (Vec::new(), Vec::new());
@@ -400,6 +447,18 @@ mod tests {
                 }
                 match step {
                     Step::Wait(millis) => now = (now + millis).max(0),
+                    Step::Rate(tokens, burst) => {
+                        let next = Rate::per_second(tokens, burst);
+                        table.set_rate(next, time);
+                        if next != rate {
+                            latest = latest.max(time);
+                            let convert = |(bucket, _): &mut (TokenBucket, u32)| {
+                                bucket.convert(rate.measure(), next.measure(), latest);
+                            };
+                            model.values_mut().for_each(convert);
+                        }
+                        rate = next;
+                    }
                     Step::Take(number) => {
                         let shard = locked(&table.shards[0]);
                         let known = shard.find(client(number), table.hash.hash_one(client(number).0) as usize).is_some();
@@ -425,7 +484,7 @@ mod tests {
                         match got {
                             Ok(Lender::Own) => *count += 1,
                             Ok(Lender::Shared) => prop_assert_eq!(*count, 0),
-                            Err(TooMany) => prop_assert!(*count == 2 || locked(&table.rest).connections == 2),
+                            Err(TooMany) => prop_assert!(*count == 2 || locked(&table.rest).entry.connections == 2),
                         }
                         connected.extend(got.ok().map(|lender| (number, lender)));
                         prop_assert!(model[&number].1 <= 2);

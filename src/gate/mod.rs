@@ -3,12 +3,14 @@
 pub mod admission;
 pub mod allowlist;
 pub mod client;
+pub mod identity;
 pub mod keyed_buckets;
 pub mod networks;
 pub mod observe;
 pub mod pattern;
 pub mod replay;
 pub mod route;
+pub mod route_buckets;
 pub mod token_bucket;
 pub mod upstream;
 pub mod verify;

@@ -6,6 +6,7 @@ use matchit::{InsertError, Router};
 
 use crate::gate::admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
+use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
 use crate::gate::replay::ReplayPolicy;
@@ -38,8 +39,10 @@ pub struct Route {
     pub body_limit: u64,
     /// Position of its application in [`crate::gate::Gate::upstreams`].
     pub upstream: usize,
-    /// Who may call.
+    /// Which addresses may call.
     pub clients: AllowList,
+    /// Which names, proven by a certificate, may call.
+    pub callers: CallerList,
     /// Which checks only count.
     pub observe: Observe,
     /// Who may spend our work on it.
@@ -272,6 +275,7 @@ mod tests {
             body_limit: 1,
             upstream: 0,
             clients: AllowList::default(),
+            callers: CallerList::default(),
             observe: Observe::default(),
             admission: RouteAdmission::default(),
             replay: None,

@@ -5,9 +5,14 @@
 //! of every division is carried because there is no division. Until any moment `t`, at most `burst + rate × t` tokens
 //! have been taken. A clock that goes backwards brings nothing and costs nothing: the time that has been paid for is
 //! not paid for again.
+//!
+//! A rate may change while buckets live. What has been spent stays spent: as many tokens as were missing are missing
+//! under the new rate, even where that is more than the new bucket holds; the rest must come back first. So a sequence
+//! of changes, however long, gives nobody a token that no rate has brought.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
+use std::sync::{Arc, OnceLock};
 
 /// How fast tokens come, and how many can be saved up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,6 +70,13 @@ impl Measure {
         to.saturating_sub(from).saturating_mul(self.gain)
     }
 
+    /// What is missing, in the units of another rate: as many tokens, rounded up by less than one unit. No bucket ever
+    /// lacks more tokens than the largest burst, so the product fits.
+    fn convert(self, to: Self, missing: u64) -> u64 {
+        let units = (u128::from(missing) * u128::from(to.token)).div_ceil(u128::from(self.token));
+        u64::try_from(units).unwrap_or(FROZEN - 1)
+    }
+
     /// How long it takes until one token is there, when `missing` units are missing from a full bucket.
     const fn wait(self, missing: u64) -> u64 {
         (missing + self.token).saturating_sub(self.full).div_ceil(self.gain)
@@ -120,6 +132,12 @@ impl TokenBucket {
         self.missing = self.missing.saturating_sub(measure.token);
     }
 
+    /// Goes on under another rate.
+    pub fn convert(&mut self, from: Measure, to: Measure, now: Duration) {
+        self.refill(from, nanoseconds(now));
+        self.missing = from.convert(to, self.missing);
+    }
+
     /// Whether nothing is missing: such a bucket may be forgotten, for a new one is the same.
     pub fn is_full(&mut self, measure: Measure, now: Duration) -> bool {
         self.refill(measure, nanoseconds(now));
@@ -138,18 +156,37 @@ impl TokenBucket {
 ///
 /// Whoever moves `counted` forward owns the time in between, and he alone credits it: no time is credited twice. Seen
 /// from others the credit may come a moment late, never early, so the bound of the module holds under any interleaving.
+///
+/// When the rate changes, another bucket follows this one: whoever still holds this one takes from that.
 #[derive(Debug)]
 pub struct SharedBucket {
+    rate: Rate,
     measure: Measure,
+    /// [`FROZEN`] when another has followed.
     missing: AtomicU64,
     counted: AtomicU64,
+    next: OnceLock<Arc<Self>>,
 }
+
+/// What no bucket can lack.
+const FROZEN: u64 = u64::MAX;
 
 impl SharedBucket {
     /// A full bucket.
     #[must_use]
     pub fn new(rate: Rate) -> Self {
-        Self { measure: rate.measure(), missing: AtomicU64::new(0), counted: AtomicU64::new(0) }
+        Self::lacking(rate, 0, 0)
+    }
+
+    fn lacking(rate: Rate, missing: u64, counted: u64) -> Self {
+        let (missing, counted) = (AtomicU64::new(missing), AtomicU64::new(counted));
+        Self { rate, measure: rate.measure(), missing, counted, next: OnceLock::new() }
+    }
+
+    /// Its rate.
+    #[must_use]
+    pub const fn rate(&self) -> Rate {
+        self.rate
     }
 
     /// Takes a token. `now` is the monotonic clock.
@@ -158,18 +195,37 @@ impl SharedBucket {
     /// [`Empty`]
     pub fn take(&self, now: Duration) -> Result<(), Empty> {
         let Measure { token, full, .. } = self.measure;
-        let now = nanoseconds(now);
+        let at = nanoseconds(now);
         let counted = self.counted.load(Ordering::Relaxed);
-        if now > counted && self.counted.compare_exchange(counted, now, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
-            let gained = self.measure.gained(counted, now);
-            let credit = |missing: u64| Some(missing.saturating_sub(gained));
+        if at > counted && self.counted.compare_exchange(counted, at, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            let gained = self.measure.gained(counted, at);
+            let credit = |missing: u64| (missing != FROZEN).then(|| missing.saturating_sub(gained));
             let _ = self.missing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, credit);
         }
-        let spend = |missing: u64| (missing + token <= full).then_some(missing + token);
+        let spend = |missing: u64| (missing <= full.saturating_sub(token)).then(|| missing + token);
         match self.missing.fetch_update(Ordering::Relaxed, Ordering::Relaxed, spend) {
             Ok(_) => Ok(()),
-            Err(missing) => Err(Empty::after(self.measure.wait(missing).saturating_add(counted.saturating_sub(now)))),
+            Err(FROZEN) => self.next.wait().take(now),
+            Err(missing) => Err(Empty::after(self.measure.wait(missing).saturating_add(counted.saturating_sub(at)))),
         }
+    }
+
+    /// Goes on under another rate, as another bucket. Only the owner of the bucket may call this, and once.
+    #[must_use]
+    pub fn followed_by(&self, rate: Rate, now: Duration) -> Arc<Self> {
+        // From here on nobody takes from this one, and what was taken before is known.
+        let missing = self.missing.swap(FROZEN, Ordering::Relaxed);
+        let counted = self.counted.load(Ordering::Relaxed);
+        let at = nanoseconds(now).max(counted);
+        let missing = self.measure.convert(rate.measure(), missing.saturating_sub(self.measure.gained(counted, at)));
+        Arc::clone(self.next.get_or_init(|| Arc::new(Self::lacking(rate, missing, at))))
+    }
+
+    /// Whether nothing is missing: such a bucket may be forgotten, for a new one is the same.
+    #[must_use]
+    pub fn is_full(&self, now: Duration) -> bool {
+        let gained = self.measure.gained(self.counted.load(Ordering::Relaxed), nanoseconds(now));
+        self.missing.load(Ordering::Relaxed) <= gained
     }
 }
 
@@ -268,6 +324,95 @@ mod tests {
             prop_assert!(Duration::from_secs(empty.seconds()) >= empty.wait);
             prop_assert!(Duration::from_secs(empty.seconds()) < empty.wait + Duration::from_secs(1));
         }
+    }
+
+    proptest! {
+        /// Every token that was ever taken was there at the start or has come at the rate of its time, whatever the rates
+        /// were; and it is the same for both kinds of buckets, also for whoever holds one that has been followed.
+        #[test]
+        fn changes_of_the_rate_bring_nothing(
+            first in small_rate(),
+            steps in proptest::collection::vec(
+                (0..3_000_000_000_u64, proptest::option::weighted(0.3, small_rate()), 0..8_u8), 1..120),
+        ) {
+            let (mut bucket, mut rate, mut now) = (TokenBucket::default(), first, 0_u64);
+            let oldest = Arc::new(SharedBucket::new(first));
+            let mut shared = Arc::clone(&oldest);
+            // In tokens: what has come, and what has been taken.
+            let (mut come, mut taken, mut most) = (0.0_f64, 0_u64, first.burst);
+            for (step, change, takes) in steps {
+                now += step;
+                come += step as f64 / 1e9 * f64::from(rate.tokens) / rate.per.as_secs_f64();
+                let time = Duration::from_nanos(now);
+                if let Some(next) = change {
+                    bucket.convert(rate.measure(), next.measure(), time);
+                    shared = shared.followed_by(next, time);
+                    most = most.max(next.burst);
+                    rate = next;
+                }
+                for take in 0..takes {
+                    let got = bucket.take(rate.measure(), time);
+                    prop_assert_eq!(if take % 2 == 0 { &shared } else { &oldest }.take(time), got);
+                    taken += u64::from(got.is_ok());
+                }
+                prop_assert!(taken as f64 <= f64::from(most) + come + 1e-3, "{} of {} and {}", taken, most, come);
+            }
+        }
+    }
+
+    fn small_rate() -> impl Strategy<Value = Rate> {
+        let per = prop_oneof![Just(1_u64), Just(60)];
+        let rate = |(tokens, per, burst)| Rate { tokens, per: Duration::from_secs(per), burst };
+        (1..20_u32, per, 1..20_u32).prop_map(rate)
+    }
+
+    #[test]
+    fn what_is_spent_stays_spent() {
+        let small = Rate::per_second(1, 2);
+        let large = Rate { tokens: 600, per: Duration::from_secs(60), burst: 10 };
+        let taken = |bucket: &SharedBucket, now| (0..100).filter(|_| bucket.take(now).is_ok()).count();
+        let second = Duration::from_secs(1);
+        let bucket = SharedBucket::new(small);
+        assert_eq!(taken(&bucket, second), 2);
+        let bucket = bucket.followed_by(large, second);
+        assert_eq!(taken(&bucket, second), 8, "two of ten are missing");
+        let bucket = bucket.followed_by(small, second);
+        // Ten are missing of two: eight come first.
+        assert_eq!(taken(&bucket, 9 * second), 0);
+        assert_eq!(taken(&bucket, 10 * second), 1);
+        assert!(!bucket.is_full(11 * second) && bucket.is_full(12 * second));
+    }
+
+    #[test]
+    fn threads_that_take_while_the_rate_changes_get_no_more() {
+        let rates = [Rate::per_second(1000, 50), Rate { tokens: 60_000, per: Duration::from_secs(60), burst: 30 }];
+        let taken = AtomicU64::new(0);
+        let clock = AtomicU64::new(0);
+        let current = std::sync::Mutex::new(Arc::new(SharedBucket::new(rates[0])));
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        let bucket = Arc::clone(&current.lock().unwrap());
+                        for _ in 0..20 {
+                            let now = clock.fetch_add(10_000, Ordering::Relaxed);
+                            let ok = bucket.take(Duration::from_nanos(now)).is_ok();
+                            taken.fetch_add(u64::from(ok), Ordering::Relaxed);
+                        }
+                    }
+                });
+            }
+            scope.spawn(|| {
+                for round in 0..200_usize {
+                    let mut current = current.lock().unwrap();
+                    let now = Duration::from_nanos(clock.load(Ordering::Relaxed));
+                    *current = current.followed_by(rates[(round + 1) % 2], now);
+                }
+            });
+        });
+        // Both rates bring a thousand a second, and 0.3 s of virtual time have passed.
+        let taken = taken.into_inner();
+        assert!((30..=50 + 300).contains(&taken), "{taken}");
     }
 
     #[test]

@@ -22,6 +22,8 @@ pub struct Exchange<'a> {
     pub peer: Option<IpAddr>,
     /// Who asked, behind the proxies that are believed.
     pub client: Option<IpAddr>,
+    /// The name that the other end of the connection has proven by a certificate: plain characters, at most 255.
+    pub caller: Option<&'a str>,
     /// As it was asked for: at most [`METHOD`] bytes of it. Empty when the head was not understood.
     pub method: &'a [u8],
     /// The path, without the query: at most [`PATH`] bytes of it, as they came. Empty when the head was not understood.

@@ -358,6 +358,7 @@ mod tests {
                 route: Some(RouteTag { position: 0, name: "a\"b", scheme: "s" }),
                 peer: None,
                 client: None,
+                caller: None,
                 method: b"POST",
                 path: b"/",
                 outcome: Outcome::Forwarded { status: 204 },

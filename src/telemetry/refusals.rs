@@ -127,6 +127,7 @@ mod tests {
                 route: None,
                 peer: None,
                 client: None,
+                caller: None,
                 method: b"POST",
                 path: b"/hook",
                 outcome: outcome.into(),

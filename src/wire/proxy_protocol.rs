@@ -16,9 +16,11 @@ pub const V2_LIMIT: usize = 536;
 /// What the sender says about the connection that it forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyHeader {
-    /// Nothing: it is a connection of its own (a health check), or one whose addresses are unknown or not of TCP over
-    /// IP. The peer is the client then.
+    /// It is a connection of the sender's own, a health check. The peer is the client then.
     Local,
+    /// It stands for a connection of somebody else, whose address is not known or not one of TCP over IP. Nobody can say
+    /// who the client is.
+    Unknown,
     /// It stands for a TCP connection.
     Proxied {
         /// Who connected to the sender.
@@ -73,8 +75,8 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
     }
     // What follows UNKNOWN is to be ignored (section 2.1).
     let header = match line.strip_prefix("UNKNOWN") {
-        Some("") => ProxyHeader::Local,
-        Some(rest) if rest.starts_with(' ') => ProxyHeader::Local,
+        Some("") => ProxyHeader::Unknown,
+        Some(rest) if rest.starts_with(' ') => ProxyHeader::Unknown,
         _ => parse_v1_addresses(line).ok_or(Malformed)?,
     };
     Ok(Some((header, end + 1)))
@@ -138,7 +140,8 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
     let header = match (local, family) {
         (false, 0x11) => v4_addresses(addresses).ok_or(Malformed)?,
         (false, 0x21) => v6_addresses(addresses).ok_or(Malformed)?,
-        _ => ProxyHeader::Local,
+        (false, _) => ProxyHeader::Unknown,
+        (true, _) => ProxyHeader::Local,
     };
     Ok(Some((header, length)))
 }
@@ -187,15 +190,15 @@ mod tests {
             ("PROXY TCP4 0.0.0.0 255.255.255.255 0 65535\r\n", header("0.0.0.0:0", "255.255.255.255:65535")),
             ("PROXY TCP6 2001:db8::1 ::1 1 2\r\n", header("[2001:db8::1]:1", "[::1]:2")),
             (longest, header(all, all)),
-            ("PROXY UNKNOWN\r\n", ProxyHeader::Local),
-            ("PROXY UNKNOWN whatever 1 2 3\r\n", ProxyHeader::Local),
+            ("PROXY UNKNOWN\r\n", ProxyHeader::Unknown),
+            ("PROXY UNKNOWN whatever 1 2 3\r\n", ProxyHeader::Unknown),
         ] {
             assert_eq!(parse(line.as_bytes()), Ok(Some((expected, line.len()))), "{line}");
             let more = format!("{line}POST / HTTP/1.1\r\n");
             assert_eq!(parse(more.as_bytes()), Ok(Some((expected, line.len()))), "{line}");
         }
         let unknown = format!("PROXY UNKNOWN {}\r\n", "f".repeat(V1_LIMIT - 16));
-        assert_eq!(parse(unknown.as_bytes()), Ok(Some((ProxyHeader::Local, V1_LIMIT))));
+        assert_eq!(parse(unknown.as_bytes()), Ok(Some((ProxyHeader::Unknown, V1_LIMIT))));
     }
 
     #[test]
@@ -252,11 +255,11 @@ mod tests {
             (v2(0x20, 0x00, &[]), ProxyHeader::Local),
             (v2(0x20, 0x11, &v4), ProxyHeader::Local),
             (v2(0x20, 0x11, &[]), ProxyHeader::Local),
-            (v2(0x21, 0x00, &[]), ProxyHeader::Local),
-            (v2(0x21, 0x00, &[1, 2, 3]), ProxyHeader::Local),
-            (v2(0x21, 0x31, &unix), ProxyHeader::Local),
-            (v2(0x21, 0x12, &v4), ProxyHeader::Local),
-            (v2(0x21, 0x22, &v6), ProxyHeader::Local),
+            (v2(0x21, 0x00, &[]), ProxyHeader::Unknown),
+            (v2(0x21, 0x00, &[1, 2, 3]), ProxyHeader::Unknown),
+            (v2(0x21, 0x31, &unix), ProxyHeader::Unknown),
+            (v2(0x21, 0x12, &v4), ProxyHeader::Unknown),
+            (v2(0x21, 0x22, &v6), ProxyHeader::Unknown),
         ] {
             assert_eq!(parse(&bytes), Ok(Some((expected, bytes.len()))), "{bytes:?}");
         }

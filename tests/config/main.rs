@@ -9,3 +9,4 @@ mod random;
 mod secrets;
 mod shipped;
 mod support;
+mod tls;

@@ -2,8 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use countersign::config::Severity;
+use countersign::config::summary::summary;
+use countersign::now::Now;
 
 use crate::support::{SECRET, assert_mistakes, directory, github, problems, route};
 
@@ -165,5 +168,18 @@ fn only_a_secret_that_everybody_can_read_is_warned_about() {
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
         let warnings = directory.load(&github("")).unwrap().warnings.to_string();
         assert_eq!(warnings.contains("every user"), warned, "{mode:o} {warnings}");
+    }
+}
+
+/// `echo` and editors leave a line end, which is no part of a secret: it is left out, and `check` says so.
+#[test]
+fn a_line_end_that_is_left_out_is_noted() {
+    let note = "the line end at its end is not part of it";
+    for (content, noted) in [("hunter2-hunter2-hunter2\n", true), ("hunter2-hunter2-hunter2", false)] {
+        let directory = directory();
+        directory.write("secrets/good", content);
+        let loaded = directory.load(&github("")).unwrap();
+        let text = summary(&loaded.settings, Now::at_unix(Duration::ZERO));
+        assert!(loaded.warnings.is_empty() && text.contains(note) == noted, "{content:?} {text}");
     }
 }

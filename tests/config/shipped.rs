@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use countersign::config::parse_str;
-use countersign::config::settings::{Limits, Server, Upstream, vocabulary};
+use countersign::config::settings::{Limits, Reload, Server, Upstream, vocabulary};
 use countersign::gate::verify::TOKENS;
 use toml::de::{DeTable, DeValue};
 
@@ -36,7 +36,7 @@ fn the_example_has_every_key_and_every_default() {
     let (settings, warnings) = parse_str("example.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
     assert_eq!(warnings.len(), 1, "{warnings}");
     assert_eq!((settings.server, settings.limits), (Server::default(), Limits::default()));
-    assert_eq!(settings.upstream, Upstream::default());
+    assert_eq!((settings.upstream, settings.reload), (Upstream::default(), Reload::default()));
     let mut written = BTreeSet::new();
     keys(DeTable::parse(&text).unwrap().get_ref(), "", &mut written);
     // Places of a scheme exclude each other: it is enough that the comments have them.
@@ -86,4 +86,19 @@ fn the_file_of_every_provider_loads() {
         count += 1;
     }
     assert!(count >= 10);
+}
+
+#[test]
+fn the_files_for_kubernetes_are_understood() {
+    for entry in fs::read_dir(shipped("kubernetes")).unwrap() {
+        let path = entry.unwrap().path();
+        let text = fs::read_to_string(&path).unwrap();
+        // What is commented out must hold too.
+        let all = text.replace("# client_", "client_");
+        for text in [&text, &all] {
+            let (settings, warnings) = parse_str("shipped.toml", text).unwrap_or_else(|problems| panic!("{problems}"));
+            assert!(warnings.is_empty() && settings.listeners[0].tls.is_some(), "{warnings}");
+        }
+        assert!(all.contains("\nclient_ca"));
+    }
 }

@@ -14,6 +14,7 @@ on_both_drivers! {
     a_load_balancer_says_who_the_client_is,
     a_load_balancer_in_front_of_a_proxy,
     connections_of_the_load_balancer_itself,
+    clients_that_the_load_balancer_cannot_name,
     connections_that_do_not_begin_as_they_must_are_closed,
     a_header_that_does_not_come_in_time_closes_the_connection,
     other_clients_are_refused_before_their_body_is_read,
@@ -178,16 +179,33 @@ fn a_load_balancer_in_front_of_a_proxy(driver: Driver) {
 fn connections_of_the_load_balancer_itself(driver: Driver) {
     let application = Application::answering(OK);
     let proxy = balanced(driver, &application).start();
-    let local = b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00".as_slice();
+    let bytes = [b"\r\n\r\n\0\r\nQUIT\n\x20\x00\x00\x00".as_slice(), &Delivery::of(b"{}").bytes()].concat();
+    assert_eq!(from([127, 0, 1, 1], &proxy).ask(&bytes).status, 200);
+    application.assert_requests(1);
+    proxy.assert_endings(&["forwarded"]);
+    assert_clients(&proxy, &["127.0.1.1"]);
+}
+
+/// Nobody knows whose connection it is: not the load balancer's, and what it says of its client is a stranger's word.
+fn clients_that_the_load_balancer_cannot_name(driver: Driver) {
+    let application = Application::answering(OK);
+    let listed = "path = \"/listed\"\nscheme = \"none\"\nallow = [\"127.0.0.0/8\", \"203.0.113.0/24\"]";
+    let proxy = balanced(driver, &application).route(listed).start();
     let unix = [b"\r\n\r\n\0\r\nQUIT\n\x21\x31\x00\xd8".as_slice(), &[b'/'; 216]].concat();
-    let headers = [local, b"\r\n\r\n\0\r\nQUIT\n\x21\x00\x00\x00", &unix, b"PROXY UNKNOWN ffff::1 x\r\n"];
+    let headers = [b"\r\n\r\n\0\r\nQUIT\n\x21\x00\x00\x00".as_slice(), &unix, b"PROXY UNKNOWN ffff::1 x\r\n"];
     for header in headers {
-        let bytes = [header, &Delivery::of(b"{}").bytes()].concat();
-        assert_eq!(from([127, 0, 1, 1], &proxy).ask(&bytes).status, 200);
+        let spoofing = |line: &str| {
+            let delivery = Delivery::of(b"{}").line(line).field("X-Forwarded-For", "203.0.113.9");
+            [header, &delivery.bytes()].concat()
+        };
+        assert_eq!(from([127, 0, 1, 1], &proxy).ask(&spoofing("POST /hook HTTP/1.1")).status, 200);
+        assert_eq!(from([127, 0, 1, 1], &proxy).ask(&spoofing("POST /listed HTTP/1.1")).status, 403);
     }
-    application.assert_requests(headers.len());
-    proxy.assert_endings(&["forwarded"; 4]);
-    assert_clients(&proxy, &["127.0.1.1"; 4]);
+    for request in application.assert_requests(headers.len()) {
+        assert_eq!(request.field("X-Forwarded-For"), "unknown");
+    }
+    assert!(eventually(|| proxy.endings().len() == 6));
+    assert_clients(&proxy, &[""; 6]);
 }
 
 fn connections_that_do_not_begin_as_they_must_are_closed(driver: Driver) {

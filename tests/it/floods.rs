@@ -15,6 +15,7 @@ on_both_drivers! {
     idle_connections_of_other_workers_make_room,
     connections_of_one_client,
     forged_requests_of_one_client,
+    a_slow_head_is_judged_when_it_is_there,
     genuine_deliveries_cost_nothing,
     unverified_routes_count_everything,
     a_forged_flood_stops_nobody_else,
@@ -28,6 +29,7 @@ on_both_drivers! {
     requests_in_flight,
     media_types,
     nothing_is_held_after_aborted_exchanges,
+    clients_that_never_pause_leave_others_their_turn,
 }
 
 /// A connection has gone idle after a quarter of a second.
@@ -149,6 +151,17 @@ fn forged_requests_of_one_client(driver: Driver) {
     deliver(&mut client);
     application.assert_requests(2);
     assert!(eventually(|| proxy.endings().ends_with(&["client_rate_limited", "forwarded", "forwarded"])));
+}
+
+fn a_slow_head_is_judged_when_it_is_there(driver: Driver) {
+    let (_application, proxy) = start(driver, &["unverified_per_client = { rate = \"1/s\", burst = 1 }"]);
+    let (mut client, mut slow) = (proxy.connect(), proxy.connect());
+    assert_eq!(client.ask(&Delivery::forged(b"x").bytes()).status, 401);
+    let delivery = Delivery::of(b"x").bytes();
+    slow.send(&delivery[..10]);
+    // Meanwhile there is a token again.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert_eq!(slow.ask(&delivery[10..]).status, 200);
 }
 
 fn genuine_deliveries_cost_nothing(driver: Driver) {
@@ -385,5 +398,37 @@ fn nothing_is_held_after_aborted_exchanges(driver: Driver) {
     let mut late = proxy.connect();
     assert_eq!(late.ask(&whole[..20_000]).status, 408);
     drop(late);
+    proxy.assert_nothing_held();
+}
+
+/// Sends cheap requests without an end and reads what comes back; the returned closure ends it.
+fn pipelining(proxy: &Proxy, source: [u8; 4]) -> impl FnOnce() + use<> {
+    let client = proxy.connect_from(source);
+    let (mut reader, mut writer) = (client.stream.try_clone().expect("a second end"), client.stream);
+    let end = reader.try_clone().expect("a third end");
+    let requests = b"GET /nowhere HTTP/1.1\r\nHost: h\r\n\r\n".repeat(200);
+    let reading = std::thread::spawn(move || std::io::copy(&mut reader, &mut std::io::sink()));
+    let writing = std::thread::spawn(move || while std::io::Write::write_all(&mut writer, &requests).is_ok() {});
+    move || {
+        let _ = end.shutdown(std::net::Shutdown::Both);
+        let _ = (reading.join(), writing.join());
+    }
+}
+
+fn clients_that_never_pause_leave_others_their_turn(driver: Driver) {
+    let (application, proxy) =
+        start(driver, &["head_timeout = \"500ms\"", "requests_per_connection = 1000000000", "idle_timeout = \"60s\""]);
+    let endless: Vec<_> = (0..4).map(|number| pipelining(&proxy, [127, 0, 0, 70 + number])).collect();
+    let begun = Instant::now();
+    let mut client = proxy.connect();
+    for _ in 0..10 {
+        deliver(&mut client);
+    }
+    // Deadlines are kept, too.
+    assert_eq!(proxy.connect().ask(b"POST /hook").status, 408);
+    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    endless.into_iter().for_each(|end| end());
+    application.assert_requests(10);
+    drop(client);
     proxy.assert_nothing_held();
 }

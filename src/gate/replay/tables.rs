@@ -1,8 +1,10 @@
 //! All tables of the process, by the name of their route: they outlive a configuration.
 
+use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::shard::MARGIN;
 use super::table::ReplayTable;
 use crate::gate::route::Route;
 
@@ -43,7 +45,16 @@ impl core::fmt::Debug for ReplaySeed {
 #[derive(Debug)]
 pub struct ReplayTables {
     seed: ReplaySeed,
-    by_name: Mutex<BTreeMap<String, Arc<ReplayTable>>>,
+    by_name: Mutex<BTreeMap<String, Known>>,
+}
+
+#[derive(Debug)]
+struct Known {
+    table: Arc<ReplayTable>,
+    /// The longest that an entry of it may have to live.
+    lifetime: Duration,
+    /// Since when there is no route of its name.
+    gone: Option<Duration>,
 }
 
 impl ReplayTables {
@@ -54,9 +65,10 @@ impl ReplayTables {
     }
 
     /// The table of each route, in their order; nothing for a route that remembers nothing. A route that had a table
-    /// of the same capacity under its name has it still; tables of routes that are gone are forgotten.
+    /// under its name has it still, with the capacity that it was made with: another one would have forgotten what may
+    /// not come again. For the same reason the table of a route that is gone is kept for the lifetime of its entries.
     #[must_use]
-    pub fn of(&self, routes: &[Route]) -> Vec<Option<Arc<ReplayTable>>> {
+    pub fn of(&self, routes: &[Route], now: Duration) -> Vec<Option<Arc<ReplayTable>>> {
         let mut known = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = BTreeMap::new();
         let mut tables = Vec::with_capacity(routes.len());
@@ -65,10 +77,19 @@ impl ReplayTables {
                 tables.push(None);
                 continue;
             };
-            let table = known.remove(&route.name).filter(|table| table.capacity() == policy.capacity);
+            let found = known.remove(&route.name);
+            // Entries live as long as the policy said when they were claimed.
+            let lifetime = found.as_ref().map_or(Duration::ZERO, |known| known.lifetime).max(policy.lifetime);
+            let table = found.map(|known| known.table);
             let table = table.unwrap_or_else(|| Arc::new(ReplayTable::new(policy.capacity, self.seed)));
-            kept.insert(route.name.clone(), Arc::clone(&table));
+            kept.insert(route.name.clone(), Known { table: Arc::clone(&table), lifetime, gone: None });
             tables.push(Some(table));
+        }
+        for (name, known) in std::mem::take(&mut *known) {
+            let gone = known.gone.unwrap_or(now);
+            if now < gone.saturating_add(known.lifetime + MARGIN) {
+                kept.insert(name, Known { gone: Some(gone), ..known });
+            }
         }
         *known = kept;
         tables

@@ -11,6 +11,7 @@ use super::shard::MARGIN;
 use super::*;
 use crate::gate::admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
+use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
 use crate::gate::route::{Route, RouteKey};
@@ -326,19 +327,26 @@ fn tables_outlive_a_configuration_by_the_name_of_their_route() {
         upstream: 0,
         replay,
         clients: AllowList::default(),
+        callers: CallerList::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
     };
     let (small, large) = (Some(policy(8, WhenFull::Refuse)), Some(policy(9, WhenFull::Refuse)));
     let tables = ReplayTables::new(ReplaySeed::new(&SEED));
-    let first = tables.of(&[route("a", small), route("b", None), route("c", small), route("d", small)]);
-    let second = tables.of(&[route("d", large), route("c", small), route("b", small)]);
-    let same = |one: usize, other: usize| {
-        let (one, other) = (first[one].as_ref(), second[other].as_ref());
-        one.zip(other).is_some_and(|(one, other)| std::sync::Arc::ptr_eq(one, other))
+    let second = Duration::from_secs(1);
+    let first = tables.of(&[route("a", small), route("b", None), route("c", small), route("d", small)], second);
+    let second_time = tables.of(&[route("d", large), route("c", small), route("b", small)], second);
+    let same = |one: &[Option<std::sync::Arc<ReplayTable>>], at: usize, other: &Option<std::sync::Arc<ReplayTable>>| {
+        one[at].as_ref().zip(other.as_ref()).is_some_and(|(one, other)| std::sync::Arc::ptr_eq(one, other))
     };
-    assert!(first[1].is_none() && same(2, 1) && !same(3, 0) && second[2].is_some());
-    assert_eq!(second[0].as_ref().unwrap().capacity(), 9);
-    // Gone for one configuration is gone.
-    assert!(!std::sync::Arc::ptr_eq(&tables.of(&[route("a", small)])[0].clone().unwrap(), first[0].as_ref().unwrap()));
+    assert!(first[1].is_none() && same(&first, 2, &second_time[1]) && second_time[2].is_some());
+    // Another capacity would have to forget.
+    assert!(same(&first, 3, &second_time[0]));
+    assert_eq!(second_time[0].as_ref().unwrap().capacity(), 8);
+    // A route that is gone may come back as long as its entries live.
+    let lifetime = small.unwrap().lifetime;
+    assert!(same(&first, 0, &tables.of(&[route("a", small)], lifetime)[0]));
+    let _ = tables.of(&[], 2 * lifetime);
+    let _ = tables.of(&[], 3 * lifetime + MARGIN);
+    assert!(!same(&first, 0, &tables.of(&[route("a", small)], 3 * lifetime + MARGIN)[0]));
 }

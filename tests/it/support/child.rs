@@ -84,6 +84,31 @@ impl Program {
         line.trim().trim_end_matches(" kB").parse::<usize>().expect("a number") << 10
     }
 
+    /// Whether these bytes are anywhere in its memory; nothing if we may not look, which takes privileges.
+    pub(crate) fn remembers(&self, bytes: &[u8]) -> Option<bool> {
+        use std::os::unix::fs::FileExt;
+        let folder = format!("/proc/{}", self.child.id());
+        let maps = std::fs::read_to_string(format!("{folder}/maps")).ok()?;
+        let memory = std::fs::File::open(format!("{folder}/mem")).ok()?;
+        let writable = maps.lines().filter(|line| line.split(' ').nth(1).is_some_and(|mode| mode.starts_with("rw")));
+        let mut found = false;
+        for line in writable {
+            let (start, end) = line.split(' ').next()?.split_once('-')?;
+            let (start, end) = (u64::from_str_radix(start, 16).ok()?, u64::from_str_radix(end, 16).ok()?);
+            let mut region = vec![0; usize::try_from(end - start).ok()?];
+            // Some regions of the kernel's cannot be read.
+            let length = memory.read_at(&mut region, start).unwrap_or(0);
+            found |= memchr::memmem::find(&region[..length], bytes).is_some();
+        }
+        Some(found)
+    }
+
+    /// The user to whom its files in /proc belong: root, for a process that must not be looked into.
+    pub(crate) fn owner(&self) -> u32 {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata(format!("/proc/{}/environ", self.child.id())).expect("it runs").uid()
+    }
+
     pub(crate) fn has_ended(&mut self) -> bool {
         self.child.try_wait().expect("our child").is_some()
     }

@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod delivery;
 pub(crate) mod folder;
 pub(crate) mod proxy;
+pub(crate) mod secure;
 
 use std::time::{Duration, Instant};
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use countersign::config::load::load;
 use countersign::control::plan::plan;
-use countersign::control::supervisor::{self, Running};
+use countersign::control::supervisor::{self, Applied, Running, StartError, Witnesses};
 use countersign::edge::worker::Observer;
 use countersign::gate::admission::Held;
 use countersign::outcome::ConnectionEnd;
@@ -20,10 +20,12 @@ use super::{Application, Client, eventually};
 pub(crate) use countersign::edge::driver::Driver;
 
 /// What the configuration says beyond the usual.
+#[derive(Clone)]
 pub(crate) struct Plan {
     driver: Driver,
-    listeners: usize,
+    listeners: Vec<String>,
     listener_lines: String,
+    drain: [String; 2],
     workers: usize,
     upstream: String,
     upstream_lines: String,
@@ -45,6 +47,11 @@ impl Plan {
     pub(crate) fn listener_line(mut self, line: &str) -> Self {
         let _ = writeln!(self.listener_lines, "{line}");
         self
+    }
+
+    /// Encrypts the last `[[listener]]`, with these lines.
+    pub(crate) fn tls(self, lines: &str) -> Self {
+        self.listener_line(&format!("[listener.tls]\n{lines}"))
     }
 
     /// Adds a line to `[upstream]`.
@@ -80,7 +87,25 @@ impl Plan {
     }
 
     pub(crate) fn listeners(mut self, count: usize) -> Self {
-        self.listeners = count;
+        self.listeners = vec!["127.0.0.1:0".to_owned(); count];
+        self
+    }
+
+    /// Listens on these addresses.
+    pub(crate) fn listening_on(mut self, addresses: &[SocketAddr]) -> Self {
+        self.listeners = addresses.iter().map(SocketAddr::to_string).collect();
+        self
+    }
+
+    /// Stops with this delay and grace period; neither is usual.
+    pub(crate) fn drain(mut self, delay: &str, grace: &str) -> Self {
+        self.drain = [delay.to_owned(), grace.to_owned()];
+        self
+    }
+
+    /// Forwards to another application.
+    pub(crate) fn to(mut self, application: &Application) -> Self {
+        self.upstream = application.address();
         self
     }
 
@@ -98,9 +123,11 @@ impl Plan {
         let driver = self.driver.name();
         // Longer than any test waits, so that a connection that is closed was closed for a reason.
         let idle = if upstream_lines.contains("idle_timeout") { "" } else { "idle_timeout = \"60s\"\n" };
-        let listeners = "[[listener]]\naddress = \"127.0.0.1:0\"\n".repeat(self.listeners);
+        let listeners: String =
+            self.listeners.iter().map(|address| format!("[[listener]]\naddress = \"{address}\"\n")).collect();
+        let [delay, grace] = &self.drain;
         format!(
-            "[server]\nworkers = {workers}\ndriver = \"{driver}\"\nshutdown_grace = \"0s\"\n{listeners}{listener_lines}\
+            "[server]\nworkers = {workers}\ndriver = \"{driver}\"\ndrain_delay = \"{delay}\"\ndrain_grace = \"{grace}\"\n{listeners}{listener_lines}\
              [upstream]\naddress = \"{upstream}\"\n{idle}{upstream_lines}\n[limits]\n{limits}\n\
              [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\nreplay = {replay}\n{route_lines}\n\
              secrets = [{{ id = \"current\", value = \"{SECRET}\" }}, {{ id = \"older\", value = \"{OLDER_SECRET}\" }}]\n\
@@ -110,6 +137,16 @@ impl Plan {
 
     pub(crate) fn start(self) -> Proxy {
         let folder = Folder::new();
+        let plan = self.compile(&folder);
+        let endings = Arc::new(Endings::default());
+        let observer: Arc<dyn Observer> = Arc::<Endings>::clone(&endings);
+        let running = supervisor::start(plan, Witnesses::new(observer, self.workers)).expect("the proxy starts");
+        assert_eq!(running.drivers, vec![self.driver; self.workers]);
+        Proxy { running: Some(running), endings, folder }
+    }
+
+    /// What the supervisor is given.
+    fn compile(&self, folder: &Folder) -> supervisor::Plan {
         for (name, text) in &self.files {
             folder.write(name, text);
         }
@@ -118,12 +155,7 @@ impl Plan {
             problems.iter().for_each(|problem| eprintln!("{problem}"));
             panic!("the configuration is wrong");
         });
-        let (plan, _) = plan(loaded);
-        let endings = Arc::new(Endings::default());
-        let observer: Arc<dyn Observer> = Arc::<Endings>::clone(&endings);
-        let running = supervisor::start(plan, observer).expect("the proxy starts");
-        assert_eq!(running.drivers, vec![self.driver; self.workers]);
-        Proxy { running: Some(running), endings, _folder: folder }
+        plan(loaded).0
     }
 }
 
@@ -131,7 +163,7 @@ impl Plan {
 pub(crate) struct Proxy {
     running: Option<Running>,
     endings: Arc<Endings>,
-    _folder: Folder,
+    folder: Folder,
 }
 
 impl Proxy {
@@ -143,7 +175,8 @@ impl Proxy {
     pub(crate) fn towards(driver: Driver, upstream: &str) -> Plan {
         Plan {
             driver,
-            listeners: 1,
+            listeners: vec!["127.0.0.1:0".to_owned()],
+            drain: ["0s".to_owned(), "0s".to_owned()],
             listener_lines: String::new(),
             workers: 1,
             upstream: upstream.to_owned(),
@@ -156,8 +189,24 @@ impl Proxy {
         }
     }
 
+    /// Puts another configuration in force.
+    pub(crate) fn try_apply(&mut self, plan: &Plan) -> Result<Applied, StartError> {
+        let plan = plan.compile(&self.folder);
+        self.running.as_mut().expect("it runs").apply(plan)
+    }
+
+    #[track_caller]
+    pub(crate) fn apply(&mut self, plan: &Plan) -> Applied {
+        self.try_apply(plan).expect("it can be applied")
+    }
+
     pub(crate) fn addresses(&self) -> &[SocketAddr] {
         self.running.as_ref().map(|running| running.addresses.as_slice()).unwrap_or_default()
+    }
+
+    /// Where another process listens, too.
+    pub(crate) fn shared(&self) -> &[SocketAddr] {
+        self.running.as_ref().map(|running| running.shared.as_slice()).unwrap_or_default()
     }
 
     pub(crate) fn connect(&self) -> Client {
@@ -167,6 +216,11 @@ impl Proxy {
     /// A client with an address of its own, out of 127.0.0.0/8.
     pub(crate) fn connect_from(&self, source: [u8; 4]) -> Client {
         Client::connect_from(source, self.addresses()[0])
+    }
+
+    /// The running proxy itself, to be stopped by the test.
+    pub(crate) fn into_running(mut self) -> Running {
+        self.running.take().expect("it runs")
     }
 
     /// The reason codes of all exchanges that have ended, in order.
@@ -182,6 +236,16 @@ impl Proxy {
     /// The client of each exchange that has ended.
     pub(crate) fn clients(&self) -> Vec<String> {
         self.endings.clients.lock().unwrap().clone()
+    }
+
+    /// The worker of each exchange that has ended.
+    pub(crate) fn workers(&self) -> Vec<usize> {
+        self.endings.workers.lock().unwrap().clone()
+    }
+
+    /// The name that the client of each exchange has proven.
+    pub(crate) fn callers(&self) -> Vec<String> {
+        self.endings.callers.lock().unwrap().clone()
     }
 
     /// The reason codes of connections that ended at a bound, in order.
@@ -221,12 +285,16 @@ struct Endings {
     observed: Mutex<Vec<String>>,
     clients: Mutex<Vec<String>>,
     connections: Mutex<Vec<&'static str>>,
+    workers: Mutex<Vec<usize>>,
+    callers: Mutex<Vec<String>>,
 }
 
 impl Observer for Endings {
     fn exchange(&self, exchange: &Exchange<'_>) {
         let client = exchange.client.map(|client| client.to_string()).unwrap_or_default();
         self.clients.lock().unwrap().push(client);
+        self.workers.lock().unwrap().push(exchange.worker);
+        self.callers.lock().unwrap().push(exchange.caller.unwrap_or_default().to_owned());
         self.observed.lock().unwrap().push(exchange.observed.to_string());
         self.exchanges.lock().unwrap().push(exchange.outcome.code());
     }

@@ -1,0 +1,275 @@
+//! What a configuration amounts to, kept for comparison with the next one: digests of its parts, so that a reload can
+//! say in words what it has changed, and never what a secret was or is.
+
+use core::fmt::{self, Debug, Write};
+use std::collections::BTreeMap;
+
+use ring::digest::{Context, SHA256};
+
+use crate::config::secret::Secret;
+use crate::config::settings::{KeySettings, Listener, RouteSettings, Settings, TlsSettings};
+
+/// Sections, listeners, routes and keys of a configuration that holds.
+#[derive(Clone, Default)]
+pub struct Outline {
+    sections: [(&'static str, Digest); 5],
+    listeners: BTreeMap<String, Digest>,
+    routes: BTreeMap<String, RouteOutline>,
+}
+
+type Digest = [u8; 32];
+
+#[derive(Clone)]
+struct RouteOutline {
+    parts: [(&'static str, Digest); 5],
+    keys: BTreeMap<String, Digest>,
+}
+
+impl fmt::Debug for Outline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outline").field("routes", &self.routes.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Outline {
+    /// Of settings and the bytes of their keys, in the order of [`Settings::routes`].
+    #[must_use]
+    pub fn of(settings: &Settings, keys: &[Vec<Option<Secret>>]) -> Self {
+        let Settings { server, listeners, upstream, limits, routes, upstreams, reload, admin } = settings;
+        let sections = [
+            ("[server]", digest(server)),
+            ("[upstream]", digest(upstream)),
+            ("[limits]", digest(limits)),
+            ("[reload]", digest(reload)),
+            ("[admin]", digest(admin)),
+        ];
+        let listeners = listeners.iter().map(|listener| {
+            let Listener { address, proxy_protocol, trusted_proxies, tls, place: _ } = listener;
+            (address.to_string(), digest(&(proxy_protocol, trusted_proxies, tls.as_ref().map(without_places))))
+        });
+        let routes = routes.iter().enumerate().map(|(position, route)| {
+            let bytes = keys.get(position).map(Vec::as_slice).unwrap_or_default();
+            (route.name.clone(), RouteOutline::of(route, &upstreams.get(route.upstream), bytes))
+        });
+        Self { sections, listeners: listeners.collect(), routes: routes.collect() }
+    }
+
+    /// What is different in `newer`, one phrase each; nothing when both amount to the same.
+    #[must_use]
+    pub fn changes(&self, newer: &Self) -> Vec<String> {
+        let mut words: Vec<String> =
+            changed(&self.sections, &newer.sections).map(|name| format!("{name} changed")).collect();
+        for (address, change) in differences(&self.listeners, &newer.listeners, Digest::eq) {
+            words.push(format!("listener {address} {}", change.word()));
+        }
+        for (name, change) in differences(&self.routes, &newer.routes, |_, _| false) {
+            match change {
+                Change::Other(old, new) => words.extend(old.changes(new, name)),
+                _ => words.push(format!("route {name} {}", change.word())),
+            }
+        }
+        words
+    }
+}
+
+impl RouteOutline {
+    fn of(route: &RouteSettings, upstream: &impl Debug, bytes: &[Option<Secret>]) -> Self {
+        let RouteSettings {
+            name: _,
+            key,
+            verification,
+            body_size,
+            upstream: _,
+            clients,
+            admission,
+            observe,
+            replay,
+            callers,
+            callers_place: _,
+            place: _,
+        } = route;
+        let verified = verification.as_ref().map(|it| (&it.scheme, &it.public_url, &it.tolerance));
+        let parts = [
+            ("requests", digest(key)),
+            ("verification", digest(&verified)),
+            (
+                "clients",
+                digest(&(&clients.allow, clients.allow_file.as_ref().map(|list| &list.path), &clients.deny, callers)),
+            ),
+            ("limits", digest(&(body_size, admission, observe, replay))),
+            ("upstream", digest(upstream)),
+        ];
+        let settings = verification.iter().flat_map(|it| &it.keys);
+        let keys = settings.zip(bytes).map(|(settings, bytes)| (settings.id.clone(), of_key(settings, bytes.as_ref())));
+        Self { parts, keys: keys.collect() }
+    }
+
+    fn changes(&self, newer: &Self, name: &str) -> Vec<String> {
+        let mut words = Vec::new();
+        let parts: Vec<&str> = changed(&self.parts, &newer.parts).collect();
+        if !parts.is_empty() {
+            words.push(format!("route {name} changed ({})", parts.join(", ")));
+        }
+        for (id, change) in differences(&self.keys, &newer.keys, Digest::eq) {
+            words.push(format!("key \"{id}\" of route {name} {}", change.word()));
+        }
+        words
+    }
+}
+
+/// What is shown and asked for, wherever it is configured: certificates by their fingerprints.
+fn without_places(tls: &TlsSettings) -> impl Debug {
+    let TlsSettings { certificates, callers, min_version, place: _ } = tls;
+    let facts: Vec<_> = certificates.iter().map(|pair| (pair.certificate.path.clone(), pair.facts.clone())).collect();
+    let callers = callers.as_ref().map(|it| (it.authorities.path.clone(), it.required, it.names.clone()));
+    (facts, callers, *min_version)
+}
+
+/// Where a key comes from is left out: the same bytes elsewhere are the same key.
+fn of_key(settings: &KeySettings, bytes: Option<&Secret>) -> Digest {
+    let mut hash = Hash(Context::new(&SHA256));
+    // Hashing cannot fail.
+    let _ = write!(hash, "{:?} ", settings.validity);
+    hash.0.update(bytes.map(Secret::bytes).unwrap_or_default());
+    hash.finish()
+}
+
+fn digest(part: &impl Debug) -> Digest {
+    let mut hash = Hash(Context::new(&SHA256));
+    // Hashing cannot fail.
+    let _ = write!(hash, "{part:?}");
+    hash.finish()
+}
+
+struct Hash(Context);
+
+impl Write for Hash {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.0.update(text.as_bytes());
+        Ok(())
+    }
+}
+
+impl Hash {
+    fn finish(self) -> Digest {
+        let mut out = Digest::default();
+        out.iter_mut().zip(self.0.finish().as_ref()).for_each(|(to, from)| *to = *from);
+        out
+    }
+}
+
+fn changed<'a>(
+    older: &'a [(&'static str, Digest)],
+    newer: &'a [(&'static str, Digest)],
+) -> impl Iterator<Item = &'static str> {
+    older.iter().zip(newer).filter(|(older, newer)| older.1 != newer.1).map(|(_, newer)| newer.0)
+}
+
+enum Change<'a, T> {
+    Added,
+    Removed,
+    Other(&'a T, &'a T),
+}
+
+impl<T> Change<'_, T> {
+    const fn word(&self) -> &'static str {
+        match self {
+            Self::Added => "added",
+            Self::Removed => "removed",
+            Self::Other(..) => "changed",
+        }
+    }
+}
+
+/// What only one of two maps has, and what is not the same in both; in the order of the names.
+fn differences<'a, T>(
+    older: &'a BTreeMap<String, T>,
+    newer: &'a BTreeMap<String, T>,
+    same: impl Fn(&T, &T) -> bool,
+) -> Vec<(&'a str, Change<'a, T>)> {
+    let gone = older.keys().filter(|name| !newer.contains_key(*name)).map(|name| (name.as_str(), Change::Removed));
+    let others = newer.iter().filter_map(|(name, new)| match older.get(name) {
+        None => Some((name.as_str(), Change::Added)),
+        Some(old) if same(old, new) => None,
+        Some(old) => Some((name.as_str(), Change::Other(old, new))),
+    });
+    let mut found: Vec<_> = gone.chain(others).collect();
+    found.sort_by_key(|(name, _)| *name);
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use crate::config::settings::parse_str;
+
+    const TEXT: &str = r#"
+[[listener]]
+address = "127.0.0.1:8080"
+[upstream]
+address = "127.0.0.1:9000"
+[[route]]
+name = "hook"
+path = "/hook"
+scheme = "github"
+allow = ["192.0.2.0/24"]
+secrets = [{ id = "old", file = "a" }]
+[[route]]
+name = "other"
+path = "/other"
+scheme = "none"
+"#;
+
+    fn outline(text: &str, secret: &str) -> Outline {
+        let (settings, _) = parse_str("test.toml", text).unwrap();
+        let of = |route: &RouteSettings| {
+            let keys = route.verification.iter().flat_map(|it| &it.keys);
+            keys.map(|_| Some(Secret::new(secret.as_bytes().to_vec()))).collect()
+        };
+        let keys: Vec<_> = settings.routes.iter().map(of).collect();
+        Outline::of(&settings, &keys)
+    }
+
+    fn changes(text: &str, secret: &str) -> Vec<String> {
+        outline(TEXT, "first").changes(&outline(text, secret))
+    }
+
+    #[test]
+    fn lines_that_move_and_files_of_another_name_change_nothing() {
+        assert_eq!(changes(&format!("# a comment\n\n{TEXT}"), "first"), Vec::<String>::new());
+        assert_eq!(changes(&TEXT.replace("file = \"a\"", "file = \"b\""), "first"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_change_has_its_words() {
+        for (from, to, words) in [
+            ("192.0.2.0/24", "192.0.2.0/25", "route hook changed (clients)"),
+            ("scheme = \"github\"", "scheme = \"shopify\"", "route hook changed (verification)"),
+            (
+                "scheme = \"github\"",
+                "scheme = \"github\"\nrate = { rate = \"5/s\", burst = 5 }",
+                "route hook changed (limits)",
+            ),
+            ("path = \"/hook\"", "path = \"/hooks\"", "route hook changed (requests)"),
+            ("127.0.0.1:9000", "127.0.0.1:9001", "route hook changed (upstream); route other changed (upstream)"),
+            ("name = \"other\"", "name = \"another\"", "route another added; route other removed"),
+            ("id = \"old\"", "id = \"new\"", "key \"new\" of route hook added; key \"old\" of route hook removed"),
+            ("file = \"a\"", "file = \"a\", not_after = 2030-01-01T00:00:00Z", "key \"old\" of route hook changed"),
+            ("127.0.0.1:8080", "127.0.0.1:8081", "listener 127.0.0.1:8080 removed; listener 127.0.0.1:8081 added"),
+            ("8080\"\n", "8080\"\ntrusted_proxies = [\"192.0.2.1\"]\n", "listener 127.0.0.1:8080 changed"),
+            ("[upstream]\n", "[upstream]\nidle_timeout = \"1s\"\n", "[upstream] changed"),
+            ("[upstream]\n", "[limits]\nheaders = 50\n[upstream]\n", "[limits] changed"),
+            ("[upstream]\n", "[reload]\nwatch = false\n[upstream]\n", "[reload] changed"),
+        ] {
+            assert_eq!(changes(&TEXT.replacen(from, to, 1), "first").join("; "), words);
+        }
+        assert_eq!(changes(TEXT, "second"), ["key \"old\" of route hook changed"]);
+    }
+
+    #[test]
+    fn nothing_of_a_secret_is_printed() {
+        let printed = format!("{:?} {:?}", outline(TEXT, "hunter2"), changes(TEXT, "hunter2"));
+        assert!(!printed.contains("hunter2"), "{printed}");
+    }
+}

@@ -1,0 +1,197 @@
+//! The listeners of one worker: accept loops that survive, and end without losing anybody.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::io::Canceller;
+use monoio::net::{TcpListener, TcpStream};
+
+use crate::telemetry::WorkerCells;
+
+use super::connection::{self, Origin};
+use super::drain::Open;
+use super::driver::Driver;
+use super::listener::{self, Entrance};
+use super::net::{Net, Sockets};
+use super::policy::{ListenerId, Policy};
+use super::stream::Socket;
+use super::turn::Turn;
+use super::worker::Worker;
+
+/// How long accepting pauses when the process is out of file descriptors or memory: something must end first.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Idle connections that are closed then: each has a descriptor that somebody else can use.
+const MADE_ROOM: u64 = 8;
+
+/// How long a handshake may take that had begun when its listener was closed: a round trip and some.
+const HANDSHAKE: Duration = Duration::from_millis(500);
+
+/// How often the queue of a listener that is being closed is looked at.
+const GLANCE: Duration = Duration::from_millis(5);
+
+/// The listeners of a worker.
+pub(super) struct Acceptors {
+    worker: Rc<Worker<Sockets>>,
+    driver: Driver,
+    prepared: Vec<Acceptor>,
+    accepting: Vec<(ListenerId, Rc<Ending>)>,
+}
+
+/// One listener.
+struct Acceptor {
+    id: ListenerId,
+    listener: TcpListener,
+    /// The same socket, for what the runtime cannot do.
+    twin: StdListener,
+    driver: Driver,
+}
+
+/// How an accept loop is told to end. An accept that is under way is cancelled and its result awaited: one that is just
+/// dropped may have accepted somebody.
+#[derive(Default)]
+struct Ending {
+    begun: Cell<bool>,
+    canceller: RefCell<Canceller>,
+}
+
+impl Ending {
+    fn begin(&self) {
+        self.begun.set(true);
+        let canceller = self.canceller.take().cancel();
+        self.canceller.replace(canceller);
+    }
+}
+
+impl Acceptors {
+    pub(super) const fn new(worker: Rc<Worker<Sockets>>, driver: Driver) -> Self {
+        Self { worker, driver, prepared: Vec::new(), accepting: Vec::new() }
+    }
+
+    /// Registers sockets. Accepting begins with [`Self::enforce`].
+    ///
+    /// # Errors
+    /// One cannot be registered; none is kept then.
+    pub(super) fn prepare(&mut self, entrances: Vec<Entrance>) -> io::Result<()> {
+        let adopt = |entrance| Acceptor::adopt(entrance, self.driver);
+        self.prepared = entrances.into_iter().map(adopt).collect::<io::Result<_>>()?;
+        Ok(())
+    }
+
+    /// Lets go of what was prepared.
+    pub(super) fn abandon(&mut self) {
+        self.prepared.clear();
+    }
+
+    /// Accepts on what was prepared, and closes the listeners that the policy does not have.
+    pub(super) fn enforce(&mut self, policy: &Policy) {
+        for acceptor in std::mem::take(&mut self.prepared) {
+            let ending = Rc::<Ending>::default();
+            self.accepting.push((acceptor.id, Rc::clone(&ending)));
+            monoio::spawn(acceptor.run(Rc::clone(&self.worker), ending, self.worker.drain.open()));
+        }
+        let mut closes = false;
+        self.accepting.retain(|(id, ending)| {
+            let stays = policy.listens(*id);
+            if !stays {
+                ending.begin();
+                closes = true;
+            }
+            stays
+        });
+        if closes {
+            self.worker.parking.call();
+        }
+    }
+
+    /// Closes all of them.
+    pub(super) fn close(&mut self) {
+        self.abandon();
+        for (_, ending) in self.accepting.drain(..) {
+            ending.begin();
+        }
+        self.worker.parking.call();
+    }
+}
+
+impl Acceptor {
+    /// Hands a bound socket to the runtime of the calling thread.
+    fn adopt(Entrance { id, socket }: Entrance, driver: Driver) -> io::Result<Self> {
+        // io_uring waits inside the kernel and must be given a blocking socket; epoll the opposite.
+        socket.set_nonblocking(driver == Driver::Epoll)?;
+        let twin = socket.try_clone()?;
+        Ok(Self { id, listener: TcpListener::from_std(socket)?, twin, driver })
+    }
+
+    /// Accepts until it is told to end. What goes wrong with one connection ends that connection; running out of
+    /// descriptors or memory pauses the loop instead of spinning in it. `_open` keeps the worker until it has ended.
+    async fn run(self, worker: Rc<Worker<Sockets>>, ending: Rc<Ending>, _open: Open) {
+        let mut turn = Turn::default();
+        while !ending.begun.get() {
+            let handle = ending.canceller.borrow().handle();
+            match turn.during(self.listener.cancelable_accept(handle)).await {
+                Ok((stream, peer)) => self.welcome(&worker, stream, peer),
+                Err(error) if concerns_one_connection(&error) || ending.begun.get() => {}
+                Err(error) => {
+                    worker.accept_failed(&error);
+                    worker.close_idle(MADE_ROOM);
+                    monoio::time::sleep(PAUSE).await;
+                }
+            }
+        }
+        self.run_dry(&worker).await;
+    }
+
+    /// Accepts who has begun to connect, before the socket is closed.
+    async fn run_dry(&self, worker: &Rc<Worker<Sockets>>) {
+        // Where this is not possible it is tried without.
+        let _ = listener::refuse_newcomers(&self.twin);
+        let end = worker.net.monotonic() + HANDSHAKE;
+        if self.twin.set_nonblocking(true).is_err() {
+            return;
+        }
+        loop {
+            let last = worker.net.monotonic() >= end;
+            loop {
+                match self.twin.accept().and_then(|(stream, peer)| Ok((self.adopt_stream(stream)?, peer))) {
+                    Ok((stream, peer)) => self.welcome(worker, stream, peer),
+                    Err(error) if concerns_one_connection(&error) => {}
+                    Err(_) => break,
+                }
+            }
+            if last {
+                return;
+            }
+            monoio::time::sleep(GLANCE).await;
+        }
+    }
+
+    fn adopt_stream(&self, stream: std::net::TcpStream) -> io::Result<TcpStream> {
+        stream.set_nonblocking(self.driver == Driver::Epoll)?;
+        TcpStream::from_std(stream)
+    }
+
+    fn welcome(&self, worker: &Rc<Worker<Sockets>>, stream: TcpStream, peer: SocketAddr) {
+        let origin = Origin { peer: Some(peer.ip()), listener: self.id };
+        // Refused quickly: the socket is closed as it is.
+        let Some(permit) = worker.open(origin) else { return };
+        worker.cells(WorkerCells::accepted);
+        let socket = Socket::tcp(stream, worker.net.clock.clone());
+        let (worker, open) = (Rc::clone(worker), worker.drain.open());
+        monoio::spawn(async move {
+            connection::serve(worker, socket, origin, permit).await;
+            drop(open);
+        });
+    }
+}
+
+/// `accept(2)`: errors of a connection that was lost before it was accepted.
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted | io::ErrorKind::ConnectionReset | io::ErrorKind::Interrupted
+    )
+}

@@ -1,0 +1,119 @@
+//! What one listener speaks, as an immutable value: swapping it swaps certificates and authorities for new connections,
+//! and leaves the others as they are.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rustls::crypto::ring as cryptography;
+use rustls::pki_types::UnixTime;
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{NoServerSessionStorage, ProducesTickets, UnbufferedServerConnection};
+use rustls::version::{TLS12, TLS13};
+use rustls::{CertificateError, Error, HandshakeKind, ServerConfig, SupportedProtocolVersion};
+
+use crate::gate::identity::{Caller, Identity};
+use crate::outcome::ConnectionEnd;
+
+use super::certificates::{Certificates, Shown};
+use super::verifier::{CallerVerifier, Callers};
+
+/// The oldest version that is spoken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OldestVersion {
+    /// TLS 1.2.
+    #[default]
+    Tls12,
+    /// TLS 1.3 alone.
+    Tls13,
+}
+
+/// What a listener is to speak.
+#[derive(Clone, Debug)]
+pub struct TlsSetup {
+    /// The certificates, at least one.
+    pub certificates: Vec<Shown>,
+    /// Who may call, where clients are asked for a certificate.
+    pub callers: Option<Callers>,
+    /// The oldest version.
+    pub oldest: OldestVersion,
+}
+
+/// What a listener speaks.
+#[derive(Clone)]
+pub struct TlsDoor {
+    config: Arc<ServerConfig>,
+    callers: Option<Arc<CallerVerifier>>,
+}
+
+impl fmt::Debug for TlsDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TlsDoor").field("callers", &self.callers).finish_non_exhaustive()
+    }
+}
+
+impl TlsDoor {
+    pub(super) fn new(setup: &TlsSetup, tickets: &Arc<dyn ProducesTickets>) -> Result<Self, Error> {
+        let provider = Arc::new(cryptography::default_provider());
+        let versions: &[&SupportedProtocolVersion] = match setup.oldest {
+            OldestVersion::Tls12 => &[&TLS13, &TLS12],
+            OldestVersion::Tls13 => &[&TLS13],
+        };
+        let callers = setup.callers.as_ref().map(|callers| CallerVerifier::new(callers, &provider)).transpose()?;
+        let callers = callers.map(Arc::new);
+        let builder = ServerConfig::builder_with_provider(provider).with_protocol_versions(versions)?;
+        let builder = match &callers {
+            Some(callers) => builder.with_client_cert_verifier(Arc::<CallerVerifier>::clone(callers)),
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder.with_cert_resolver(Arc::new(Certificates(setup.certificates.clone())));
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        config.ticketer = Arc::clone(tickets);
+        // Tickets are enough; a store would be a lock that all workers share.
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self { config: Arc::new(config), callers })
+    }
+
+    /// A connection of which nothing has been read.
+    pub(super) fn open(&self) -> Result<UnbufferedServerConnection, Error> {
+        UnbufferedServerConnection::new(Arc::clone(&self.config))
+    }
+
+    /// Who is at the other end of a connection whose handshake is done; nobody where none is asked for a certificate, or
+    /// none was shown.
+    ///
+    /// A resumed session brings the certificate that was verified when it began, perhaps on another listener, under
+    /// authorities that have changed since, or a long time ago: it is verified again, as if it had been shown now.
+    ///
+    /// # Errors
+    /// Why that certificate would be refused.
+    pub(super) fn identify(
+        &self,
+        connection: &UnbufferedServerConnection,
+        unix: Duration,
+    ) -> Result<Option<Caller>, ConnectionEnd> {
+        let Some(callers) = &self.callers else { return Ok(None) };
+        let Some((end_entity, intermediates)) = connection.peer_certificates().and_then(<[_]>::split_first) else {
+            let missing = callers.client_auth_mandatory();
+            return if missing { Err(ConnectionEnd::TlsCertificateMissing) } else { Ok(None) };
+        };
+        if connection.handshake_kind() == Some(HandshakeKind::Resumed) {
+            let now = UnixTime::since_unix_epoch(unix);
+            callers.verify_client_cert(end_entity, intermediates, now).map_err(|error| end_of(&error))?;
+        }
+        let identity = Identity::of_certificate(end_entity).ok_or(ConnectionEnd::TlsCertificateRefused)?;
+        Ok(Some(Caller::new(identity, &callers.names)))
+    }
+}
+
+/// What an error of the handshake means to an operator.
+pub(super) const fn end_of(error: &Error) -> ConnectionEnd {
+    match error {
+        Error::NoCertificatesPresented => ConnectionEnd::TlsCertificateMissing,
+        Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => ConnectionEnd::TlsNameRefused,
+        Error::InvalidCertificate(_) => ConnectionEnd::TlsCertificateRefused,
+        Error::AlertReceived(_) => ConnectionEnd::TlsRefusedByClient,
+        Error::PeerIncompatible(_) | Error::NoApplicationProtocol => ConnectionEnd::TlsNothingInCommon,
+        _ => ConnectionEnd::TlsHandshakeFailed,
+    }
+}

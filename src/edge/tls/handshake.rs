@@ -1,0 +1,84 @@
+//! The beginning of a connection that is encrypted, told from its first byte to the certificate of the client.
+
+use std::rc::Rc;
+
+use crate::outcome::{Answer, ConnectionEnd};
+use crate::wire::encode;
+
+use crate::edge::buffer::HEADROOM;
+use crate::edge::connection::Connection;
+use crate::edge::net::Net;
+use crate::edge::policy::Policy;
+use crate::edge::stream::ByteStream;
+use crate::edge::worker::Worker;
+
+use super::door::{TlsDoor, end_of};
+use super::session::{Failure, TlsSession};
+
+/// Makes the handshake that the listener wants. What has been received already is a part of it.
+///
+/// # Errors
+/// The connection has to be closed; `None` when nobody need hear of it: the client has gone without a word, as health
+/// checks do.
+pub async fn secure<N: Net>(
+    worker: &Worker<N>,
+    connection: &mut Connection<N::Stream>,
+    (policy, door): (&Policy, &TlsDoor),
+) -> Result<(), Option<ConnectionEnd>> {
+    let deadline = connection.expires;
+    let _permit = worker.admission.begin_handshake().map_err(Some)?;
+    let opened = door.open().map_err(|_| Some(ConnectionEnd::TlsHandshakeFailed))?;
+    let buffers = Rc::clone(&worker.buffers.records);
+    let mut session = Box::new(TlsSession::new(opened, buffers, connection.inbound.received()));
+    connection.inbound.forget(&worker.buffers);
+    if let Err(failure) = session.handshake(connection.stream.socket_mut(), deadline).await {
+        return Err(match failure {
+            Failure::Plaintext => Some(ConnectionEnd::TlsPlaintext),
+            Failure::Late => Some(ConnectionEnd::TlsHandshakeTimeout),
+            Failure::Gone(true) => Some(ConnectionEnd::TlsHandshakeFailed),
+            Failure::Gone(false) => None,
+            Failure::Protocol(error) => Some(end_of(&error)),
+        });
+    }
+    connection.caller = door.identify(session.connection(), worker.net.now().unix).map_err(Some)?;
+    connection.stream.encrypt_with(session);
+    connection.expires = worker.net.monotonic() + policy.limits.head_timeout;
+    Ok(())
+}
+
+/// Lets the client learn why its connection ends: by an alert that has been sent, or in plain text if it speaks that.
+/// Whoever was late, or came when there was no room, is not waited for.
+pub async fn take_leave<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>, end: ConnectionEnd) {
+    if let Some(answer) = end.answer() {
+        write_plainly(worker, connection, answer);
+    }
+    let told = matches!(
+        end,
+        ConnectionEnd::TlsPlaintext
+            | ConnectionEnd::TlsNothingInCommon
+            | ConnectionEnd::TlsCertificateMissing
+            | ConnectionEnd::TlsCertificateRefused
+            | ConnectionEnd::TlsNameRefused
+            | ConnectionEnd::TlsHandshakeFailed
+    );
+    if told {
+        connection.linger(worker).await;
+    }
+}
+
+fn write_plainly<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>, answer: Answer) {
+    const BODY: [&[u8]; 3] = [b"{\"error\":\"", b"\",\"request_id\":\"", b"\"}\n"];
+    let id = worker.ids.next().text();
+    let [open, middle, close] = BODY;
+    let body = [open, answer.error.as_bytes(), middle, &id, close].concat();
+    let mut buf = worker.buffers.lease(0);
+    encode::status_line(&mut buf, answer.status);
+    encode::field(&mut buf, b"Date", &worker.date.at(worker.net.now()));
+    encode::field(&mut buf, b"Content-Type", b"application/json");
+    encode::field(&mut buf, b"Connection", b"close");
+    encode::field_u64(&mut buf, b"Content-Length", body.len() as u64);
+    encode::end(&mut buf);
+    buf.extend_from_slice(&body);
+    connection.stream.offer(buf.get(HEADROOM..).unwrap_or_default());
+    worker.buffers.give_back(buf);
+}

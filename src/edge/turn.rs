@@ -1,0 +1,45 @@
+//! Turns: one task does not keep a worker from all others.
+//!
+//! On io_uring every operation waits in the ring, and others run meanwhile. On epoll an operation that need not wait is
+//! done at once, so that a client that always has something to say, or a queue of new connections that never ends, would
+//! keep the worker for itself.
+
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::time::Duration;
+
+/// Operations in a row that did not have to wait, after which others have their turn.
+const TURN: u32 = 8;
+
+/// For how long then. Only a timer lets the runtime look after sockets and timers: a task that merely wakes itself is
+/// run again before it does.
+const PAUSE: Duration = Duration::from_millis(1);
+
+/// What has been taken of a turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn(u32);
+
+impl Turn {
+    /// Drives `operation`, and counts it.
+    pub(super) async fn during<F: Future>(&mut self, operation: F) -> F::Output {
+        let mut operation = pin!(operation);
+        let mut waited = false;
+        let output = poll_fn(|cx| {
+            let progress = operation.as_mut().poll(cx);
+            waited |= progress.is_pending();
+            progress
+        })
+        .await;
+        self.took(waited).await;
+        output
+    }
+
+    /// Counts an operation, and pauses at the end of the turn. `waited`: others had theirs in the meantime.
+    pub(super) async fn took(&mut self, waited: bool) {
+        self.0 = if waited { 0 } else { self.0 + 1 };
+        if self.0 >= TURN {
+            self.0 = 0;
+            monoio::time::sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! Clients that prove who they are, and those that cannot: on both drivers, in both versions.
+
+use std::net::SocketAddr;
+
+use rustls::SupportedProtocolVersion;
+use rustls::version::{TLS12, TLS13};
+
+use crate::support::application::OK;
+use crate::support::proxy::Plan;
+use crate::support::secure::{Authority, Credential};
+use crate::support::{Application, Delivery, Driver, Proxy, eventually, on_both_drivers};
+
+on_both_drivers! {
+    a_client_without_a_certificate_is_refused_where_one_is_required,
+    a_client_without_a_certificate_has_no_name_where_one_is_requested,
+    certificates_that_do_not_hold_are_refused,
+    only_listed_names_may_call,
+    routes_have_names_of_their_own,
+    the_name_is_told_and_cannot_be_claimed,
+    a_session_is_not_resumed_where_its_certificate_would_be_refused,
+    requests_are_counted_for_the_name,
+}
+
+const VERSIONS: [&SupportedProtocolVersion; 2] = [&TLS12, &TLS13];
+
+/// The authority of the servers, and that of the clients.
+struct Cast {
+    application: Application,
+    ours: Authority,
+    theirs: Authority,
+    shown: Credential,
+}
+
+impl Cast {
+    fn new() -> Self {
+        let ours = Authority::new("ours");
+        let shown = ours.certify(&["localhost"]);
+        Self { application: Application::answering(OK), ours, theirs: Authority::new("theirs"), shown }
+    }
+
+    fn plan(&self, driver: Driver, lines: &str) -> Plan {
+        let lines = format!("client_ca = \"ca.crt\"\n{lines}");
+        Proxy::on(driver, &self.application).file("ca.crt", &self.theirs.pem()).encrypted(&self.shown, &lines)
+    }
+
+    /// The status of an answer, or 0 where there is none.
+    fn ask(&self, proxy: &Proxy, own: Option<&Credential>, version: &'static SupportedProtocolVersion) -> u16 {
+        let client = self.ours.client_of(own, &[version]);
+        client.ask(proxy.addresses()[0], &Delivery::of(b"{}").bytes()).map_or(0, |answer| answer.status)
+    }
+}
+
+#[track_caller]
+fn assert_connection_ends(proxy: &Proxy, expected: &[&str]) {
+    eventually(|| proxy.connection_ends().len() >= expected.len());
+    assert_eq!(proxy.connection_ends(), expected);
+}
+
+fn a_client_without_a_certificate_is_refused_where_one_is_required(driver: Driver) {
+    let cast = Cast::new();
+    let proxy = cast.plan(driver, "").start();
+    let own = cast.theirs.certify(&["sender.example"]);
+    for version in VERSIONS {
+        assert_eq!(cast.ask(&proxy, None, version), 0);
+        assert_eq!(cast.ask(&proxy, Some(&own), version), 200);
+    }
+    assert_connection_ends(&proxy, &["tls_certificate_missing"; 2]);
+    cast.application.assert_requests(2);
+    proxy.assert_nothing_held();
+}
+
+fn a_client_without_a_certificate_has_no_name_where_one_is_requested(driver: Driver) {
+    let cast = Cast::new();
+    let proxy = cast.plan(driver, "client_auth = \"request\"\nclient_names = [\"sender.example\"]").start();
+    let [own, other] = ["sender.example", "other.example"].map(|name| cast.theirs.certify(&[name]));
+    for version in VERSIONS {
+        assert_eq!(cast.ask(&proxy, None, version), 200);
+        assert_eq!(cast.ask(&proxy, Some(&own), version), 200);
+        // A certificate that is shown must hold, and have a name that may call.
+        assert_eq!(cast.ask(&proxy, Some(&other), version), 0);
+        assert_eq!(cast.ask(&proxy, Some(&cast.ours.certify(&["sender.example"])), version), 0);
+    }
+    proxy.assert_endings(&["forwarded"; 4]);
+    assert_eq!(proxy.callers(), ["", "sender.example", "", "sender.example"]);
+    assert_connection_ends(&proxy, &["tls_name_refused", "tls_certificate_refused"].repeat(2));
+}
+
+fn certificates_that_do_not_hold_are_refused(driver: Driver) {
+    let cast = Cast::new();
+    let proxy = cast.plan(driver, "").start();
+    let expired = cast.theirs.certify_until(&["sender.example"], 2020);
+    let stranger = Authority::new("theirs").certify(&["sender.example"]);
+    for version in VERSIONS {
+        for own in [&expired, &stranger] {
+            assert_eq!(cast.ask(&proxy, Some(own), version), 0);
+        }
+    }
+    assert_connection_ends(&proxy, &["tls_certificate_refused"; 4]);
+    cast.application.assert_saw_nothing("nobody was who he said");
+}
+
+fn only_listed_names_may_call(driver: Driver) {
+    let cast = Cast::new();
+    let names = "client_names = [\"*.hooks.example\", \"one.example\", \"spiffe://example.org/sender\"]";
+    let proxy = cast.plan(driver, names).start();
+    let mut refused = 0;
+    for (names, name) in [
+        (&["a.hooks.example"][..], Some("a.hooks.example")),
+        (&["B.Hooks.Example"], Some("b.hooks.example")),
+        (&["x.example", "one.example", "a.hooks.example"], Some("one.example")),
+        (&["spiffe://example.org/sender"], Some("spiffe://example.org/sender")),
+        (&["hooks.example"], None),
+        (&["a.b.hooks.example"], None),
+        (&["*.hooks.example"], None),
+        (&["aone.example", "one.example.org"], None),
+        (&["spiffe://example.org/sender/x"], None),
+        (&["127.0.0.1"], None),
+        (&[], None),
+    ] {
+        let own = cast.theirs.certify(names);
+        assert_eq!(
+            cast.ask(&proxy, Some(&own), VERSIONS[refused % 2]),
+            if name.is_some() { 200 } else { 0 },
+            "{names:?}"
+        );
+        match name {
+            Some(name) => assert!(eventually(|| proxy.callers().last().is_some_and(|it| it == name))),
+            None => refused += 1,
+        }
+    }
+    assert_connection_ends(&proxy, &vec!["tls_name_refused"; refused]);
+}
+
+fn routes_have_names_of_their_own(driver: Driver) {
+    let cast = Cast::new();
+    let route = "path = \"/two\"\nscheme = \"none\"\nclient_names = [\"two.example\"]";
+    let proxy = cast.plan(driver, "client_auth = \"request\"").route(route).start();
+    let both = cast.theirs.certify(&["one.example", "two.example"]);
+    let one = cast.theirs.certify(&["one.example"]);
+    let ask = |own: Option<&Credential>| {
+        let mut client = cast.ours.client(own).connect(proxy.addresses()[0]);
+        let two = Delivery::unsigned(b"{}").line("POST /two HTTP/1.1").bytes();
+        // A refusal does not end the connection.
+        (client.ask(&two).status, client.ask(&Delivery::of(b"{}").bytes()).status)
+    };
+    assert_eq!(ask(None), (403, 200));
+    assert_eq!(ask(Some(&one)), (403, 200));
+    assert_eq!(ask(Some(&both)), (200, 200));
+    let refused = ["client_name_refused", "forwarded"];
+    proxy.assert_endings(&[refused.as_slice(), &refused, &["forwarded", "forwarded"]].concat());
+    let told: Vec<String> = cast
+        .application
+        .assert_requests(4)
+        .iter()
+        .map(|request| request.all("X-Countersign-Client-Name").join("+"))
+        .collect();
+    // The name by which the route knows it, or else its first.
+    assert_eq!(told, ["", "one.example", "two.example", "one.example"]);
+}
+
+fn the_name_is_told_and_cannot_be_claimed(driver: Driver) {
+    let cast = Cast::new();
+    let proxy = cast.plan(driver, "client_auth = \"request\"").start();
+    let claim = Delivery::of(b"{}")
+        .field("X-Countersign-Client-Name", "admin.example")
+        .field("x_countersign_client_name", "admin.example")
+        .bytes();
+    let own = cast.theirs.certify(&["sender.example"]);
+    for own in [None, Some(&own)] {
+        let answer = cast.ours.client(own).ask(proxy.addresses()[0], &claim).unwrap();
+        assert_eq!(answer.status, 200);
+    }
+    let requests = cast.application.assert_requests(2);
+    assert!(requests.iter().all(|request| request.all("x_countersign_client_name").is_empty()));
+    assert!(requests[0].all("X-Countersign-Client-Name").is_empty());
+    assert_eq!(requests[1].field("X-Countersign-Client-Name"), "sender.example");
+    assert_eq!(proxy.callers(), ["", "sender.example"]);
+}
+
+/// Tickets are good on every listener; what they vouch for is not.
+fn a_session_is_not_resumed_where_its_certificate_would_be_refused(driver: Driver) {
+    let cast = Cast::new();
+    let stranger = Authority::new("others");
+    let listener = |ca: &str, auth: &str| {
+        format!(
+            "[[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\ncertificate = \"tls.crt\"\nkey = \"tls.key\"\n\
+             client_ca = \"{ca}\"\nclient_auth = \"{auth}\""
+        )
+    };
+    // A listener that asks, one with another authority, one that demands a certificate, and one that knows other names.
+    let plan = cast
+        .plan(driver, "client_auth = \"request\"")
+        .file("other.crt", &stranger.pem())
+        .listener_line(&listener("other.crt", "request"))
+        .listener_line(&listener("ca.crt", "require"))
+        .listener_line(&(listener("ca.crt", "require") + "\nclient_names = [\"other.example\"]"));
+    let proxy = plan.start();
+    let [asking, other, demanding, naming] = proxy.addresses() else { panic!("four listeners") };
+    let own = cast.theirs.certify(&["sender.example"]);
+    let request = Delivery::of(b"{}").bytes();
+    for version in VERSIONS {
+        let ask = |own: Option<&Credential>, again: SocketAddr| {
+            let client = cast.ours.client_of(own, &[version]);
+            assert_eq!(client.ask(*asking, &request).unwrap().status, 200);
+            let mut client = client.connect(again);
+            assert!(client.resumed());
+            client.send(&request).try_answer().map_or(0, |answer| answer.status)
+        };
+        assert_eq!(ask(Some(&own), *demanding), 200);
+        assert_eq!(ask(Some(&own), *other), 0, "another authority");
+        assert_eq!(ask(Some(&own), *naming), 0, "another name");
+        assert_eq!(ask(None, *demanding), 0, "no certificate");
+    }
+    let ends = ["tls_certificate_refused", "tls_name_refused", "tls_certificate_missing"].repeat(2);
+    assert_connection_ends(&proxy, &ends);
+    let served = [["sender.example"; 4].as_slice(), &[""]].concat();
+    assert_eq!(proxy.callers(), served.repeat(2));
+}
+
+fn requests_are_counted_for_the_name(driver: Driver) {
+    let cast = Cast::new();
+    let limit = "unverified_per_client = { rate = \"1/h\", burst = 3 }";
+    let proxy = cast.plan(driver, "client_auth = \"request\"").limit(limit).start();
+    let forged = Delivery::forged(b"{}").bytes();
+    let [one, two] = ["one.example", "two.example"].map(|name| cast.theirs.certify(&[name]));
+    // All from one address, each name with a bucket of its own; and the same name shares its bucket between connections.
+    for own in [Some(&one), Some(&two), None] {
+        let mut statuses = Vec::new();
+        for _ in 0..2 {
+            let mut client = cast.ours.client(own).connect(proxy.addresses()[0]);
+            statuses.extend([client.ask(&forged).status, client.ask(&forged).status]);
+        }
+        assert_eq!(statuses, [401, 401, 401, 429]);
+    }
+}
