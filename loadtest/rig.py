@@ -178,6 +178,17 @@ class Rig:
         command = [str(self._binary), "run", "--config", str(config)]
         return self._start(name, command, port, self.cores.proxy, says=b" ready: ")
 
+    def start_with(self, name: str, template: str, command: list[str], core: int,
+                   **values: object) -> Server:
+        """Start a program on a configuration made of a template; both see its port.
+
+        `{config}` and `{port}` in the command are filled in, too.
+        """
+        port = free_port()
+        config = self._fill_in(template, f"{name}.toml", port=port, **values)
+        filled = [word.format(config=config, port=port) for word in command]
+        return self._start(name, filled, port, core)
+
     def stop(self, server: Server) -> None:
         """End one server before the rig ends."""
         _end(server)
@@ -197,7 +208,7 @@ class Rig:
             child = subprocess.Popen(
                 [program("taskset"), "-c", str(cores), *command],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, preexec_fn=_end_with_parent)
+                start_new_session=True, preexec_fn=end_with_parent)
         server = Server(name, child, port)
         self._servers.append(server)
         deadline = time.monotonic() + START_SECONDS
@@ -423,14 +434,19 @@ def post(port: int, body: bytes, headers: dict[str, str], tls: bool = False) -> 
         connection.close()
 
 
-def upstream_count(upstream: Server) -> UpstreamCount:
-    """The upstream's counters; reading them counts as a request, too."""
-    connection = http.client.HTTPConnection("127.0.0.1", upstream.port, timeout=5)
+def get(port: int, path: str) -> str:
+    """The body of what is answered to a GET."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", "/upstream-status")
-        text = connection.getresponse().read().decode()
+        connection.request("GET", path)
+        return connection.getresponse().read().decode()
     finally:
         connection.close()
+
+
+def upstream_count(upstream: Server) -> UpstreamCount:
+    """The upstream's counters; reading them counts as a request, too."""
+    text = get(upstream.port, "/upstream-status")
     numbers = re.search(r"^\s*(\d+) (\d+) (\d+)\s*$", text, re.MULTILINE)
     if numbers is None:
         raise RigError(f"unreadable upstream status: {text!r}")
@@ -459,6 +475,12 @@ def core_busy_seconds(core: int) -> float:
     return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")
 
 
+def stolen_seconds() -> float:
+    """Seconds, of all CPUs since boot, that the hypervisor gave to other machines."""
+    fields = _read("/proc/stat").partition("\n")[0].split()
+    return int(fields[8]) / os.sysconf("SC_CLK_TCK") if len(fields) > 8 else 0.0
+
+
 def machine_facts(binary: Path | None, cores: Cores, given: bool) -> dict[str, str]:
     """The machine and the versions; `given` if the binary is not of this tree."""
     model = re.search(r"^model name\s*: (.*)$", _read("/proc/cpuinfo"), re.MULTILINE)
@@ -467,9 +489,10 @@ def machine_facts(binary: Path | None, cores: Cores, given: bool) -> dict[str, s
                f"{os.cpu_count()} CPUs; proxy on {cores.proxy}, "
                f"upstream on {cores.upstream}, load on {cores.load}",
         "kernel": platform.release(),
-        "nginx": said([program("nginx"), "-v"]).partition("/")[2],
         "this tree": source_commit(),
     }
+    if find("nginx"):
+        facts["nginx"] = said([program("nginx"), "-v"]).partition("/")[2]
     if find("wrk"):
         facts["wrk"] = " ".join(said([program("wrk"), "-v"]).split()[1:2])
     if binary:
@@ -550,7 +573,8 @@ def _end(server: Server) -> None:
             pass  # ended with the first one
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Make a child that is about to start end when we do."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 

@@ -11,6 +11,7 @@ use monoio::net::{TcpListener, TcpStream};
 
 use crate::telemetry::WorkerCells;
 
+use super::breather::Breather;
 use super::connection::{self, Origin};
 use super::drain::Open;
 use super::driver::Driver;
@@ -18,7 +19,6 @@ use super::listener::{self, Entrance};
 use super::net::{Net, Sockets};
 use super::policy::{ListenerId, Policy};
 use super::stream::Socket;
-use super::turn::Turn;
 use super::worker::Worker;
 
 /// How long accepting pauses when the process is out of file descriptors or memory: something must end first.
@@ -129,10 +129,10 @@ impl Acceptor {
     /// Accepts until it is told to end. What goes wrong with one connection ends that connection; running out of
     /// descriptors or memory pauses the loop instead of spinning in it. `_open` keeps the worker until it has ended.
     async fn run(self, worker: Rc<Worker<Sockets>>, ending: Rc<Ending>, _open: Open) {
-        let mut turn = Turn::default();
+        let mut breather = Breather::default();
         while !ending.begun.get() {
             let handle = ending.canceller.borrow().handle();
-            match turn.during(self.listener.cancelable_accept(handle)).await {
+            match breather.during(self.listener.cancelable_accept(handle)).await {
                 Ok((stream, peer)) => self.welcome(&worker, stream, peer),
                 Err(error) if concerns_one_connection(&error) || ending.begun.get() => {}
                 Err(error) => {

@@ -19,6 +19,7 @@ use super::preface;
 use super::stream::ByteStream;
 use super::tls::downstream::Downstream;
 use super::tls::handshake;
+use super::turns::Place;
 use super::worker::Worker;
 
 /// How long a connection that has just answered keeps its buffer before it waits without one.
@@ -49,6 +50,8 @@ pub struct Connection<S> {
     pub served: u64,
     /// Which listener accepted it.
     pub listener: ListenerId,
+    /// Among the other connections of the worker.
+    pub place: Place,
     /// When it was accepted.
     opened: Duration,
     /// When a connection that has never asked for anything is closed.
@@ -121,6 +124,7 @@ pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Ori
         reply_head: ResponseHead::default(),
         served: 0,
         listener,
+        place: Place::new(&worker.turns),
         opened,
         expires: opened + worker.policy().limits.head_timeout,
     };
@@ -199,6 +203,7 @@ async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Str
         }
         let busy = worker.drain.enter();
         connection.served += 1;
+        connection.place.take_turn().await;
         let next = exchange::run(worker, connection).await;
         if next == Next::Linger {
             connection.linger(worker).await;
@@ -301,6 +306,7 @@ impl<S: ByteStream> Connection<S> {
     pub async fn receive(&mut self, deadline: Duration, late: Fault) -> Result<(), Outcome> {
         let (result, buf) = self.stream.read(self.inbound.lend(), deadline).await;
         self.inbound.returned(buf);
+        self.place.take_turn().await;
         match result {
             Ok(0) => Err(Fault::DownstreamClosed.into()),
             Ok(_) => Ok(()),

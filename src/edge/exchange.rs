@@ -153,6 +153,7 @@ pub async fn run<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stre
     };
     // Nothing is worked on any more. The body is still in memory, and counts until the answer has been taken.
     admitted.iter_mut().for_each(Admitted::end_request);
+    connection.place.note(outcome);
     let next = conclude(worker, &policy, connection, &mut asked, outcome).await;
     let ended = worker.net.now();
     asked.mark(Stage::Total, ended.monotonic);

@@ -3,6 +3,7 @@
 
 mod acceptor;
 pub mod admit;
+mod breather;
 pub mod buffer;
 pub mod clock;
 pub mod connection;
@@ -26,6 +27,6 @@ pub mod respond;
 pub mod snapshot;
 pub mod stream;
 pub mod tls;
-mod turn;
+pub mod turns;
 pub mod upstream;
 pub mod worker;

@@ -22,8 +22,8 @@ use monoio::time::{Instant, Sleep};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
+use super::breather::Breather;
 use super::clock::Clock;
-use super::turn::Turn;
 
 /// The result of an operation, and the buffer that it borrowed. After a missed deadline the buffer is empty: the
 /// operation still owns the real one.
@@ -90,7 +90,7 @@ pub struct Socket {
     kind: Kind,
     clock: Clock,
     timer: Option<Timer>,
-    turn: Turn,
+    breather: Breather,
     canceller: Canceller,
 }
 
@@ -128,7 +128,7 @@ impl Socket {
     }
 
     fn new(kind: Kind, clock: Clock) -> Self {
-        Self { kind, clock, timer: None, turn: Turn::default(), canceller: Canceller::new() }
+        Self { kind, clock, timer: None, breather: Breather::default(), canceller: Canceller::new() }
     }
 
     fn raw_fd(&self) -> RawFd {
@@ -148,7 +148,7 @@ async fn within<F: Future>(
     mut operation: Pin<&mut F>,
     timer: &mut Option<Timer>,
     clock: &Clock,
-    turn: &mut Turn,
+    breather: &mut Breather,
     (deadline, tick): (Duration, Duration),
 ) -> Option<F::Output> {
     let deadline = Instant::from_std(clock.instant(deadline));
@@ -174,7 +174,7 @@ async fn within<F: Future>(
         Poll::Pending
     })
     .await;
-    turn.took(waited).await;
+    breather.took(waited).await;
     outcome
 }
 
@@ -185,10 +185,10 @@ fn timed_out() -> io::Error {
 impl ByteStream for Socket {
     async fn read(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<usize> {
         let room = buf.len()..buf.capacity();
-        let Self { kind, clock, timer, turn, .. } = self;
+        let Self { kind, clock, timer, breather, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.read(buf.slice_mut(room)));
-            within(operation, timer, clock, turn, (deadline, TICK)).await
+            within(operation, timer, clock, breather, (deadline, TICK)).await
         });
         match outcome {
             Some((result, slice)) => (result, slice.into_inner()),
@@ -198,10 +198,10 @@ impl ByteStream for Socket {
 
     async fn read_patiently(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
         let room = buf.len()..buf.capacity();
-        let Self { kind, clock, timer, turn, canceller } = self;
+        let Self { kind, clock, timer, breather, canceller } = self;
         let (result, slice) = on!(kind, stream => {
             let mut operation = pin!(stream.cancelable_read(buf.slice_mut(room), canceller.handle()));
-            match within(operation.as_mut(), timer, clock, turn, (deadline, TICK)).await {
+            match within(operation.as_mut(), timer, clock, breather, (deadline, TICK)).await {
                 Some(finished) => finished,
                 None => {
                     *canceller = std::mem::take(canceller).cancel();
@@ -219,20 +219,20 @@ impl ByteStream for Socket {
     }
 
     async fn readable(&mut self, deadline: Duration) -> io::Result<()> {
-        let Self { kind, clock, timer, turn, .. } = self;
+        let Self { kind, clock, timer, breather, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.readable(false));
             // A parked connection must not wake up for nothing: one timer for the whole wait.
-            within(operation, timer, clock, turn, (deadline, Duration::from_secs(3600))).await
+            within(operation, timer, clock, breather, (deadline, Duration::from_secs(3600))).await
         });
         outcome.unwrap_or_else(|| Err(timed_out()))
     }
 
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {
-        let Self { kind, clock, timer, turn, .. } = self;
+        let Self { kind, clock, timer, breather, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.write(buf.slice(range)));
-            within(operation, timer, clock, turn, (deadline, TICK)).await
+            within(operation, timer, clock, breather, (deadline, TICK)).await
         });
         match outcome {
             Some((result, slice)) => (result, slice.into_inner()),

@@ -1,11 +1,17 @@
 //! One core: its runtime, its listening sockets, its pools and buffers. Nothing here is shared between cores.
 
 use std::cell::RefCell;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRent};
+use monoio::net::UnixStream;
 
 use crate::gate::admission::{Admission, ConnectionPermit};
 use crate::gate::keyed_buckets::ClientKey;
@@ -28,6 +34,7 @@ use super::orders::{Inbox, Order};
 use super::parking::Parking;
 use super::policy::{ListenerId, Policy};
 use super::snapshot::{Latest, Published, Snapshot};
+use super::turns::Turns;
 
 /// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -79,6 +86,8 @@ pub struct Worker<N: Net> {
     pub admission: Arc<Admission>,
     /// Connections that wait for a request.
     pub parking: Parking,
+    /// Connections that wait for one another.
+    pub turns: Rc<Turns>,
     position: usize,
     policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
@@ -98,6 +107,7 @@ impl<N: Net> Worker<N> {
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
+            turns: Rc::default(),
             position,
             policy: Latest::new(Arc::clone(&shared.policy), position),
             observer: Arc::clone(&shared.observer),
@@ -221,6 +231,7 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         worker.cells(|cells| cells.runs_on(u64::from(nix::unistd::gettid().as_raw().unsigned_abs())));
         worker.sweep(worker.net.now());
         monoio::spawn(sweep(Rc::clone(&worker)));
+        monoio::spawn(usher(Rc::clone(&worker.turns), UnixStream::pair()?));
         ready();
         let grace = loop {
             match inbox.next().await {
@@ -248,4 +259,22 @@ async fn sweep(worker: Rc<Worker<Sockets>>) {
         monoio::time::sleep(SWEEP).await;
         worker.sweep(worker.net.now());
     }
+}
+
+/// Hands out turns. A byte that goes through a pair of sockets comes back when the driver has been looked at: what had
+/// become ready by then has been noticed, too.
+async fn usher(turns: Rc<Turns>, (near, far): (UnixStream, UnixStream)) {
+    let ends = RefCell::new((near, far));
+    #[expect(clippy::await_holding_refcell_ref, reason = "one look at a time")]
+    let look = || async {
+        let (near, far) = &mut *ends.borrow_mut();
+        // Reading begins first: what is there already would be read without a look.
+        let mut read = pin!(far.read(vec![0_u8; 1]));
+        if let Poll::Ready((result, _)) = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
+            return result.and(Err(io::ErrorKind::UnexpectedEof.into()));
+        }
+        near.write(vec![0_u8; 1]).await.0?;
+        read.await.0.map(drop)
+    };
+    turns.usher(look).await;
 }

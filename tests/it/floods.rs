@@ -19,6 +19,7 @@ on_both_drivers! {
     genuine_deliveries_cost_nothing,
     unverified_routes_count_everything,
     a_forged_flood_stops_nobody_else,
+    those_who_were_refused_take_turns,
     the_rate_of_a_route,
     an_observed_rate,
     replayed_refusals_by_rate_keep_the_connection,
@@ -199,6 +200,30 @@ fn a_forged_flood_stops_nobody_else(driver: Driver) {
         deliver(&mut client);
     }
     application.assert_requests(50);
+}
+
+/// Many more than are served between two looks of a worker: all get their answers, in their order, and nobody else has to
+/// wait until they have.
+fn those_who_were_refused_take_turns(driver: Driver) {
+    let (_application, proxy) = start(driver, &["unverified_per_client = { rate = \"1000000/s\", burst = 1000000 }"]);
+    let (forged, genuine) = (Delivery::forged(b"x").bytes(), Delivery::of(b"x").bytes());
+    let mut strangers: Vec<_> = (0..40).map(|_| proxy.connect_from(STRANGER)).collect();
+    // The head and its body come apart, so that each needs two turns.
+    let (head, body) = forged.split_at(forged.len() - 1);
+    for stranger in &mut strangers {
+        assert_eq!(stranger.ask(&forged).status, 401);
+        stranger.send(&forged.repeat(50));
+        stranger.send(head);
+    }
+    let mut client = proxy.connect();
+    deliver(&mut client);
+    for stranger in &mut strangers {
+        stranger.send(body);
+        stranger.send(&genuine);
+        (0..51).for_each(|_| assert_eq!(stranger.answer().status, 401));
+        assert_eq!(stranger.answer().status, 200);
+        deliver(stranger);
+    }
 }
 
 fn the_rate_of_a_route(driver: Driver) {

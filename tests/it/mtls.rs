@@ -174,6 +174,7 @@ fn the_name_is_told_and_cannot_be_claimed(driver: Driver) {
     assert!(requests.iter().all(|request| request.all("x_countersign_client_name").is_empty()));
     assert!(requests[0].all("X-Countersign-Client-Name").is_empty());
     assert_eq!(requests[1].field("X-Countersign-Client-Name"), "sender.example");
+    proxy.assert_endings(&["forwarded"; 2]);
     assert_eq!(proxy.callers(), ["", "sender.example"]);
 }
 
@@ -213,6 +214,7 @@ fn a_session_is_not_resumed_where_its_certificate_would_be_refused(driver: Drive
     }
     let ends = ["tls_certificate_refused", "tls_name_refused", "tls_certificate_missing"].repeat(2);
     assert_connection_ends(&proxy, &ends);
+    proxy.assert_endings(&["forwarded"; 10]);
     let served = [["sender.example"; 4].as_slice(), &[""]].concat();
     assert_eq!(proxy.callers(), served.repeat(2));
 }

@@ -33,6 +33,7 @@ on_both_drivers! {
     handshakes_are_bounded,
     nonsense_is_no_handshake,
     idle_connections_are_closed_politely,
+    a_new_policy_brings_new_certificates,
     a_load_balancer_speaks_before_the_handshake,
     openssl_is_served,
     curl_is_served,
@@ -344,6 +345,26 @@ fn idle_connections_are_closed_politely(driver: Driver) {
     proxy.assert_nothing_held();
 }
 
+/// Connections that are there go on, tickets stay good, and new connections see what is new.
+fn a_new_policy_brings_new_certificates(driver: Driver) {
+    let application = Application::answering(OK);
+    let authority = Authority::new("ca");
+    let [first, second] = [(); 2].map(|()| authority.certify(&["localhost"]));
+    let plan = Proxy::on(driver, &application);
+    let mut proxy = plan.clone().encrypted(&first, "").start();
+    let address = proxy.addresses()[0];
+    let client = authority.client(None);
+    let mut before = client.connect(address);
+    assert_eq!(before.ask(&Delivery::of(b"{}").bytes()).status, 200);
+    proxy.apply(&plan.encrypted(&second, ""));
+    assert_eq!(before.ask(&Delivery::of(b"{}").bytes()).status, 200);
+    assert!(client.connect(address).resumed());
+    let mut fresh = client.afresh().connect(address);
+    let shown = CertificateDer::from_pem_slice(second.certificate.as_bytes()).unwrap();
+    assert_eq!(fresh.shown(), shown.to_vec());
+    assert_eq!(fresh.ask(&Delivery::of(b"{}").bytes()).status, 200);
+}
+
 fn a_load_balancer_speaks_before_the_handshake(driver: Driver) {
     let balanced = |plan: Plan| plan.listener_line("proxy_protocol = \"v1v2\"\ntrusted_proxies = [\"127.0.0.0/8\"]");
     let Scene { application, proxy, client } = scene(driver, balanced);
@@ -356,6 +377,7 @@ fn a_load_balancer_speaks_before_the_handshake(driver: Driver) {
     assert_eq!(plain.answer().status, 400);
     assert!(dialer.preface(b"").try_connect(proxy.addresses()[0]).is_err());
     assert_connection_ends(&proxy, &["tls_plaintext", "proxy_header_invalid"]);
+    proxy.assert_endings(&["forwarded"]);
     assert_eq!(proxy.clients(), ["203.0.113.1"]);
 }
 

@@ -1,4 +1,4 @@
-//! Turns: one task does not keep a worker from all others.
+//! Breathers: one task does not keep a worker from all others.
 //!
 //! On io_uring every operation waits in the ring, and others run meanwhile. On epoll an operation that need not wait is
 //! done at once, so that a client that always has something to say, or a queue of new connections that never ends, would
@@ -17,9 +17,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 
 /// What has been taken of a turn.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Turn(u32);
+pub(super) struct Breather(u32);
 
-impl Turn {
+impl Breather {
     /// Drives `operation`, and counts it.
     pub(super) async fn during<F: Future>(&mut self, operation: F) -> F::Output {
         let mut operation = pin!(operation);

@@ -1,0 +1,85 @@
+"""The scenarios of `dos`: what the attackers do, and what must come of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# Of 127.0.0.0/8, from 127.0.1.1 on. The probe has another one.
+MANY_ADDRESSES = 250
+PROBE_ADDRESS = "127.0.0.9"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One attack, and its expectations."""
+
+    name: str
+    does: str
+    options: dict[str, object]
+    answers: set[str]  # all that the attackers may be answered
+    unit: str = "request"  # of the attack: what its cost is counted by
+    factor: float | None = None  # p99 of the probe at most so many times the quiet one
+    at_least: dict[str, int] = field(default_factory=dict)
+    signs: bool = False  # the attacker has a secret, or has captured a delivery
+    captures: bool = False  # the attacker has captured a delivery to the probe's route
+    route: str | None = None  # where to, if not to the probe's route
+
+    def arguments(self, slow: int) -> list[str]:
+        """The options of `traffic attack`; `slow` replaces 5,000 slow connections."""
+        words = []
+        for name, value in self.options.items():
+            if name == "connections" and value == "slow":
+                value = slow
+            words += [f"--{name}", str(value)]
+        return words
+
+
+REFUSED = {"401 unauthorized", "429 too_many_requests"}
+MALFORMED = {"400 bad_request", "431 header_fields_too_large", "505 version_not_supported",
+             "414 uri_too_long", "501 not_implemented"}
+
+SCENARIOS = [
+    Scenario("forged-one", "forged deliveries, from one address, 64 connections",
+             {"script": "forged", "connections": 64}, REFUSED, factor=5,
+             at_least={"429 too_many_requests": 1000}),
+    Scenario("forged-many", "forged deliveries, from 250 addresses, 250 connections",
+             {"script": "forged", "connections": 250, "sources": MANY_ADDRESSES}, REFUSED,
+             factor=5, at_least={"401 unauthorized": 1000}),
+    Scenario("forged-8k", "the same with bodies of 8 KiB",
+             {"script": "forged", "connections": 250, "sources": MANY_ADDRESSES, "body": 8192},
+             REFUSED, at_least={"401 unauthorized": 1000}),
+    Scenario("replay", "one captured genuine delivery, again and again, from 250 addresses",
+             {"script": "capture", "connections": 250, "sources": MANY_ADDRESSES},
+             {"200", "200 duplicate", "409 in_progress"}, signs=True, captures=True,
+             at_least={"200 duplicate": 1000}),
+    Scenario("slowloris", "heads that never end, a line a second",
+             {"script": "slowloris", "connections": "slow", "sources": MANY_ADDRESSES},
+             {"408 request_timeout", "401 unauthorized"}, unit="connection", factor=2),
+    Scenario("slow-body", "bodies that never end, a byte a second",
+             {"script": "slow-body", "connections": 2000, "sources": MANY_ADDRESSES},
+             {"408 request_timeout", *REFUSED}, unit="connection"),
+    Scenario("slow-read", "genuine deliveries whose large answers nobody reads",
+             {"script": "slow-read", "connections": 200, "sources": MANY_ADDRESSES}, set(),
+             unit="connection", signs=True, route="/webhooks/large"),
+    Scenario("unread", "forged deliveries whose refusals nobody reads",
+             {"script": "unread", "connections": 250, "sources": MANY_ADDRESSES}, set(),
+             unit="connection"),
+    Scenario("silent", "connections that say nothing, 12,000 at a time",
+             {"script": "silent", "connections": 12_000, "sources": MANY_ADDRESSES}, set(),
+             unit="connection"),
+    Scenario("connect-close", "connect and close, as fast as it goes",
+             {"script": "connect-close", "connections": 64, "sources": MANY_ADDRESSES}, set(),
+             unit="connection"),
+    Scenario("fields", "400 header fields",
+             {"script": "fields", "connections": 64, "sources": MANY_ADDRESSES}, MALFORMED,
+             at_least={"431 header_fields_too_large": 100}),
+    Scenario("large-head", "a head of 128 KiB",
+             {"script": "large-head", "connections": 64, "sources": MANY_ADDRESSES}, MALFORMED,
+             at_least={"431 header_fields_too_large": 100}),
+    Scenario("random", "random bytes",
+             {"script": "random", "connections": 64, "sources": MANY_ADDRESSES}, MALFORMED,
+             at_least={"400 bad_request": 100}),
+    Scenario("chunks", "forged bodies in 2,048 chunks of one byte",
+             {"script": "chunks", "connections": 64, "sources": MANY_ADDRESSES}, REFUSED,
+             at_least={"401 unauthorized": 100}),
+]

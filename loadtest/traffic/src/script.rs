@@ -1,0 +1,159 @@
+//! What each connection of an attack does.
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::delivery::{Deliveries, head};
+use crate::options::Options;
+
+/// What is sent first.
+pub enum Opening {
+    /// Nothing.
+    Silent,
+    /// Always the same.
+    Fixed(Rc<Vec<u8>>),
+    /// A genuine delivery, another one each time.
+    Genuine(Box<Deliveries>, u64),
+    /// So many bytes without any meaning; the state of their generator.
+    Random(usize, u64),
+}
+
+impl Opening {
+    /// Makes `out` the next thing to be sent.
+    pub fn write(&mut self, out: &mut Rc<Vec<u8>>) {
+        match self {
+            Self::Silent => {}
+            Self::Fixed(bytes) => *out = Rc::clone(bytes),
+            Self::Genuine(deliveries, next) => {
+                let out = Rc::make_mut(out);
+                out.clear();
+                deliveries.genuine(*next, out);
+                *next += 1;
+            }
+            Self::Random(size, state) => {
+                let out = Rc::make_mut(out);
+                out.clear();
+                while out.len() < *size {
+                    // xorshift64
+                    *state ^= *state << 13;
+                    *state ^= *state >> 7;
+                    *state ^= *state << 17;
+                    out.extend_from_slice(&state.to_le_bytes());
+                }
+            }
+        }
+    }
+}
+
+/// What follows the answers.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The same again on this connection.
+    Again,
+    /// Nothing, until the other side closes; then another connection.
+    Reconnect,
+    /// There is no request: the connection is reset as soon as it is there.
+    CloseAtOnce,
+}
+
+/// What a connection does.
+pub struct Script {
+    /// First of all.
+    pub opening: Opening,
+    /// Answers to it.
+    pub answers: usize,
+    /// From then on, so often, so few bytes.
+    pub drip: Option<(Duration, &'static [u8])>,
+    /// Whether answers are read.
+    pub reads: bool,
+    /// What follows.
+    pub then: Then,
+    /// The size of the kernel's buffer for answers.
+    pub receive_buffer: Option<usize>,
+}
+
+/// Attacks by name.
+pub const NAMES: &str = "forged unsigned capture genuine slowloris slow-body slow-read unread silent connect-close fields \
+                         large-head random chunks";
+/// Fields of a head that has too many.
+const FIELDS: usize = 400;
+const LARGE_HEAD: usize = 128 << 10;
+const ONE_BYTE_CHUNKS: usize = 2048;
+/// Requests that are sent without reading one answer: their answers are more than the kernel's buffers hold.
+const UNREAD: usize = 8192;
+
+impl Script {
+    /// Reads the name of the attack and its options.
+    ///
+    /// # Errors
+    /// A wrong option.
+    pub fn read(options: &mut Options, target: SocketAddr) -> Result<Self, String> {
+        let name: String = options.must("script")?;
+        let path: String = options.or("path", "/webhooks/github".to_owned())?;
+        let host: String = options.or("host", target.to_string())?;
+        let size: usize = options.or("body", 256)?;
+        let depth: usize = options.or("depth", 1)?;
+        let first: u64 = options.or("first", 0)?;
+        let drip = options.seconds("drip", 1.0)?.max(Duration::from_millis(50));
+        let signs = matches!(name.as_str(), "genuine" | "capture" | "slow-read");
+        let secret = if signs { crate::read_secret(options)? } else { Vec::new() };
+        let mut deliveries = Deliveries::new(&host, &path, size.max(64), &secret);
+        let mut forged = Vec::new();
+        deliveries.forged(first, &mut forged);
+        let fixed = |bytes: Vec<u8>| Opening::Fixed(Rc::new(bytes));
+        let plain = Self {
+            opening: Opening::Silent,
+            answers: depth,
+            drip: None,
+            reads: true,
+            then: Then::Again,
+            receive_buffer: None,
+        };
+        let once = Self { answers: 1, then: Then::Reconnect, opening: Opening::Silent, ..plain };
+        let start = |rest: &str| [head(&host, &path), rest.as_bytes().to_vec()].concat();
+        let signature = format!("X-Hub-Signature-256: sha256={}\r\n", "a".repeat(64));
+        Ok(match name.as_str() {
+            "forged" => Self { opening: fixed(forged.repeat(depth)), ..plain },
+            "unsigned" => {
+                let bytes = start(&format!("Content-Length: {size}\r\n\r\n{}", ".".repeat(size)));
+                Self { opening: fixed(bytes.repeat(depth)), ..plain }
+            }
+            "capture" => {
+                let mut bytes = Vec::new();
+                deliveries.genuine(first, &mut bytes);
+                Self { opening: fixed(bytes.repeat(depth)), ..plain }
+            }
+            "genuine" => Self { opening: Opening::Genuine(Box::new(deliveries), first), answers: 1, ..plain },
+            "slowloris" => Self { opening: fixed(start("")), drip: Some((drip, b"X-Slow: 1\r\n")), ..once },
+            "slow-body" => {
+                let bytes = start(&format!("{signature}Content-Length: 100000\r\n\r\n"));
+                Self { opening: fixed(bytes), drip: Some((drip, b".")), ..once }
+            }
+            "slow-read" => {
+                let opening = Opening::Genuine(Box::new(deliveries), first);
+                Self { opening, reads: false, receive_buffer: Some(4096), ..once }
+            }
+            "unread" => {
+                Self { opening: fixed(forged.repeat(UNREAD)), reads: false, receive_buffer: Some(4096), ..once }
+            }
+            "silent" => Self { ..once },
+            "connect-close" => Self { then: Then::CloseAtOnce, ..once },
+            "fields" => {
+                let fields: String = (0..FIELDS).map(|number| format!("X-Field-{number}: 1\r\n")).collect();
+                Self { opening: fixed(start(&format!("{fields}\r\n"))), ..once }
+            }
+            "large-head" => {
+                let bytes = start(&format!("X-Large: {}\r\n\r\n", ".".repeat(LARGE_HEAD)));
+                Self { opening: fixed(bytes), ..once }
+            }
+            "random" => Self { opening: Opening::Random(512, first | 1), ..once },
+            "chunks" => {
+                let chunks = "1\r\n.\r\n".repeat(ONE_BYTE_CHUNKS);
+                let bytes = start(&format!("{signature}Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"));
+                Self { opening: fixed(bytes), answers: 1, ..plain }
+            }
+            other => return Err(format!("--script cannot be {other}; it is one of: {NAMES}")),
+        })
+    }
+}

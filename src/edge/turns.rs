@@ -1,0 +1,229 @@
+//! Turns: connections whose last request was refused wait for one another.
+//!
+//! A worker does everything that is ready before it looks for what has become ready meanwhile, and a delivery needs
+//! several such looks: its request, the application's answer, the end of each write. Under a flood there would be a
+//! look only when every connection of the flood has been served once more. So between two looks only [`SEATS`] of the
+//! connections that were refused last are served, in their order. Whoever has not been refused waits for nobody, and
+//! waiting for a turn never lasts longer than what others really do.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+
+use crate::outcome::Outcome;
+
+/// Turns between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
+pub const SEATS: usize = 32;
+
+/// The turns of one worker. Until [`Turns::usher`] runs, nobody waits.
+#[derive(Debug, Default)]
+pub struct Turns {
+    ushered: Cell<bool>,
+    free: Cell<usize>,
+    waiting: RefCell<VecDeque<Rc<Waiter>>>,
+    usher: RefCell<Option<Waker>>,
+}
+
+/// Somebody who waits.
+#[derive(Debug, Default)]
+struct Waiter {
+    called: Cell<bool>,
+    waker: RefCell<Option<Waker>>,
+}
+
+impl Turns {
+    /// Waits for a turn.
+    async fn turn(&self) {
+        if !self.ushered.get() {
+            return;
+        }
+        if let Some(left) = self.free.get().checked_sub(1) {
+            self.free.set(left);
+            return;
+        }
+        let waiter: Rc<Waiter> = Rc::default();
+        self.waiting.borrow_mut().push_back(Rc::clone(&waiter));
+        if let Some(usher) = self.usher.take() {
+            usher.wake();
+        }
+        poll_fn(|cx| {
+            if waiter.called.get() {
+                return Poll::Ready(());
+            }
+            waiter.waker.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Hands turns out, as often as somebody waits and `look` has been done once more. One task of the worker runs this;
+    /// it ends when `look` fails, and then nobody waits any more.
+    pub async fn usher<F: Future<Output = io::Result<()>>>(&self, mut look: impl FnMut() -> F) {
+        self.ushered.set(true);
+        loop {
+            self.hand_out(SEATS);
+            self.crowded().await;
+            if look().await.is_err() {
+                break;
+            }
+        }
+        self.ushered.set(false);
+        self.hand_out(usize::MAX);
+    }
+
+    fn hand_out(&self, turns: usize) {
+        let mut waiting = self.waiting.borrow_mut();
+        let called = waiting.len().min(turns);
+        for waiter in waiting.drain(..called) {
+            waiter.called.set(true);
+            if let Some(waker) = waiter.waker.take() {
+                waker.wake();
+            }
+        }
+        self.free.set(turns - called);
+    }
+
+    async fn crowded(&self) {
+        poll_fn(|cx| {
+            if !self.waiting.borrow().is_empty() {
+                return Poll::Ready(());
+            }
+            self.usher.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+/// A connection among the others of its worker.
+#[derive(Debug)]
+pub struct Place {
+    turns: Rc<Turns>,
+    refused: bool,
+}
+
+impl Place {
+    /// Nothing is known of the connection: it waits for nobody.
+    #[must_use]
+    pub fn new(turns: &Rc<Turns>) -> Self {
+        Self { turns: Rc::clone(turns), refused: false }
+    }
+
+    /// Waits for its turn, if its last request was refused. To be called whenever something has arrived.
+    pub async fn take_turn(&self) {
+        if self.refused {
+            self.turns.turn().await;
+        }
+    }
+
+    /// How the last request ended.
+    pub fn note(&mut self, outcome: Outcome) {
+        self.refused = matches!(outcome, Outcome::Rejected(_));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::outcome::Rejection;
+    use std::pin::Pin;
+    use std::task::Context;
+
+    const REFUSED: Outcome = Outcome::Rejected(Rejection::SignatureMismatch);
+
+    /// An usher whose looks are done when somebody says so.
+    struct Usher {
+        turns: Rc<Turns>,
+        looked: Rc<RefCell<Option<io::Result<()>>>>,
+        task: Pin<Box<dyn Future<Output = ()>>>,
+    }
+
+    impl Usher {
+        fn new() -> Self {
+            let (turns, looked) = (Rc::new(Turns::default()), Rc::new(RefCell::new(None)));
+            let (all, seen) = (Rc::clone(&turns), Rc::clone(&looked));
+            let task = async move {
+                let look = || poll_fn(|_| seen.take().map_or(Poll::Pending, Poll::Ready));
+                all.usher(look).await;
+            };
+            let mut usher = Self { turns, looked, task: Box::pin(task) };
+            assert!(!poll(usher.task.as_mut()));
+            usher
+        }
+
+        /// A look is done, or fails; whether the usher goes on.
+        fn look(&mut self, result: io::Result<()>) -> bool {
+            assert!(!poll(self.task.as_mut()), "it has not looked yet");
+            self.looked.replace(Some(result));
+            !poll(self.task.as_mut())
+        }
+
+        fn refused(&self, count: usize) -> Vec<Place> {
+            let mut places: Vec<Place> = (0..count).map(|_| Place::new(&self.turns)).collect();
+            places.iter_mut().for_each(|place| place.note(REFUSED));
+            places
+        }
+    }
+
+    fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> bool {
+        future.poll(&mut Context::from_waker(Waker::noop())).is_ready()
+    }
+
+    /// How many of those who wait have been called. Polling is not repeated for them.
+    fn called(waits: &mut [Pin<Box<impl Future>>]) -> Vec<bool> {
+        waits.iter_mut().map(|wait| poll(wait.as_mut())).collect()
+    }
+
+    #[test]
+    fn between_two_looks_only_a_few_are_served_in_their_order() {
+        let mut usher = Usher::new();
+        let places = usher.refused(2 * SEATS + 2);
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        let done = called(&mut waits);
+        assert!(done[..SEATS].iter().all(|done| *done) && !done[SEATS..].contains(&true));
+        let mut waits = waits.split_off(SEATS);
+        // Whoever has gone meanwhile is called in vain, and in nobody's way.
+        drop(waits.remove(0));
+        assert!(usher.look(Ok(())));
+        let done = called(&mut waits);
+        assert!(done[..SEATS - 1].iter().all(|done| *done) && !done[SEATS - 1..].contains(&true));
+        let mut waits = waits.split_off(SEATS - 1);
+        assert!(usher.look(Ok(())));
+        assert_eq!(called(&mut waits), [true, true]);
+        // Nobody waits: what is left of the turns is there for whoever comes.
+        let places = usher.refused(SEATS);
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        assert_eq!(called(&mut waits).iter().filter(|done| **done).count(), SEATS - 2);
+    }
+
+    #[test]
+    fn whoever_was_not_refused_waits_for_nobody() {
+        let usher = Usher::new();
+        let places = usher.refused(SEATS);
+        let at_once = |place: &Place| poll(Box::pin(place.take_turn()).as_mut());
+        assert!(places.iter().all(at_once));
+        let mut new = Place::new(&usher.turns);
+        assert!(at_once(&new));
+        new.note(REFUSED);
+        assert!(!at_once(&new));
+        new.note(Outcome::Forwarded { status: 200 });
+        assert!(at_once(&new));
+    }
+
+    #[test]
+    fn without_an_usher_nobody_waits() {
+        let mut usher = Usher::new();
+        let places = usher.refused(3 * SEATS);
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        assert!(called(&mut waits).contains(&false));
+        let mut waits = waits.split_off(SEATS);
+        assert!(!usher.look(Err(io::ErrorKind::Other.into())));
+        assert!(!called(&mut waits).contains(&false));
+        let places = usher.refused(3 * SEATS);
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        assert!(!called(&mut waits).contains(&false));
+    }
+}
