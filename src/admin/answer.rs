@@ -26,8 +26,6 @@ pub enum Verdict {
     Misdirected,
     /// The head is too large.
     TooLarge,
-    /// This process cannot do it.
-    Unavailable,
     /// No.
     NotNow,
 }
@@ -47,7 +45,6 @@ impl Verdict {
             Self::Misdirected => 421,
             Self::TooLarge => 431,
             Self::Failed => 500,
-            Self::Unavailable => 501,
             Self::NotNow => 503,
         }
     }

@@ -11,7 +11,7 @@ pub enum Phase {
     Starting,
     /// Every worker accepts.
     Ready,
-    /// Told to stop taking deliveries: those that come are still served.
+    /// About to end: deliveries that come are still served, so that whoever sends them can go elsewhere first.
     Draining,
     /// Told to stop: what is in flight is finished.
     Stopping,
@@ -37,8 +37,6 @@ pub enum Errand {
     Done(String),
     /// It has been tried and did not work; all is as it was.
     Failed(String),
-    /// This process cannot do it.
-    Unavailable(String),
 }
 
 /// The rest of the process, as the admin port sees it. All but the errands must return at once.
@@ -51,6 +49,7 @@ pub trait Desk: Send + Sync {
     fn readings(&self) -> Readings;
     /// Reads the configuration again. May take its time: it is called on a thread of its own.
     fn reload(&self) -> Errand;
-    /// From now on `/ready` says no, so that whoever balances the load sends nothing more. Like [`Self::reload`].
+    /// Ends the process in the order that whoever sends traffic needs; `/ready` says no when this returns, and the port
+    /// answers until the end. Like [`Self::reload`].
     fn drain(&self) -> Errand;
 }

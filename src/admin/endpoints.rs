@@ -34,7 +34,7 @@ pub enum Reaction {
 pub enum Wish {
     /// Read the configuration again.
     Reload,
-    /// Be no longer ready.
+    /// Leave without losing anybody.
     Drain,
 }
 

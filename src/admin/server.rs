@@ -317,7 +317,6 @@ impl Server {
             let (verdict, words) = match errand {
                 Errand::Done(words) => (Verdict::Good, words),
                 Errand::Failed(words) => (Verdict::Failed, words),
-                Errand::Unavailable(words) => (Verdict::Unavailable, words),
             };
             self.tell(number, &Answer::text(verdict, words));
         }

@@ -10,7 +10,7 @@ use crate::admin::server::{self, Admin};
 use crate::config::files::Sources;
 use crate::config::load::{Loaded, load_noting};
 use crate::config::summary::moment_warnings;
-use crate::control::desk::FrontDesk;
+use crate::control::desk::{FrontDesk, Interior};
 use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
 use crate::control::plan::{plan, worker_count};
@@ -69,7 +69,7 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     let _admin = plan.admin.as_ref().map(|admin| open_admin(admin, &desk, &witnesses, log)).transpose()?;
     let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));
     let running = supervisor::start(plan, witnesses).map_err(|error| error.to_string())?;
-    desk.open(&running);
+    let interior = Interior::of(&running);
     let running = Arc::new(Mutex::new(Some(running)));
     let start = reload::Start {
         path: path.to_owned(),
@@ -81,6 +81,7 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
         log: Arc::clone(log),
     };
     let reloader = reload::start(start, apply_to(&running));
+    desk.open(interior, reloader.clone(), termination.departure());
     lock(&running).iter().for_each(|running| announce(running, routes, log));
     let hung_up = reloader.clone();
     hang_ups.each(move || hung_up.hang_up());
@@ -89,8 +90,7 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     let Some(running) = lock(&running).take() else { return Ok(()) };
     log.event(Level::Info, &farewell(signal, running.drain_times()));
     thread::spawn(move || {
-        termination.wait();
-        // A second signal means: now.
+        termination.wait_again();
         std::process::exit(i32::from(CANNOT));
     });
     let cut = match signal {

@@ -10,10 +10,12 @@ use crate::edge::snapshot::Published;
 use crate::gate::admission::Admission;
 use crate::now::Now;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readings::{KeyReading, Level, Readings, ReplayReading};
+use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, ReplayReading};
 
-use super::event_log::EventLog;
+use super::event_log::{EventLog, Level as Urgency};
 use super::phase::{self, Phases};
+use super::reloader::{ReloadStatus, Reloaded, Reloader};
+use super::signals::Departure;
 use super::supervisor::Running;
 use super::vitals;
 
@@ -23,11 +25,18 @@ pub struct FrontDesk {
     metrics: Arc<Metrics>,
     log: Arc<EventLog>,
     started: Option<Duration>,
-    live: OnceLock<Live>,
+    open: OnceLock<Open>,
 }
 
-/// What there is to read once the workers run.
-struct Live {
+/// What there is to turn to once the workers run.
+struct Open {
+    interior: Interior,
+    reloader: Reloader,
+    departure: Departure,
+}
+
+/// What there is to read of running workers.
+pub struct Interior {
     admission: Arc<Admission>,
     policy: Arc<Published>,
     phases: Arc<Phases>,
@@ -40,30 +49,37 @@ impl FrontDesk {
     #[must_use]
     pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>) -> Self {
         let started = vitals::started();
-        Self { clock, metrics, log, started, live: OnceLock::new() }
+        Self { clock, metrics, log, started, open: OnceLock::new() }
     }
 
-    /// Every worker accepts.
-    pub fn open(&self, running: &Running) {
-        let live = Live {
+    /// Every worker accepts, and what may be asked for can be done.
+    pub fn open(&self, interior: Interior, reloader: Reloader, departure: Departure) {
+        let _ = self.open.set(Open { interior, reloader, departure });
+    }
+}
+
+impl Interior {
+    /// Of these workers.
+    #[must_use]
+    pub fn of(running: &Running) -> Self {
+        Self {
             admission: Arc::clone(&running.admission),
             policy: Arc::clone(&running.policy),
             phases: Arc::clone(&running.phases),
             drivers: running.drivers.iter().copied().map(Driver::name).collect(),
             fallback: running.fallback.clone(),
-        };
-        let _ = self.live.set(live);
+        }
     }
 
-    fn read_live(&self, live: &Live, readings: &mut Readings) {
-        let (held, bounds) = (live.admission.held(), live.admission.bounds());
+    fn read(&self, readings: &mut Readings) {
+        let (held, bounds) = (self.admission.held(), self.admission.bounds());
         readings.connections = Level { held: held.connections, limit: bounds.connections };
         readings.requests = Level { held: held.requests, limit: bounds.requests };
         readings.body_memory = Level { held: held.body_memory, limit: bounds.body_memory };
-        readings.drivers.clone_from(&live.drivers);
-        readings.fallback.clone_from(&live.fallback);
-        readings.generation = live.policy.generation();
-        let policy = live.policy.current();
+        readings.drivers.clone_from(&self.drivers);
+        readings.fallback.clone_from(&self.fallback);
+        readings.generation = self.policy.generation();
+        let policy = self.policy.current();
         let routes = policy.gate.routes.routes();
         for route in routes {
             readings.keys.extend(route.verifier.keys().iter().map(|key| KeyReading {
@@ -90,12 +106,7 @@ impl Desk for FrontDesk {
     }
 
     fn phase(&self) -> Phase {
-        self.live.get().map_or(Phase::Starting, |live| match live.phases.current() {
-            phase::Phase::Starting => Phase::Starting,
-            phase::Phase::Ready => Phase::Ready,
-            phase::Phase::Draining => Phase::Draining,
-            phase::Phase::Stopping => Phase::Stopping,
-        })
+        self.open.get().map_or(Phase::Starting, |open| shown(open.interior.phases.current()))
     }
 
     fn readings(&self) -> Readings {
@@ -106,17 +117,60 @@ impl Desk for FrontDesk {
             vitals: vitals::read(self.started),
             ..Readings::default()
         };
-        if let Some(live) = self.live.get() {
-            self.read_live(live, &mut readings);
+        if let Some(open) = self.open.get() {
+            open.interior.read(&mut readings);
+            readings.reload = Some(told(&open.reloader.status()));
         }
         readings
     }
 
     fn reload(&self) -> Errand {
-        Errand::Unavailable("this process reads its configuration once: restart it".to_owned())
+        let Some(open) = self.open.get() else { return not_yet() };
+        match open.reloader.request() {
+            Ok(Reloaded::Unchanged) => Errand::Done("nothing has changed".to_owned()),
+            Ok(Reloaded::Changed { generation, changes }) => {
+                let changes = if changes.is_empty() { "nothing that counts".to_owned() } else { changes.join("; ") };
+                Errand::Done(format!("configuration {generation} is in force: {changes}"))
+            }
+            Err(error) => Errand::Failed(error.to_string()),
+        }
     }
 
     fn drain(&self) -> Errand {
-        Errand::Unavailable("this process stops when it is sent SIGTERM".to_owned())
+        let Some(open) = self.open.get() else { return not_yet() };
+        let phase = self.phase();
+        if phase != Phase::Ready {
+            return Errand::Done(format!("{} already", phase.name()));
+        }
+        self.log.event(Urgency::Info, "the admin port was asked to drain: the process ends as after SIGTERM");
+        // Here already, so that `/ready` says no when this is answered.
+        open.interior.phases.advance(phase::Phase::Draining);
+        match open.departure.request() {
+            Ok(()) => Errand::Done("draining, as after SIGTERM: the process ends when it is done".to_owned()),
+            Err(error) => Errand::Failed(format!("the process cannot be told to stop: {error}")),
+        }
+    }
+}
+
+fn not_yet() -> Errand {
+    Errand::Failed("not yet: the process is starting".to_owned())
+}
+
+const fn shown(phase: phase::Phase) -> Phase {
+    match phase {
+        phase::Phase::Starting => Phase::Starting,
+        phase::Phase::Ready => Phase::Ready,
+        phase::Phase::Draining => Phase::Draining,
+        phase::Phase::Stopping => Phase::Stopping,
+    }
+}
+
+fn told(status: &ReloadStatus) -> ReloadReading {
+    let failed = status.last_error.as_ref().map(|error| error.at);
+    ReloadReading {
+        succeeded: status.attempts.saturating_sub(status.failures),
+        failed: status.failures,
+        at: status.last_success.max(failed).unwrap_or_default().as_secs(),
+        error: status.last_error.as_ref().map(|error| error.text.to_string()),
     }
 }

@@ -17,6 +17,8 @@ use crate::support::{Application, Delivery, Driver, Program, Proxy, eventually, 
 
 on_both_drivers! {
     probes_say_what_is,
+    a_drain_is_a_stop,
+    what_stays_goes_on_counting_through_reloads,
     numbers_are_exactly_those_of_the_traffic,
     upstream_connections_are_counted,
 }
@@ -154,15 +156,91 @@ fn probes_say_what_is(driver: Driver) {
         let answer = observed.get(path);
         assert_eq!((answer.status, answer.closes()), (200, true), "{path}");
     }
-    // Draining: no longer ready, but alive, and what comes is served.
-    assert_eq!(observed.post("/-/drain", "").status, 200);
-    assert_eq!(observed.get("/ready").status, 503);
+    observed.program.signal("TERM");
+    assert_eq!(observed.program.end().0.code(), Some(0));
+}
+
+/// As after SIGTERM: no longer ready, but alive, and what comes is served until the delay is over.
+fn a_drain_is_a_stop(driver: Driver) {
+    let application = Application::answering(OK);
+    let start = |delay| {
+        let text = Proxy::on(driver, &application).drain(delay, "20s").text();
+        let observed = Observed::start(&text, "[admin]\naddress = \"127.0.0.1:0\"");
+        observed.await_ready();
+        assert_eq!(observed.post("/-/drain", "").status, 200);
+        assert_eq!(observed.get("/ready").status, 503);
+        observed
+    };
+    let mut observed = start("1500ms");
     assert_eq!(observed.get("/live").status, 200);
     assert_eq!(observed.program.connect().ask(&Delivery::of(b"late").bytes()).status, 200);
     assert_eq!(observed.metrics().samples["countersign_ready"], 0.0);
-    assert_eq!(observed.post("/-/drain", "").status, 200, "once more is no mistake");
+    let again = observed.post("/-/drain", "");
+    assert_eq!((again.status, again.body.as_slice()), (200, &b"draining already\n"[..]));
+    // A kubelet sends SIGTERM whatever was asked before: that cuts nothing short.
     observed.program.signal("TERM");
-    assert_eq!(observed.program.end().0.code(), Some(0));
+    let (status, _) = observed.program.end();
+    assert_eq!(status.code(), Some(0), "{:#?}", observed.program.log());
+    // But whoever sends it once more means: now.
+    let mut observed = start("60s");
+    assert!(eventually(|| {
+        observed.program.signal("TERM");
+        std::thread::sleep(Duration::from_millis(50));
+        observed.program.has_ended()
+    }));
+    assert_eq!(observed.program.end().0.code(), Some(2));
+}
+
+fn what_stays_goes_on_counting_through_reloads(driver: Driver) {
+    let application = Application::answering(OK);
+    let route = "name = \"gone\"\npath = \"/gone\"\nscheme = \"none\"";
+    let plan = || Proxy::on(driver, &application).workers(2).limit("connections = 100");
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n[reload]\nwatch = false\npoll = \"0s\"";
+    let observed = Observed::start(&plan().route(route).text(), admin);
+    observed.await_ready();
+    let mut client = observed.program.connect();
+    assert_eq!(client.ask(&Delivery::of(b"one").bytes()).status, 200);
+    let answer = observed.post("/-/reload", "");
+    assert_eq!((answer.status, answer.body.as_slice()), (200, &b"nothing has changed\n"[..]));
+
+    let rewrite = |text: &str, admin: &str| {
+        observed.folder.write("countersign.toml", &format!("{admin}\n{text}"));
+        observed.post("/-/reload", "")
+    };
+    let later = plan().limit("requests_in_flight = 77").text().replace("connections = 100", "connections = 99");
+    let answer = rewrite(&later, &format!("{admin}\n").replace("127.0.0.1:0", "127.0.0.1:1"));
+    let words = String::from_utf8(answer.body).unwrap();
+    assert!(answer.status == 200 && words.starts_with("configuration 2 is in force: "), "{words}");
+    assert!(words.contains("[admin] changed") && words.contains("route gone removed"), "{words}");
+    observed
+        .program
+        .await_line("admin.address stays 127.0.0.1:0 until the process is restarted; 127.0.0.1:1 is wanted");
+    assert_eq!(client.ask(&Delivery::of(b"two").bytes()).status, 200);
+
+    observed.await_number("countersign_verifications_total{route=\"hook\",key=\"current\"}", 2.0);
+    let metrics = observed.metrics();
+    metrics.assert("countersign_exchange_duration_seconds_count{route=\"hook\"}", 2.0);
+    assert!(!metrics.text.contains("gone"), "{}", metrics.text);
+    // The connection to the application has come along, and is counted where it was.
+    let label = format!("{{upstream=\"{}\"}}", application.address());
+    metrics.assert(&format!("countersign_upstream_connections_opened_total{label}"), 1.0);
+    metrics.assert(&format!("countersign_upstream_connections_reused_total{label}"), 1.0);
+    metrics.assert("countersign_connections_limit", 99.0);
+    metrics.assert("countersign_requests_in_flight_limit", 77.0);
+    metrics.assert("countersign_config_generation", 2.0);
+    metrics.assert("countersign_config_reloads_total{result=\"success\"}", 2.0);
+
+    let answer = rewrite(&later.replace("\"github\"", "\"gitub\""), admin);
+    assert_eq!(answer.status, 500);
+    let words = String::from_utf8(answer.body).unwrap();
+    assert!(words.contains("did you mean \"github\"?"), "{words}");
+    observed.await_number("countersign_config_last_reload_successful", 0.0);
+    let metrics = observed.metrics();
+    metrics.assert("countersign_config_reloads_total{result=\"failure\"}", 1.0);
+    metrics.assert("countersign_config_generation", 2.0);
+    let status: serde_json::Value = serde_json::from_slice(&observed.get("/status").body).unwrap();
+    assert!(status["reload"]["error"].as_str().unwrap().contains("did you mean"), "{status}");
+    assert_eq!(client.ask(&Delivery::of(b"three").bytes()).status, 200);
 }
 
 fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
@@ -308,7 +386,7 @@ fn a_container_asks_without_curl() {
 
 /// One that needs no application.
 fn idle() -> Observed {
-    let text = Proxy::towards(Driver::Epoll, "127.0.0.1:9").text();
+    let text = Proxy::towards(Driver::Epoll, "127.0.0.1:9").drain("60s", "0s").text();
     let observed = Observed::start(&text, "[admin]\naddress = \"127.0.0.1:0\"");
     observed.await_ready();
     observed
