@@ -26,6 +26,7 @@ use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::token_bucket::Rate;
 use countersign::gate::verify::{Key, Keyring, Validity, Verifier};
 use countersign::telemetry::exchange::Exchange;
+use countersign::telemetry::metrics::Metrics;
 use countersign::wire::head::HeadLimits;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
@@ -115,6 +116,7 @@ fn exchanges(c: &mut Criterion) {
             let shared = Shared {
                 policy: Arc::new(Published::new(policy())),
                 clock: Clock::start(),
+                metrics: Metrics::new(1),
                 observer: Arc::new(Nobody),
                 pseudonym: Arc::from(&b"countersign-0"[..]),
                 admission: admission(),

@@ -12,6 +12,7 @@
     feature = "io",
     doc = "| [`edge`] | io: sockets, deadlines, buffers; the only room with monoio | parsing, policy, status codes |"
 )]
+#![cfg_attr(feature = "io", doc = "| [`admin`] | the admin port: probes, metrics, status | the path of a request |")]
 #![cfg_attr(
     feature = "io",
     doc = "| [`control`] | the life of the process: start, signals, stop | the path of a request |"
@@ -37,6 +38,8 @@
 //! - No clock outside of `edge/clock.rs` (and the stamps of the process's own log), no comparison of secrets outside
 //!   of `gate/verify/mac.rs`.
 
+#[cfg(feature = "io")]
+pub mod admin;
 #[cfg(feature = "io")]
 pub mod cli;
 pub mod config;

@@ -212,6 +212,16 @@ ends! {
     }
 }
 
+impl Rejection {
+    /// Whether a request is refused by this rule before its route is known.
+    #[must_use]
+    pub const fn is_before_route(self) -> bool {
+        // The order of the table is that of a request's path; three of its first rules are asked later.
+        (self as usize) < Self::ClientNotAllowed as usize
+            && !matches!(self, Self::ExpectationFailed | Self::HeaderReserved | Self::LoopDetected)
+    }
+}
+
 impl Fault {
     /// Whose fault it is.
     #[must_use]
@@ -341,6 +351,15 @@ pub enum ConnectionEnd {
 }
 
 impl ConnectionEnd {
+    /// Every one, in the order of the table.
+    pub const ALL: &'static [Self] = &[
+        Self::ProxyUnknown,
+        Self::ProxyHeaderInvalid,
+        Self::ConnectionsFull,
+        Self::ClientConnectionsFull,
+        Self::IdleClosed,
+    ];
+
     /// The reason code.
     #[must_use]
     pub const fn code(self) -> &'static str {

@@ -22,6 +22,7 @@ use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::admission::Admission;
 use countersign::telemetry::exchange::Exchange;
+use countersign::telemetry::metrics::Metrics;
 use serde_json::Value;
 
 /// Requests that a connection sends at once.
@@ -119,6 +120,7 @@ fn run(name: &str, refused: &str, requests: u64) -> (u64, PathBuf, Folder) {
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: Arc::new(admission),
+        metrics: Metrics::new(1),
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);

@@ -31,6 +31,7 @@ use countersign::gate::replay::{ReplayPolicy, ReplaySeed, ReplayTable};
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
 use countersign::telemetry::exchange::Exchange;
+use countersign::telemetry::metrics::Metrics;
 use countersign::wire::head::HeadLimits;
 use proptest::prelude::*;
 
@@ -137,6 +138,7 @@ fn converse_under(policy: Policy, input: &[u8], closed: bool, (grain, reply): (u
     let shared = Shared {
         policy: Arc::new(Published::new(policy)),
         clock: Clock::start(),
+        metrics: Metrics::new(1),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
@@ -286,6 +288,7 @@ fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
     let shared = Shared {
         policy: Arc::new(Published::new(policy())),
         clock: Clock::start(),
+        metrics: Metrics::new(1),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
@@ -386,6 +389,7 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
     let shared = Shared {
         policy: Arc::new(Published::new(policy)),
         clock: Clock::start(),
+        metrics: Metrics::new(1),
         observer: Arc::new(Codes::default()),
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
@@ -416,6 +420,7 @@ fn a_connection_that_must_go_serves_what_has_been_sent() {
             let shared = Shared {
                 policy: Arc::new(Published::new(policy)),
                 clock: Clock::start(),
+                metrics: Metrics::new(1),
                 observer: Arc::new(Codes::default()),
                 pseudonym: Arc::from(&b"countersign-0"[..]),
                 admission: admission(),

@@ -16,7 +16,7 @@ use crate::config::load::load;
 use crate::config::scheme;
 use crate::control::plan::plan;
 use crate::control::signals::Termination;
-use crate::control::supervisor::{self, Running};
+use crate::control::supervisor::{self, Running, Witnesses};
 use crate::edge::clock::Clock;
 use crate::edge::worker::Observer;
 use crate::gate::verify::{SignInput, sign};
@@ -120,7 +120,8 @@ fn start(config: &Path, endings: Endings) -> Result<Running, String> {
         "the demo's configuration is wrong".to_owned()
     })?;
     let (plan, _) = plan(loaded);
-    supervisor::start(plan, Arc::new(endings)).map_err(|error| error.to_string())
+    let witnesses = Witnesses::new(Arc::new(endings), plan.workers);
+    supervisor::start(plan, witnesses).map_err(|error| error.to_string())
 }
 
 /// A temporary folder that is removed in the end.

@@ -6,6 +6,7 @@ mod captured;
 mod check;
 mod demo;
 mod explain;
+mod healthcheck;
 mod offline;
 mod output;
 mod run;
@@ -58,6 +59,8 @@ enum Command {
     Audit(audit::AuditArguments),
     /// List the built-in schemes, or print one as configuration
     Schemes(schemes::SchemesArguments),
+    /// Ask the admin port of a running process: 0 for yes, 1 for no
+    Healthcheck(healthcheck::HealthcheckArguments),
     /// Genuine and forged deliveries of five providers through a real proxy on loopback
     Demo(demo::DemoArguments),
 }
@@ -80,6 +83,7 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Schemes(arguments) => schemes::run(&arguments),
+        Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

@@ -5,19 +5,21 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use crate::admin::desk::Desk;
+use crate::admin::server::{self, Admin};
 use crate::config::files::Sources;
 use crate::config::load::{Loaded, load_noting};
 use crate::config::summary::moment_warnings;
+use crate::control::desk::{FrontDesk, Interior};
 use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
-use crate::control::plan::plan;
+use crate::control::plan::{plan, worker_count};
 use crate::control::records::Records;
 use crate::control::reload;
 use crate::control::reload_words;
 use crate::control::resolver::Resolver;
 use crate::control::signals::{HangUps, Signal, Termination};
-use crate::control::supervisor::{self, DrainTimes, Running, StartError};
-use crate::edge::clock::Clock;
+use crate::control::supervisor::{self, AdminPlan, DrainTimes, Running, StartError, Witnesses};
 use crate::edge::worker::Observer;
 
 use super::check::print_problems;
@@ -56,15 +58,20 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     let mut termination = Termination::listen().map_err(no_signals)?;
     let hang_ups = HangUps::listen().map_err(no_signals)?;
     let routes = loaded.settings.routes.len();
-    let moment = moment_warnings(&loaded.settings, Clock::start().now());
+    let records = Arc::new(Records::start(&loaded, log)?);
+    let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
+    let witnesses = Witnesses::new(observer, worker_count(loaded.settings.server.workers));
+    let moment = moment_warnings(&loaded.settings, witnesses.clock.now());
     moment.iter().for_each(|warning| log.event(Level::Warn, warning));
     let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
     let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
-    let records = Arc::new(Records::start(&loaded, log)?);
     let (plan, names) = plan(loaded);
+    let desk = Arc::new(FrontDesk::new(witnesses.clock.clone(), Arc::clone(&witnesses.metrics), Arc::clone(log)));
+    // Before the workers: whoever asks whether the process lives has an answer while it starts.
+    let _admin = plan.admin.as_ref().map(|admin| open_admin(admin, &desk, &witnesses, log)).transpose()?;
     let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));
-    let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
-    let running = supervisor::start(plan, observer).map_err(|error| error.to_string())?;
+    let running = supervisor::start(plan, witnesses).map_err(|error| error.to_string())?;
+    let interior = Interior::of(&running);
     let running = Arc::new(Mutex::new(Some(running)));
     let start = reload::Start {
         path: path.to_owned(),
@@ -77,6 +84,7 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
         log: Arc::clone(log),
     };
     let reloader = reload::start(start, apply_to(&running));
+    desk.open(interior, reloader.clone(), termination.departure());
     lock(&running).iter().for_each(|running| announce(running, routes, log));
     let (hung_up, moved) = (reloader.clone(), Arc::clone(&records));
     hang_ups.each(move || {
@@ -88,8 +96,7 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     let Some(running) = lock(&running).take() else { return Ok(()) };
     log.event(Level::Info, &farewell(signal, running.drain_times()));
     thread::spawn(move || {
-        termination.wait();
-        // A second signal means: now.
+        termination.wait_again();
         std::process::exit(i32::from(CANNOT));
     });
     let cut = match signal {
@@ -102,6 +109,14 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
     }
     Ok(())
+}
+
+fn open_admin(plan: &AdminPlan, desk: &Arc<FrontDesk>, witnesses: &Witnesses, log: &EventLog) -> Result<Admin, String> {
+    let cannot = |error: std::io::Error| format!("cannot open the admin port at {}: {error}", plan.address);
+    let bound = server::bind(&plan.address).map_err(cannot)?;
+    log.event(Level::Info, &format!("admin port at {}", bound.address));
+    let desk: Arc<dyn Desk> = Arc::<FrontDesk>::clone(desk);
+    Admin::start(bound, plan.access.clone(), desk, Arc::clone(&witnesses.metrics)).map_err(cannot)
 }
 
 /// Puts plans in force for as long as the process is not stopping.

@@ -19,7 +19,7 @@ use crate::config::problem::{Place, Problems};
 use crate::config::records::Audit;
 use crate::config::secret::{self, Secret};
 use crate::config::settings::{
-    self, ClientSettings, FileSettings, KeySettings, KeySource, Settings, TlsSettings, Verification,
+    self, Admin, ClientSettings, FileSettings, KeySettings, KeySource, Settings, TlsSettings, Verification,
 };
 use crate::config::units::show_size;
 use crate::gate::Gate;
@@ -109,6 +109,16 @@ fn read_audit_key(audit: &mut Audit, files: &Files, problems: &mut Problems) -> 
     let mut key = KeySettings { id, source, validity: Validity::default(), place, line_end_left_out: false };
     audit.resolve(files.directory());
     read_key(&mut key, files, false, problems)
+}
+
+/// Reads the `[admin]` section alone, whatever is wrong with the rest of the file.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn load_admin(path: &Path) -> io::Result<Option<Admin>> {
+    let bytes = Files::of(path).read(path, MAX_TEXT)?;
+    let file = path.display().to_string();
+    Ok(settings::read(&file, core::str::from_utf8(&bytes).unwrap_or_default()).0.admin)
 }
 
 /// The text is erased when it has been read: it may hold secrets.

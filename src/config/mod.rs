@@ -6,6 +6,7 @@
 //! Only [`files`] opens files, and only [`mod@load`] reads the environment.
 
 pub mod address;
+mod admin;
 mod admission;
 pub mod certificates;
 pub mod compile;
@@ -34,6 +35,7 @@ mod tls_outline;
 mod tls_summary;
 pub mod units;
 
+pub use admin::admin_address;
 pub use load::{Loaded, load};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{Settings, parse_str};

@@ -14,7 +14,7 @@ use crate::config::tls_outline::ListenerOutline;
 /// Sections, listeners, routes and keys of a configuration that holds.
 #[derive(Clone, Default)]
 pub struct Outline {
-    sections: [(&'static str, Digest); 6],
+    sections: [(&'static str, Digest); 7],
     listeners: BTreeMap<String, ListenerOutline>,
     routes: BTreeMap<String, RouteOutline>,
 }
@@ -37,7 +37,8 @@ impl Outline {
     /// Of settings and the bytes of their keys, in the order of [`Settings::routes`].
     #[must_use]
     pub fn of(settings: &Settings, keys: &[Vec<Option<Secret>>]) -> Self {
-        let Settings { server, listeners, upstream, limits, routes, upstreams, reload, access_log, audit } = settings;
+        let Settings { server, listeners, upstream, limits, routes, upstreams, reload, access_log, audit, admin } =
+            settings;
         let sections = [
             ("[server]", digest(server)),
             ("[upstream]", digest(upstream)),
@@ -45,6 +46,7 @@ impl Outline {
             ("[reload]", digest(reload)),
             ("[access_log]", digest(access_log)),
             ("[audit]", digest(&audit.as_ref().map(records::Audit::without_place))),
+            ("[admin]", digest(admin)),
         ];
         let listeners = listeners.iter().map(|it| (it.address.to_string(), ListenerOutline::of(it)));
         let routes = routes.iter().enumerate().map(|(position, route)| {

@@ -12,7 +12,7 @@ use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
 use crate::config::records::{AccessLog, Audit};
 use crate::config::secret::Secret;
-use crate::config::{keys, records, reload, routes, sections, tls};
+use crate::config::{admin, keys, records, reload, routes, sections, tls};
 use crate::gate::admission::{AdmissionLimits, RouteAdmission};
 use crate::gate::identity::CallerList;
 use crate::gate::networks::Network;
@@ -32,6 +32,8 @@ pub struct Settings {
     pub server: Server,
     /// Where we listen; at least one.
     pub listeners: Vec<Listener>,
+    /// Probes, metrics and status; nothing where no port was asked for.
+    pub admin: Option<Admin>,
     /// How we talk to applications.
     pub upstream: Upstream,
     /// Bounds on what a client may send and how long it may take.
@@ -206,6 +208,35 @@ impl ProxyProtocol {
         match self {
             Self::Off => "off",
             Self::V1V2 => "v1v2",
+        }
+    }
+}
+
+/// `[admin]`: the port for probes, metrics and status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Admin {
+    /// Where it is.
+    pub address: AdminAddress,
+    /// Names by which it is called beside its addresses and `localhost`, in lower case.
+    pub hosts: Vec<String>,
+    /// Whether reload and drain may be asked for from other hosts.
+    pub remote_control: bool,
+}
+
+/// Where the admin port is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AdminAddress {
+    /// An address; port 0 lets the system choose.
+    Tcp(SocketAddr),
+    /// A Unix-domain socket.
+    Unix(PathBuf),
+}
+
+impl core::fmt::Display for AdminAddress {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
         }
     }
 }
@@ -457,6 +488,7 @@ fn read_document(document: &Document<'_>) -> Settings {
     let mut settings =
         Settings { server, listeners, upstream, limits, reload, access_log, audit, ..Settings::default() };
     routes::read(&root, address, &mut settings);
+    settings.admin = admin::read(&root, &settings);
     sections::check_loops(&root, &settings);
     tls::check_routes(&root, &settings.listeners, &settings.routes);
     root.finish();

@@ -73,6 +73,7 @@ fn write_process(out: &mut String, settings: &Settings, now: Now) -> fmt::Result
     for listener in &settings.listeners {
         write_listener(out, listener, now)?;
     }
+    write_admin(out, settings)?;
     let upstream = &settings.upstream;
     for address in &settings.upstreams {
         line(out, "upstream", address)?;
@@ -81,6 +82,12 @@ fn write_process(out: &mut String, settings: &Settings, now: Now) -> fmt::Result
     line(out, "", format_args!("connect within {connect}, respond within {response}"))?;
     let idle = show_duration(upstream.idle_timeout);
     line(out, "", format_args!("keep {} idle connections per worker and address for {idle}", upstream.idle_connections))
+}
+
+fn write_admin(out: &mut String, settings: &Settings) -> fmt::Result {
+    let Some(admin) = &settings.admin else { return line(out, "admin", "no port: neither probes nor metrics") };
+    let changes = if admin.remote_control { "whoever reaches it" } else { "this host alone" };
+    line(out, "admin", format_args!("{}; reload and drain for {changes}", admin.address))
 }
 
 fn write_listener(out: &mut String, listener: &Listener, now: Now) -> fmt::Result {
@@ -358,6 +365,7 @@ upstream = "unix:/run/app.sock"
         let text = at(1_781_000_000);
         for part in [
             "listener    127.0.0.1:8080",
+            "admin       no port: neither probes nor metrics",
             "the client is the peer: no proxy is trusted",
             "clients     everyone",
             "clients     192.0.2.0/24, 198.51.100.0/24, 203.0.113.7/32 and 1 more (only counted)",

@@ -37,6 +37,7 @@ pub struct EventLog {
     lines: SyncSender<Line>,
     /// For what strangers can cause.
     strangers: Budget,
+    left_out: AtomicU64,
 }
 
 /// Lines that may be written in one second.
@@ -75,7 +76,7 @@ impl EventLog {
     pub fn start() -> Self {
         let (lines, queue) = sync_channel(QUEUE);
         thread::spawn(move || write_all(&queue));
-        Self { lines, strangers: Budget::default() }
+        Self { lines, strangers: Budget::default(), left_out: AtomicU64::new(0) }
     }
 
     /// Writes an event of the process itself. Waits when the queue is full: these must not be lost.
@@ -91,6 +92,12 @@ impl EventLog {
         }
     }
 
+    /// Lines that have been left out since the start: over the budget, or because the writer was too slow.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.left_out.load(Ordering::Relaxed)
+    }
+
     /// Writes an event that a stranger can cause: within the budget, and never waiting.
     fn bounded(&self, level: Level, message: impl FnOnce() -> String) {
         let (may_write, left_out) = self.strangers.spend(unix_now().as_secs());
@@ -99,12 +106,15 @@ impl EventLog {
         }
         if may_write {
             self.offer(line(level, &message()));
+        } else {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     fn offer(&self, text: String) {
         if let Err(TrySendError::Full(_)) = self.lines.try_send(Line::Text(text)) {
             self.strangers.suppressed.fetch_add(1, Ordering::Relaxed);
+            self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
 }

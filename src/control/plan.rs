@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use crate::admin::request::Access;
+use crate::admin::server::AdminAddress;
 use crate::config::certificates::TlsMaterial;
 use crate::config::load::Loaded;
 use crate::config::settings::{self, Settings};
@@ -14,11 +16,14 @@ use crate::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
 use crate::edge::tls::certificates::Shown;
 use crate::edge::tls::door::{OldestVersion, TlsSetup};
 use crate::edge::tls::verifier::Callers;
+use crate::gate::Gate;
+use crate::gate::route::Route;
 use crate::gate::upstream::UpstreamAddress;
+use crate::telemetry::metrics::{Meters, Metrics, RouteLabels};
 use crate::wire::head::HeadLimits;
 
 use super::resolver::{self, Name};
-use super::supervisor::{DrainTimes, Plan};
+use super::supervisor::{AdminPlan, DrainTimes, Plan};
 
 /// How long names may take to resolve. One that does not resolve yet is no reason not to start, nor to keep an old
 /// configuration: the application may come up later.
@@ -43,6 +48,7 @@ pub fn plan_beside(loaded: Loaded, known: &[Name]) -> (Plan, Vec<Name>) {
         tls,
         admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
+        admin: settings.admin.as_ref().map(admin),
         workers: worker_count(settings.server.workers),
         driver: match settings.server.driver {
             settings::Driver::Auto => DriverChoice::Auto,
@@ -61,6 +67,28 @@ pub fn worker_count(configured: usize) -> usize {
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         count => count,
     }
+}
+
+/// The handles of a gate's routes and upstreams. They are shown from now on: not for a policy that may still be refused.
+#[must_use]
+pub fn meters(metrics: &Arc<Metrics>, gate: &Gate) -> Meters {
+    let labels = |route: &Route| RouteLabels {
+        name: route.name.clone(),
+        scheme: route.scheme_name().to_owned(),
+        keys: route.verifier.keys().iter().map(|key| Arc::from(key.id())).collect(),
+    };
+    let routes: Vec<RouteLabels> = gate.routes.routes().iter().map(labels).collect();
+    let upstreams: Vec<String> = gate.upstreams.iter().map(ToString::to_string).collect();
+    metrics.register(&routes, &upstreams)
+}
+
+fn admin(settings: &settings::Admin) -> AdminPlan {
+    let address = match &settings.address {
+        settings::AdminAddress::Tcp(address) => AdminAddress::Tcp(*address),
+        settings::AdminAddress::Unix(path) => AdminAddress::Unix(path.clone()),
+    };
+    let access = Access { hosts: settings.hosts.clone(), remote_control: settings.remote_control };
+    AdminPlan { address, access }
 }
 
 fn setup(material: TlsMaterial) -> TlsSetup {

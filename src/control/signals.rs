@@ -1,10 +1,13 @@
 //! SIGTERM and SIGINT, which end the process, and SIGHUP, which reloads.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
+use signal_hook::low_level::raise;
 
 /// A signal that ends the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +22,24 @@ pub enum Signal {
 #[derive(Debug)]
 pub struct Termination {
     signals: Signals,
+    departure: Departure,
+}
+
+/// Ends the process from within, as SIGTERM does.
+#[derive(Clone, Debug)]
+pub struct Departure {
+    requested: Arc<AtomicBool>,
+}
+
+impl Departure {
+    /// Sends the process SIGTERM, unless that has been done before.
+    ///
+    /// # Errors
+    /// The system refuses to.
+    pub fn request(&self) -> io::Result<()> {
+        // Before the signal: whoever gets it must know whose it is.
+        if self.requested.swap(true, Ordering::AcqRel) { Ok(()) } else { raise(SIGTERM) }
+    }
 }
 
 impl Termination {
@@ -27,7 +48,14 @@ impl Termination {
     /// # Errors
     /// The handlers cannot be installed.
     pub fn listen() -> io::Result<Self> {
-        Ok(Self { signals: Signals::new([SIGTERM, SIGINT])? })
+        let departure = Departure { requested: Arc::default() };
+        Ok(Self { signals: Signals::new([SIGTERM, SIGINT])?, departure })
+    }
+
+    /// How the process ends without a signal from outside. Only to be used as long as this lives.
+    #[must_use]
+    pub fn departure(&self) -> Departure {
+        self.departure.clone()
     }
 
     /// Waits for the next one.
@@ -35,6 +63,15 @@ impl Termination {
         match self.signals.forever().next() {
             Some(SIGINT) => Signal::Interrupt,
             _ => Signal::Terminate,
+        }
+    }
+
+    /// Waits for a signal after the first, which means: now. Where the process was asked to leave from within, one SIGTERM
+    /// more does not mean that: it is what whoever ends processes sends to all of them, having asked this one before.
+    pub fn wait_again(&mut self) {
+        let mut spared = false;
+        while self.wait() == Signal::Terminate && self.departure.requested.load(Ordering::Acquire) && !spared {
+            spared = true;
         }
     }
 }

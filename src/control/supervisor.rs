@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::admin::request::Access;
+use crate::admin::server::AdminAddress;
 use crate::edge::clock::Clock;
 use crate::edge::driver::{self, Driver, DriverChoice};
 use crate::edge::listener::{self, Entrance};
@@ -23,9 +25,11 @@ use crate::edge::worker::{self, Assignment, Observer, Shared};
 use crate::gate::admission::{Admission, AdmissionLimits};
 use crate::gate::replay::{ReplaySeed, ReplayTables};
 use crate::gate::route_buckets::RouteBuckets;
+use crate::telemetry::metrics::Metrics;
 
 use super::listeners::{Listener, Listeners};
 use super::phase::{Phase, Phases};
+use super::plan::meters;
 
 /// Everything that has been decided before a thread is started.
 #[derive(Debug)]
@@ -38,12 +42,42 @@ pub struct Plan {
     pub admission: AdmissionLimits,
     /// Where to listen.
     pub listeners: Vec<SocketAddr>,
+    /// The admin port, if there is to be one.
+    pub admin: Option<AdminPlan>,
     /// How many workers; at least one.
     pub workers: usize,
     /// What they run on.
     pub driver: DriverChoice,
     /// How it stops.
     pub drain: DrainTimes,
+}
+
+/// The admin port. The supervisor leaves it to whoever keeps the [`super::desk`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminPlan {
+    /// Where it is.
+    pub address: AdminAddress,
+    /// Who may ask for what.
+    pub access: Access,
+}
+
+/// What there is before the workers and is told of what they do.
+#[derive(Clone)]
+pub struct Witnesses {
+    /// Told of every exchange.
+    pub observer: Arc<dyn Observer>,
+    /// Where is counted; made for as many workers as the plan has.
+    pub metrics: Arc<Metrics>,
+    /// The clock by which workers live.
+    pub clock: Clock,
+}
+
+impl Witnesses {
+    /// An observer, and numbers that nobody has to look at.
+    #[must_use]
+    pub fn new(observer: Arc<dyn Observer>, workers: usize) -> Self {
+        Self { observer, metrics: Metrics::new(workers), clock: Clock::start() }
+    }
 }
 
 /// How the process stops.
@@ -105,12 +139,16 @@ pub struct Running {
     pub admission: Arc<Admission>,
     /// How far the process is in its life.
     pub phases: Arc<Phases>,
-    pub(super) policy: Arc<Published>,
+    /// What requests are judged by.
+    pub policy: Arc<Published>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
     pub(super) clock: Clock,
     pub(super) replay: ReplayTables,
     pub(super) buckets: RouteBuckets,
     pub(super) tickets: Tickets,
     pub(super) listeners: Listeners,
+    pub(super) admin: Option<AdminPlan>,
     pub(super) drain: DrainTimes,
     pub(super) driver: DriverChoice,
     pub(super) workers: Vec<Handle>,
@@ -135,8 +173,9 @@ type Report = Result<(Driver, Option<String>), String>;
 ///
 /// # Errors
 /// [`StartError`]; nothing runs then.
-pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartError> {
-    let Plan { mut policy, tls, admission, listeners: wanted, workers, driver, drain } = plan;
+pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
+    let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain } = plan;
+    let Witnesses { observer, metrics, clock } = witnesses;
     let tickets = Tickets::new().map_err(StartError::Tls)?;
     policy.live.tls = tickets.doors(&tls).map_err(StartError::Tls)?;
     let mut listeners = Listeners::default();
@@ -150,11 +189,13 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
     let admission = Arc::new(Admission::new(admission, RandomState::new()));
     listeners.replace(opened, &policy, Duration::ZERO);
     policy.live.listeners = listeners.ids();
+    policy.live.meters = meters(&metrics, &policy.gate);
     let shared = Shared {
         admission: Arc::clone(&admission),
         policy: Arc::new(Published::new(policy)),
-        clock: Clock::start(),
+        clock,
         observer,
+        metrics: Arc::clone(&metrics),
         pseudonym: Arc::from(pseudonym.as_bytes()),
     };
     let (reports, arrived) = channel();
@@ -182,11 +223,13 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
         admission,
         phases: Arc::default(),
         policy: shared.policy,
+        metrics,
         clock: shared.clock,
         replay,
         buckets,
         tickets,
         listeners,
+        admin,
         drain,
         driver,
         workers: handles,

@@ -12,7 +12,8 @@ use crate::edge::tls::door::TlsDoor;
 use crate::gate::admission::Admission;
 
 use super::listeners::{Listener, Place};
-use super::supervisor::{self, Applied, Plan, Running, StartError};
+use super::plan::meters;
+use super::supervisor::{self, AdminPlan, Applied, Plan, Running, StartError};
 
 impl Running {
     /// Puts a new plan in force. Exchanges in flight finish under the policy that they started with; what has been seen
@@ -22,7 +23,7 @@ impl Running {
     /// # Errors
     /// [`StartError`]: nothing has changed.
     pub fn apply(&mut self, plan: Plan) -> Result<Applied, StartError> {
-        let Plan { mut policy, tls, admission, listeners: wanted, workers, driver, drain } = plan;
+        let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain } = plan;
         let mut tls = self.tickets.doors(&tls).map_err(StartError::Tls)?;
         let (places, gone) = self.listeners.compare(&wanted);
         let missing: Vec<SocketAddr> = places.iter().filter_map(Place::missing).collect();
@@ -47,12 +48,14 @@ impl Running {
             retired: self.listeners.retired(),
             tls,
             judges_anew,
+            meters: meters(&self.metrics, &policy.gate),
         };
         keep_addresses(&before, &policy);
         drop(before);
         let mut needs_restart = self.needs_restart(workers, driver);
         needs_restart.extend(too_few_clients(&self.admission, admission.clients_tracked));
         needs_restart.extend(resized(&policy));
+        needs_restart.extend(other_port(self.admin.as_ref(), admin.as_ref()));
         self.admission.set_limits(admission, now);
         let before = self.policy.publish(policy);
         self.enforce();
@@ -143,6 +146,18 @@ fn resized(policy: &Policy) -> impl Iterator<Item = String> {
         let key = format!("replay.capacity of the route {}", route.name);
         (wanted != capacity).then(|| stays(&key, capacity, wanted))
     })
+}
+
+/// The port over which the process is watched is opened once.
+fn other_port(now: Option<&AdminPlan>, wanted: Option<&AdminPlan>) -> Option<String> {
+    let address = |admin: Option<&AdminPlan>| admin.map_or_else(|| "none".to_owned(), |it| it.address.to_string());
+    match (now, wanted) {
+        _ if now == wanted => None,
+        _ if address(now) == address(wanted) => {
+            Some("admin.hosts and admin.remote_control stay as they are until the process is restarted".to_owned())
+        }
+        _ => Some(stays("admin.address", address(now), address(wanted))),
+    }
 }
 
 const fn driver(choice: DriverChoice) -> &'static str {

@@ -10,6 +10,7 @@ use monoio::io::Canceller;
 use monoio::net::{TcpListener, TcpStream};
 
 use crate::outcome::ConnectionEnd;
+use crate::telemetry::WorkerCells;
 
 use super::breather::Breather;
 use super::connection::{self, Origin};
@@ -191,7 +192,10 @@ impl Acceptor {
                 permit => permit,
             };
             match permit {
-                Some(permit) => connection::serve(worker, socket, origin, permit).await,
+                Some(permit) => {
+                    worker.cells(WorkerCells::accepted);
+                    connection::serve(worker, socket, origin, permit).await;
+                }
                 None => worker.connection_ended(ConnectionEnd::ConnectionsFull, origin.peer),
             }
             drop(open);

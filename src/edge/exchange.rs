@@ -174,7 +174,7 @@ pub async fn run<N: Net>(
     let next = conclude(worker, policy, connection, &mut asked, outcome).await;
     let ended = worker.net.now();
     asked.mark(Stage::Total, ended.monotonic);
-    worker.record(&asked.record(connection, outcome, ended));
+    worker.record(policy, &asked.record(connection, outcome, ended));
     next
 }
 

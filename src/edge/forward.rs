@@ -200,7 +200,7 @@ impl<S: ByteStream> Outgoing<'_, S> {
             match written {
                 Ok(()) => return Ok((checkout, true)),
                 Err(Unsent { count: 0, .. }) if checkout.reused => {
-                    checkout = Pool::connect(&worker.net, upstream).await?
+                    checkout = pool.connect(&worker.net, upstream).await?
                 }
                 Err(unsent) if unsent.error.kind() == io::ErrorKind::TimedOut => return Err(Fault::UpstreamTimeout),
                 // An application may refuse a body before it has read it, and close: its answer may be there.

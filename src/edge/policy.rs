@@ -10,6 +10,7 @@ use crate::gate::client::Door;
 use crate::gate::replay::ReplayTable;
 use crate::gate::route::Route;
 use crate::gate::token_bucket::SharedBucket;
+use crate::telemetry::metrics::Meters;
 use crate::wire::head::HeadLimits;
 
 use super::tls::door::TlsDoor;
@@ -44,6 +45,8 @@ pub struct Live {
     /// Whether a listener lets in other clients than under the policy before: idle connections are to look whether they
     /// are still welcome.
     pub judges_anew: bool,
+    /// Where exchanges and connections to applications are counted.
+    pub meters: Meters,
 }
 
 /// A listener, whatever its position in a configuration. Numbers are not used again.

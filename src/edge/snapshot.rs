@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::policy::{Policy, Target};
+use super::policy::{Policy, Target, Upstream};
 use super::upstream::Pool;
 
 /// The policy that exchanges start with from now on, and how many there have been.
@@ -54,6 +54,7 @@ impl Published {
 /// A policy, and this worker's connections to its applications.
 pub struct Snapshot<S> {
     policy: Arc<Policy>,
+    worker: usize,
     pools: Vec<Rc<Pool<S>>>,
 }
 
@@ -66,20 +67,23 @@ impl<S> Deref for Snapshot<S> {
 }
 
 impl<S> Snapshot<S> {
-    /// The first one of a worker: every pool is new.
-    fn new(policy: Arc<Policy>) -> Self {
-        let pools = policy.upstreams.iter().map(|_| Rc::default()).collect();
-        Self { policy, pools }
+    /// The first one of the worker at this position: every pool is new.
+    fn new(policy: Arc<Policy>, worker: usize) -> Self {
+        let pools = (0..policy.upstreams.len()).map(|upstream| new_pool(&policy, upstream, worker)).collect();
+        Self { policy, worker, pools }
     }
 
-    /// The next one. An application that is still there keeps its pool, whatever its position; the pools of those that
-    /// are gone close with the last exchange that uses them.
+    /// The next one. An application that is still there keeps its pool, whatever its position, and the pool goes on
+    /// counting where it did; the pools of those that are gone close with the last exchange that uses them.
     fn followed_by(&self, policy: Arc<Policy>) -> Self {
         let known = self.policy.upstreams.iter().zip(&self.pools);
         let known: BTreeMap<_, _> = known.map(|(upstream, pool)| (name(&upstream.target), pool)).collect();
-        let pool = |target| known.get(&name(target)).map(|pool| Rc::clone(pool)).unwrap_or_default();
-        let pools = policy.upstreams.iter().map(|upstream| pool(&upstream.target)).collect();
-        Self { policy, pools }
+        let pool = |(position, upstream): (usize, &Upstream)| {
+            let known = known.get(&name(&upstream.target)).map(|pool| Rc::clone(pool));
+            known.unwrap_or_else(|| new_pool(&policy, position, self.worker))
+        };
+        let pools = policy.upstreams.iter().enumerate().map(pool).collect();
+        Self { policy, worker: self.worker, pools }
     }
 
     /// The connections to an application, by its position in [`Policy::upstreams`].
@@ -93,6 +97,10 @@ impl<S> Snapshot<S> {
     pub fn pools(&self) -> &[Rc<Pool<S>>] {
         &self.pools
     }
+}
+
+fn new_pool<S>(policy: &Policy, upstream: usize, worker: usize) -> Rc<Pool<S>> {
+    Rc::new(Pool::new(policy.live.meters.pool(upstream, worker)))
 }
 
 /// What makes two upstreams the same application.
@@ -110,9 +118,9 @@ pub(super) struct Latest<S> {
 }
 
 impl<S> Latest<S> {
-    pub(super) fn new(published: Arc<Published>) -> Self {
+    pub(super) fn new(published: Arc<Published>, worker: usize) -> Self {
         let generation = published.generation();
-        let snapshot = Rc::new(Snapshot::new(published.current()));
+        let snapshot = Rc::new(Snapshot::new(published.current(), worker));
         Self { published, seen: RefCell::new((generation, snapshot)) }
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::now::Now;
 use crate::outcome::Fault;
+use crate::telemetry::{PoolMeter, UpstreamCells};
 
 use super::net::Net;
 use super::policy::Upstream;
@@ -15,6 +16,7 @@ use super::stream::ByteStream;
 /// so that the others can grow old and go).
 pub struct Pool<S> {
     idle: RefCell<Vec<Idle<S>>>,
+    meter: Option<PoolMeter>,
 }
 
 struct Idle<S> {
@@ -32,7 +34,32 @@ pub struct Checkout<S> {
 
 impl<S> Default for Pool<S> {
     fn default() -> Self {
-        Self { idle: RefCell::default() }
+        Self { idle: RefCell::default(), meter: None }
+    }
+}
+
+impl<S> Pool<S> {
+    /// An empty pool that counts what it does.
+    #[must_use]
+    pub fn new(meter: Option<PoolMeter>) -> Self {
+        Self { idle: RefCell::default(), meter }
+    }
+
+    fn count(&self, count: impl FnOnce(&UpstreamCells)) {
+        if let Some(cells) = self.meter.as_ref().and_then(PoolMeter::cells) {
+            count(cells);
+        }
+    }
+
+    fn count_idle(&self) {
+        self.count(|cells| cells.idle.set(self.idle.borrow().len() as u64));
+    }
+}
+
+/// The connections close, and nobody must think that they wait.
+impl<S> Drop for Pool<S> {
+    fn drop(&mut self) {
+        self.count(|cells| cells.idle.set(0));
     }
 }
 
@@ -47,22 +74,29 @@ impl<S: ByteStream> Pool<S> {
             // A peer that has closed, or speaks out of turn, must not be given a delivery: once a byte of a POST is
             // written it cannot be sent again elsewhere.
             if stream.is_quiet() {
+                self.count(|cells| cells.reused.add(1));
                 return Ok(Checkout { stream, reused: true });
             }
         }
-        Self::connect(net, upstream).await
+        self.connect(net, upstream).await
     }
 
     /// A new connection, whatever the pool holds.
     ///
     /// # Errors
     /// As [`Self::checkout`].
-    pub async fn connect<N: Net<Stream = S>>(net: &N, upstream: &Upstream) -> Result<Checkout<S>, Fault> {
+    pub async fn connect<N: Net<Stream = S>>(&self, net: &N, upstream: &Upstream) -> Result<Checkout<S>, Fault> {
         let deadline = net.monotonic() + upstream.connect_timeout;
         match net.connect(&upstream.target, deadline).await {
-            Ok(stream) => Ok(Checkout { stream, reused: false }),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Fault::UpstreamConnectTimeout),
-            Err(_) => Err(Fault::UpstreamConnect),
+            Ok(stream) => {
+                self.count(|cells| cells.opened.add(1));
+                Ok(Checkout { stream, reused: false })
+            }
+            Err(error) => {
+                self.count(|cells| cells.failed.add(1));
+                let late = error.kind() == io::ErrorKind::TimedOut;
+                Err(if late { Fault::UpstreamConnectTimeout } else { Fault::UpstreamConnect })
+            }
         }
     }
 
@@ -73,21 +107,26 @@ impl<S: ByteStream> Pool<S> {
         if idle.len() < upstream.idle_connections {
             idle.push(Idle { stream, since: now.monotonic });
         }
+        drop(idle);
+        self.count_idle();
     }
 
     /// Closes connections that have waited too long.
     pub fn close_expired(&self, now: Now, idle_timeout: Duration) {
         self.idle.borrow_mut().retain(|idle| now.monotonic < idle.since + idle_timeout);
+        self.count_idle();
     }
 
     fn take_idle(&self, now: Now, idle_timeout: Duration) -> Option<S> {
         let mut pool = self.idle.borrow_mut();
         let youngest = pool.pop()?;
-        if now.monotonic < youngest.since + idle_timeout {
-            return Some(youngest.stream);
+        let young = now.monotonic < youngest.since + idle_timeout;
+        if !young {
+            // The youngest is too old, so all of them are.
+            pool.clear();
         }
-        // The youngest is too old, so all of them are.
-        pool.clear();
-        None
+        drop(pool);
+        self.count_idle();
+        young.then_some(youngest.stream)
     }
 }

@@ -19,7 +19,9 @@ use crate::gate::crowd::{Bound, Newcomer, Party};
 use crate::gate::keyed_buckets::ClientKey;
 use crate::now::Now;
 use crate::outcome::ConnectionEnd;
+use crate::telemetry::WorkerCells;
 use crate::telemetry::exchange::Exchange;
+use crate::telemetry::metrics::Metrics;
 
 use super::acceptor::Acceptors;
 use super::buffer::BufferPool;
@@ -34,7 +36,7 @@ use super::net::{Net, Sockets};
 use super::orders::{Inbox, Order};
 use super::parking::Parking;
 use super::peers::Peers;
-use super::policy::ListenerId;
+use super::policy::{ListenerId, Policy};
 use super::snapshot::{Latest, Published, Snapshot};
 use super::turns::Turns;
 use super::waiting::Waiting;
@@ -78,6 +80,8 @@ pub struct Shared {
     pub clock: Clock,
     /// Who listens.
     pub observer: Arc<dyn Observer>,
+    /// Where is counted.
+    pub metrics: Arc<Metrics>,
     /// The name of this process in `Via`, by which loops are seen.
     pub pseudonym: Arc<[u8]>,
     /// What is held of the bounds of the process.
@@ -115,6 +119,7 @@ pub struct Worker<N: Net> {
     position: usize,
     policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
+    metrics: Arc<Metrics>,
 }
 
 impl<N: Net> Worker<N> {
@@ -135,8 +140,9 @@ impl<N: Net> Worker<N> {
             waiting: Rc::default(),
             peers: Peers::default(),
             position,
-            policy: Latest::new(Arc::clone(&shared.policy)),
+            policy: Latest::new(Arc::clone(&shared.policy), position),
             observer: Arc::clone(&shared.observer),
+            metrics: Arc::clone(&shared.metrics),
         }
     }
 
@@ -145,9 +151,16 @@ impl<N: Net> Worker<N> {
         self.policy.get()
     }
 
-    /// Tells the observer how an exchange ended.
-    pub fn record(&self, exchange: &Exchange<'_>) {
-        self.observer.exchange(&Exchange { worker: self.position, ..*exchange });
+    /// Counts an exchange that was judged by `policy`, and tells the observer how it ended.
+    pub fn record(&self, policy: &Policy, exchange: &Exchange<'_>) {
+        let exchange = Exchange { worker: self.position, ..*exchange };
+        policy.live.meters.record(&exchange);
+        self.observer.exchange(&exchange);
+    }
+
+    /// What this worker says of itself.
+    pub fn cells(&self, say: impl FnMut(&WorkerCells)) {
+        self.metrics.workers().get(self.position).into_iter().for_each(say);
     }
 
     /// Whether the observer can record what is forwarded now.
@@ -167,6 +180,7 @@ impl<N: Net> Worker<N> {
 
     /// Tells the observer how a connection ended without an exchange. `peer` is at its other end.
     pub fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
+        self.metrics.connection_ended(end);
         self.observer.connection_ended(end, peer);
     }
 
@@ -255,12 +269,14 @@ impl<N: Net> Worker<N> {
 
     /// Tells the observer that accepting pauses.
     pub fn accept_failed(&self, error: &io::Error) {
+        self.metrics.accept_failed();
         self.observer.accept_failed(error);
     }
 
     fn sweep(&self, now: Now) {
         // Whoever waits looks at its deadline.
         self.unrecorded.wake();
+        self.cells(|cells| cells.beat(now.monotonic, self.parking.len()));
         self.make_room();
         let policy = self.policy();
         for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
@@ -301,6 +317,8 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         let mut acceptors = Acceptors::new(Rc::clone(&worker), driver);
         acceptors.prepare(entrances)?;
         acceptors.enforce(&worker.policy());
+        worker.cells(|cells| cells.runs_on(u64::from(nix::unistd::gettid().as_raw().unsigned_abs())));
+        worker.sweep(worker.net.now());
         monoio::spawn(sweep(Rc::clone(&worker)));
         monoio::spawn(usher(Rc::clone(&worker.turns), UnixStream::pair()?));
         if let Some(changes) = shared.observer.changes(position) {

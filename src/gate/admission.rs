@@ -152,7 +152,7 @@ impl Gauge {
     }
 }
 
-/// What is held at the moment.
+/// What is held at the moment, or may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Held {
     /// Connections.
@@ -340,6 +340,17 @@ impl Admission {
     #[must_use]
     pub fn limit(&self, bound: Bound) -> u64 {
         self.gauge(bound).limit()
+    }
+
+    /// What may be held at the moment: the bounds in force.
+    #[must_use]
+    pub fn bounds(&self) -> Held {
+        Held {
+            connections: self.connections.limit(),
+            requests: self.requests.limit(),
+            body_memory: self.body_memory.limit(),
+            handshakes: self.handshakes.limit(),
+        }
     }
 
     /// What is held at the moment.

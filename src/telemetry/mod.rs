@@ -4,5 +4,17 @@
 pub mod access_log;
 pub mod audit;
 pub mod capture;
+mod cells;
 pub mod exchange;
+pub mod exposition;
+pub mod histogram;
 pub mod line;
+pub mod metrics;
+pub mod names;
+pub mod readings;
+pub mod refusals;
+pub mod tally;
+
+pub use cells::{
+    KeySeries, PoolMeter, RouteSeries, RouteTotals, UpstreamCells, UpstreamSeries, UpstreamTotals, WorkerCells,
+};

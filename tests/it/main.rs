@@ -4,11 +4,13 @@
 
 mod support;
 
+mod admin;
 mod answers;
 mod audit;
 mod client;
 mod deliver;
 mod drain;
+mod errands;
 mod explain;
 mod floods;
 mod framing;

@@ -15,7 +15,7 @@ use countersign::control::plan::plan;
 use countersign::control::reload::{self, Start};
 use countersign::control::reloader::{ReloadError, ReloadStatus, Reloaded};
 use countersign::control::resolver::Resolver;
-use countersign::control::supervisor::{self, Applied};
+use countersign::control::supervisor::{self, Applied, Witnesses};
 use countersign::edge::worker::Observer;
 use countersign::telemetry::exchange::Exchange;
 
@@ -648,7 +648,7 @@ fn a_request_is_answered_and_the_status_is_kept() {
     let loaded = loaded.unwrap();
     let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
     let (plan, names) = plan(loaded);
-    let running = Mutex::new(supervisor::start(plan, Arc::new(Nobody)).unwrap());
+    let running = Mutex::new(supervisor::start(plan, Witnesses::new(Arc::new(Nobody), 1)).unwrap());
     let log = Arc::new(EventLog::start());
     let resolver = Arc::new(Resolver::start(names, Arc::clone(&log)));
     let start = Start { path: config, sources, settings, outline, warnings: Vec::new(), resolver, records: None, log };

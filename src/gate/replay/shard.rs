@@ -78,11 +78,21 @@ pub(super) struct Shard {
     oldest: u32,
     youngest: u32,
     held: usize,
+    claimed: usize,
 }
 
 impl Shard {
     pub(super) const fn new(capacity: usize) -> Self {
-        Self { capacity, slots: Vec::new(), buckets: Vec::new(), free: NONE, oldest: NONE, youngest: NONE, held: 0 }
+        Self {
+            capacity,
+            slots: Vec::new(),
+            buckets: Vec::new(),
+            free: NONE,
+            oldest: NONE,
+            youngest: NONE,
+            held: 0,
+            claimed: 0,
+        }
     }
 
     /// Bytes of a shard that is full.
@@ -93,6 +103,11 @@ impl Shard {
     /// Entries, claimed and committed.
     pub(super) const fn held(&self) -> usize {
         self.held
+    }
+
+    /// Entries that are with the application.
+    pub(super) const fn claimed(&self) -> usize {
+        self.claimed
     }
 
     pub(super) fn claim(&mut self, key: &Key, hash: impl Fn(&Key) -> u32, terms: Terms) -> Verdict {
@@ -106,6 +121,7 @@ impl Shard {
                 State::Committed if terms.expired(&slot) => {
                     self.leave_list(found);
                     self.slots[found as usize].state = State::Claimed;
+                    self.claimed += 1;
                     Verdict::Claimed { slot: found, evicted: false }
                 }
                 State::Committed => Verdict::Duplicate,
@@ -134,6 +150,7 @@ impl Shard {
         let slot = &mut self.slots[position as usize];
         debug_assert_eq!(slot.state, State::Claimed);
         slot.state = State::Committed;
+        self.claimed -= 1;
         slot.committed_at = now;
         (slot.older, slot.younger) = (older, NONE);
         match older {
@@ -146,6 +163,7 @@ impl Shard {
     /// Forgets a claimed slot.
     pub(super) fn release(&mut self, position: u32, hash: impl Fn(&Key) -> u32) {
         debug_assert_eq!(self.slots[position as usize].state, State::Claimed);
+        self.claimed -= 1;
         self.remove(position, hash);
     }
 
@@ -186,6 +204,7 @@ impl Shard {
         };
         self.buckets[bucket] = position + 1;
         self.held += 1;
+        self.claimed += 1;
         Some(position)
     }
 
@@ -233,7 +252,7 @@ impl Shard {
         let count = |state| self.slots.iter().filter(|slot| slot.state == state).count();
         let (claimed, committed) = (count(State::Claimed), count(State::Committed));
         assert!(self.slots.len() <= self.capacity && self.slots.capacity() <= self.capacity);
-        assert_eq!(self.held, claimed + committed);
+        assert_eq!((self.held, self.claimed), (claimed + committed, claimed));
         for slot in self.slots.iter().filter(|slot| slot.state != State::Free) {
             let found = self.find(&slot.key, hash(&slot.key)).map(|position| self.slots[position as usize].key);
             assert_eq!(found, Some(slot.key));

@@ -107,6 +107,12 @@ impl ReplayTable {
         (0..self.parts.len()).map(|part| self.lock(part).held()).sum()
     }
 
+    /// Entries that are claimed: deliveries that are with the application.
+    #[must_use]
+    pub fn claimed(&self) -> usize {
+        (0..self.parts.len()).map(|part| self.lock(part).claimed()).sum()
+    }
+
     /// Entries that there can be.
     #[must_use]
     pub const fn capacity(&self) -> usize {

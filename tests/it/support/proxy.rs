@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use countersign::config::load::load;
 use countersign::control::plan::plan;
-use countersign::control::supervisor::{self, Applied, Running, StartError};
+use countersign::control::supervisor::{self, Applied, Running, StartError, Witnesses};
 use countersign::edge::worker::Observer;
 use countersign::gate::admission::Held;
 use countersign::outcome::ConnectionEnd;
@@ -140,7 +140,7 @@ impl Plan {
         let plan = self.compile(&folder);
         let endings = Arc::new(Endings::default());
         let observer: Arc<dyn Observer> = Arc::<Endings>::clone(&endings);
-        let running = supervisor::start(plan, observer).expect("the proxy starts");
+        let running = supervisor::start(plan, Witnesses::new(observer, self.workers)).expect("the proxy starts");
         assert_eq!(running.drivers, vec![self.driver; self.workers]);
         Proxy { running: Some(running), endings, folder }
     }

@@ -1,0 +1,55 @@
+//! What the admin port asks of the rest of the process.
+
+use crate::now::Now;
+use crate::telemetry::readings::Readings;
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Phase {
+    /// Not every worker accepts yet.
+    #[default]
+    Starting,
+    /// Every worker accepts.
+    Ready,
+    /// About to end: deliveries that come are still served, so that whoever sends them can go elsewhere first.
+    Draining,
+    /// Told to stop: what is in flight is finished.
+    Stopping,
+}
+
+impl Phase {
+    /// The word for it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Ready => "ready",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+/// What came of something that was asked for, in words for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Errand {
+    /// It has been done.
+    Done(String),
+    /// It has been tried and did not work; all is as it was.
+    Failed(String),
+}
+
+/// The rest of the process, as the admin port sees it. All but the errands must return at once.
+pub trait Desk: Send + Sync {
+    /// Reads the clocks: those by which workers beat.
+    fn now(&self) -> Now;
+    /// Where the process is in its life.
+    fn phase(&self) -> Phase;
+    /// The live state.
+    fn readings(&self) -> Readings;
+    /// Reads the configuration again. May take its time: it is called on a thread of its own.
+    fn reload(&self) -> Errand;
+    /// Ends the process in the order that whoever sends traffic needs; `/ready` says no when this returns, and the port
+    /// answers until the end. Like [`Self::reload`].
+    fn drain(&self) -> Errand;
+}

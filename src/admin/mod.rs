@@ -1,0 +1,14 @@
+//! The admin port: probes, metrics, the status page, and two things that can be asked for, reload and drain. One
+//! thread of its own, one port of its own; it reads what workers have counted and never waits for one.
+//!
+//! What it knows of the process it asks at the [`desk`], behind which the room `control` sits.
+
+pub mod answer;
+pub mod desk;
+pub mod endpoints;
+pub mod history;
+pub mod page;
+pub mod request;
+pub mod server;
+pub mod status;
+pub mod visitor;

@@ -1,0 +1,234 @@
+//! `/status`: the process in one JSON document, of which the status page is made. Counts are totals since the start;
+//! whoever wants rates takes two of them.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::now::Now;
+use crate::outcome::{Fault, Rejection};
+use crate::telemetry::histogram::{BOUNDS_TEXT, Distribution};
+use crate::telemetry::metrics::{Metrics, Registered};
+use crate::telemetry::readings::{Level, Readings};
+use crate::telemetry::refusals::Refusal;
+use crate::telemetry::{RouteSeries, RouteTotals};
+
+use super::desk::Phase;
+use super::history::History;
+
+/// Refusals that are shown.
+const REFUSALS: usize = 50;
+
+/// What is described.
+#[derive(Clone, Copy)]
+pub struct Subject<'a> {
+    /// What is counted.
+    pub metrics: &'a Metrics,
+    /// What is read.
+    pub readings: &'a Readings,
+    /// Where the process is in its life.
+    pub phase: Phase,
+    /// The last minutes.
+    pub history: &'a History,
+    /// Now.
+    pub now: Now,
+}
+
+/// Writes the document.
+#[must_use]
+pub fn render(subject: &Subject<'_>) -> String {
+    let Subject { metrics, readings, phase, now, .. } = subject;
+    let registered = metrics.registered();
+    let refusals: Vec<Value> = metrics.refusals(REFUSALS).iter().map(refusal).collect();
+    let started = readings.vitals.started.map(|started| started.as_secs());
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "now": millis(now.unix),
+        "uptime": started.map(|started| now.unix.as_secs().saturating_sub(started)),
+        "phase": phase.name(),
+        "generation": readings.generation,
+        "reload": readings.reload.as_ref().map(|it| json!({
+            "succeeded": it.succeeded, "failed": it.failed, "at": it.at, "error": it.error,
+        })),
+        "certificates": readings.certificates.iter().map(|it| json!({
+            "name": it.name, "not_before": it.not_before, "not_after": it.not_after,
+        })).collect::<Vec<_>>(),
+        "fallback": readings.fallback,
+        "workers": workers(subject),
+        "bounds": bounds(subject),
+        "routes": registered.routes.iter().enumerate().map(|it| route(it, &registered, subject)).collect::<Vec<_>>(),
+        "unrouted": reasons(&metrics.unrouted().totals()),
+        "upstreams": upstreams(&registered),
+        "refusals": refusals,
+        "history": history(subject),
+    })
+    .to_string()
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn workers(subject: &Subject<'_>) -> Vec<Value> {
+    let readings = subject.readings;
+    let describe = |(position, cells): (usize, &crate::telemetry::WorkerCells)| {
+        json!({
+            "driver": readings.drivers.get(position),
+            "cpu": readings.worker_cpu.get(position).map(Duration::as_secs_f64),
+            "beat": subject.now.monotonic.saturating_sub(cells.last_beat()).as_secs_f64(),
+            "accepted": cells.connections(),
+            "idle": cells.idle(),
+        })
+    };
+    subject.metrics.workers().iter().enumerate().map(describe).collect()
+}
+
+fn level(Level { held, limit }: Level) -> Value {
+    json!({ "held": held, "limit": limit })
+}
+
+fn bounds(subject: &Subject<'_>) -> Value {
+    let readings = subject.readings;
+    let vitals = &readings.vitals;
+    let ends = crate::outcome::ConnectionEnd::ALL.iter();
+    let ends: Map<String, Value> = ends
+        .map(|end| (end.code().to_owned(), json!(subject.metrics.connections_ended(*end))))
+        .filter(|(_, count)| *count != json!(0))
+        .collect();
+    json!({
+        "connections": level(readings.connections),
+        "requests": level(readings.requests),
+        "body_memory": level(readings.body_memory),
+        "files": level(Level { held: vitals.files.unwrap_or_default(), limit: vitals.files_limit.unwrap_or_default() }),
+        "memory": vitals.memory,
+        "connections_ended": ends,
+        "accept_pauses": subject.metrics.accept_pauses(),
+        "log_dropped": readings.log_dropped,
+    })
+}
+
+fn route((position, series): (usize, &Arc<RouteSeries>), registered: &Registered, subject: &Subject<'_>) -> Value {
+    let readings = subject.readings;
+    let (passed, refused) = subject.history.rates(&series.name, position);
+    let totals = series.totals();
+    let keys = registered.keys.iter().filter(|key| key.route == series.name).map(|key| {
+        let reading = readings.keys.iter().find(|it| it.route == *series.name && it.key == *key.key);
+        json!({
+            "id": *key.key,
+            "matched": key.matched(),
+            "last": (key.last() > 0).then(|| key.last()),
+            "not_before": reading.and_then(|reading| reading.not_before),
+            "not_after": reading.and_then(|reading| reading.not_after),
+        })
+    });
+    let keys: Vec<Value> = keys.collect();
+    let replay = readings.replay.iter().find(|it| it.route == *series.name);
+    let mut value = reasons(&totals);
+    if let Value::Object(fields) = &mut value {
+        fields.extend([
+            ("name".to_owned(), json!(*series.name)),
+            ("scheme".to_owned(), json!(series.scheme)),
+            ("forwarded".to_owned(), json!(totals.forwarded())),
+            ("classes".to_owned(), json!(totals.forwarded)),
+            ("duplicates".to_owned(), json!(totals.acknowledged())),
+            ("received".to_owned(), json!(totals.received)),
+            ("last".to_owned(), json!((totals.last > 0).then_some(totals.last))),
+            ("duration".to_owned(), distribution(&totals.total)),
+            ("upstream".to_owned(), distribution(&totals.upstream)),
+            ("history".to_owned(), json!({ "passed": passed, "refused": refused })),
+            ("keys".to_owned(), json!(keys)),
+            (
+                "replay".to_owned(),
+                json!(replay.map(|it| json!({
+                    "held": it.entries.held, "limit": it.entries.limit, "claims": it.claims,
+                }))),
+            ),
+        ]);
+    }
+    value
+}
+
+/// Refusals, faults and what was observed, by reason; what never happened is left out.
+fn reasons(totals: &RouteTotals) -> Value {
+    let by = |codes: &mut dyn Iterator<Item = &'static str>, counts: &[u64]| -> Map<String, Value> {
+        let happened = codes.zip(counts).filter(|(_, count)| **count > 0);
+        happened.map(|(code, count)| (code.to_owned(), json!(count))).collect()
+    };
+    let rejections = || Rejection::ALL.iter().map(|rejection| rejection.code());
+    json!({
+        "refused": totals.refused(),
+        "failed": totals.broken(),
+        "reasons": by(&mut rejections(), &totals.rejected),
+        "faults": by(&mut Fault::ALL.iter().map(|fault| fault.code()), &totals.failed),
+        "observed": by(&mut rejections(), &totals.observed),
+    })
+}
+
+fn distribution(distribution: &Distribution) -> Value {
+    json!({ "bounds": BOUNDS_TEXT, "buckets": distribution.buckets, "sum": distribution.sum_seconds() })
+}
+
+fn upstreams(registered: &Registered) -> Vec<Value> {
+    let describe = |series: &Arc<crate::telemetry::UpstreamSeries>| {
+        let totals = series.totals();
+        json!({
+            "name": series.name,
+            "opened": totals.opened,
+            "reused": totals.reused,
+            "failed": totals.failed,
+            "idle": totals.idle,
+        })
+    };
+    registered.upstreams.iter().map(describe).collect()
+}
+
+/// Paths and ids are bytes of strangers: what is not printable is escaped here, and the page shows it as text.
+fn refusal(refusal: &Refusal) -> Value {
+    json!({
+        "at": millis(refusal.at),
+        "route": refusal.route.as_deref(),
+        "reason": refusal.reason,
+        "request_id": String::from_utf8_lossy(&refusal.request_id),
+        "client": refusal.client.map(|client| client.to_string()),
+        "path": printable(refusal.path.bytes()),
+        "delivery_id": refusal.delivery_id.as_ref().map(|id| printable(id.bytes())),
+    })
+}
+
+/// Visible ASCII as it is, everything else (and the backslash itself) as `\xNN`.
+fn printable(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(bytes.len()), |mut text, byte| {
+        match byte {
+            b' '..=b'~' if *byte != b'\\' => text.push(char::from(*byte)),
+            // Writing into a String cannot fail.
+            _ => drop(write!(text, "\\x{byte:02x}")),
+        }
+        text
+    })
+}
+
+/// Columns, because there are many rows.
+fn history(subject: &Subject<'_>) -> Value {
+    let column = |of: fn(&super::history::Sample) -> u64| subject.history.samples().map(of).collect::<Vec<u64>>();
+    let age = |sample: &super::history::Sample| millis(subject.now.monotonic.saturating_sub(sample.at));
+    json!({
+        "age": subject.history.samples().map(age).collect::<Vec<u64>>(),
+        "forwarded": column(|sample| sample.forwarded),
+        "refused": column(|sample| sample.refused),
+        "failed": column(|sample| sample.failed),
+        "micros": column(|sample| sample.nanos / 1000),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_strangers_sent_is_visible_and_nothing_else() {
+        assert_eq!(printable(b"/a'\"<b>"), "/a'\"<b>");
+        assert_eq!(printable(b"\\x1b\x1b[2J\n\xc3\xbc\x7f"), "\\x5cx1b\\x1b[2J\\x0a\\xc3\\xbc\\x7f");
+    }
+}

@@ -1,0 +1,98 @@
+//! Reads `[admin]`: where probes, metrics and the status page are, and who may ask for changes there.
+
+use crate::config::address::{self, NotAnAddress, arrives_at, parse_host};
+use crate::config::reader::Reader;
+use crate::config::settings::{Admin, AdminAddress, Settings};
+use crate::gate::upstream::UpstreamAddress;
+
+const HOSTS: usize = 16;
+
+/// The section; nothing where there is none. `settings` has everything else already.
+pub(super) fn read(root: &Reader<'_>, settings: &Settings) -> Option<Admin> {
+    let reader = root.table("admin")?;
+    reader.require("address", "add address = \"127.0.0.1:9090\"");
+    let address = reader.string("address").and_then(|text| match admin_address(text) {
+        Ok(address) => Some(address),
+        Err(wrong) => {
+            reader.error("address", wrong.message, wrong.fix);
+            None
+        }
+    });
+    let remote_control = reader.bool("remote_control").unwrap_or_default();
+    let hosts = hosts(&reader);
+    if let Some(address) = &address {
+        check_neighbours(&reader, address, settings);
+        if remote_control {
+            check_remote(&reader, address);
+        }
+    }
+    reader.finish();
+    Some(Admin { address: address?, hosts, remote_control })
+}
+
+/// Reads the address of an admin port: an IP address and a port, or `unix:/path`.
+///
+/// # Errors
+/// [`NotAnAddress`] says what is wrong and what to write.
+pub fn admin_address(text: &str) -> Result<AdminAddress, NotAnAddress> {
+    if !text.starts_with("unix:") {
+        return address::parse_listener(text).map(AdminAddress::Tcp);
+    }
+    match address::parse_upstream(text)? {
+        UpstreamAddress::Unix(path) => Ok(AdminAddress::Unix(path)),
+        UpstreamAddress::Tcp { .. } => {
+            Err(NotAnAddress { message: "is no socket".to_owned(), fix: "write \"unix:/run/admin.sock\"".to_owned() })
+        }
+    }
+}
+
+fn hosts(reader: &Reader<'_>) -> Vec<String> {
+    let mut hosts = Vec::new();
+    let written = reader.placed_strings("hosts").unwrap_or_default();
+    if written.len() > HOSTS {
+        reader.error("hosts", format!("has more than {HOSTS} names"), "remove some");
+    }
+    for (text, place) in written {
+        match parse_host(text) {
+            Ok(host) => hosts.push(host),
+            Err(wrong) => reader.error_at(place, wrong.message, wrong.fix),
+        }
+    }
+    hosts
+}
+
+/// A port that two things want, or that deliveries would be sent to.
+fn check_neighbours(reader: &Reader<'_>, address: &AdminAddress, settings: &Settings) {
+    let AdminAddress::Tcp(own) = address else {
+        let own = address.to_string();
+        if settings.upstreams.iter().any(|upstream| upstream.to_string() == own) {
+            reader.error("address", format!("{own} is an application, too"), "give one of the two another path");
+        }
+        return;
+    };
+    let taken = |other: &std::net::SocketAddr| {
+        let any = other.ip().is_unspecified() || own.ip().is_unspecified() || other.ip() == own.ip();
+        own.port() != 0 && other.port() == own.port() && any && other.is_ipv4() == own.is_ipv4()
+    };
+    if let Some(listener) = settings.listeners.iter().find(|listener| taken(&listener.address)) {
+        let message = format!("{own} is taken by the listener in line {}", listener.place.line);
+        reader.error("address", message, "give the admin port another number");
+    }
+    if let Some(upstream) = settings.upstreams.iter().find(|upstream| own.port() != 0 && arrives_at(upstream, *own)) {
+        let message = format!("the upstream {upstream} is this port: deliveries would be sent to it");
+        reader.error("address", message, "give the admin port or the application another number");
+    }
+}
+
+fn check_remote(reader: &Reader<'_>, address: &AdminAddress) {
+    match address {
+        AdminAddress::Tcp(address) if !address.ip().is_loopback() => {
+            let message = "whoever reaches this port can reload the configuration and stop deliveries from coming";
+            reader.warning("remote_control", message, "make sure that only your own hosts reach it");
+        }
+        _ => {
+            let message = "changes nothing: nobody else reaches this address";
+            reader.warning("remote_control", message, "remove it, or give the port an address that others reach");
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! What the admin port is told of the process, and what it may ask for.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::admin::desk::{Desk, Errand, Phase};
+use crate::edge::clock::Clock;
+use crate::edge::driver::Driver;
+use crate::edge::snapshot::Published;
+use crate::gate::admission::Admission;
+use crate::now::Now;
+use crate::telemetry::metrics::Metrics;
+use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, ReplayReading};
+
+use super::event_log::{EventLog, Level as Urgency};
+use super::phase::{self, Phases};
+use super::reloader::{ReloadStatus, Reloaded, Reloader};
+use super::signals::Departure;
+use super::supervisor::Running;
+use super::vitals;
+
+/// The desk of a process. It is there before the workers are, so that probes can be answered while it starts.
+pub struct FrontDesk {
+    clock: Clock,
+    metrics: Arc<Metrics>,
+    log: Arc<EventLog>,
+    started: Option<Duration>,
+    open: OnceLock<Open>,
+}
+
+/// What there is to turn to once the workers run.
+struct Open {
+    interior: Interior,
+    reloader: Reloader,
+    departure: Departure,
+}
+
+/// What there is to read of running workers.
+pub struct Interior {
+    admission: Arc<Admission>,
+    policy: Arc<Published>,
+    phases: Arc<Phases>,
+    drivers: Vec<&'static str>,
+    fallback: Option<String>,
+}
+
+impl FrontDesk {
+    /// The desk of a process that is starting.
+    #[must_use]
+    pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>) -> Self {
+        let started = vitals::started();
+        Self { clock, metrics, log, started, open: OnceLock::new() }
+    }
+
+    /// Every worker accepts, and what may be asked for can be done.
+    pub fn open(&self, interior: Interior, reloader: Reloader, departure: Departure) {
+        let _ = self.open.set(Open { interior, reloader, departure });
+    }
+}
+
+impl Interior {
+    /// Of these workers.
+    #[must_use]
+    pub fn of(running: &Running) -> Self {
+        Self {
+            admission: Arc::clone(&running.admission),
+            policy: Arc::clone(&running.policy),
+            phases: Arc::clone(&running.phases),
+            drivers: running.drivers.iter().copied().map(Driver::name).collect(),
+            fallback: running.fallback.clone(),
+        }
+    }
+
+    fn read(&self, readings: &mut Readings) {
+        let (held, bounds) = (self.admission.held(), self.admission.bounds());
+        readings.connections = Level { held: held.connections, limit: bounds.connections };
+        readings.requests = Level { held: held.requests, limit: bounds.requests };
+        readings.body_memory = Level { held: held.body_memory, limit: bounds.body_memory };
+        readings.drivers.clone_from(&self.drivers);
+        readings.fallback.clone_from(&self.fallback);
+        readings.generation = self.policy.generation();
+        let policy = self.policy.current();
+        let routes = policy.gate.routes.routes();
+        for route in routes {
+            readings.keys.extend(route.verifier.keys().iter().map(|key| KeyReading {
+                route: route.name.clone(),
+                key: key.id().to_owned(),
+                not_before: key.validity().not_before,
+                not_after: key.validity().not_after,
+            }));
+        }
+        for (route, table) in routes.iter().zip(&policy.live.replay_tables) {
+            let Some(table) = table else { continue };
+            readings.replay.push(ReplayReading {
+                route: route.name.clone(),
+                entries: Level { held: table.held() as u64, limit: table.capacity() as u64 },
+                claims: table.claimed() as u64,
+            });
+        }
+    }
+}
+
+impl Desk for FrontDesk {
+    fn now(&self) -> Now {
+        self.clock.now()
+    }
+
+    fn phase(&self) -> Phase {
+        self.open.get().map_or(Phase::Starting, |open| shown(open.interior.phases.current()))
+    }
+
+    fn readings(&self) -> Readings {
+        let cpu = |cells: &crate::telemetry::WorkerCells| vitals::thread_cpu(cells.thread()).unwrap_or_default();
+        let mut readings = Readings {
+            worker_cpu: self.metrics.workers().iter().map(cpu).collect(),
+            log_dropped: self.log.left_out(),
+            vitals: vitals::read(self.started),
+            ..Readings::default()
+        };
+        if let Some(open) = self.open.get() {
+            open.interior.read(&mut readings);
+            readings.reload = Some(told(&open.reloader.status()));
+        }
+        readings
+    }
+
+    fn reload(&self) -> Errand {
+        let Some(open) = self.open.get() else { return not_yet() };
+        match open.reloader.request() {
+            Ok(Reloaded::Unchanged) => Errand::Done("nothing has changed".to_owned()),
+            Ok(Reloaded::Changed { generation, changes }) => {
+                let changes = if changes.is_empty() { "nothing that counts".to_owned() } else { changes.join("; ") };
+                Errand::Done(format!("configuration {generation} is in force: {changes}"))
+            }
+            Err(error) => Errand::Failed(error.to_string()),
+        }
+    }
+
+    fn drain(&self) -> Errand {
+        let Some(open) = self.open.get() else { return not_yet() };
+        let phase = self.phase();
+        if phase != Phase::Ready {
+            return Errand::Done(format!("{} already", phase.name()));
+        }
+        self.log.event(Urgency::Info, "the admin port was asked to drain: the process ends as after SIGTERM");
+        // Here already, so that `/ready` says no when this is answered.
+        open.interior.phases.advance(phase::Phase::Draining);
+        match open.departure.request() {
+            Ok(()) => Errand::Done("draining, as after SIGTERM: the process ends when it is done".to_owned()),
+            Err(error) => Errand::Failed(format!("the process cannot be told to stop: {error}")),
+        }
+    }
+}
+
+fn not_yet() -> Errand {
+    Errand::Failed("not yet: the process is starting".to_owned())
+}
+
+const fn shown(phase: phase::Phase) -> Phase {
+    match phase {
+        phase::Phase::Starting => Phase::Starting,
+        phase::Phase::Ready => Phase::Ready,
+        phase::Phase::Draining => Phase::Draining,
+        phase::Phase::Stopping => Phase::Stopping,
+    }
+}
+
+fn told(status: &ReloadStatus) -> ReloadReading {
+    let failed = status.last_error.as_ref().map(|error| error.at);
+    ReloadReading {
+        succeeded: status.attempts.saturating_sub(status.failures),
+        failed: status.failures,
+        at: status.last_success.max(failed).unwrap_or_default().as_secs(),
+        error: status.last_error.as_ref().map(|error| error.text.to_string()),
+    }
+}

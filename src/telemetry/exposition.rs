@@ -1,0 +1,405 @@
+//! The page that Prometheus reads (text format 0.0.4).
+//!
+//! Each page is written by a recorder of the exporter that lives as long as the page: it holds what is true now and
+//! nothing else, so that a route that is gone leaves no value behind, and a process that is never asked keeps nothing.
+//! The recorder takes care of names, labels and their escaping. Histograms, whose samples it would have to be told one
+//! by one ([`super::histogram`] says why not), are written beside it in the same form.
+
+use core::fmt::Write;
+use core::time::Duration;
+
+use metrics::{Key, Label, Level, Metadata, Recorder};
+use metrics_exporter_prometheus::formatting::{sanitize_description, sanitize_label_value};
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+
+use super::cells::RouteTotals;
+use super::histogram::{BOUNDS_TEXT, Distribution};
+use super::metrics::{Metrics, Registered};
+use super::names::{self, Name};
+use super::readings::Readings;
+use crate::outcome::{ConnectionEnd, Fault, Rejection, Side};
+
+/// The media type of the page.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A page in the making.
+struct Page {
+    recorder: PrometheusRecorder,
+    histograms: String,
+}
+
+const METADATA: Metadata<'static> = Metadata::new("countersign", Level::INFO, None);
+
+impl Page {
+    fn new() -> Self {
+        Self { recorder: PrometheusBuilder::new().build_recorder(), histograms: String::new() }
+    }
+
+    fn key(name: &Name, values: &[&str]) -> Key {
+        let labels: Vec<Label> =
+            name.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned())).collect();
+        Key::from_parts(name.name, labels)
+    }
+
+    fn counter(&self, name: &Name, values: &[&str], value: u64) {
+        self.recorder.describe_counter(name.name.into(), Some(name.unit), name.help.into());
+        self.recorder.register_counter(&Self::key(name, values), &METADATA).absolute(value);
+    }
+
+    fn gauge(&self, name: &Name, values: &[&str], value: f64) {
+        self.recorder.describe_gauge(name.name.into(), Some(name.unit), name.help.into());
+        self.recorder.register_gauge(&Self::key(name, values), &METADATA).set(value);
+    }
+
+    /// A counter of seconds is no whole number, which is all that the recorder's counters hold.
+    fn seconds(&mut self, name: &Name, rows: &[(&str, Duration)]) {
+        self.describe(name);
+        for (value, seconds) in rows {
+            let labels = match name.labels.first() {
+                Some(label) => format!("{{{label}=\"{}\"}}", sanitize_label_value(value)),
+                None => String::new(),
+            };
+            // Writing into a String cannot fail, here and below.
+            let _ = writeln!(self.histograms, "{}{labels} {}", name.name, seconds.as_secs_f64());
+        }
+        self.histograms.push('\n');
+    }
+
+    fn distributions<'a>(&mut self, name: &Name, rows: impl Iterator<Item = (&'a str, &'a Distribution)>) {
+        self.describe(name);
+        let base = name.name;
+        for (route, distribution) in rows {
+            let route = sanitize_label_value(route);
+            let mut cumulated = 0;
+            for (count, bound) in distribution.buckets.iter().zip(BOUNDS_TEXT) {
+                cumulated += count;
+                let _ = writeln!(self.histograms, "{base}_bucket{{route=\"{route}\",le=\"{bound}\"}} {cumulated}");
+            }
+            let _ = writeln!(self.histograms, "{base}_sum{{route=\"{route}\"}} {}", distribution.sum_seconds());
+            let _ = writeln!(self.histograms, "{base}_count{{route=\"{route}\"}} {cumulated}");
+        }
+        self.histograms.push('\n');
+    }
+
+    fn describe(&mut self, name: &Name) {
+        let _ = writeln!(self.histograms, "# HELP {} {}", name.name, sanitize_description(name.help));
+        let _ = writeln!(self.histograms, "# TYPE {} {}", name.name, name.kind.name());
+    }
+
+    /// The families in the order of their names, whatever order the recorder has them in.
+    fn finish(self) -> String {
+        let rendered = self.recorder.handle().render();
+        let mut families: Vec<&str> = rendered.split("\n\n").chain(self.histograms.split("\n\n")).collect();
+        families.retain(|family| !family.trim().is_empty());
+        families.sort_unstable();
+        families.iter().fold(String::with_capacity(rendered.len() + self.histograms.len()), |mut page, family| {
+            page.push_str(family.trim_matches('\n'));
+            page.push('\n');
+            page
+        })
+    }
+}
+
+/// What the page says beside what is counted.
+#[derive(Clone, Copy, Debug)]
+pub struct Moment<'a> {
+    /// The live state.
+    pub readings: &'a Readings,
+    /// The monotonic clock.
+    pub monotonic: Duration,
+    /// Whether `/ready` says yes.
+    pub ready: bool,
+}
+
+/// Writes the page.
+#[must_use]
+pub fn render(metrics: &Metrics, moment: Moment<'_>) -> String {
+    let mut page = Page::new();
+    let registered = metrics.registered();
+    routes(&mut page, metrics, &registered);
+    keys(&page, &registered, moment.readings);
+    connections(&page, metrics, moment.readings);
+    upstreams(&page, &registered);
+    bounds(&page, moment.readings);
+    workers(&mut page, metrics, moment);
+    vitals(&mut page, moment);
+    page.finish()
+}
+
+fn routes(page: &mut Page, metrics: &Metrics, registered: &Registered) {
+    let mut all: Vec<(&str, &str, RouteTotals)> =
+        registered.routes.iter().map(|route| (&*route.name, route.scheme.as_str(), route.totals())).collect();
+    for (route, _, totals) in &all {
+        route_only(page, route, totals);
+    }
+    all.push(("", "", metrics.unrouted().totals()));
+    for (route, scheme, totals) in &all {
+        let outcomes = [
+            ("forwarded", totals.forwarded()),
+            ("duplicate", totals.acknowledged()),
+            ("rejected", totals.refused()),
+            ("failed", totals.broken()),
+        ];
+        for (outcome, count) in outcomes {
+            page.counter(&names::EXCHANGES, &[route, scheme, outcome], count);
+        }
+        for rejection in Rejection::ALL {
+            let count = totals.rejected(*rejection);
+            if count > 0 || rejection.is_before_route() == route.is_empty() {
+                page.counter(&names::REJECTIONS, &[route, rejection.code()], count);
+            }
+            let count = totals.observed(*rejection);
+            if count > 0 {
+                page.counter(&names::OBSERVED, &[route, rejection.code()], count);
+            }
+        }
+        for (fault, count) in Fault::ALL.iter().zip(&totals.failed) {
+            if *count > 0 || (*fault == Fault::HeadTimeout) == route.is_empty() {
+                page.counter(&names::FAULTS, &[route, side(*fault), fault.code()], *count);
+            }
+        }
+        page.counter(&names::REQUEST_BYTES, &[route], totals.received);
+        page.counter(&names::RESPONSE_BYTES, &[route], totals.sent);
+    }
+    all.pop();
+    page.distributions(&names::DURATION, all.iter().map(|(route, _, totals)| (*route, &totals.total)));
+    page.distributions(&names::UPSTREAM_DURATION, all.iter().map(|(route, _, totals)| (*route, &totals.upstream)));
+}
+
+/// What only a request with a route can meet.
+fn route_only(page: &Page, route: &str, totals: &RouteTotals) {
+    for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(totals.forwarded) {
+        page.counter(&names::RESPONSES, &[route, class], count);
+    }
+    let twice = |rejection| totals.rejected(rejection) + totals.observed(rejection);
+    let committed = twice(Rejection::Duplicate) + twice(Rejection::DuplicateConflict);
+    page.counter(&names::DUPLICATES, &[route, "committed"], committed);
+    page.counter(&names::DUPLICATES, &[route, "in_flight"], twice(Rejection::DuplicateInFlight));
+    page.counter(&names::RATE_REFUSALS, &[route, "client"], totals.rejected(Rejection::ClientRateLimited));
+    page.counter(&names::RATE_REFUSALS, &[route, "route"], totals.rejected(Rejection::RouteRateLimited));
+    if totals.last > 0 {
+        page.gauge(&names::LAST_DELIVERY, &[route], totals.last as f64);
+    }
+}
+
+const fn side(fault: Fault) -> &'static str {
+    match fault.side() {
+        Side::Downstream => "downstream",
+        Side::Upstream => "upstream",
+        Side::Internal => "internal",
+    }
+}
+
+fn keys(page: &Page, registered: &Registered, readings: &Readings) {
+    for series in &registered.keys {
+        let labels = [&*series.route, &*series.key];
+        page.counter(&names::VERIFICATIONS, &labels, series.matched());
+        if series.last() > 0 {
+            page.gauge(&names::KEY_LAST_MATCH, &labels, series.last() as f64);
+        }
+    }
+    for key in &readings.keys {
+        let labels = [key.route.as_str(), key.key.as_str()];
+        let bounds = [(&names::KEY_NOT_BEFORE, key.not_before), (&names::KEY_NOT_AFTER, key.not_after)];
+        for (name, seconds) in bounds {
+            if let Some(seconds) = seconds {
+                page.gauge(name, &labels, seconds as f64);
+            }
+        }
+    }
+}
+
+fn connections(page: &Page, metrics: &Metrics, readings: &Readings) {
+    let accepted = metrics.workers().iter().map(super::cells::WorkerCells::connections).sum();
+    page.counter(&names::CONNECTIONS_ACCEPTED, &[], accepted);
+    let idle = metrics.workers().iter().map(super::cells::WorkerCells::idle).sum::<u64>();
+    let idle = idle.min(readings.connections.held);
+    page.gauge(&names::CONNECTIONS, &["idle"], idle as f64);
+    page.gauge(&names::CONNECTIONS, &["active"], (readings.connections.held - idle) as f64);
+    page.gauge(&names::CONNECTION_LIMIT, &[], readings.connections.limit as f64);
+    for end in ConnectionEnd::ALL {
+        page.counter(&names::CONNECTION_ENDS, &[end.code()], metrics.connections_ended(*end));
+    }
+    page.counter(&names::ACCEPT_PAUSES, &[], metrics.accept_pauses());
+}
+
+fn upstreams(page: &Page, registered: &Registered) {
+    for series in &registered.upstreams {
+        let (labels, totals) = ([series.name.as_str()], series.totals());
+        page.counter(&names::UPSTREAM_CONNECTS, &labels, totals.opened);
+        page.counter(&names::UPSTREAM_REUSES, &labels, totals.reused);
+        page.counter(&names::UPSTREAM_CONNECT_FAILURES, &labels, totals.failed);
+        page.gauge(&names::UPSTREAM_IDLE, &labels, totals.idle as f64);
+    }
+}
+
+fn bounds(page: &Page, readings: &Readings) {
+    page.gauge(&names::REQUESTS, &[], readings.requests.held as f64);
+    page.gauge(&names::REQUEST_LIMIT, &[], readings.requests.limit as f64);
+    page.gauge(&names::BODY_MEMORY, &[], readings.body_memory.held as f64);
+    page.gauge(&names::BODY_MEMORY_LIMIT, &[], readings.body_memory.limit as f64);
+    for replay in &readings.replay {
+        let labels = [replay.route.as_str()];
+        page.gauge(&names::REPLAY_ENTRIES, &labels, replay.entries.held as f64);
+        page.gauge(&names::REPLAY_CAPACITY, &labels, replay.entries.limit as f64);
+        page.gauge(&names::REPLAY_CLAIMS, &labels, replay.claims as f64);
+    }
+}
+
+fn workers(page: &mut Page, metrics: &Metrics, moment: Moment<'_>) {
+    let drivers = &moment.readings.drivers;
+    for driver in drivers {
+        let count = drivers.iter().filter(|other| *other == driver).count();
+        page.gauge(&names::WORKERS, &[driver], count as f64);
+    }
+    let numbers: Vec<String> = (0..metrics.workers().len()).map(|position| position.to_string()).collect();
+    for (number, cells) in numbers.iter().zip(metrics.workers()) {
+        let age = moment.monotonic.saturating_sub(cells.last_beat());
+        page.gauge(&names::WORKER_BEAT, &[number], age.as_secs_f64());
+    }
+    let cpu = numbers.iter().map(String::as_str).zip(moment.readings.worker_cpu.iter().copied());
+    page.seconds(&names::WORKER_CPU, &cpu.collect::<Vec<_>>());
+}
+
+fn vitals(page: &mut Page, moment: Moment<'_>) {
+    let readings = moment.readings;
+    page.gauge(&names::GENERATION, &[], readings.generation as f64);
+    if let Some(reload) = &readings.reload {
+        page.counter(&names::RELOADS, &["success"], reload.succeeded);
+        page.counter(&names::RELOADS, &["failure"], reload.failed);
+        page.gauge(&names::RELOAD_GOOD, &[], f64::from(u8::from(reload.error.is_none())));
+    }
+    for certificate in &readings.certificates {
+        let labels = [certificate.name.as_str()];
+        page.gauge(&names::CERTIFICATE_NOT_BEFORE, &labels, certificate.not_before as f64);
+        page.gauge(&names::CERTIFICATE_NOT_AFTER, &labels, certificate.not_after as f64);
+    }
+    page.gauge(&names::READY, &[], f64::from(u8::from(moment.ready)));
+    page.counter(&names::LOG_DROPPED, &[], readings.log_dropped);
+    page.gauge(&names::BUILD, &[env!("CARGO_PKG_VERSION"), std::env::consts::ARCH], 1.0);
+    let vitals = &readings.vitals;
+    let gauges = [
+        (&names::PROCESS_MEMORY, vitals.memory),
+        (&names::PROCESS_FILES, vitals.files),
+        (&names::PROCESS_FILES_LIMIT, vitals.files_limit),
+        (&names::PROCESS_THREADS, vitals.threads),
+    ];
+    for (name, value) in gauges {
+        if let Some(value) = value {
+            page.gauge(name, &[], value as f64);
+        }
+    }
+    if let Some(started) = vitals.started {
+        page.gauge(&names::PROCESS_START, &[], started.as_secs_f64());
+    }
+    if let Some(cpu) = vitals.cpu {
+        page.seconds(&names::PROCESS_CPU, &[("", cpu)]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::exchange::{Exchange, RouteTag, Stages};
+    use super::super::metrics::RouteLabels;
+    use super::super::readings::{CertificateReading, KeyReading, Level, ReloadReading, ReplayReading, Vitals};
+    use super::*;
+    use crate::now::Now;
+    use crate::outcome::{Observed, Outcome};
+
+    /// A process in which there is everything that can be told.
+    fn everything() -> Readings {
+        let level = Level { held: 1, limit: 2 };
+        let (one, second) = (Some(1), Duration::from_secs(1));
+        Readings {
+            connections: level,
+            requests: level,
+            body_memory: level,
+            drivers: vec!["epoll", "epoll"],
+            fallback: None,
+            worker_cpu: vec![second, second],
+            replay: vec![ReplayReading { route: "a\"b".to_owned(), entries: level, claims: 1 }],
+            keys: vec![KeyReading {
+                route: "a\"b".to_owned(),
+                key: "k".to_owned(),
+                not_before: Some(1),
+                not_after: Some(2),
+            }],
+            log_dropped: 3,
+            generation: 4,
+            reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
+            certificates: vec![CertificateReading { name: "c".to_owned(), not_before: 1, not_after: 2 }],
+            vitals: Vitals {
+                memory: one,
+                cpu: Some(second),
+                files: one,
+                files_limit: one,
+                threads: one,
+                started: Some(second),
+            },
+        }
+    }
+
+    fn page(metrics: &Metrics) -> String {
+        render(metrics, Moment { readings: &everything(), monotonic: Duration::from_secs(9), ready: true })
+    }
+
+    fn counting() -> std::sync::Arc<Metrics> {
+        let metrics = Metrics::new(2);
+        let route = RouteLabels { name: "a\"b".to_owned(), scheme: "s".to_owned(), keys: vec!["k".into()] };
+        let meters = metrics.register(&[route], &["u".to_owned()]);
+        let mut observed = Observed::NONE;
+        observed.note(Rejection::RouteRateLimited);
+        for worker in 0..2 {
+            meters.record(&Exchange {
+                worker,
+                request_id: [b'0'; 32],
+                ended: Now::at_unix(Duration::from_secs(7)),
+                route: Some(RouteTag { position: 0, name: "a\"b", scheme: "s" }),
+                peer: None,
+                client: None,
+                caller: None,
+                method: b"POST",
+                path: b"/",
+                query: b"",
+                outcome: Outcome::Forwarded { status: 204 },
+                observed,
+                key_id: Some("k"),
+                delivery_id: None,
+                body: None,
+                received: 1,
+                sent: 1,
+                stages: Stages::default(),
+            });
+        }
+        metrics
+    }
+
+    #[test]
+    fn every_name_of_the_table_is_exported_with_what_it_means() {
+        let page = page(&counting());
+        for name in names::ALL {
+            let head = format!("# HELP {0} {1}\n# TYPE {0} {2}\n{0}", name.name, name.help, name.kind.name());
+            assert_eq!(page.matches(&head).count(), 1, "{} in\n{page}", name.name);
+        }
+        assert_eq!(page.matches("# TYPE ").count(), names::ALL.len(), "nothing that the table has not\n{page}");
+    }
+
+    #[test]
+    fn workers_are_added_up_and_names_of_operators_are_escaped() {
+        let page = page(&counting());
+        for line in [
+            r#"countersign_verifications_total{route="a\"b",key="k"} 2"#,
+            r#"countersign_forwarded_responses_total{route="a\"b",class="2xx"} 2"#,
+            r#"countersign_observed_refusals_total{route="a\"b",reason="route_rate_limited"} 2"#,
+            r#"countersign_exchange_duration_seconds_bucket{route="a\"b",le="0.0001"} 2"#,
+            r#"countersign_exchange_duration_seconds_count{route="a\"b"} 2"#,
+            r#"countersign_workers{driver="epoll"} 2"#,
+            r#"countersign_worker_cpu_seconds_total{worker="1"} 1"#,
+            "countersign_config_last_reload_successful 0",
+            "process_cpu_seconds_total 1",
+        ] {
+            assert!(page.lines().any(|it| it == line), "{line} in\n{page}");
+        }
+    }
+}

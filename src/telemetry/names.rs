@@ -1,0 +1,194 @@
+//! Every metric, once: its name, its kind, its labels, its unit and what it means. Nothing is exported that does not
+//! stand here ([`super::exposition`] takes nothing else), and the alert rules and dashboards are checked against it.
+//!
+//! Names follow the conventions of Prometheus: base units, `_total` for counters. Labels are bounded by the
+//! configuration and by the tables of [`crate::outcome`]: never an address, an id of a delivery, a path.
+
+use metrics::Unit;
+
+/// What a metric does over time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows, from 0 at the start of the process.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Counts by size.
+    Histogram,
+}
+
+impl Kind {
+    /// As `# TYPE` has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// One metric.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    /// As it is exported.
+    pub name: &'static str,
+    /// What it does over time.
+    pub kind: Kind,
+    /// The names of its labels, in the order in which their values are given.
+    pub labels: &'static [&'static str],
+    /// What it counts.
+    pub unit: Unit,
+    /// What it means, for people.
+    pub help: &'static str,
+}
+
+macro_rules! names {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $unit:ident $help:literal;)+) => {
+        $(
+            #[doc = $help]
+            pub const $constant: Name = Name {
+                name: $name, kind: Kind::$kind, labels: &[$($label),*], unit: Unit::$unit, help: $help,
+            };
+        )+
+
+        /// Every metric, in the order of the table.
+        pub const ALL: &[Name] = &[$($constant),+];
+    };
+}
+
+names! {
+    EXCHANGES = Counter "countersign_exchanges_total" ["route", "scheme", "outcome"] Count
+        "Exchanges that have ended: forwarded, duplicate, rejected or failed. Requests that fell under no route have an empty route.";
+    RESPONSES = Counter "countersign_forwarded_responses_total" ["route", "class"] Count
+        "Answers of the application to forwarded deliveries, by class of their status (1xx to 5xx).";
+    REJECTIONS = Counter "countersign_rejections_total" ["route", "reason"] Count
+        "Refusals by rule, by reason code. Acknowledged duplicates are among them.";
+    FAULTS = Counter "countersign_faults_total" ["route", "side", "reason"] Count
+        "Exchanges in which something broke, by whose fault it was and reason code.";
+    OBSERVED = Counter "countersign_observed_refusals_total" ["route", "reason"] Count
+        "What checks that only count (observe) would have refused.";
+    VERIFICATIONS = Counter "countersign_verifications_total" ["route", "key"] Count
+        "Deliveries found genuine, by the id of the key that matched.";
+    DUPLICATES = Counter "countersign_duplicates_total" ["route", "state"] Count
+        "Deliveries that had come before: committed, or still in_flight. Those that are only observed count too.";
+    RATE_REFUSALS = Counter "countersign_rate_refusals_total" ["route", "bucket"] Count
+        "Requests refused because a token bucket was empty: that of the client, or that of the route.";
+    REQUEST_BYTES = Counter "countersign_request_body_bytes_total" ["route"] Bytes
+        "Bytes of request bodies received.";
+    RESPONSE_BYTES = Counter "countersign_response_body_bytes_total" ["route"] Bytes
+        "Bytes of answer bodies sent.";
+    DURATION = Histogram "countersign_exchange_duration_seconds" ["route"] Seconds
+        "Whole time of forwarded exchanges, from the first byte looked at to the last byte sent.";
+    UPSTREAM_DURATION = Histogram "countersign_upstream_duration_seconds" ["route"] Seconds
+        "From the verdict to the head of the application's answer.";
+    LAST_DELIVERY = Gauge "countersign_last_delivery_timestamp_seconds" ["route"] Seconds
+        "Unix time at which the last delivery was forwarded. Absent until there was one.";
+    REPLAY_ENTRIES = Gauge "countersign_replay_entries" ["route"] Count
+        "Deliveries remembered, those in flight included.";
+    REPLAY_CLAIMS = Gauge "countersign_replay_claims_in_flight" ["route"] Count
+        "Deliveries claimed and with the application.";
+    REPLAY_CAPACITY = Gauge "countersign_replay_capacity" ["route"] Count
+        "Deliveries that can be remembered.";
+    CONNECTIONS_ACCEPTED = Counter "countersign_connections_accepted_total" [] Count
+        "Connections accepted and let in.";
+    CONNECTIONS = Gauge "countersign_connections" ["state"] Count
+        "Open connections: active, or idle (waiting without buffers; counted anew every second).";
+    CONNECTION_LIMIT = Gauge "countersign_connections_limit" [] Count
+        "Connections that there may be.";
+    CONNECTION_ENDS = Counter "countersign_connections_ended_total" ["reason"] Count
+        "Connections refused or closed at a bound, without an exchange.";
+    ACCEPT_PAUSES = Counter "countersign_accept_pauses_total" [] Count
+        "Times that accepting paused because the process was out of descriptors or memory.";
+    REQUESTS = Gauge "countersign_requests_in_flight" [] Count
+        "Exchanges admitted and not ended.";
+    REQUEST_LIMIT = Gauge "countersign_requests_in_flight_limit" [] Count
+        "Exchanges that there may be at a time.";
+    BODY_MEMORY = Gauge "countersign_body_memory_bytes" [] Bytes
+        "Bytes of bodies held.";
+    BODY_MEMORY_LIMIT = Gauge "countersign_body_memory_limit_bytes" [] Bytes
+        "Bytes of bodies that may be held.";
+    UPSTREAM_CONNECTS = Counter "countersign_upstream_connections_opened_total" ["upstream"] Count
+        "Connections made to the application.";
+    UPSTREAM_REUSES = Counter "countersign_upstream_connections_reused_total" ["upstream"] Count
+        "Deliveries sent over a connection that was open already.";
+    UPSTREAM_CONNECT_FAILURES = Counter "countersign_upstream_connect_failures_total" ["upstream"] Count
+        "Attempts to connect to the application that failed or took too long.";
+    UPSTREAM_IDLE = Gauge "countersign_upstream_connections_idle" ["upstream"] Count
+        "Connections to the application that wait for their next use.";
+    WORKERS = Gauge "countersign_workers" ["driver"] Count
+        "Workers, by what they run on.";
+    WORKER_CPU = Counter "countersign_worker_cpu_seconds_total" ["worker"] Seconds
+        "CPU time of each worker's thread; its rate is the worker's utilisation.";
+    WORKER_BEAT = Gauge "countersign_worker_heartbeat_age_seconds" ["worker"] Seconds
+        "Time since each worker last ran its timer, which it does every second.";
+    KEY_NOT_BEFORE = Gauge "countersign_key_not_before_timestamp_seconds" ["route", "key"] Seconds
+        "Unix time from which a key counts, where it has such a bound.";
+    KEY_NOT_AFTER = Gauge "countersign_key_not_after_timestamp_seconds" ["route", "key"] Seconds
+        "Unix time from which a key no longer counts, where it has such a bound.";
+    KEY_LAST_MATCH = Gauge "countersign_key_last_match_timestamp_seconds" ["route", "key"] Seconds
+        "Unix time at which a key last matched. Absent until it has.";
+    GENERATION = Gauge "countersign_config_generation" [] Count
+        "Which configuration is in force; 1 is the one that the process started with.";
+    RELOADS = Counter "countersign_config_reloads_total" ["result"] Count
+        "Times that the configuration was read again: success, or failure (the one in force stays).";
+    RELOAD_GOOD = Gauge "countersign_config_last_reload_successful" [] Count
+        "1 if the last reload put a configuration into force, 0 if it failed. 1 before the first.";
+    CERTIFICATE_NOT_BEFORE = Gauge "countersign_certificate_not_before_timestamp_seconds" ["certificate"] Seconds
+        "Unix time from which a certificate holds.";
+    CERTIFICATE_NOT_AFTER = Gauge "countersign_certificate_not_after_timestamp_seconds" ["certificate"] Seconds
+        "Unix time after which a certificate does not hold.";
+    READY = Gauge "countersign_ready" [] Count
+        "1 while /ready says yes.";
+    LOG_DROPPED = Counter "countersign_log_lines_dropped_total" [] Count
+        "Lines of the process's log left out because strangers caused too many, or the writer was too slow.";
+    BUILD = Gauge "countersign_build_info" ["version", "architecture"] Count
+        "Always 1; what is running stands in the labels.";
+    PROCESS_MEMORY = Gauge "process_resident_memory_bytes" [] Bytes
+        "Resident memory of the process.";
+    PROCESS_CPU = Counter "process_cpu_seconds_total" [] Seconds
+        "CPU time of the process, user and system.";
+    PROCESS_FILES = Gauge "process_open_fds" [] Count
+        "Open file descriptors.";
+    PROCESS_FILES_LIMIT = Gauge "process_max_fds" [] Count
+        "File descriptors that may be open.";
+    PROCESS_THREADS = Gauge "process_threads" [] Count
+        "Threads of the process.";
+    PROCESS_START = Gauge "process_start_time_seconds" [] Seconds
+        "Unix time at which the process started.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        let mut seen = std::collections::BTreeSet::new();
+        for Name { name, kind, labels, unit, help } in ALL {
+            assert!(seen.insert(name), "{name} stands there twice");
+            assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+            let base = name.trim_end_matches("_total");
+            match unit {
+                Unit::Seconds => assert!(base.ends_with("_seconds"), "{name}"),
+                Unit::Bytes => assert!(base.ends_with("_bytes"), "{name}"),
+                Unit::Count => assert!(!base.ends_with("_seconds") && !base.ends_with("_bytes"), "{name}"),
+                other => panic!("{name} has the unit {other:?}"),
+            }
+            assert!(help.ends_with('.'), "{name}");
+            let bounded = ["route", "scheme", "outcome", "reason", "side", "key", "class", "state", "bucket"];
+            let bounded = bounded.iter().chain(&[
+                "upstream",
+                "driver",
+                "worker",
+                "version",
+                "architecture",
+                "result",
+                "certificate",
+            ]);
+            assert!(labels.iter().all(|label| bounded.clone().any(|known| known == label)), "{name}: {labels:?}");
+        }
+    }
+}

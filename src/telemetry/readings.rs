@@ -1,0 +1,109 @@
+//! What is not counted but read when somebody asks: the live state of the process. Whoever owns the state fills this
+//! in; metrics and status page are made of it.
+
+use core::time::Duration;
+
+/// The state of the process at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Readings {
+    /// What is held of the bounds of the process.
+    pub connections: Level,
+    /// Exchanges in flight.
+    pub requests: Level,
+    /// Bytes of bodies.
+    pub body_memory: Level,
+    /// What each worker runs on.
+    pub drivers: Vec<&'static str>,
+    /// Why not all of them run on what was wanted.
+    pub fallback: Option<String>,
+    /// CPU time of each worker.
+    pub worker_cpu: Vec<Duration>,
+    /// What routes remember.
+    pub replay: Vec<ReplayReading>,
+    /// The keys of all routes.
+    pub keys: Vec<KeyReading>,
+    /// Lines of the process's log that were left out.
+    pub log_dropped: u64,
+    /// Which configuration is in force; 0 before there is one.
+    pub generation: u64,
+    /// What became of reloads; nothing in a process that cannot reload.
+    pub reload: Option<ReloadReading>,
+    /// The certificates that listeners show.
+    pub certificates: Vec<CertificateReading>,
+    /// The system's view of the process.
+    pub vitals: Vitals,
+}
+
+/// How much is held of something bounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Level {
+    /// Held.
+    pub held: u64,
+    /// The bound.
+    pub limit: u64,
+}
+
+/// What one route remembers of deliveries.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReplayReading {
+    /// The name of the route.
+    pub route: String,
+    /// Entries, claims included.
+    pub entries: Level,
+    /// Deliveries that are with the application.
+    pub claims: u64,
+}
+
+/// One key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyReading {
+    /// The name of the route.
+    pub route: String,
+    /// The id of the key.
+    pub key: String,
+    /// Unix seconds from which it counts.
+    pub not_before: Option<i64>,
+    /// Unix seconds from which it no longer counts.
+    pub not_after: Option<i64>,
+}
+
+/// What became of reloads.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReloadReading {
+    /// How many put a configuration into force, the one at the start not counted.
+    pub succeeded: u64,
+    /// How many left all as it was.
+    pub failed: u64,
+    /// Unix seconds of the last one; 0 before the first.
+    pub at: u64,
+    /// What was wrong with the last one, in words for people.
+    pub error: Option<String>,
+}
+
+/// One certificate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CertificateReading {
+    /// Unique, chosen by the operator: the listener, or the name that it is shown for.
+    pub name: String,
+    /// Unix seconds from which it holds.
+    pub not_before: i64,
+    /// Unix seconds after which it does not.
+    pub not_after: i64,
+}
+
+/// The system's view of the process. What cannot be read is absent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Vitals {
+    /// Resident memory, in bytes.
+    pub memory: Option<u64>,
+    /// CPU time, user and system.
+    pub cpu: Option<Duration>,
+    /// Open file descriptors.
+    pub files: Option<u64>,
+    /// File descriptors that may be open.
+    pub files_limit: Option<u64>,
+    /// Threads.
+    pub threads: Option<u64>,
+    /// When it started, as unix time.
+    pub started: Option<Duration>,
+}
