@@ -152,6 +152,7 @@ fn counting_for_nobody_takes_no_memory() {
         caller: None,
         method: b"POST",
         path: b"/hook",
+        query: b"",
         outcome: Outcome::Forwarded { status: 200 },
         observed: Observed::NONE,
         key_id: Some("k"),
