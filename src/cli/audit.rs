@@ -40,7 +40,7 @@ struct VerifyArguments {
     /// A key that seals were made with; repeat it, with --key-id, after a change of keys
     #[arg(long = "key-file", value_name = "FILE")]
     key_files: Vec<PathBuf>,
-    /// The id of the key, as in [audit] key
+    /// The id of the key, as the configuration of the trail has it
     #[arg(long = "key-id", value_name = "ID")]
     key_ids: Vec<String>,
     /// The last record, as `verify` or the log has printed it: then nothing can be missing at the end either

@@ -1,7 +1,7 @@
 //! New configurations for a process that runs: read, check, compile, apply; one way for SIGHUP, for files that change
 //! and for requests. Everything that can fail does so before the one swap, and what fails changes nothing.
 //!
-//! Owns the thread on which all of this happens, never a worker. What the kernel says about files ([`super::watch`]) is
+//! Owns the thread on which all of this happens, never a worker. What the kernel says about files (`watch.rs`) is
 //! a hint; what counts is whether their contents differ from those that were read last.
 
 use std::collections::VecDeque;

@@ -2,7 +2,7 @@
 //!
 //! It is the oldest of the party that costs others most: for each of its members what it holds, times how long it has
 //! made us wait. Strangers who fill a bound from few addresses hold much, and push one another out; a slow sender holds little.
-//! Shares of less than a thousandth of the bound count alike, and so do waits of more than [`LONG`]: a sender with a few
+//! Shares of less than a thousandth of the bound count alike, and so do waits of more than `LONG`: a sender with a few
 //! deliveries under way does not give way to strangers who hold one thing each, for ever.
 //!
 //! Whoever has made us wait for less than [`GRACE`] gives way only to those whose party holds less than his; and nobody
