@@ -4,6 +4,7 @@
 mod cells;
 pub mod exchange;
 pub mod exposition;
+pub mod handshake;
 pub mod histogram;
 pub mod metrics;
 pub mod names;

@@ -14,6 +14,7 @@ use rustls::{CertificateError, Error, HandshakeKind, ServerConfig, SupportedProt
 
 use crate::gate::identity::{Caller, Identity};
 use crate::outcome::ConnectionEnd;
+use crate::telemetry::readings::CertificateReading;
 
 use super::certificates::{Certificates, Shown};
 use super::verifier::{CallerVerifier, Callers};
@@ -37,6 +38,8 @@ pub struct TlsSetup {
     pub callers: Option<Callers>,
     /// The oldest version.
     pub oldest: OldestVersion,
+    /// What is to be told of the certificates, in their order.
+    pub readings: Arc<[CertificateReading]>,
 }
 
 /// What a listener speaks.
@@ -44,6 +47,7 @@ pub struct TlsSetup {
 pub struct TlsDoor {
     config: Arc<ServerConfig>,
     callers: Option<Arc<CallerVerifier>>,
+    readings: Arc<[CertificateReading]>,
 }
 
 impl fmt::Debug for TlsDoor {
@@ -71,7 +75,13 @@ impl TlsDoor {
         config.ticketer = Arc::clone(tickets);
         // Tickets are enough; a store would be a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), callers })
+        Ok(Self { config: Arc::new(config), callers, readings: Arc::clone(&setup.readings) })
+    }
+
+    /// What is to be told of the certificates.
+    #[must_use]
+    pub fn certificates(&self) -> &[CertificateReading] {
+        &self.readings
     }
 
     /// A connection of which nothing has been read.
