@@ -12,6 +12,9 @@ pub enum Fate {
     /// The answer says `Connection: close`; the write side is shut and a bounded amount of input is discarded, so
     /// that the client can read the answer before the connection goes.
     Close,
+    /// The answer says `Connection: close`, and the connection is dropped as soon as it is written: what it held
+    /// belongs to others.
+    Leave,
     /// No answer can be given: the connection is dropped.
     Abort,
 }
@@ -110,6 +113,9 @@ ends! {
         ClientRateLimited = "client_rate_limited", 429 "too_many_requests" Keep;
         /// The bodies that are being received take as much memory as they may.
         BodyMemoryFull = "body_memory_full", 503 "unavailable" Close;
+        /// Others needed the room of a request that we were waiting for: its client held most of it, or had made us
+        /// wait longest.
+        GaveWay = "gave_way", 503 "unavailable" Leave;
         /// The body is longer than the route's limit.
         BodyTooLarge = "body_too_large", 413 "content_too_large" Close;
         /// The chunked body breaks the grammar.
@@ -177,6 +183,8 @@ ends! {
         DownstreamClosed = "downstream_closed", 400 "bad_request" Abort;
         /// The client did not take the response in time.
         ResponseUnread = "response_unread", 500 "internal" Abort;
+        /// Others needed the room of an answer that the client was not taking.
+        ResponseGaveWay = "response_gave_way", 500 "internal" Abort;
         /// No connection to the application.
         UpstreamConnect = "upstream_connect", 502 "bad_gateway" Keep;
         /// Connecting to the application took too long.
@@ -203,7 +211,8 @@ impl Fault {
             | Self::BodyTimeout
             | Self::BodyTooSlow
             | Self::DownstreamClosed
-            | Self::ResponseUnread => Side::Downstream,
+            | Self::ResponseUnread
+            | Self::ResponseGaveWay => Side::Downstream,
             Self::UpstreamConnect
             | Self::UpstreamConnectTimeout
             | Self::UpstreamClosed

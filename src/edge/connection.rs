@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::gate::admission::ConnectionPermit;
-use crate::outcome::{Fault, Outcome};
+use crate::outcome::{Fault, Outcome, Rejection};
 use crate::wire::head::ResponseHead;
 
 use super::exchange;
@@ -16,6 +16,7 @@ use super::net::Net;
 use super::policy::{Limits, ListenerId};
 use super::preface;
 use super::stream::ByteStream;
+use super::waiters::{GaveWay, Waiter};
 use super::worker::Worker;
 
 /// How long a connection that has just answered keeps its buffer before it waits without one.
@@ -44,6 +45,8 @@ pub struct Connection<S> {
     pub served: u64,
     /// Which listener accepted it.
     pub listener: ListenerId,
+    /// What it holds, and whether it makes us wait.
+    pub waiter: Rc<Waiter>,
     /// When it was accepted.
     opened: Duration,
     /// When a connection that has never asked for anything is closed.
@@ -104,6 +107,7 @@ pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Ori
         reply_head: ResponseHead::default(),
         served: 0,
         listener,
+        waiter: Rc::new(Waiter::new(Rc::clone(&worker.waiters), Rc::clone(permit.holding()))),
         opened,
         expires: opened + worker.policy().limits.head_timeout,
     };
@@ -203,6 +207,11 @@ impl<S: ByteStream> Connection<S> {
         if self.is_over(worker) {
             return Arrival::Gone;
         }
+        // When connections are wanted, one without a request waits where it can be closed for another.
+        if worker.admission.is_crowded() && self.stream.is_quiet() {
+            self.inbound.release_buffer(&worker.buffers);
+            return Arrival::Quiet;
+        }
         self.inbound.hold_buffer(&worker.buffers);
         let now = worker.net.monotonic();
         let deadline = match self.served {
@@ -227,9 +236,15 @@ impl<S: ByteStream> Connection<S> {
     /// Reads more of the request. `Ok(())` means that something came.
     ///
     /// # Errors
-    /// `late` at the deadline, [`Fault::DownstreamClosed`] when the client has gone.
-    pub async fn receive(&mut self, deadline: Duration, late: Fault) -> Result<(), Outcome> {
-        let (result, buf) = self.stream.read(self.inbound.lend(), deadline).await;
+    /// `late` at the deadline, [`Fault::DownstreamClosed`] when the client has gone, [`Rejection::GaveWay`].
+    pub async fn receive<N: Net<Stream = S>>(
+        &mut self,
+        worker: &Worker<N>,
+        (deadline, late): (Duration, Fault),
+    ) -> Result<(), Outcome> {
+        let reading = self.stream.read(self.inbound.lend(), deadline);
+        let read = self.waiter.during(|| worker.net.monotonic(), reading).await;
+        let (result, buf) = read.map_err(|GaveWay| Rejection::GaveWay)?;
         self.inbound.returned(buf);
         match result {
             Ok(0) => Err(Fault::DownstreamClosed.into()),
@@ -250,7 +265,8 @@ impl<S: ByteStream> Connection<S> {
         let mut buf = worker.buffers.lease(16 << 10);
         while discarded < LINGER_BYTES {
             buf.truncate(super::buffer::HEADROOM);
-            let (result, back) = self.stream.read(buf, deadline).await;
+            let reading = self.stream.read(buf, deadline);
+            let Ok((result, back)) = self.waiter.during(|| worker.net.monotonic(), reading).await else { return };
             buf = back;
             match result {
                 Ok(count) if count > 0 => discarded += count,

@@ -10,6 +10,7 @@ mod deliver;
 mod drain;
 mod floods;
 mod framing;
+mod giving_way;
 mod headers;
 mod limits;
 mod process;
