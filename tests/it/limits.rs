@@ -162,8 +162,8 @@ fn a_route_has_its_own_body_size(driver: Driver) {
 }
 
 /// Sends `bytes` one at a time, with pauses, until the proxy answers; the answer's status and when it came.
-fn drip(client: &mut Client, bytes: &[u8]) -> (u16, Duration) {
-    let begun = Instant::now();
+/// Sends byte by byte until there is an answer: its status, and how long after `begun` it came.
+fn drip(client: &mut Client, bytes: &[u8], begun: Instant) -> (u16, Duration) {
     client.stream.set_read_timeout(Some(Duration::from_millis(40))).unwrap();
     for byte in bytes {
         client.send(&[*byte]);
@@ -185,11 +185,11 @@ fn a_slow_head_is_late(driver: Driver) {
     let bytes = Delivery::of(b"x").bytes();
     // The first request of a connection, and a later one.
     let mut client = proxy.connect();
-    assert_late(drip(&mut client, &bytes));
+    assert_late(drip(&mut client, &bytes, Instant::now()));
     client.assert_closed();
     let mut client = proxy.connect();
     assert_eq!(client.ask(&bytes).status, 200);
-    assert_late(drip(&mut client, &bytes));
+    assert_late(drip(&mut client, &bytes, Instant::now()));
     client.assert_closed();
     proxy.assert_endings(&["head_timeout", "forwarded", "head_timeout"]);
     application.assert_requests(1);
@@ -199,8 +199,10 @@ fn a_slow_body_is_late(driver: Driver) {
     let (application, proxy) = start(driver, &["body_timeout = \"300ms\"", "body_rate_min = \"0B/s\""]);
     let delivery = Delivery::of(&noise(5000));
     let mut client = proxy.connect();
+    // The time of the body begins when the proxy has the head, which may be before this thread goes on.
+    let begun = Instant::now();
     client.send(&delivery.head());
-    assert_late(drip(&mut client, &delivery.framed_body()));
+    assert_late(drip(&mut client, &delivery.framed_body(), begun));
     client.assert_closed();
     proxy.assert_endings(&["body_timeout"]);
     application.assert_saw_nothing("late");
@@ -210,8 +212,10 @@ fn a_slow_chunked_body_is_late(driver: Driver) {
     let (application, proxy) = start(driver, &["body_timeout = \"300ms\"", "body_rate_min = \"0B/s\""]);
     let delivery = Delivery::of(&noise(500)).chunked(&[1; 500]);
     let mut client = proxy.connect();
+    // The time of the body begins when the proxy has the head, which may be before this thread goes on.
+    let begun = Instant::now();
     client.send(&delivery.head());
-    assert_late(drip(&mut client, &delivery.framed_body()));
+    assert_late(drip(&mut client, &delivery.framed_body(), begun));
     client.assert_closed();
     application.assert_saw_nothing("late");
 }
