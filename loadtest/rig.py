@@ -183,7 +183,8 @@ class Rig:
         """
         config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
                                upstream=upstream.port, driver=driver_of(name),
-                               tls=COUNTERSIGN_TLS if self.tls else "")
+                               tls=COUNTERSIGN_TLS if self.tls else "",
+                               records=records_of(name))
         text = config.read_text(encoding="utf-8")
         config.write_text(text.replace("[server]\n", f"[server]\n{server_lines}\n", 1),
                           encoding="utf-8")
