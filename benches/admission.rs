@@ -6,10 +6,13 @@
 use std::hash::RandomState;
 use std::hint::black_box;
 use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use countersign::gate::admission::{Admission, AdmissionLimits, Request, RouteAdmission};
 use countersign::gate::allowlist::AllowList;
+use countersign::gate::holding::Holding;
 use countersign::gate::identity::CallerList;
 use countersign::gate::keyed_buckets::ClientKey;
 use countersign::gate::observe::Observe;
@@ -60,29 +63,33 @@ fn exchanges(c: &mut Criterion) {
     let (table, headers) = (table(), headers());
     let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
     let limits = AdmissionLimits { unverified_per_client: PLENTY, ..AdmissionLimits::default() };
-    let ready = |limits| Admission::new(limits, RandomState::new());
+    let ready = |limits| {
+        let admission = Arc::new(Admission::new(limits, RandomState::new()));
+        let holding = Rc::new(Holding::uncounted(Arc::clone(&admission)));
+        (admission, holding)
+    };
     // Time passes quickly enough that no bucket runs empty.
     let start = Instant::now();
     let mut group = c.benchmark_group("admission");
-    let admission = ready(limits);
+    let (admission, holding) = ready(limits);
     let mut number = 0;
     group.bench_function("admitted", |b| {
         b.iter(|| {
             number = (number + 1) % 1000;
-            let mut admitted = admission.admit(request, client(number), 1000 * start.elapsed()).unwrap();
+            let mut admitted = admission.admit(request, client(number), 1000 * start.elapsed(), &holding).unwrap();
             admitted.hold_body(1000).unwrap();
             black_box(&admitted);
         });
     });
-    let admission = ready(AdmissionLimits { unverified_per_client: Rate::per_second(1, 1), ..limits });
+    let (admission, holding) = ready(AdmissionLimits { unverified_per_client: Rate::per_second(1, 1), ..limits });
     group.bench_function("refused", |b| {
-        let _ = admission.admit(request, client(0), Duration::ZERO);
-        b.iter(|| drop(black_box(admission.admit(request, client(0), Duration::ZERO))));
+        let _ = admission.admit(request, client(0), Duration::ZERO, &holding);
+        b.iter(|| drop(black_box(admission.admit(request, client(0), Duration::ZERO, &holding))));
     });
     group.bench_function("newcomers", |b| {
         b.iter(|| {
             number = number.wrapping_add(1) & 0xff_ffff;
-            drop(black_box(admission.admit(request, client(number), Duration::ZERO)));
+            drop(black_box(admission.admit(request, client(number), Duration::ZERO, &holding)));
         });
     });
     let bucket = SharedBucket::new(PLENTY);
@@ -94,7 +101,7 @@ fn exchanges(c: &mut Criterion) {
 fn two_threads(c: &mut Criterion) {
     let (table, headers) = (table(), headers());
     let limits = AdmissionLimits { unverified_per_client: PLENTY, ..AdmissionLimits::default() };
-    let admission = Admission::new(limits, RandomState::new());
+    let admission = Arc::new(Admission::new(limits, RandomState::new()));
     c.bench_function("admission/admitted, two threads", |b| {
         b.iter_custom(|rounds| {
             let start = Instant::now();
@@ -102,10 +109,12 @@ fn two_threads(c: &mut Criterion) {
                 for thread in 0..2 {
                     let (admission, table, headers) = (&admission, &table, &headers);
                     scope.spawn(move || {
+                        let holding = Rc::new(Holding::uncounted(Arc::clone(admission)));
                         let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
                         for round in 0..rounds {
                             let client = client(thread << 16 | (round % 1000) as u32);
-                            let mut admitted = admission.admit(request, client, 1000 * start.elapsed()).unwrap();
+                            let mut admitted =
+                                admission.admit(request, client, 1000 * start.elapsed(), &holding).unwrap();
                             admitted.hold_body(1000).unwrap();
                             black_box(&admitted);
                         }

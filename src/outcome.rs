@@ -12,6 +12,9 @@ pub enum Fate {
     /// The answer says `Connection: close`; the write side is shut and a bounded amount of input is discarded, so
     /// that the client can read the answer before the connection goes.
     Close,
+    /// The answer says `Connection: close`, and the connection is dropped as soon as it is written: what it held
+    /// belongs to others.
+    Leave,
     /// No answer can be given: the connection is dropped.
     Abort,
 }
@@ -118,6 +121,9 @@ ends! {
         ClientRateLimited = "client_rate_limited", 429 "too_many_requests" Keep;
         /// The bodies that are being received take as much memory as they may.
         BodyMemoryFull = "body_memory_full", 503 "unavailable" Close;
+        /// Others needed the room of a request that we were waiting for: its client held most of it, or had made us
+        /// wait longest.
+        GaveWay = "gave_way", 503 "unavailable" Leave;
         /// The body is longer than the route's limit.
         BodyTooLarge = "body_too_large", 413 "content_too_large" Close;
         /// The chunked body breaks the grammar.
@@ -187,6 +193,8 @@ ends! {
         DownstreamClosed = "downstream_closed", 400 "bad_request" Abort;
         /// The client did not take the response in time.
         ResponseUnread = "response_unread", 500 "internal" Abort;
+        /// Others needed the room of an answer that the client was not taking.
+        ResponseGaveWay = "response_gave_way", 500 "internal" Abort;
         /// No connection to the application.
         UpstreamConnect = "upstream_connect", 502 "bad_gateway" Keep;
         /// Connecting to the application took too long.
@@ -213,7 +221,8 @@ impl Fault {
             | Self::BodyTimeout
             | Self::BodyTooSlow
             | Self::DownstreamClosed
-            | Self::ResponseUnread => Side::Downstream,
+            | Self::ResponseUnread
+            | Self::ResponseGaveWay => Side::Downstream,
             Self::UpstreamConnect
             | Self::UpstreamConnectTimeout
             | Self::UpstreamClosed
@@ -311,6 +320,8 @@ pub enum ConnectionEnd {
     ClientConnectionsFull,
     /// Closed while it was idle, to make room for another.
     IdleClosed,
+    /// Closed while it made us wait in its handshake, to make room for others.
+    GaveWay,
     /// Answered 400, in plain text: the client speaks HTTP where TLS is spoken.
     TlsPlaintext,
     /// Refused: the process makes as many TLS handshakes as it may.
@@ -341,6 +352,7 @@ impl ConnectionEnd {
             Self::ConnectionsFull => "connections_full",
             Self::ClientConnectionsFull => "client_connections_full",
             Self::IdleClosed => "idle_closed",
+            Self::GaveWay => "gave_way",
             Self::TlsPlaintext => "tls_plaintext",
             Self::TlsHandshakesFull => "tls_handshakes_full",
             Self::TlsHandshakeTimeout => "tls_handshake_timeout",

@@ -159,9 +159,13 @@ pub fn start(plan: Plan, observer: Arc<dyn Observer>) -> Result<Running, StartEr
     };
     let (reports, arrived) = channel();
     let mut handles = Vec::new();
-    for (position, entrances) in entrances.into_iter().enumerate() {
-        let (orders, inbox) = orders::orders().map_err(|error| StartError::Worker(error.to_string()))?;
-        let assignment = Assignment { shared: shared.clone(), entrances, position, seed: random(())?, inbox };
+    let failed = |error: io::Error| StartError::Worker(error.to_string());
+    let ends = entrances.iter().map(|_| orders::orders()).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+    let bells =
+        |but: usize| ends.iter().enumerate().filter(move |(at, _)| *at != but).map(|(_, (orders, _))| orders.bell());
+    let peers = (0..ends.len()).map(|at| bells(at).collect()).collect::<io::Result<Vec<Vec<_>>>>().map_err(failed)?;
+    for (position, ((entrances, (orders, inbox)), peers)) in entrances.into_iter().zip(ends).zip(peers).enumerate() {
+        let assignment = Assignment { shared: shared.clone(), entrances, position, seed: random(())?, inbox, peers };
         let reports = reports.clone();
         let thread = thread::Builder::new()
             .name("worker".to_owned())

@@ -9,6 +9,8 @@ use std::time::Duration;
 use monoio::io::Canceller;
 use monoio::net::{TcpListener, TcpStream};
 
+use crate::outcome::ConnectionEnd;
+
 use super::breather::Breather;
 use super::connection::{self, Origin};
 use super::drain::Open;
@@ -175,12 +177,23 @@ impl Acceptor {
 
     fn welcome(&self, worker: &Rc<Worker<Sockets>>, stream: TcpStream, peer: SocketAddr) {
         let origin = Origin { peer: Some(peer.ip()), listener: self.id };
-        // Refused quickly: the socket is closed as it is.
-        let Some(permit) = worker.open(origin) else { return };
+        let permit = match worker.open(origin) {
+            Err(ConnectionEnd::ConnectionsFull) if worker.peers.can_be_waited_for() => None,
+            // Refused quickly: the socket is closed as it is.
+            Err(end) => return worker.connection_ended(end, origin.peer),
+            Ok(permit) => Some(permit),
+        };
         let socket = Socket::tcp(stream, worker.net.clock.clone());
         let (worker, open) = (Rc::clone(worker), worker.drain.open());
         monoio::spawn(async move {
-            connection::serve(worker, socket, origin, permit).await;
+            let permit = match permit {
+                None => worker.peers.wait_for(|| worker.open(origin).ok()).await,
+                permit => permit,
+            };
+            match permit {
+                Some(permit) => connection::serve(worker, socket, origin, permit).await,
+                None => worker.connection_ended(ConnectionEnd::ConnectionsFull, origin.peer),
+            }
             drop(open);
         });
     }

@@ -2,6 +2,7 @@
 
 use crate::gate::admission::{Admitted, Refused, Request};
 use crate::gate::client::Account;
+use crate::gate::crowd::{Bound, Party};
 use crate::gate::identity::Caller;
 use crate::gate::keyed_buckets::ClientKey;
 use crate::gate::observe::unless_observed;
@@ -24,7 +25,7 @@ use super::worker::Worker;
 ///
 /// # Errors
 /// Which bound was met.
-pub fn admit<'w, N: Net>(
+pub async fn admit<'w, N: Net>(
     worker: &'w Worker<N>,
     connection: &Connection<N::Stream>,
     asked: &mut Asked<'_>,
@@ -42,8 +43,57 @@ pub fn admit<'w, N: Net>(
     // is its own name, and not that of the client it speaks for.
     let named = connection.caller.as_ref().and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
     let client = named.unwrap_or_else(|| ClientKey::of(asked.client.address));
-    let admitted = worker.admission.admit(request, client, asked.head_read.monotonic);
+    let (holding, now) = (connection.waiter.holding(), asked.head_read.monotonic);
+    let newcomer = (Party::Client(client), u64::from(!is_whole(connection, asked)));
+    let attempt = || loop {
+        let admitted = worker.admission.admit(request, client, now, holding);
+        let full = admitted.as_ref().is_err_and(|refused| refused.rejection == Rejection::RequestsFull);
+        if !full || !worker.make_way(Bound::Requests, newcomer, worker.net.monotonic()) {
+            return (!full).then_some(admitted);
+        }
+    };
+    let mut admitted = attempt();
+    if admitted.is_none() {
+        worker.call_peers(Bound::Requests);
+        admitted = worker.peers.wait_for(attempt).await;
+    }
+    let admitted = admitted.unwrap_or_else(|| Err(Rejection::RequestsFull.into()));
     admitted.map_err(|refused| refuse(asked, refused))
+}
+
+/// Charges the body as far as it has arrived; others who make us wait give way to it.
+///
+/// # Errors
+/// [`Rejection::BodyMemoryFull`]; [`Rejection::GaveWay`], because nobody makes us wait with more.
+pub async fn hold_body<N: Net>(
+    worker: &Worker<N>,
+    connection: &Connection<N::Stream>,
+    admitted: &mut Admitted<'_>,
+    (arrived, whole): (usize, bool),
+) -> Result<(), Rejection> {
+    if admitted.hold_body(arrived).is_ok() {
+        return Ok(());
+    }
+    // What he holds already is counted, if he has made us wait for it.
+    let held = connection.waiter.holding().body();
+    let newcomer = (admitted.party(), if whole { 0 } else { (arrived as u64).saturating_sub(held) });
+    let mut attempt = || loop {
+        if connection.waiter.has_given_way() {
+            return Some(Err(Rejection::GaveWay));
+        }
+        if admitted.hold_body(arrived).is_ok() {
+            return Some(Ok(()));
+        }
+        if !worker.make_way(Bound::BodyMemory, newcomer, worker.net.monotonic()) {
+            return None;
+        }
+    };
+    let mut held = attempt();
+    if held.is_none() {
+        worker.call_peers(Bound::BodyMemory);
+        held = worker.peers.wait_for(attempt).await;
+    }
+    held.unwrap_or(Err(Rejection::BodyMemoryFull))
 }
 
 /// Judges the head: no work on a signature without admission.
@@ -80,6 +130,15 @@ pub fn spend<S: ByteStream>(
             connection.inbound = asked.take_delivery(verified);
             Err(refuse(asked, refused))
         }
+    }
+}
+
+/// Whether nothing of the request is still to come.
+fn is_whole<S>(connection: &Connection<S>, asked: &Asked<'_>) -> bool {
+    match asked.framing {
+        BodyFraming::None => true,
+        BodyFraming::Length(length) => connection.inbound.has_body_of(length),
+        BodyFraming::Chunked => false,
     }
 }
 

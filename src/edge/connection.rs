@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::gate::admission::ConnectionPermit;
 use crate::gate::identity::Caller;
-use crate::outcome::{ConnectionEnd, Fault, Outcome};
+use crate::outcome::{ConnectionEnd, Fault, Outcome, Rejection};
 use crate::wire::head::ResponseHead;
 
 use super::exchange;
@@ -21,6 +21,7 @@ use super::tls::downstream::Downstream;
 use super::tls::handshake;
 use super::tls::standing::Standing;
 use super::turns::Place;
+use super::waiters::{GaveWay, Waiter};
 use super::worker::Worker;
 
 /// How long a connection that has just answered keeps its buffer before it waits without one.
@@ -55,6 +56,8 @@ pub struct Connection<S> {
     pub listener: ListenerId,
     /// Among the other connections of the worker.
     pub place: Place,
+    /// What it holds, and whether it makes us wait.
+    pub waiter: Rc<Waiter>,
     /// When it was accepted.
     opened: Duration,
     /// When a connection that has never asked for anything is closed.
@@ -129,6 +132,7 @@ pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Ori
         served: 0,
         listener,
         place: Place::new(&worker.turns),
+        waiter: Rc::new(Waiter::new(Rc::clone(&worker.waiters), Rc::clone(permit.holding()))),
         opened,
         expires: opened + worker.policy().limits.head_timeout,
     };
@@ -297,6 +301,11 @@ impl<S: ByteStream> Connection<S> {
         if self.is_over(worker) {
             return Arrival::Gone;
         }
+        // When connections are wanted, one without a request waits where it can be closed for another.
+        if worker.admission.is_crowded() && self.stream.is_quiet() {
+            self.inbound.release_buffer(&worker.buffers);
+            return Arrival::Quiet;
+        }
         self.inbound.hold_buffer(&worker.buffers);
         let now = worker.net.monotonic();
         let deadline = match self.served {
@@ -323,9 +332,15 @@ impl<S: ByteStream> Connection<S> {
     /// Reads more of the request. `Ok(())` means that something came.
     ///
     /// # Errors
-    /// `late` at the deadline, [`Fault::DownstreamClosed`] when the client has gone.
-    pub async fn receive(&mut self, deadline: Duration, late: Fault) -> Result<(), Outcome> {
-        let (result, buf) = self.stream.read(self.inbound.lend(), deadline).await;
+    /// `late` at the deadline, [`Fault::DownstreamClosed`] when the client has gone, [`Rejection::GaveWay`].
+    pub async fn receive<N: Net<Stream = S>>(
+        &mut self,
+        worker: &Worker<N>,
+        (deadline, late): (Duration, Fault),
+    ) -> Result<(), Outcome> {
+        let reading = self.stream.read(self.inbound.lend(), deadline);
+        let read = self.waiter.during(|| worker.net.monotonic(), reading).await;
+        let (result, buf) = read.map_err(|GaveWay| Rejection::GaveWay)?;
         self.inbound.returned(buf);
         self.place.take_turn().await;
         match result {
@@ -347,7 +362,8 @@ impl<S: ByteStream> Connection<S> {
         let mut buf = worker.buffers.lease(16 << 10);
         while discarded < LINGER_BYTES {
             buf.truncate(super::buffer::HEADROOM);
-            let (result, back) = self.stream.read(buf, deadline).await;
+            let reading = self.stream.read(buf, deadline);
+            let Ok((result, back)) = self.waiter.during(|| worker.net.monotonic(), reading).await else { return };
             buf = back;
             match result {
                 Ok(count) if count > 0 => discarded += count,

@@ -1,5 +1,6 @@
 //! The story of one request. `story` is its table of contents: one line per room, and every early end in its place.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::gate::client::ClientAddress;
 use crate::gate::identity::Caller;
 use crate::gate::replay::Claim;
 use crate::gate::route::Route;
-use crate::gate::verify::{Check, Delivery, Verified};
+use crate::gate::verify::{Check, Delivery, Identities, Verified};
 use crate::now::Now;
 use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
 use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, QUERY, RouteTag, Stage, Stages};
@@ -29,6 +30,7 @@ use super::relay;
 use super::respond;
 use super::snapshot::Snapshot;
 use super::stream::ByteStream;
+use super::waiters::GaveWay;
 use super::worker::Worker;
 
 /// What is known of a request beyond its bytes; it outlives them.
@@ -188,7 +190,7 @@ async fn story<'p, 'w, N: Net>(
     read_head(worker, policy, connection, asked).await?;
     identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
-    let admitted = granted.insert(admit::admit(worker, connection, asked, route)?);
+    let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
     let check = admit::begin(admitted, route, connection, asked)?;
     let check = read_body(worker, policy, connection, asked, (route, check, admitted)).await?;
     let now = worker.net.now();
@@ -212,7 +214,7 @@ async fn read_head<N: Net>(
     let deadline = asked.started.monotonic + limits.head_timeout;
     while !connection.inbound.parse_head(limits.head)? {
         connection.inbound.make_room_for_head(&worker.buffers, limits.head.size);
-        connection.receive(deadline, Fault::HeadTimeout).await?;
+        connection.receive(worker, (deadline, Fault::HeadTimeout)).await?;
         asked.head_read = worker.net.now();
     }
     asked.mark(Stage::Head, worker.net.monotonic());
@@ -277,12 +279,11 @@ async fn read_body<N: Net>(
             loop {
                 check.update(connection.inbound.take_arrived(length));
                 let arrived = connection.inbound.body_length();
-                admitted.hold_body(arrived)?;
+                admit::hold_body(worker, connection, admitted, (arrived, arrived == length)).await?;
                 if arrived == length {
                     break;
                 }
-                let (deadline, late) = deadline(arrived);
-                connection.receive(deadline, late).await?;
+                connection.receive(worker, deadline(arrived)).await?;
             }
         }
         BodyFraming::Chunked => {
@@ -293,16 +294,16 @@ async fn read_body<N: Net>(
                 let whole = connection.inbound.take_chunks(&mut decoder, |piece| check.update(piece));
                 let whole = whole.map_err(refuse_chunk)?;
                 let arrived = connection.inbound.body_length();
-                admitted.hold_body(arrived)?;
+                admit::hold_body(worker, connection, admitted, (arrived, whole)).await?;
                 if whole {
                     break;
                 }
                 connection.inbound.make_room_for_chunks(&worker.buffers, limit);
-                let (deadline, late) = deadline(arrived);
-                connection.receive(deadline, late).await?;
+                connection.receive(worker, deadline(arrived)).await?;
             }
         }
     }
+    connection.waiter.is_over().map_err(|GaveWay| Rejection::GaveWay)?;
     asked.body_read = true;
     Ok(check)
 }
@@ -363,11 +364,15 @@ fn claim<'p, S>(
     (route, verified): (&Route, Verified<Inbound>),
     now: Now,
 ) -> Result<(Verified<Inbound>, Claim<'p>), Outcome> {
-    let (Some(rule), Some(key)) = (&route.replay, verified.replay_key()) else {
-        return Ok((verified, Claim::unremembered()));
-    };
+    let Some(rule) = &route.replay else { return Ok((verified, Claim::unremembered())) };
     let table = policy.live.replay_tables.get(rule.table).and_then(Option::as_ref);
-    let judged = table.ok_or(Rejection::ReplayTableFull).and_then(|table| table.claim(key, rule, now).judge(rule));
+    let keys = |identities: &Identities| route.verifier.replay_keys(&verified, identities);
+    let claimed = table.map(|table| table.claim_delivery(keys, rule, now));
+    let judged = match claimed {
+        Some(Some(claimed)) => claimed.judge(rule),
+        Some(None) => return Ok((verified, Claim::unremembered())),
+        None => Err(Rejection::ReplayTableFull),
+    };
     match judged {
         Ok((claim, noted)) => {
             noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
@@ -403,8 +408,18 @@ async fn conclude<N: Net>(
     }
     let intact = asked.body_read && connection.inbound.is_intact();
     asked.keep_alive &= answer.fate == Fate::Keep && intact && !connection.parts(worker);
-    let deadline = worker.net.monotonic() + policy.limits.write_timeout.min(ANSWER_TIME);
-    match respond::write_answer(worker, policy, connection, asked, (answer, deadline)).await {
+    let time = if answer.fate == Fate::Leave { PARTING_TIME } else { ANSWER_TIME };
+    let deadline = worker.net.monotonic() + policy.limits.write_timeout.min(time);
+    let waiter = Rc::clone(&connection.waiter);
+    let writing = respond::write_answer(worker, policy, connection, asked, (answer, deadline));
+    let written = match answer.fate {
+        Fate::Leave => writing.await,
+        _ => {
+            waiter.during_write(|| worker.net.monotonic(), writing).await.unwrap_or(Err(Fault::ResponseGaveWay.into()))
+        }
+    };
+    match written {
+        Ok(()) if answer.fate == Fate::Leave => Next::Close,
         Ok(()) if asked.keep_alive => Next::Again,
         Ok(()) => Next::Linger,
         Err(_) => Next::Close,
@@ -413,3 +428,5 @@ async fn conclude<N: Net>(
 
 /// A refusal is a few hundred bytes: a client that does not take them in this time does not want them.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
+/// A client that had to give way is waited for no longer than the kernel needs.
+const PARTING_TIME: Duration = Duration::from_millis(50);

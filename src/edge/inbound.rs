@@ -194,6 +194,11 @@ impl Inbound {
         self.buf.len() > self.body_start
     }
 
+    /// Whether the whole of a body of `length` bytes is in the buffer.
+    pub fn has_body_of(&self, length: u64) -> bool {
+        (self.buf.len().saturating_sub(self.body_start) as u64) >= length
+    }
+
     /// Whether the whole of a body of `length` bytes is in the buffer, so that it can be stepped over.
     pub fn skip_body(&mut self, length: usize) -> bool {
         let end = self.body_start.saturating_add(length);

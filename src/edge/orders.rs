@@ -20,6 +20,8 @@ pub enum Order {
     Abandon,
     /// There is a new policy: accept on what was prepared, and close the listeners that it does not have.
     Enforce(Sender<()>),
+    /// Another worker has met a bound: end what can be ended to make room.
+    MakeRoom,
     /// From now on every answer says `Connection: close`.
     Part,
     /// Accept nothing more, finish what is in flight within this time, and end.
@@ -52,6 +54,14 @@ pub fn orders() -> io::Result<(Orders, Inbox)> {
 }
 
 impl Orders {
+    /// A bell of this worker, for another one.
+    ///
+    /// # Errors
+    /// No descriptor is left.
+    pub fn bell(&self) -> io::Result<StdUnixStream> {
+        self.bell.try_clone()
+    }
+
     /// Sends an order. A worker that is gone does not mind.
     pub fn send(&self, order: Order) {
         let _ = self.queue.send(order);
@@ -79,17 +89,20 @@ pub(super) struct Listening {
 }
 
 impl Listening {
-    /// The next order; nothing when there will be none any more.
+    /// The next order; nothing when there will be none any more. A bell that rings for nothing was rung by another worker.
     pub(super) async fn next(&mut self) -> Option<Order> {
+        let mut rung = false;
         loop {
             match self.queue.try_recv() {
                 Ok(order) => return Some(order),
                 Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) if rung => return Some(Order::MakeRoom),
                 Err(TryRecvError::Empty) => {}
             }
-            let (rung, heard) = self.bell.read(std::mem::take(&mut self.heard)).await;
+            let (read, heard) = self.bell.read(std::mem::take(&mut self.heard)).await;
             self.heard = heard;
-            rung.ok()?;
+            read.ok()?;
+            rung = true;
         }
     }
 }

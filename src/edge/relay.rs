@@ -1,6 +1,7 @@
 //! The application's answer on its way to the client: streamed through one buffer, never collected.
 
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::outcome::{Fault, Outcome};
@@ -18,6 +19,7 @@ use super::policy::Policy;
 use super::snapshot::Snapshot;
 use super::stream::ByteStream;
 use super::tls::downstream::Downstream;
+use super::waiters::{GaveWay, Waiter};
 use super::worker::Worker;
 
 /// How the body is framed towards the client.
@@ -62,7 +64,8 @@ pub async fn relay<N: Net>(
     let upstream_keeps = framing::keep_alive(connection.reply_head.version, &connection.reply_head.fields, bytes);
     encode_head(&mut prefix, &connection.reply_head, bytes, asked, (sink, reply.framing));
     let status = connection.reply_head.status;
-    let passage = Passage { sink, write_timeout: policy.limits.write_timeout };
+    let waiter = Rc::clone(&connection.waiter);
+    let passage = Passage { sink, write_timeout: policy.limits.write_timeout, waiter };
     let streamed = passage.stream(worker, policy, &mut connection.stream, &mut reply, &mut prefix).await;
     worker.scratch.replace(prefix);
     asked.sent = reply.sent;
@@ -109,6 +112,7 @@ fn encode_head(
 struct Passage {
     sink: Sink,
     write_timeout: Duration,
+    waiter: Rc<Waiter>,
 }
 
 impl Passage {
@@ -142,7 +146,9 @@ impl Passage {
             prefix.clear();
             if !range.is_empty() {
                 let deadline = worker.net.monotonic() + self.write_timeout;
-                let (result, buf) = downstream.write_all(std::mem::take(&mut reply.buf), range, deadline).await;
+                let writing = downstream.write_all(std::mem::take(&mut reply.buf), range, deadline);
+                let written = self.waiter.during_write(|| worker.net.monotonic(), writing).await;
+                let (result, buf) = written.map_err(|GaveWay| Fault::ResponseGaveWay)?;
                 reply.buf = buf;
                 result.map_err(unread)?;
                 reply.sent += piece.length as u64;

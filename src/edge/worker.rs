@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::net::UnixStream as StdUnixStream;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::UnixStream;
 
 use crate::gate::admission::{Admission, ConnectionPermit};
+use crate::gate::crowd::{Bound, Newcomer, Party};
 use crate::gate::keyed_buckets::ClientKey;
 use crate::now::Now;
 use crate::outcome::ConnectionEnd;
@@ -31,9 +33,11 @@ use super::listener::Entrance;
 use super::net::{Net, Sockets};
 use super::orders::{Inbox, Order};
 use super::parking::Parking;
+use super::peers::Peers;
 use super::policy::ListenerId;
 use super::snapshot::{Latest, Published, Snapshot};
 use super::turns::Turns;
+use super::waiters::Waiters;
 
 /// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
 const SWEEP: Duration = Duration::from_secs(1);
@@ -60,7 +64,7 @@ pub trait Observer: Send + Sync {
         Kept::Durable
     }
     /// A socket of this worker on which a byte comes when what [`Observer::kept`] says has changed. Asked once.
-    fn changes(&self, _worker: usize) -> Option<std::os::unix::net::UnixStream> {
+    fn changes(&self, _worker: usize) -> Option<StdUnixStream> {
         None
     }
 }
@@ -104,6 +108,10 @@ pub struct Worker<N: Net> {
     pub turns: Rc<Turns>,
     /// Answers that wait for their records.
     pub waiting: Waiting,
+    /// Connections that make us wait in a request or an answer.
+    pub waiters: Rc<Waiters>,
+    /// The other workers.
+    pub peers: Peers,
     position: usize,
     policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
@@ -124,6 +132,8 @@ impl<N: Net> Worker<N> {
             parking: Parking::default(),
             turns: Rc::default(),
             waiting: Waiting::default(),
+            waiters: Rc::default(),
+            peers: Peers::default(),
             position,
             policy: Latest::new(Arc::clone(&shared.policy)),
             observer: Arc::clone(&shared.observer),
@@ -160,9 +170,11 @@ impl<N: Net> Worker<N> {
         self.observer.connection_ended(end, peer);
     }
 
-    /// Lets a connection in, in the place of the one that has been idle longest if need be. `None` when there is no room
-    /// for it: it is to be closed at once.
-    pub fn open(&self, origin: Origin) -> Option<ConnectionPermit> {
+    /// Lets a connection in, in the place of one that is idle or makes us wait if need be.
+    ///
+    /// # Errors
+    /// There is no room for it.
+    pub fn open(&self, origin: Origin) -> Result<ConnectionPermit, ConnectionEnd> {
         let Origin { peer, listener } = origin;
         // A proxy in front of us brings the connections of many clients: they are not its own.
         let policy = self.policy();
@@ -170,17 +182,41 @@ impl<N: Net> Worker<N> {
         let own = peer.filter(|peer| !door.is_some_and(|door| door.proxies.contains(peer.to_canonical())));
         let (client, now) = (own.map(|peer| ClientKey::of(Some(peer))), self.net.monotonic());
         let mut permit = self.admission.open(client, now);
-        // One is enough, unless the bound has been lowered below what is held.
+        // Once is enough, unless the bound has been lowered below what is held.
         while permit.as_ref().is_err_and(|end| *end == ConnectionEnd::ConnectionsFull) {
-            if !self.parking.close_oldest() {
-                // The idle ones may be with other workers, who look after this when they sweep.
-                self.admission.note_shortage();
+            if !self.make_room_for(client, now) {
+                self.call_peers(Bound::Connections);
                 break;
             }
-            self.connection_ended(ConnectionEnd::IdleClosed, None);
             permit = self.admission.open(client, now);
         }
-        permit.map_err(|end| self.connection_ended(end, peer)).ok()
+        permit
+    }
+
+    /// Has the other workers make room of which this one has none.
+    pub fn call_peers(&self, bound: Bound) {
+        if self.admission.note_shortage(bound) {
+            self.peers.call();
+        }
+    }
+
+    /// Ends a connection so that another can be let in: an idle one, unless one client alone makes us wait in more
+    /// connections than are idle.
+    fn make_room_for(&self, client: Option<ClientKey>, now: Duration) -> bool {
+        let idle = self.parking.len();
+        if (idle as u64) >= self.waiters.largest(Bound::Connections) && self.parking.close_oldest() {
+            self.connection_ended(ConnectionEnd::IdleClosed, None);
+            return true;
+        }
+        let party = client.map_or(Party::Alone(u64::MAX), Party::Client);
+        self.make_way(Bound::Connections, (party, 1), now)
+    }
+
+    /// Ends a connection that makes us wait and holds something of this bound, if there is one that costs others more than
+    /// the newcomer would with this amount.
+    pub fn make_way(&self, bound: Bound, (party, amount): (Party, u64), now: Duration) -> bool {
+        let newcomer = Newcomer { party, amount, limit: self.admission.limit(bound) };
+        self.waiters.make_way(bound, newcomer, now)
     }
 
     /// Whether the connections of a listener are closed as soon as no exchange is in flight on them.
@@ -193,8 +229,18 @@ impl<N: Net> Worker<N> {
         self.drain.has_begun() || !self.policy().listens(listener)
     }
 
+    /// Makes room of which others had none.
     fn make_room(&self) {
-        self.close_idle(self.admission.claim_shortage(self.parking.len() as u64));
+        let now = self.net.monotonic();
+        let candidates = self.parking.len() + self.waiters.len();
+        for _ in 0..self.admission.claim_shortage(Bound::Connections, candidates as u64) {
+            self.make_room_for(None, now);
+        }
+        for bound in [Bound::Requests, Bound::BodyMemory] {
+            for _ in 0..self.admission.claim_shortage(bound, self.waiters.len() as u64) {
+                self.make_way(bound, (Party::Alone(u64::MAX), 0), now);
+            }
+        }
     }
 
     /// Closes up to `count` connections that are idle, those first that have been so longest.
@@ -216,6 +262,7 @@ impl<N: Net> Worker<N> {
         self.waiting.wake();
         self.make_room();
         let policy = self.policy();
+        policy.live.replay_tables.iter().flatten().for_each(|table| table.forget_identities(now.monotonic));
         for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
             pool.close_expired(now, upstream.idle_timeout);
         }
@@ -234,6 +281,8 @@ pub struct Assignment {
     pub seed: u64,
     /// What else is to be done, and when to stop.
     pub inbox: Inbox,
+    /// The bells of the other workers.
+    pub peers: Vec<StdUnixStream>,
 }
 
 /// Runs a worker on the calling thread until it is told to stop. `ready` is called when it accepts. Gives the number
@@ -244,9 +293,10 @@ pub struct Assignment {
 pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnce()) -> io::Result<usize> {
     let driver = runtime.driver();
     runtime.block_on(async move {
-        let Assignment { shared, entrances, position, seed, inbox } = assignment;
+        let Assignment { shared, entrances, position, seed, inbox, peers } = assignment;
         let net = Sockets { clock: shared.clock.clone() };
         let worker = Rc::new(Worker::new(net, &shared, (position, seed)));
+        worker.peers.introduce(peers);
         let mut inbox = inbox.adopt(driver)?;
         let mut acceptors = Acceptors::new(Rc::clone(&worker), driver);
         acceptors.prepare(entrances)?;
@@ -267,6 +317,7 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
                     acceptors.enforce(&worker.policy());
                     let _ = done.send(());
                 }
+                Some(Order::MakeRoom) => worker.make_room(),
                 Some(Order::Part) => worker.drain.advance(Stage::Parting),
                 Some(Order::Close(grace)) => break grace,
                 None => break Duration::ZERO,

@@ -11,8 +11,11 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use std::hash::RandomState;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::gate::crowd::{Bound, Party};
+use crate::gate::holding::Holding;
 use crate::gate::keyed_buckets::{ClientKey, KeyedBuckets, Lender};
 use crate::gate::route::Route;
 use crate::gate::token_bucket::{Empty, Rate, SharedBucket};
@@ -172,8 +175,8 @@ pub struct Admission {
     requests: Gauge,
     body_memory: Gauge,
     handshakes: Gauge,
-    /// Connections that were refused because the process was full, and that nobody has made room for yet.
-    shortage: Gauge,
+    /// For each bound, what was refused because it was met and that nobody has made room for yet.
+    shortages: [AtomicU64; 4],
 }
 
 impl Admission {
@@ -188,7 +191,7 @@ impl Admission {
             requests: Gauge::new(limits.requests_in_flight),
             body_memory: Gauge::new(limits.body_memory),
             handshakes: Gauge::new(limits.handshakes),
-            shortage: Gauge::new(limits.connections),
+            shortages: Default::default(),
         }
     }
 
@@ -201,7 +204,6 @@ impl Admission {
         self.requests.set_limit(limits.requests_in_flight);
         self.body_memory.set_limit(limits.body_memory);
         self.handshakes.set_limit(limits.handshakes);
-        self.shortage.set_limit(limits.connections);
     }
 
     /// For how many clients there is room, for as long as the process lives.
@@ -218,7 +220,7 @@ impl Admission {
     pub fn open(self: &Arc<Self>, client: Option<ClientKey>, now: Duration) -> Result<ConnectionPermit, ConnectionEnd> {
         let owner = client.map(|client| self.count(client, now)).transpose()?;
         if self.connections.take(1) {
-            return Ok(ConnectionPermit { admission: Arc::clone(self), owner });
+            return Ok(ConnectionPermit { holding: Rc::new(Holding::new(Arc::clone(self), owner)) });
         }
         self.discount(owner);
         Err(ConnectionEnd::ConnectionsFull)
@@ -236,56 +238,120 @@ impl Admission {
         }
     }
 
-    /// Grants a TLS handshake.
+    /// Grants a TLS handshake, which `holding` holds.
     ///
     /// # Errors
     /// [`ConnectionEnd::TlsHandshakesFull`]
-    pub fn begin_handshake(&self) -> Result<HandshakePermit<'_>, ConnectionEnd> {
-        if self.handshakes.take(1) { Ok(HandshakePermit(self)) } else { Err(ConnectionEnd::TlsHandshakesFull) }
+    pub fn begin_handshake(&self, holding: &Rc<Holding>) -> Result<HandshakePermit, ConnectionEnd> {
+        if !self.handshakes.take(1) {
+            return Err(ConnectionEnd::TlsHandshakesFull);
+        }
+        holding.begin_handshake();
+        Ok(HandshakePermit(Rc::clone(holding)))
     }
 
-    /// Notes that a connection was refused although one that is idle, of another worker, might have made room.
-    pub fn note_shortage(&self) {
-        self.shortage.take(1);
+    /// A connection that was granted has ended.
+    pub(super) fn close(&self, owner: Option<(ClientKey, Lender)>) {
+        self.connections.release(1);
+        self.discount(owner);
     }
 
-    /// How many of its `idle` connections a worker should close, because others were refused for want of room.
+    pub(super) fn release_handshakes(&self, count: u64) {
+        if count > 0 {
+            self.handshakes.release(count);
+        }
+    }
+
+    pub(super) fn release_requests(&self, count: u64) {
+        if count > 0 {
+            self.requests.release(count);
+        }
+    }
+
+    pub(super) fn release_body(&self, bytes: u64) {
+        if bytes > 0 {
+            self.body_memory.release(bytes);
+        }
+    }
+
+    /// Notes that a bound was met although another worker might have made room. True when that is news.
+    pub fn note_shortage(&self, bound: Bound) -> bool {
+        self.shortage(bound).fetch_add(1, Ordering::Relaxed) == 0
+    }
+
+    /// Of how many of those who could make room (`candidates`) a worker should ask it, because others were refused.
     #[must_use]
-    pub fn claim_shortage(&self, idle: u64) -> u64 {
-        if self.shortage.held() == 0 {
+    pub fn claim_shortage(&self, bound: Bound, candidates: u64) -> u64 {
+        let shortage = self.shortage(bound);
+        if shortage.load(Ordering::Relaxed) == 0 {
             return 0;
         }
-        if self.connections.held() < self.connections.limit() {
-            self.shortage.held.store(0, Ordering::Relaxed);
+        let gauge = self.gauge(bound);
+        // Bodies may have met their bound without having reached it.
+        if bound != Bound::BodyMemory && gauge.held() < gauge.limit() {
+            shortage.store(0, Ordering::Relaxed);
             return 0;
         }
-        let mut claimed = 0;
-        while claimed < idle && self.claim_one() {
-            claimed += 1;
+        let claim = |held: u64| Some(held.saturating_sub(candidates));
+        let held = shortage.fetch_update(Ordering::Relaxed, Ordering::Relaxed, claim).unwrap_or(0);
+        held.min(candidates)
+    }
+
+    const fn shortage(&self, bound: Bound) -> &AtomicU64 {
+        let [connections, requests, body_memory, handshakes] = &self.shortages;
+        match bound {
+            Bound::Connections => connections,
+            Bound::Requests => requests,
+            Bound::BodyMemory => body_memory,
+            Bound::Handshakes => handshakes,
         }
-        claimed
     }
 
-    fn claim_one(&self) -> bool {
-        self.shortage.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |held| held.checked_sub(1)).is_ok()
+    const fn gauge(&self, bound: Bound) -> &Gauge {
+        match bound {
+            Bound::Connections => &self.connections,
+            Bound::Requests => &self.requests,
+            Bound::BodyMemory => &self.body_memory,
+            Bound::Handshakes => &self.handshakes,
+        }
     }
 
-    /// Grants an exchange.
+    /// Grants an exchange, which `holding` holds.
     ///
     /// # Errors
     /// The first bound that was met, of: media type, exchanges of the process, requests of the client that were not
     /// genuine.
-    pub fn admit(&self, request: Request<'_>, client: ClientKey, now: Duration) -> Result<Admitted<'_>, Refused> {
+    pub fn admit(
+        &self,
+        request: Request<'_>,
+        client: ClientKey,
+        now: Duration,
+        holding: &Rc<Holding>,
+    ) -> Result<Admitted<'_>, Refused> {
         request.route.admission.check_content_type(request.headers, request.has_body)?;
         if !self.requests.take(1) {
             return Err(Rejection::RequestsFull.into());
         }
-        let mut admitted = Admitted { admission: self, client, lender: None, requests: 1, body: 0 };
+        holding.begin_request(client);
+        let mut admitted = Admitted { admission: self, client, lender: None, holding: Rc::clone(holding) };
         match self.clients.take(client, now) {
             Ok(lender) => admitted.lender = Some(lender),
             Err(empty) => return Err(Refused::empty(Rejection::ClientRateLimited, empty)),
         }
         Ok(admitted)
+    }
+
+    /// Whether nearly as many connections are open as may be.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        let limit = self.connections.limit();
+        self.connections.held() > limit - limit / 8
+    }
+
+    /// How much of a bound there is.
+    #[must_use]
+    pub fn limit(&self, bound: Bound) -> u64 {
+        self.gauge(bound).limit()
     }
 
     /// What is held at the moment.
@@ -314,9 +380,7 @@ pub struct Request<'a> {
 /// A connection that was granted; it counts until this is dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
-    admission: Arc<Admission>,
-    /// Whom it is counted for.
-    owner: Option<(ClientKey, Lender)>,
+    holding: Rc<Holding>,
 }
 
 impl ConnectionPermit {
@@ -325,26 +389,32 @@ impl ConnectionPermit {
     /// # Errors
     /// [`ConnectionEnd::ClientConnectionsFull`]
     pub fn assign(&mut self, client: ClientKey, now: Duration) -> Result<(), ConnectionEnd> {
-        let owner = self.admission.count(client, now)?;
-        self.admission.discount(self.owner.replace(owner));
+        let admission = self.holding.admission();
+        let owner = admission.count(client, now)?;
+        admission.discount(self.holding.reassign(owner));
         Ok(())
+    }
+
+    /// What the connection holds.
+    #[must_use]
+    pub const fn holding(&self) -> &Rc<Holding> {
+        &self.holding
     }
 }
 
 impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.admission.connections.release(1);
-        self.admission.discount(self.owner);
+        self.holding.surrender();
     }
 }
 
 /// A TLS handshake that was granted; it counts until this is dropped.
 #[derive(Debug)]
-pub struct HandshakePermit<'a>(&'a Admission);
+pub struct HandshakePermit(Rc<Holding>);
 
-impl Drop for HandshakePermit<'_> {
+impl Drop for HandshakePermit {
     fn drop(&mut self) {
-        self.0.handshakes.release(1);
+        self.0.end_handshake();
     }
 }
 
@@ -356,29 +426,35 @@ pub struct Admitted<'a> {
     client: ClientKey,
     /// Where the token came from that is given back when the delivery is genuine.
     lender: Option<Lender>,
-    /// 1 while the exchange counts, 0 from its last step on.
-    requests: u64,
-    /// Bytes of the body that are charged.
-    body: u64,
+    /// What has been granted.
+    holding: Rc<Holding>,
 }
 
 impl Admitted<'_> {
+    /// Who answers for it.
+    #[must_use]
+    pub const fn party(&self) -> Party {
+        Party::Client(self.client)
+    }
+
     /// Charges the body as far as it has arrived.
     ///
     /// # Errors
     /// [`Rejection::BodyMemoryFull`]
     pub fn hold_body(&mut self, length: usize) -> Result<(), Rejection> {
-        let more = (length as u64).saturating_sub(self.body);
-        if more > 0 && !self.admission.body_memory.take(more) {
-            return Err(Rejection::BodyMemoryFull);
+        let more = (length as u64).saturating_sub(self.holding.body());
+        if more > 0 {
+            if !self.admission.body_memory.take(more) {
+                return Err(Rejection::BodyMemoryFull);
+            }
+            self.holding.add_body(more);
         }
-        self.body += more;
         Ok(())
     }
 
     /// The exchange no longer counts as one in flight; its body does, as long as this is held.
     pub fn end_request(&mut self) {
-        self.admission.requests.release(std::mem::take(&mut self.requests));
+        self.holding.end_request();
     }
 
     /// The delivery is genuine: it does not count as one that is not. Where nothing is verified nothing is known to be
@@ -403,10 +479,8 @@ impl Admitted<'_> {
 
 impl Drop for Admitted<'_> {
     fn drop(&mut self) {
-        self.end_request();
-        if self.body > 0 {
-            self.admission.body_memory.release(self.body);
-        }
+        self.holding.end_request();
+        self.holding.release_body();
     }
 }
 
@@ -458,6 +532,11 @@ mod tests {
         Arc::new(Admission::new(limits(), RandomState::new()))
     }
 
+    /// What a connection holds that does not count itself.
+    fn holding(admission: &Arc<Admission>) -> Rc<Holding> {
+        Rc::new(Holding::uncounted(Arc::clone(admission)))
+    }
+
     fn client(number: u8) -> ClientKey {
         ClientKey::of(Some([192, 0, 2, number].into()))
     }
@@ -467,7 +546,7 @@ mod tests {
         let table = table(RouteAdmission::default());
         let (admission, headers) = (ready(), HeaderBuf::default());
         let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
-        let mut admitted = admission.admit(request, client(1), NOW).unwrap();
+        let mut admitted = admission.admit(request, client(1), NOW, &holding(&admission)).unwrap();
         admitted.hold_body(70).unwrap();
         admitted.end_request();
         assert_eq!(admission.held(), Held { body_memory: 70, ..Held::default() });
@@ -484,7 +563,7 @@ mod tests {
             let mut headers = HeaderBuf::default();
             headers.push("Content-Type", media_type);
             let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
-            admission.admit(request, client(number), NOW)
+            admission.admit(request, client(number), NOW, &holding(&admission))
         };
         let first = ask(b"a/b", 1).unwrap();
         assert_eq!(ask(b"c/d", 1).unwrap_err(), Rejection::ContentTypeRefused.into());
@@ -506,8 +585,8 @@ mod tests {
         let admission = ready();
         let headers = HeaderBuf::default();
         let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
-        let mut first = admission.admit(request, client(1), NOW).unwrap();
-        let mut second = admission.admit(request, client(2), NOW).unwrap();
+        let mut first = admission.admit(request, client(1), NOW, &holding(&admission)).unwrap();
+        let mut second = admission.admit(request, client(2), NOW, &holding(&admission)).unwrap();
         for (length, held) in [(10, 10), (60, 60), (60, 60)] {
             first.hold_body(length).unwrap();
             assert_eq!(admission.held().body_memory, held);
@@ -530,11 +609,12 @@ mod tests {
         let third = open(2).unwrap();
         assert_eq!(open(1).unwrap_err(), ConnectionEnd::ClientConnectionsFull);
         assert_eq!(open(2).unwrap_err(), ConnectionEnd::ConnectionsFull);
-        admission.note_shortage();
-        assert_eq!((admission.claim_shortage(5), admission.claim_shortage(5)), (1, 0));
-        admission.note_shortage();
+        let claim = || admission.claim_shortage(Bound::Connections, 5);
+        assert!(admission.note_shortage(Bound::Connections) && !admission.note_shortage(Bound::Connections));
+        assert_eq!((claim(), claim()), (2, 0));
+        assert!(admission.note_shortage(Bound::Connections));
         drop(first);
-        assert_eq!(admission.claim_shortage(5), 0, "there is room again");
+        assert_eq!(claim(), 0, "there is room again");
         drop(third);
         // The refusal above has not been counted for the client.
         for number in [1, 2] {
@@ -561,12 +641,12 @@ mod tests {
     #[test]
     fn handshakes_are_bounded() {
         let admission = ready();
-        let first = admission.begin_handshake().unwrap();
-        let _second = admission.begin_handshake().unwrap();
-        assert_eq!(admission.begin_handshake().unwrap_err(), ConnectionEnd::TlsHandshakesFull);
+        let first = admission.begin_handshake(&holding(&admission)).unwrap();
+        let _second = admission.begin_handshake(&holding(&admission)).unwrap();
+        assert_eq!(admission.begin_handshake(&holding(&admission)).unwrap_err(), ConnectionEnd::TlsHandshakesFull);
         assert_eq!(admission.held().handshakes, 2);
         drop(first);
-        assert!(admission.begin_handshake().is_ok());
+        assert!(admission.begin_handshake(&holding(&admission)).is_ok());
     }
 
     #[test]
@@ -598,7 +678,7 @@ mod tests {
         let headers = HeaderBuf::default();
         let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
         let (first, second) = (admission.open(Some(client(1)), NOW), admission.open(Some(client(1)), NOW));
-        let mut admitted = admission.admit(request, client(1), NOW).unwrap();
+        let mut admitted = admission.admit(request, client(1), NOW, &holding(&admission)).unwrap();
         admitted.hold_body(50).unwrap();
         let low = AdmissionLimits {
             connections: 1,
@@ -611,17 +691,23 @@ mod tests {
         admission.set_limits(low, NOW);
         assert_eq!(admission.held(), Held { connections: 2, requests: 1, body_memory: 50, handshakes: 0 });
         assert_eq!(admission.open(Some(client(2)), NOW).unwrap_err(), ConnectionEnd::ConnectionsFull);
-        assert_eq!(admission.admit(request, client(2), NOW).unwrap_err(), Rejection::RequestsFull.into());
+        assert_eq!(
+            admission.admit(request, client(2), NOW, &holding(&admission)).unwrap_err(),
+            Rejection::RequestsFull.into()
+        );
         assert_eq!(admitted.hold_body(51), Err(Rejection::BodyMemoryFull));
         drop(first);
         assert_eq!(admission.open(Some(client(1)), NOW).unwrap_err(), ConnectionEnd::ClientConnectionsFull);
         drop(second);
         assert!(admission.open(Some(client(1)), NOW).is_ok());
         drop(admitted);
-        assert_eq!(admission.admit(request, client(1), NOW).unwrap_err().rejection, Rejection::ClientRateLimited);
+        assert_eq!(
+            admission.admit(request, client(1), NOW, &holding(&admission)).unwrap_err().rejection,
+            Rejection::ClientRateLimited
+        );
         admission.set_limits(limits(), NOW);
         // One of two tokens had been taken.
-        assert!(admission.admit(request, client(1), NOW).is_ok());
-        assert!(admission.admit(request, client(1), NOW).is_err());
+        assert!(admission.admit(request, client(1), NOW, &holding(&admission)).is_ok());
+        assert!(admission.admit(request, client(1), NOW, &holding(&admission)).is_err());
     }
 }

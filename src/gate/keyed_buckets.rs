@@ -17,7 +17,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use crate::gate::token_bucket::{Empty, Measure, Rate, TokenBucket};
 
 /// Who is counted as one: an IPv4 address, or the /64 of an IPv6 address, of which one client has all.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ClientKey(u64);
 
 impl ClientKey {

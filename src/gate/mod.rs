@@ -3,6 +3,8 @@
 pub mod admission;
 pub mod allowlist;
 pub mod client;
+pub mod crowd;
+pub mod holding;
 pub mod identity;
 pub mod keyed_buckets;
 pub mod networks;

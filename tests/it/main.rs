@@ -12,6 +12,7 @@ mod drain;
 mod explain;
 mod floods;
 mod framing;
+mod giving_way;
 mod headers;
 mod limits;
 mod mtls;

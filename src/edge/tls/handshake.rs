@@ -2,6 +2,8 @@
 
 use std::rc::Rc;
 
+use crate::gate::admission::HandshakePermit;
+use crate::gate::crowd::Bound;
 use crate::outcome::{Answer, ConnectionEnd};
 use crate::wire::encode;
 
@@ -10,6 +12,7 @@ use crate::edge::connection::Connection;
 use crate::edge::net::Net;
 use crate::edge::policy::Policy;
 use crate::edge::stream::ByteStream;
+use crate::edge::waiters::GaveWay;
 use crate::edge::worker::Worker;
 
 use super::door::{TlsDoor, end_of};
@@ -26,12 +29,15 @@ pub async fn secure<N: Net>(
     (policy, door): (&Policy, &TlsDoor),
 ) -> Result<(), Option<ConnectionEnd>> {
     let deadline = connection.expires;
-    let _permit = worker.admission.begin_handshake().map_err(Some)?;
+    let _permit = admit(worker, connection).map_err(Some)?;
     let opened = door.open().map_err(|_| Some(ConnectionEnd::TlsHandshakeFailed))?;
     let buffers = Rc::clone(&worker.buffers.records);
     let mut session = Box::new(TlsSession::new(opened, buffers, connection.inbound.received()));
     connection.inbound.forget(&worker.buffers);
-    if let Err(failure) = session.handshake(connection.stream.socket_mut(), deadline).await {
+    let shaking = session.handshake(connection.stream.socket_mut(), deadline);
+    let shaken = connection.waiter.during(|| worker.net.monotonic(), shaking).await;
+    let shaken = shaken.and_then(|shaken| connection.waiter.is_over().map(|()| shaken));
+    if let Err(failure) = shaken.map_err(|GaveWay| Some(ConnectionEnd::GaveWay))? {
         return Err(match failure {
             Failure::Plaintext => Some(ConnectionEnd::TlsPlaintext),
             Failure::Late => Some(ConnectionEnd::TlsHandshakeTimeout),
@@ -45,6 +51,18 @@ pub async fn secure<N: Net>(
     connection.stream.encrypt_with(session);
     connection.expires = worker.net.monotonic() + policy.limits.head_timeout;
     Ok(())
+}
+
+/// The right to make a handshake; others who make us wait in theirs give way.
+fn admit<N: Net>(worker: &Worker<N>, connection: &Connection<N::Stream>) -> Result<HandshakePermit, ConnectionEnd> {
+    let holding = connection.waiter.holding();
+    loop {
+        let permit = worker.admission.begin_handshake(holding);
+        let newcomer = (holding.owner(u64::MAX), 1);
+        if permit.is_ok() || !worker.make_way(Bound::Handshakes, newcomer, worker.net.monotonic()) {
+            return permit;
+        }
+    }
 }
 
 /// Lets the client learn why its connection ends: by an alert that has been sent, or in plain text if it speaks that.

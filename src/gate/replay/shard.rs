@@ -35,7 +35,7 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     key: Key,
-    /// Monotonic milliseconds.
+    /// Monotonic milliseconds; the era of its claim before that.
     committed_at: u64,
     /// The next slot of the same bucket, or of the free ones.
     next: u32,
@@ -64,6 +64,8 @@ pub(super) struct Terms {
     pub(super) now: u64,
     pub(super) lifetime: u64,
     pub(super) evict: bool,
+    /// How often the key by which deliveries are told apart has been exchanged.
+    pub(super) era: u64,
 }
 
 /// At most `capacity` entries.
@@ -78,11 +80,26 @@ pub(super) struct Shard {
     oldest: u32,
     youngest: u32,
     held: usize,
+    /// The latest era in which something was claimed, and how many claims of it and of earlier ones are in flight.
+    era: u64,
+    claimed: usize,
+    claimed_before: usize,
 }
 
 impl Shard {
     pub(super) const fn new(capacity: usize) -> Self {
-        Self { capacity, slots: Vec::new(), buckets: Vec::new(), free: NONE, oldest: NONE, youngest: NONE, held: 0 }
+        Self {
+            capacity,
+            slots: Vec::new(),
+            buckets: Vec::new(),
+            free: NONE,
+            oldest: NONE,
+            youngest: NONE,
+            held: 0,
+            era: 0,
+            claimed: 0,
+            claimed_before: 0,
+        }
     }
 
     /// Bytes of a shard that is full.
@@ -105,7 +122,9 @@ impl Shard {
             return match slot.state {
                 State::Committed if terms.expired(&slot) => {
                     self.leave_list(found);
-                    self.slots[found as usize].state = State::Claimed;
+                    let slot = &mut self.slots[found as usize];
+                    (slot.state, slot.committed_at) = (State::Claimed, terms.era);
+                    self.count(terms.era);
                     Verdict::Claimed { slot: found, evicted: false }
                 }
                 State::Committed => Verdict::Duplicate,
@@ -122,17 +141,30 @@ impl Shard {
         if full && terms.evict && self.oldest != NONE {
             self.forget_oldest(&hash);
         }
-        match self.insert(key, hash(key)) {
+        match self.insert(key, hash(key), terms.era) {
             Some(slot) => Verdict::Claimed { slot, evicted: full },
             None => Verdict::Full,
+        }
+    }
+
+    /// What is known of a key, if anything is.
+    pub(super) fn look(&self, key: &Key, hash: impl Fn(&Key) -> u32, terms: Terms) -> Option<Verdict> {
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let slot = self.slots[self.find(key, hash(key))? as usize];
+        match slot.state {
+            State::Committed if terms.expired(&slot) => None,
+            State::Committed => Some(Verdict::Duplicate),
+            State::Claimed | State::Free => Some(Verdict::InFlight),
         }
     }
 
     /// Remembers a claimed slot from `now` on.
     pub(super) fn commit(&mut self, position: u32, now: u64) {
         let older = self.youngest;
+        self.discount(position);
         let slot = &mut self.slots[position as usize];
-        debug_assert_eq!(slot.state, State::Claimed);
         slot.state = State::Committed;
         slot.committed_at = now;
         (slot.older, slot.younger) = (older, NONE);
@@ -145,8 +177,31 @@ impl Shard {
 
     /// Forgets a claimed slot.
     pub(super) fn release(&mut self, position: u32, hash: impl Fn(&Key) -> u32) {
-        debug_assert_eq!(self.slots[position as usize].state, State::Claimed);
+        self.discount(position);
         self.remove(position, hash);
+    }
+
+    /// Whether claims of an era before this one are in flight.
+    pub(super) const fn has_claims_before(&self, era: u64) -> bool {
+        self.claimed_before > 0 || (self.era < era && self.claimed > 0)
+    }
+
+    fn count(&mut self, era: u64) {
+        if era > self.era {
+            self.claimed_before += std::mem::take(&mut self.claimed);
+            self.era = era;
+        }
+        *self.counter(era) += 1;
+    }
+
+    fn discount(&mut self, position: u32) {
+        let Slot { state, committed_at: era, .. } = self.slots[position as usize];
+        debug_assert_eq!(state, State::Claimed);
+        *self.counter(era) -= 1;
+    }
+
+    const fn counter(&mut self, era: u64) -> &mut usize {
+        if era == self.era { &mut self.claimed } else { &mut self.claimed_before }
     }
 
     fn bucket(&self, hash: u32) -> usize {
@@ -167,14 +222,14 @@ impl Shard {
         self.chain(hash).find(|position| self.slots[*position as usize].key == *key)
     }
 
-    fn insert(&mut self, key: &Key, hash: u32) -> Option<u32> {
+    fn insert(&mut self, key: &Key, hash: u32, era: u64) -> Option<u32> {
         if self.held >= self.capacity {
             return None;
         }
         let bucket = self.bucket(hash);
         let next = self.buckets[bucket].wrapping_sub(1);
         let state = State::Claimed;
-        let slot = Slot { key: *key, committed_at: 0, next, older: NONE, younger: NONE, state };
+        let slot = Slot { key: *key, committed_at: era, next, older: NONE, younger: NONE, state };
         let position = self.free;
         let position = if position == NONE {
             self.slots.push(slot);
@@ -186,6 +241,7 @@ impl Shard {
         };
         self.buckets[bucket] = position + 1;
         self.held += 1;
+        self.count(era);
         Some(position)
     }
 
@@ -234,6 +290,7 @@ impl Shard {
         let (claimed, committed) = (count(State::Claimed), count(State::Committed));
         assert!(self.slots.len() <= self.capacity && self.slots.capacity() <= self.capacity);
         assert_eq!(self.held, claimed + committed);
+        assert_eq!(self.claimed + self.claimed_before, claimed);
         for slot in self.slots.iter().filter(|slot| slot.state != State::Free) {
             let found = self.find(&slot.key, hash(&slot.key)).map(|position| self.slots[position as usize].key);
             assert_eq!(found, Some(slot.key));

@@ -1,11 +1,15 @@
 //! The table of one route, and claims on it.
 
+use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
 
 use super::policy::{ReplayPolicy, WhenFull};
 use super::shard::{Key, MARGIN, Shard, Terms, Verdict};
 use super::tables::ReplaySeed;
+use crate::gate::verify::{Identities, Key as RingKey, ReplayKeys};
 use crate::now::Now;
 use crate::outcome::Rejection;
 
@@ -27,6 +31,10 @@ pub struct ReplayTable {
     seed: ReplaySeed,
     capacity: usize,
     parts: Box<[Part]>,
+    /// By what deliveries are told apart.
+    identities: ArcSwap<Identities>,
+    /// The longest that an entry may be remembered, in milliseconds.
+    longest: AtomicU64,
 }
 
 /// The right to forward a delivery. Dropping it releases the delivery, so that it can be tried again.
@@ -42,6 +50,8 @@ struct Held<'t> {
     table: &'t ReplayTable,
     part: usize,
     slot: u32,
+    /// The era of the identity that it was claimed by.
+    era: u64,
 }
 
 /// The answer to [`ReplayTable::claim`].
@@ -80,20 +90,92 @@ impl ReplayTable {
         let shards = shards(capacity);
         // What does not divide is left out, so that there are never more than `capacity`.
         let part = |_| Part(Mutex::new(Shard::new(capacity / shards)));
-        Self { seed, capacity, parts: (0..shards).map(part).collect() }
+        Self {
+            seed,
+            capacity,
+            parts: (0..shards).map(part).collect(),
+            identities: ArcSwap::default(),
+            longest: AtomicU64::new(0),
+        }
     }
 
     /// Claims a delivery by its replay key ([`crate::gate::verify::Verified::replay_key`]). Of the policy, lifetime and
     /// `when_full` count: they may change while the table lives.
     pub fn claim(&self, key: Key, policy: &ReplayPolicy, now: Now) -> Claimed<'_> {
-        let part = self.part_of(&key);
+        self.claim_in_era(&key, policy, (self.identities.load().era(), now))
+    }
+
+    /// Claims a delivery by what tells it apart under the identities of the table
+    /// ([`crate::gate::verify::Verifier::replay_keys`]); nothing where nothing does. It is new only if it is so by former
+    /// identities, too.
+    pub fn claim_delivery(
+        &self,
+        keys: impl Fn(&Identities) -> Option<ReplayKeys>,
+        policy: &ReplayPolicy,
+        now: Now,
+    ) -> Option<Claimed<'_>> {
+        loop {
+            let identities = self.identities.load_full();
+            let ReplayKeys { current, former } = keys(&identities)?;
+            let claimed = self.claim_in_era(&current, policy, (identities.era(), now));
+            if !matches!(claimed, Claimed::New { .. }) {
+                return Some(claimed);
+            }
+            // Claimed first and looked for then: of two copies that are told apart by different identities at this
+            // moment at least one sees the other.
+            let seen = former.iter().find_map(|key| self.seen(key, policy, now));
+            if seen.is_some() {
+                return seen;
+            }
+            if self.identities.load().era() == identities.era() {
+                return Some(claimed);
+            }
+        }
+    }
+
+    /// The keys of the route are these from now on, and nothing is remembered for longer than `lifetime`.
+    pub fn adopt(&self, ring: &[RingKey], lifetime: Duration, now: Duration) {
+        self.longest.fetch_max(millis(lifetime.saturating_add(MARGIN)), Ordering::Relaxed);
+        if let Some(identities) = self.identities.load().with_ring(ring, now) {
+            self.identities.store(Arc::new(identities));
+        }
+    }
+
+    /// Lets go of keys by which nothing is remembered any more.
+    pub fn forget_identities(&self, now: Duration) {
+        let identities = self.identities.load();
+        let longest = Duration::from_millis(self.longest.load(Ordering::Relaxed).saturating_add(1));
+        let era = identities.era();
+        // What is claimed by a former identity is remembered by it, however long the application takes.
+        if identities.has_former()
+            && !(0..self.parts.len()).any(|part| self.lock(part).has_claims_before(era))
+            && let Some(left) = identities.without_expired(longest, now)
+        {
+            // Whoever exchanges them at the same time forgets nothing by it; this is tried again.
+            self.identities.compare_and_swap(&*identities, Arc::new(left));
+        }
+    }
+
+    /// What is known of a delivery by a former identity, if anything is.
+    fn seen(&self, key: &Key, policy: &ReplayPolicy, now: Now) -> Option<Claimed<'_>> {
+        let lifetime = millis(policy.lifetime.saturating_add(MARGIN));
+        let terms = Terms { now: millis(now.monotonic), lifetime, evict: false, era: 0 };
+        match self.lock(self.part_of(key)).look(key, |key| self.seed.hash(key), terms)? {
+            Verdict::Duplicate => Some(Claimed::Duplicate),
+            _ => Some(Claimed::InFlight),
+        }
+    }
+
+    fn claim_in_era(&self, key: &Key, policy: &ReplayPolicy, (era, now): (u64, Now)) -> Claimed<'_> {
+        let part = self.part_of(key);
         let lifetime = policy.lifetime.saturating_add(MARGIN);
         let evict = policy.when_full == WhenFull::EvictOldest;
-        let terms = Terms { now: millis(now.monotonic), lifetime: millis(lifetime), evict };
-        let verdict = self.lock(part).claim(&key, |key| self.seed.hash(key), terms);
+        let terms = Terms { now: millis(now.monotonic), lifetime: millis(lifetime), evict, era };
+        let verdict = self.lock(part).claim(key, |key| self.seed.hash(key), terms);
         match verdict {
             Verdict::Claimed { slot, evicted } => {
-                Claimed::New { claim: Claim { held: Some(Held { table: self, part, slot }) }, evicted }
+                let held = Some(Held { table: self, part, slot, era });
+                Claimed::New { claim: Claim { held }, evicted }
             }
             Verdict::Duplicate => Claimed::Duplicate,
             Verdict::InFlight => Claimed::InFlight,
@@ -124,6 +206,11 @@ impl ReplayTable {
     }
 
     #[cfg(test)]
+    pub(super) fn has_former_identities(&self) -> bool {
+        self.identities.load().has_former()
+    }
+
+    #[cfg(test)]
     pub(super) fn assert_consistent(&self) {
         (0..self.parts.len()).for_each(|part| self.lock(part).assert_consistent(|key| self.seed.hash(key)));
     }
@@ -137,7 +224,11 @@ impl Claim<'_> {
 
     /// The application has accepted the delivery: it is remembered from now on.
     pub fn commit(mut self, now: Now) {
-        if let Some(Held { table, part, slot }) = self.held.take() {
+        if let Some(Held { table, part, slot, era }) = self.held.take() {
+            // As long as the claim is in flight, no identity is forgotten.
+            if table.identities.load().era() != era {
+                table.identities.rcu(|identities| Arc::new(identities.used(now.monotonic)));
+            }
             table.lock(part).commit(slot, millis(now.monotonic));
         }
     }
@@ -145,7 +236,7 @@ impl Claim<'_> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        if let Some(Held { table, part, slot }) = self.held.take() {
+        if let Some(Held { table, part, slot, .. }) = self.held.take() {
             table.lock(part).release(slot, |key| table.seed.hash(key));
         }
     }

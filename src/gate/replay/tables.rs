@@ -82,6 +82,7 @@ impl ReplayTables {
             let lifetime = found.as_ref().map_or(Duration::ZERO, |known| known.lifetime).max(policy.lifetime);
             let table = found.map(|known| known.table);
             let table = table.unwrap_or_else(|| Arc::new(ReplayTable::new(policy.capacity, self.seed)));
+            table.adopt(route.verifier.keys(), lifetime, now);
             kept.insert(route.name.clone(), Known { table: Arc::clone(&table), lifetime, gone: None });
             tables.push(Some(table));
         }

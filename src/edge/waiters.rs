@@ -1,0 +1,266 @@
+//! The connections of one worker that make us wait: for the rest of a head or a body, or for an answer to be taken. When
+//! a bound of the process is met, they give way ([`crate::gate::crowd`]).
+//!
+//! A request that arrives whole never comes here. One that does not costs a seat in a map; what it holds is counted for
+//! its client only when room is needed.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::gate::crowd::{Bound, Crowd, Newcomer};
+use crate::gate::holding::Holding;
+
+/// The connection has been made to give way: nothing that it holds counts any more, and it must end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GaveWay;
+
+/// The waiting connections.
+#[derive(Debug, Default)]
+pub struct Waiters {
+    next: Cell<u64>,
+    seats: RefCell<BTreeMap<u64, Seat>>,
+    crowds: RefCell<Crowds>,
+}
+
+#[derive(Debug)]
+struct Seat {
+    holding: Rc<Holding>,
+    since: Duration,
+    waker: Option<Waker>,
+}
+
+/// Who holds what. Seats are counted from the first on, up to but not including `counted`.
+#[derive(Debug, Default)]
+struct Crowds {
+    counted: u64,
+    connections: Crowd,
+    requests: Crowd,
+    body_memory: Crowd,
+    handshakes: Crowd,
+}
+
+impl Waiters {
+    /// Makes one connection give way to a newcomer. What it held is free at once. False when nobody has to.
+    pub fn make_way(&self, bound: Bound, newcomer: Newcomer, now: Duration) -> bool {
+        let mut crowds = self.crowds.borrow_mut();
+        self.count(&mut crowds);
+        let Some(number) = crowds.of(bound).next_to_go(newcomer, now) else { return false };
+        crowds.leave(number);
+        drop(crowds);
+        let Some(Seat { holding, waker, .. }) = self.seats.borrow_mut().remove(&number) else { return false };
+        holding.surrender();
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        true
+    }
+
+    /// The most that one client holds of a bound.
+    #[must_use]
+    pub fn largest(&self, bound: Bound) -> u64 {
+        let mut crowds = self.crowds.borrow_mut();
+        self.count(&mut crowds);
+        crowds.of(bound).largest()
+    }
+
+    /// How many connections wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.seats.borrow().len()
+    }
+
+    /// Whether none does.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seats.borrow().is_empty()
+    }
+
+    /// Counts those who have come since somebody last needed room.
+    fn count(&self, crowds: &mut Crowds) {
+        for (number, seat) in self.seats.borrow().range(crowds.counted..) {
+            crowds.join(*number, &seat.holding, seat.since);
+        }
+        crowds.counted = self.next.get();
+    }
+
+    fn sit(&self, holding: &Rc<Holding>, since: Duration) -> u64 {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        self.seats.borrow_mut().insert(number, Seat { holding: Rc::clone(holding), since, waker: None });
+        number
+    }
+
+    /// Whether the seat is there still.
+    fn stand_up(&self, number: u64) -> bool {
+        let mut crowds = self.crowds.borrow_mut();
+        if number < crowds.counted {
+            crowds.leave(number);
+        }
+        self.seats.borrow_mut().remove(&number).is_some()
+    }
+
+    /// What somebody holds who has been counted may have grown.
+    fn recount(&self, number: u64) {
+        let mut crowds = self.crowds.borrow_mut();
+        if number < crowds.counted
+            && let Some(Seat { holding, since, .. }) = self.seats.borrow().get(&number)
+        {
+            crowds.join(number, holding, *since);
+        }
+    }
+
+    /// Notes whom to wake. False when the seat is gone.
+    fn listen(&self, number: u64, waker: &Waker) -> bool {
+        match self.seats.borrow_mut().get_mut(&number) {
+            None => return false,
+            Some(seat) if seat.waker.as_ref().is_some_and(|known| known.will_wake(waker)) => {}
+            Some(seat) => seat.waker = Some(waker.clone()),
+        }
+        true
+    }
+}
+
+impl Crowds {
+    const fn of(&self, bound: Bound) -> &Crowd {
+        match bound {
+            Bound::Connections => &self.connections,
+            Bound::Requests => &self.requests,
+            Bound::BodyMemory => &self.body_memory,
+            Bound::Handshakes => &self.handshakes,
+        }
+    }
+
+    fn join(&mut self, number: u64, holding: &Holding, since: Duration) {
+        let (owner, client) = (holding.owner(number), holding.client(number));
+        for (crowd, party, amount) in [
+            (&mut self.connections, owner, holding.connections()),
+            (&mut self.requests, client, holding.requests()),
+            (&mut self.body_memory, client, holding.body()),
+            (&mut self.handshakes, owner, holding.handshakes()),
+        ] {
+            if amount > 0 {
+                crowd.join(number, party, amount, since);
+            }
+        }
+    }
+
+    fn leave(&mut self, number: u64) {
+        self.connections.leave(number);
+        self.requests.leave(number);
+        self.body_memory.leave(number);
+        self.handshakes.leave(number);
+    }
+}
+
+/// A connection, as one that may make us wait.
+#[derive(Debug)]
+pub struct Waiter {
+    waiters: Rc<Waiters>,
+    holding: Rc<Holding>,
+    seat: Cell<Option<u64>>,
+    gave_way: Cell<bool>,
+}
+
+impl Waiter {
+    /// A connection that does not make us wait yet.
+    #[must_use]
+    pub const fn new(waiters: Rc<Waiters>, holding: Rc<Holding>) -> Self {
+        Self { waiters, holding, seat: Cell::new(None), gave_way: Cell::new(false) }
+    }
+
+    /// What the connection holds.
+    #[must_use]
+    pub const fn holding(&self) -> &Rc<Holding> {
+        &self.holding
+    }
+
+    /// Drives an operation that waits for the client. The seat is kept when it ends: whoever sends byte after byte has
+    /// made us wait since the first of them. [`Self::is_over`] gives it back.
+    ///
+    /// # Errors
+    /// [`GaveWay`]; the operation has been given up then.
+    pub async fn during<F: Future>(&self, now: impl Fn() -> Duration, operation: F) -> Result<F::Output, GaveWay> {
+        self.drive(0, now, operation).await
+    }
+
+    /// The same for what waits for the kernel, too, and seldom for the client: it is taken to wait for the client when it
+    /// has been looked at twice.
+    ///
+    /// # Errors
+    /// [`GaveWay`]
+    pub async fn during_write<F: Future>(
+        &self,
+        now: impl Fn() -> Duration,
+        operation: F,
+    ) -> Result<F::Output, GaveWay> {
+        let output = self.drive(1, now, operation).await?;
+        self.is_over()?;
+        Ok(output)
+    }
+
+    async fn drive<F: Future>(
+        &self,
+        looks: u32,
+        now: impl Fn() -> Duration,
+        operation: F,
+    ) -> Result<F::Output, GaveWay> {
+        let mut operation = pin!(operation);
+        let mut looks = looks;
+        if let Some(number) = self.seat.get() {
+            self.waiters.recount(number);
+        }
+        poll_fn(|cx| {
+            if self.has_given_way() {
+                return Poll::Ready(Err(GaveWay));
+            }
+            if let Poll::Ready(output) = operation.as_mut().poll(cx) {
+                return Poll::Ready(Ok(output));
+            }
+            match self.seat.get() {
+                None if looks > 0 => looks -= 1,
+                seat => {
+                    let number = seat.unwrap_or_else(|| self.waiters.sit(&self.holding, now()));
+                    self.seat.set(Some(number));
+                    self.waiters.listen(number, cx.waker());
+                }
+            }
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Whether the connection has been made to give way.
+    pub fn has_given_way(&self) -> bool {
+        if let Some(number) = self.seat.get()
+            && !self.waiters.seats.borrow().contains_key(&number)
+        {
+            self.seat.set(None);
+            self.gave_way.set(true);
+        }
+        self.gave_way.get()
+    }
+
+    /// The connection does not make us wait any more.
+    ///
+    /// # Errors
+    /// [`GaveWay`]: it had been made to give way before.
+    pub fn is_over(&self) -> Result<(), GaveWay> {
+        if let Some(number) = self.seat.take()
+            && !self.waiters.stand_up(number)
+        {
+            self.gave_way.set(true);
+        }
+        if self.gave_way.get() { Err(GaveWay) } else { Ok(()) }
+    }
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        let _ = self.is_over();
+    }
+}

@@ -1,0 +1,195 @@
+//! Whoever makes us wait gives way when a bound of the process is met: strangers who take all of one keep nobody out, and
+//! a slow sender is not the one who pays for them.
+
+use std::time::Duration;
+
+use socket2::SockRef;
+
+use crate::support::application::OK;
+use crate::support::{Application, Client, Delivery, Driver, Proxy, eventually, noise, on_both_drivers};
+
+on_both_drivers! {
+    unfinished_bodies_do_not_keep_memory,
+    unfinished_chunked_bodies_do_not_keep_memory,
+    unfinished_bodies_do_not_keep_others_from_being_asked,
+    unfinished_heads_do_not_keep_connections,
+    refusals_that_nobody_reads_do_not_keep_connections,
+    answers_that_nobody_reads_do_not_keep_others_from_being_asked,
+    a_slow_sender_outlives_those_who_hold_more,
+    whoever_holds_as_much_waits_for_the_grace,
+    whoever_comes_and_goes_does_not_push_a_slow_sender_out,
+}
+
+const STRANGER: [u8; 4] = [127, 0, 0, 66];
+
+/// How long anybody may make us wait, and some.
+const GRACE: Duration = Duration::from_millis(650);
+
+fn start(driver: Driver, limits: &[&str]) -> (Application, Proxy) {
+    let application = Application::answering(OK);
+    let plan = limits.iter().fold(Proxy::on(driver, &application), |plan, line| plan.limit(line));
+    let proxy = plan.start();
+    (application, proxy)
+}
+
+/// `count` connections of a stranger that have sent this.
+fn strangers(proxy: &Proxy, count: usize, bytes: &[u8]) -> Vec<Client> {
+    let send = |_| {
+        let mut client = proxy.connect_from(STRANGER);
+        client.send(bytes);
+        client
+    };
+    (0..count).map(send).collect()
+}
+
+/// How many of them have been told to go.
+fn told_to_go(clients: &mut [Client]) -> usize {
+    clients.iter().for_each(|client| client.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap());
+    let mut told = 0;
+    for client in clients {
+        if let Ok(answer) = client.try_answer() {
+            assert_eq!((answer.status, answer.closes()), (503, true));
+            client.assert_closed();
+            told += 1;
+        }
+    }
+    told
+}
+
+fn gave_way(proxy: &Proxy) -> usize {
+    proxy.endings().iter().filter(|code| **code == "gave_way").count()
+}
+
+fn but_one(bytes: &[u8]) -> &[u8] {
+    &bytes[..bytes.len() - 1]
+}
+
+fn unfinished_bodies(driver: Driver, unfinished: &Delivery, genuine: &Delivery) {
+    let (application, proxy) = start(driver, &["body_memory = \"64KiB\"", "body_size = \"48KiB\""]);
+    let mut takers = strangers(&proxy, 4, but_one(&unfinished.bytes()));
+    assert!(eventually(|| proxy.held().body_memory >= 4 * 15_999));
+    for _ in 0..3 {
+        assert_eq!(proxy.connect().ask(&genuine.bytes()).status, 200);
+    }
+    assert_eq!(told_to_go(&mut takers), 3, "no more of them than there was need for");
+    assert!(eventually(|| gave_way(&proxy) == 3));
+    drop(takers);
+    proxy.assert_nothing_held();
+    application.assert_requests(3);
+}
+
+fn unfinished_bodies_do_not_keep_memory(driver: Driver) {
+    unfinished_bodies(driver, &Delivery::forged(&noise(16_000)), &Delivery::of(&noise(40_000)));
+}
+
+fn unfinished_chunked_bodies_do_not_keep_memory(driver: Driver) {
+    let chunked = |delivery: Delivery| delivery.chunked(&[5000; 8]);
+    unfinished_bodies(driver, &chunked(Delivery::forged(&noise(16_000))), &chunked(Delivery::of(&noise(40_000))));
+}
+
+fn unfinished_bodies_do_not_keep_others_from_being_asked(driver: Driver) {
+    let (application, proxy) = start(driver, &["requests_in_flight = 4"]);
+    let mut takers = strangers(&proxy, 4, but_one(&Delivery::forged(&noise(150)).bytes()));
+    assert!(eventually(|| proxy.held().requests == 4));
+    let mut client = proxy.connect();
+    for _ in 0..20 {
+        assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+    }
+    assert_eq!(told_to_go(&mut takers), 1, "one place is enough for one after the other");
+    drop((takers, client));
+    proxy.assert_nothing_held();
+    application.assert_requests(20);
+}
+
+fn unfinished_heads_do_not_keep_connections(driver: Driver) {
+    let (_application, proxy) = start(driver, &["connections = 4"]);
+    let mut takers = strangers(&proxy, 4, b"P");
+    assert!(eventually(|| proxy.held().connections == 4));
+    for _ in 0..3 {
+        // A byte has to be there before it can be waited for the rest.
+        assert!(eventually(|| {
+            let mut client = proxy.connect();
+            client.send(&Delivery::of(b"x").bytes());
+            client.try_answer().is_ok_and(|answer| answer.status == 200)
+        }));
+    }
+    assert!((1..=3).contains(&told_to_go(&mut takers)));
+    drop(takers);
+    proxy.assert_nothing_held();
+}
+
+fn refusals_that_nobody_reads_do_not_keep_connections(driver: Driver) {
+    let (_application, proxy) = start(driver, &["connections = 2", "body_size = \"1KiB\""]);
+    // Refused by its head; what might still come is read for two seconds, so that the answer arrives.
+    let takers = strangers(&proxy, 2, &Delivery::forged(&noise(10_000)).head());
+    assert!(eventually(|| proxy.endings() == ["body_too_large"; 2]));
+    assert_eq!(proxy.connect().ask(&Delivery::of(b"x").bytes()).status, 200);
+    drop(takers);
+    proxy.assert_nothing_held();
+}
+
+fn answers_that_nobody_reads_do_not_keep_others_from_being_asked(driver: Driver) {
+    let long = [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 64 << 20).into_bytes(), vec![b'x'; 64 << 20]];
+    let application = Application::answering(&long.concat());
+    let proxy = Proxy::on(driver, &application).limit("requests_in_flight = 1").start();
+    let mut taker = proxy.connect_from(STRANGER);
+    SockRef::from(&taker.stream).set_recv_buffer_size(4096).unwrap();
+    taker.send(&Delivery::of(b"x").bytes());
+    assert!(eventually(|| proxy.held().requests == 1));
+    // The relay looks twice before it takes a client for one who does not read, and the client has a grace then.
+    assert!(eventually(|| {
+        let mut client = proxy.connect();
+        client.send(&Delivery::of(b"x").bytes());
+        client.try_answer().is_ok_and(|answer| answer.status == 200)
+    }));
+    assert!(proxy.endings().contains(&"response_gave_way"));
+}
+
+fn a_slow_sender_outlives_those_who_hold_more(driver: Driver) {
+    let (application, proxy) = start(driver, &["body_memory = \"64KiB\"", "body_size = \"48KiB\""]);
+    let whole = Delivery::of(&noise(600)).bytes();
+    let (half, rest) = whole.split_at(whole.len() / 2);
+    let mut slow = proxy.connect();
+    slow.send(half);
+    assert!(eventually(|| proxy.held().body_memory > 0));
+    std::thread::sleep(GRACE);
+    // Others come and go while it waits, and it has waited longest.
+    let unfinished = Delivery::forged(&noise(16_000)).bytes();
+    let mut takers = Vec::new();
+    for _ in 0..4 {
+        takers.extend(strangers(&proxy, 4, but_one(&unfinished)));
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(proxy.connect().ask(&Delivery::of(&noise(40_000)).bytes()).status, 200);
+    }
+    assert_eq!(slow.ask(rest).status, 200);
+    application.assert_requests(5);
+}
+
+fn whoever_holds_as_much_waits_for_the_grace(driver: Driver) {
+    let (application, proxy) = start(driver, &["requests_in_flight = 1"]);
+    let mut taker = strangers(&proxy, 1, &Delivery::forged(b"x").head());
+    assert!(eventually(|| proxy.held().requests == 1));
+    let mut slow = proxy.connect();
+    assert_eq!(slow.ask(&Delivery::of(b"x").head()).status, 503);
+    std::thread::sleep(GRACE);
+    let mut slow = proxy.connect();
+    slow.send(&Delivery::of(b"x").head());
+    assert!(eventually(|| gave_way(&proxy) == 1));
+    assert_eq!(slow.ask(b"x").status, 200);
+    assert_eq!(told_to_go(&mut taker), 1);
+    application.assert_requests(1);
+}
+
+fn whoever_comes_and_goes_does_not_push_a_slow_sender_out(driver: Driver) {
+    let (_application, proxy) = start(driver, &["requests_in_flight = 40"]);
+    let mut slow = proxy.connect();
+    slow.send(&Delivery::of(b"x").head());
+    let mut takers = strangers(&proxy, 39, &Delivery::forged(b"x").head());
+    assert!(eventually(|| proxy.held().requests == 40));
+    std::thread::sleep(GRACE);
+    for _ in 0..39 {
+        takers.extend(strangers(&proxy, 1, &Delivery::forged(b"x").head()));
+    }
+    assert!(eventually(|| gave_way(&proxy) == 39));
+    assert_eq!(slow.ask(b"x").status, 200);
+}
