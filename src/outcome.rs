@@ -317,70 +317,60 @@ impl Outcome {
     }
 }
 
-/// How a connection ended at a bound, without an exchange: there was nobody to answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ConnectionEnd {
-    /// Refused: it comes from none of the proxies from which alone this listener takes connections.
-    ProxyUnknown,
-    /// Closed: a trusted proxy did not begin it with a header of the PROXY protocol, or not in time.
-    ProxyHeaderInvalid,
-    /// Refused: the process has as many connections as it may, and no idle one could be closed.
-    ConnectionsFull,
-    /// Refused: the client has as many connections as it may.
-    ClientConnectionsFull,
-    /// Closed while it was idle, to make room for another.
-    IdleClosed,
-    /// Answered 400, in plain text: the client speaks HTTP where TLS is spoken.
-    TlsPlaintext,
-    /// Refused: the process makes as many TLS handshakes as it may.
-    TlsHandshakesFull,
-    /// The client did not finish its part of the TLS handshake in time.
-    TlsHandshakeTimeout,
-    /// Client and listener have no TLS version, cipher suite or application protocol in common.
-    TlsNothingInCommon,
-    /// The client broke off the TLS handshake with an alert: often because it does not trust our certificate.
-    TlsRefusedByClient,
-    /// The client has shown no certificate where one is required.
-    TlsCertificateMissing,
-    /// The client's certificate does not hold: another authority, expired, not for this purpose.
-    TlsCertificateRefused,
-    /// The client's certificate holds, but has none of the names that may call.
-    TlsNameRefused,
-    /// The TLS handshake failed in another way: malformed, out of order, or broken off.
-    TlsHandshakeFailed,
+macro_rules! connection_ends {
+    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal;)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum $name { $($(#[$doc])* $variant,)+ }
+
+        impl $name {
+            /// Every one, in the order of the table.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The reason code.
+            #[must_use]
+            pub const fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)+ }
+            }
+        }
+    };
+}
+
+connection_ends! {
+    /// How a connection ended at a bound, without an exchange: there was nobody to answer.
+    ConnectionEnd {
+        /// Refused: it comes from none of the proxies from which alone this listener takes connections.
+        ProxyUnknown = "proxy_unknown";
+        /// Closed: a trusted proxy did not begin it with a header of the PROXY protocol, or not in time.
+        ProxyHeaderInvalid = "proxy_header_invalid";
+        /// Refused: the process has as many connections as it may, and no idle one could be closed.
+        ConnectionsFull = "connections_full";
+        /// Refused: the client has as many connections as it may.
+        ClientConnectionsFull = "client_connections_full";
+        /// Closed while it was idle, to make room for another.
+        IdleClosed = "idle_closed";
+        /// Answered 400, in plain text: the client speaks HTTP where TLS is spoken.
+        TlsPlaintext = "tls_plaintext";
+        /// Refused: the process makes as many TLS handshakes as it may.
+        TlsHandshakesFull = "tls_handshakes_full";
+        /// The client did not finish its part of the TLS handshake in time.
+        TlsHandshakeTimeout = "tls_handshake_timeout";
+        /// Client and listener have no TLS version, cipher suite or application protocol in common.
+        TlsNothingInCommon = "tls_nothing_in_common";
+        /// The client broke off the TLS handshake with an alert: often because it does not trust our certificate.
+        TlsRefusedByClient = "tls_refused_by_client";
+        /// The client has shown no certificate where one is required.
+        TlsCertificateMissing = "tls_certificate_missing";
+        /// The client's certificate does not hold: another authority, expired, not for this purpose.
+        TlsCertificateRefused = "tls_certificate_refused";
+        /// The client's certificate holds, but has none of the names that may call.
+        TlsNameRefused = "tls_name_refused";
+        /// The TLS handshake failed in another way: malformed, out of order, or broken off.
+        TlsHandshakeFailed = "tls_handshake_failed";
+    }
 }
 
 impl ConnectionEnd {
-    /// Every one, in the order of the table.
-    pub const ALL: &'static [Self] = &[
-        Self::ProxyUnknown,
-        Self::ProxyHeaderInvalid,
-        Self::ConnectionsFull,
-        Self::ClientConnectionsFull,
-        Self::IdleClosed,
-    ];
-
-    /// The reason code.
-    #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::ProxyUnknown => "proxy_unknown",
-            Self::ProxyHeaderInvalid => "proxy_header_invalid",
-            Self::ConnectionsFull => "connections_full",
-            Self::ClientConnectionsFull => "client_connections_full",
-            Self::IdleClosed => "idle_closed",
-            Self::TlsPlaintext => "tls_plaintext",
-            Self::TlsHandshakesFull => "tls_handshakes_full",
-            Self::TlsHandshakeTimeout => "tls_handshake_timeout",
-            Self::TlsNothingInCommon => "tls_nothing_in_common",
-            Self::TlsRefusedByClient => "tls_refused_by_client",
-            Self::TlsCertificateMissing => "tls_certificate_missing",
-            Self::TlsCertificateRefused => "tls_certificate_refused",
-            Self::TlsNameRefused => "tls_name_refused",
-            Self::TlsHandshakeFailed => "tls_handshake_failed",
-        }
-    }
-
     /// What to answer, in plain text, where there is somebody who can read it.
     #[must_use]
     pub const fn answer(self) -> Option<Answer> {

@@ -206,6 +206,21 @@ mod tests {
     }
 
     #[test]
+    fn every_end_of_a_connection_is_counted_on_its_own() {
+        let metrics = Metrics::new(1);
+        // Not all of them by their list alone: one that is missing there would be missed here, too.
+        let named = [ConnectionEnd::IdleClosed, ConnectionEnd::TlsPlaintext, ConnectionEnd::TlsHandshakeFailed];
+        for end in ConnectionEnd::ALL.iter().copied().chain(named) {
+            let before: Vec<u64> = ConnectionEnd::ALL.iter().map(|end| metrics.connections_ended(*end)).collect();
+            metrics.connection_ended(end);
+            for (other, count) in ConnectionEnd::ALL.iter().zip(before) {
+                assert_eq!(metrics.connections_ended(*other), count + u64::from(*other == end), "{}", end.code());
+            }
+            assert!(metrics.connections_ended(end) > 0, "{}", end.code());
+        }
+    }
+
+    #[test]
     fn what_stays_under_its_name_goes_on_counting_and_what_is_gone_is_not_shown() {
         let metrics = Metrics::new(1);
         let before = metrics.register(&[labels("a", "github", &["1", "2"]), labels("b", "stripe", &[])], &[]);
