@@ -1,5 +1,6 @@
 //! The story of one request. `story` is its table of contents: one line per room, and every early end in its place.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -131,7 +132,7 @@ impl<'p> Asked<'p> {
         };
         Exchange {
             worker: 0,
-            request_id: self.id.text(),
+            request_id: *self.id.text(),
             ended,
             route: self.route.map(tag),
             peer: connection.peer.as_ref().map(|peer| peer.address),
@@ -193,8 +194,8 @@ async fn story<'p, 'w, N: Net>(
     let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
     let check = admit::begin(admitted, route, connection, asked)?;
     let check = read_body(worker, policy, connection, asked, (route, check, admitted)).await?;
+    asked.mark(Stage::Body, worker.net.look());
     let now = worker.net.now();
-    asked.mark(Stage::Body, now.monotonic);
     let verified = finish(connection, asked, (route, check, admitted), now)?;
     let verified = keep::recordable(worker, connection, asked, verified)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
@@ -407,13 +408,15 @@ async fn conclude<N: Net>(
     let time = if answer.fate == Fate::Leave { PARTING_TIME } else { ANSWER_TIME };
     let deadline = worker.net.monotonic() + policy.limits.write_timeout.min(time);
     let patience = Rc::clone(&connection.patience);
-    let writing = respond::write_answer(worker, policy, connection, asked, (answer, deadline));
-    let written = match answer.fate {
-        Fate::Leave => writing.await,
-        _ => patience
-            .during_write(|| worker.net.monotonic(), writing)
-            .await
-            .unwrap_or(Err(Fault::ResponseGaveWay.into())),
+    let written = {
+        let writing = pin!(respond::write_answer(worker, policy, connection, asked, (answer, deadline)));
+        match answer.fate {
+            Fate::Leave => writing.await,
+            _ => patience
+                .during_write(|| worker.net.monotonic(), writing)
+                .await
+                .unwrap_or(Err(Fault::ResponseGaveWay.into())),
+        }
     };
     match written {
         Ok(()) if answer.fate == Fate::Leave => Next::Close,

@@ -1,6 +1,7 @@
 //! From a verified delivery to the first byte of the application's answer.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::gate::identity::Caller;
@@ -67,17 +68,29 @@ pub async fn forward<N: Net>(
     let encoded = encode_head(&mut head, worker, connection.sender(), asked, (route, &verified));
     connection.inbound = asked.take_delivery(verified);
     encoded?;
-    asked.mark(Stage::Verified, worker.net.monotonic());
+    asked.mark(Stage::Verified, worker.net.look());
     let (Some(upstream), Some(pool)) = (policy.upstreams.get(route.upstream), policy.pool(route.upstream)) else {
         return Err(Fault::UpstreamConnect.into());
     };
+    let whole = connection.inbound.replace_head(&head);
+    // Others write heads while this request is on its way, so what is in the buffer must not be kept here as well.
+    let apart = if whole.is_some() {
+        worker.scratch.replace(head);
+        Vec::new()
+    } else {
+        head
+    };
     let mut outgoing =
-        Outgoing { inbound: &mut connection.inbound, head: &head, downstream: connection.stream.socket() };
+        Outgoing { inbound: &mut connection.inbound, whole, apart, downstream: connection.stream.socket() };
     let sent = outgoing.send(worker, upstream, pool).await;
-    worker.scratch.replace(head);
     let (checkout, request_sent) = sent.map_err(|fault| draining_instead(worker, fault))?;
+    let reused = checkout.reused;
     let unread = Unread { checkout, upstream: route.upstream, request_sent };
-    let reply = unread.read_head(worker, upstream, asked, &mut connection.reply_head).await?;
+    let reply = unread.read_head(worker, upstream, asked, &mut connection.reply_head).await;
+    if reused && matches!(reply, Err(Fault::UpstreamClosed)) {
+        pool.distrust();
+    }
+    let reply = reply?;
     let now = worker.net.now();
     asked.mark(Stage::Answered, now.monotonic);
     if replay::accepted(connection.reply_head.status) {
@@ -128,7 +141,7 @@ fn encode_head<N: Net>(
     out.extend_from_slice(&worker.pseudonym);
     out.extend_from_slice(b"\r\n");
     if !theirs {
-        encode::field(out, b"X-Request-Id", &asked.id.text());
+        encode::field(out, b"X-Request-Id", asked.id.text());
     }
     encode_verdict(out, route, verified);
     encode_caller(out, route, sender.caller);
@@ -175,7 +188,10 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 /// A request on its way out.
 struct Outgoing<'a, S> {
     inbound: &'a mut Inbound,
-    head: &'a [u8],
+    /// Head and body in the connection's buffer.
+    whole: Option<Range<usize>>,
+    /// The head, where it is not.
+    apart: Vec<u8>,
     downstream: &'a S,
 }
 
@@ -188,18 +204,18 @@ impl<S: ByteStream> Outgoing<'_, S> {
         upstream: &Upstream,
         pool: &Pool<S>,
     ) -> Result<(Checkout<S>, bool), Fault> {
-        let whole = self.inbound.replace_head(self.head);
         let mut checkout = pool.checkout(&worker.net, upstream).await?;
         loop {
             checkout.stream.join_task_of(self.downstream);
             let deadline = worker.net.monotonic() + upstream.response_timeout;
-            let written = match whole.clone() {
+            let written = match self.whole.clone() {
                 Some(range) => self.write(&mut checkout.stream, range, deadline).await,
                 None => self.write_apart(worker, &mut checkout.stream, deadline).await,
             };
             match written {
                 Ok(()) => return Ok((checkout, true)),
                 Err(Unsent { count: 0, .. }) if checkout.reused => {
+                    pool.distrust();
                     checkout = pool.connect(&worker.net, upstream).await?
                 }
                 Err(unsent) if unsent.error.kind() == io::ErrorKind::TimedOut => return Err(Fault::UpstreamTimeout),
@@ -211,7 +227,7 @@ impl<S: ByteStream> Outgoing<'_, S> {
     }
 
     /// Head and body in one piece, from the connection's own buffer.
-    async fn write(&mut self, stream: &mut S, range: std::ops::Range<usize>, deadline: Duration) -> Result<(), Unsent> {
+    async fn write(&mut self, stream: &mut S, range: Range<usize>, deadline: Duration) -> Result<(), Unsent> {
         let mut from = range.start;
         while from < range.end {
             let (result, buf) = stream.write(self.inbound.lend(), from..range.end, deadline).await;
@@ -232,8 +248,8 @@ impl<S: ByteStream> Outgoing<'_, S> {
         stream: &mut S,
         deadline: Duration,
     ) -> Result<(), Unsent> {
-        let mut buf = worker.buffers.lease(self.head.len());
-        buf.extend_from_slice(self.head);
+        let mut buf = worker.buffers.lease(self.apart.len());
+        buf.extend_from_slice(&self.apart);
         let range = HEADROOM..buf.len();
         let (result, buf) = stream.write_all(buf, range, deadline).await;
         worker.buffers.give_back(buf);

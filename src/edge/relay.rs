@@ -1,6 +1,7 @@
 //! The application's answer on its way to the client: streamed through one buffer, never collected.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -66,8 +67,7 @@ pub async fn relay<N: Net>(
     let status = connection.reply_head.status;
     let patience = Rc::clone(&connection.patience);
     let passage = Passage { sink, write_timeout: policy.limits.write_timeout, patience };
-    let streamed = passage.stream(worker, policy, &mut connection.stream, &mut reply, &mut prefix).await;
-    worker.scratch.replace(prefix);
+    let streamed = passage.stream(worker, policy, &mut connection.stream, &mut reply, prefix).await;
     asked.sent = reply.sent;
     let clean = streamed?;
     worker.buffers.give_back(std::mem::take(&mut reply.buf));
@@ -116,7 +116,8 @@ struct Passage {
 }
 
 impl Passage {
-    /// Moves the body, piece by piece; the first piece carries the head (`prefix`). True when the upstream connection
+    /// Moves the body, piece by piece; the first piece carries the head (`prefix`, the worker's scratch buffer, which is
+    /// given back before anything is waited for: others write heads meanwhile). True when the upstream connection
     /// stands exactly behind the answer, with not a byte more.
     async fn stream<N: Net>(
         &self,
@@ -124,7 +125,7 @@ impl Passage {
         policy: &Policy,
         downstream: &mut Downstream<N::Stream>,
         reply: &mut Reply<N::Stream>,
-        prefix: &mut Vec<u8>,
+        mut prefix: Vec<u8>,
     ) -> Result<bool, Outcome> {
         let mut source = match reply.framing {
             ResponseFraming::None => Source::Length(0),
@@ -141,12 +142,12 @@ impl Passage {
             // As long as the client has seen nothing, it can still be told.
             let piece = taken.map_err(|fault| if begun { fault } else { Fault::UpstreamMalformed })?;
             begun = true;
-            self.frame(&mut reply.buf, start, piece, prefix);
-            let range = place(&mut reply.buf, start, prefix);
-            prefix.clear();
+            self.frame(&mut reply.buf, start, piece, &mut prefix);
+            let range = place(&mut reply.buf, start, &prefix);
+            worker.scratch.replace(prefix);
             if !range.is_empty() {
                 let deadline = worker.net.monotonic() + self.write_timeout;
-                let writing = downstream.write_all(std::mem::take(&mut reply.buf), range, deadline);
+                let writing = pin!(downstream.write_all(std::mem::take(&mut reply.buf), range, deadline));
                 let written = self.patience.during_write(|| worker.net.monotonic(), writing).await;
                 let (result, buf) = written.map_err(|GaveWay| Fault::ResponseGaveWay)?;
                 reply.buf = buf;
@@ -156,9 +157,7 @@ impl Passage {
             if piece.done {
                 return Ok(piece.clean && !ended);
             }
-            if self.sink == Sink::Chunked && piece.length > 0 {
-                prefix.extend_from_slice(b"\r\n");
-            }
+            let chunk_ends = self.sink == Sink::Chunked && piece.length > 0;
             start = HEADROOM;
             reply.buf.truncate(start);
             let deadline = worker.net.monotonic() + timeout;
@@ -168,6 +167,11 @@ impl Passage {
                 Ok(count) => count == 0,
                 Err(_) => return Err(Fault::UpstreamTruncated.into()),
             };
+            prefix = worker.scratch.take();
+            prefix.clear();
+            if chunk_ends {
+                prefix.extend_from_slice(b"\r\n");
+            }
         }
     }
 

@@ -25,7 +25,7 @@ use crate::telemetry::metrics::Metrics;
 
 use super::acceptor::Acceptors;
 use super::buffer::BufferPool;
-use super::clock::{Clock, DateLine};
+use super::clock::{Clock, DateLine, WorkerClock};
 use super::connection::Origin;
 use super::drain::{Drain, Stage};
 use super::driver::{Driver, WorkerRuntime};
@@ -310,7 +310,7 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
     let driver = runtime.driver();
     runtime.block_on(async move {
         let Assignment { shared, entrances, position, seed, inbox, peers } = assignment;
-        let net = Sockets { clock: shared.clock.clone() };
+        let net = Sockets { clock: WorkerClock::new(shared.clock.clone()) };
         let worker = Rc::new(Worker::new(net, &shared, (position, seed)));
         worker.peers.introduce(peers);
         let mut inbox = inbox.adopt(driver)?;

@@ -1,5 +1,6 @@
 //! The beginning of a connection that is encrypted, told from its first byte to the certificate of the client.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -36,8 +37,10 @@ pub async fn secure<N: Net>(
     let mut session = Box::new(TlsSession::new(opened, buffers, connection.inbound.received()));
     connection.inbound.forget(&worker.buffers);
     let patience = Rc::clone(&connection.patience);
-    let handshake = session.handshake(connection.stream.socket_mut(), deadline);
-    let made = patience.during(|| worker.net.monotonic(), handshake).await;
+    let made = {
+        let handshake = pin!(session.handshake(connection.stream.socket_mut(), deadline));
+        patience.during(|| worker.net.monotonic(), handshake).await
+    };
     let made = made.map_err(|GaveWay| Some(ConnectionEnd::TlsHandshakesFull))?;
     patience.is_over().map_err(|GaveWay| Some(ConnectionEnd::TlsHandshakesFull))?;
     if let Err(failure) = made {
@@ -106,9 +109,9 @@ pub async fn take_leave<N: Net>(worker: &Worker<N>, connection: &mut Connection<
 
 fn write_plainly<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>, answer: Answer) {
     const BODY: [&[u8]; 3] = [b"{\"error\":\"", b"\",\"request_id\":\"", b"\"}\n"];
-    let id = worker.ids.next().text();
+    let id = worker.ids.next();
     let [open, middle, close] = BODY;
-    let body = [open, answer.error.as_bytes(), middle, &id, close].concat();
+    let body = [open, answer.error.as_bytes(), middle, id.text(), close].concat();
     let mut buf = worker.buffers.lease(0);
     encode::status_line(&mut buf, answer.status);
     encode::field(&mut buf, b"Date", &worker.date.at(worker.net.now()));
