@@ -55,7 +55,7 @@ const STEP: Duration = Duration::from_millis(100);
 pub struct WorkerClock {
     clock: Clock,
     in_turn: Cell<bool>,
-    seen: Cell<Option<Duration>>,
+    seen: Cell<Option<Now>>,
     /// Both clocks, at the last look at the wall clock.
     wall: Cell<Now>,
 }
@@ -74,32 +74,26 @@ impl WorkerClock {
         &self.clock
     }
 
-    /// Both clocks.
+    /// Both clocks, as they were at the first look of the turn.
     #[must_use]
     pub fn now(&self) -> Now {
-        let monotonic = self.monotonic();
+        match self.seen.get() {
+            Some(now) => now,
+            None => self.look(),
+        }
+    }
+
+    /// Looks at the clock in any case: after work that takes time.
+    pub fn look(&self) -> Now {
+        let monotonic = self.clock.monotonic();
         let mut wall = self.wall.get();
         if monotonic >= wall.monotonic + STEP {
             wall = self.clock.now();
             self.wall.set(wall);
         }
-        Now { monotonic, unix: wall.unix + monotonic.saturating_sub(wall.monotonic) }
-    }
-
-    /// The monotonic clock alone.
-    #[must_use]
-    pub fn monotonic(&self) -> Duration {
-        match self.seen.get() {
-            Some(seen) => seen,
-            None => self.look(),
-        }
-    }
-
-    /// Looks at the monotonic clock in any case: after work that takes time.
-    pub fn look(&self) -> Duration {
-        let monotonic = self.clock.monotonic();
-        self.seen.set(self.in_turn.get().then_some(monotonic));
-        monotonic
+        let now = Now { monotonic, unix: wall.unix + monotonic.saturating_sub(wall.monotonic) };
+        self.seen.set(self.in_turn.get().then_some(now));
+        now
     }
 
     /// Drives a task; each time it is polled is a turn.

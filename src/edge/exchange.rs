@@ -194,8 +194,8 @@ async fn story<'p, 'w, N: Net>(
     let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
     let check = admit::begin(admitted, route, connection, asked)?;
     let check = read_body(worker, policy, connection, asked, (route, check, admitted)).await?;
-    asked.mark(Stage::Body, worker.net.look());
-    let now = worker.net.now();
+    let now = worker.net.look();
+    asked.mark(Stage::Body, now.monotonic);
     let verified = finish(connection, asked, (route, check, admitted), now)?;
     let verified = keep::recordable(worker, connection, asked, verified)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
@@ -228,7 +228,7 @@ async fn read_head<N: Net>(
     asked.framing = framing::of_request(head, bytes)?;
     asked.body_read = matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
     asked.keep_alive =
-        framing::keep_alive(head.version, &head.fields, bytes) && connection.served < limits.requests_per_connection;
+        framing::keep_alive(head.version, head.headers(bytes)) && connection.served < limits.requests_per_connection;
     Ok(())
 }
 

@@ -68,7 +68,7 @@ pub async fn forward<N: Net>(
     let encoded = encode_head(&mut head, worker, connection.sender(), asked, (route, &verified));
     connection.inbound = asked.take_delivery(verified);
     encoded?;
-    asked.mark(Stage::Verified, worker.net.look());
+    asked.mark(Stage::Verified, worker.net.look().monotonic);
     let (Some(upstream), Some(pool)) = (policy.upstreams.get(route.upstream), policy.pool(route.upstream)) else {
         return Err(Fault::UpstreamConnect.into());
     };

@@ -24,9 +24,9 @@ pub trait Net: 'static {
     /// The same of the monotonic clock alone: for deadlines.
     fn monotonic(&self) -> Duration;
 
-    /// The monotonic clock as it is by now: after work that takes time.
-    fn look(&self) -> Duration {
-        self.monotonic()
+    /// Both clocks as they are by now: after work that takes time.
+    fn look(&self) -> Now {
+        self.now()
     }
 
     /// Connects to an application before `deadline`.
@@ -52,10 +52,10 @@ impl Net for Sockets {
     }
 
     fn monotonic(&self) -> Duration {
-        self.clock.monotonic()
+        self.clock.now().monotonic
     }
 
-    fn look(&self) -> Duration {
+    fn look(&self) -> Now {
         self.clock.look()
     }
 

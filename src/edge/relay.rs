@@ -62,7 +62,7 @@ pub async fn relay<N: Net>(
     let mut prefix = worker.scratch.take();
     prefix.clear();
     let bytes = reply.buf.get(HEADROOM..reply.head_end).unwrap_or_default();
-    let upstream_keeps = framing::keep_alive(connection.reply_head.version, &connection.reply_head.fields, bytes);
+    let upstream_keeps = framing::keep_alive(connection.reply_head.version, connection.reply_head.headers(bytes));
     encode_head(&mut prefix, &connection.reply_head, bytes, asked, (sink, reply.framing));
     let status = connection.reply_head.status;
     let patience = Rc::clone(&connection.patience);

@@ -96,36 +96,31 @@ impl Known {
     /// its length and its first letter.
     fn told_apart(name: &[u8]) -> (Self, Spelling) {
         let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return (Self::Other, Spelling::Own) };
-        let (canonical, known): (&[u8], Self) = match (name.len(), first) {
-            (2, b't') => (b"te", Self::Te),
-            (3, b'v') => (b"via", Self::Via),
-            (4, b'h') => (b"host", Self::Host),
-            (4, b'd') => (b"date", Self::Date),
-            (6, b's') => (b"server", Self::Server),
-            (6, b'e') => (b"expect", Self::Expect),
-            (7, b't') => (b"trailer", Self::Trailer),
-            (7, b'u') => (b"upgrade", Self::Upgrade),
-            (9, b'f') => (b"forwarded", Self::Forwarded),
-            (10, b'c') => (b"connection", Self::Connection),
-            (10, b'k') => (b"keep-alive", Self::KeepAlive),
-            (12, b'c') => (b"content-type", Self::ContentType),
-            (12, b'x') => (b"x-request-id", Self::XRequestId),
-            (14, b'c') => (b"content-length", Self::ContentLength),
-            (16, b'p') => (b"proxy-connection", Self::ProxyConnection),
-            (17, b't') => (b"transfer-encoding", Self::TransferEncoding),
-            (18, b'p') => (b"proxy-authenticate", Self::ProxyAuthenticate),
-            (19, b'p') => (b"proxy-authorization", Self::ProxyAuthorization),
-            (_, b'x') => return Self::told_by_family(name),
-            _ => return (Self::Other, Spelling::Own),
+        let (spelling, known) = match (name.len(), first) {
+            (2, b't') => (spelled(name, b"te"), Self::Te),
+            (3, b'v') => (spelled(name, b"via"), Self::Via),
+            (4, b'h') => (spelled(name, b"host"), Self::Host),
+            (4, b'd') => (spelled(name, b"date"), Self::Date),
+            (6, b's') => (spelled(name, b"server"), Self::Server),
+            (6, b'e') => (spelled(name, b"expect"), Self::Expect),
+            (7, b't') => (spelled(name, b"trailer"), Self::Trailer),
+            (7, b'u') => (spelled(name, b"upgrade"), Self::Upgrade),
+            (9, b'f') => (spelled(name, b"forwarded"), Self::Forwarded),
+            (10, b'c') => (spelled(name, b"connection"), Self::Connection),
+            (10, b'k') => (spelled(name, b"keep-alive"), Self::KeepAlive),
+            (12, b'c') => (spelled(name, b"content-type"), Self::ContentType),
+            (12, b'x') => (spelled(name, b"x-request-id"), Self::XRequestId),
+            (14, b'c') => (spelled(name, b"content-length"), Self::ContentLength),
+            (16, b'p') => (spelled(name, b"proxy-connection"), Self::ProxyConnection),
+            (17, b't') => (spelled(name, b"transfer-encoding"), Self::TransferEncoding),
+            (18, b'p') => (spelled(name, b"proxy-authenticate"), Self::ProxyAuthenticate),
+            (19, b'p') => (spelled(name, b"proxy-authorization"), Self::ProxyAuthorization),
+            _ => (None, Self::Other),
         };
-        if name.eq_ignore_ascii_case(canonical) {
-            (known, Spelling::Own)
-        } else if folds_to(name, canonical) {
-            (known, Spelling::Folded)
-        } else if first == b'x' {
-            Self::told_by_family(name)
-        } else {
-            (Self::Other, Spelling::Own)
+        match spelling {
+            Some(spelling) => (known, spelling),
+            None if first == b'x' => Self::told_by_family(name),
+            None => (Self::Other, Spelling::Own),
         }
     }
 
@@ -187,6 +182,20 @@ impl Spelling {
     fn of(name: &[u8]) -> Self {
         if has_other_separator(name) { Self::Folded } else { Self::Own }
     }
+}
+
+/// How `name`, which is as long, is a spelling of `canonical` (lower case, `-`), if it is one. As the length is a constant,
+/// all bytes are compared at once.
+fn spelled<const N: usize>(name: &[u8], canonical: &[u8; N]) -> Option<Spelling> {
+    let name = name.first_chunk::<N>()?;
+    let differs = |(byte, letter): (&u8, &u8)| {
+        let case = if letter.is_ascii_lowercase() { 0x20 } else { 0 };
+        (byte | case) != *letter
+    };
+    if !name.iter().zip(canonical).fold(false, |seen, pair| seen | differs(pair)) {
+        return Some(Spelling::Own);
+    }
+    folds_to(name, canonical).then_some(Spelling::Folded)
 }
 
 /// Whether a name has a separator other than `-`.
