@@ -118,8 +118,8 @@ struct Passage {
 }
 
 impl Passage {
-    /// Moves the body, piece by piece; the first piece carries the head, which lies in the worker's scratch. True when the upstream connection
-    /// stands exactly behind the answer, with not a byte more.
+    /// Moves the body, piece by piece; the first piece carries the head, which lies in the worker's scratch. True when the
+    /// upstream connection stands exactly behind the answer, with not a byte more.
     async fn stream<N: Net>(
         &self,
         worker: &Worker<N>,
