@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::future::{Future, poll_fn};
+use std::io::Write;
 use std::pin::Pin;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -122,9 +123,10 @@ impl DateLine {
     pub fn at(&self, now: Now) -> [u8; 29] {
         let second = now.unix.as_secs();
         if self.second.get() != second {
-            let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
-            if let Ok(fixed) = text.as_bytes().try_into() {
-                self.text.set(fixed);
+            let date = httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_secs(second));
+            let mut text = [0; 29];
+            if write!(text.as_mut_slice(), "{date}").is_ok() {
+                self.text.set(text);
                 self.second.set(second);
             }
         }

@@ -94,7 +94,7 @@ pub struct Worker<N: Net> {
     pub net: N,
     /// Pooled buffers.
     pub buffers: BufferPool,
-    /// Where heads are written before they are placed.
+    /// Where heads are written before they are placed. All exchanges share it: nobody keeps it while it awaits something.
     pub scratch: RefCell<Vec<u8>>,
     /// Request ids.
     pub ids: RequestIds,
@@ -358,17 +358,21 @@ async fn sweep(worker: Rc<Worker<Sockets>>) {
 /// Hands out turns. A byte that goes through a pair of sockets comes back when the driver has been looked at: what had
 /// become ready by then has been noticed, too.
 async fn usher(turns: Rc<Turns>, (near, far): (UnixStream, UnixStream)) {
-    let ends = RefCell::new((near, far));
+    let ends = RefCell::new((near, far, [vec![0_u8; 1], vec![0_u8; 1]]));
     #[expect(clippy::await_holding_refcell_ref, reason = "one look at a time")]
     let look = || async {
-        let (near, far) = &mut *ends.borrow_mut();
+        let (near, far, [out, back]) = &mut *ends.borrow_mut();
         // Reading begins first: what is there already would be read without a look.
-        let mut read = pin!(far.read(vec![0_u8; 1]));
+        let mut read = pin!(far.read(std::mem::take(back)));
         if let Poll::Ready((result, _)) = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
             return result.and(Err(io::ErrorKind::UnexpectedEof.into()));
         }
-        near.write(vec![0_u8; 1]).await.0?;
-        read.await.0.map(drop)
+        let (written, byte) = near.write(std::mem::take(out)).await;
+        *out = byte;
+        written?;
+        let (result, byte) = read.await;
+        *back = byte;
+        result.map(drop)
     };
     turns.usher(look).await;
 }

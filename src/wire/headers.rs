@@ -125,7 +125,11 @@ impl<'a> Headers<'a> {
 
     /// The same from the last field to the first.
     pub fn of_kind_backwards(self, kind: Known) -> impl Iterator<Item = &'a [u8]> {
-        self.with(kind).iter().rev().filter(move |field| field.kind == kind).map(move |field| field.value.of(self.bytes))
+        self.with(kind)
+            .iter()
+            .rev()
+            .filter(move |field| field.kind == kind)
+            .map(move |field| field.value.of(self.bytes))
     }
 
     /// The values of all fields with this name, compared without case.
