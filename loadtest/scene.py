@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime
 import http.client
 import itertools
@@ -13,12 +14,21 @@ import shutil
 import signal
 import socket
 import string
+import subprocess
 import threading
 from pathlib import Path
+from typing import Iterator
 
 import rig
 
 OLD_KEY_DAYS = 3
+# Senders have another address than wrk: what counts against an attacker does not count against them.
+SENDER = "127.0.0.2"
+WRK_SCRIPT = """\
+wrk.method = "POST"
+wrk.body = "{body}"
+{headers}
+"""
 
 
 class Application(asyncio.Protocol):
@@ -118,9 +128,20 @@ class Site:
         """Sends a delivery over a connection of its own; its status, or what was wrong."""
         body = self.body() if body is None else body
         headers = rig.delivery_headers(rig.signature(secret or self.bench.secret, body))
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
+        return self._send(f"/{route}", body, headers, tls=False)
+
+    def deliver_encrypted(self, route: str) -> str:
+        """A genuine one over TLS, with a handshake in full."""
+        body = self.body()
+        return self._send(f"/{route}", body, rig.delivery_headers(rig.signature(self.bench.secret, body)), tls=True)
+
+    def _send(self, path: str, body: bytes, headers: dict[str, str], tls: bool) -> str:
+        source = (SENDER, 0)
+        connection = http.client.HTTPSConnection(
+            "127.0.0.1", self.tls_port, timeout=2, source_address=source, context=rig.client_tls(),
+        ) if tls else http.client.HTTPConnection("127.0.0.1", self.port, timeout=2, source_address=source)
         try:
-            connection.request("POST", f"/{route}", body, headers)
+            connection.request("POST", path, body, headers)
             return str(connection.getresponse().status)
         except (OSError, http.client.HTTPException) as error:
             return type(error).__name__
@@ -128,8 +149,27 @@ class Site:
             connection.close()
 
 
+@contextlib.contextmanager
+def flood(site: Site, route: str, secret: bytes) -> Iterator[None]:
+    """The same delivery from 127.0.0.1, over sixteen connections, as fast as it is answered."""
+    body = "flood"
+    headers = rig.delivery_headers(rig.signature(secret, body.encode()))
+    lines = "\n".join(f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items())
+    script = site.bench.folder / f"flood-{route}.lua"
+    script.write_text(WRK_SCRIPT.format(body=body, headers=lines), encoding="utf-8")
+    command = [rig.program("wrk"), "-t1", "-c16", "-d", "600s", "-s", str(script),
+               f"http://127.0.0.1:{site.port}/{route}"]
+    wrk = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, preexec_fn=rig.end_with_parent)
+    try:
+        yield
+    finally:
+        wrk.terminate()
+        wrk.wait()
+
+
 class Background:
-    """What comes all the time: genuine deliveries, one in twenty forged, until the end."""
+    """What comes all the time: genuine deliveries, some over TLS, one in twenty forged, until the end."""
 
     def __init__(self, site: Site) -> None:
         self._site = site
@@ -142,6 +182,8 @@ class Background:
             if self._end.wait(0.1):
                 return
             self._site.deliver("steady", secret=b"wrong" if number % 20 == 19 else None)
+            if number % 10 == 0:
+                self._site.deliver_encrypted("steady")
             if not self.silence.is_set():
                 self._site.deliver("silent")
 
