@@ -45,7 +45,7 @@ key = { id = "bench", file = "secret" }
 rotate_size = "1024GiB"
 """
 DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux",
-                   "testssl": "testssl.sh"}
+                   "testssl": "testssl.sh", "prometheus": "prometheus", "chromium": "chromium"}
 
 START_SECONDS, STOP_SECONDS = 10.0, 5.0
 BUILD_SECONDS, APT_SECONDS = 3600.0, 600.0
@@ -242,12 +242,12 @@ key = "tls.key"
 """
 
 
-def make_certificate(folder: Path) -> None:
+def make_certificate(folder: Path, days: int = 90) -> None:
     """A self-signed ECDSA P-256 certificate for localhost, and its key."""
     key = folder / "tls.key"
     done = subprocess.run(
         [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
-         "ec_paramgen_curve:P-256", "-nodes", "-days", "90", "-subj", "/CN=localhost",
+         "ec_paramgen_curve:P-256", "-nodes", "-days", str(days), "-subj", "/CN=localhost",
          "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
          "-keyout", str(key), "-out", str(folder / "tls.crt")],
         capture_output=True, text=True, check=False)

@@ -7,6 +7,7 @@ use crate::admin::desk::{Desk, Errand, Phase};
 use crate::edge::clock::Clock;
 use crate::edge::driver::Driver;
 use crate::edge::snapshot::Published;
+use crate::edge::tls::door::TlsDoor;
 use crate::gate::admission::Admission;
 use crate::now::Now;
 use crate::telemetry::metrics::Metrics;
@@ -76,10 +77,13 @@ impl Interior {
         readings.connections = Level { held: held.connections, limit: bounds.connections };
         readings.requests = Level { held: held.requests, limit: bounds.requests };
         readings.body_memory = Level { held: held.body_memory, limit: bounds.body_memory };
+        readings.handshakes = Level { held: held.handshakes, limit: bounds.handshakes };
         readings.drivers.clone_from(&self.drivers);
         readings.fallback.clone_from(&self.fallback);
         readings.generation = self.policy.generation();
         let policy = self.policy.current();
+        let doors = policy.live.tls.iter().flatten();
+        readings.certificates = doors.flat_map(TlsDoor::certificates).cloned().collect();
         let routes = policy.gate.routes.routes();
         for route in routes {
             readings.keys.extend(route.verifier.keys().iter().map(|key| KeyReading {

@@ -13,6 +13,7 @@ use metrics_exporter_prometheus::formatting::{sanitize_description, sanitize_lab
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::cells::RouteTotals;
+use super::handshake::Handshake;
 use super::histogram::{BOUNDS_TEXT, Distribution};
 use super::metrics::{Metrics, Registered};
 use super::names::{self, Name};
@@ -220,6 +221,12 @@ fn connections(page: &Page, metrics: &Metrics, readings: &Readings) {
     for end in ConnectionEnd::ALL {
         page.counter(&names::CONNECTION_ENDS, &[end.code()], metrics.connections_ended(*end));
     }
+    for handshake in Handshake::ALL {
+        let count = metrics.workers().iter().map(|cells| cells.handshakes(handshake)).sum();
+        page.counter(&names::HANDSHAKES, &[handshake.version(), handshake.kind()], count);
+    }
+    page.gauge(&names::HANDSHAKES_NOW, &[], readings.handshakes.held as f64);
+    page.gauge(&names::HANDSHAKE_LIMIT, &[], readings.handshakes.limit as f64);
     page.counter(&names::ACCEPT_PAUSES, &[], metrics.accept_pauses());
 }
 
@@ -270,7 +277,7 @@ fn vitals(page: &mut Page, moment: Moment<'_>) {
         page.gauge(&names::RELOAD_GOOD, &[], f64::from(u8::from(reload.error.is_none())));
     }
     for certificate in &readings.certificates {
-        let labels = [certificate.name.as_str()];
+        let labels = [certificate.listener.as_str(), certificate.name.as_str()];
         page.gauge(&names::CERTIFICATE_NOT_BEFORE, &labels, certificate.not_before as f64);
         page.gauge(&names::CERTIFICATE_NOT_AFTER, &labels, certificate.not_after as f64);
     }
@@ -315,6 +322,7 @@ mod tests {
             connections: level,
             requests: level,
             body_memory: level,
+            handshakes: level,
             drivers: vec!["epoll", "epoll"],
             fallback: None,
             worker_cpu: vec![second, second],
@@ -328,7 +336,14 @@ mod tests {
             log_dropped: 3,
             generation: 4,
             reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
-            certificates: vec![CertificateReading { name: "c".to_owned(), not_before: 1, not_after: 2 }],
+            certificates: vec![CertificateReading {
+                listener: "127.0.0.1:1".to_owned(),
+                name: "c".to_owned(),
+                hosts: Vec::new(),
+                fingerprint: String::new(),
+                not_before: 1,
+                not_after: 2,
+            }],
             vitals: Vitals {
                 memory: one,
                 cpu: Some(second),

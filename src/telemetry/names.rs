@@ -99,6 +99,12 @@ names! {
         "Connections that there may be.";
     CONNECTION_ENDS = Counter "countersign_connections_ended_total" ["reason"] Count
         "Connections refused or closed at a bound, without an exchange.";
+    HANDSHAKES = Counter "countersign_tls_handshakes_total" ["version", "kind"] Count
+        "TLS handshakes that let a client in, by version and kind: full, or resumed. Those that failed are among the ended connections (tls_ reasons).";
+    HANDSHAKES_NOW = Gauge "countersign_tls_handshakes_in_progress" [] Count
+        "TLS handshakes that are being made.";
+    HANDSHAKE_LIMIT = Gauge "countersign_tls_handshakes_in_progress_limit" [] Count
+        "TLS handshakes that may be made at a time.";
     ACCEPT_PAUSES = Counter "countersign_accept_pauses_total" [] Count
         "Times that accepting paused because the process was out of descriptors or memory.";
     REQUESTS = Gauge "countersign_requests_in_flight" [] Count
@@ -135,10 +141,10 @@ names! {
         "Times that the configuration was read again: success, or failure (the one in force stays).";
     RELOAD_GOOD = Gauge "countersign_config_last_reload_successful" [] Count
         "1 if the last reload put a configuration into force, 0 if it failed. 1 before the first.";
-    CERTIFICATE_NOT_BEFORE = Gauge "countersign_certificate_not_before_timestamp_seconds" ["certificate"] Seconds
-        "Unix time from which a certificate holds.";
-    CERTIFICATE_NOT_AFTER = Gauge "countersign_certificate_not_after_timestamp_seconds" ["certificate"] Seconds
-        "Unix time after which a certificate does not hold.";
+    CERTIFICATE_NOT_BEFORE = Gauge "countersign_certificate_not_before_timestamp_seconds" ["listener", "certificate"] Seconds
+        "Unix time from which the certificate in a file holds that a listener shows.";
+    CERTIFICATE_NOT_AFTER = Gauge "countersign_certificate_not_after_timestamp_seconds" ["listener", "certificate"] Seconds
+        "Unix time after which the certificate in a file does not hold that a listener shows.";
     READY = Gauge "countersign_ready" [] Count
         "1 while /ready says yes.";
     LOG_DROPPED = Counter "countersign_log_lines_dropped_total" [] Count
@@ -187,6 +193,8 @@ mod tests {
                 "architecture",
                 "result",
                 "certificate",
+                "listener",
+                "kind",
             ]);
             assert!(labels.iter().all(|label| bounded.clone().any(|known| known == label)), "{name}: {labels:?}");
         }

@@ -12,6 +12,8 @@ pub struct Readings {
     pub requests: Level,
     /// Bytes of bodies.
     pub body_memory: Level,
+    /// TLS handshakes that are being made.
+    pub handshakes: Level,
     /// What each worker runs on.
     pub drivers: Vec<&'static str>,
     /// Why not all of them run on what was wanted.
@@ -83,8 +85,14 @@ pub struct ReloadReading {
 /// One certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateReading {
-    /// Unique, chosen by the operator: the listener, or the name that it is shown for.
+    /// The address of the listener that shows it, as it is configured.
+    pub listener: String,
+    /// The file that it was read from, as it is configured.
     pub name: String,
+    /// The names that it is for.
+    pub hosts: Vec<String>,
+    /// SHA-256 of it, as `openssl x509 -fingerprint -sha256` shows it.
+    pub fingerprint: String,
     /// Unix seconds from which it holds.
     pub not_before: i64,
     /// Unix seconds after which it does not.

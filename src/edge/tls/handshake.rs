@@ -4,9 +4,13 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
+use rustls::server::UnbufferedServerConnection;
+use rustls::{HandshakeKind, ProtocolVersion};
+
 use crate::gate::admission::HandshakePermit;
 use crate::gate::crowd::Bound;
 use crate::outcome::{Answer, ConnectionEnd};
+use crate::telemetry::handshake::Handshake;
 use crate::wire::encode;
 
 use crate::edge::buffer::HEADROOM;
@@ -54,6 +58,7 @@ pub async fn secure<N: Net>(
     }
     connection.caller = door.identify(session.connection(), worker.net.now().unix).map_err(Some)?;
     connection.standing = door.standing();
+    worker.cells(|cells| cells.secured(kind_of(session.connection())));
     connection.stream.encrypt_with(session);
     connection.expires = worker.net.monotonic() + policy.limits.head_timeout;
     Ok(())
@@ -85,6 +90,16 @@ async fn enter<'w, N: Net>(
         }
     }
     entered
+}
+
+fn kind_of(connection: &UnbufferedServerConnection) -> Handshake {
+    let is_new = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    match (is_new, connection.handshake_kind() == Some(HandshakeKind::Resumed)) {
+        (true, true) => Handshake::Resumed13,
+        (true, false) => Handshake::Full13,
+        (false, true) => Handshake::Resumed12,
+        (false, false) => Handshake::Full12,
+    }
 }
 
 /// Lets the client learn why its connection ends: by an alert that has been sent, or in plain text if it speaks that.
