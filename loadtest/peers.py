@@ -28,6 +28,7 @@ class Peer:
     needs: tuple[str, ...] = ()
     verifies: bool = True
     forwards: bool = True
+    refusal: int = 401  # what a forged delivery is answered
 
     @property
     def ours(self) -> bool:
@@ -72,7 +73,7 @@ PEERS = {peer.name: peer for peer in (
     Peer("haproxy", "HAProxy with its hmac converter", ("haproxy",)),
     Peer("hyper", "hyper and tokio, HMAC with ring (loadtest/receiver)", ("cargo",)),
     Peer("webhook", "Debian's webhook: runs a command per delivery, forwards nothing",
-         ("webhook",), forwards=False),
+         ("webhook",), forwards=False, refusal=500),
 )}
 
 COUNTERSIGN_TLS = """\

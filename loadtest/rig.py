@@ -352,6 +352,17 @@ def countersign_binary(given: str | None, targets: list[str]) -> Path | None:
     raise RigError("cargo named no executable")
 
 
+def build_crate(name: str) -> Path:
+    """The program of a crate of this folder, which is called like it."""
+    say(f"building {name} (cargo build --release)")
+    crate = HERE / name
+    build = subprocess.run([program("cargo"), "build", "--release", "--locked"], cwd=crate,
+                           timeout=BUILD_SECONDS, check=False)
+    if build.returncode != 0:
+        raise RigError(f"cargo build of {name} failed")
+    return crate / "target" / "release" / name
+
+
 def parse_targets(text: str) -> list[str]:
     """The targets named on the command line, in their order."""
     names = text.split(",")
@@ -392,12 +403,13 @@ def check_target(rig: Rig, target: Server, upstream: Server) -> None:
     """Refuse to measure a target that does not do its work.
 
     A genuine delivery must be answered 200 and reach the upstream; a forged
-    one must be answered 401 by a verifying target and not reach it.
+    one must be refused by a verifying target and not reach it.
     """
     body = delivery_body(1024, random.randrange(10**9))
     cases = [("genuine", signature(rig.secret, body), 200, int(target.forwards))]
     if target.verifies:
-        cases.append(("forged", signature(b"not the secret", body), 401, 0))
+        refusal = peers.PEERS[target.name].refusal if target.name in peers.PEERS else 401
+        cases.append(("forged", signature(b"not the secret", body), refusal, 0))
     for kind, signed, status, forwarded in cases:
         before = upstream_count(upstream)
         got = post(target.port, body, delivery_headers(signed), rig.tls)
@@ -501,6 +513,8 @@ def machine_facts(binary: Path | None, cores: Cores, given: bool) -> dict[str, s
     }
     if find("nginx"):
         facts["nginx"] = said([program("nginx"), "-v"]).partition("/")[2]
+    if find("haproxy"):
+        facts["haproxy"] = " ".join(said([program("haproxy"), "-v"]).split()[2:3])
     if find("wrk"):
         facts["wrk"] = " ".join(said([program("wrk"), "-v"]).split()[1:2])
     if binary:
