@@ -1,4 +1,4 @@
-"""A client that opens a TLS connection for each delivery, and knows what kind of handshake it was."""
+"""A client that opens a TLS connection for each delivery, and knows what handshake it was."""
 
 from __future__ import annotations
 

@@ -112,7 +112,8 @@ class Field:
 
     def _start(self, name: str) -> None:
         slots = 2 * self._scenario.connections + SPARE_SLOTS
-        server = self._bench.start_target(name, self._upstream, slots, self._scenario.body)
+        server = self._bench.start_target(name, self._upstream, slots, self._scenario.body,
+                                          max(rig.POOL, self._scenario.connections))
         time.sleep(SETTLE_SECONDS)
         self._idle[name] = measuring.resident(measuring.pids_of(server), "VmRSS")
         rig.check_target(self._bench, server, self._upstream)

@@ -130,7 +130,8 @@ def check_counts(where: str, target: rig.Server, scenario: scenarios.Scenario,
     requests = counts["requests"]
     if counts["broken"] or not requests:
         raise rig.RigError(f"{where}: not all deliveries were answered: {counts}")
-    slack = scenario.connections + requests * COUNT_SHARE
+    # Those under way at the end of the warm-up, and at the end.
+    slack = 2 * scenario.connections + requests * COUNT_SHARE
     wanted = scenario.refused(requests, target.verifies)
     if wanted in (0, requests):
         wrong = counts["not_2xx"] != wanted

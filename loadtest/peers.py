@@ -16,6 +16,8 @@ HERE = Path(__file__).resolve().parent
 NGINX_MODULES = Path("/usr/lib/nginx/modules")
 # HAProxy holds a body in one buffer, beside the head and room to rewrite it.
 HAPROXY_BUFFER, HAPROXY_HEAD = 16 * 1024, 8 * 1024
+# It keeps idle connections only while they are few of all that it may have.
+HAPROXY_SLOTS = 4
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Setting:
     secret: bytes
     upstream: int
     slots: int
+    pool: int  # idle connections to the application that may be kept
     tls: bool
     largest_body: int
     admin: int
@@ -113,6 +116,7 @@ def countersign_values(name: str, setting: Setting) -> dict[str, object]:
     rotated = name.endswith(("-rotated", "-everything"))
     admin = f'[admin]\naddress = "127.0.0.1:{setting.admin}"\n' if setting.admin else ""
     return {"driver": driver_of(name), "workers": workers_of(name), "upstream": upstream,
+            "pool": setting.pool,
             "records": records_of(name), "admin": admin,
             "secrets": TWO_SECRETS if rotated else ONE_SECRET,
             "tls": COUNTERSIGN_TLS if setting.tls else ""}
@@ -141,7 +145,8 @@ def plan(name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]
 def nginx(name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:
     """nginx as a reverse proxy; `nginx-lua` verifies."""
     values: dict[str, object] = {
-        "upstream": setting.upstream, "slots": setting.slots, "target": name,
+        "upstream": setting.upstream, "slots": setting.slots, "pool": setting.pool,
+        "target": name,
         "modules": "", "lua": "", "verify": "", "ssl": "", "ssl_lines": ""}
     if setting.tls:
         values["ssl"] = " ssl"
@@ -161,7 +166,7 @@ def nginx(name: str, setting: Setting) -> tuple[str, dict[str, object], list[str
 def haproxy(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:
     """HAProxy with a buffer for the bodies that come."""
     needed = setting.largest_body + HAPROXY_HEAD
-    values = {"upstream": setting.upstream, "slots": setting.slots,
+    values = {"upstream": setting.upstream, "slots": setting.slots * HAPROXY_SLOTS,
               "buffer": max(HAPROXY_BUFFER, needed),
               "key": base64.b64encode(setting.secret).decode(),
               "ssl": f" ssl crt {setting.folder}/tls.pem alpn http/1.1" if setting.tls else ""}
@@ -179,7 +184,7 @@ def hyper(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[st
 
 
 def webhook(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:
-    """Debian's webhook, which waits for its command, so that no more run than there are requests."""
+    """Debian's webhook; it waits for its commands, so that they do not pile up."""
     rule = {"match": {"type": "payload-hmac-sha256", "secret": setting.secret.decode(),
                       "parameter": {"source": "header", "name": "X-Hub-Signature-256"}}}
     hooks = [{"id": "github", "execute-command": "/bin/true", "trigger-rule": rule,

@@ -37,6 +37,8 @@ REPOSITORY = HERE.parent
 ROUTE = "/webhooks/github"
 LARGEST_BODY = 2 * 1024 * 1024
 TARGETS = tuple(peers.PEERS)
+# Idle connections to the upstream that a target may keep.
+POOL = 64
 DEFAULT_TARGETS = ("countersign", "countersign-epoll", "nginx")
 
 START_SECONDS, STOP_SECONDS = 10.0, 5.0
@@ -161,14 +163,15 @@ class Rig:
         return self._start("upstream", nginx_command(config), port, self.cores.upstream)
 
     def start_target(self, name: str, upstream: Server, slots: int,
-                     largest_body: int = 65536) -> Server:
+                     largest_body: int = 65536, pool: int = POOL) -> Server:
         """Start one of `TARGETS` in front of `upstream`, on the proxy's core.
 
         nginx gets `slots` connections: it allocates for all of them at start.
+        `pool` idle connections to the upstream may be kept.
         """
         admin = free_port() if peers.is_scraped(name) else 0
         template, values, command = peers.plan(
-            name, self._setting(upstream, slots, largest_body, admin))
+            name, self._setting(upstream, slots, largest_body, pool, admin))
         port = free_port()
         config = self._fill_in(template, f"{name}.conf", port=port, **values) if template else None
         filled = [word.format(config=config, port=port) for word in command]
@@ -176,9 +179,9 @@ class Rig:
         return self._start(name, [program(filled[0]), *filled[1:]], port, cores, admin=admin)
 
     def _setting(self, upstream: Server, slots: int, largest_body: int,
-                 admin: int = 0) -> peers.Setting:
+                 pool: int = POOL, admin: int = 0) -> peers.Setting:
         return peers.Setting(self.folder, self._binary, self.receiver, self.secret,
-                             upstream.port, slots, self.tls, largest_body, admin)
+                             upstream.port, slots, pool, self.tls, largest_body, admin)
 
     def start_anywhere(self, name: str, command: list[str], port: int) -> Server:
         """Start a program that is told where to listen, on any CPU."""

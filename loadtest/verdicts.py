@@ -63,16 +63,14 @@ UNMEASURED = (
 
 def plan(rounds: int, seconds: float) -> matrix.Plan:
     """All that the table needs, and nothing else."""
-    needed: dict[str, list[str]] = {}
+    # Names in the order in which they are needed, each once.
+    needed = {scenario: dict.fromkeys((OURS, "nginx")) for scenario in DIGESTS}
     for scenario, subject, against, _ in COSTS:
-        needed.setdefault(scenario, [])
-        needed[scenario] += [name for name in (OURS, subject, against)
-                             if name not in needed[scenario]]
-    for scenario in DIGESTS:
-        needed[scenario] = [OURS, "nginx"]
-    pairs = [(scenario, needed[name]) for name, scenario in scenarios.SCENARIOS.items()
+        needed.setdefault(scenario, {}).update(dict.fromkeys((OURS, subject, against)))
+    pairs = [(scenario, list(needed[name])) for name, scenario in scenarios.SCENARIOS.items()
              if name in needed]
-    return matrix.Plan(pairs, rounds, seconds, latency_of=frozenset({("256", OURS), ("256", "nginx")}))
+    return matrix.Plan(pairs, rounds, seconds,
+                       latency_of=frozenset({("256", OURS), ("256", "nginx")}))
 
 
 def measure_memory(binary: Path | None, measured: list[Station],
