@@ -27,6 +27,8 @@ on_both_drivers! {
     routes_are_told_apart_and_keys_are_not,
     an_expired_entry_is_forgotten,
     the_log_shows_what_was_noted,
+    keys_that_end_to_count_make_no_new_deliveries,
+    keys_that_come_and_go_make_no_new_deliveries,
 }
 
 const ENFORCE: &str = "{ mode = \"enforce\" }";
@@ -388,4 +390,65 @@ fn the_log_shows_what_was_noted(driver: Driver) {
         assert!(second.contains(ending), "{second}");
         assert_eq!(second.contains("\"observed\":[\"duplicate\"]"), mode.contains("observe"), "{second}");
     }
+}
+
+/// A route `/ring` that has these secrets, as the configuration has them.
+fn with_ring(driver: Driver, application: &Application, secrets: &str) -> crate::support::proxy::Plan {
+    let lines = format!(
+        "path = \"/ring\"\nname = \"ring\"\nscheme = \"github\"\nsecrets = [{secrets}]\nreplay.mode = \"enforce\""
+    );
+    Proxy::on(driver, application).route(&lines)
+}
+
+fn to_ring(secret: &str, body: &[u8]) -> Vec<u8> {
+    Delivery::signed_with(secret, body).line("POST /ring HTTP/1.1").bytes()
+}
+
+const FIRST: &str = "the-first-secret-of-the-ring-0123456789";
+const SECOND: &str = "the-second-secret-of-the-ring-0123456789";
+const THIRD: &str = "the-third-secret-of-the-ring-01234567890";
+
+fn keys_that_end_to_count_make_no_new_deliveries(driver: Driver) {
+    let application = Application::answering(OK);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let end = httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(now + 3));
+    // Such as `Sun, 06 Nov 1994 08:49:37 GMT`; the configuration has RFC 3339.
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = 1 + months.iter().position(|name| *name == &end[8..11]).unwrap();
+    let end = format!("{}-{month:02}-{}T{}Z", &end[12..16], &end[5..7], &end[17..25]);
+    let secrets =
+        format!("{{ id = \"1\", value = \"{FIRST}\", not_after = \"{end}\" }}, {{ id = \"2\", value = \"{SECOND}\" }}");
+    let proxy = with_ring(driver, &application, &secrets).start();
+    let mut client = proxy.connect();
+    assert_eq!(client.ask(&to_ring(SECOND, b"x")).body, b"ok");
+    assert!(eventually(|| client.ask(&to_ring(FIRST, b"y")).status == 401));
+    // The first key does not count any more, and makes no other delivery of it.
+    let answer = client.ask(&to_ring(SECOND, b"x"));
+    assert!(answer.status == 200 && answer.body != b"ok");
+    assert!(eventually(|| proxy.endings().last() == Some(&"duplicate")));
+}
+
+fn keys_that_come_and_go_make_no_new_deliveries(driver: Driver) {
+    let application = Application::answering(OK);
+    let key = |secret: &str| format!("{{ id = \"{}\", value = \"{secret}\" }}", &secret[4..7]);
+    let ring = |secrets: &[&str]| {
+        let keys: Vec<String> = secrets.iter().map(|secret| key(secret)).collect();
+        with_ring(driver, &application, &keys.join(", "))
+    };
+    let mut proxy = ring(&[FIRST]).start();
+    let mut client = proxy.connect();
+    assert_eq!(client.ask(&to_ring(FIRST, b"x")).body, b"ok");
+    for secrets in [&[SECOND, FIRST][..], &[FIRST, SECOND], &[SECOND, THIRD, FIRST]] {
+        proxy.apply(&ring(secrets));
+        assert_ne!(client.ask(&to_ring(FIRST, b"x")).body, b"ok", "{secrets:?}");
+        assert_ne!(client.ask(&to_ring(SECOND, b"x")).body, b"ok", "the same content is the same delivery");
+    }
+    // The key by which it is remembered is removed: it verifies nothing any more, and still tells deliveries apart.
+    proxy.apply(&ring(&[SECOND]));
+    assert_eq!(client.ask(&to_ring(FIRST, b"x")).status, 401);
+    assert_ne!(client.ask(&to_ring(SECOND, b"x")).body, b"ok");
+    assert_eq!(client.ask(&to_ring(SECOND, b"y")).body, b"ok");
+    proxy.apply(&ring(&[THIRD, SECOND]));
+    assert_ne!(client.ask(&to_ring(THIRD, b"y")).body, b"ok");
+    application.assert_requests(2);
 }

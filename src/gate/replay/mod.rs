@@ -25,6 +25,8 @@
 //! - **Full is judged per shard.** Tables below 16384 entries have one shard and are exact; larger ones have sixteen,
 //!   the first of which is full when the table is about 98 % full.
 
+#[cfg(test)]
+mod identity_tests;
 mod policy;
 mod shard;
 mod table;

@@ -35,7 +35,7 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     key: Key,
-    /// Monotonic milliseconds.
+    /// Monotonic milliseconds; the era of its claim before that.
     committed_at: u64,
     /// The next slot of the same bucket, or of the free ones.
     next: u32,
@@ -56,6 +56,8 @@ pub(super) enum Verdict {
     InFlight,
     /// No slot.
     Full,
+    /// The era of the claim has passed.
+    Outdated,
 }
 
 /// The moment of a claim and what its route says; in milliseconds.
@@ -64,6 +66,8 @@ pub(super) struct Terms {
     pub(super) now: u64,
     pub(super) lifetime: u64,
     pub(super) evict: bool,
+    /// How often the key by which deliveries are told apart has been exchanged.
+    pub(super) era: u64,
 }
 
 /// At most `capacity` entries.
@@ -78,7 +82,10 @@ pub(super) struct Shard {
     oldest: u32,
     youngest: u32,
     held: usize,
+    /// The latest era that has been seen here, and how many claims of it and of earlier ones are in flight.
+    era: u64,
     claimed: usize,
+    claimed_before: usize,
 }
 
 impl Shard {
@@ -91,7 +98,9 @@ impl Shard {
             oldest: NONE,
             youngest: NONE,
             held: 0,
+            era: 0,
             claimed: 0,
+            claimed_before: 0,
         }
     }
 
@@ -107,10 +116,19 @@ impl Shard {
 
     /// Entries that are with the application.
     pub(super) const fn claimed(&self) -> usize {
-        self.claimed
+        self.claimed + self.claimed_before
+    }
+
+    /// Whether claims of an era before this one are in flight. There will be no more of them.
+    pub(super) fn has_claims_before(&mut self, era: u64) -> bool {
+        self.enter(era);
+        self.claimed_before > 0
     }
 
     pub(super) fn claim(&mut self, key: &Key, hash: impl Fn(&Key) -> u32, terms: Terms) -> Verdict {
+        if !self.enter(terms.era) {
+            return Verdict::Outdated;
+        }
         if self.buckets.is_empty() {
             self.buckets = vec![0; chains(self.capacity)];
             self.slots.reserve_exact(self.capacity);
@@ -120,7 +138,8 @@ impl Shard {
             return match slot.state {
                 State::Committed if terms.expired(&slot) => {
                     self.leave_list(found);
-                    self.slots[found as usize].state = State::Claimed;
+                    let slot = &mut self.slots[found as usize];
+                    (slot.state, slot.committed_at) = (State::Claimed, terms.era);
                     self.claimed += 1;
                     Verdict::Claimed { slot: found, evicted: false }
                 }
@@ -138,19 +157,34 @@ impl Shard {
         if full && terms.evict && self.oldest != NONE {
             self.forget_oldest(&hash);
         }
-        match self.insert(key, hash(key)) {
+        match self.insert(key, hash(key), terms.era) {
             Some(slot) => Verdict::Claimed { slot, evicted: full },
             None => Verdict::Full,
+        }
+    }
+
+    /// What is known of a key, if anything is. There will be no claim of an earlier era that it could miss.
+    pub(super) fn look(&mut self, key: &Key, hash: impl Fn(&Key) -> u32, terms: Terms) -> Option<Verdict> {
+        if !self.enter(terms.era) {
+            return Some(Verdict::Outdated);
+        }
+        if self.buckets.is_empty() {
+            return None;
+        }
+        let slot = self.slots[self.find(key, hash(key))? as usize];
+        match slot.state {
+            State::Committed if terms.expired(&slot) => None,
+            State::Committed => Some(Verdict::Duplicate),
+            State::Claimed | State::Free => Some(Verdict::InFlight),
         }
     }
 
     /// Remembers a claimed slot from `now` on.
     pub(super) fn commit(&mut self, position: u32, now: u64) {
         let older = self.youngest;
+        self.discount(position);
         let slot = &mut self.slots[position as usize];
-        debug_assert_eq!(slot.state, State::Claimed);
         slot.state = State::Committed;
-        self.claimed -= 1;
         slot.committed_at = now;
         (slot.older, slot.younger) = (older, NONE);
         match older {
@@ -162,9 +196,24 @@ impl Shard {
 
     /// Forgets a claimed slot.
     pub(super) fn release(&mut self, position: u32, hash: impl Fn(&Key) -> u32) {
-        debug_assert_eq!(self.slots[position as usize].state, State::Claimed);
-        self.claimed -= 1;
+        self.discount(position);
         self.remove(position, hash);
+    }
+
+    /// Whether it is not too late for this era.
+    fn enter(&mut self, era: u64) -> bool {
+        if era > self.era {
+            self.claimed_before += std::mem::take(&mut self.claimed);
+            self.era = era;
+        }
+        era == self.era
+    }
+
+    /// One claim less.
+    fn discount(&mut self, position: u32) {
+        let Slot { state, committed_at: era, .. } = self.slots[position as usize];
+        debug_assert_eq!(state, State::Claimed);
+        *(if era == self.era { &mut self.claimed } else { &mut self.claimed_before }) -= 1;
     }
 
     fn bucket(&self, hash: u32) -> usize {
@@ -185,14 +234,14 @@ impl Shard {
         self.chain(hash).find(|position| self.slots[*position as usize].key == *key)
     }
 
-    fn insert(&mut self, key: &Key, hash: u32) -> Option<u32> {
+    fn insert(&mut self, key: &Key, hash: u32, era: u64) -> Option<u32> {
         if self.held >= self.capacity {
             return None;
         }
         let bucket = self.bucket(hash);
         let next = self.buckets[bucket].wrapping_sub(1);
         let state = State::Claimed;
-        let slot = Slot { key: *key, committed_at: 0, next, older: NONE, younger: NONE, state };
+        let slot = Slot { key: *key, committed_at: era, next, older: NONE, younger: NONE, state };
         let position = self.free;
         let position = if position == NONE {
             self.slots.push(slot);
@@ -252,7 +301,7 @@ impl Shard {
         let count = |state| self.slots.iter().filter(|slot| slot.state == state).count();
         let (claimed, committed) = (count(State::Claimed), count(State::Committed));
         assert!(self.slots.len() <= self.capacity && self.slots.capacity() <= self.capacity);
-        assert_eq!((self.held, self.claimed), (claimed + committed, claimed));
+        assert_eq!((self.held, self.claimed()), (claimed + committed, claimed));
         for slot in self.slots.iter().filter(|slot| slot.state != State::Free) {
             let found = self.find(&slot.key, hash(&slot.key)).map(|position| self.slots[position as usize].key);
             assert_eq!(found, Some(slot.key));
