@@ -368,10 +368,13 @@ fn claim<'p, S>(
     let table = policy.live.replay_tables.get(rule.table).and_then(Option::as_ref);
     let keys = |identities: &Identities| route.verifier.replay_keys(&verified, identities);
     let claimed = table.map(|table| table.claim_delivery(keys, rule, now));
-    let judged = match claimed {
-        Some(Some(claimed)) => claimed.judge(rule),
+    let (judged, retry_after) = match claimed {
+        Some(Some(claimed)) => {
+            let retry_after = claimed.retry_after();
+            (claimed.judge(rule), retry_after)
+        }
         Some(None) => return Ok((verified, Claim::unremembered())),
-        None => Err(Rejection::ReplayTableFull),
+        None => (Err(Rejection::ReplayTableFull), None),
     };
     match judged {
         Ok((claim, noted)) => {
@@ -384,6 +387,7 @@ fn claim<'p, S>(
         }
         Err(rejection) => {
             connection.inbound = asked.take_delivery(verified);
+            asked.retry_after = retry_after;
             Err(rejection.into())
         }
     }

@@ -158,7 +158,7 @@ proptest! {
                     match claimed {
                         Claimed::InFlight => prop_assert!(with_the_application),
                         Claimed::Duplicate => prop_assert!(remembered && !with_the_application),
-                        Claimed::Full => prop_assert!(false, "there is room"),
+                        Claimed::Full { .. } => prop_assert!(false, "there is room"),
                         Claimed::New { claim, .. } => {
                             prop_assert!(!with_the_application && !remembered);
                             match end {

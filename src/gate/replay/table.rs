@@ -20,6 +20,9 @@ const SHARDS: usize = 16;
 /// A table with fewer entries has one shard, and is exact.
 const LARGE: usize = SHARDS << 10;
 
+/// A sender is not kept from trying again for longer than this: there is also room when a delivery in flight fails.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
 /// A moment is read that much earlier than something is done at it, at most.
 const LATE: Duration = Duration::from_secs(60);
 
@@ -70,7 +73,10 @@ pub enum Claimed<'t> {
     /// It is with the application.
     InFlight,
     /// There is no room to remember it.
-    Full,
+    Full {
+        /// The time until there is, as far as it is known: an entry expires then. Nothing where all are in flight.
+        wait: Option<Duration>,
+    },
 }
 
 const fn shards(capacity: usize) -> usize {
@@ -155,7 +161,7 @@ impl ReplayTable {
         }
         // What is claimed by a former identity is remembered by it, however long the application takes.
         let era = identities.era();
-        let unsettled = (0..self.parts.len()).fold(false, |any, part| self.lock(part).has_claims_before(era) || any);
+        let unsettled = (0..self.parts.len()).any(|part| self.lock(part).has_claims_before(era));
         let longest = Duration::from_millis(self.longest.load(Ordering::Relaxed)).saturating_add(LATE);
         if !unsettled && let Some(left) = identities.without_expired(longest, now) {
             // Whoever exchanges them at the same time forgets nothing by it; this is tried again.
@@ -165,20 +171,22 @@ impl ReplayTable {
 
     /// What is known of a delivery by a former identity, if anything is.
     fn seen(&self, key: &Key, terms: Terms) -> Option<Verdict> {
-        self.lock(self.part_of(key)).look(key, |key| self.seed.hash(key), terms)
+        let hash = self.seed.hash(key);
+        self.lock(self.part_of(hash)).look(key, hash, terms)
     }
 
     /// Nothing when the era has passed.
     fn claim_in_era(&self, key: &Key, terms: Terms) -> Option<Claimed<'_>> {
-        let part = self.part_of(key);
-        let verdict = self.lock(part).claim(key, |key| self.seed.hash(key), terms);
+        let hash = self.seed.hash(key);
+        let part = self.part_of(hash);
+        let verdict = self.lock(part).claim(key, hash, terms);
         Some(match verdict {
             Verdict::Claimed { slot, evicted } => {
                 Claimed::New { claim: Claim { held: Some(Held { table: self, part, slot }) }, evicted }
             }
             Verdict::Duplicate => Claimed::Duplicate,
             Verdict::InFlight => Claimed::InFlight,
-            Verdict::Full => Claimed::Full,
+            Verdict::Full { wait } => Claimed::Full { wait: wait.map(Duration::from_millis) },
             Verdict::Outdated => return None,
         })
     }
@@ -201,9 +209,9 @@ impl ReplayTable {
         self.capacity
     }
 
-    fn part_of(&self, key: &Key) -> usize {
+    const fn part_of(&self, hash: u32) -> usize {
         // The upper bits; the lower ones choose the bucket.
-        (self.seed.hash(key) >> 24) as usize % self.parts.len()
+        (hash >> 24) as usize % self.parts.len()
     }
 
     fn lock(&self, part: usize) -> MutexGuard<'_, Shard> {
@@ -244,12 +252,21 @@ impl Claim<'_> {
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
         if let Some(Held { table, part, slot }) = self.held.take() {
-            table.lock(part).release(slot, |key| table.seed.hash(key));
+            table.lock(part).release(slot);
         }
     }
 }
 
 impl<'t> Claimed<'t> {
+    /// For `Retry-After`, where it is known when there is room again: whole seconds, rounded up, from 1 to
+    /// [`LONGEST_WAIT`].
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        let Self::Full { wait: Some(wait) } = self else { return None };
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Some(seconds.clamp(1, LONGEST_WAIT.as_secs()))
+    }
+
     /// The claim, and what an observer should know of it; or why there is none.
     ///
     /// # Errors
@@ -260,7 +277,7 @@ impl<'t> Claimed<'t> {
             Self::New { claim, evicted } => Ok((claim, evicted.then_some(Rejection::ReplayTableFull))),
             Self::Duplicate => Err(policy.duplicates.rejection()),
             Self::InFlight => Err(Rejection::DuplicateInFlight),
-            Self::Full => Err(Rejection::ReplayTableFull),
+            Self::Full { .. } => Err(Rejection::ReplayTableFull),
         }
     }
 }
