@@ -58,9 +58,8 @@ impl Index {
 
     /// The slot of this hash that is the one.
     pub(super) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let mut at = hash as usize;
-        for _ in 0..=self.mask {
-            let line = self.line(at)?;
+        for further in 0..=self.mask {
+            let line = self.line(hash as usize + further)?;
             // All places at once, with vector instructions; seldom is there more to do.
             if line.iter().fold(false, |any, place| any | (place & !POSITION == tag(hash))) {
                 let taken = line.iter().skip(1).take((line[0] & TAKEN) as usize);
@@ -73,7 +72,6 @@ impl Index {
             if line[0] < PASSED {
                 return None;
             }
-            at += 1;
         }
         None
     }
