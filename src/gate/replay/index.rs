@@ -60,14 +60,18 @@ impl Index {
     pub(super) fn find(&self, hash: u32, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         for further in 0..=self.mask {
             let line = self.line(hash as usize + further)?;
-            // All places at once, with vector instructions; seldom is there more to do.
-            if line.iter().fold(false, |any, place| any | (place & !POSITION == tag(hash))) {
-                let taken = line.iter().skip(1).take((line[0] & TAKEN) as usize);
-                let alike = taken.filter(|place| *place & !POSITION == tag(hash));
-                let found = alike.map(|place| (place & POSITION) - 1).find(|position| is_it(*position));
-                if found.is_some() {
-                    return found;
+            // All places at once, with vector instructions; seldom is there more than one to look at.
+            let mut alike = (0..)
+                .zip(line)
+                .fold(0_u32, |alike, (place, word)| alike | u32::from(word & !POSITION == tag(hash)) << place);
+            // What was taken away is still there behind what is taken.
+            alike &= (2 << (line[0] & TAKEN)) - 2;
+            while alike != 0 {
+                let position = (line[alike.trailing_zeros() as usize] & POSITION) - 1;
+                if is_it(position) {
+                    return Some(position);
                 }
+                alike &= alike - 1;
             }
             if line[0] < PASSED {
                 return None;
