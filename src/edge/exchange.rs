@@ -10,7 +10,7 @@ use crate::gate::client::ClientAddress;
 use crate::gate::identity::Caller;
 use crate::gate::replay::Claim;
 use crate::gate::route::Route;
-use crate::gate::verify::{Check, Delivery, Verified};
+use crate::gate::verify::{Check, Delivery, Identities, Verified};
 use crate::now::Now;
 use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
 use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, QUERY, RouteTag, Stage, Stages};
@@ -365,11 +365,18 @@ fn claim<'p, S>(
     (route, verified): (&Route, Verified<Inbound>),
     now: Now,
 ) -> Result<(Verified<Inbound>, Claim<'p>), Outcome> {
-    let (Some(rule), Some(key)) = (&route.replay, verified.replay_key()) else {
-        return Ok((verified, Claim::unremembered()));
-    };
+    let Some(rule) = &route.replay else { return Ok((verified, Claim::unremembered())) };
     let table = policy.live.replay_tables.get(rule.table).and_then(Option::as_ref);
-    let judged = table.ok_or(Rejection::ReplayTableFull).and_then(|table| table.claim(key, rule, now).judge(rule));
+    let keys = |identities: &Identities| route.verifier.replay_keys(&verified, identities);
+    let claimed = table.map(|table| table.claim_delivery(keys, rule, now));
+    let (judged, retry_after) = match claimed {
+        Some(Some(claimed)) => {
+            let retry_after = claimed.retry_after();
+            (claimed.judge(rule), retry_after)
+        }
+        Some(None) => return Ok((verified, Claim::unremembered())),
+        None => (Err(Rejection::ReplayTableFull), None),
+    };
     match judged {
         Ok((claim, noted)) => {
             noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
@@ -381,6 +388,7 @@ fn claim<'p, S>(
         }
         Err(rejection) => {
             connection.inbound = asked.take_delivery(verified);
+            asked.retry_after = retry_after;
             Err(rejection.into())
         }
     }

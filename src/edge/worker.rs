@@ -279,6 +279,7 @@ impl<N: Net> Worker<N> {
         self.cells(|cells| cells.beat(now.monotonic, self.parking.len()));
         self.make_room();
         let policy = self.policy();
+        policy.live.replay_tables.iter().flatten().for_each(|table| table.forget_identities(now.monotonic));
         for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
             pool.close_expired(now, upstream.idle_timeout);
         }
