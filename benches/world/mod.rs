@@ -140,7 +140,7 @@ impl World {
         policy.live.listeners = vec![ListenerId::default()];
         let routes = policy.gate.routes.routes();
         policy.live.replay_tables =
-            ReplayTables::new(ReplaySeed::new(&[7; ReplaySeed::LENGTH])).of(routes, Duration::ZERO);
+            ReplayTables::new(ReplaySeed::new(&[7; ReplaySeed::LENGTH])).of(routes, Now::at_unix(Duration::ZERO));
         policy.live.route_buckets = RouteBuckets::default().of(routes, Duration::ZERO);
         policy.live.meters = plan::meters(&metrics, &policy.gate);
         // Replies are made before anything is counted.
