@@ -125,6 +125,7 @@ fn route((position, series): (usize, &Arc<RouteSeries>), registered: &Registered
             "last": (key.last() > 0).then(|| key.last()),
             "not_before": reading.and_then(|reading| reading.not_before),
             "not_after": reading.and_then(|reading| reading.not_after),
+            "since": reading.and_then(|reading| reading.since),
         })
     });
     let keys: Vec<Value> = keys.collect();

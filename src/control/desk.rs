@@ -91,6 +91,7 @@ impl Interior {
                 key: key.id().to_owned(),
                 not_before: key.validity().not_before,
                 not_after: key.validity().not_after,
+                since: None,
             }));
         }
         for (route, table) in routes.iter().zip(&policy.live.replay_tables) {
@@ -123,7 +124,9 @@ impl Desk for FrontDesk {
         };
         if let Some(open) = self.open.get() {
             open.interior.read(&mut readings);
-            readings.reload = Some(told(&open.reloader.status()));
+            let status = open.reloader.status();
+            readings.reload = Some(told(&status));
+            date(&mut readings.keys, &status.keys);
         }
         readings
     }
@@ -166,6 +169,14 @@ const fn shown(phase: phase::Phase) -> Phase {
         phase::Phase::Ready => Phase::Ready,
         phase::Phase::Draining => Phase::Draining,
         phase::Phase::Stopping => Phase::Stopping,
+    }
+}
+
+/// Says since when keys have been what they are. One that came with a reload that is just ending has no time yet.
+fn date(keys: &mut [KeyReading], known: &[(String, String, i64)]) {
+    for key in keys {
+        let found = known.iter().find(|(route, id, _)| *route == key.route && *id == key.key);
+        key.since = found.map(|(_, _, since)| *since);
     }
 }
 

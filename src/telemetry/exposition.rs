@@ -201,8 +201,12 @@ fn keys(page: &Page, registered: &Registered, readings: &Readings) {
     }
     for key in &readings.keys {
         let labels = [key.route.as_str(), key.key.as_str()];
-        let bounds = [(&names::KEY_NOT_BEFORE, key.not_before), (&names::KEY_NOT_AFTER, key.not_after)];
-        for (name, seconds) in bounds {
+        let times = [
+            (&names::KEY_NOT_BEFORE, key.not_before),
+            (&names::KEY_NOT_AFTER, key.not_after),
+            (&names::KEY_CHANGED, key.since),
+        ];
+        for (name, seconds) in times {
             if let Some(seconds) = seconds {
                 page.gauge(name, &labels, seconds as f64);
             }
@@ -332,6 +336,7 @@ mod tests {
                 key: "k".to_owned(),
                 not_before: Some(1),
                 not_after: Some(2),
+                since: Some(3),
             }],
             log_dropped: 3,
             generation: 4,

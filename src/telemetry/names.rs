@@ -133,6 +133,8 @@ names! {
         "Unix time from which a key counts, where it has such a bound.";
     KEY_NOT_AFTER = Gauge "countersign_key_not_after_timestamp_seconds" ["route", "key"] Seconds
         "Unix time from which a key no longer counts, where it has such a bound.";
+    KEY_CHANGED = Gauge "countersign_key_changed_timestamp_seconds" ["route", "key"] Seconds
+        "Unix time since which a key has been what it is: of its file at the start of the process, of the reload that changed it later; the start for one that is in no file.";
     KEY_LAST_MATCH = Gauge "countersign_key_last_match_timestamp_seconds" ["route", "key"] Seconds
         "Unix time at which a key last matched. Absent until it has.";
     GENERATION = Gauge "countersign_config_generation" [] Count

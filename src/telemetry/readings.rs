@@ -67,6 +67,8 @@ pub struct KeyReading {
     pub not_before: Option<i64>,
     /// Unix seconds from which it no longer counts.
     pub not_after: Option<i64>,
+    /// Unix seconds since which it has been the key that it is, as far as is known.
+    pub since: Option<i64>,
 }
 
 /// What became of reloads.
