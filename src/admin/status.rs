@@ -110,6 +110,9 @@ fn bounds(subject: &Subject<'_>) -> Value {
         "connections_ended": ends,
         "accept_pauses": subject.metrics.accept_pauses(),
         "log_dropped": readings.log_dropped,
+        "access_log_lost": readings.records.lost,
+        "audit_blocked": readings.records.blocked,
+        "audit_failing": readings.records.audit_failing,
     })
 }
 

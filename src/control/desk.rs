@@ -15,6 +15,7 @@ use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, Rep
 
 use super::event_log::{EventLog, Level as Urgency};
 use super::phase::{self, Phases};
+use super::records::Records;
 use super::reloader::{ReloadStatus, Reloaded, Reloader};
 use super::signals::Departure;
 use super::supervisor::Running;
@@ -25,6 +26,7 @@ pub struct FrontDesk {
     clock: Clock,
     metrics: Arc<Metrics>,
     log: Arc<EventLog>,
+    records: Arc<Records>,
     started: Option<Duration>,
     open: OnceLock<Open>,
 }
@@ -48,9 +50,9 @@ pub struct Interior {
 impl FrontDesk {
     /// The desk of a process that is starting.
     #[must_use]
-    pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>) -> Self {
+    pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>, records: Arc<Records>) -> Self {
         let started = vitals::started();
-        Self { clock, metrics, log, started, open: OnceLock::new() }
+        Self { clock, metrics, log, records, started, open: OnceLock::new() }
     }
 
     /// Every worker accepts, and what may be asked for can be done.
@@ -119,6 +121,7 @@ impl Desk for FrontDesk {
         let mut readings = Readings {
             worker_cpu: self.metrics.workers().iter().map(cpu).collect(),
             log_dropped: self.log.left_out(),
+            records: self.records.reading(),
             vitals: vitals::read(self.started),
             ..Readings::default()
         };

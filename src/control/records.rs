@@ -14,6 +14,7 @@ use crate::edge::worker::Observer;
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::audit::{Change, Digest};
 use crate::telemetry::exchange::Exchange;
+use crate::telemetry::readings::RecordsReading;
 
 use super::access_log::AccessLog;
 use super::audit::Audit;
@@ -86,6 +87,16 @@ impl Records {
         let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
         in_force.tell_changes(&inventory, |change| self.change(change));
         *in_force = inventory;
+    }
+
+    /// What is not written down, and whether it can be.
+    #[must_use]
+    pub fn reading(&self) -> RecordsReading {
+        let (left_out, lost) = self.access_log.as_ref().map(AccessLog::missing).unwrap_or_default();
+        let audit = self.audit.as_ref().map(Audit::reading);
+        let [over_rate, blocked] = audit.map(|(unrecorded, _)| unrecorded).unwrap_or_default();
+        let audit_failing = audit.map(|(_, failing)| failing);
+        RecordsReading { left_out, lost, over_rate, blocked, audit_failing }
     }
 
     /// Opens files again by their names, after somebody has moved them away to keep them.

@@ -26,6 +26,8 @@ pub struct Readings {
     pub keys: Vec<KeyReading>,
     /// Lines of the process's log that were left out.
     pub log_dropped: u64,
+    /// What access log and audit trail lack.
+    pub records: RecordsReading,
     /// Which configuration is in force; 0 before there is one.
     pub generation: u64,
     /// What became of reloads; nothing in a process that cannot reload.
@@ -54,6 +56,21 @@ pub struct ReplayReading {
     pub entries: Level,
     /// Deliveries that are with the application.
     pub claims: u64,
+}
+
+/// What access log and audit trail lack, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordsReading {
+    /// Refused requests of strangers without a line in the access log: they were over the rate.
+    pub left_out: u64,
+    /// Exchanges without a line in the access log: its output was slow, or failed.
+    pub lost: u64,
+    /// Refused deliveries without a record of their own in the audit trail: they were over the rate.
+    pub over_rate: u64,
+    /// Deliveries without a record of their own in the audit trail: it could not be written.
+    pub blocked: u64,
+    /// Whether the audit trail cannot be written; nothing where there is none.
+    pub audit_failing: Option<bool>,
 }
 
 /// One key.
