@@ -22,6 +22,7 @@ use countersign::gate::admission::Admission;
 use countersign::gate::replay::{ReplaySeed, ReplayTables};
 use countersign::gate::route_buckets::RouteBuckets;
 use countersign::gate::token_bucket::Rate;
+use countersign::now::Now;
 use countersign::telemetry::access_log::json;
 use countersign::telemetry::exchange::Exchange;
 use countersign::telemetry::line::Stamp;

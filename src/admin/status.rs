@@ -110,6 +110,9 @@ fn bounds(subject: &Subject<'_>) -> Value {
         "connections_ended": ends,
         "accept_pauses": subject.metrics.accept_pauses(),
         "log_dropped": readings.log_dropped,
+        "access_log_lost": readings.records.lost,
+        "audit_blocked": readings.records.blocked,
+        "audit_failing": readings.records.audit_failing,
     })
 }
 
@@ -125,6 +128,7 @@ fn route((position, series): (usize, &Arc<RouteSeries>), registered: &Registered
             "last": (key.last() > 0).then(|| key.last()),
             "not_before": reading.and_then(|reading| reading.not_before),
             "not_after": reading.and_then(|reading| reading.not_after),
+            "since": reading.and_then(|reading| reading.since),
         })
     });
     let keys: Vec<Value> = keys.collect();

@@ -17,7 +17,7 @@ use super::handshake::Handshake;
 use super::histogram::{BOUNDS_TEXT, Distribution};
 use super::metrics::{Metrics, Registered};
 use super::names::{self, Name};
-use super::readings::Readings;
+use super::readings::{Readings, RecordsReading};
 use crate::outcome::{ConnectionEnd, Fault, Rejection, Side};
 
 /// The media type of the page.
@@ -201,8 +201,12 @@ fn keys(page: &Page, registered: &Registered, readings: &Readings) {
     }
     for key in &readings.keys {
         let labels = [key.route.as_str(), key.key.as_str()];
-        let bounds = [(&names::KEY_NOT_BEFORE, key.not_before), (&names::KEY_NOT_AFTER, key.not_after)];
-        for (name, seconds) in bounds {
+        let times = [
+            (&names::KEY_NOT_BEFORE, key.not_before),
+            (&names::KEY_NOT_AFTER, key.not_after),
+            (&names::KEY_CHANGED, key.since),
+        ];
+        for (name, seconds) in times {
             if let Some(seconds) = seconds {
                 page.gauge(name, &labels, seconds as f64);
             }
@@ -282,7 +286,7 @@ fn vitals(page: &mut Page, moment: Moment<'_>) {
         page.gauge(&names::CERTIFICATE_NOT_AFTER, &labels, certificate.not_after as f64);
     }
     page.gauge(&names::READY, &[], f64::from(u8::from(moment.ready)));
-    page.counter(&names::LOG_DROPPED, &[], readings.log_dropped);
+    records(page, readings);
     page.gauge(&names::BUILD, &[env!("CARGO_PKG_VERSION"), std::env::consts::ARCH], 1.0);
     let vitals = &readings.vitals;
     let gauges = [
@@ -301,6 +305,18 @@ fn vitals(page: &mut Page, moment: Moment<'_>) {
     }
     if let Some(cpu) = vitals.cpu {
         page.seconds(&names::PROCESS_CPU, &[("", cpu)]);
+    }
+}
+
+fn records(page: &Page, readings: &Readings) {
+    page.counter(&names::LOG_DROPPED, &[], readings.log_dropped);
+    let RecordsReading { left_out, lost, over_rate, blocked, audit_failing } = readings.records;
+    page.counter(&names::ACCESS_LOG_MISSING, &["sampled"], left_out);
+    page.counter(&names::ACCESS_LOG_MISSING, &["lost"], lost);
+    page.counter(&names::AUDIT_UNRECORDED, &["sampled"], over_rate);
+    page.counter(&names::AUDIT_UNRECORDED, &["blocked"], blocked);
+    if let Some(failing) = audit_failing {
+        page.gauge(&names::AUDIT_FAILING, &[], f64::from(u8::from(failing)));
     }
 }
 
@@ -332,8 +348,10 @@ mod tests {
                 key: "k".to_owned(),
                 not_before: Some(1),
                 not_after: Some(2),
+                since: Some(3),
             }],
             log_dropped: 3,
+            records: RecordsReading { left_out: 1, lost: 2, over_rate: 3, blocked: 4, audit_failing: Some(true) },
             generation: 4,
             reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
             certificates: vec![CertificateReading {
@@ -412,6 +430,10 @@ mod tests {
             r#"countersign_workers{driver="epoll"} 2"#,
             r#"countersign_worker_cpu_seconds_total{worker="1"} 1"#,
             "countersign_config_last_reload_successful 0",
+            r#"countersign_access_log_lines_missing_total{reason="lost"} 2"#,
+            r#"countersign_audit_unrecorded_total{reason="blocked"} 4"#,
+            "countersign_audit_failing 1",
+            r#"countersign_key_changed_timestamp_seconds{route="a\"b",key="k"} 3"#,
             "process_cpu_seconds_total 1",
         ] {
             assert!(page.lines().any(|it| it == line), "{line} in\n{page}");

@@ -133,6 +133,8 @@ names! {
         "Unix time from which a key counts, where it has such a bound.";
     KEY_NOT_AFTER = Gauge "countersign_key_not_after_timestamp_seconds" ["route", "key"] Seconds
         "Unix time from which a key no longer counts, where it has such a bound.";
+    KEY_CHANGED = Gauge "countersign_key_changed_timestamp_seconds" ["route", "key"] Seconds
+        "Unix time since which a key has been what it is: of its file at the start of the process, of the reload that changed it later; the start for one that is in no file.";
     KEY_LAST_MATCH = Gauge "countersign_key_last_match_timestamp_seconds" ["route", "key"] Seconds
         "Unix time at which a key last matched. Absent until it has.";
     GENERATION = Gauge "countersign_config_generation" [] Count
@@ -149,6 +151,12 @@ names! {
         "1 while /ready says yes.";
     LOG_DROPPED = Counter "countersign_log_lines_dropped_total" [] Count
         "Lines of the process's log left out because strangers caused too many, or the writer was too slow.";
+    ACCESS_LOG_MISSING = Counter "countersign_access_log_lines_missing_total" ["reason"] Count
+        "Exchanges without a line in the access log: sampled (refused strangers over the rate), or lost (its output was slow or failed).";
+    AUDIT_UNRECORDED = Counter "countersign_audit_unrecorded_total" ["reason"] Count
+        "Deliveries without a record of their own in the audit trail, which counts them: sampled (refused ones over the rate), or blocked (it could not be written).";
+    AUDIT_FAILING = Gauge "countersign_audit_failing" [] Count
+        "1 while the audit trail cannot be written. Absent where there is none.";
     BUILD = Gauge "countersign_build_info" ["version", "architecture"] Count
         "Always 1; what is running stands in the labels.";
     PROCESS_MEMORY = Gauge "process_resident_memory_bytes" [] Bytes

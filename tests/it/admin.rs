@@ -21,6 +21,7 @@ on_both_drivers! {
     probes_say_what_is,
     a_drain_is_a_stop,
     what_stays_goes_on_counting_through_reloads,
+    keys_have_an_age,
     handshakes_and_certificates_are_told,
     numbers_are_exactly_those_of_the_traffic,
     upstream_connections_are_counted,
@@ -314,7 +315,48 @@ fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
     let upstream = metrics.samples["countersign_upstream_duration_seconds_sum{route=\"hook\"}"];
     assert!(total > upstream && upstream > 0.0, "{total} {upstream}");
     // Where no certificate is shown, and no key has an end, there are no such numbers.
-    every_name_is_there(&metrics, &["countersign_key_not_", "countersign_certificate_"]);
+    every_name_is_there(&metrics, &["countersign_key_not_", "countersign_certificate_", "countersign_audit_failing"]);
+}
+
+/// Of the file at the start, and of the reload that changed what is in it; not of one that only touched it.
+fn keys_have_an_age(driver: Driver) {
+    let application = Application::answering(OK);
+    let text = Proxy::on(driver, &application).text();
+    let key = "{ id = \"current\", value = ";
+    let from = text.find(key).expect("a key");
+    let to = from + text[from..].find('}').expect("its end");
+    let text = format!("{}{{ id = \"current\", file = \"secret\" {}", &text[..from], &text[to..]);
+    let folder = Folder::new();
+    let write = |secret: &str, seconds: u64| {
+        let path = folder.write("secret", secret);
+        let at = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
+    };
+    write("a-first-secret-0123456789", 1_700_000_000);
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n[reload]\nwatch = false\npoll = \"0s\"";
+    let program = Program::run(&folder.write("countersign.toml", &format!("{admin}\n{text}")));
+    let observed = Observed { program, folder };
+    observed.await_ready();
+    let series = "countersign_key_changed_timestamp_seconds{route=\"hook\",key=\"current\"}";
+    observed.metrics().assert(series, 1_700_000_000.0);
+    let older = "countersign_key_changed_timestamp_seconds{route=\"hook\",key=\"older\"}";
+    let started = observed.metrics().samples[older];
+    assert!(started > 1_750_000_000.0, "{started}");
+    let folder = &observed.folder;
+    let again = folder.write("secret", "a-first-secret-0123456789");
+    let config = folder.path("countersign.toml");
+    std::fs::write(&config, format!("# touched\n{}", std::fs::read_to_string(&config).unwrap())).unwrap();
+    assert_eq!(observed.post("/-/reload", "").status, 200);
+    observed.await_number("countersign_config_generation", 2.0);
+    observed.metrics().assert(series, 1_700_000_000.0);
+    std::fs::write(again, "a-second-secret-0123456789").unwrap();
+    assert_eq!(observed.post("/-/reload", "").status, 200);
+    observed.await_number("countersign_config_generation", 3.0);
+    let metrics = observed.metrics();
+    assert!(metrics.samples[series] >= started, "{}", metrics.text);
+    metrics.assert(older, started);
+    let status: serde_json::Value = serde_json::from_slice(&observed.get("/status").body).unwrap();
+    assert!(status["routes"][0]["keys"][0]["since"].as_f64().unwrap() >= started, "{status}");
 }
 
 fn handshakes_and_certificates_are_told(driver: Driver) {
@@ -355,7 +397,7 @@ fn handshakes_and_certificates_are_told(driver: Driver) {
     }
     metrics.assert("countersign_tls_handshakes_in_progress", 0.0);
     // Nothing is observed here; all else is there.
-    every_name_is_there(&metrics, &["countersign_observed_"]);
+    every_name_is_there(&metrics, &["countersign_observed_", "countersign_audit_failing"]);
     let until = |metrics: &Metrics| {
         let series =
             "countersign_certificate_not_after_timestamp_seconds{listener=\"127.0.0.1:0\",certificate=\"tls.crt\"}";
