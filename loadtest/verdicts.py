@@ -57,7 +57,7 @@ UNMEASURED = (
     ("256", "Envoy + Lua", "≤ 0.25", "Debian 12 has no package of Envoy"),
     ("256", "Node express", "≤ 0.12", "express is not a Debian package of use here"),
     ("256", "heap allocations in the steady state", "0",
-     "`cargo test` counts them; a load test cannot"),
+     "it takes a counting allocator, in a test"),
 )
 
 
