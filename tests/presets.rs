@@ -176,7 +176,7 @@ fn genuine(scheme: &Scheme, secret: &[u8]) -> Received {
     panic!("{}: not signed", scheme.name)
 }
 
-fn judge(verifier: &Verifier, delivery: &Received, now: Duration) -> Result<Verified<Received>, Rejection> {
+fn judge<'v>(verifier: &'v Verifier, delivery: &Received, now: Duration) -> Result<Verified<'v, Received>, Rejection> {
     let mut check = verifier.begin(delivery, Now::at_unix(now))?;
     for chunk in delivery.body.chunks(11) {
         check.update(chunk);

@@ -116,13 +116,13 @@ fn of_arguments(arguments: &VerifyArguments, public_url: PublicUrl) -> Result<Ve
 }
 
 /// The way of the proxy: the same three steps, the body in one piece.
-fn verdict(verifier: &Verifier, delivery: Written, now: Now) -> Result<Verified<Written>, Rejection> {
+fn verdict(verifier: &Verifier, delivery: Written, now: Now) -> Result<Verified<'_, Written>, Rejection> {
     let mut check = verifier.begin(&delivery, now)?;
     check.update(&delivery.body);
     verifier.finish(check, delivery, now).map_err(|(rejection, _)| rejection)
 }
 
-fn describe(verified: &Verified<Written>) -> String {
+fn describe(verified: &Verified<'_, Written>) -> String {
     let mut facts = vec![format!("key={}", verified.key_id().unwrap_or("-"))];
     let moment = verified.timestamp().and_then(|millis| OffsetDateTime::from_unix_timestamp(millis / 1000).ok());
     let moment = moment.and_then(|moment| moment.format(&Rfc3339).ok());

@@ -113,13 +113,13 @@ pub fn begin<S: ByteStream>(
 ///
 /// # Errors
 /// [`crate::outcome::Rejection::RouteRateLimited`], unless the route only observes it.
-pub fn spend<S: ByteStream>(
+pub fn spend<'p, S: ByteStream>(
     admitted: &Admitted<'_>,
     connection: &mut Connection<S>,
-    asked: &mut Asked<'_>,
-    (policy, route, verified): (&Policy, &Route, Verified<Inbound>),
+    asked: &mut Asked<'p>,
+    (policy, route, verified): (&Policy, &Route, Verified<'p, Inbound>),
     now: Now,
-) -> Result<Verified<Inbound>, Outcome> {
+) -> Result<Verified<'p, Inbound>, Outcome> {
     match admitted.spend(policy.bucket(route), &verified, now.monotonic) {
         Ok(()) => Ok(verified),
         Err(refused) if route.observe.rate => {

@@ -2,7 +2,6 @@
 
 use std::pin::pin;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gate::admission::Admitted;
@@ -62,7 +61,7 @@ pub struct Asked<'p> {
     /// Seconds after which it makes sense to try again, where that is known.
     pub retry_after: Option<u64>,
     /// The key that matched.
-    pub key_id: Option<Arc<str>>,
+    pub key_id: Option<&'p str>,
     /// Bytes of the answer's body that were sent.
     pub sent: u64,
     /// For the record: the request's own bytes give way to those that the application gets.
@@ -117,7 +116,7 @@ impl<'p> Asked<'p> {
     }
 
     /// Takes a delivery out of its proof, and keeps for the record which key it was.
-    pub fn take_delivery(&mut self, verified: Verified<Inbound>) -> Inbound {
+    pub fn take_delivery(&mut self, verified: Verified<'p, Inbound>) -> Inbound {
         let (inbound, key_id) = verified.into_parts();
         self.key_id = key_id;
         inbound
@@ -143,7 +142,7 @@ impl<'p> Asked<'p> {
             query: self.excerpts.query.bytes(),
             outcome,
             observed: self.observed,
-            key_id: self.key_id.as_deref(),
+            key_id: self.key_id,
             delivery_id: self.excerpts.delivery_id.as_ref().map(Excerpt::bytes),
             body: (self.body_read && connection.inbound.is_intact()).then(|| connection.inbound.body()),
             received: connection.inbound.body_length() as u64,
@@ -332,12 +331,12 @@ async fn invite<N: Net>(
 
 /// The verdict. Only the engine can make a [`Verified`], and only a [`Verified`] can be forwarded. A genuine delivery no
 /// longer counts against its client, whatever becomes of it.
-fn finish<S>(
+fn finish<'p, S>(
     connection: &mut Connection<S>,
-    asked: &mut Asked<'_>,
-    (route, check, admitted): (&Route, Check, &mut Admitted<'_>),
+    asked: &mut Asked<'p>,
+    (route, check, admitted): (&'p Route, Check, &mut Admitted<'_>),
     now: Now,
-) -> Result<Verified<Inbound>, Outcome> {
+) -> Result<Verified<'p, Inbound>, Outcome> {
     let inbound = std::mem::take(&mut connection.inbound);
     match route.verifier.finish(check, inbound, now) {
         Ok(verified) => {
@@ -361,10 +360,10 @@ fn finish<S>(
 fn claim<'p, S>(
     policy: &'p Policy,
     connection: &mut Connection<S>,
-    asked: &mut Asked<'_>,
-    (route, verified): (&Route, Verified<Inbound>),
+    asked: &mut Asked<'p>,
+    (route, verified): (&Route, Verified<'p, Inbound>),
     now: Now,
-) -> Result<(Verified<Inbound>, Claim<'p>), Outcome> {
+) -> Result<(Verified<'p, Inbound>, Claim<'p>), Outcome> {
     let Some(rule) = &route.replay else { return Ok((verified, Claim::unremembered())) };
     let table = policy.live.replay_tables.get(rule.table).and_then(Option::as_ref);
     let keys = |identities: &Identities| route.verifier.replay_keys(&verified, identities);

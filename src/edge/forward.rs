@@ -56,12 +56,12 @@ pub struct Reply<S> {
 ///
 /// # Errors
 /// A [`Fault`] on the upstream's side; [`Rejection::LoopDetected`].
-pub async fn forward<N: Net>(
+pub async fn forward<'p, N: Net>(
     worker: &Worker<N>,
     policy: &Snapshot<N::Stream>,
     connection: &mut Connection<N::Stream>,
-    asked: &mut Asked<'_>,
-    (route, verified, claim): (&Route, Verified<Inbound>, Claim<'_>),
+    asked: &mut Asked<'p>,
+    (route, verified, claim): (&Route, Verified<'p, Inbound>, Claim<'_>),
 ) -> Result<Reply<N::Stream>, Outcome> {
     let outgoing = {
         let mut head = worker.scratch.borrow_mut();
@@ -106,7 +106,7 @@ fn encode_head<N: Net>(
     worker: &Worker<N>,
     sender: Sender<'_>,
     asked: &Asked<'_>,
-    (route, verified): (&Route, &Verified<Inbound>),
+    (route, verified): (&Route, &Verified<'_, Inbound>),
 ) -> Result<(), Rejection> {
     let inbound = verified.delivery();
     let (head, bytes) = inbound.head();
@@ -146,7 +146,7 @@ fn encode_head<N: Net>(
 }
 
 /// The verdict headers. Only what the signature covers is passed on as fact.
-fn encode_verdict(out: &mut Vec<u8>, route: &Route, verified: &Verified<Inbound>) {
+fn encode_verdict(out: &mut Vec<u8>, route: &Route, verified: &Verified<'_, Inbound>) {
     encode::field(out, b"X-Countersign-Route", route.name.as_bytes());
     encode::field(out, b"X-Countersign-Scheme", route.scheme_name().as_bytes());
     if let Some(key) = verified.key_id() {

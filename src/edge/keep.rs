@@ -59,12 +59,12 @@ impl Waiting {
 ///
 /// # Errors
 /// [`Rejection::AuditUnavailable`]
-pub fn recordable<N: Net>(
+pub fn recordable<'p, N: Net>(
     worker: &Worker<N>,
     connection: &mut Connection<N::Stream>,
-    asked: &mut Asked<'_>,
-    verified: Verified<Inbound>,
-) -> Result<Verified<Inbound>, Outcome> {
+    asked: &mut Asked<'p>,
+    verified: Verified<'p, Inbound>,
+) -> Result<Verified<'p, Inbound>, Outcome> {
     if worker.can_record() {
         return Ok(verified);
     }

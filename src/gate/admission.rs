@@ -458,7 +458,7 @@ impl Admitted<'_> {
 
     /// The delivery is genuine: it does not count as one that is not. Where nothing is verified nothing is known to be
     /// genuine, and everything counts.
-    pub fn vouch<D>(&mut self, verified: &Verified<D>) {
+    pub fn vouch<D>(&mut self, verified: &Verified<'_, D>) {
         if verified.key_id().is_some()
             && let Some(lender) = self.lender.take()
         {
@@ -470,7 +470,7 @@ impl Admitted<'_> {
     ///
     /// # Errors
     /// [`Rejection::RouteRateLimited`]; whoever observes it goes on.
-    pub fn spend<D>(&self, bucket: Option<&SharedBucket>, _: &Verified<D>, now: Duration) -> Result<(), Refused> {
+    pub fn spend<D>(&self, bucket: Option<&SharedBucket>, _: &Verified<'_, D>, now: Duration) -> Result<(), Refused> {
         let Some(bucket) = bucket else { return Ok(()) };
         bucket.take(now).map_err(|empty| Refused::empty(Rejection::RouteRateLimited, empty))
     }

@@ -41,13 +41,21 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     let start = out.len();
     out.extend_from_slice(value);
-    // Without a branch for each byte: nearly all values are short and clean.
-    if value.iter().fold(false, |seen, byte| seen | matches!(*byte, b'\r' | b'\n' | 0)) {
+    if has_controls(value) {
         for byte in out.iter_mut().skip(start).filter(|byte| matches!(**byte, b'\r' | b'\n' | 0)) {
             *byte = b' ';
         }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Whether there is a control character among these bytes, eight at a time: nearly all values are short and have none.
+fn has_controls(value: &[u8]) -> bool {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = value.as_chunks::<8>();
+    let below = |word: u64| word.wrapping_sub(EACH * 0x20) & !word & (EACH * 0x80);
+    let seen = words.iter().fold(0, |seen, word| seen | below(u64::from_ne_bytes(*word)));
+    seen != 0 || rest.iter().any(|byte| *byte < 0x20)
 }
 
 /// Appends a field with a decimal number.

@@ -99,7 +99,7 @@ fn at(moment: Duration) -> Now {
     Now { monotonic: moment, unix: moment }
 }
 
-fn verify(route: &Route, request: Request, now: Now) -> Option<Verified<Request>> {
+fn verify(route: &Route, request: Request, now: Now) -> Option<Verified<'_, Request>> {
     let mut check = route.verifier.begin(&request, now).ok()?;
     check.update(&request.body.clone());
     route.verifier.finish(check, request, now).ok()

@@ -170,7 +170,7 @@ impl Verifier {
     ///
     /// # Errors
     /// The [`Rejection`], and the delivery back.
-    pub fn finish<D: Delivery>(&self, check: Check, delivery: D, now: Now) -> Result<Verified<D>, (Rejection, D)> {
+    pub fn finish<D: Delivery>(&self, check: Check, delivery: D, now: Now) -> Result<Verified<'_, D>, (Rejection, D)> {
         let Some(rule) = &self.rule else { return Ok(Verified::new(delivery, None)) };
         match rule.finish(check, &delivery, now) {
             Ok(evidence) => Ok(Verified::new(delivery, Some(evidence))),
@@ -182,7 +182,7 @@ impl Verifier {
 impl Verifier {
     /// What tells a delivery apart that this verifier has verified, with the identities of whoever remembers it; nothing
     /// where nothing is verified. The content is hashed again only for an identity that was not tried to verify it.
-    pub fn replay_keys<D: Delivery>(&self, verified: &Verified<D>, identities: &Identities) -> Option<ReplayKeys> {
+    pub fn replay_keys<D: Delivery>(&self, verified: &Verified<'_, D>, identities: &Identities) -> Option<ReplayKeys> {
         let own = || verified.replay_key().map(ReplayKeys::from);
         let (Some(rule), Some(evidence)) = (&self.rule, verified.evidence()) else { return own() };
         let (Some(proof), Some(current)) = (&evidence.proof, identities.current()) else { return own() };
@@ -274,7 +274,7 @@ impl Rule {
         Ok(State::Recognised { key: credential::recognise(&self.scheme, &self.keyring, delivery, now)? })
     }
 
-    fn finish<D: Delivery>(&self, check: Check, delivery: &D, now: Now) -> Result<Evidence, Rejection> {
+    fn finish<D: Delivery>(&self, check: Check, delivery: &D, now: Now) -> Result<Evidence<'_>, Rejection> {
         let (index, proof) = match check.state {
             State::Recognised { key } if !self.scheme.signs() => (key, None),
             State::Waiting if !self.scheme.signs() => {
@@ -293,7 +293,7 @@ impl Rule {
         let (timestamp, untimely) = self.judge_timestamp(delivery, now)?;
         let id = self.read_body_id(delivery)?;
         let key = self.keyring.keys().get(index).ok_or(Rejection::KeyInactive)?;
-        Ok(Evidence { scheme: Arc::clone(&self.scheme), key_id: key.shared_id(), timestamp, untimely, id, proof })
+        Ok(Evidence { scheme: &self.scheme, key_id: key.id(), timestamp, untimely, id, proof })
     }
 
     /// The rest of the content under the key that streamed; on a mismatch the other active keys over everything.

@@ -181,10 +181,6 @@ impl Key {
         }
     }
 
-    pub(super) fn shared_id(&self) -> Arc<str> {
-        Arc::clone(&self.id)
-    }
-
     pub(super) const fn material(&self) -> &Material {
         &self.material
     }

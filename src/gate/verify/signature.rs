@@ -80,7 +80,15 @@ impl Syntax {
     /// The texts of the signatures that count, in order.
     pub(super) fn candidates<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = Result<&'a [u8], Malformed>> {
         let separator = self.separator();
-        value.split(move |byte| Some(*byte) == separator).filter_map(move |item| self.select(item.trim_ascii()))
+        let mut rest = Some(value);
+        let items = core::iter::from_fn(move || {
+            let left = rest.take()?;
+            let end = separator.and_then(|separator| memchr::memchr(separator, left));
+            let Some((item, behind)) = end.and_then(|end| left.split_at_checked(end)) else { return Some(left) };
+            rest = behind.get(1..);
+            Some(item)
+        });
+        items.filter_map(move |item| self.select(item.trim_ascii()))
     }
 
     /// The value of the only pair with `key`; nothing when the value has no such pair.

@@ -124,7 +124,7 @@ fn verifier(scheme: Scheme, secrets: &[&str]) -> Verifier {
     Verifier::new(Arc::new(scheme), Keyring::new(keys), None, None).unwrap()
 }
 
-fn judge(verifier: &Verifier, request: Request) -> Result<Verified<Request>, Rejection> {
+fn judge(verifier: &Verifier, request: Request) -> Result<Verified<'_, Request>, Rejection> {
     let mut check = verifier.begin(&request, now())?;
     check.update(&request.body.clone());
     verifier.finish(check, request, now()).map_err(|(rejection, _)| rejection)
@@ -156,7 +156,8 @@ fn signed_stripe(timestamp: &str) -> Request {
 fn a_published_delivery_of_github_is_genuine() {
     let request = Request::post(b"Hello, World!")
         .with("X-Hub-Signature-256", "sha256=757107ea0eb2509fc211221cce984b8a37570b6d7586c22c46f4379c8b043e17");
-    let verified = judge(&verifier(github(), &["It's a Secret to Everybody"]), request).unwrap();
+    let judging = verifier(github(), &["It's a Secret to Everybody"]);
+    let verified = judge(&judging, request).unwrap();
     assert_eq!(verified.key_id(), Some("k0"));
     assert_eq!(verified.delivery_id(), None);
     assert!(!verified.delivery_id_is_signed());
@@ -168,7 +169,8 @@ fn slack_and_standard_webhooks_sign_their_timestamps() {
     let request = Request::post(BODY)
         .with("X-Slack-Signature", &format!("v0={}", hex(&hmac(SECRET.as_bytes(), &content))))
         .with("X-Slack-Request-Timestamp", "1760000000");
-    let verified = judge(&verifier(slack(), &[SECRET]), request).unwrap();
+    let judging = verifier(slack(), &[SECRET]);
+    let verified = judge(&judging, request).unwrap();
     assert_eq!(verified.timestamp(), Some(1_760_000_000_000));
     assert_eq!(verified.timestamp_text(), Some(b"1760000000".as_slice()));
 
@@ -179,7 +181,8 @@ fn slack_and_standard_webhooks_sign_their_timestamps() {
         .with("webhook-timestamp", "1760000000")
         .with("webhook-id", "msg_1");
     let secret = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=";
-    let verified = judge(&verifier(standard(), &[secret]), request).unwrap();
+    let judging = verifier(standard(), &[secret]);
+    let verified = judge(&judging, request).unwrap();
     assert_eq!(verified.delivery_id(), Some(b"msg_1".as_slice()));
     assert!(verified.delivery_id_is_signed());
 }

@@ -2,7 +2,6 @@
 
 use core::fmt;
 use std::borrow::Cow;
-use std::sync::Arc;
 
 use super::Delivery;
 use super::mac::{self, Tag};
@@ -10,10 +9,11 @@ use super::reading;
 use super::scheme::{ReplayKey, Scheme, Source};
 use crate::outcome::Rejection;
 
-/// What the engine found.
-pub(super) struct Evidence {
-    pub(super) scheme: Arc<Scheme>,
-    pub(super) key_id: Arc<str>,
+/// What the engine found, by the rule of a route. It borrows from the rule: counting references would be a write that all
+/// cores share.
+pub(super) struct Evidence<'r> {
+    pub(super) scheme: &'r Scheme,
+    pub(super) key_id: &'r str,
     pub(super) timestamp: Option<i64>,
     /// What an observed tolerance would have refused.
     pub(super) untimely: Option<Rejection>,
@@ -35,19 +35,19 @@ pub(super) struct Proof {
 }
 
 /// A delivery that has been verified, or that a route with `scheme = "none"` takes as it is.
-pub struct Verified<D> {
+pub struct Verified<'r, D> {
     delivery: D,
-    evidence: Option<Evidence>,
+    evidence: Option<Evidence<'r>>,
 }
 
-impl<D> fmt::Debug for Verified<D> {
+impl<D> fmt::Debug for Verified<'_, D> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Verified").field("key_id", &self.key_id()).finish_non_exhaustive()
     }
 }
 
-impl<D> Verified<D> {
-    pub(super) const fn new(delivery: D, evidence: Option<Evidence>) -> Self {
+impl<'r, D> Verified<'r, D> {
+    pub(super) const fn new(delivery: D, evidence: Option<Evidence<'r>>) -> Self {
         Self { delivery, evidence }
     }
 
@@ -62,13 +62,13 @@ impl<D> Verified<D> {
     }
 
     /// The delivery, and the id of the key that matched.
-    pub fn into_parts(self) -> (D, Option<Arc<str>>) {
+    pub fn into_parts(self) -> (D, Option<&'r str>) {
         (self.delivery, self.evidence.map(|evidence| evidence.key_id))
     }
 
     /// The id of the key that matched; nothing where nothing is verified.
-    pub fn key_id(&self) -> Option<&str> {
-        self.evidence.as_ref().map(|evidence| &*evidence.key_id)
+    pub fn key_id(&self) -> Option<&'r str> {
+        self.evidence.as_ref().map(|evidence| evidence.key_id)
     }
 
     /// The signed timestamp in unix milliseconds, where the scheme has one.
@@ -87,7 +87,7 @@ impl<D> Verified<D> {
     }
 }
 
-impl<D: Delivery> Verified<D> {
+impl<'r, D: Delivery> Verified<'r, D> {
     /// The delivery id, where the scheme has one and this delivery carries it. Whether it can be trusted is said by
     /// [`Verified::delivery_id_is_signed`].
     pub fn delivery_id(&self) -> Option<&[u8]> {
@@ -95,7 +95,7 @@ impl<D: Delivery> Verified<D> {
         if let Some(id) = &evidence.id {
             return Some(id);
         }
-        match reading::id_in_head(&evidence.scheme, &self.delivery) {
+        match reading::id_in_head(evidence.scheme, &self.delivery) {
             Some(Cow::Borrowed(id)) => Some(id),
             _ => None,
         }
@@ -110,7 +110,7 @@ impl<D: Delivery> Verified<D> {
     pub fn timestamp_text(&self) -> Option<&[u8]> {
         let evidence = self.evidence.as_ref()?;
         let from = &evidence.scheme.timestamp.as_ref()?.source;
-        match (from, reading::source(&evidence.scheme, from, &self.delivery, reading::TIMESTAMP)) {
+        match (from, reading::source(evidence.scheme, from, &self.delivery, reading::TIMESTAMP)) {
             (Source::Headers(_) | Source::Field(_), Ok(Some(Cow::Borrowed(text)))) => Some(text),
             _ => None,
         }
@@ -126,7 +126,7 @@ impl<D: Delivery> Verified<D> {
         self.identifying_id().is_some()
     }
 
-    pub(super) fn evidence(&self) -> Option<&Evidence> {
+    pub(super) fn evidence(&self) -> Option<&Evidence<'r>> {
         self.evidence.as_ref()
     }
 
