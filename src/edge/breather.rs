@@ -13,7 +13,7 @@ const TURN: u32 = 8;
 
 /// For how long then. Only a timer lets the runtime look after sockets and timers: a task that merely wakes itself is
 /// run again before it does.
-const PAUSE: Duration = Duration::from_millis(1);
+pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// What has been taken of a turn.
 #[derive(Clone, Copy, Debug, Default)]
@@ -30,16 +30,20 @@ impl Breather {
             progress
         })
         .await;
-        self.took(waited).await;
+        if self.ends_turn(waited) {
+            monoio::time::sleep(PAUSE).await;
+        }
         output
     }
 
-    /// Counts an operation, and pauses at the end of the turn. `waited`: others had theirs in the meantime.
-    pub(super) async fn took(&mut self, waited: bool) {
+    /// Counts an operation; true at the end of the turn, when it is time for a [`PAUSE`]. `waited`: others had theirs in
+    /// the meantime.
+    pub(super) fn ends_turn(&mut self, waited: bool) -> bool {
         self.0 = if waited { 0 } else { self.0 + 1 };
-        if self.0 >= TURN {
+        let ends = self.0 >= TURN;
+        if ends {
             self.0 = 0;
-            monoio::time::sleep(PAUSE).await;
         }
+        ends
     }
 }

@@ -185,7 +185,10 @@ async fn begin<N: Net>(
             return Err(None);
         }
         let deadline = connection.patience(worker);
-        let waited = worker.parking.wait(permit, connection.stream.readable(deadline)).await;
+        let waited = {
+            let readable = pin!(connection.stream.readable(deadline));
+            worker.parking.wait(permit, readable).await
+        };
         let Some((readable, back)) = waited else { return Err(None) };
         permit = back;
         match readable {
@@ -285,7 +288,10 @@ impl<S: ByteStream> Connection<S> {
                 return Some((false, permit));
             }
             let deadline = if self.served == 0 { self.patience(worker) } else { idle };
-            let (readable, back) = worker.parking.wait(permit, self.stream.readable(deadline)).await?;
+            let (readable, back) = {
+                let readable = pin!(self.stream.readable(deadline));
+                worker.parking.wait(permit, readable).await?
+            };
             permit = back;
             // Called, it looks again whether it is over.
             if let Some(readable) = readable {

@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::task::{Poll, Waker};
 
 use crate::gate::admission::ConnectionPermit;
@@ -25,19 +25,19 @@ struct Seat {
 }
 
 impl Parking {
-    /// Waits for `operation` with the permit put down. Gives its output, or nothing when everybody has been called, and
+    /// Waits for `operation` (pinned by the caller, so that an idle connection does not hold it twice) with the permit put
+    /// down. Gives its output, or nothing when everybody has been called, and
     /// the permit; or nothing at all when the connection must be closed because another was let in for it.
     pub async fn wait<F: Future>(
         &self,
         permit: ConnectionPermit,
-        operation: F,
+        mut operation: Pin<&mut F>,
     ) -> Option<(Option<F::Output>, ConnectionPermit)> {
         let calls = self.calls.get();
         let number = self.next.get();
         self.next.set(number + 1);
         self.seats.borrow_mut().insert(number, Seat { permit, waker: None });
         let seated = Seated { parking: self, number };
-        let mut operation = pin!(operation);
         let output = poll_fn(|cx| {
             match self.seats.borrow_mut().get_mut(&number) {
                 None => return Poll::Ready(None),
@@ -108,6 +108,8 @@ impl Drop for Seated<'_> {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::pin::pin;
+
     use super::*;
     use crate::gate::admission::{Admission, AdmissionLimits};
     use std::hash::RandomState;
@@ -126,9 +128,9 @@ mod tests {
         let (admission, permit) = admission();
         let parking = Parking::default();
         let mut cx = Context::from_waker(Waker::noop());
-        let mut first = Box::pin(parking.wait(permit(), std::future::pending::<()>()));
-        let mut second = Box::pin(parking.wait(permit(), std::future::pending::<()>()));
-        let mut third = Box::pin(parking.wait(permit(), std::future::ready(7)));
+        let mut first = Box::pin(parking.wait(permit(), pin!(std::future::pending::<()>())));
+        let mut second = Box::pin(parking.wait(permit(), pin!(std::future::pending::<()>())));
+        let mut third = Box::pin(parking.wait(permit(), pin!(std::future::ready(7))));
         assert!(first.as_mut().poll(&mut cx).is_pending());
         assert!(second.as_mut().poll(&mut cx).is_pending());
         assert_eq!((parking.len(), admission.held().connections), (2, 3));

@@ -200,7 +200,10 @@ impl TlsSession {
         if self.has_plain() || self.stage == Stage::PeerClosed {
             return Ok(());
         }
-        self.flush(socket, deadline).await?;
+        if !self.outgoing.is_empty() {
+            // Seldom, and large: an idle connection need not have room for it.
+            Box::pin(self.flush(socket, deadline)).await?;
+        }
         socket.readable(deadline).await
     }
 
