@@ -653,7 +653,11 @@ fn a_request_is_answered_and_the_status_is_kept() {
     let resolver = Arc::new(Resolver::start(names, Arc::clone(&log)));
     let start = Start { path: config, sources, settings, outline, warnings: Vec::new(), resolver, records: None, log };
     let reloader = reload::start(start, Box::new(move |plan| running.lock().unwrap().apply(plan)));
-    assert_eq!(*reloader.status(), ReloadStatus::default());
+    let begun = reloader.status();
+    let [(route, key, since)] = &*begun.keys else { panic!("one key: {:?}", begun.keys) };
+    assert_eq!((route.as_str(), key.as_str()), ("hook", "key"));
+    let since = *since;
+    assert_eq!(*begun, ReloadStatus { keys: Arc::clone(&begun.keys), ..ReloadStatus::default() });
 
     assert_eq!(reloader.request().unwrap(), Reloaded::Unchanged);
     folder.write("secret", NEW);
@@ -662,6 +666,7 @@ fn a_request_is_answered_and_the_status_is_kept() {
     let status = reloader.status();
     assert_eq!((status.generation, status.attempts, status.failures, &status.last_error), (2, 2, 0, &None));
     assert!(status.last_success.is_some());
+    assert!(status.keys[0].2 >= since);
 
     folder.write("countersign.toml", &good.replace("\"github\"", "\"gitub\""));
     let error = reloader.request().unwrap_err();
