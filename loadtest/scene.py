@@ -86,6 +86,7 @@ class Site:
         self.old_secret = os.urandom(24).hex().encode()
         self.write("old-secret", self.old_secret.decode())
         (bench.folder / "tls").mkdir()
+        (bench.folder / "trail").mkdir()
         self.certify(90)
         now = datetime.datetime.now(datetime.timezone.utc)
         moment = "{:%Y-%m-%dT%H:%M:%SZ}".format

@@ -63,6 +63,8 @@ pub(super) struct Writer {
     unsynced: bool,
     /// A sync has failed since the last record about it.
     sync_failed: bool,
+    /// The file is not in its place, and there cannot be another: nothing is written where nobody would find it.
+    lost: Option<io::ErrorKind>,
     next_round: Duration,
 }
 
@@ -96,6 +98,7 @@ impl Writer {
             last_sync: now,
             unsynced: false,
             sync_failed: false,
+            lost: None,
             next_round: now + ROUND,
         }
     }
@@ -194,16 +197,23 @@ impl Writer {
 
     /// A file that was removed or moved gets a successor, in which the chain goes on.
     fn look_after_file(&mut self, now: Duration) {
+        self.lost = None;
         if !self.store.is_in_place() {
             match self.store.replace(now) {
                 Ok(()) => self.change(&Change::FileLost, now),
-                Err(error) => self.log.event(Level::Error, &format!("the audit trail is gone: {error}")),
+                Err(error) => self.lost = Some(error.kind()),
             }
         }
     }
 
     /// Writes the batch, and makes durable what is due.
     fn write(&mut self, now: Duration, stops: bool) -> io::Result<()> {
+        if self.lost.is_some() {
+            self.look_after_file(now);
+        }
+        if let Some(kind) = self.lost {
+            return Err(io::Error::new(kind, format!("its file is gone, and there cannot be another ({kind})")));
+        }
         if !self.batch.is_empty() {
             self.store.append(&self.batch)?;
             self.batch.clear();

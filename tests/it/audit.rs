@@ -17,6 +17,7 @@ on_both_drivers! {
     an_answer_waits_for_its_record,
     a_full_disk_refuses_deliveries,
     a_full_disk_may_be_passed_by,
+    nothing_is_written_where_nobody_would_find_it,
     a_killed_process_leaves_a_trail_that_goes_on,
     the_chain_goes_on_in_other_files,
     what_deliveries_are_judged_by_is_recorded,
@@ -215,6 +216,27 @@ fn a_full_disk_may_be_passed_by(driver: Driver) {
 }
 
 /// Killed at any moment under load, again and again: what was acknowledged as durable is there, and the trail is whole.
+fn nothing_is_written_where_nobody_would_find_it(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let mut program = Program::run(&audited(&folder, driver, &application, "interval = \"20ms\""));
+    let (mut client, mut numbers) = (program.connect(), 0..);
+    send_until(&mut client, 200, &mut numbers);
+    // Another file cannot be opened under its name.
+    fs::rename(folder.path("audit.jsonl"), folder.path("moved")).unwrap();
+    fs::create_dir(folder.path("audit.jsonl")).unwrap();
+    send_until(&mut client, 503, &mut numbers);
+    program.await_line("the audit trail cannot be written: its file is gone, and there cannot be another");
+    fs::remove_dir(folder.path("audit.jsonl")).unwrap();
+    send_until(&mut client, 200, &mut numbers);
+    program.await_line("the audit trail is written again");
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    assert_whole(&folder, &["moved", "audit.jsonl"]);
+    let recorded = ["moved", "audit.jsonl"].map(|file| deliveries(&folder.path(file))).concat();
+    let forwarded = recorded.iter().filter(|record| record["reason"] == "forwarded").count();
+    assert_eq!(forwarded, application.requests().len());
+}
+
 fn a_killed_process_leaves_a_trail_that_goes_on(driver: Driver) {
     let (application, folder) = (Application::answering(OK), Folder::new());
     let config = audited(&folder, driver, &application, "fsync = \"each\"\nrotate_size = \"64KiB\"");
