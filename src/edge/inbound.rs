@@ -177,7 +177,10 @@ impl Inbound {
             return None;
         }
         let most = self.body_start.saturating_add(limit).saturating_add(CHUNK_ROOM);
-        Some(self.growth(received.saturating_mul(2).min(most).max(received + CHUNK_ROOM), limit, &plentiful))
+        let wanted = received.saturating_mul(2).min(most).max(received + CHUNK_ROOM);
+        let growth = self.growth(wanted, limit, &plentiful);
+        // Where memory is scarce, such a body is charged as it arrives; its buffer has room for as much again.
+        Some(if plentiful(growth.charge) { growth } else { Growth { charge: 0, ..growth } })
     }
 
     /// A buffer for `wanted` bytes, headroom and head among them: of a pooled kind where memory is plentiful, otherwise
