@@ -177,9 +177,9 @@ impl Inbound {
             return None;
         }
         let most = self.body_start.saturating_add(limit).saturating_add(CHUNK_ROOM);
-        let wanted = received.saturating_mul(2).min(most).max(received + CHUNK_ROOM);
+        let wanted = received.saturating_mul(4).min(most).max(received + CHUNK_ROOM);
         let growth = self.growth(wanted, limit, &plentiful);
-        // Where memory is scarce, such a body is charged as it arrives; its buffer has room for as much again.
+        // Where memory is scarce, such a body is charged as it arrives; its buffer has room for three times more.
         Some(if plentiful(growth.charge) { growth } else { Growth { charge: 0, ..growth } })
     }
 
