@@ -30,22 +30,16 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import peers
+
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent
 ROUTE = "/webhooks/github"
 LARGEST_BODY = 2 * 1024 * 1024
-TARGETS = ("countersign", "countersign-epoll", "countersign-logged",
-           "countersign-audited", "nginx")
+TARGETS = tuple(peers.PEERS)
+# Idle connections to the upstream that a target may keep.
+POOL = 64
 DEFAULT_TARGETS = ("countersign", "countersign-epoll", "nginx")
-LOGGED = '[access_log]\noutput = "access.jsonl"\n'
-AUDITED = LOGGED + """
-[audit]
-file = "audit.jsonl"
-key = { id = "bench", file = "secret" }
-rotate_size = "1024GiB"
-"""
-DEBIAN_PACKAGES = {"nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux",
-                   "testssl": "testssl.sh"}
 
 START_SECONDS, STOP_SECONDS = 10.0, 5.0
 BUILD_SECONDS, APT_SECONDS = 3600.0, 600.0
@@ -64,6 +58,12 @@ class Cores:
     upstream: int
     load: int
 
+    @property
+    def two(self) -> str:
+        """Two CPUs, for what has two workers: a third party's if there are but two."""
+        spare = sorted(os.sched_getaffinity(0) - {self.proxy, self.upstream, self.load})
+        return f"{self.proxy},{spare[0] if spare else self.upstream}"
+
 
 @dataclass(frozen=True)
 class Server:
@@ -72,11 +72,18 @@ class Server:
     name: str
     child: subprocess.Popen[bytes]
     port: int
+    admin: int = 0  # the port that tells metrics, if it has one
 
     @property
     def verifies(self) -> bool:
-        """Whether the server is countersign, on either driver."""
-        return self.name.startswith("countersign")
+        """Whether the server refuses deliveries that are not genuine."""
+        peer = peers.PEERS.get(self.name)
+        return peer.verifies if peer else self.name.startswith("countersign")
+
+    @property
+    def forwards(self) -> bool:
+        """Whether genuine deliveries reach the upstream."""
+        return self.name not in peers.PEERS or peers.PEERS[self.name].forwards
 
     def pids(self) -> list[int]:
         """Its first process and every living descendant of it."""
@@ -97,7 +104,8 @@ class CpuReading:
     """CPU seconds of all of a server's processes since they started."""
 
     scheduler: float  # the scheduler's account of living threads, nanoseconds
-    ticks: float  # utime + stime, clock ticks (10 ms), ended threads included
+    ticks: float  # utime + stime, clock ticks (10 ms), with ended threads and children
+    user: float  # the part of the ticks that is utime
 
 
 @dataclass(frozen=True)
@@ -118,6 +126,7 @@ class Rig:
 
     def __init__(self, binary: Path | None, tls: bool = False) -> None:
         self._binary = binary
+        self.receiver: Path | None = None
         self.tls = tls
         self._servers: list[Server] = []
         self.cores = choose_cores()
@@ -126,9 +135,11 @@ class Rig:
         # nginx workers run as another user when the rig runs as root; the
         # secret below keeps its own mode.
         self.folder.chmod(0o711)
-        secret_file = os.open(self.folder / "secret", os.O_WRONLY | os.O_CREAT, 0o600)
-        with os.fdopen(secret_file, "wb") as file:
-            file.write(self.secret)
+        for name, secret in (("secret", self.secret),
+                             ("next-secret", secrets.token_hex(32).encode())):
+            secret_file = os.open(self.folder / name, os.O_WRONLY | os.O_CREAT, 0o600)
+            with os.fdopen(secret_file, "wb") as file:
+                file.write(secret)
         if tls:
             make_certificate(self.folder)
 
@@ -151,24 +162,26 @@ class Rig:
         config = self._fill_in("upstream.conf", "upstream.conf", port=port)
         return self._start("upstream", nginx_command(config), port, self.cores.upstream)
 
-    def start_target(self, name: str, upstream: Server, slots: int) -> Server:
+    def start_target(self, name: str, upstream: Server, slots: int,
+                     largest_body: int = 65536, pool: int = POOL) -> Server:
         """Start one of `TARGETS` in front of `upstream`, on the proxy's core.
 
         nginx gets `slots` connections: it allocates for all of them at start.
+        `pool` idle connections to the upstream may be kept.
         """
+        admin = free_port() if peers.is_scraped(name) else 0
+        template, values, command = peers.plan(
+            name, self._setting(upstream, slots, largest_body, pool, admin))
         port = free_port()
-        if name == "nginx":
-            config = self._fill_in("nginx.conf", "nginx.conf", port=port,
-                                   upstream=upstream.port, slots=slots,
-                                   **nginx_tls(self.folder, self.tls))
-            command = nginx_command(config)
-        else:
-            config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
-                                   upstream=upstream.port, driver=driver_of(name),
-                                   tls=COUNTERSIGN_TLS if self.tls else "",
-                                   records=records_of(name))
-            command = [str(self._binary), "run", "--config", str(config)]
-        return self._start(name, command, port, self.cores.proxy)
+        config = self._fill_in(template, f"{name}.conf", port=port, **values) if template else None
+        filled = [word.format(config=config, port=port) for word in command]
+        cores = self.cores.two if peers.workers_of(name) == 2 else self.cores.proxy
+        return self._start(name, [program(filled[0]), *filled[1:]], port, cores, admin=admin)
+
+    def _setting(self, upstream: Server, slots: int, largest_body: int,
+                 pool: int = POOL, admin: int = 0) -> peers.Setting:
+        return peers.Setting(self.folder, self._binary, self.receiver, self.secret,
+                             upstream.port, slots, pool, self.tls, largest_body, admin)
 
     def start_anywhere(self, name: str, command: list[str], port: int) -> Server:
         """Start a program that is told where to listen, on any CPU."""
@@ -182,9 +195,8 @@ class Rig:
         says so: that somebody accepts on the port means nothing.
         """
         config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
-                               upstream=upstream.port, driver=driver_of(name),
-                               tls=COUNTERSIGN_TLS if self.tls else "",
-                               records=records_of(name))
+                               **peers.countersign_values(
+                                   name, self._setting(upstream, 0, 0)))
         text = config.read_text(encoding="utf-8")
         config.write_text(text.replace("[server]\n", f"[server]\n{server_lines}\n", 1),
                           encoding="utf-8")
@@ -215,14 +227,14 @@ class Rig:
         return path
 
     def _start(self, name: str, command: list[str], port: int, cores: int | str,
-               says: bytes | None = None) -> Server:
+               says: bytes | None = None, admin: int = 0) -> Server:
         log_path = self.folder / f"{name}.out"
         with log_path.open("wb") as log:
             child = subprocess.Popen(
                 [program("taskset"), "-c", str(cores), *command],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 start_new_session=True, preexec_fn=end_with_parent)
-        server = Server(name, child, port)
+        server = Server(name, child, port, admin)
         self._servers.append(server)
         deadline = time.monotonic() + START_SECONDS
         while not (says in log_path.read_bytes() if says else accepts(port)):
@@ -234,35 +246,22 @@ class Rig:
         return server
 
 
-# What countersign needs to speak TLS: both servers show the same certificate.
-COUNTERSIGN_TLS = """\
-[listener.tls]
-certificate = "tls.crt"
-key = "tls.key"
-"""
-
-
-def make_certificate(folder: Path) -> None:
+def make_certificate(folder: Path, days: int = 90) -> None:
     """A self-signed ECDSA P-256 certificate for localhost, and its key."""
     key = folder / "tls.key"
     done = subprocess.run(
         [program("openssl"), "req", "-x509", "-newkey", "ec", "-pkeyopt",
-         "ec_paramgen_curve:P-256", "-nodes", "-days", "90", "-subj", "/CN=localhost",
+         "ec_paramgen_curve:P-256", "-nodes", "-days", str(days), "-subj", "/CN=localhost",
          "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1",
          "-keyout", str(key), "-out", str(folder / "tls.crt")],
         capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RigError(f"openssl req failed:\n{done.stderr}")
     key.chmod(0o600)
-
-
-def nginx_tls(folder: Path, tls: bool) -> dict[str, str]:
-    """What nginx needs to speak TLS, or nothing."""
-    if not tls:
-        return {"ssl": "", "ssl_lines": ""}
-    lines = ("ssl_protocols TLSv1.2 TLSv1.3;", f"ssl_certificate {folder}/tls.crt;",
-             f"ssl_certificate_key {folder}/tls.key;")
-    return {"ssl": " ssl", "ssl_lines": "\n        ".join(lines)}
+    # HAProxy wants both in one file.
+    both = folder / "tls.pem"
+    both.touch(mode=0o600)
+    both.write_bytes((folder / "tls.crt").read_bytes() + key.read_bytes())
 
 
 def client_tls() -> ssl.SSLContext:
@@ -298,7 +297,7 @@ def cpu_list(text: str) -> set[int]:
 
 def install_programs(names: list[str]) -> None:
     """Install the Debian packages of the programs that are missing."""
-    missing = sorted({DEBIAN_PACKAGES[name] for name in names if not find(name)})
+    missing = sorted({peers.PACKAGES[name] for name in names if not find(name)})
     if not missing:
         return
     command = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
@@ -314,7 +313,9 @@ def install_programs(names: list[str]) -> None:
 
 
 def find(name: str) -> str | None:
-    """The path of a program, in the administrator's folders too."""
+    """The path of a program, in the administrator's folders too; or of a file, if it is there."""
+    if "/" in name:
+        return name if Path(name).exists() else None
     return shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
 
 
@@ -352,6 +353,17 @@ def countersign_binary(given: str | None, targets: list[str]) -> Path | None:
         if executable:
             return Path(executable)
     raise RigError("cargo named no executable")
+
+
+def build_crate(name: str) -> Path:
+    """The program of a crate of this folder, which is called like it."""
+    say(f"building {name} (cargo build --release)")
+    crate = HERE / name
+    build = subprocess.run([program("cargo"), "build", "--release", "--locked"], cwd=crate,
+                           timeout=BUILD_SECONDS, check=False)
+    if build.returncode != 0:
+        raise RigError(f"cargo build of {name} failed")
+    return crate / "target" / "release" / name
 
 
 def parse_targets(text: str) -> list[str]:
@@ -394,12 +406,13 @@ def check_target(rig: Rig, target: Server, upstream: Server) -> None:
     """Refuse to measure a target that does not do its work.
 
     A genuine delivery must be answered 200 and reach the upstream; a forged
-    one must be answered 401 by a verifying target and not reach it.
+    one must be refused by a verifying target and not reach it.
     """
     body = delivery_body(1024, random.randrange(10**9))
-    cases = [("genuine", signature(rig.secret, body), 200, 1)]
+    cases = [("genuine", signature(rig.secret, body), 200, int(target.forwards))]
     if target.verifies:
-        cases.append(("forged", signature(b"not the secret", body), 401, 0))
+        refusal = peers.PEERS[target.name].refusal if target.name in peers.PEERS else 401
+        cases.append(("forged", signature(b"not the secret", body), refusal, 0))
     for kind, signed, status, forwarded in cases:
         before = upstream_count(upstream)
         got = post(target.port, body, delivery_headers(signed), rig.tls)
@@ -411,18 +424,6 @@ def check_target(rig: Rig, target: Server, upstream: Server) -> None:
     check_driver(target)
 
 
-def driver_of(name: str) -> str:
-    """The driver of countersign that a target's name asks for."""
-    return "epoll" if name.endswith("-epoll") else "io_uring"
-
-
-def records_of(name: str) -> str:
-    """What is written down by a target with this name, as configuration."""
-    if name.endswith("-audited"):
-        return AUDITED
-    return LOGGED if name.endswith("-logged") else '[access_log]\noutput = "off"\n'
-
-
 def check_driver(server: Server) -> None:
     """Refuse another driver than asked for; call it when the target has answered."""
     # The port is open before the ring is.
@@ -432,7 +433,7 @@ def check_driver(server: Server) -> None:
     except OSError:
         return  # not ours to see: the process is not dumpable and we are not root
     seen = "io_uring" if "anon_inode:[io_uring]" in links else "epoll"
-    if server.verifies and seen != driver_of(server.name):
+    if server.name.startswith("countersign") and seen != peers.driver_of(server.name):
         raise RigError(f"{server.name}: runs on {seen}")
 
 
@@ -475,15 +476,17 @@ def upstream_count(upstream: Server) -> UpstreamCount:
 
 def cpu_reading(pids: list[int]) -> CpuReading:
     """The CPU time that the processes have used so far."""
-    scheduler = ticks = 0.0
+    scheduler = ticks = user = 0.0
     for pid in pids:
-        for thread in Path(f"/proc/{pid}/task").iterdir():
+        for thread in _threads(pid):
             scheduler += int((_read(f"{thread}/schedstat").split() or ["0"])[0]) / 1e9
         fields = _stat_fields(pid)
         if not fields:
             raise RigError(f"process {pid} ended while it was measured")
-        ticks += (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    return CpuReading(scheduler, ticks)
+        utime, stime, children_utime, children_stime = map(int, fields[11:15])
+        user += (utime + children_utime) / os.sysconf("SC_CLK_TCK")
+        ticks += (utime + stime + children_utime + children_stime) / os.sysconf("SC_CLK_TCK")
+    return CpuReading(scheduler, ticks, user)
 
 
 def core_busy_seconds(core: int) -> float:
@@ -513,6 +516,8 @@ def machine_facts(binary: Path | None, cores: Cores, given: bool) -> dict[str, s
     }
     if find("nginx"):
         facts["nginx"] = said([program("nginx"), "-v"]).partition("/")[2]
+    if find("haproxy"):
+        facts["haproxy"] = " ".join(said([program("haproxy"), "-v"]).split()[2:3])
     if find("wrk"):
         facts["wrk"] = " ".join(said([program("wrk"), "-v"]).split()[1:2])
     if binary:
@@ -600,6 +605,13 @@ def end_with_parent() -> None:
 
 def _interrupt(_number: int, _frame: object) -> None:
     raise KeyboardInterrupt
+
+
+def _threads(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/task").iterdir())
+    except OSError:
+        return []
 
 
 def _stat_fields(pid: int) -> list[str]:

@@ -29,11 +29,13 @@
 //! read, read the body and hash it as it lands, finish ([`gate::verify`]), claim ([`gate::replay`]), take a token of the
 //! route ([`gate::token_bucket`]), forward, commit, relay the answer. Each stage hands the next a
 //! value that it alone can make: only [`gate::verify::Verifier::finish`] makes a [`gate::verify::Verified`], and
-//! nothing else can be forwarded.
+//! nothing else can be forwarded. Whoever makes us wait on the way gives way when a bound of the process is met
+//! ([`gate::crowd`], [`gate::holding`]).
 //!
 //! # What is deliberately absent
-//! - No unsafe code. No allocation per header and no copy of the body on the path of a request. No lock but that of one
-//!   shard of a replay table ([`gate::replay`]), for a claim and for its commit.
+//! - No unsafe code. No allocation per header and no copy of the body on the path of a request. No lock that every
+//!   request takes: only that of one shard of a replay table ([`gate::replay`]), for a claim and for its commit, and that of
+//!   one shard of the clients' buckets ([`gate::keyed_buckets`]).
 //! - No way to switch verification off but `scheme = "none"`, in so many words.
 //! - No clock outside of `edge/clock.rs` (and the stamps of the process's own log), no comparison of secrets outside
 //!   of `gate/verify/mac.rs`.

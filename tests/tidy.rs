@@ -22,7 +22,7 @@ const ARROWS: [(&str, &[&str]); 11] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 20] = [
+const OWNERS: [(&str, &[&str]); 21] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
     ("ring", &["gate", "admin", "config", "telemetry", "control", "cli"]),
@@ -31,6 +31,7 @@ const OWNERS: [(&str, &[&str]); 20] = [
     ("x509_parser", &["gate", "config"]),
     ("subtle", &["gate"]),
     ("matchit", &["gate"]),
+    ("arc_swap", &["gate", "edge", "control"]),
     ("serde_json", &["gate", "admin", "telemetry", "cli"]),
     ("toml", &["config"]),
     ("strsim", &["config"]),

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
+use crate::telemetry::handshake::Handshake;
 use crate::telemetry::histogram::{BOUNDS_TEXT, Distribution};
 use crate::telemetry::metrics::{Metrics, Registered};
 use crate::telemetry::readings::{Level, Readings};
@@ -53,7 +54,8 @@ pub fn render(subject: &Subject<'_>) -> String {
             "succeeded": it.succeeded, "failed": it.failed, "at": it.at, "error": it.error,
         })),
         "certificates": readings.certificates.iter().map(|it| json!({
-            "name": it.name, "not_before": it.not_before, "not_after": it.not_after,
+            "listener": it.listener, "name": it.name, "hosts": it.hosts, "fingerprint": it.fingerprint,
+            "not_before": it.not_before, "not_after": it.not_after,
         })).collect::<Vec<_>>(),
         "fallback": readings.fallback,
         "workers": workers(subject),
@@ -80,6 +82,7 @@ fn workers(subject: &Subject<'_>) -> Vec<Value> {
             "beat": subject.now.monotonic.saturating_sub(cells.last_beat()).as_secs_f64(),
             "accepted": cells.connections(),
             "idle": cells.idle(),
+            "handshakes": Handshake::ALL.iter().map(|it| cells.handshakes(*it)).sum::<u64>(),
         })
     };
     subject.metrics.workers().iter().enumerate().map(describe).collect()
@@ -101,11 +104,15 @@ fn bounds(subject: &Subject<'_>) -> Value {
         "connections": level(readings.connections),
         "requests": level(readings.requests),
         "body_memory": level(readings.body_memory),
+        "handshakes": level(readings.handshakes),
         "files": level(Level { held: vitals.files.unwrap_or_default(), limit: vitals.files_limit.unwrap_or_default() }),
         "memory": vitals.memory,
         "connections_ended": ends,
         "accept_pauses": subject.metrics.accept_pauses(),
         "log_dropped": readings.log_dropped,
+        "access_log_lost": readings.records.lost,
+        "audit_blocked": readings.records.blocked,
+        "audit_failing": readings.records.audit_failing,
     })
 }
 
@@ -121,6 +128,7 @@ fn route((position, series): (usize, &Arc<RouteSeries>), registered: &Registered
             "last": (key.last() > 0).then(|| key.last()),
             "not_before": reading.and_then(|reading| reading.not_before),
             "not_after": reading.and_then(|reading| reading.not_after),
+            "since": reading.and_then(|reading| reading.since),
         })
     });
     let keys: Vec<Value> = keys.collect();

@@ -66,7 +66,8 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
     let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
     let (plan, names) = plan(loaded);
-    let desk = Arc::new(FrontDesk::new(witnesses.clock.clone(), Arc::clone(&witnesses.metrics), Arc::clone(log)));
+    let (clock, metrics) = (witnesses.clock.clone(), Arc::clone(&witnesses.metrics));
+    let desk = Arc::new(FrontDesk::new(clock, metrics, Arc::clone(log), Arc::clone(&records)));
     // Before the workers: whoever asks whether the process lives has an answer while it starts.
     let _admin = plan.admin.as_ref().map(|admin| open_admin(admin, &desk, &witnesses, log)).transpose()?;
     let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));

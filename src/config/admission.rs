@@ -28,7 +28,13 @@ pub(super) fn limits(reader: &Reader<'_>, limits: &mut Limits) {
     let count = |key: &str, default: u64| reader.integer(key, COUNT).unwrap_or(default);
     admission.connections = count("connections", admission.connections);
     admission.requests_in_flight = count("requests_in_flight", admission.requests_in_flight);
-    let per_client = count("connections_per_client", u64::from(admission.connections_per_client));
+    let per_client = reader.integer("connections_per_client", COUNT);
+    if per_client.is_some_and(|per_client| per_client > admission.connections) {
+        let message =
+            format!("has no effect: there are {} connections at a time, of all clients", admission.connections);
+        reader.warning("connections_per_client", message, "make it smaller than connections, or remove it");
+    }
+    let per_client = per_client.unwrap_or_else(|| u64::from(admission.connections_per_client));
     admission.connections_per_client = u32::try_from(per_client).unwrap_or(u32::MAX);
     admission.body_memory = reader.size("body_memory", BODY_MEMORY).unwrap_or(admission.body_memory);
     admission.unverified_per_client = rate(reader, "unverified_per_client").unwrap_or(admission.unverified_per_client);

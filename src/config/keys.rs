@@ -30,7 +30,7 @@ pub(super) fn read(route: &Reader<'_>, list: &str) -> Option<Vec<KeySettings>> {
         let file = ["file", "env", "value"].into_iter().find(|key| reader.has(key)).unwrap_or("file");
         let place = reader.place(file);
         if let (Some(id), Some(source)) = (id, source) {
-            keys.push(KeySettings { id, source, validity, place, line_end_left_out: false });
+            keys.push(KeySettings { id, source, validity, place, written: None, line_end_left_out: false });
         }
         reader.finish();
     }

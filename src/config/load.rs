@@ -4,6 +4,7 @@
 //! does not, in the configuration and in the files that it names.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,6 +44,8 @@ pub struct Loaded {
     pub gate: Gate,
     /// What each listener is to speak, in their order; nothing for plain text.
     pub tls: Vec<Option<TlsMaterial>>,
+    /// The bytes of the keys of each route, in the order of the settings.
+    pub secrets: Vec<Vec<Option<Secret>>>,
     /// The key that seals of the audit trail are made with, where there is one.
     pub audit_key: Option<Secret>,
     /// SHA-256 of the file.
@@ -96,7 +99,7 @@ fn load_from(path: &Path, files: &Files) -> Result<Loaded, Problems> {
         Some(gate) if !problems.has_errors() => {
             let outline = Outline::of(&settings, &keys);
             let fingerprint = sha256(text.as_bytes());
-            Ok(Loaded { settings, gate, tls, audit_key, fingerprint, warnings: problems, outline })
+            Ok(Loaded { settings, gate, tls, secrets: keys, audit_key, fingerprint, warnings: problems, outline })
         }
         _ => Err(problems),
     }
@@ -106,7 +109,8 @@ fn load_from(path: &Path, files: &Files) -> Result<Loaded, Problems> {
 fn read_audit_key(audit: &mut Audit, files: &Files, problems: &mut Problems) -> Option<Secret> {
     let (id, file) = (audit.key_id.clone(), audit.key_file.clone());
     let (source, place) = (KeySource::File(file), audit.place.clone());
-    let mut key = KeySettings { id, source, validity: Validity::default(), place, line_end_left_out: false };
+    let mut key =
+        KeySettings { id, source, validity: Validity::default(), place, written: None, line_end_left_out: false };
     audit.resolve(files.directory());
     read_key(&mut key, files, false, problems)
 }
@@ -246,6 +250,9 @@ fn read_key(key: &mut KeySettings, files: &Files, public: bool, problems: &mut P
     let written = secret?;
     let length = written.bytes().len();
     let secret = written.without_line_end();
+    if let KeySource::File(path) = &key.source {
+        key.written = files.path(path).metadata().ok().map(|metadata| metadata.mtime());
+    }
     key.line_end_left_out = !public && secret.bytes().len() < length;
     match secret::judge(&secret) {
         Err(unfit) if !public || unfit == secret::Unfit::Empty => {

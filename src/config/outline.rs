@@ -10,6 +10,7 @@ use crate::config::records;
 use crate::config::secret::Secret;
 use crate::config::settings::{KeySettings, RouteSettings, Settings};
 use crate::config::tls_outline::ListenerOutline;
+use crate::gate::verify::Validity;
 
 /// Sections, listeners, routes and keys of a configuration that holds.
 #[derive(Clone, Default)]
@@ -24,7 +25,22 @@ pub(super) type Digest = [u8; 32];
 #[derive(Clone)]
 struct RouteOutline {
     parts: [(&'static str, Digest); 5],
-    keys: BTreeMap<String, Digest>,
+    keys: BTreeMap<String, KeyOutline>,
+}
+
+#[derive(Clone, PartialEq, Eq)]
+struct KeyOutline {
+    validity: Validity,
+    content: Digest,
+    /// Since when it has been this content, in unix seconds, as far as is known.
+    since: Option<i64>,
+}
+
+impl KeyOutline {
+    /// Where a key comes from is left out: the same bytes elsewhere are the same key.
+    fn is_as(&self, other: &Self) -> bool {
+        self.validity == other.validity && self.content == other.content
+    }
 }
 
 impl fmt::Debug for Outline {
@@ -54,6 +70,30 @@ impl Outline {
             (route.name.clone(), RouteOutline::of(route, &upstreams.get(route.upstream), bytes))
         });
         Self { sections, listeners: listeners.collect(), routes: routes.collect() }
+    }
+
+    /// Says since when each key has been what it is: as long as in `older`, where it was the same. Another one, or one
+    /// that is new there, since `now` (in unix seconds); with nothing before, since its file was written.
+    #[must_use]
+    pub fn dated(mut self, older: Option<&Self>, now: i64) -> Self {
+        for (name, route) in &mut self.routes {
+            for (id, key) in &mut route.keys {
+                let before = older.and_then(|older| older.routes.get(name)?.keys.get(id));
+                key.since = match before {
+                    Some(before) if before.content == key.content => before.since,
+                    _ if older.is_some() => Some(now),
+                    _ => Some(key.since.map_or(now, |written| written.min(now))),
+                };
+            }
+        }
+        self
+    }
+
+    /// Each key by route and id, and since when it has been what it is.
+    pub fn keys(&self) -> impl Iterator<Item = (&str, &str, Option<i64>)> {
+        self.routes
+            .iter()
+            .flat_map(|(name, route)| route.keys.iter().map(move |(id, key)| (name.as_str(), id.as_str(), key.since)))
     }
 
     /// What is different in `newer`, one phrase each; nothing when both amount to the same.
@@ -115,20 +155,17 @@ impl RouteOutline {
         if !parts.is_empty() {
             words.push(format!("route {name} changed ({})", parts.join(", ")));
         }
-        for (id, change) in differences(&self.keys, &newer.keys, Digest::eq) {
+        for (id, change) in differences(&self.keys, &newer.keys, KeyOutline::is_as) {
             words.push(format!("key \"{id}\" of route {name} {}", change.word()));
         }
         words
     }
 }
 
-/// Where a key comes from is left out: the same bytes elsewhere are the same key.
-fn of_key(settings: &KeySettings, bytes: Option<&Secret>) -> Digest {
+fn of_key(settings: &KeySettings, bytes: Option<&Secret>) -> KeyOutline {
     let mut hash = Hash(Context::new(&SHA256));
-    // Hashing cannot fail.
-    let _ = write!(hash, "{:?} ", settings.validity);
     hash.0.update(bytes.map(Secret::bytes).unwrap_or_default());
-    hash.finish()
+    KeyOutline { validity: settings.validity, content: hash.finish(), since: settings.written }
 }
 
 pub(super) fn digest(part: &impl Debug) -> Digest {
@@ -262,6 +299,22 @@ scheme = "none"
             assert_eq!(changes(&TEXT.replacen(from, to, 1), "first").join("; "), words);
         }
         assert_eq!(changes(TEXT, "second"), ["key \"old\" of route hook changed"]);
+    }
+
+    #[test]
+    fn a_key_is_as_old_as_its_content() {
+        let since = |outline: &Outline| outline.keys().map(|(_, _, since)| since.unwrap()).collect::<Vec<_>>();
+        let mut first = outline(TEXT, "first");
+        first.routes.get_mut("hook").unwrap().keys.get_mut("old").unwrap().since = Some(50);
+        let first = first.dated(None, 100);
+        assert_eq!(since(&first), [50], "since its file was written");
+        assert_eq!(since(&outline(TEXT, "first").dated(None, 100)), [100], "in no file: since it was read");
+        let same = outline(&TEXT.replace("file = \"a\"", "file = \"b\""), "first").dated(Some(&first), 200);
+        assert_eq!(since(&same), [50], "the same elsewhere");
+        let other = outline(TEXT, "second").dated(Some(&same), 300);
+        assert_eq!(since(&other), [300]);
+        let more = TEXT.replace("{ id = \"old\"", "{ id = \"new\", file = \"n\" }, { id = \"old\"");
+        assert_eq!(since(&outline(&more, "second").dated(Some(&other), 400)), [400, 300]);
     }
 
     #[test]

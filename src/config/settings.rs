@@ -410,6 +410,8 @@ pub struct KeySettings {
     pub validity: Validity,
     /// Where the source is written.
     pub place: Place,
+    /// When its file was written, in unix seconds; nothing for one that is in no file. [`crate::config::load()`] says so.
+    pub written: Option<i64>,
     /// Whether a line end has been left out at the end of the bytes. [`crate::config::load()`] says so.
     pub line_end_left_out: bool,
 }

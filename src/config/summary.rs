@@ -373,12 +373,12 @@ upstream = "unix:/run/app.sock"
             "POST hooks.example.com/github",
             "POST /open (any host)",
             "{body} with",
-            "replay key  verified tag",
+            "replay key  tag of the signed content, by one key of the route",
             "replays     duplicates of accepted deliveries are acknowledged (200) and not forwarded\n",
             "            for 10m after the application has accepted them",
-            "            262144 deliveries in at most 18.0MiB; when there are more, new ones are refused (503)",
+            "            262144 deliveries in at most 16.0MiB; when there are more, new ones are refused (503)",
             "            neither time nor id is signed: what is equal within this time counts as one delivery",
-            "replays     1 tables, when full: 18.0MiB",
+            "replays     1 tables, when full: 16.0MiB",
             "\"new\", counts from 2026-06-01T00:00:00Z",
             "\"old\", counts until 2026-07-01T00:00:00Z",
             "tolerance   none",
@@ -391,7 +391,7 @@ upstream = "unix:/run/app.sock"
             "10000 connections × 26576B = 253.4MiB",
             "bodies      all together 256.0MiB",
             "65536 × 48B = 3.0MiB",
-            "all         542.4MiB",
+            "all         540.4MiB",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

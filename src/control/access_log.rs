@@ -5,6 +5,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -33,6 +34,21 @@ pub struct AccessLog {
     refused: Measure,
     json: bool,
     query: bool,
+    totals: Arc<Totals>,
+}
+
+/// Exchanges without a line since the start. The writer alone adds.
+#[derive(Debug, Default)]
+struct Totals {
+    left_out: AtomicU64,
+    lost: AtomicU64,
+}
+
+impl Totals {
+    fn add(&self, missing: Missing) {
+        self.left_out.fetch_add(missing.left_out, Ordering::Relaxed);
+        self.lost.fetch_add(missing.lost, Ordering::Relaxed);
+    }
 }
 
 /// What a worker keeps beside its lines.
@@ -73,11 +89,19 @@ impl AccessLog {
         };
         let buffers = Arc::new(WorkerBuffers::new(workers, BUFFER));
         let (orders, queue) = channel();
-        let writing = Writing { buffers: Arc::clone(&buffers), queue, sink, json, log, troubled: false };
+        let totals = Arc::<Totals>::default();
+        let (buffers_too, totals_too) = (Arc::clone(&buffers), Arc::clone(&totals));
+        let writing = Writing { buffers: buffers_too, queue, sink, json, log, totals: totals_too, troubled: false };
         let writer = thread::Builder::new().name("access-log".to_owned()).spawn(move || writing.run());
         let writer = Some(writer.map_err(|error| format!("access log: {error}"))?);
         let refused = share(settings.refused, workers).measure();
-        Ok(Some(Self { buffers, orders, writer, refused, json, query: settings.query }))
+        Ok(Some(Self { buffers, orders, writer, refused, json, query: settings.query, totals }))
+    }
+
+    /// Exchanges without a line since the start: those over the rate of refused ones, and those that found no room.
+    #[must_use]
+    pub fn missing(&self) -> (u64, u64) {
+        (self.totals.left_out.load(Ordering::Relaxed), self.totals.lost.load(Ordering::Relaxed))
     }
 
     /// Makes the line of an exchange.
@@ -181,6 +205,7 @@ struct Writing {
     sink: Sink,
     json: bool,
     log: Arc<EventLog>,
+    totals: Arc<Totals>,
     /// The last attempt to write failed; said once.
     troubled: bool,
 }
@@ -196,12 +221,14 @@ impl Writing {
             let mut wrote = false;
             for worker in 0..self.buffers.workers() {
                 let found = self.buffers.take(worker, &mut spare, |state| std::mem::take(&mut state.missing));
-                missing.left_out += found.unwrap_or_default().left_out;
-                missing.lost += found.unwrap_or_default().lost;
+                let mut found = found.unwrap_or_default();
                 if !spare.is_empty() {
                     wrote = true;
-                    missing.lost += self.write(&spare);
+                    found.lost += self.write(&spare);
                 }
+                self.totals.add(found);
+                missing.left_out += found.left_out;
+                missing.lost += found.lost;
             }
             let now = unix_now();
             let at_once = orders.iter().any(|order| !matches!(order, Order::Reopen));

@@ -55,6 +55,9 @@ pub(super) struct Shared {
     full: Box<[AtomicBool]>,
     /// Writing does not succeed.
     pub(super) failing: AtomicBool,
+    /// Deliveries without a record of their own since the start: refused ones over the rate, and those that found no
+    /// room. The writer alone adds.
+    pub(super) unrecorded: [AtomicU64; 2],
 }
 
 /// What a worker keeps beside its entries.
@@ -85,6 +88,7 @@ impl Shared {
             reached: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             full: (0..workers).map(|_| AtomicBool::new(false)).collect(),
             failing: AtomicBool::new(false),
+            unrecorded: [const { AtomicU64::new(0) }; 2],
         }
     }
 
@@ -180,6 +184,13 @@ impl Audit {
     #[must_use]
     pub fn fingerprint(&self, secret: &[u8]) -> String {
         self.key.fingerprint(secret)
+    }
+
+    /// Deliveries without a record of their own, over the rate and for want of room; and whether writing fails.
+    #[must_use]
+    pub fn reading(&self) -> ([u64; 2], bool) {
+        let unrecorded = self.shared.unrecorded.each_ref().map(|count| count.load(Ordering::Relaxed));
+        (unrecorded, self.shared.failing.load(Ordering::Relaxed))
     }
 
     /// Whether what this worker forwards now can be recorded, as far as that matters.

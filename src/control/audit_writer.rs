@@ -138,6 +138,9 @@ impl Writer {
             for entry in self.spare.split(|byte| *byte == b'\n').filter(|entry| !entry.is_empty()) {
                 self.chain.append(&mut self.batch, entry);
             }
+            for (total, found) in self.shared.unrecorded.iter().zip([&found.over_rate, &found.blocked]) {
+                total.fetch_add(found.sum(), Ordering::Relaxed);
+            }
             self.over_rate.add(&found.over_rate);
             blocked.add(&found.blocked);
             self.made.iter_mut().skip(worker).take(1).for_each(|made| *made = found.made);

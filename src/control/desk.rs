@@ -7,6 +7,7 @@ use crate::admin::desk::{Desk, Errand, Phase};
 use crate::edge::clock::Clock;
 use crate::edge::driver::Driver;
 use crate::edge::snapshot::Published;
+use crate::edge::tls::door::TlsDoor;
 use crate::gate::admission::Admission;
 use crate::now::Now;
 use crate::telemetry::metrics::Metrics;
@@ -14,6 +15,7 @@ use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, Rep
 
 use super::event_log::{EventLog, Level as Urgency};
 use super::phase::{self, Phases};
+use super::records::Records;
 use super::reloader::{ReloadStatus, Reloaded, Reloader};
 use super::signals::Departure;
 use super::supervisor::Running;
@@ -24,6 +26,7 @@ pub struct FrontDesk {
     clock: Clock,
     metrics: Arc<Metrics>,
     log: Arc<EventLog>,
+    records: Arc<Records>,
     started: Option<Duration>,
     open: OnceLock<Open>,
 }
@@ -47,9 +50,9 @@ pub struct Interior {
 impl FrontDesk {
     /// The desk of a process that is starting.
     #[must_use]
-    pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>) -> Self {
+    pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>, records: Arc<Records>) -> Self {
         let started = vitals::started();
-        Self { clock, metrics, log, started, open: OnceLock::new() }
+        Self { clock, metrics, log, records, started, open: OnceLock::new() }
     }
 
     /// Every worker accepts, and what may be asked for can be done.
@@ -76,10 +79,13 @@ impl Interior {
         readings.connections = Level { held: held.connections, limit: bounds.connections };
         readings.requests = Level { held: held.requests, limit: bounds.requests };
         readings.body_memory = Level { held: held.body_memory, limit: bounds.body_memory };
+        readings.handshakes = Level { held: held.handshakes, limit: bounds.handshakes };
         readings.drivers.clone_from(&self.drivers);
         readings.fallback.clone_from(&self.fallback);
         readings.generation = self.policy.generation();
         let policy = self.policy.current();
+        let doors = policy.live.tls.iter().flatten();
+        readings.certificates = doors.flat_map(TlsDoor::certificates).cloned().collect();
         let routes = policy.gate.routes.routes();
         for route in routes {
             readings.keys.extend(route.verifier.keys().iter().map(|key| KeyReading {
@@ -87,6 +93,7 @@ impl Interior {
                 key: key.id().to_owned(),
                 not_before: key.validity().not_before,
                 not_after: key.validity().not_after,
+                since: None,
             }));
         }
         for (route, table) in routes.iter().zip(&policy.live.replay_tables) {
@@ -114,12 +121,15 @@ impl Desk for FrontDesk {
         let mut readings = Readings {
             worker_cpu: self.metrics.workers().iter().map(cpu).collect(),
             log_dropped: self.log.left_out(),
+            records: self.records.reading(),
             vitals: vitals::read(self.started),
             ..Readings::default()
         };
         if let Some(open) = self.open.get() {
             open.interior.read(&mut readings);
-            readings.reload = Some(told(&open.reloader.status()));
+            let status = open.reloader.status();
+            readings.reload = Some(told(&status));
+            date(&mut readings.keys, &status.keys);
         }
         readings
     }
@@ -162,6 +172,14 @@ const fn shown(phase: phase::Phase) -> Phase {
         phase::Phase::Ready => Phase::Ready,
         phase::Phase::Draining => Phase::Draining,
         phase::Phase::Stopping => Phase::Stopping,
+    }
+}
+
+/// Says since when keys have been what they are. One that came with a reload that is just ending has no time yet.
+fn date(keys: &mut [KeyReading], known: &[(String, String, i64)]) {
+    for key in keys {
+        let found = known.iter().find(|(route, id, _)| *route == key.route && *id == key.key);
+        key.since = found.map(|(_, _, since)| *since);
     }
 }
 

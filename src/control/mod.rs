@@ -8,6 +8,7 @@ mod audit_writer;
 pub mod desk;
 pub mod event_log;
 pub mod hardening;
+pub mod inventory;
 mod listeners;
 pub mod phase;
 pub mod plan;

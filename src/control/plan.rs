@@ -20,6 +20,7 @@ use crate::gate::Gate;
 use crate::gate::route::Route;
 use crate::gate::upstream::UpstreamAddress;
 use crate::telemetry::metrics::{Meters, Metrics, RouteLabels};
+use crate::telemetry::readings::CertificateReading;
 use crate::wire::head::HeadLimits;
 
 use super::resolver::{self, Name};
@@ -39,7 +40,7 @@ pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
 #[must_use]
 pub fn plan_beside(loaded: Loaded, known: &[Name]) -> (Plan, Vec<Name>) {
     let Loaded { settings, gate, tls, .. } = loaded;
-    let tls = tls.into_iter().map(|listener| listener.map(setup)).collect();
+    let tls = tls.into_iter().zip(&settings.listeners).map(|(tls, listener)| Some(setup(tls?, listener))).collect();
     let mut names = Vec::new();
     let targets = targets(&gate.upstreams, known, &mut names);
     let upstreams = targets.into_iter().map(|target| upstream(target, &settings.upstream)).collect();
@@ -91,7 +92,7 @@ fn admin(settings: &settings::Admin) -> AdminPlan {
     AdminPlan { address, access }
 }
 
-fn setup(material: TlsMaterial) -> TlsSetup {
+fn setup(material: TlsMaterial, listener: &settings::Listener) -> TlsSetup {
     let TlsMaterial { certificates, callers, min_version } = material;
     TlsSetup {
         certificates: certificates.into_iter().map(|(key, names)| Shown { key, names }).collect(),
@@ -100,7 +101,20 @@ fn setup(material: TlsMaterial) -> TlsSetup {
             settings::MinVersion::Tls12 => OldestVersion::Tls12,
             settings::MinVersion::Tls13 => OldestVersion::Tls13,
         },
+        readings: listener.tls.iter().flat_map(|tls| &tls.certificates).filter_map(|it| told(it, listener)).collect(),
     }
+}
+
+fn told(certificate: &settings::CertificateSettings, listener: &settings::Listener) -> Option<CertificateReading> {
+    let facts = certificate.facts.as_ref()?;
+    Some(CertificateReading {
+        listener: listener.address.to_string(),
+        name: certificate.certificate.path.display().to_string(),
+        hosts: facts.names.clone(),
+        fingerprint: facts.fingerprint.clone(),
+        not_before: facts.not_before,
+        not_after: facts.not_after,
+    })
 }
 
 fn limits(settings: &Settings) -> Limits {

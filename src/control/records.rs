@@ -4,7 +4,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::load::Loaded;
 use crate::config::records;
@@ -14,10 +14,12 @@ use crate::edge::worker::Observer;
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::audit::{Change, Digest};
 use crate::telemetry::exchange::Exchange;
+use crate::telemetry::readings::RecordsReading;
 
 use super::access_log::AccessLog;
 use super::audit::Audit;
 use super::event_log::EventLog;
+use super::inventory::Inventory;
 use super::plan::worker_count;
 
 /// Everything that is written down of exchanges.
@@ -26,6 +28,8 @@ pub struct Records {
     events: Arc<EventLog>,
     access_log: Option<AccessLog>,
     audit: Option<Audit>,
+    /// What the audit trail says is in force.
+    in_force: Mutex<Inventory>,
     /// What was asked for at the start, and is in force until the end.
     asked: (records::AccessLog, Option<records::Audit>),
 }
@@ -45,7 +49,13 @@ impl Records {
             }
             _ => None,
         };
-        Ok(Self { events: Arc::clone(events), access_log, audit, asked: asked(&loaded.settings) })
+        let in_force = Mutex::default();
+        let records = Self { events: Arc::clone(events), access_log, audit, in_force, asked: asked(&loaded.settings) };
+        if let Some(inventory) = records.inventory(loaded) {
+            inventory.tell(|change| records.change(change));
+            *records.in_force.lock().unwrap_or_else(PoisonError::into_inner) = inventory;
+        }
+        Ok(records)
     }
 
     /// Records a change of what deliveries are judged by in the audit trail.
@@ -62,16 +72,31 @@ impl Records {
         changed.map(|(name, _)| format!("{name} stays as it is until the process is restarted")).collect()
     }
 
-    /// Records that another configuration is in force: the SHA-256 of its file, and its number.
-    pub fn configuration(&self, fingerprint: [u8; 32], generation: u64) {
-        let fingerprint = Digest::from(fingerprint).to_string();
-        self.change(&Change::Configuration { fingerprint: &fingerprint, generation });
+    /// The fingerprints of everything that deliveries are judged by; nothing where there is no trail to name them.
+    #[must_use]
+    pub fn inventory(&self, loaded: &Loaded) -> Option<Inventory> {
+        self.audit.as_ref().map(|audit| Inventory::of(loaded, |secret| audit.fingerprint(secret)))
     }
 
-    /// Tells secrets apart in the audit trail without giving them away; nothing where there is no trail.
+    /// Records that another configuration is in force: the SHA-256 of its file, its number, and every key and
+    /// certificate that is not as it was.
+    pub fn configuration(&self, fingerprint: [u8; 32], generation: u64, inventory: Option<Inventory>) {
+        let fingerprint = Digest::from(fingerprint).to_string();
+        self.change(&Change::Configuration { fingerprint: &fingerprint, generation });
+        let Some(inventory) = inventory else { return };
+        let mut in_force = self.in_force.lock().unwrap_or_else(PoisonError::into_inner);
+        in_force.tell_changes(&inventory, |change| self.change(change));
+        *in_force = inventory;
+    }
+
+    /// What is not written down, and whether it can be.
     #[must_use]
-    pub fn fingerprint(&self, secret: &[u8]) -> Option<String> {
-        self.audit.as_ref().map(|audit| audit.fingerprint(secret))
+    pub fn reading(&self) -> RecordsReading {
+        let (left_out, lost) = self.access_log.as_ref().map(AccessLog::missing).unwrap_or_default();
+        let audit = self.audit.as_ref().map(Audit::reading);
+        let [over_rate, blocked] = audit.map(|(unrecorded, _)| unrecorded).unwrap_or_default();
+        let audit_failing = audit.map(|(_, failing)| failing);
+        RecordsReading { left_out, lost, over_rate, blocked, audit_failing }
     }
 
     /// Opens files again by their names, after somebody has moved them away to keep them.

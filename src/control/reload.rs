@@ -79,21 +79,24 @@ pub type Apply = Box<dyn FnMut(Plan) -> Result<Applied, StartError> + Send>;
 #[must_use]
 pub fn start(start: Start, apply: Apply) -> Reloader {
     let (orders, arriving) = channel();
-    let status = Arc::new(ArcSwap::from_pointee(ReloadStatus::default()));
+    let clock = Clock::start();
+    let outline = start.outline.dated(None, unix_seconds(&clock));
+    let begun = ReloadStatus { keys: dated_keys(&outline), ..ReloadStatus::default() };
+    let status = Arc::new(ArcSwap::from_pointee(begun));
     let reloader = Reloader { orders: orders.clone(), status: Arc::clone(&status) };
     let mut thread = Thread {
         path: start.path,
         in_force: start.sources.clone(),
         seen: start.sources,
         settings: start.settings,
-        outline: start.outline,
+        outline,
         resolver: start.resolver,
         records: start.records,
         log: start.log,
         warned: start.warnings,
         watch: None,
         unwatched: Vec::new(),
-        clock: Clock::start(),
+        clock,
         inbox: Inbox { orders: arriving, waiting: VecDeque::new() },
         orders,
         status,
@@ -102,6 +105,14 @@ pub fn start(start: Start, apply: Apply) -> Reloader {
     thread.begin_to_watch();
     thread::spawn(move || thread.run());
     reloader
+}
+
+fn unix_seconds(clock: &Clock) -> i64 {
+    i64::try_from(clock.now().unix.as_secs()).unwrap_or(i64::MAX)
+}
+
+fn dated_keys(outline: &Outline) -> Arc<[(String, String, i64)]> {
+    outline.keys().filter_map(|(route, id, since)| Some((route.to_owned(), id.to_owned(), since?))).collect()
 }
 
 struct Thread {
@@ -329,6 +340,7 @@ impl Thread {
                 status.last_success = Some(now);
                 if let Reloaded::Changed { generation, .. } = reloaded {
                     status.generation = *generation;
+                    status.keys = dated_keys(&self.outline);
                 }
             }
             Err(error) => {
@@ -351,14 +363,17 @@ impl Thread {
         warnings.extend(hardening::too_few_files(&loaded.settings.limits.admission));
         warnings.extend(self.records.iter().flat_map(|records| records.needs_restart(&loaded.settings)));
         let (settings, outline, fingerprint) = (loaded.settings.reload, loaded.outline.clone(), loaded.fingerprint);
+        let inventory = self.records.as_ref().and_then(|records| records.inventory(&loaded));
         let (plan, names) = plan_beside(loaded, &self.resolver.names());
         let Applied { added, removed, needs_restart, generation } =
             (self.apply)(plan).map_err(ReloadError::NotApplied)?;
         self.resolver.follow(names);
         self.in_force = self.seen.clone();
         let changes = self.outline.changes(&outline);
-        self.records.iter().for_each(|records| records.configuration(fingerprint, generation));
-        self.outline = outline;
+        if let Some(records) = &self.records {
+            records.configuration(fingerprint, generation, inventory);
+        }
+        self.outline = outline.dated(Some(&self.outline), unix_seconds(&self.clock));
         self.settings = settings;
         self.begin_to_watch();
         warnings.extend(needs_restart);

@@ -97,6 +97,8 @@ pub struct ReloadStatus {
     pub attempts: u64,
     /// Of them, those that changed nothing because something was wrong.
     pub failures: u64,
+    /// The keys that are in force, by route and id, and since when each has been what it is, in unix seconds.
+    pub keys: Arc<[(String, String, i64)]>,
 }
 
 /// Why the last reload changed nothing.
@@ -110,7 +112,7 @@ pub struct LastError {
 
 impl Default for ReloadStatus {
     fn default() -> Self {
-        Self { generation: 1, last_success: None, last_error: None, attempts: 0, failures: 0 }
+        Self { generation: 1, last_success: None, last_error: None, attempts: 0, failures: 0, keys: Arc::default() }
     }
 }
 

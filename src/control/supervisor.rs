@@ -184,7 +184,7 @@ pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
     let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
     let replay = ReplayTables::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
     let buckets = RouteBuckets::default();
-    policy.live.replay_tables = replay.of(policy.gate.routes.routes(), Duration::ZERO);
+    policy.live.replay_tables = replay.of(policy.gate.routes.routes(), clock.now());
     policy.live.route_buckets = buckets.of(policy.gate.routes.routes(), Duration::ZERO);
     let admission = Arc::new(Admission::new(admission, RandomState::new()));
     listeners.replace(opened, &policy, Duration::ZERO);

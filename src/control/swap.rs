@@ -36,13 +36,14 @@ impl Running {
         let added = opened.iter().map(|listener| listener.bound).collect();
         let mut opened = opened.into_iter();
         let open = places.into_iter().filter_map(|place| place.kept().or_else(|| opened.next())).collect();
-        let now = self.clock.monotonic();
+        let moment = self.clock.now();
+        let now = moment.monotonic;
         self.listeners.replace(open, &before, now);
         let listeners = self.listeners.ids();
         let judges_anew = follow(&before, &listeners, &mut tls);
         let routes = policy.gate.routes.routes();
         policy.live = Live {
-            replay_tables: self.replay.of(routes, now),
+            replay_tables: self.replay.of(routes, moment),
             route_buckets: self.buckets.of(routes, now),
             listeners,
             retired: self.listeners.retired(),

@@ -3,6 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -184,7 +185,7 @@ impl Acceptor {
             Err(end) => return worker.connection_ended(end, origin.peer),
             Ok(permit) => Some(permit),
         };
-        let socket = Socket::tcp(stream, worker.net.clock.clone());
+        let socket = Socket::tcp(stream, worker.net.clock.of_process().clone());
         let (worker, open) = (Rc::clone(worker), worker.drain.open());
         monoio::spawn(async move {
             let permit = match permit {
@@ -194,7 +195,8 @@ impl Acceptor {
             match permit {
                 Some(permit) => {
                     worker.cells(WorkerCells::accepted);
-                    connection::serve(worker, socket, origin, permit).await;
+                    let serving = pin!(connection::serve(Rc::clone(&worker), socket, origin, permit));
+                    worker.net.clock.turn(serving).await;
                 }
                 None => worker.connection_ended(ConnectionEnd::ConnectionsFull, origin.peer),
             }

@@ -1,6 +1,9 @@
 //! The only place that reads the clocks of a running proxy.
 
 use std::cell::Cell;
+use std::future::{Future, poll_fn};
+use std::io::Write;
+use std::pin::Pin;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::now::Now;
@@ -42,6 +45,71 @@ impl Clock {
     }
 }
 
+/// For how long the distance between the two clocks is taken to stay as it is. A step of the wall clock is noticed so
+/// much later.
+const STEP: Duration = Duration::from_millis(100);
+
+/// The clock of one worker. While a task is polled in [`Self::turn`] it is looked at once: what happens between two
+/// waits happens at one time, and a dozen readings for each request would cost more than its verification. Outside of a
+/// turn every reading is a look.
+#[derive(Debug)]
+pub struct WorkerClock {
+    clock: Clock,
+    in_turn: Cell<bool>,
+    seen: Cell<Option<Now>>,
+    /// Both clocks, at the last look at the wall clock.
+    wall: Cell<Now>,
+}
+
+impl WorkerClock {
+    /// The clock of a worker.
+    #[must_use]
+    pub fn new(clock: Clock) -> Self {
+        let wall = Cell::new(clock.now());
+        Self { clock, in_turn: Cell::new(false), seen: Cell::new(None), wall }
+    }
+
+    /// The clock of the process.
+    #[must_use]
+    pub const fn of_process(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Both clocks, as they were at the first look of the turn.
+    #[must_use]
+    pub fn now(&self) -> Now {
+        match self.seen.get() {
+            Some(now) => now,
+            None => self.look(),
+        }
+    }
+
+    /// Looks at the clock in any case: after work that takes time.
+    pub fn look(&self) -> Now {
+        let monotonic = self.clock.monotonic();
+        let mut wall = self.wall.get();
+        if monotonic >= wall.monotonic + STEP {
+            wall = self.clock.now();
+            self.wall.set(wall);
+        }
+        let now = Now { monotonic, unix: wall.unix + monotonic.saturating_sub(wall.monotonic) };
+        self.seen.set(self.in_turn.get().then_some(now));
+        now
+    }
+
+    /// Drives a task; each time it is polled is a turn.
+    pub async fn turn<F: Future>(&self, mut task: Pin<&mut F>) -> F::Output {
+        poll_fn(|cx| {
+            self.in_turn.set(true);
+            let progress = task.as_mut().poll(cx);
+            self.in_turn.set(false);
+            self.seen.set(None);
+            progress
+        })
+        .await
+    }
+}
+
 /// The `Date` header of our own answers, formatted at most once a second.
 #[derive(Debug, Default)]
 pub struct DateLine {
@@ -55,9 +123,10 @@ impl DateLine {
     pub fn at(&self, now: Now) -> [u8; 29] {
         let second = now.unix.as_secs();
         if self.second.get() != second {
-            let text = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(second));
-            if let Ok(fixed) = text.as_bytes().try_into() {
-                self.text.set(fixed);
+            let date = httpdate::HttpDate::from(UNIX_EPOCH + Duration::from_secs(second));
+            let mut text = [0; 29];
+            if write!(text.as_mut_slice(), "{date}").is_ok() {
+                self.text.set(text);
                 self.second.set(second);
             }
         }

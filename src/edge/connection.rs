@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::ops::ControlFlow;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -338,7 +339,7 @@ impl<S: ByteStream> Connection<S> {
         worker: &Worker<N>,
         (deadline, late): (Duration, Fault),
     ) -> Result<(), Outcome> {
-        let reading = self.stream.read(self.inbound.lend(), deadline);
+        let reading = pin!(self.stream.read(self.inbound.lend(), deadline));
         let read = self.patience.during(|| worker.net.monotonic(), reading).await;
         let (result, buf) = read.map_err(|GaveWay| Rejection::GaveWay)?;
         self.inbound.returned(buf);
@@ -362,7 +363,7 @@ impl<S: ByteStream> Connection<S> {
         let mut buf = worker.buffers.lease(16 << 10);
         while discarded < LINGER_BYTES {
             buf.truncate(super::buffer::HEADROOM);
-            let reading = self.stream.read(buf, deadline);
+            let reading = pin!(self.stream.read(buf, deadline));
             let Ok((result, back)) = self.patience.during(|| worker.net.monotonic(), reading).await else { return };
             buf = back;
             match result {

@@ -1,5 +1,6 @@
 //! The story of one request. `story` is its table of contents: one line per room, and every early end in its place.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use crate::gate::client::ClientAddress;
 use crate::gate::identity::Caller;
 use crate::gate::replay::Claim;
 use crate::gate::route::Route;
-use crate::gate::verify::{Check, Delivery, Verified};
+use crate::gate::verify::{Check, Delivery, Identities, Verified};
 use crate::now::Now;
 use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
 use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, QUERY, RouteTag, Stage, Stages};
@@ -131,7 +132,7 @@ impl<'p> Asked<'p> {
         };
         Exchange {
             worker: 0,
-            request_id: self.id.text(),
+            request_id: *self.id.text(),
             ended,
             route: self.route.map(tag),
             peer: connection.peer.as_ref().map(|peer| peer.address),
@@ -193,7 +194,7 @@ async fn story<'p, 'w, N: Net>(
     let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
     let check = admit::begin(admitted, route, connection, asked)?;
     let check = read_body(worker, policy, connection, asked, (route, check, admitted)).await?;
-    let now = worker.net.now();
+    let now = worker.net.look();
     asked.mark(Stage::Body, now.monotonic);
     let verified = finish(connection, asked, (route, check, admitted), now)?;
     let verified = keep::recordable(worker, connection, asked, verified)?;
@@ -227,7 +228,7 @@ async fn read_head<N: Net>(
     asked.framing = framing::of_request(head, bytes)?;
     asked.body_read = matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
     asked.keep_alive =
-        framing::keep_alive(head.version, &head.fields, bytes) && connection.served < limits.requests_per_connection;
+        framing::keep_alive(head.version, head.headers(bytes)) && connection.served < limits.requests_per_connection;
     Ok(())
 }
 
@@ -365,11 +366,18 @@ fn claim<'p, S>(
     (route, verified): (&Route, Verified<Inbound>),
     now: Now,
 ) -> Result<(Verified<Inbound>, Claim<'p>), Outcome> {
-    let (Some(rule), Some(key)) = (&route.replay, verified.replay_key()) else {
-        return Ok((verified, Claim::unremembered()));
-    };
+    let Some(rule) = &route.replay else { return Ok((verified, Claim::unremembered())) };
     let table = policy.live.replay_tables.get(rule.table).and_then(Option::as_ref);
-    let judged = table.ok_or(Rejection::ReplayTableFull).and_then(|table| table.claim(key, rule, now).judge(rule));
+    let keys = |identities: &Identities| route.verifier.replay_keys(&verified, identities);
+    let claimed = table.map(|table| table.claim_delivery(keys, rule, now));
+    let (judged, retry_after) = match claimed {
+        Some(Some(claimed)) => {
+            let retry_after = claimed.retry_after();
+            (claimed.judge(rule), retry_after)
+        }
+        Some(None) => return Ok((verified, Claim::unremembered())),
+        None => (Err(Rejection::ReplayTableFull), None),
+    };
     match judged {
         Ok((claim, noted)) => {
             noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
@@ -381,6 +389,7 @@ fn claim<'p, S>(
         }
         Err(rejection) => {
             connection.inbound = asked.take_delivery(verified);
+            asked.retry_after = retry_after;
             Err(rejection.into())
         }
     }
@@ -408,13 +417,15 @@ async fn conclude<N: Net>(
     let time = if answer.fate == Fate::Leave { PARTING_TIME } else { ANSWER_TIME };
     let deadline = worker.net.monotonic() + policy.limits.write_timeout.min(time);
     let patience = Rc::clone(&connection.patience);
-    let writing = respond::write_answer(worker, policy, connection, asked, (answer, deadline));
-    let written = match answer.fate {
-        Fate::Leave => writing.await,
-        _ => patience
-            .during_write(|| worker.net.monotonic(), writing)
-            .await
-            .unwrap_or(Err(Fault::ResponseGaveWay.into())),
+    let written = {
+        let writing = pin!(respond::write_answer(worker, policy, connection, asked, (answer, deadline)));
+        match answer.fate {
+            Fate::Leave => writing.await,
+            _ => patience
+                .during_write(|| worker.net.monotonic(), writing)
+                .await
+                .unwrap_or(Err(Fault::ResponseGaveWay.into())),
+        }
     };
     match written {
         Ok(()) if answer.fate == Fate::Leave => Next::Close,

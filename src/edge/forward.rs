@@ -1,6 +1,7 @@
 //! From a verified delivery to the first byte of the application's answer.
 
 use std::io;
+use std::ops::Range;
 use std::time::Duration;
 
 use crate::gate::identity::Caller;
@@ -13,7 +14,7 @@ use crate::wire::encode;
 use crate::wire::framing::{self, BodyFraming, ResponseFraming};
 use crate::wire::head::{HeadLimits, Known, ResponseHead, ResponseScan, Version};
 
-use super::buffer::HEADROOM;
+use super::buffer::{BufferPool, HEADROOM};
 use super::connection::{Connection, Sender};
 use super::exchange::Asked;
 use super::forwarding;
@@ -62,22 +63,27 @@ pub async fn forward<N: Net>(
     asked: &mut Asked<'_>,
     (route, verified, claim): (&Route, Verified<Inbound>, Claim<'_>),
 ) -> Result<Reply<N::Stream>, Outcome> {
-    let mut head = worker.scratch.take();
-    head.clear();
-    let encoded = encode_head(&mut head, worker, connection.sender(), asked, (route, &verified));
-    connection.inbound = asked.take_delivery(verified);
-    encoded?;
-    asked.mark(Stage::Verified, worker.net.monotonic());
+    let outgoing = {
+        let mut head = worker.scratch.borrow_mut();
+        head.clear();
+        let encoded = encode_head(&mut head, worker, connection.sender(), asked, (route, &verified));
+        connection.inbound = asked.take_delivery(verified);
+        encoded?;
+        Outgoing::new(&mut connection.inbound, &head, &worker.buffers)
+    };
+    asked.mark(Stage::Verified, worker.net.look().monotonic);
     let (Some(upstream), Some(pool)) = (policy.upstreams.get(route.upstream), policy.pool(route.upstream)) else {
         return Err(Fault::UpstreamConnect.into());
     };
-    let mut outgoing =
-        Outgoing { inbound: &mut connection.inbound, head: &head, downstream: connection.stream.socket() };
-    let sent = outgoing.send(worker, upstream, pool).await;
-    worker.scratch.replace(head);
+    let sent = outgoing.send(worker, upstream, pool, connection.stream.socket()).await;
     let (checkout, request_sent) = sent.map_err(|fault| draining_instead(worker, fault))?;
+    let reused = checkout.reused;
     let unread = Unread { checkout, upstream: route.upstream, request_sent };
-    let reply = unread.read_head(worker, upstream, asked, &mut connection.reply_head).await?;
+    let reply = unread.read_head(worker, upstream, asked, &mut connection.reply_head).await;
+    if reused && matches!(reply, Err(Fault::UpstreamClosed)) {
+        pool.distrust();
+    }
+    let reply = reply?;
     let now = worker.net.now();
     asked.mark(Stage::Answered, now.monotonic);
     if replay::accepted(connection.reply_head.status) {
@@ -128,7 +134,7 @@ fn encode_head<N: Net>(
     out.extend_from_slice(&worker.pseudonym);
     out.extend_from_slice(b"\r\n");
     if !theirs {
-        encode::field(out, b"X-Request-Id", &asked.id.text());
+        encode::field(out, b"X-Request-Id", asked.id.text());
     }
     encode_verdict(out, route, verified);
     encode_caller(out, route, sender.caller);
@@ -173,33 +179,46 @@ fn contains(haystack: &[u8], needle: &[u8]) -> bool {
 }
 
 /// A request on its way out.
-struct Outgoing<'a, S> {
+struct Outgoing<'a> {
     inbound: &'a mut Inbound,
-    head: &'a [u8],
-    downstream: &'a S,
+    /// Head and body in the request's own buffer, where the head fits in front of the body.
+    whole: Option<Range<usize>>,
+    /// The head, where it does not.
+    apart: Vec<u8>,
 }
 
-impl<S: ByteStream> Outgoing<'_, S> {
+impl<'a> Outgoing<'a> {
+    fn new(inbound: &'a mut Inbound, head: &[u8], buffers: &BufferPool) -> Self {
+        let whole = inbound.replace_head(head);
+        let mut apart = Vec::new();
+        if whole.is_none() {
+            apart = buffers.lease(head.len());
+            apart.extend_from_slice(head);
+        }
+        Self { inbound, whole, apart }
+    }
+
     /// Writes the request to an idle connection or a new one. A connection that fails before it has taken a byte is
     /// replaced once; after the first byte nothing is ever sent again, because a delivery must not happen twice.
-    async fn send<N: Net<Stream = S>>(
-        &mut self,
+    async fn send<N: Net>(
+        mut self,
         worker: &Worker<N>,
         upstream: &Upstream,
-        pool: &Pool<S>,
-    ) -> Result<(Checkout<S>, bool), Fault> {
-        let whole = self.inbound.replace_head(self.head);
+        pool: &Pool<N::Stream>,
+        downstream: &N::Stream,
+    ) -> Result<(Checkout<N::Stream>, bool), Fault> {
         let mut checkout = pool.checkout(&worker.net, upstream).await?;
         loop {
-            checkout.stream.join_task_of(self.downstream);
+            checkout.stream.join_task_of(downstream);
             let deadline = worker.net.monotonic() + upstream.response_timeout;
-            let written = match whole.clone() {
+            let written = match self.whole.clone() {
                 Some(range) => self.write(&mut checkout.stream, range, deadline).await,
                 None => self.write_apart(worker, &mut checkout.stream, deadline).await,
             };
             match written {
                 Ok(()) => return Ok((checkout, true)),
                 Err(Unsent { count: 0, .. }) if checkout.reused => {
+                    pool.distrust();
                     checkout = pool.connect(&worker.net, upstream).await?
                 }
                 Err(unsent) if unsent.error.kind() == io::ErrorKind::TimedOut => return Err(Fault::UpstreamTimeout),
@@ -211,7 +230,12 @@ impl<S: ByteStream> Outgoing<'_, S> {
     }
 
     /// Head and body in one piece, from the connection's own buffer.
-    async fn write(&mut self, stream: &mut S, range: std::ops::Range<usize>, deadline: Duration) -> Result<(), Unsent> {
+    async fn write<S: ByteStream>(
+        &mut self,
+        stream: &mut S,
+        range: Range<usize>,
+        deadline: Duration,
+    ) -> Result<(), Unsent> {
         let mut from = range.start;
         while from < range.end {
             let (result, buf) = stream.write(self.inbound.lend(), from..range.end, deadline).await;
@@ -226,16 +250,14 @@ impl<S: ByteStream> Outgoing<'_, S> {
     }
 
     /// A head that does not fit in front of the body goes first, from a buffer of its own.
-    async fn write_apart<N: Net<Stream = S>>(
+    async fn write_apart<N: Net>(
         &mut self,
         worker: &Worker<N>,
-        stream: &mut S,
+        stream: &mut N::Stream,
         deadline: Duration,
     ) -> Result<(), Unsent> {
-        let mut buf = worker.buffers.lease(self.head.len());
-        buf.extend_from_slice(self.head);
-        let range = HEADROOM..buf.len();
-        let (result, buf) = stream.write_all(buf, range, deadline).await;
+        let range = HEADROOM..self.apart.len();
+        let (result, buf) = stream.write_all(std::mem::take(&mut self.apart), range, deadline).await;
         worker.buffers.give_back(buf);
         // How much of the head was taken is not known: as good as some of it.
         result.map_err(|error| Unsent { count: 1, error })?;

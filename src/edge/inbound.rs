@@ -325,7 +325,7 @@ impl Delivery for Inbound {
 
     fn headers(&self) -> Headers<'_> {
         let (head, bytes) = self.head();
-        Headers::new(bytes, &head.fields)
+        head.headers(bytes)
     }
 
     fn body(&self) -> &[u8] {

@@ -8,7 +8,7 @@ use monoio::time::Instant;
 
 use crate::now::Now;
 
-use super::clock::Clock;
+use super::clock::WorkerClock;
 use super::policy::Target;
 use super::stream::{ByteStream, Socket};
 
@@ -18,11 +18,16 @@ pub trait Net: 'static {
     /// A connection.
     type Stream: ByteStream + 'static;
 
-    /// Reads the clocks.
+    /// Both clocks, as they were at the first look since the task went on.
     fn now(&self) -> Now;
 
-    /// Reads the monotonic clock alone: for deadlines.
+    /// The same of the monotonic clock alone: for deadlines.
     fn monotonic(&self) -> Duration;
+
+    /// Both clocks as they are by now: after work that takes time.
+    fn look(&self) -> Now {
+        self.now()
+    }
 
     /// Connects to an application before `deadline`.
     ///
@@ -33,10 +38,10 @@ pub trait Net: 'static {
 }
 
 /// The real world.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Sockets {
-    /// The process's clock.
-    pub clock: Clock,
+    /// The worker's clock.
+    pub clock: WorkerClock,
 }
 
 impl Net for Sockets {
@@ -47,19 +52,24 @@ impl Net for Sockets {
     }
 
     fn monotonic(&self) -> Duration {
-        self.clock.monotonic()
+        self.clock.now().monotonic
+    }
+
+    fn look(&self) -> Now {
+        self.clock.look()
     }
 
     async fn connect(&self, target: &Target, deadline: Duration) -> io::Result<Socket> {
-        let deadline = Instant::from_std(self.clock.instant(deadline));
+        let clock = self.clock.of_process();
+        let deadline = Instant::from_std(clock.instant(deadline));
         let attempt = async {
             match target {
-                Target::Unix(path) => UnixStream::connect(path).await.map(|s| Socket::unix(s, self.clock.clone())),
+                Target::Unix(path) => UnixStream::connect(path).await.map(|s| Socket::unix(s, clock.clone())),
                 Target::Tcp(addresses) => {
                     let mut last = io::Error::from(io::ErrorKind::NotFound);
                     for address in addresses.current().iter() {
                         match TcpStream::connect_addr(*address).await {
-                            Ok(stream) => return Ok(Socket::tcp(stream, self.clock.clone())),
+                            Ok(stream) => return Ok(Socket::tcp(stream, clock.clone())),
                             Err(error) => last = error,
                         }
                     }

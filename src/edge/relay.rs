@@ -1,6 +1,7 @@
 //! The application's answer on its way to the client: streamed through one buffer, never collected.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -58,16 +59,18 @@ pub async fn relay<N: Net>(
         (_, Version::Http10) => Sink::UntilClose,
     };
     asked.keep_alive &= sink != Sink::UntilClose && !connection.parts(worker);
-    let mut prefix = worker.scratch.take();
-    prefix.clear();
     let bytes = reply.buf.get(HEADROOM..reply.head_end).unwrap_or_default();
-    let upstream_keeps = framing::keep_alive(connection.reply_head.version, &connection.reply_head.fields, bytes);
-    encode_head(&mut prefix, &connection.reply_head, bytes, asked, (sink, reply.framing));
+    let upstream_keeps = framing::keep_alive(connection.reply_head.version, connection.reply_head.headers(bytes));
+    // Placed before anything is awaited.
+    {
+        let mut head = worker.scratch.borrow_mut();
+        head.clear();
+        encode_head(&mut head, &connection.reply_head, bytes, asked, (sink, reply.framing));
+    }
     let status = connection.reply_head.status;
     let patience = Rc::clone(&connection.patience);
     let passage = Passage { sink, write_timeout: policy.limits.write_timeout, patience };
-    let streamed = passage.stream(worker, policy, &mut connection.stream, &mut reply, &mut prefix).await;
-    worker.scratch.replace(prefix);
+    let streamed = passage.stream(worker, policy, &mut connection.stream, &mut reply).await;
     asked.sent = reply.sent;
     let clean = streamed?;
     worker.buffers.give_back(std::mem::take(&mut reply.buf));
@@ -116,15 +119,14 @@ struct Passage {
 }
 
 impl Passage {
-    /// Moves the body, piece by piece; the first piece carries the head (`prefix`). True when the upstream connection
-    /// stands exactly behind the answer, with not a byte more.
+    /// Moves the body, piece by piece; the first piece carries the head, which lies in the worker's scratch. True when the
+    /// upstream connection stands exactly behind the answer, with not a byte more.
     async fn stream<N: Net>(
         &self,
         worker: &Worker<N>,
         policy: &Policy,
         downstream: &mut Downstream<N::Stream>,
         reply: &mut Reply<N::Stream>,
-        prefix: &mut Vec<u8>,
     ) -> Result<bool, Outcome> {
         let mut source = match reply.framing {
             ResponseFraming::None => Source::Length(0),
@@ -135,18 +137,24 @@ impl Passage {
         let timeout = policy.upstreams.get(reply.upstream).map_or(Duration::ZERO, |up| up.response_timeout);
         let mut start = reply.head_end;
         let mut ended = false;
-        let mut begun = false;
+        // What ends the chunk before; nothing as long as the client has seen nothing.
+        let mut before: Option<&[u8]> = None;
         loop {
             let taken = source.take(&mut reply.buf, start, ended);
             // As long as the client has seen nothing, it can still be told.
-            let piece = taken.map_err(|fault| if begun { fault } else { Fault::UpstreamMalformed })?;
-            begun = true;
-            self.frame(&mut reply.buf, start, piece, prefix);
-            let range = place(&mut reply.buf, start, prefix);
-            prefix.clear();
+            let piece = taken.map_err(|fault| if before.is_some() { fault } else { Fault::UpstreamMalformed })?;
+            let range = {
+                let mut prefix = worker.scratch.borrow_mut();
+                if let Some(before) = before {
+                    prefix.clear();
+                    prefix.extend_from_slice(before);
+                }
+                self.frame(&mut reply.buf, start, piece, &mut prefix);
+                place(&mut reply.buf, start, &prefix)
+            };
             if !range.is_empty() {
                 let deadline = worker.net.monotonic() + self.write_timeout;
-                let writing = downstream.write_all(std::mem::take(&mut reply.buf), range, deadline);
+                let writing = pin!(downstream.write_all(std::mem::take(&mut reply.buf), range, deadline));
                 let written = self.patience.during_write(|| worker.net.monotonic(), writing).await;
                 let (result, buf) = written.map_err(|GaveWay| Fault::ResponseGaveWay)?;
                 reply.buf = buf;
@@ -156,9 +164,7 @@ impl Passage {
             if piece.done {
                 return Ok(piece.clean && !ended);
             }
-            if self.sink == Sink::Chunked && piece.length > 0 {
-                prefix.extend_from_slice(b"\r\n");
-            }
+            before = Some(if self.sink == Sink::Chunked && piece.length > 0 { b"\r\n" } else { b"" });
             start = HEADROOM;
             reply.buf.truncate(start);
             let deadline = worker.net.monotonic() + timeout;

@@ -39,7 +39,7 @@ pub async fn write_answer<N: Net>(
     encode::field(out, b"Date", &worker.date.at(worker.net.now()));
     encode::field(out, b"Content-Type", b"application/json");
     encode::field(out, b"Cache-Control", b"no-store");
-    encode::field(out, b"X-Request-Id", &asked.id.text());
+    encode::field(out, b"X-Request-Id", asked.id.text());
     match answer.status {
         // RFC 9110 section 15.5.2 wants a challenge with every 401.
         401 => encode::field(out, b"WWW-Authenticate", b"Webhook-Signature"),
@@ -65,7 +65,7 @@ pub async fn write_answer<N: Net>(
     encode::end(out);
     if !asked.is_head {
         let [open, middle, close] = parts;
-        for part in [open, answer.error.as_bytes(), middle, &asked.id.text(), close] {
+        for part in [open, answer.error.as_bytes(), middle, asked.id.text(), close] {
             out.extend_from_slice(part);
         }
         asked.sent = body_length as u64;

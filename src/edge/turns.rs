@@ -6,7 +6,7 @@
 //! connections that were refused last are served, in their order. Whoever has not been refused waits for nobody, and
 //! waiting for a turn never lasts longer than what others really do.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -35,17 +35,18 @@ struct Waiter {
 }
 
 impl Turns {
-    /// Waits for a turn.
-    async fn turn(&self) {
+    /// Waits for a turn. Whoever waits again is the same `waiter`: that costs no memory.
+    async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>) {
         if !self.ushered.get() {
             return;
         }
+        let waiter = waiter.get_or_init(Rc::default);
         if let Some(left) = self.free.get().checked_sub(1) {
             self.free.set(left);
             return;
         }
-        let waiter: Rc<Waiter> = Rc::default();
-        self.waiting.borrow_mut().push_back(Rc::clone(&waiter));
+        waiter.called.set(false);
+        self.waiting.borrow_mut().push_back(Rc::clone(waiter));
         if let Some(usher) = self.usher.take() {
             usher.wake();
         }
@@ -103,19 +104,20 @@ impl Turns {
 pub struct Place {
     turns: Rc<Turns>,
     refused: bool,
+    waiter: OnceCell<Rc<Waiter>>,
 }
 
 impl Place {
     /// Nothing is known of the connection: it waits for nobody.
     #[must_use]
     pub fn new(turns: &Rc<Turns>) -> Self {
-        Self { turns: Rc::clone(turns), refused: false }
+        Self { turns: Rc::clone(turns), refused: false, waiter: OnceCell::new() }
     }
 
     /// Waits for its turn, if its last request was refused. To be called whenever something has arrived.
     pub async fn take_turn(&self) {
         if self.refused {
-            self.turns.turn().await;
+            self.turns.turn(&self.waiter).await;
         }
     }
 

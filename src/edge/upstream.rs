@@ -1,6 +1,6 @@
 //! Connections to the application: a pool per worker and upstream, and the rule for trying again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::time::Duration;
 
@@ -17,6 +17,42 @@ use super::stream::ByteStream;
 pub struct Pool<S> {
     idle: RefCell<Vec<Idle<S>>>,
     meter: Option<PoolMeter>,
+    trust: Trust,
+}
+
+/// How long a connection may have been idle and still count as one that goes from hand to hand.
+const BRISK: Duration = Duration::from_millis(1);
+/// Brisk connections in a row that must have been quiet before they are looked at more seldom.
+const PROVEN: u32 = 1000;
+/// How seldom then: one of so many.
+const SAMPLE: u32 = 16;
+
+/// Whether an application is one that closes connections, unannounced, right behind its answers. A look at a connection
+/// is a system call; under load, an application that has been seen a thousand times not to do that is spared most of
+/// them, and a connection is then known to be open as of a millisecond ago.
+#[derive(Debug, Default)]
+struct Trust {
+    quiet: Cell<u32>,
+}
+
+impl Trust {
+    /// Whether a connection that has been idle for so long can be used. `look` says whether it is quiet.
+    fn admits(&self, idle: Duration, look: impl FnOnce() -> bool) -> bool {
+        if idle >= BRISK {
+            return look();
+        }
+        let seen = self.quiet.get();
+        let next = if seen < PROVEN { seen + 1 } else { PROVEN + (seen - PROVEN + 1) % SAMPLE };
+        // Once proven, one in a round of samples.
+        let usable = seen > PROVEN || look();
+        self.quiet.set(if usable { next } else { 0 });
+        usable
+    }
+
+    /// A connection that was taken for open was not.
+    fn lose(&self) {
+        self.quiet.set(0);
+    }
 }
 
 struct Idle<S> {
@@ -34,7 +70,7 @@ pub struct Checkout<S> {
 
 impl<S> Default for Pool<S> {
     fn default() -> Self {
-        Self { idle: RefCell::default(), meter: None }
+        Self::new(None)
     }
 }
 
@@ -42,7 +78,7 @@ impl<S> Pool<S> {
     /// An empty pool that counts what it does.
     #[must_use]
     pub fn new(meter: Option<PoolMeter>) -> Self {
-        Self { idle: RefCell::default(), meter }
+        Self { idle: RefCell::default(), meter, trust: Trust::default() }
     }
 
     fn count(&self, count: impl FnOnce(&UpstreamCells)) {
@@ -70,15 +106,20 @@ impl<S: ByteStream> Pool<S> {
     /// [`Fault::UpstreamConnect`] or [`Fault::UpstreamConnectTimeout`].
     pub async fn checkout<N: Net<Stream = S>>(&self, net: &N, upstream: &Upstream) -> Result<Checkout<S>, Fault> {
         let now = net.now();
-        while let Some(stream) = self.take_idle(now, upstream.idle_timeout) {
+        while let Some(Idle { stream, since }) = self.take_idle(now, upstream.idle_timeout) {
             // A peer that has closed, or speaks out of turn, must not be given a delivery: once a byte of a POST is
             // written it cannot be sent again elsewhere.
-            if stream.is_quiet() {
+            if self.trust.admits(now.monotonic.saturating_sub(since), || stream.is_quiet()) {
                 self.count(|cells| cells.reused.add(1));
                 return Ok(Checkout { stream, reused: true });
             }
         }
         self.connect(net, upstream).await
+    }
+
+    /// A connection that had been used before was closed without an answer.
+    pub fn distrust(&self) {
+        self.trust.lose();
     }
 
     /// A new connection, whatever the pool holds.
@@ -117,7 +158,7 @@ impl<S: ByteStream> Pool<S> {
         self.count_idle();
     }
 
-    fn take_idle(&self, now: Now, idle_timeout: Duration) -> Option<S> {
+    fn take_idle(&self, now: Now, idle_timeout: Duration) -> Option<Idle<S>> {
         let mut pool = self.idle.borrow_mut();
         let youngest = pool.pop()?;
         let young = now.monotonic < youngest.since + idle_timeout;
@@ -127,6 +168,38 @@ impl<S: ByteStream> Pool<S> {
         }
         drop(pool);
         self.count_idle();
-        young.then_some(youngest.stream)
+        young.then_some(youngest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether the next brisk connection is looked at.
+    fn looks(trust: &Trust, quiet: bool) -> bool {
+        let mut looked = false;
+        trust.admits(Duration::ZERO, || {
+            looked = true;
+            quiet
+        });
+        looked
+    }
+
+    #[test]
+    fn an_application_earns_trust_and_loses_it() {
+        let trust = Trust::default();
+        assert!((0..=PROVEN).all(|_| looks(&trust, true)));
+        let samples = (0..160).filter(|_| looks(&trust, true)).count();
+        assert_eq!(samples, 10);
+        // What has been idle for longer is always looked at.
+        assert!(!trust.admits(BRISK, || false));
+        assert!(trust.admits(BRISK, || true));
+        trust.lose();
+        assert!((0..PROVEN - 1).all(|_| looks(&trust, true)));
+        assert!(looks(&trust, false));
+        assert!((0..PROVEN).all(|_| looks(&trust, true)));
+        while !looks(&trust, false) {}
+        assert!(looks(&trust, true));
     }
 }

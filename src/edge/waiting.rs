@@ -7,7 +7,7 @@
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
@@ -175,12 +175,17 @@ impl Patience {
         &self.holding
     }
 
-    /// Drives an operation that waits for the client. The seat is kept when it ends: whoever sends byte after byte has
+    /// Drives an operation that waits for the client (pinned by the caller: it is large, and moving it costs more than
+    /// driving it). The seat is kept when it ends: whoever sends byte after byte has
     /// made us wait since the first of them. [`Self::is_over`] gives it back.
     ///
     /// # Errors
     /// [`GaveWay`]; the operation has been given up then.
-    pub async fn during<F: Future>(&self, now: impl Fn() -> Duration, operation: F) -> Result<F::Output, GaveWay> {
+    pub async fn during<F: Future>(
+        &self,
+        now: impl Fn() -> Duration,
+        operation: Pin<&mut F>,
+    ) -> Result<F::Output, GaveWay> {
         self.drive(0, now, operation).await
     }
 
@@ -192,7 +197,7 @@ impl Patience {
     pub async fn during_write<F: Future>(
         &self,
         now: impl Fn() -> Duration,
-        operation: F,
+        operation: Pin<&mut F>,
     ) -> Result<F::Output, GaveWay> {
         let output = self.drive(1, now, operation).await?;
         self.is_over()?;
@@ -203,9 +208,8 @@ impl Patience {
         &self,
         looks: u32,
         now: impl Fn() -> Duration,
-        operation: F,
+        mut operation: Pin<&mut F>,
     ) -> Result<F::Output, GaveWay> {
-        let mut operation = pin!(operation);
         let mut looks = looks;
         if let Some(number) = self.seat.get() {
             self.waiting.recount(number);

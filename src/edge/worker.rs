@@ -25,7 +25,7 @@ use crate::telemetry::metrics::Metrics;
 
 use super::acceptor::Acceptors;
 use super::buffer::BufferPool;
-use super::clock::{Clock, DateLine};
+use super::clock::{Clock, DateLine, WorkerClock};
 use super::connection::Origin;
 use super::drain::{Drain, Stage};
 use super::driver::{Driver, WorkerRuntime};
@@ -94,7 +94,7 @@ pub struct Worker<N: Net> {
     pub net: N,
     /// Pooled buffers.
     pub buffers: BufferPool,
-    /// Where heads are written before they are placed.
+    /// Where heads are written before they are placed. All exchanges share it: nobody keeps it while it awaits something.
     pub scratch: RefCell<Vec<u8>>,
     /// Request ids.
     pub ids: RequestIds,
@@ -279,6 +279,7 @@ impl<N: Net> Worker<N> {
         self.cells(|cells| cells.beat(now.monotonic, self.parking.len()));
         self.make_room();
         let policy = self.policy();
+        policy.live.replay_tables.iter().flatten().for_each(|table| table.forget_identities(now.monotonic));
         for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
             pool.close_expired(now, upstream.idle_timeout);
         }
@@ -310,7 +311,7 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
     let driver = runtime.driver();
     runtime.block_on(async move {
         let Assignment { shared, entrances, position, seed, inbox, peers } = assignment;
-        let net = Sockets { clock: shared.clock.clone() };
+        let net = Sockets { clock: WorkerClock::new(shared.clock.clone()) };
         let worker = Rc::new(Worker::new(net, &shared, (position, seed)));
         worker.peers.introduce(peers);
         let mut inbox = inbox.adopt(driver)?;
@@ -358,17 +359,21 @@ async fn sweep(worker: Rc<Worker<Sockets>>) {
 /// Hands out turns. A byte that goes through a pair of sockets comes back when the driver has been looked at: what had
 /// become ready by then has been noticed, too.
 async fn usher(turns: Rc<Turns>, (near, far): (UnixStream, UnixStream)) {
-    let ends = RefCell::new((near, far));
+    let ends = RefCell::new((near, far, [vec![0_u8; 1], vec![0_u8; 1]]));
     #[expect(clippy::await_holding_refcell_ref, reason = "one look at a time")]
     let look = || async {
-        let (near, far) = &mut *ends.borrow_mut();
+        let (near, far, [out, back]) = &mut *ends.borrow_mut();
         // Reading begins first: what is there already would be read without a look.
-        let mut read = pin!(far.read(vec![0_u8; 1]));
+        let mut read = pin!(far.read(std::mem::take(back)));
         if let Poll::Ready((result, _)) = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
             return result.and(Err(io::ErrorKind::UnexpectedEof.into()));
         }
-        near.write(vec![0_u8; 1]).await.0?;
-        read.await.0.map(drop)
+        let (written, byte) = near.write(std::mem::take(out)).await;
+        *out = byte;
+        written?;
+        let (result, byte) = read.await;
+        *back = byte;
+        result.map(drop)
     };
     turns.usher(look).await;
 }

@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::exchange::Exchange;
+use super::handshake::Handshake;
 use super::histogram::{Distribution, Histogram};
 use super::refusals::Refusals;
 use super::tally::Tally;
@@ -311,6 +312,7 @@ pub struct WorkerCells {
     thread: Tally,
     accepted: Tally,
     idle: Tally,
+    handshakes: [Tally; Handshake::ALL.len()],
     pub(super) refusals: Refusals,
 }
 
@@ -329,6 +331,17 @@ impl WorkerCells {
     /// A connection was accepted and let in.
     pub fn accepted(&self) {
         self.accepted.add(1);
+    }
+
+    /// A TLS handshake has let a client in.
+    pub fn secured(&self, handshake: Handshake) {
+        add_one(&self.handshakes, handshake as usize);
+    }
+
+    /// Such handshakes so far.
+    #[must_use]
+    pub fn handshakes(&self, handshake: Handshake) -> u64 {
+        self.handshakes.get(handshake as usize).map_or(0, Tally::get)
     }
 
     /// When it was last alive.

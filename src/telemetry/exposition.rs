@@ -13,10 +13,11 @@ use metrics_exporter_prometheus::formatting::{sanitize_description, sanitize_lab
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::cells::RouteTotals;
+use super::handshake::Handshake;
 use super::histogram::{BOUNDS_TEXT, Distribution};
 use super::metrics::{Metrics, Registered};
 use super::names::{self, Name};
-use super::readings::Readings;
+use super::readings::{Readings, RecordsReading};
 use crate::outcome::{ConnectionEnd, Fault, Rejection, Side};
 
 /// The media type of the page.
@@ -200,8 +201,12 @@ fn keys(page: &Page, registered: &Registered, readings: &Readings) {
     }
     for key in &readings.keys {
         let labels = [key.route.as_str(), key.key.as_str()];
-        let bounds = [(&names::KEY_NOT_BEFORE, key.not_before), (&names::KEY_NOT_AFTER, key.not_after)];
-        for (name, seconds) in bounds {
+        let times = [
+            (&names::KEY_NOT_BEFORE, key.not_before),
+            (&names::KEY_NOT_AFTER, key.not_after),
+            (&names::KEY_CHANGED, key.since),
+        ];
+        for (name, seconds) in times {
             if let Some(seconds) = seconds {
                 page.gauge(name, &labels, seconds as f64);
             }
@@ -220,6 +225,12 @@ fn connections(page: &Page, metrics: &Metrics, readings: &Readings) {
     for end in ConnectionEnd::ALL {
         page.counter(&names::CONNECTION_ENDS, &[end.code()], metrics.connections_ended(*end));
     }
+    for handshake in Handshake::ALL {
+        let count = metrics.workers().iter().map(|cells| cells.handshakes(handshake)).sum();
+        page.counter(&names::HANDSHAKES, &[handshake.version(), handshake.kind()], count);
+    }
+    page.gauge(&names::HANDSHAKES_NOW, &[], readings.handshakes.held as f64);
+    page.gauge(&names::HANDSHAKE_LIMIT, &[], readings.handshakes.limit as f64);
     page.counter(&names::ACCEPT_PAUSES, &[], metrics.accept_pauses());
 }
 
@@ -270,12 +281,12 @@ fn vitals(page: &mut Page, moment: Moment<'_>) {
         page.gauge(&names::RELOAD_GOOD, &[], f64::from(u8::from(reload.error.is_none())));
     }
     for certificate in &readings.certificates {
-        let labels = [certificate.name.as_str()];
+        let labels = [certificate.listener.as_str(), certificate.name.as_str()];
         page.gauge(&names::CERTIFICATE_NOT_BEFORE, &labels, certificate.not_before as f64);
         page.gauge(&names::CERTIFICATE_NOT_AFTER, &labels, certificate.not_after as f64);
     }
     page.gauge(&names::READY, &[], f64::from(u8::from(moment.ready)));
-    page.counter(&names::LOG_DROPPED, &[], readings.log_dropped);
+    records(page, readings);
     page.gauge(&names::BUILD, &[env!("CARGO_PKG_VERSION"), std::env::consts::ARCH], 1.0);
     let vitals = &readings.vitals;
     let gauges = [
@@ -297,6 +308,18 @@ fn vitals(page: &mut Page, moment: Moment<'_>) {
     }
 }
 
+fn records(page: &Page, readings: &Readings) {
+    page.counter(&names::LOG_DROPPED, &[], readings.log_dropped);
+    let RecordsReading { left_out, lost, over_rate, blocked, audit_failing } = readings.records;
+    page.counter(&names::ACCESS_LOG_MISSING, &["sampled"], left_out);
+    page.counter(&names::ACCESS_LOG_MISSING, &["lost"], lost);
+    page.counter(&names::AUDIT_UNRECORDED, &["sampled"], over_rate);
+    page.counter(&names::AUDIT_UNRECORDED, &["blocked"], blocked);
+    if let Some(failing) = audit_failing {
+        page.gauge(&names::AUDIT_FAILING, &[], f64::from(u8::from(failing)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -315,6 +338,7 @@ mod tests {
             connections: level,
             requests: level,
             body_memory: level,
+            handshakes: level,
             drivers: vec!["epoll", "epoll"],
             fallback: None,
             worker_cpu: vec![second, second],
@@ -324,11 +348,20 @@ mod tests {
                 key: "k".to_owned(),
                 not_before: Some(1),
                 not_after: Some(2),
+                since: Some(3),
             }],
             log_dropped: 3,
+            records: RecordsReading { left_out: 1, lost: 2, over_rate: 3, blocked: 4, audit_failing: Some(true) },
             generation: 4,
             reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
-            certificates: vec![CertificateReading { name: "c".to_owned(), not_before: 1, not_after: 2 }],
+            certificates: vec![CertificateReading {
+                listener: "127.0.0.1:1".to_owned(),
+                name: "c".to_owned(),
+                hosts: Vec::new(),
+                fingerprint: String::new(),
+                not_before: 1,
+                not_after: 2,
+            }],
             vitals: Vitals {
                 memory: one,
                 cpu: Some(second),
@@ -397,6 +430,10 @@ mod tests {
             r#"countersign_workers{driver="epoll"} 2"#,
             r#"countersign_worker_cpu_seconds_total{worker="1"} 1"#,
             "countersign_config_last_reload_successful 0",
+            r#"countersign_access_log_lines_missing_total{reason="lost"} 2"#,
+            r#"countersign_audit_unrecorded_total{reason="blocked"} 4"#,
+            "countersign_audit_failing 1",
+            r#"countersign_key_changed_timestamp_seconds{route="a\"b",key="k"} 3"#,
             "process_cpu_seconds_total 1",
         ] {
             assert!(page.lines().any(|it| it == line), "{line} in\n{page}");

@@ -7,6 +7,7 @@ pub mod capture;
 mod cells;
 pub mod exchange;
 pub mod exposition;
+pub mod handshake;
 pub mod histogram;
 pub mod line;
 pub mod metrics;

@@ -99,6 +99,12 @@ names! {
         "Connections that there may be.";
     CONNECTION_ENDS = Counter "countersign_connections_ended_total" ["reason"] Count
         "Connections refused or closed at a bound, without an exchange.";
+    HANDSHAKES = Counter "countersign_tls_handshakes_total" ["version", "kind"] Count
+        "TLS handshakes that let a client in, by version and kind: full, or resumed. Those that failed are among the ended connections (tls_ reasons).";
+    HANDSHAKES_NOW = Gauge "countersign_tls_handshakes_in_progress" [] Count
+        "TLS handshakes that are being made.";
+    HANDSHAKE_LIMIT = Gauge "countersign_tls_handshakes_in_progress_limit" [] Count
+        "TLS handshakes that may be made at a time.";
     ACCEPT_PAUSES = Counter "countersign_accept_pauses_total" [] Count
         "Times that accepting paused because the process was out of descriptors or memory.";
     REQUESTS = Gauge "countersign_requests_in_flight" [] Count
@@ -127,6 +133,8 @@ names! {
         "Unix time from which a key counts, where it has such a bound.";
     KEY_NOT_AFTER = Gauge "countersign_key_not_after_timestamp_seconds" ["route", "key"] Seconds
         "Unix time from which a key no longer counts, where it has such a bound.";
+    KEY_CHANGED = Gauge "countersign_key_changed_timestamp_seconds" ["route", "key"] Seconds
+        "Unix time since which a key has been what it is: of its file at the start of the process, of the reload that changed it later; the start for one that is in no file.";
     KEY_LAST_MATCH = Gauge "countersign_key_last_match_timestamp_seconds" ["route", "key"] Seconds
         "Unix time at which a key last matched. Absent until it has.";
     GENERATION = Gauge "countersign_config_generation" [] Count
@@ -135,14 +143,20 @@ names! {
         "Times that the configuration was read again: success, or failure (the one in force stays).";
     RELOAD_GOOD = Gauge "countersign_config_last_reload_successful" [] Count
         "1 if the last reload put a configuration into force, 0 if it failed. 1 before the first.";
-    CERTIFICATE_NOT_BEFORE = Gauge "countersign_certificate_not_before_timestamp_seconds" ["certificate"] Seconds
-        "Unix time from which a certificate holds.";
-    CERTIFICATE_NOT_AFTER = Gauge "countersign_certificate_not_after_timestamp_seconds" ["certificate"] Seconds
-        "Unix time after which a certificate does not hold.";
+    CERTIFICATE_NOT_BEFORE = Gauge "countersign_certificate_not_before_timestamp_seconds" ["listener", "certificate"] Seconds
+        "Unix time from which the certificate in a file holds that a listener shows.";
+    CERTIFICATE_NOT_AFTER = Gauge "countersign_certificate_not_after_timestamp_seconds" ["listener", "certificate"] Seconds
+        "Unix time after which the certificate in a file does not hold that a listener shows.";
     READY = Gauge "countersign_ready" [] Count
         "1 while /ready says yes.";
     LOG_DROPPED = Counter "countersign_log_lines_dropped_total" [] Count
         "Lines of the process's log left out because strangers caused too many, or the writer was too slow.";
+    ACCESS_LOG_MISSING = Counter "countersign_access_log_lines_missing_total" ["reason"] Count
+        "Exchanges without a line in the access log: sampled (refused strangers over the rate), or lost (its output was slow or failed).";
+    AUDIT_UNRECORDED = Counter "countersign_audit_unrecorded_total" ["reason"] Count
+        "Deliveries without a record of their own in the audit trail, which counts them: sampled (refused ones over the rate), or blocked (it could not be written).";
+    AUDIT_FAILING = Gauge "countersign_audit_failing" [] Count
+        "1 while the audit trail cannot be written. Absent where there is none.";
     BUILD = Gauge "countersign_build_info" ["version", "architecture"] Count
         "Always 1; what is running stands in the labels.";
     PROCESS_MEMORY = Gauge "process_resident_memory_bytes" [] Bytes
@@ -187,6 +201,8 @@ mod tests {
                 "architecture",
                 "result",
                 "certificate",
+                "listener",
+                "kind",
             ]);
             assert!(labels.iter().all(|label| bounded.clone().any(|known| known == label)), "{name}: {labels:?}");
         }

@@ -12,6 +12,8 @@ pub struct Readings {
     pub requests: Level,
     /// Bytes of bodies.
     pub body_memory: Level,
+    /// TLS handshakes that are being made.
+    pub handshakes: Level,
     /// What each worker runs on.
     pub drivers: Vec<&'static str>,
     /// Why not all of them run on what was wanted.
@@ -24,6 +26,8 @@ pub struct Readings {
     pub keys: Vec<KeyReading>,
     /// Lines of the process's log that were left out.
     pub log_dropped: u64,
+    /// What access log and audit trail lack.
+    pub records: RecordsReading,
     /// Which configuration is in force; 0 before there is one.
     pub generation: u64,
     /// What became of reloads; nothing in a process that cannot reload.
@@ -54,6 +58,21 @@ pub struct ReplayReading {
     pub claims: u64,
 }
 
+/// What access log and audit trail lack, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RecordsReading {
+    /// Refused requests of strangers without a line in the access log: they were over the rate.
+    pub left_out: u64,
+    /// Exchanges without a line in the access log: its output was slow, or failed.
+    pub lost: u64,
+    /// Refused deliveries without a record of their own in the audit trail: they were over the rate.
+    pub over_rate: u64,
+    /// Deliveries without a record of their own in the audit trail: it could not be written.
+    pub blocked: u64,
+    /// Whether the audit trail cannot be written; nothing where there is none.
+    pub audit_failing: Option<bool>,
+}
+
 /// One key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyReading {
@@ -65,6 +84,8 @@ pub struct KeyReading {
     pub not_before: Option<i64>,
     /// Unix seconds from which it no longer counts.
     pub not_after: Option<i64>,
+    /// Unix seconds since which it has been the key that it is, as far as is known.
+    pub since: Option<i64>,
 }
 
 /// What became of reloads.
@@ -83,8 +104,14 @@ pub struct ReloadReading {
 /// One certificate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CertificateReading {
-    /// Unique, chosen by the operator: the listener, or the name that it is shown for.
+    /// The address of the listener that shows it, as it is configured.
+    pub listener: String,
+    /// The file that it was read from, as it is configured.
     pub name: String,
+    /// The names that it is for.
+    pub hosts: Vec<String>,
+    /// SHA-256 of it, as `openssl x509 -fingerprint -sha256` shows it.
+    pub fingerprint: String,
     /// Unix seconds from which it holds.
     pub not_before: i64,
     /// Unix seconds after which it does not.

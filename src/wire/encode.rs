@@ -3,9 +3,11 @@
 //! What we write ourselves cannot break a line: see [`field`]. What we pass on is passed on byte for byte, without
 //! the fields that belong to one connection only (RFC 9110 section 7.6.1) and without those that we alone may set.
 
+use core::ops::Range;
+
 use crate::outcome::Rejection;
 use crate::wire::framing::elements;
-use crate::wire::headers::{Headers, Known};
+use crate::wire::headers::{Field, Headers, Known};
 use crate::wire::scan::is_token_byte;
 
 /// The last chunk and the end of a chunked body without trailers.
@@ -39,7 +41,8 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     let start = out.len();
     out.extend_from_slice(value);
-    if memchr::memchr3(b'\r', b'\n', 0, value).is_some() {
+    // Without a branch for each byte: nearly all values are short and clean.
+    if value.iter().fold(false, |seen, byte| seen | matches!(*byte, b'\r' | b'\n' | 0)) {
         for byte in out.iter_mut().skip(start).filter(|byte| matches!(**byte, b'\r' | b'\n' | 0)) {
             *byte = b' ';
         }
@@ -163,16 +166,35 @@ fn is_reserved(name: &[u8]) -> bool {
 /// alone may set; and every kind for which `drop` holds.
 pub fn copy_end_to_end(out: &mut Vec<u8>, headers: Headers<'_>, drop: impl Fn(Known) -> bool) {
     let options = ConnectionOptions::of(headers);
-    for (kind, name, value) in headers.with_kinds() {
-        let ours = matches!(kind, Known::ContentLength | Known::Expect | Known::XCountersign);
-        if ours || hop_by_hop(kind) || drop(kind) || options.nominates(name) {
+    let bytes = headers.bytes();
+    // Lines that stay and stand together are copied together.
+    let mut run = 0..0;
+    for field in headers.fields() {
+        let ours = matches!(field.kind, Known::ContentLength | Known::Expect | Known::XCountersign);
+        if ours || hop_by_hop(field.kind) || drop(field.kind) || options.nominates(field.name.of(bytes)) {
             continue;
         }
-        out.extend_from_slice(name);
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
+        match plain_line(field, bytes) {
+            Some(line) if line.start == run.end => run.end = line.end,
+            Some(line) => out.extend_from_slice(bytes.get(core::mem::replace(&mut run, line)).unwrap_or_default()),
+            None => {
+                out.extend_from_slice(bytes.get(core::mem::take(&mut run)).unwrap_or_default());
+                for part in [field.name.of(bytes), b": ", field.value.of(bytes), b"\r\n"] {
+                    out.extend_from_slice(part);
+                }
+            }
+        }
     }
+    out.extend_from_slice(bytes.get(run).unwrap_or_default());
+}
+
+/// Where the line of a field lies, if it came just as we would write it.
+fn plain_line(field: &Field, bytes: &[u8]) -> Option<Range<usize>> {
+    let (name_end, value_end) = (field.name.end(), field.value.end());
+    let plain = field.value.start() == name_end + 2
+        && bytes.get(name_end..name_end + 2) == Some(b": ")
+        && bytes.get(value_end..value_end + 2) == Some(b"\r\n");
+    plain.then(|| field.name.start()..value_end + 2)
 }
 
 /// The canonical reason phrase (RFC 9110 section 15 and the IANA registry), or nothing.

@@ -5,7 +5,7 @@
 
 use crate::outcome::Rejection;
 use crate::wire::head::{RequestHead, Version};
-use crate::wire::headers::{Field, Headers, Known};
+use crate::wire::headers::{Headers, Known};
 use crate::wire::response::{ResponseError, ResponseHead};
 use crate::wire::scan::is_token_byte;
 
@@ -170,9 +170,9 @@ pub fn expects_continue(head: &RequestHead, bytes: &[u8]) -> Result<bool, Reject
 
 /// Whether the sender of this message wants the connection kept (RFC 9112 section 9.3). `close` wins.
 #[must_use]
-pub fn keep_alive(version: Version, fields: &[Field], bytes: &[u8]) -> bool {
+pub fn keep_alive(version: Version, headers: Headers<'_>) -> bool {
     let mut asked = false;
-    for option in Headers::new(bytes, fields).of_kind(Known::Connection).flat_map(elements) {
+    for option in headers.of_kind(Known::Connection).flat_map(elements) {
         if option.eq_ignore_ascii_case(b"close") {
             return false;
         }
@@ -309,7 +309,7 @@ mod tests {
             ("1.1", "Proxy-Connection: close\r\n", true),
         ] {
             let (head, bytes) = request(version, fields);
-            assert_eq!(keep_alive(head.version, &head.fields, &bytes), kept, "{version} {fields:?}");
+            assert_eq!(keep_alive(head.version, head.headers(&bytes)), kept, "{version} {fields:?}");
         }
     }
 

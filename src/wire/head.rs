@@ -7,7 +7,7 @@
 use core::mem::MaybeUninit;
 
 use crate::outcome::Rejection;
-use crate::wire::headers::{Field, Headers, Span};
+use crate::wire::headers::{Field, Headers, Kinds, Span};
 use crate::wire::target::Target;
 
 pub use crate::wire::known::{Known, has_other_separator, is_another_spelling};
@@ -61,6 +61,7 @@ pub struct RequestHead {
     pub version: Version,
     /// The fields in order of arrival.
     pub fields: Vec<Field>,
+    kinds: Kinds,
     authority: Span,
     path: Span,
     path_and_query: Span,
@@ -117,6 +118,7 @@ impl RequestHead {
         }
         for header in request.headers.iter() {
             let kind = Known::of_request(header.name.as_bytes())?;
+            self.kinds.note(kind);
             let name = Span::within(header.name.as_bytes(), bytes);
             self.fields.push(Field { name, value: Span::within(header.value, bytes), kind });
         }
@@ -160,7 +162,7 @@ impl RequestHead {
     /// The fields over the bytes that were parsed.
     #[must_use]
     pub fn headers<'a>(&'a self, bytes: &'a [u8]) -> Headers<'a> {
-        Headers::new(bytes, &self.fields)
+        Headers::new(bytes, &self.fields, self.kinds)
     }
 
     /// The raw path: begins with `/`, unless it is the `*` of `OPTIONS`.
@@ -208,15 +210,10 @@ pub(super) fn lines_are_well_formed(bytes: &[u8]) -> bool {
     if rest.starts_with(b"\r") {
         return false;
     }
-    // Every LF has its CR, and no CR is left over.
-    let mut line_feeds = 0;
-    for at in memchr::memchr_iter(b'\n', bytes) {
-        if at.checked_sub(1).and_then(|before| bytes.get(before)) != Some(&b'\r') {
-            return false;
-        }
-        line_feeds += 1;
-    }
-    memchr::memchr_iter(b'\r', bytes).count() == line_feeds
+    // Every LF has its CR, and no CR is left over. Without a branch for each byte this is done sixteen bytes at a time.
+    let torn = |(before, after): (&u8, &u8)| (*before == b'\r') != (*after == b'\n');
+    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
+    !pairs.fold(false, |seen, pair| seen | torn(pair)) && bytes.first() != Some(&b'\n') && bytes.last() != Some(&b'\r')
 }
 
 /// A version that httparse does not know: one of another protocol, or nonsense (RFC 9112 section 2.3).

@@ -55,6 +55,25 @@ pub struct Field {
     pub kind: Known,
 }
 
+/// Which kinds of names a message has: most messages have few of those that are asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Kinds(u32);
+
+impl Kinds {
+    /// Notes a kind.
+    pub(super) fn note(&mut self, kind: Known) {
+        self.0 |= Self::bit(kind);
+    }
+
+    const fn has(self, kind: Known) -> bool {
+        self.0 & Self::bit(kind) != 0
+    }
+
+    const fn bit(kind: Known) -> u32 {
+        1 << kind as u32
+    }
+}
+
 /// A name stands more than once where one value is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Duplicate;
@@ -64,13 +83,29 @@ pub struct Duplicate;
 pub struct Headers<'a> {
     bytes: &'a [u8],
     fields: &'a [Field],
+    kinds: Kinds,
 }
 
 impl<'a> Headers<'a> {
-    /// A view of `fields`, whose spans are relative to `bytes`.
+    /// A view of `fields`, whose spans are relative to `bytes`; `kinds` are theirs.
     #[must_use]
-    pub const fn new(bytes: &'a [u8], fields: &'a [Field]) -> Self {
-        Self { bytes, fields }
+    pub(super) const fn new(bytes: &'a [u8], fields: &'a [Field], kinds: Kinds) -> Self {
+        Self { bytes, fields, kinds }
+    }
+
+    /// The fields, if there is one of this kind.
+    fn with(self, kind: Known) -> &'a [Field] {
+        if self.kinds.has(kind) { self.fields } else { &[] }
+    }
+
+    /// Fields in order of arrival.
+    pub(super) const fn fields(self) -> &'a [Field] {
+        self.fields
+    }
+
+    /// The bytes that spans refer to.
+    pub(super) const fn bytes(self) -> &'a [u8] {
+        self.bytes
     }
 
     /// Names and values in order of arrival.
@@ -85,12 +120,16 @@ impl<'a> Headers<'a> {
 
     /// The values of all fields of this kind.
     pub fn of_kind(self, kind: Known) -> impl Iterator<Item = &'a [u8]> {
-        self.fields.iter().filter(move |field| field.kind == kind).map(move |field| field.value.of(self.bytes))
+        self.with(kind).iter().filter(move |field| field.kind == kind).map(move |field| field.value.of(self.bytes))
     }
 
     /// The same from the last field to the first.
     pub fn of_kind_backwards(self, kind: Known) -> impl Iterator<Item = &'a [u8]> {
-        self.fields.iter().rev().filter(move |field| field.kind == kind).map(move |field| field.value.of(self.bytes))
+        self.with(kind)
+            .iter()
+            .rev()
+            .filter(move |field| field.kind == kind)
+            .map(move |field| field.value.of(self.bytes))
     }
 
     /// The values of all fields with this name, compared without case.
@@ -115,12 +154,14 @@ impl<'a> Headers<'a> {
 pub struct HeaderBuf {
     bytes: Vec<u8>,
     fields: Vec<Field>,
+    kinds: Kinds,
 }
 
 impl HeaderBuf {
     /// Adds a field.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         let kind = Known::of(name.as_bytes());
+        self.kinds.note(kind);
         let name = self.append(name.as_bytes());
         let value = self.append(value);
         self.fields.push(Field { name, value, kind });
@@ -129,7 +170,7 @@ impl HeaderBuf {
     /// A view of the fields.
     #[must_use]
     pub fn view(&self) -> Headers<'_> {
-        Headers::new(&self.bytes, &self.fields)
+        Headers::new(&self.bytes, &self.fields, self.kinds)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Span {

@@ -67,20 +67,21 @@ impl Known {
     /// [`Rejection::HeaderReserved`] when the name has a `_`, a `.` or the like and would be one of the names above if
     /// it were a `-`: an application that folds them would take it for the header that we judged.
     pub fn of_request(name: &[u8]) -> Result<Self, Rejection> {
-        match Self::folded(name) {
-            known @ (Self::Other | Self::XCountersign) => Ok(known),
-            _ if has_other_separator(name) => Err(Rejection::HeaderReserved),
-            known => Ok(known),
+        match Self::told_apart(name) {
+            (Self::Other, _) => Ok(Self::Other),
+            (Self::XCountersign, _) => Ok(Self::XCountersign),
+            (known, Spelling::Own) => Ok(known),
+            (_, Spelling::Folded) => Err(Rejection::HeaderReserved),
         }
     }
 
     /// The name as HTTP reads it: another separator makes it another name, except under `X-Countersign`.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        match Self::folded(name) {
-            Self::XCountersign => Self::XCountersign,
-            known if known != Self::Other && has_other_separator(name) => Self::Other,
-            known => known,
+        match Self::told_apart(name) {
+            (Self::XCountersign, _) => Self::XCountersign,
+            (known, Spelling::Own) => known,
+            (_, Spelling::Folded) => Self::Other,
         }
     }
 
@@ -88,37 +89,52 @@ impl Known {
     /// heirs make a `_` of whatever is neither letter nor digit).
     #[must_use]
     pub fn folded(name: &[u8]) -> Self {
-        let candidate = match name.len() {
-            2 => (&b"te"[..], Self::Te),
-            3 => (&b"via"[..], Self::Via),
-            4 if is_letter(name, b'h') => (&b"host"[..], Self::Host),
-            4 => (&b"date"[..], Self::Date),
-            6 if is_letter(name, b's') => (&b"server"[..], Self::Server),
-            6 => (&b"expect"[..], Self::Expect),
-            7 if is_letter(name, b't') => (&b"trailer"[..], Self::Trailer),
-            7 => (&b"upgrade"[..], Self::Upgrade),
-            9 => (&b"forwarded"[..], Self::Forwarded),
-            10 if is_letter(name, b'c') => (&b"connection"[..], Self::Connection),
-            10 => (&b"keep-alive"[..], Self::KeepAlive),
-            12 if is_letter(name, b'c') => (&b"content-type"[..], Self::ContentType),
-            12 => (&b"x-request-id"[..], Self::XRequestId),
-            14 if is_letter(name, b'c') => (&b"content-length"[..], Self::ContentLength),
-            16 if is_letter(name, b'p') => (&b"proxy-connection"[..], Self::ProxyConnection),
-            17 if is_letter(name, b't') => (&b"transfer-encoding"[..], Self::TransferEncoding),
-            18 => (&b"proxy-authenticate"[..], Self::ProxyAuthenticate),
-            19 if is_letter(name, b'p') => (&b"proxy-authorization"[..], Self::ProxyAuthorization),
-            _ => return Self::folded_family(name),
+        Self::told_apart(name).0
+    }
+
+    /// The name as an application server may read it, and whether that takes folding. Nearly every name is told apart by
+    /// its length and its first letter.
+    fn told_apart(name: &[u8]) -> (Self, Spelling) {
+        let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return (Self::Other, Spelling::Own) };
+        let (spelling, known) = match (name.len(), first) {
+            (2, b't') => (spelled(name, b"te"), Self::Te),
+            (3, b'v') => (spelled(name, b"via"), Self::Via),
+            (4, b'h') => (spelled(name, b"host"), Self::Host),
+            (4, b'd') => (spelled(name, b"date"), Self::Date),
+            (6, b's') => (spelled(name, b"server"), Self::Server),
+            (6, b'e') => (spelled(name, b"expect"), Self::Expect),
+            (7, b't') => (spelled(name, b"trailer"), Self::Trailer),
+            (7, b'u') => (spelled(name, b"upgrade"), Self::Upgrade),
+            (9, b'f') => (spelled(name, b"forwarded"), Self::Forwarded),
+            (10, b'c') => (spelled(name, b"connection"), Self::Connection),
+            (10, b'k') => (spelled(name, b"keep-alive"), Self::KeepAlive),
+            (12, b'c') => (spelled(name, b"content-type"), Self::ContentType),
+            (12, b'x') => (spelled(name, b"x-request-id"), Self::XRequestId),
+            (14, b'c') => (spelled(name, b"content-length"), Self::ContentLength),
+            (16, b'p') => (spelled(name, b"proxy-connection"), Self::ProxyConnection),
+            (17, b't') => (spelled(name, b"transfer-encoding"), Self::TransferEncoding),
+            (18, b'p') => (spelled(name, b"proxy-authenticate"), Self::ProxyAuthenticate),
+            (19, b'p') => (spelled(name, b"proxy-authorization"), Self::ProxyAuthorization),
+            _ => (None, Self::Other),
         };
-        if folds_to(name, candidate.0) { candidate.1 } else { Self::folded_family(name) }
+        match spelling {
+            Some(spelling) => (known, spelling),
+            None if first == b'x' => Self::told_by_family(name),
+            None => (Self::Other, Spelling::Own),
+        }
+    }
+
+    fn told_by_family(name: &[u8]) -> (Self, Spelling) {
+        match Self::folded_family(name) {
+            Self::Other => (Self::Other, Spelling::Own),
+            known => (known, Spelling::of(name)),
+        }
     }
 
     /// The families of names that begin alike.
     fn folded_family(name: &[u8]) -> Self {
         const FORWARDED: &[u8] = b"x-forwarded-";
         const COUNTERSIGN: &[u8] = b"x-countersign";
-        if !is_letter(name, b'x') {
-            return Self::Other;
-        }
         if let Some((family, rest)) = name.split_at_checked(FORWARDED.len())
             && folds_to(family, FORWARDED)
         {
@@ -153,6 +169,35 @@ impl Known {
     }
 }
 
+/// How a name is written that an application may take for one of ours.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Spelling {
+    /// As HTTP has it, in whatever case.
+    Own,
+    /// With another separator than `-`.
+    Folded,
+}
+
+impl Spelling {
+    fn of(name: &[u8]) -> Self {
+        if has_other_separator(name) { Self::Folded } else { Self::Own }
+    }
+}
+
+/// How `name`, which is as long, is a spelling of `canonical` (lower case, `-`), if it is one. As the length is a constant,
+/// all bytes are compared at once.
+fn spelled<const N: usize>(name: &[u8], canonical: &[u8; N]) -> Option<Spelling> {
+    let name = name.first_chunk::<N>()?;
+    let differs = |(byte, letter): (&u8, &u8)| {
+        let case = if letter.is_ascii_lowercase() { 0x20 } else { 0 };
+        (byte | case) != *letter
+    };
+    if !name.iter().zip(canonical).fold(false, |seen, pair| seen | differs(pair)) {
+        return Some(Spelling::Own);
+    }
+    folds_to(name, canonical).then_some(Spelling::Folded)
+}
+
 /// Whether a name has a separator other than `-`.
 #[must_use]
 pub fn has_other_separator(name: &[u8]) -> bool {
@@ -166,10 +211,6 @@ pub fn is_another_spelling(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len()
         && !name.eq_ignore_ascii_case(other)
         && name.iter().zip(other).all(|(&a, &b)| fold(a) == fold(b))
-}
-
-fn is_letter(name: &[u8], first: u8) -> bool {
-    name.first().is_some_and(|byte| byte.to_ascii_lowercase() == first)
 }
 
 /// Whether `name` is `canonical` (lower case, `-`) without case and with every separator read as `-`.

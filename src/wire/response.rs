@@ -3,7 +3,7 @@
 use core::mem::MaybeUninit;
 
 use crate::wire::head::{HeadLimits, MAX_FIELDS, Version, lines_are_well_formed};
-use crate::wire::headers::{Field, Headers, Known, Span};
+use crate::wire::headers::{Field, Headers, Kinds, Known, Span};
 
 /// What is wrong with an answer of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,6 +47,7 @@ pub struct ResponseHead {
     pub reason: Span,
     /// The fields in order of arrival.
     pub fields: Vec<Field>,
+    kinds: Kinds,
 }
 
 impl ResponseHead {
@@ -98,18 +99,19 @@ impl ResponseHead {
         if !lines_are_well_formed(bytes) {
             return Err(ResponseError::HeadMalformed);
         }
-        self.fields.extend(response.headers.iter().map(|header| Field {
-            name: Span::within(header.name.as_bytes(), bytes),
-            value: Span::within(header.value, bytes),
-            kind: Known::of(header.name.as_bytes()),
-        }));
+        for header in response.headers.iter() {
+            let kind = Known::of(header.name.as_bytes());
+            self.kinds.note(kind);
+            let name = Span::within(header.name.as_bytes(), bytes);
+            self.fields.push(Field { name, value: Span::within(header.value, bytes), kind });
+        }
         Ok(())
     }
 
     /// The fields over the bytes that were parsed.
     #[must_use]
     pub fn headers<'a>(&'a self, bytes: &'a [u8]) -> Headers<'a> {
-        Headers::new(bytes, &self.fields)
+        Headers::new(bytes, &self.fields, self.kinds)
     }
 }
 

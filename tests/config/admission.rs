@@ -3,7 +3,7 @@
 use countersign::config::{Severity, parse_str};
 use countersign::gate::token_bucket::Rate;
 
-use crate::support::{FRAME, ROUTE, assert_mistakes, github};
+use crate::support::{FRAME, ROUTE, assert_mistakes, github, problems};
 
 #[test]
 fn mistakes_in_the_limits() {
@@ -44,6 +44,20 @@ fn mistakes_in_the_limits() {
             ),
         ],
     );
+}
+
+#[test]
+fn a_bound_that_another_one_makes_useless_is_warned_about() {
+    let with = |text: &str| format!("{FRAME}{ROUTE}[limits]\n{text}\n");
+    let key = "limits.connections_per_client";
+    let expected = ("there are 20 connections at a time", "smaller than connections");
+    for text in ["connections = 20\nconnections_per_client = 21", "connections_per_client = 21\nconnections = 20"] {
+        let line = if text.starts_with("connections =") { 11 } else { 10 };
+        assert_mistakes(Severity::Warning, &[(&with(text), line, key, expected.0, expected.1)]);
+    }
+    for text in ["connections = 20", "connections = 20\nconnections_per_client = 20"] {
+        assert!(problems(&with(text)).is_empty(), "{text}");
+    }
 }
 
 #[test]

@@ -9,16 +9,20 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use countersign::telemetry::names;
+use rustls::version::{TLS12, TLS13};
 
 use crate::support::answer::{Answer, AnswerReader};
 use crate::support::application::OK;
 use crate::support::folder::Folder;
+use crate::support::secure::{Authority, Credential};
 use crate::support::{Application, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
 
 on_both_drivers! {
     probes_say_what_is,
     a_drain_is_a_stop,
     what_stays_goes_on_counting_through_reloads,
+    keys_have_an_age,
+    handshakes_and_certificates_are_told,
     numbers_are_exactly_those_of_the_traffic,
     upstream_connections_are_counted,
 }
@@ -310,18 +314,122 @@ fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
     let total = metrics.samples["countersign_exchange_duration_seconds_sum{route=\"hook\"}"];
     let upstream = metrics.samples["countersign_upstream_duration_seconds_sum{route=\"hook\"}"];
     assert!(total > upstream && upstream > 0.0, "{total} {upstream}");
-    every_name_is_there(&metrics);
+    // Where no certificate is shown, and no key has an end, there are no such numbers.
+    every_name_is_there(&metrics, &["countersign_key_not_", "countersign_certificate_", "countersign_audit_failing"]);
 }
 
-/// Each declared name with its kind and its meaning, nothing else; and the opinion of promtool, where it is installed.
-#[track_caller]
-fn every_name_is_there(metrics: &Metrics) {
-    // Where a configuration has no such bound, there is no such number.
-    let absent = |name: &str| {
-        name.starts_with("countersign_key_not_")
-            || name.starts_with("countersign_certificate_")
-            || name.contains("_reload")
+/// Of the file at the start, and of the reload that changed what is in it; not of one that only touched it.
+fn keys_have_an_age(driver: Driver) {
+    let application = Application::answering(OK);
+    let text = Proxy::on(driver, &application).text();
+    let key = "{ id = \"current\", value = ";
+    let from = text.find(key).expect("a key");
+    let to = from + text[from..].find('}').expect("its end");
+    let text = format!("{}{{ id = \"current\", file = \"secret\" {}", &text[..from], &text[to..]);
+    let folder = Folder::new();
+    let write = |secret: &str, seconds: u64| {
+        let path = folder.write("secret", secret);
+        let at = std::time::UNIX_EPOCH + Duration::from_secs(seconds);
+        std::fs::File::options().write(true).open(path).unwrap().set_modified(at).unwrap();
     };
+    write("a-first-secret-0123456789", 1_700_000_000);
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n[reload]\nwatch = false\npoll = \"0s\"";
+    let program = Program::run(&folder.write("countersign.toml", &format!("{admin}\n{text}")));
+    let observed = Observed { program, folder };
+    observed.await_ready();
+    let series = "countersign_key_changed_timestamp_seconds{route=\"hook\",key=\"current\"}";
+    observed.metrics().assert(series, 1_700_000_000.0);
+    let older = "countersign_key_changed_timestamp_seconds{route=\"hook\",key=\"older\"}";
+    let started = observed.metrics().samples[older];
+    assert!(started > 1_750_000_000.0, "{started}");
+    let folder = &observed.folder;
+    let again = folder.write("secret", "a-first-secret-0123456789");
+    let config = folder.path("countersign.toml");
+    std::fs::write(&config, format!("# touched\n{}", std::fs::read_to_string(&config).unwrap())).unwrap();
+    assert_eq!(observed.post("/-/reload", "").status, 200);
+    observed.await_number("countersign_config_generation", 2.0);
+    observed.metrics().assert(series, 1_700_000_000.0);
+    std::fs::write(again, "a-second-secret-0123456789").unwrap();
+    assert_eq!(observed.post("/-/reload", "").status, 200);
+    observed.await_number("countersign_config_generation", 3.0);
+    let metrics = observed.metrics();
+    assert!(metrics.samples[series] >= started, "{}", metrics.text);
+    metrics.assert(older, started);
+    let status: serde_json::Value = serde_json::from_slice(&observed.get("/status").body).unwrap();
+    assert!(status["routes"][0]["keys"][0]["since"].as_f64().unwrap() >= started, "{status}");
+}
+
+fn handshakes_and_certificates_are_told(driver: Driver) {
+    let application = Application::answering(OK);
+    let authority = Authority::new("ca");
+    let route = format!(
+        "name = \"dated\"\npath = \"/dated\"\nscheme = \"github\"\nreplay = {{ mode = \"enforce\" }}\n\
+         secrets = [{{ id = \"k\", value = \"{}\", not_before = \"2020-01-01T00:00:00Z\", \
+         not_after = \"2999-01-01T00:00:00Z\" }}]",
+        crate::support::delivery::OLDER_SECRET
+    );
+    let credential = authority.certify(&["localhost", "hooks.example"]);
+    let plan = Proxy::on(driver, &application).workers(2).route(&route).encrypted(&credential, "");
+    let folder = Folder::new();
+    write(&folder, &credential);
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"\n[reload]\nwatch = false\npoll = \"0s\"";
+    let config = folder.write("countersign.toml", &format!("{admin}\n{}", plan.text()));
+    let observed = Observed { program: Program::run(&config), folder };
+    observed.await_ready();
+    let address = observed.program.address();
+    for version in [&TLS12, &TLS13] {
+        let client = authority.client_of(None, &[version]);
+        for resumed in [false, true, true] {
+            let mut client = client.connect(address);
+            assert_eq!(client.resumed(), resumed);
+            let dated =
+                Delivery::signed_with(crate::support::delivery::OLDER_SECRET, b"x").line("POST /dated HTTP/1.1");
+            assert_eq!(client.ask(&dated.bytes()).status, 200);
+        }
+    }
+    assert_eq!(observed.program.connect().ask(&Delivery::of(b"x").bytes()).status, 400, "plain text");
+    observed.await_number("countersign_connections_ended_total{reason=\"tls_plaintext\"}", 1.0);
+    let metrics = observed.metrics();
+    for version in ["1.2", "1.3"] {
+        let of = |kind| format!("countersign_tls_handshakes_total{{version=\"{version}\",kind=\"{kind}\"}}");
+        metrics.assert(&of("full"), 1.0);
+        metrics.assert(&of("resumed"), 2.0);
+    }
+    metrics.assert("countersign_tls_handshakes_in_progress", 0.0);
+    // Nothing is observed here; all else is there.
+    every_name_is_there(&metrics, &["countersign_observed_", "countersign_audit_failing"]);
+    let until = |metrics: &Metrics| {
+        let series =
+            "countersign_certificate_not_after_timestamp_seconds{listener=\"127.0.0.1:0\",certificate=\"tls.crt\"}";
+        metrics.samples.get(series).copied().unwrap_or_else(|| panic!("{}", metrics.text))
+    };
+    let shown = || {
+        let status: serde_json::Value = serde_json::from_slice(&observed.get("/status").body).unwrap();
+        status["certificates"].clone()
+    };
+    let (before, first) = (shown(), until(&metrics));
+    assert_eq!(before[0]["hosts"], serde_json::json!(["localhost", "hooks.example"]));
+    assert_eq!(before[0]["fingerprint"].as_str().map(str::len), Some(95), "{before}");
+    // A renewed one is told as soon as it is shown.
+    write(&observed.folder, &authority.certify_until(&["localhost"], 3000));
+    assert_eq!(observed.post("/-/reload", "").status, 200);
+    assert!(eventually(|| {
+        std::thread::sleep(Duration::from_millis(100));
+        until(&observed.metrics()) != first
+    }));
+    assert!(until(&observed.metrics()) < first);
+    assert_ne!(shown()[0]["fingerprint"], before[0]["fingerprint"]);
+}
+
+fn write(folder: &Folder, credential: &Credential) {
+    folder.write("tls.crt", &credential.certificate);
+    folder.write("tls.key", &credential.key);
+}
+
+/// Each declared name, but for those that begin so, with its kind and its meaning, nothing else; and the opinion of promtool, where it is installed.
+#[track_caller]
+fn every_name_is_there(metrics: &Metrics, absent: &[&str]) {
+    let absent = |name: &str| absent.iter().any(|start| name.starts_with(start));
     for name in names::ALL.iter().filter(|name| !absent(name.name)) {
         assert_eq!(metrics.types.get(name.name).map(String::as_str), Some(name.kind.name()), "{}", name.name);
         assert_eq!(metrics.helps.get(name.name).map(String::as_str), Some(name.help), "{}", name.name);

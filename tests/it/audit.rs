@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use crate::support::application::OK;
 use crate::support::child::BINARY;
 use crate::support::folder::Folder;
+use crate::support::secure::Authority;
 use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
 
 on_both_drivers! {
@@ -18,6 +19,7 @@ on_both_drivers! {
     a_full_disk_may_be_passed_by,
     a_killed_process_leaves_a_trail_that_goes_on,
     the_chain_goes_on_in_other_files,
+    what_deliveries_are_judged_by_is_recorded,
 }
 
 const KEY: &str = "the-key-of-the-seals-0123456789";
@@ -71,37 +73,37 @@ fn every_delivery_has_a_record(driver: Driver) {
     let trail = folder.path("audit.jsonl");
     let records = records(&trail);
     let events: Vec<&str> = records.iter().map(|record| record["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["start", "delivery", "delivery", "delivery", "stop", "seal"]);
+    assert_eq!(events, ["start", "secret", "secret", "delivery", "delivery", "delivery", "stop", "seal"]);
     let sum = Command::new("sha256sum").arg(&config).output().unwrap().stdout;
     assert!(String::from_utf8(sum).unwrap().starts_with(records[0]["configuration"].as_str().unwrap()));
     for (record, outcome, reason, status, key) in [
-        (&records[1], "passed", "forwarded", 200, json!("current")),
-        (&records[2], "acknowledged", "duplicate", 200, json!("current")),
-        (&records[3], "refused", "signature_mismatch", 401, Value::Null),
+        (&records[3], "passed", "forwarded", 200, json!("current")),
+        (&records[4], "acknowledged", "duplicate", 200, json!("current")),
+        (&records[5], "refused", "signature_mismatch", 401, Value::Null),
     ] {
         assert_eq!((&record["outcome"], &record["reason"]), (&json!(outcome), &json!(reason)), "{record}");
         assert_eq!((&record["status"], &record["key_id"]), (&json!(status), &key), "{record}");
         assert_eq!((&record["route"], &record["client"]), (&json!("hook"), &json!("127.0.0.1")), "{record}");
     }
     let digest = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862";
-    assert_eq!(records[1]["body_sha256"], digest);
+    assert_eq!(records[3]["body_sha256"], digest);
     let text = fs::read_to_string(&trail).unwrap();
     assert!(!text.contains("sha256=") && !text.contains("{\\\"a\\\"") && !text.contains(KEY));
     let told = assert_whole(&folder, &["audit.jsonl"]);
-    assert!(told.contains("1 seals hold") && told.contains("whole: 6 records"), "{told}");
+    assert!(told.contains("1 seals hold") && told.contains("whole: 8 records"), "{told}");
     // The last record is printed where it can be kept elsewhere, and then nothing can be cut off.
-    let line = program.await_line("the audit trail ends with record 6:");
+    let line = program.await_line("the audit trail ends with record 8:");
     let last = line.rsplit(' ').next().unwrap();
     assert!(told.contains(last), "{told}");
-    fs::write(folder.path("cut"), text.split_inclusive('\n').take(4).collect::<String>()).unwrap();
+    fs::write(folder.path("cut"), text.split_inclusive('\n').take(6).collect::<String>()).unwrap();
     assert_eq!(audit(&folder, &["verify", "cut"]).0.status.code(), Some(0));
     let (output, told) = audit(&folder, &["verify", "cut", "--expect-last", last]);
-    assert!(output.status.code() == Some(1) && told.contains("the last record is 4:"), "{told}");
+    assert!(output.status.code() == Some(1) && told.contains("the last record is 6:"), "{told}");
     let (output, told) = audit(&folder, &["verify", "cut", "--key-file", "key", "--key-id", "k"]);
     assert!(output.status.code() == Some(1) && told.contains("no seal under the given keys"), "{told}");
     fs::write(folder.path("changed"), text.replacen("\"status\":401", "\"status\":200", 1)).unwrap();
     let (output, told) = audit(&folder, &["verify", "changed"]);
-    assert!(output.status.code() == Some(1) && told.contains("broken: changed:4: it has been changed"), "{told}");
+    assert!(output.status.code() == Some(1) && told.contains("broken: changed:6: it has been changed"), "{told}");
     let (_, shown) = audit(&folder, &["show", "audit.jsonl", "--route", "hook", "--reason", "duplicate"]);
     assert_eq!(shown.lines().count(), 1, "{shown}");
     let (_, shown) = audit(&folder, &["show", "audit.jsonl", "--until", "2020-01-01T00:00:00Z"]);
@@ -307,4 +309,108 @@ fn the_chain_goes_on_in_other_files(driver: Driver) {
     assert_eq!(program.end().0.code(), Some(0));
     assert!(records(&trail).iter().any(|record| record["event"] == "torn_line_removed" && record["bytes"] == 14));
     assert_whole(&folder, &files.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// Keys, certificates and authorities in files of their own, each changed, added or removed: what they were and are
+/// stands in the trail by fingerprint, and nothing by which a secret could be guessed.
+fn what_deliveries_are_judged_by_is_recorded(driver: Driver) {
+    let (application, folder, ours) = (Application::answering(OK), Folder::new(), Authority::new("ours"));
+    let theirs = Authority::new("theirs");
+    let put = |name: &str, text: &str| {
+        let path = folder.write(&format!("{name}.new"), text);
+        fs::rename(path, folder.path(name)).unwrap();
+    };
+    let (first, second) = (ours.certify(&["localhost"]), ours.certify(&["localhost"]));
+    for (name, text) in [
+        ("seals", KEY),
+        ("old", "an-old-secret-0123456789"),
+        ("new", "a-new-secret-0123456789"),
+        ("ca.crt", &ours.pem()),
+        ("tls.crt", &first.certificate),
+        ("tls.key", &first.key),
+    ] {
+        folder.write(name, text);
+    }
+    let (name, upstream) = (driver.name(), application.address());
+    let text = format!(
+        "[server]\nworkers = 1\ndriver = \"{name}\"\ndrain_delay = \"0s\"\ndrain_grace = \"0s\"\n\
+         [reload]\nwatch = false\npoll = \"0s\"\n[audit]\nfile = \"audit.jsonl\"\n\
+         key = {{ id = \"k\", file = \"seals\" }}\n[[listener]]\naddress = \"127.0.0.1:0\"\n[listener.tls]\n\
+         certificate = \"tls.crt\"\nkey = \"tls.key\"\nclient_ca = \"ca.crt\"\n[upstream]\naddress = \"{upstream}\"\n\
+         [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\nsecrets = [{{ id = \"1\", file = \"old\" }}]\n"
+    );
+    let config = folder.write("countersign.toml", &text);
+    let mut program = Program::run(&config);
+    program.address();
+    let reload = |generation: u32| {
+        program.signal("HUP");
+        program.await_line(&format!("reloaded generation={generation}"));
+    };
+    put("old", "another-secret-0123456789");
+    reload(2);
+    put("countersign.toml", &text.replace("\"old\" }", "\"old\" }, { id = \"2\", file = \"new\" }"));
+    reload(3);
+    put("tls.key", &second.key);
+    put("tls.crt", &second.certificate);
+    put("ca.crt", &theirs.pem());
+    reload(4);
+    put("countersign.toml", &text);
+    reload(5);
+    put("old", "an-old-secret-0123456789");
+    reload(6);
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    let trail = folder.path("audit.jsonl");
+    let written = records(&trail);
+    let told: Vec<String> = written.iter().filter_map(judged_by).collect();
+    let expected = [
+        "secret hook 1 in_force",
+        "certificate 127.0.0.1:0 tls.crt in_force",
+        "authority 127.0.0.1:0 in_force",
+        "configuration 2",
+        "secret hook 1 changed",
+        "configuration 3",
+        "secret hook 2 added",
+        "configuration 4",
+        "authority 127.0.0.1:0 removed",
+        "certificate 127.0.0.1:0 tls.crt changed",
+        "authority 127.0.0.1:0 added",
+        "configuration 5",
+        "secret hook 2 removed",
+        "configuration 6",
+        "secret hook 1 changed",
+    ];
+    let sorted = |mut list: Vec<String>| {
+        list.sort();
+        list
+    };
+    assert_eq!(sorted(told.clone()), sorted(expected.map(str::to_owned).to_vec()), "{told:#?}");
+    let of_first: Vec<&Value> = written.iter().filter(|it| it["event"] == "secret" && it["key_id"] == "1").collect();
+    let [start, changed, back] = of_first.as_slice() else { panic!("{of_first:?}") };
+    assert_eq!(start["fingerprint"].as_str().map(str::len), Some(16));
+    assert_eq!(changed["fingerprint_before"], start["fingerprint"]);
+    assert_eq!(back["fingerprint_before"], changed["fingerprint"]);
+    assert_eq!((&back["fingerprint"], back["fingerprint"] != changed["fingerprint"]), (&start["fingerprint"], true));
+    let certificate = written.iter().find(|it| it["event"] == "certificate" && it["change"] == "changed").unwrap();
+    for (name, pem) in [("fingerprint_before", &first.certificate), ("fingerprint", &second.certificate)] {
+        assert_eq!(certificate[name], crate::reload_tls::fingerprint(pem));
+    }
+    // Not even a plain digest of a secret.
+    let text = fs::read_to_string(&trail).unwrap();
+    let digest = ring::digest::digest(&ring::digest::SHA256, b"an-old-secret-0123456789");
+    let digest: String = digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    assert!(!text.contains("-secret-") && !text.contains(&digest) && !text.contains("PRIVATE"));
+    let (output, told) = audit(&folder, &["verify", "--key-file", "seals", "--key-id", "k", "audit.jsonl"]);
+    assert_eq!(output.status.code(), Some(0), "{told}");
+}
+
+/// A record of what deliveries are judged by, in words.
+fn judged_by(record: &Value) -> Option<String> {
+    let event = record["event"].as_str()?;
+    if event == "configuration" {
+        return Some(format!("configuration {}", record["generation"]));
+    }
+    let members = ["event", "route", "key_id", "listener", "file", "change"];
+    let words: Vec<&str> = members.into_iter().filter_map(|name| record[name].as_str()).collect();
+    matches!(event, "secret" | "certificate" | "authority").then(|| words.join(" "))
 }

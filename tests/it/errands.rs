@@ -40,7 +40,10 @@ impl Desk for Made {
             generation: 7,
             reload: Some(ReloadReading { succeeded: 6, failed: 2, at: 1_781_000_000, error }),
             certificates: vec![CertificateReading {
-                name: "hooks".to_owned(),
+                listener: "0.0.0.0:8443".to_owned(),
+                name: "tls/tls.crt".to_owned(),
+                hosts: vec!["hooks.example".to_owned()],
+                fingerprint: "AB:CD".to_owned(),
                 not_before: 1_780_000_000,
                 not_after: 1_790_000_000,
             }],
@@ -162,13 +165,13 @@ fn a_failed_reload_and_certificates_are_shown() {
     let status: serde_json::Value = serde_json::from_slice(&port.ask("GET /status").body).expect("JSON");
     assert_eq!(status["generation"], 7);
     assert_eq!(status["reload"]["error"], "countersign.toml:3:1: unknown key");
-    assert_eq!(status["certificates"][0]["name"], "hooks");
+    assert_eq!(status["certificates"][0]["name"], "tls/tls.crt");
     let page = String::from_utf8(port.ask("GET /metrics").body).unwrap();
     for line in [
         "countersign_config_generation 7",
         "countersign_config_reloads_total{result=\"failure\"} 2",
         "countersign_config_last_reload_successful 0",
-        "countersign_certificate_not_after_timestamp_seconds{certificate=\"hooks\"} 1790000000",
+        "countersign_certificate_not_after_timestamp_seconds{listener=\"0.0.0.0:8443\",certificate=\"tls/tls.crt\"} 1790000000",
     ] {
         assert!(page.lines().any(|it| it == line), "{line} in\n{page}");
     }

@@ -36,7 +36,7 @@ fn der(pem: &str) -> Vec<u8> {
     CertificateDer::from_pem_slice(pem.as_bytes()).unwrap().to_vec()
 }
 
-fn fingerprint(pem: &str) -> String {
+pub(crate) fn fingerprint(pem: &str) -> String {
     let hash = digest(&SHA256, &der(pem));
     hash.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
 }

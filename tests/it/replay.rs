@@ -27,6 +27,9 @@ on_both_drivers! {
     routes_are_told_apart_and_keys_are_not,
     an_expired_entry_is_forgotten,
     the_log_shows_what_was_noted,
+    keys_that_end_to_count_make_no_new_deliveries,
+    keys_that_come_and_go_make_no_new_deliveries,
+    what_is_accepted_before_it_was_read_is_accepted,
 }
 
 const ENFORCE: &str = "{ mode = \"enforce\" }";
@@ -269,7 +272,7 @@ fn forged_copies_claim_nothing(driver: Driver) {
 
 fn a_full_table_refuses(driver: Driver) {
     let application = Application::answering(OK);
-    let proxy = Proxy::on(driver, &application).replay("{ capacity = 3 }").start();
+    let proxy = Proxy::on(driver, &application).replay("{ capacity = 3, lifetime = \"40s\" }").start();
     let mut client = proxy.connect();
     let mut ask = |body: &str| client.ask(&Delivery::of(body.as_bytes()).bytes());
     for body in ["1", "2", "3"] {
@@ -277,7 +280,10 @@ fn a_full_table_refuses(driver: Driver) {
     }
     for body in ["4", "5", "4"] {
         let answer = ask(body);
-        assert_eq!((answer.status, answer.closes(), answer.field("Retry-After")), (503, false, Some("5")));
+        assert_eq!((answer.status, answer.closes()), (503, false));
+        // Until the first of them expires.
+        let after: u64 = answer.field("Retry-After").unwrap().parse().unwrap();
+        assert!((30..=41).contains(&after), "{after}");
     }
     // What is known stays known.
     assert!(["1", "2", "3"].into_iter().all(|body| ask(body).status == 200));
@@ -387,5 +393,86 @@ fn the_log_shows_what_was_noted(driver: Driver) {
         let second = program.output().pop().unwrap();
         assert!(second.contains(ending), "{second}");
         assert_eq!(second.contains("\"observed\":[\"duplicate\"]"), mode.contains("observe"), "{second}");
+    }
+}
+
+/// A route `/ring` that has these secrets, as the configuration has them.
+fn with_ring(driver: Driver, application: &Application, secrets: &str) -> crate::support::proxy::Plan {
+    let lines = format!(
+        "path = \"/ring\"\nname = \"ring\"\nscheme = \"github\"\nsecrets = [{secrets}]\nreplay.mode = \"enforce\""
+    );
+    Proxy::on(driver, application).route(&lines)
+}
+
+fn to_ring(secret: &str, body: &[u8]) -> Vec<u8> {
+    Delivery::signed_with(secret, body).line("POST /ring HTTP/1.1").bytes()
+}
+
+const FIRST: &str = "the-first-secret-of-the-ring-0123456789";
+const SECOND: &str = "the-second-secret-of-the-ring-0123456789";
+const THIRD: &str = "the-third-secret-of-the-ring-01234567890";
+
+fn keys_that_end_to_count_make_no_new_deliveries(driver: Driver) {
+    let application = Application::answering(OK);
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let end = httpdate::fmt_http_date(std::time::UNIX_EPOCH + std::time::Duration::from_secs(now + 3));
+    // Such as `Sun, 06 Nov 1994 08:49:37 GMT`; the configuration has RFC 3339.
+    let months = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let month = 1 + months.iter().position(|name| *name == &end[8..11]).unwrap();
+    let end = format!("{}-{month:02}-{}T{}Z", &end[12..16], &end[5..7], &end[17..25]);
+    let secrets =
+        format!("{{ id = \"1\", value = \"{FIRST}\", not_after = \"{end}\" }}, {{ id = \"2\", value = \"{SECOND}\" }}");
+    let proxy = with_ring(driver, &application, &secrets).start();
+    let mut client = proxy.connect();
+    assert_eq!(client.ask(&to_ring(SECOND, b"x")).body, b"ok");
+    assert!(eventually(|| client.ask(&to_ring(FIRST, b"y")).status == 401));
+    // The first key does not count any more, and makes no other delivery of it.
+    let answer = client.ask(&to_ring(SECOND, b"x"));
+    assert!(answer.status == 200 && answer.body != b"ok");
+    assert!(eventually(|| proxy.endings().last() == Some(&"duplicate")));
+}
+
+fn keys_that_come_and_go_make_no_new_deliveries(driver: Driver) {
+    let application = Application::answering(OK);
+    let key = |secret: &str| format!("{{ id = \"{}\", value = \"{secret}\" }}", &secret[4..7]);
+    let ring = |secrets: &[&str]| {
+        let keys: Vec<String> = secrets.iter().map(|secret| key(secret)).collect();
+        with_ring(driver, &application, &keys.join(", "))
+    };
+    let mut proxy = ring(&[FIRST]).start();
+    let mut client = proxy.connect();
+    assert_eq!(client.ask(&to_ring(FIRST, b"x")).body, b"ok");
+    for secrets in [&[SECOND, FIRST][..], &[FIRST, SECOND], &[SECOND, THIRD, FIRST]] {
+        proxy.apply(&ring(secrets));
+        assert_ne!(client.ask(&to_ring(FIRST, b"x")).body, b"ok", "{secrets:?}");
+        assert_ne!(client.ask(&to_ring(SECOND, b"x")).body, b"ok", "the same content is the same delivery");
+    }
+    // The key by which it is remembered is removed: it verifies nothing any more, and still tells deliveries apart.
+    proxy.apply(&ring(&[SECOND]));
+    assert_eq!(client.ask(&to_ring(FIRST, b"x")).status, 401);
+    assert_ne!(client.ask(&to_ring(SECOND, b"x")).body, b"ok");
+    assert_eq!(client.ask(&to_ring(SECOND, b"y")).body, b"ok");
+    proxy.apply(&ring(&[THIRD, SECOND]));
+    assert_ne!(client.ask(&to_ring(THIRD, b"y")).body, b"ok");
+    application.assert_requests(2);
+}
+
+/// The status is the word of the application, whatever it has read.
+fn what_is_accepted_before_it_was_read_is_accepted(driver: Driver) {
+    for (reply, copies_reach_it) in [(OK.to_vec(), false), (answering("500 Internal Server Error"), true)] {
+        let application = Application::following(move |visit| {
+            visit.head();
+            visit.say(&reply);
+            visit.stop_talking();
+            visit.wait_for_end();
+        });
+        let proxy = Proxy::on(driver, &application).limit("body_size = \"16MiB\"").replay(ENFORCE).start();
+        let mut client = proxy.connect();
+        let delivery = Delivery::of(&vec![b'x'; 12 << 20]).bytes();
+        let first = client.ask(&delivery).status;
+        assert_eq!(client.ask(&delivery).status, first);
+        let endings = if copies_reach_it { ["forwarded"; 2] } else { ["forwarded", "duplicate"] };
+        proxy.assert_endings(&endings);
+        assert_eq!(application.connections(), 1 + usize::from(copies_reach_it));
     }
 }

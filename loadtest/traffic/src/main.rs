@@ -1,10 +1,11 @@
-//! What `loadtest/dos` sends, and the application that counts what arrives. Every command ends by itself, prints one
+//! What `loadtest/dos` and `loadtest/compare` send, and the application that counts what arrives. Every command ends by itself, prints one
 //! line of JSON, and goes to loopback unless the owner of a deployment says otherwise.
 #![expect(clippy::disallowed_methods, reason = "a load generator reads the clock itself")]
 
 mod answers;
 mod attack;
 mod delivery;
+mod digest;
 mod options;
 mod poll;
 mod probe;
@@ -13,7 +14,7 @@ mod upstream;
 
 use options::Options;
 
-const USAGE: &str = "usage: traffic probe|attack|upstream --option value …";
+const USAGE: &str = "usage: traffic probe|attack|upstream|digest --option value …";
 
 /// The secret that deliveries are signed with: the file without one trailing line end.
 ///
@@ -39,6 +40,7 @@ fn run() -> Result<(), String> {
         "probe" => probe::run(options),
         "attack" => attack::run(options),
         "upstream" => upstream::run(options),
+        "digest" => digest::run(options),
         _ => Err(USAGE.to_owned()),
     }
 }

@@ -325,11 +325,12 @@ fn spread(values: &mut [u64]) -> String {
         values.get(rank.saturating_sub(1)).copied().unwrap_or(0)
     };
     format!(
-        "{{\"count\":{},\"p50\":{},\"p90\":{},\"p99\":{},\"max\":{}}}",
+        "{{\"count\":{},\"p50\":{},\"p90\":{},\"p99\":{},\"p999\":{},\"max\":{}}}",
         values.len(),
         at(0.5),
         at(0.9),
         at(0.99),
+        at(0.999),
         at(1.0)
     )
 }

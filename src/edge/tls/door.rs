@@ -14,6 +14,7 @@ use rustls::{CertificateError, Error, HandshakeKind, ServerConfig, SupportedProt
 
 use crate::gate::identity::{Caller, Identity};
 use crate::outcome::ConnectionEnd;
+use crate::telemetry::readings::CertificateReading;
 
 use super::certificates::{Certificates, Shown};
 use super::standing::Standing;
@@ -38,6 +39,8 @@ pub struct TlsSetup {
     pub callers: Option<Callers>,
     /// The oldest version.
     pub oldest: OldestVersion,
+    /// What is to be told of the certificates, in their order.
+    pub readings: Arc<[CertificateReading]>,
 }
 
 /// What a listener speaks.
@@ -45,6 +48,7 @@ pub struct TlsSetup {
 pub struct TlsDoor {
     config: Arc<ServerConfig>,
     callers: Option<Arc<CallerVerifier>>,
+    readings: Arc<[CertificateReading]>,
 }
 
 impl fmt::Debug for TlsDoor {
@@ -80,7 +84,13 @@ impl TlsDoor {
         }
         // Tickets are enough; a store would be a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), callers })
+        Ok(Self { config: Arc::new(config), callers, readings: Arc::clone(&setup.readings) })
+    }
+
+    /// What is to be told of the certificates.
+    #[must_use]
+    pub fn certificates(&self) -> &[CertificateReading] {
+        &self.readings
     }
 
     /// A connection of which nothing has been read.

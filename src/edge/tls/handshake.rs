@@ -1,11 +1,16 @@
 //! The beginning of a connection that is encrypted, told from its first byte to the certificate of the client.
 
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
+
+use rustls::server::UnbufferedServerConnection;
+use rustls::{HandshakeKind, ProtocolVersion};
 
 use crate::gate::admission::HandshakePermit;
 use crate::gate::crowd::Bound;
 use crate::outcome::{Answer, ConnectionEnd};
+use crate::telemetry::handshake::Handshake;
 use crate::wire::encode;
 
 use crate::edge::buffer::HEADROOM;
@@ -36,8 +41,10 @@ pub async fn secure<N: Net>(
     let mut session = Box::new(TlsSession::new(opened, buffers, connection.inbound.received()));
     connection.inbound.forget(&worker.buffers);
     let patience = Rc::clone(&connection.patience);
-    let handshake = session.handshake(connection.stream.socket_mut(), deadline);
-    let made = patience.during(|| worker.net.monotonic(), handshake).await;
+    let made = {
+        let handshake = pin!(session.handshake(connection.stream.socket_mut(), deadline));
+        patience.during(|| worker.net.monotonic(), handshake).await
+    };
     let made = made.map_err(|GaveWay| Some(ConnectionEnd::TlsHandshakesFull))?;
     patience.is_over().map_err(|GaveWay| Some(ConnectionEnd::TlsHandshakesFull))?;
     if let Err(failure) = made {
@@ -51,6 +58,7 @@ pub async fn secure<N: Net>(
     }
     connection.caller = door.identify(session.connection(), worker.net.now().unix).map_err(Some)?;
     connection.standing = door.standing();
+    worker.cells(|cells| cells.secured(kind_of(session.connection())));
     connection.stream.encrypt_with(session);
     connection.expires = worker.net.monotonic() + policy.limits.head_timeout;
     Ok(())
@@ -84,6 +92,16 @@ async fn enter<'w, N: Net>(
     entered
 }
 
+fn kind_of(connection: &UnbufferedServerConnection) -> Handshake {
+    let is_new = connection.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+    match (is_new, connection.handshake_kind() == Some(HandshakeKind::Resumed)) {
+        (true, true) => Handshake::Resumed13,
+        (true, false) => Handshake::Full13,
+        (false, true) => Handshake::Resumed12,
+        (false, false) => Handshake::Full12,
+    }
+}
+
 /// Lets the client learn why its connection ends: by an alert that has been sent, or in plain text if it speaks that.
 /// Whoever was late, or came when there was no room, is not waited for.
 pub async fn take_leave<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>, end: ConnectionEnd) {
@@ -106,9 +124,9 @@ pub async fn take_leave<N: Net>(worker: &Worker<N>, connection: &mut Connection<
 
 fn write_plainly<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>, answer: Answer) {
     const BODY: [&[u8]; 3] = [b"{\"error\":\"", b"\",\"request_id\":\"", b"\"}\n"];
-    let id = worker.ids.next().text();
+    let id = worker.ids.next();
     let [open, middle, close] = BODY;
-    let body = [open, answer.error.as_bytes(), middle, &id, close].concat();
+    let body = [open, answer.error.as_bytes(), middle, id.text(), close].concat();
     let mut buf = worker.buffers.lease(0);
     encode::status_line(&mut buf, answer.status);
     encode::field(&mut buf, b"Date", &worker.date.at(worker.net.now()));

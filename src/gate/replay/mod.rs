@@ -11,7 +11,7 @@
 //!
 //! # Why a table of its own
 //! A table is a number of shards, each behind a lock of its own that is held for a few dozen nanoseconds. A shard is
-//! an array of slots: entries are found through chains from a keyed hash and grow old in a list from the oldest to the
+//! an array of slots: entries are found through an index by a keyed hash and grow old in a list from the oldest to the
 //! youngest. A concurrent hash map beside a queue of what expires was the other choice. It would need a second lock,
 //! because map and queue must change together; it grows by doubling, and it cleans up behind removed entries by
 //! rehashing a whole shard. Here both live under one lock, nothing ever moves, and the memory of a table is a product
@@ -25,6 +25,9 @@
 //! - **Full is judged per shard.** Tables below 16384 entries have one shard and are exact; larger ones have sixteen,
 //!   the first of which is full when the table is about 98 % full.
 
+#[cfg(test)]
+mod identity_tests;
+mod index;
 mod policy;
 mod shard;
 mod table;
@@ -33,5 +36,5 @@ mod tables;
 mod tests;
 
 pub use policy::{CAPACITY, DuplicateAnswer, LIFETIME, ReplayPolicy, WhenFull, accepted};
-pub use table::{Claim, Claimed, ReplayTable, memory};
+pub use table::{Claim, Claimed, LONGEST_WAIT, ReplayTable, memory};
 pub use tables::{ReplaySeed, ReplayTables};

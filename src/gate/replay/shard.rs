@@ -1,19 +1,17 @@
-//! One part of a table: slots, chains to find them by, and a list of what has been committed from the oldest on.
+//! One part of a table: slots, an index to find them by, and a list of what has been committed from the oldest on.
 //!
-//! Positions of slots come from the chains and lists themselves, never from a stranger's bytes: indexing with them
+//! Positions of slots come from the index and the list themselves, never from a stranger's bytes: indexing with them
 //! cannot miss.
 
 use core::time::Duration;
+
+use super::index::Index;
 
 /// What identifies a delivery: a digest of signed content.
 pub(super) type Key = [u8; 32];
 
 /// No slot.
 const NONE: u32 = u32::MAX;
-
-/// Chains for each slot: with so many of them most are empty or have one slot, and a claim seldom looks at the slot of
-/// another delivery, which is a miss in the cache.
-const CHAINS_PER_SLOT: usize = 4;
 
 /// Entries that a claim removes at most because they have expired.
 const REMOVED_PER_CLAIM: usize = 2;
@@ -24,7 +22,7 @@ pub(super) const MARGIN: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// In no chain and no list.
+    /// Neither in the index nor in the list.
     Free,
     /// With the application.
     Claimed,
@@ -35,11 +33,11 @@ enum State {
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     key: Key,
-    /// Monotonic milliseconds.
+    /// Monotonic milliseconds; the era of its claim before that.
     committed_at: u64,
-    /// The next slot of the same bucket, or of the free ones.
-    next: u32,
-    /// Neighbours in the list of committed slots.
+    /// Of the key.
+    hash: u32,
+    /// Neighbours in the list of committed slots. Of a free slot, `younger` is the next free one.
     older: u32,
     younger: u32,
     state: State,
@@ -54,8 +52,10 @@ pub(super) enum Verdict {
     Duplicate,
     /// Claimed by somebody else.
     InFlight,
-    /// No slot.
-    Full,
+    /// No slot; the milliseconds until an entry expires, where one is committed.
+    Full { wait: Option<u64> },
+    /// The era of the claim has passed.
+    Outdated,
 }
 
 /// The moment of a claim and what its route says; in milliseconds.
@@ -64,63 +64,87 @@ pub(super) struct Terms {
     pub(super) now: u64,
     pub(super) lifetime: u64,
     pub(super) evict: bool,
+    /// How often the key by which deliveries are told apart has been exchanged.
+    pub(super) era: u64,
 }
 
-/// At most `capacity` entries.
+/// At most `capacity` entries. What changes with every claim is kept together, in one line of the cache with the lock:
+/// when another core was here before, that line must be fetched from it, and no more than that.
 #[derive(Debug)]
 pub(super) struct Shard {
-    capacity: usize,
-    /// Never more than `capacity`, reserved at once.
-    slots: Vec<Slot>,
-    /// The first slot of each chain, plus one: zeroed memory is an empty table, and costs nothing until it is used.
-    buckets: Vec<u32>,
+    memory: Box<Memory>,
+    /// The latest era that has been seen here, and how many claims of it and of earlier ones are in flight.
+    era: u64,
+    claimed: u32,
+    claimed_before: u32,
+    capacity: u32,
+    held: u32,
     free: u32,
     oldest: u32,
     youngest: u32,
-    held: usize,
-    claimed: usize,
+}
+
+/// Where the entries are: does not change itself once as many slots have been used as there may be.
+#[derive(Debug)]
+#[repr(align(64))]
+struct Memory {
+    /// Never more than the capacity, reserved at once.
+    slots: Vec<Slot>,
+    index: Index,
 }
 
 impl Shard {
-    pub(super) const fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize) -> Self {
         Self {
-            capacity,
-            slots: Vec::new(),
-            buckets: Vec::new(),
+            memory: Box::new(Memory { slots: Vec::new(), index: Index::absent() }),
+            era: 0,
+            claimed: 0,
+            claimed_before: 0,
+            capacity: u32::try_from(capacity).unwrap_or(NONE),
+            held: 0,
             free: NONE,
             oldest: NONE,
             youngest: NONE,
-            held: 0,
-            claimed: 0,
         }
     }
 
     /// Bytes of a shard that is full.
     pub(super) const fn memory(capacity: usize) -> usize {
-        capacity * size_of::<Slot>() + chains(capacity) * size_of::<u32>()
+        size_of::<Memory>() + capacity * size_of::<Slot>() + Index::memory(capacity)
     }
 
     /// Entries, claimed and committed.
     pub(super) const fn held(&self) -> usize {
-        self.held
+        self.held as usize
     }
 
     /// Entries that are with the application.
     pub(super) const fn claimed(&self) -> usize {
-        self.claimed
+        (self.claimed + self.claimed_before) as usize
     }
 
-    pub(super) fn claim(&mut self, key: &Key, hash: impl Fn(&Key) -> u32, terms: Terms) -> Verdict {
-        if self.buckets.is_empty() {
-            self.buckets = vec![0; chains(self.capacity)];
-            self.slots.reserve_exact(self.capacity);
+    /// Whether claims of an era before this one are in flight. There will be no more of them.
+    pub(super) fn has_claims_before(&mut self, era: u64) -> bool {
+        self.enter(era);
+        self.claimed_before > 0
+    }
+
+    /// Claims a key, which has this hash.
+    pub(super) fn claim(&mut self, key: &Key, hash: u32, terms: Terms) -> Verdict {
+        if !self.enter(terms.era) {
+            return Verdict::Outdated;
         }
-        if let Some(found) = self.find(key, hash(key)) {
-            let slot = self.slots[found as usize];
+        if self.memory.index.is_absent() {
+            self.memory.index = Index::new(self.capacity as usize);
+            self.memory.slots.reserve_exact(self.capacity as usize);
+        }
+        if let Some(found) = self.find(key, hash) {
+            let slot = &self.memory.slots[found as usize];
             return match slot.state {
-                State::Committed if terms.expired(&slot) => {
+                State::Committed if terms.expired(slot) => {
                     self.leave_list(found);
-                    self.slots[found as usize].state = State::Claimed;
+                    let slot = &mut self.memory.slots[found as usize];
+                    (slot.state, slot.committed_at) = (State::Claimed, terms.era);
                     self.claimed += 1;
                     Verdict::Claimed { slot: found, evicted: false }
                 }
@@ -129,157 +153,168 @@ impl Shard {
             };
         }
         for _ in 0..REMOVED_PER_CLAIM {
-            if self.oldest == NONE || !terms.expired(&self.slots[self.oldest as usize]) {
+            if self.oldest == NONE || !terms.expired(&self.memory.slots[self.oldest as usize]) {
                 break;
             }
-            self.forget_oldest(&hash);
+            self.forget_oldest();
         }
         let full = self.held >= self.capacity;
         if full && terms.evict && self.oldest != NONE {
-            self.forget_oldest(&hash);
+            self.forget_oldest();
         }
-        match self.insert(key, hash(key)) {
+        match self.insert(key, hash, terms.era) {
             Some(slot) => Verdict::Claimed { slot, evicted: full },
-            None => Verdict::Full,
+            None => {
+                let oldest = self.memory.slots.get(self.oldest as usize);
+                Verdict::Full { wait: oldest.map(|oldest| terms.left(oldest)) }
+            }
+        }
+    }
+
+    /// What is known of a key, if anything is. There will be no claim of an earlier era that it could miss.
+    pub(super) fn look(&mut self, key: &Key, hash: u32, terms: Terms) -> Option<Verdict> {
+        if !self.enter(terms.era) {
+            return Some(Verdict::Outdated);
+        }
+        let slot = &self.memory.slots[self.find(key, hash)? as usize];
+        match slot.state {
+            State::Committed if terms.expired(slot) => None,
+            State::Committed => Some(Verdict::Duplicate),
+            State::Claimed | State::Free => Some(Verdict::InFlight),
         }
     }
 
     /// Remembers a claimed slot from `now` on.
     pub(super) fn commit(&mut self, position: u32, now: u64) {
         let older = self.youngest;
-        let slot = &mut self.slots[position as usize];
-        debug_assert_eq!(slot.state, State::Claimed);
+        self.discount(position);
+        let slot = &mut self.memory.slots[position as usize];
         slot.state = State::Committed;
-        self.claimed -= 1;
         slot.committed_at = now;
         (slot.older, slot.younger) = (older, NONE);
         match older {
             NONE => self.oldest = position,
-            older => self.slots[older as usize].younger = position,
+            older => self.memory.slots[older as usize].younger = position,
         }
         self.youngest = position;
     }
 
     /// Forgets a claimed slot.
-    pub(super) fn release(&mut self, position: u32, hash: impl Fn(&Key) -> u32) {
-        debug_assert_eq!(self.slots[position as usize].state, State::Claimed);
-        self.claimed -= 1;
-        self.remove(position, hash);
+    pub(super) fn release(&mut self, position: u32) {
+        self.discount(position);
+        self.remove(position);
     }
 
-    fn bucket(&self, hash: u32) -> usize {
-        hash as usize & (self.buckets.len() - 1)
+    /// Whether it is not too late for this era.
+    fn enter(&mut self, era: u64) -> bool {
+        if era > self.era {
+            self.claimed_before += std::mem::take(&mut self.claimed);
+            self.era = era;
+        }
+        era == self.era
     }
 
-    /// The slots of a chain, from the one that came last.
-    fn chain(&self, hash: u32) -> impl Iterator<Item = u32> {
-        let mut next = self.buckets[self.bucket(hash)].wrapping_sub(1);
-        core::iter::from_fn(move || {
-            let position = next;
-            next = self.slots.get(position as usize)?.next;
-            Some(position)
-        })
+    /// One claim less.
+    fn discount(&mut self, position: u32) {
+        let Slot { state, committed_at: era, .. } = self.memory.slots[position as usize];
+        debug_assert_eq!(state, State::Claimed);
+        *(if era == self.era { &mut self.claimed } else { &mut self.claimed_before }) -= 1;
     }
 
     fn find(&self, key: &Key, hash: u32) -> Option<u32> {
-        self.chain(hash).find(|position| self.slots[*position as usize].key == *key)
+        self.memory.index.find(hash, |position| self.memory.slots[position as usize].key == *key)
     }
 
-    fn insert(&mut self, key: &Key, hash: u32) -> Option<u32> {
+    fn insert(&mut self, key: &Key, hash: u32, era: u64) -> Option<u32> {
         if self.held >= self.capacity {
             return None;
         }
-        let bucket = self.bucket(hash);
-        let next = self.buckets[bucket].wrapping_sub(1);
         let state = State::Claimed;
-        let slot = Slot { key: *key, committed_at: 0, next, older: NONE, younger: NONE, state };
+        let slot = Slot { key: *key, committed_at: era, hash, older: NONE, younger: NONE, state };
         let position = self.free;
         let position = if position == NONE {
-            self.slots.push(slot);
-            u32::try_from(self.slots.len() - 1).ok()?
+            self.memory.slots.push(slot);
+            u32::try_from(self.memory.slots.len() - 1).ok()?
         } else {
-            self.free = self.slots[position as usize].next;
-            self.slots[position as usize] = slot;
+            self.free = self.memory.slots[position as usize].younger;
+            self.memory.slots[position as usize] = slot;
             position
         };
-        self.buckets[bucket] = position + 1;
+        self.memory.index.insert(hash, position);
         self.held += 1;
         self.claimed += 1;
         Some(position)
     }
 
-    fn forget_oldest(&mut self, hash: impl Fn(&Key) -> u32) {
+    fn forget_oldest(&mut self) {
         let oldest = self.oldest;
         self.leave_list(oldest);
-        self.remove(oldest, hash);
+        self.remove(oldest);
     }
 
     /// Takes a committed slot out of the list.
     fn leave_list(&mut self, position: u32) {
-        let Slot { older, younger, .. } = self.slots[position as usize];
-        match older {
-            NONE => self.oldest = younger,
-            older => self.slots[older as usize].younger = younger,
+        let Slot { older, younger, .. } = self.memory.slots[position as usize];
+        // Nobody asks who is older than the oldest: its slot need not be written, which is a line of the cache less.
+        if position == self.oldest {
+            self.oldest = younger;
+        } else {
+            self.memory.slots[older as usize].younger = younger;
+            if younger != NONE {
+                self.memory.slots[younger as usize].older = older;
+            }
         }
-        match younger {
-            NONE => self.youngest = older,
-            younger => self.slots[younger as usize].older = older,
+        if position == self.youngest {
+            self.youngest = if self.oldest == NONE { NONE } else { older };
         }
     }
 
-    /// Takes a slot that is in no list out of its chain.
-    fn remove(&mut self, position: u32, hash: impl Fn(&Key) -> u32) {
-        let Slot { key, next, .. } = self.slots[position as usize];
-        let hash = hash(&key);
-        let before = self.chain(hash).find(|before| self.slots[*before as usize].next == position);
-        match before {
-            Some(before) => self.slots[before as usize].next = next,
-            None => {
-                let bucket = self.bucket(hash);
-                self.buckets[bucket] = next.wrapping_add(1);
-            }
-        }
-        let free = self.free;
-        let slot = &mut self.slots[position as usize];
-        (slot.state, slot.next) = (State::Free, free);
+    /// Frees a slot that is in no list.
+    fn remove(&mut self, position: u32) {
+        let slot = &mut self.memory.slots[position as usize];
+        self.memory.index.remove(slot.hash, position);
+        (slot.state, slot.younger) = (State::Free, self.free);
         self.free = position;
         self.held -= 1;
     }
 
-    /// That chains, lists and counts agree.
+    /// That index, lists and counts agree.
     #[cfg(test)]
     pub(super) fn assert_consistent(&self, hash: impl Fn(&Key) -> u32) {
-        let count = |state| self.slots.iter().filter(|slot| slot.state == state).count();
+        let count = |state| self.memory.slots.iter().filter(|slot| slot.state == state).count();
         let (claimed, committed) = (count(State::Claimed), count(State::Committed));
-        assert!(self.slots.len() <= self.capacity && self.slots.capacity() <= self.capacity);
-        assert_eq!((self.held, self.claimed), (claimed + committed, claimed));
-        for slot in self.slots.iter().filter(|slot| slot.state != State::Free) {
-            let found = self.find(&slot.key, hash(&slot.key)).map(|position| self.slots[position as usize].key);
+        assert!(self.memory.slots.capacity() <= self.capacity as usize);
+        assert_eq!((self.held(), self.claimed()), (claimed + committed, claimed));
+        for slot in self.memory.slots.iter().filter(|slot| slot.state != State::Free) {
+            assert_eq!(slot.hash, hash(&slot.key));
+            let found = self.find(&slot.key, slot.hash).map(|position| self.memory.slots[position as usize].key);
             assert_eq!(found, Some(slot.key));
         }
         let mut free = 0;
         let mut next = self.free;
         while next != NONE {
-            assert_eq!(self.slots[next as usize].state, State::Free);
-            (free, next) = (free + 1, self.slots[next as usize].next);
+            assert_eq!(self.memory.slots[next as usize].state, State::Free);
+            (free, next) = (free + 1, self.memory.slots[next as usize].younger);
         }
         assert_eq!(free, count(State::Free));
         let (mut listed, mut before, mut next) = (0, NONE, self.oldest);
         while next != NONE {
-            let slot = &self.slots[next as usize];
-            assert_eq!((slot.state, slot.older), (State::Committed, before));
+            let slot = &self.memory.slots[next as usize];
+            assert_eq!(slot.state, State::Committed);
+            assert!(before == NONE || slot.older == before);
             (listed, before, next) = (listed + 1, next, slot.younger);
         }
         assert_eq!((listed, before), (committed, self.youngest));
     }
 }
 
-const fn chains(capacity: usize) -> usize {
-    capacity.next_power_of_two() * CHAINS_PER_SLOT
-}
-
 impl Terms {
     fn expired(self, slot: &Slot) -> bool {
-        self.now.saturating_sub(slot.committed_at) >= self.lifetime
+        self.left(slot) == 0
+    }
+
+    /// The milliseconds until a committed slot expires.
+    const fn left(self, slot: &Slot) -> u64 {
+        self.lifetime.saturating_sub(self.now.saturating_sub(slot.committed_at))
     }
 }

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::shard::MARGIN;
 use super::table::ReplayTable;
 use crate::gate::route::Route;
+use crate::now::Now;
 
 /// Spreads keys over a table in a way that nobody outside can foresee: multilinear hashing, under which two different
 /// keys collide with a probability of one in 2^32 over the choice of the seed. Random, once a process.
@@ -68,7 +69,7 @@ impl ReplayTables {
     /// under its name has it still, with the capacity that it was made with: another one would have forgotten what may
     /// not come again. For the same reason the table of a route that is gone is kept for the lifetime of its entries.
     #[must_use]
-    pub fn of(&self, routes: &[Route], now: Duration) -> Vec<Option<Arc<ReplayTable>>> {
+    pub fn of(&self, routes: &[Route], now: Now) -> Vec<Option<Arc<ReplayTable>>> {
         let mut known = self.by_name.lock().unwrap_or_else(PoisonError::into_inner);
         let mut kept = BTreeMap::new();
         let mut tables = Vec::with_capacity(routes.len());
@@ -82,12 +83,13 @@ impl ReplayTables {
             let lifetime = found.as_ref().map_or(Duration::ZERO, |known| known.lifetime).max(policy.lifetime);
             let table = found.map(|known| known.table);
             let table = table.unwrap_or_else(|| Arc::new(ReplayTable::new(policy.capacity, self.seed)));
+            table.adopt(route.verifier.keys(), lifetime, now);
             kept.insert(route.name.clone(), Known { table: Arc::clone(&table), lifetime, gone: None });
             tables.push(Some(table));
         }
         for (name, known) in std::mem::take(&mut *known) {
-            let gone = known.gone.unwrap_or(now);
-            if now < gone.saturating_add(known.lifetime + MARGIN) {
+            let gone = known.gone.unwrap_or(now.monotonic);
+            if now.monotonic < gone.saturating_add(known.lifetime + MARGIN) {
                 kept.insert(name, Known { gone: Some(gone), ..known });
             }
         }

@@ -15,7 +15,7 @@ use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
 use crate::gate::route::{Route, RouteKey};
-use crate::gate::verify::Verifier;
+use crate::gate::verify::{Identities, Verifier};
 use crate::now::Now;
 use crate::outcome::Rejection;
 
@@ -61,7 +61,7 @@ enum Said {
     New { evicted: bool },
     Duplicate,
     InFlight,
-    Full,
+    Full { wait: Option<Duration> },
 }
 
 impl Model {
@@ -90,7 +90,8 @@ impl Model {
         }
         let full = self.held() >= policy.capacity;
         if full && (policy.when_full == WhenFull::Refuse || self.committed.is_empty()) {
-            return Said::Full;
+            let left = |at: u64| kept.saturating_sub(now.saturating_sub(at));
+            return Said::Full { wait: self.committed.first().map(|(_, at)| Duration::from_millis(left(*at))) };
         }
         if full {
             self.committed.remove(0);
@@ -146,7 +147,7 @@ proptest! {
                         }
                         Claimed::Duplicate => Said::Duplicate,
                         Claimed::InFlight => Said::InFlight,
-                        Claimed::Full => Said::Full,
+                        Claimed::Full { wait } => Said::Full { wait },
                     };
                     prop_assert_eq!(said, model.claim(number, now, &policy));
                 }
@@ -210,7 +211,7 @@ fn threads_never_hold_the_same_delivery_together_and_commit_it_once() {
                                 }
                                 Claimed::InFlight => std::thread::yield_now(),
                                 Claimed::Duplicate => break,
-                                Claimed::Full => panic!("there is room for all"),
+                                Claimed::Full { .. } => panic!("there is room for all"),
                             }
                         }
                     }
@@ -272,7 +273,7 @@ fn a_full_table_evicts_the_oldest_and_never_a_claim() {
     }
     let (table, policy) = (table(2), policy(2, WhenFull::EvictOldest));
     let claims: Vec<Claimed<'_>> = (0..2).map(|number| table.claim(key(number), &policy, at(0))).collect();
-    assert!(matches!(table.claim(key(2), &policy, at(0)), Claimed::Full));
+    assert!(matches!(table.claim(key(2), &policy, at(0)), Claimed::Full { wait: None }));
     drop(claims);
     assert_eq!(table.held(), 0);
 }
@@ -300,7 +301,7 @@ fn what_a_table_says_becomes_an_answer() {
     assert_eq!(Claimed::Duplicate.judge(&policy).unwrap_err(), Rejection::Duplicate);
     assert_eq!(Claimed::Duplicate.judge(&conflict).unwrap_err(), Rejection::DuplicateConflict);
     assert_eq!(Claimed::InFlight.judge(&policy).unwrap_err(), Rejection::DuplicateInFlight);
-    assert_eq!(Claimed::Full.judge(&policy).unwrap_err(), Rejection::ReplayTableFull);
+    assert_eq!(Claimed::Full { wait: None }.judge(&policy).unwrap_err(), Rejection::ReplayTableFull);
     let table = table(1);
     fill(&table, &policy, 1);
     let (_claim, noted) = table.claim(key(9), &policy, at(9)).judge(&policy).unwrap();
@@ -310,11 +311,11 @@ fn what_a_table_says_becomes_an_answer() {
 }
 
 #[test]
-fn memory_is_72_bytes_an_entry_where_the_capacity_is_a_power_of_two() {
+fn memory_is_64_bytes_an_entry_where_the_capacity_is_a_power_of_two() {
     for capacity in [1 << 14, 1 << 18, 1 << 24] {
-        assert_eq!(memory(capacity), 72 * capacity + 16 * 128);
+        assert_eq!(memory(capacity) - Identities::MEMORY, 64 * capacity + 16 * 256);
     }
-    assert!((1..5000).all(|capacity| memory(capacity) < 88 * capacity + 256));
+    assert!((1..5000).all(|capacity| memory(capacity) - Identities::MEMORY < 72 * capacity + 512));
 }
 
 #[test]
@@ -333,7 +334,8 @@ fn tables_outlive_a_configuration_by_the_name_of_their_route() {
     };
     let (small, large) = (Some(policy(8, WhenFull::Refuse)), Some(policy(9, WhenFull::Refuse)));
     let tables = ReplayTables::new(ReplaySeed::new(&SEED));
-    let second = Duration::from_secs(1);
+    let after = |monotonic| Now { monotonic, unix: Duration::ZERO };
+    let second = after(Duration::from_secs(1));
     let first = tables.of(&[route("a", small), route("b", None), route("c", small), route("d", small)], second);
     let second_time = tables.of(&[route("d", large), route("c", small), route("b", small)], second);
     let same = |one: &[Option<std::sync::Arc<ReplayTable>>], at: usize, other: &Option<std::sync::Arc<ReplayTable>>| {
@@ -345,8 +347,28 @@ fn tables_outlive_a_configuration_by_the_name_of_their_route() {
     assert_eq!(second_time[0].as_ref().unwrap().capacity(), 8);
     // A route that is gone may come back as long as its entries live.
     let lifetime = small.unwrap().lifetime;
-    assert!(same(&first, 0, &tables.of(&[route("a", small)], lifetime)[0]));
-    let _ = tables.of(&[], 2 * lifetime);
-    let _ = tables.of(&[], 3 * lifetime + MARGIN);
-    assert!(!same(&first, 0, &tables.of(&[route("a", small)], 3 * lifetime + MARGIN)[0]));
+    assert!(same(&first, 0, &tables.of(&[route("a", small)], after(lifetime))[0]));
+    let _ = tables.of(&[], after(2 * lifetime));
+    let _ = tables.of(&[], after(3 * lifetime + MARGIN));
+    assert!(!same(&first, 0, &tables.of(&[route("a", small)], after(3 * lifetime + MARGIN))[0]));
+}
+
+#[test]
+fn a_full_table_says_when_there_is_room_again() {
+    let (table, policy) = (table(2), ReplayPolicy { lifetime: Duration::from_secs(10), ..policy(2, WhenFull::Refuse) });
+    let claim = |number, millis| table.claim(key(number), &policy, at(millis));
+    let Claimed::New { claim: first, .. } = claim(1, 0) else { panic!("there is room") };
+    let Claimed::New { claim: second, .. } = claim(2, 0) else { panic!("there is room") };
+    assert_eq!(claim(3, 0).retry_after(), None, "nobody knows how long the application takes");
+    second.commit(at(2_000));
+    first.commit(at(3_500));
+    // The one that was committed first goes first, its margin included.
+    let lives = 10_000 + u64::try_from(MARGIN.as_millis()).unwrap();
+    for (now, seconds) in [(4_000, 9), (4_001, 9), (5_000, 8), (1_999 + lives, 1), (0, 11)] {
+        assert_eq!(claim(3, now).retry_after(), Some(seconds), "at {now}");
+    }
+    assert!(matches!(claim(3, 2_000 + lives), Claimed::New { .. }));
+    let wait = |seconds| Claimed::Full { wait: Some(Duration::from_secs(seconds)) }.retry_after();
+    assert_eq!((wait(0), wait(300), wait(301), wait(86_400)), (Some(1), Some(300), Some(300), Some(300)));
+    assert_eq!(Claimed::Duplicate.retry_after(), None);
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use super::Delivery;
 use super::credential;
+use super::identity::{Identities, ReplayKeys};
 use super::keyring::{Key, Keyring, Material};
 use super::mac::{self, Hasher, Tag};
 use super::reading::{self, Content};
@@ -20,7 +21,7 @@ use super::signature::Encoding;
 use super::template::Part;
 use super::tolerance::Tolerance;
 use super::url::PublicUrl;
-use super::verified::{Evidence, Verified};
+use super::verified::{Evidence, Proof, Verified, tag_key};
 use crate::now::Now;
 use crate::outcome::Rejection;
 
@@ -178,6 +179,23 @@ impl Verifier {
     }
 }
 
+impl Verifier {
+    /// What tells a delivery apart that this verifier has verified, with the identities of whoever remembers it; nothing
+    /// where nothing is verified. The content is hashed again only for an identity that was not tried to verify it.
+    pub fn replay_keys<D: Delivery>(&self, verified: &Verified<D>, identities: &Identities) -> Option<ReplayKeys> {
+        let own = || verified.replay_key().map(ReplayKeys::from);
+        let (Some(rule), Some(evidence)) = (&self.rule, verified.evidence()) else { return own() };
+        let (Some(proof), Some(current)) = (&evidence.proof, identities.current()) else { return own() };
+        if proof.key.is_none() || verified.is_known_by_id() {
+            return own();
+        }
+        // A key of another scheme, which the route had before, makes no tags under this one.
+        let identify = |key: &Key| rule.identify(verified.delivery(), proof, key);
+        let Some(current) = identify(current) else { return own() };
+        Some(ReplayKeys::from(current).or_by(identities.former().filter_map(identify)))
+    }
+}
+
 /// Everything that is wrong with a scheme, and everything of a route that does not fit to it.
 fn misfits(scheme: &Scheme, keyring: &Keyring, tolerance: Option<Tolerance>, has_url: bool) -> Vec<SchemeProblem> {
     let mut problems = scheme.validate();
@@ -263,8 +281,8 @@ impl Rule {
                 (credential::recognise(&self.scheme, &self.keyring, delivery, now)?, None)
             }
             State::Hashing { key, hasher, length } if length == delivery.body().len() => {
-                let (key, tag) = self.finish_hashing(key, hasher, delivery, now)?;
-                (key, Some(tag))
+                let (key, proof) = self.finish_hashing(key, hasher, delivery, now)?;
+                (key, Some(proof))
             }
             State::Waiting => self.finish_waiting(delivery, now)?,
             State::Hashing { .. } | State::Recognised { .. } | State::Nothing => {
@@ -285,48 +303,63 @@ impl Rule {
         mut hasher: Hasher,
         delivery: &D,
         now: Now,
-    ) -> Result<(usize, Tag), Rejection> {
+    ) -> Result<(usize, Proof), Rejection> {
         let key = self.keyring.keys().get(first).ok_or(Rejection::KeyInactive)?;
         let after = self.scheme.content.around_body().1;
         self.content(delivery, key).write(after, &mut |piece| hasher.update(piece))?;
         let tag = hasher.finish();
+        let proof = Proof { tag, key: Some(first), matched: None };
         if self.any_signature_is(&tag, delivery)? {
-            return Ok((first, tag));
+            return Ok((first, proof));
         }
-        // The tag tells deliveries apart: it stays that of the first key, so that a delivery with signatures of several
-        // keys is the same one whichever of them is taken off.
-        self.hash_with_keys(delivery, now, Some(first)).map(|(key, _)| (key, tag))
+        self.hash_with_keys(delivery, now, Some(proof))
     }
 
-    fn finish_waiting<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Tag>), Rejection> {
+    fn finish_waiting<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Proof>), Rejection> {
         if let Kind::Public(_) = self.scheme.kind {
             return self.verify_public(delivery, now);
         }
-        self.hash_with_keys(delivery, now, None).map(|(key, tag)| (key, Some(tag)))
+        self.hash_with_keys(delivery, now, None).map(|(key, proof)| (key, Some(proof)))
     }
 
-    /// Hashes the whole content with every active key but one, until a signature matches. The tag is that of the first.
+    /// Hashes the whole content with every active key, except the first where that has been done, until a signature
+    /// matches.
     fn hash_with_keys<D: Delivery>(
         &self,
         delivery: &D,
         now: Now,
-        except: Option<usize>,
-    ) -> Result<(usize, Tag), Rejection> {
-        let mut first = None;
-        for (index, key) in self.keyring.active(now).filter(|(index, _)| Some(*index) != except) {
-            let mut hasher = self.hasher(key)?;
-            let parts = self.scheme.content.parts();
-            self.content(delivery, key).write(parts, &mut |piece| hasher.update(piece))?;
-            let tag = hasher.finish();
-            let identity = *first.get_or_insert(tag);
+        mut first: Option<Proof>,
+    ) -> Result<(usize, Proof), Rejection> {
+        let done = first.and_then(|first| first.key);
+        for (index, key) in self.keyring.active(now).filter(|(index, _)| Some(*index) != done) {
+            let tag = self.tag(delivery, key)?;
+            let proof = *first.get_or_insert(Proof { tag, key: Some(index), matched: None });
             if self.any_signature_is(&tag, delivery)? {
-                return Ok((index, identity));
+                return Ok((index, Proof { matched: Some((index, tag)), ..proof }));
             }
         }
         Err(Rejection::SignatureMismatch)
     }
 
-    fn verify_public<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Tag>), Rejection> {
+    /// The tag of the whole content under a key.
+    fn tag<D: Delivery>(&self, delivery: &D, key: &Key) -> Result<Tag, Rejection> {
+        let mut hasher = self.hasher(key)?;
+        let parts = self.scheme.content.parts();
+        self.content(delivery, key).write(parts, &mut |piece| hasher.update(piece))?;
+        Ok(hasher.finish())
+    }
+
+    /// The replay key that the content makes with an identity; what has been computed already is used.
+    fn identify<D: Delivery>(&self, delivery: &D, proof: &Proof, identity: &Key) -> Option<[u8; 32]> {
+        let computed = proof.key.map(|key| (key, proof.tag)).into_iter().chain(proof.matched);
+        let mut computed = computed.filter_map(|(key, tag)| Some((self.keyring.keys().get(key)?, tag)));
+        match computed.find(|(key, _)| key.is_same(identity)) {
+            Some((_, tag)) => Some(tag_key(&tag)),
+            None => self.tag(delivery, identity).ok().map(|tag| tag_key(&tag)),
+        }
+    }
+
+    fn verify_public<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Proof>), Rejection> {
         let mut content = Vec::with_capacity(delivery.body().len() + 128);
         for (index, key) in self.keyring.active(now) {
             let Material::Public(public) = key.material() else { continue };
@@ -338,7 +371,7 @@ impl Rule {
                 matched = matched || public.verifies(&content, signature.bytes());
             })?;
             if matched {
-                return Ok((index, Some(mac::digest_tag(&content))));
+                return Ok((index, Some(Proof { tag: mac::digest_tag(&content), key: None, matched: None })));
             }
         }
         Err(Rejection::SignatureMismatch)

@@ -27,6 +27,12 @@ impl Validity {
         let seconds = i64::try_from(now.unix.as_secs()).unwrap_or(i64::MAX);
         self.not_before.is_none_or(|start| seconds >= start) && self.not_after.is_none_or(|end| seconds < end)
     }
+
+    /// Whether the key does not count any more at `now`.
+    pub(super) fn has_ended(self, now: Now) -> bool {
+        let seconds = i64::try_from(now.unix.as_secs()).unwrap_or(i64::MAX);
+        self.not_after.is_some_and(|end| seconds >= end)
+    }
 }
 
 /// One key, ready for use. The secret it came from is not kept where the scheme does not need it again; what is kept
@@ -38,6 +44,8 @@ pub struct Key {
     validity: Validity,
     material: Material,
     secret_length: Option<usize>,
+    /// Of the secret, where it makes tags.
+    fingerprint: Option<Fingerprint>,
 }
 
 #[derive(Clone)]
@@ -103,6 +111,8 @@ impl Key {
     pub fn from_secret(id: &str, scheme: &Scheme, secret: &[u8], validity: Validity) -> Result<Self, KeyError> {
         let secret = decode_secret(scheme, secret)?;
         let secret_length = Some(secret.len());
+        let makes_tags = matches!(scheme.kind, Kind::Hmac(_) | Kind::Digest(_));
+        let fingerprint = makes_tags.then(|| Fingerprint::of(&secret));
         let material = match scheme.kind {
             Kind::Hmac(algorithm) => Material::Mac(algorithm.key(&secret)),
             Kind::Digest(_) => Material::Secret(secret),
@@ -111,7 +121,7 @@ impl Key {
             Kind::Basic => return Err(KeyError::NotUserPassword),
             Kind::Public(_) => return Err(KeyError::PublicKeyWanted),
         };
-        Ok(Self { id: Arc::from(id), validity, material, secret_length })
+        Ok(Self { id: Arc::from(id), validity, material, secret_length, fingerprint })
     }
 
     /// Reads a public key: PEM, base64 of a SubjectPublicKeyInfo, or the raw key in base64 or hexadecimal.
@@ -122,7 +132,13 @@ impl Key {
         let Kind::Public(algorithm) = scheme.kind else { return Err(KeyError::SecretWanted) };
         let key = PublicKey::parse(algorithm, text, &scheme.secret.strip_prefix)
             .ok_or(KeyError::PublicKey(algorithm.name()))?;
-        Ok(Self { id: Arc::from(id), validity, material: Material::Public(key), secret_length: None })
+        Ok(Self {
+            id: Arc::from(id),
+            validity,
+            material: Material::Public(key),
+            secret_length: None,
+            fingerprint: None,
+        })
     }
 
     /// The name by which metrics and logs tell keys apart.
@@ -145,6 +161,24 @@ impl Key {
     /// The same key at any time: to explain what it would have matched, never to verify.
     pub(super) fn without_times(&self) -> Self {
         Self { validity: Validity::default(), ..self.clone() }
+    }
+
+    /// Whether its tags tell deliveries apart.
+    pub(super) const fn makes_tags(&self) -> bool {
+        self.fingerprint.is_some()
+    }
+
+    /// Whether both make the same tags.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let alike = match (&self.material, &other.material) {
+            (Material::Mac(own), Material::Mac(other)) => own.algorithm() == other.algorithm(),
+            (Material::Secret(_), Material::Secret(_)) => true,
+            _ => false,
+        };
+        match (&self.fingerprint, &other.fingerprint) {
+            (Some(own), Some(other)) => alike && own.matches(other),
+            _ => false,
+        }
     }
 
     pub(super) fn shared_id(&self) -> Arc<str> {

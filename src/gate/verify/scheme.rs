@@ -95,7 +95,7 @@ pub struct BodyDigest {
 pub enum ReplayKey {
     /// The delivery id, which the signature covers.
     Id,
-    /// The verified tag.
+    /// The tag of the signed content, under one key of the route whichever of them the sender has.
     Tag,
     /// A digest of the signed bytes: signatures of this algorithm can be rewritten into other valid ones.
     SignedBytesDigest,
@@ -109,7 +109,7 @@ impl ReplayKey {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Id => "delivery id",
-            Self::Tag => "verified tag",
+            Self::Tag => "tag of the signed content, by one key of the route",
             Self::SignedBytesDigest => "digest of the signed bytes",
             Self::BodyDigest => "digest of the body",
         }

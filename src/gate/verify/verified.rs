@@ -19,9 +19,19 @@ pub(super) struct Evidence {
     pub(super) untimely: Option<Rejection>,
     /// An id out of the body; ids out of headers are read again where they are wanted.
     pub(super) id: Option<Box<[u8]>>,
-    /// The tag of the signed content under the first active key, or the digest of the signed bytes; nothing for
-    /// credentials.
-    pub(super) proof: Option<Tag>,
+    /// Nothing for credentials.
+    pub(super) proof: Option<Proof>,
+}
+
+/// What was computed of the signed content.
+#[derive(Clone, Copy)]
+pub(super) struct Proof {
+    /// The tag of the signed content under the first active key, or the digest of the signed bytes.
+    pub(super) tag: Tag,
+    /// Which key's tag it is; nothing for a digest.
+    pub(super) key: Option<usize>,
+    /// The key that matched and its tag, where it is another one.
+    pub(super) matched: Option<(usize, Tag)>,
 }
 
 /// A delivery that has been verified, or that a route with `scheme = "none"` takes as it is.
@@ -106,19 +116,37 @@ impl<D: Delivery> Verified<D> {
         }
     }
 
+    /// The id, where it tells deliveries apart.
+    fn identifying_id(&self) -> Option<&[u8]> {
+        let evidence = self.evidence.as_ref()?;
+        if evidence.scheme.replay_key() == ReplayKey::Id { self.delivery_id() } else { None }
+    }
+
+    pub(super) fn is_known_by_id(&self) -> bool {
+        self.identifying_id().is_some()
+    }
+
+    pub(super) fn evidence(&self) -> Option<&Evidence> {
+        self.evidence.as_ref()
+    }
+
     /// What tells this delivery apart from every other one, as a digest of fixed length: of the delivery id where the
-    /// signature covers it, else of the verified tag, the signed bytes or the body ([`Scheme::replay_key`]). Nothing
-    /// where nothing is verified.
+    /// signature covers it, else of the tag under the first active key, the signed bytes or the body
+    /// ([`Scheme::replay_key`]). Nothing where nothing is verified. A tag tells deliveries apart only as long as the same
+    /// key counts: what is remembered for longer goes by [`super::Verifier::replay_keys`].
     pub fn replay_key(&self) -> Option<[u8; 32]> {
         let evidence = self.evidence.as_ref()?;
-        if evidence.scheme.replay_key() == ReplayKey::Id
-            && let Some(id) = self.delivery_id()
-        {
+        if let Some(id) = self.identifying_id() {
             return Some(mac::labelled_sha256(b"id", id));
         }
         Some(match &evidence.proof {
-            Some(tag) => mac::labelled_sha256(b"tag", tag.reveal()),
+            Some(proof) => tag_key(&proof.tag),
             None => mac::labelled_sha256(b"body", self.delivery.body()),
         })
     }
+}
+
+/// The replay key that a tag makes.
+pub(super) fn tag_key(tag: &Tag) -> [u8; 32] {
+    mac::labelled_sha256(b"tag", tag.reveal())
 }

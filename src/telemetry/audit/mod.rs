@@ -18,5 +18,5 @@ mod tests;
 
 pub use chain::{Chain, Digest, Link};
 pub use examine::{Examiner, Flaw, Summary};
-pub use record::{Change, Tally};
+pub use record::{Change, Step, Tally};
 pub use seal::SealKey;

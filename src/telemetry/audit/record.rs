@@ -61,21 +61,30 @@ pub enum Change<'a> {
         /// How many there have been before it in this process.
         generation: u64,
     },
-    /// A key of a route is new or another.
+    /// A key of a route.
     Secret {
         /// The route.
         route: &'a str,
         /// The key.
         key_id: &'a str,
-        /// [`SealKey::fingerprint`] of it; empty for one that is gone.
-        fingerprint: &'a str,
+        /// [`SealKey::fingerprint`] of its bytes.
+        step: Step<'a>,
     },
-    /// A certificate is new or another.
+    /// The certificate that a listener shows from a file.
     Certificate {
-        /// What it is for.
-        name: &'a str,
-        /// The SHA-256 of it.
-        fingerprint: &'a str,
+        /// The listener.
+        listener: &'a str,
+        /// The file.
+        file: &'a str,
+        /// SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` shows it.
+        step: Step<'a>,
+    },
+    /// An authority whose clients a listener lets in.
+    Authority {
+        /// The listener.
+        listener: &'a str,
+        /// SHA-256 of its certificate, likewise.
+        step: Step<'a>,
     },
     /// The last line was not whole: so many bytes of it were removed.
     Torn {
@@ -88,6 +97,43 @@ pub enum Change<'a> {
     SyncFailed,
 }
 
+/// From what to what something has changed, by fingerprint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// What the process starts with.
+    InForce(&'a str),
+    /// It was not there before.
+    Added(&'a str),
+    /// It was another before.
+    Changed {
+        /// What it was.
+        before: &'a str,
+        /// What it is.
+        after: &'a str,
+    },
+    /// It is gone.
+    Removed(&'a str),
+}
+
+impl<'a> Step<'a> {
+    /// The word for it, what was there before, and what is there now.
+    const fn parts(self) -> (&'static str, Option<&'a str>, Option<&'a str>) {
+        match self {
+            Self::InForce(now) => ("in_force", None, Some(now)),
+            Self::Added(now) => ("added", None, Some(now)),
+            Self::Changed { before, after } => ("changed", Some(before), Some(after)),
+            Self::Removed(before) => ("removed", Some(before), None),
+        }
+    }
+
+    fn write(self, text: &mut impl FnMut(&[u8], &str)) {
+        let (word, before, now) = self.parts();
+        text(b",\"change\":\"", word);
+        before.into_iter().for_each(|it| text(b",\"fingerprint_before\":\"", it));
+        now.into_iter().for_each(|it| text(b",\"fingerprint\":\"", it));
+    }
+}
+
 /// Appends the entry of a change.
 pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut Stamp, unix: Duration) {
     time(out, stamp, unix);
@@ -97,6 +143,7 @@ pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut Stamp, unix: D
         Change::Configuration { .. } => "configuration",
         Change::Secret { .. } => "secret",
         Change::Certificate { .. } => "certificate",
+        Change::Authority { .. } => "authority",
         Change::Torn { .. } => "torn_line_removed",
         Change::FileLost => "file_lost",
         Change::SyncFailed => "sync_failed",
@@ -113,14 +160,19 @@ pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut Stamp, unix: D
             out.extend_from_slice(b",\"generation\":");
             number(out, *generation);
         }
-        Change::Secret { route, key_id, fingerprint } => {
+        Change::Secret { route, key_id, step } => {
             text(b",\"route\":\"", route);
             text(b",\"key_id\":\"", key_id);
-            text(b",\"fingerprint\":\"", fingerprint);
+            step.write(&mut text);
         }
-        Change::Certificate { name, fingerprint } => {
-            text(b",\"name\":\"", name);
-            text(b",\"fingerprint\":\"", fingerprint);
+        Change::Certificate { listener, file, step } => {
+            text(b",\"listener\":\"", listener);
+            text(b",\"file\":\"", file);
+            step.write(&mut text);
+        }
+        Change::Authority { listener, step } => {
+            text(b",\"listener\":\"", listener);
+            step.write(&mut text);
         }
         Change::Torn { bytes } => {
             out.extend_from_slice(b",\"bytes\":");

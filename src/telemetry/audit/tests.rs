@@ -23,7 +23,7 @@ fn trail(last: Link, texts: &[String]) -> (Vec<u8>, Chain) {
     for (position, text) in texts.iter().enumerate() {
         let unix = Duration::from_millis(1_760_000_000_000 + position as u64);
         let mut entry = Vec::new();
-        change(&mut entry, &Change::Secret { route: text, key_id: "k", fingerprint: "0" }, &mut stamp, unix);
+        change(&mut entry, &Change::Secret { route: text, key_id: "k", step: Step::Added("0") }, &mut stamp, unix);
         chain.append(&mut out, &entry);
         if position % SEAL_EVERY == SEAL_EVERY - 1 {
             let mut entry = Vec::new();

@@ -1,0 +1,221 @@
+//! A request costs no allocation: counted by an allocator that wraps the system's, between two requests of the same kind
+//! on connections that are warm. One test, because the counters are those of the whole process: of the worker, of the
+//! thread that writes the access log, and of whatever else may run beside them.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::alloc::System;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use countersign::control::event_log::EventLog;
+use countersign::control::records::Records;
+use countersign::control::supervisor::{self, Witnesses};
+use countersign::edge::driver::{Driver, probe};
+use countersign::edge::worker::Observer;
+use countersign::telemetry::exchange::Exchange;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+use world::{Kind, LAST, REPLY, Scribe, World, delivery};
+
+#[path = "../benches/world/mod.rs"]
+mod world;
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// Requests before it is counted: buffers have found their sizes, pools are filled.
+const WARM_UP: usize = 64;
+
+/// Requests that are counted.
+const COUNTED: usize = 64;
+
+/// How often they are counted on real sockets until nothing is found. When more happens at the same moment than ever
+/// before, pools grow; a connection that this machine has left alone for a quarter of a second is parked. Both may happen at
+/// any time, but not with every request.
+const ATTEMPTS: usize = 16;
+
+/// Connections at a time on real sockets.
+const CONNECTIONS: usize = 4;
+
+/// Allocations of the process so far.
+fn allocations() -> usize {
+    let stats = ALLOCATOR.stats();
+    stats.allocations + stats.reallocations
+}
+
+/// A kind of request.
+struct Case {
+    name: &'static str,
+    kind: Kind,
+    size: usize,
+    /// Every delivery is number 0, which the first case of all has had accepted before.
+    repeated: bool,
+    /// How all of them have to end, once they are warm.
+    code: &'static str,
+}
+
+const fn case(name: &'static str, kind: Kind, size: usize, code: &'static str) -> Case {
+    Case { name, kind, size, repeated: false, code }
+}
+
+const CASES: [Case; 10] = [
+    case("forwarded, 256 B", Kind::Genuine, 256, "forwarded"),
+    case("forwarded, 8 KiB", Kind::Genuine, 8 << 10, "forwarded"),
+    case("forwarded, 64 KiB", Kind::Genuine, 64 << 10, "forwarded"),
+    case("chunked, 256 B", Kind::Chunked, 256, "forwarded"),
+    case("chunked, 8 KiB", Kind::Chunked, 8 << 10, "forwarded"),
+    case("chunked, 64 KiB", Kind::Chunked, 64 << 10, "forwarded"),
+    case("refused before the body, 256 B", Kind::Unsigned, 256, "signature_missing"),
+    case("refused after verification, 256 B", Kind::Forged, 256, "signature_mismatch"),
+    case("refused after verification, 8 KiB", Kind::Forged, 8 << 10, "signature_mismatch"),
+    Case { name: "duplicate, 256 B", kind: Kind::Genuine, size: 256, repeated: true, code: "duplicate" },
+];
+
+impl Case {
+    /// So many deliveries, from number `first` on.
+    fn deliveries(&self, first: usize, count: usize) -> Vec<Vec<u8>> {
+        let number = |at: usize| if self.repeated { 0 } else { first + at };
+        (0..count).map(|at| delivery(self.kind, self.size, number(at))).collect()
+    }
+
+    const fn status(&self) -> &'static str {
+        if matches!(self.kind, Kind::Unsigned | Kind::Forged) { "HTTP/1.1 401 " } else { "HTTP/1.1 200 " }
+    }
+}
+
+#[test]
+fn no_request_allocates() {
+    let mut wrong = Vec::new();
+    let mut note = |place: &str, case: &Case, count: usize| {
+        let line = format!("{place}, {}: {count} allocations in {COUNTED} requests", case.name);
+        println!("{line}");
+        wrong.extend((count > 0).then_some(line));
+    };
+    for case in &CASES {
+        note("in memory", case, in_memory(case, false));
+        note("in memory, pipelined", case, in_memory(case, true));
+    }
+    for driver in [Driver::Epoll, Driver::IoUring] {
+        match (driver, probe()) {
+            (Driver::IoUring, Err(why)) => println!("left out: {why}"),
+            _ => on_sockets(driver, |case, count| note(driver.name(), case, count)),
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Allocations between the last request of the warm-up and the last of all, on one connection.
+fn in_memory(case: &Case, pipelined: bool) -> usize {
+    const ALL: usize = WARM_UP + COUNTED;
+    let marks: Arc<[AtomicUsize; 3]> = Arc::default();
+    let (seen, code) = (Arc::clone(&marks), case.code);
+    let scribe = Scribe::new(move |exchange: &Exchange<'_>| {
+        let [ended, first, last] = &*seen;
+        match ended.fetch_add(1, Ordering::Relaxed) + 1 {
+            WARM_UP => first.store(allocations(), Ordering::Relaxed),
+            ALL => last.store(allocations(), Ordering::Relaxed),
+            count => assert!(count < WARM_UP || exchange.outcome.code() == code, "{}", exchange.outcome.code()),
+        }
+    });
+    let input = case.deliveries(0, ALL).concat();
+    let grain = if pipelined { usize::MAX } else { input.len() / ALL };
+    World::new(grain, ALL, Arc::new(scribe)).converse(&input);
+    let [ended, first, last] = &*marks;
+    assert_eq!(ended.load(Ordering::Relaxed), ALL, "every request was answered");
+    last.load(Ordering::Relaxed) - first.load(Ordering::Relaxed)
+}
+
+/// The same for the whole process as `run` starts it, with its access log in a file: for each case on connections of its
+/// own, one after the other.
+fn on_sockets(driver: Driver, mut note: impl FnMut(&Case, usize)) {
+    let application = TcpListener::bind("127.0.0.1:0").unwrap();
+    let upstream = application.local_addr().unwrap();
+    thread::spawn(move || serve(&application));
+    let folder = std::env::temp_dir().join(format!("countersign-allocations-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join("access.log");
+    let lines = format!(
+        "[server]\nworkers = 1\ndriver = \"{}\"\n[upstream]\naddress = \"{upstream}\"\nidle_timeout = \"60s\"\n\
+         [access_log]\noutput = \"{}\"\nformat = \"json\"",
+        driver.name(),
+        path.display()
+    );
+    let (plan, loaded) = world::plan_of(&lines);
+    let records = Arc::new(Records::start(&loaded, &Arc::new(EventLog::start())).unwrap());
+    let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
+    let running = supervisor::start(plan, Witnesses::new(observer, 1)).unwrap();
+    for (at, case) in CASES.iter().enumerate() {
+        note(case, exchange_all(running.addresses[0], (case, at * 1_000_000)));
+    }
+    running.stop();
+    records.finish();
+    let log = std::fs::read_to_string(&path).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    for case in &CASES {
+        assert!(log.contains(&format!("\"reason\":\"{}\"", case.code)), "{} is not in the log", case.code);
+    }
+}
+
+/// Deliveries from number `first` on, four at a time. Gives the fewest allocations that there were while so many of them
+/// were answered as are counted, after the warm-up.
+fn exchange_all(proxy: SocketAddr, (case, first): (&Case, usize)) -> usize {
+    let mut clients: Vec<TcpStream> = (0..CONNECTIONS).map(|_| TcpStream::connect(proxy).unwrap()).collect();
+    let mut buffer = vec![0; 8 << 10];
+    exchange(&mut clients, &mut buffer, &case.deliveries(first, WARM_UP), case.status());
+    let mut fewest = usize::MAX;
+    for attempt in 0..ATTEMPTS {
+        let deliveries = case.deliveries(first + WARM_UP + attempt * COUNTED, COUNTED);
+        let before = allocations();
+        exchange(&mut clients, &mut buffer, &deliveries, case.status());
+        fewest = fewest.min(allocations() - before);
+        if fewest == 0 {
+            break;
+        }
+    }
+    fewest
+}
+
+/// A delivery on each connection, then the answer on each, and again. Allocates nothing.
+fn exchange(clients: &mut [TcpStream], buffer: &mut [u8], deliveries: &[Vec<u8>], status: &str) {
+    for deliveries in deliveries.chunks_exact(CONNECTIONS) {
+        for (client, delivery) in clients.iter_mut().zip(deliveries) {
+            client.write_all(delivery).unwrap();
+        }
+        for client in &mut *clients {
+            let mut length = 0;
+            while !is_whole(&buffer[..length]) {
+                match client.read(&mut buffer[length..]).unwrap() {
+                    0 => panic!("the connection was closed: {}", String::from_utf8_lossy(&buffer[..length])),
+                    count => length += count,
+                }
+            }
+            assert!(buffer.starts_with(status.as_bytes()), "{}", String::from_utf8_lossy(&buffer[..length]));
+        }
+    }
+}
+
+/// Whether an answer has come to its end. Allocates nothing.
+fn is_whole(answer: &[u8]) -> bool {
+    let text = std::str::from_utf8(answer).unwrap();
+    let Some(end) = text.find("\r\n\r\n") else { return false };
+    let length = text.find("Content-Length: ").map(|at| &text[at + 16..]).expect("answers have a length");
+    let length: usize = length[..length.find('\r').unwrap()].parse().unwrap();
+    answer.len() == end + 4 + length
+}
+
+/// The application: a thread for each connection, none of which allocates once it runs. They end with the process.
+fn serve(listener: &TcpListener) {
+    for stream in listener.incoming() {
+        let mut stream = stream.unwrap();
+        thread::spawn(move || {
+            let mut buffer = vec![0; 128 << 10];
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                if buffer[count - 1] == LAST && stream.write_all(REPLY).is_err() {
+                    break;
+                }
+            }
+        });
+    }
+}
