@@ -215,7 +215,7 @@ async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Str
         }
         let busy = worker.drain.enter();
         connection.served += 1;
-        connection.place.take_turn().await;
+        connection.place.take_turn(false).await;
         let next = {
             let policy = worker.policy();
             if connection.is_welcome(worker, &policy) {
@@ -343,7 +343,9 @@ impl<S: ByteStream> Connection<S> {
         let read = self.patience.during(|| worker.net.monotonic(), reading).await;
         let (result, buf) = read.map_err(|GaveWay| Rejection::GaveWay)?;
         self.inbound.returned(buf);
-        self.place.take_turn().await;
+        let turn = pin!(self.place.take_turn(self.inbound.has_charged_buffer()));
+        // Whoever gives way while it waits for its turn lets go of its buffer at once.
+        self.patience.during(|| worker.net.monotonic(), turn).await.map_err(|GaveWay| Rejection::GaveWay)?;
         match result {
             Ok(0) => Err(Fault::DownstreamClosed.into()),
             Ok(_) => Ok(()),

@@ -178,9 +178,7 @@ impl Inbound {
         }
         let most = self.body_start.saturating_add(limit).saturating_add(CHUNK_ROOM);
         let wanted = received.saturating_mul(4).min(most).max(received + CHUNK_ROOM);
-        let growth = self.growth(wanted, limit, &plentiful);
-        // Where memory is scarce, such a body is charged as it arrives; its buffer has room for three times more.
-        Some(if plentiful(growth.charge) { growth } else { Growth { charge: 0, ..growth } })
+        Some(self.growth(wanted, limit, &plentiful))
     }
 
     /// A buffer for `wanted` bytes, headroom and head among them: of a pooled kind where memory is plentiful, otherwise
@@ -229,6 +227,11 @@ impl Inbound {
             self.unread = self.body_end;
         }
         Ok(step.done)
+    }
+
+    /// Whether the body lies in a buffer that is larger than any connection may have without being charged for it.
+    pub fn has_charged_buffer(&self) -> bool {
+        self.buf.capacity() > UNCHARGED
     }
 
     /// Whether a part of the body has come along with the head.

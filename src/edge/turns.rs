@@ -1,10 +1,11 @@
-//! Turns: connections whose last request was refused wait for one another.
+//! Turns: connections whose last request was refused wait for one another, and so do those that send large bodies.
 //!
 //! A worker does everything that is ready before it looks for what has become ready meanwhile, and a delivery needs
 //! several such looks: its request, the application's answer, the end of each write. Under a flood there would be a
 //! look only when every connection of the flood has been served once more. So between two looks only [`SEATS`] of the
-//! connections that were refused last are served, in their order. Whoever has not been refused waits for nobody, and
-//! waiting for a turn never lasts longer than what others really do.
+//! connections that were refused last are served, in their order. Large bodies cost as much, and before anybody knows
+//! whether they are genuine: each piece of one takes a turn, too. Whoever has not been refused and sends little waits for
+//! nobody, and waiting for a turn never lasts longer than what others really do.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -114,9 +115,10 @@ impl Place {
         Self { turns: Rc::clone(turns), refused: false, waiter: OnceCell::new() }
     }
 
-    /// Waits for its turn, if its last request was refused. To be called whenever something has arrived.
-    pub async fn take_turn(&self) {
-        if self.refused {
+    /// Waits for its turn, if its last request was refused or what arrives is `large`. To be called whenever something has
+    /// arrived.
+    pub async fn take_turn(&self, large: bool) {
+        if self.refused || large {
             self.turns.turn(&self.waiter).await;
         }
     }
@@ -183,7 +185,7 @@ mod tests {
     fn between_two_looks_only_a_few_are_served_in_their_order() {
         let mut usher = Usher::new();
         let places = usher.refused(2 * SEATS + 2);
-        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(false))).collect();
         let done = called(&mut waits);
         assert!(done[..SEATS].iter().all(|done| *done) && !done[SEATS..].contains(&true));
         let mut waits = waits.split_off(SEATS);
@@ -197,7 +199,7 @@ mod tests {
         assert_eq!(called(&mut waits), [true, true]);
         // Nobody waits: what is left of the turns is there for whoever comes.
         let places = usher.refused(SEATS);
-        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(false))).collect();
         assert_eq!(called(&mut waits).iter().filter(|done| **done).count(), SEATS - 2);
     }
 
@@ -205,7 +207,7 @@ mod tests {
     fn whoever_was_not_refused_waits_for_nobody() {
         let usher = Usher::new();
         let places = usher.refused(SEATS);
-        let at_once = |place: &Place| poll(Box::pin(place.take_turn()).as_mut());
+        let at_once = |place: &Place| poll(Box::pin(place.take_turn(false)).as_mut());
         assert!(places.iter().all(at_once));
         let mut new = Place::new(&usher.turns);
         assert!(at_once(&new));
@@ -213,19 +215,20 @@ mod tests {
         assert!(!at_once(&new));
         new.note(Outcome::Forwarded { status: 200 });
         assert!(at_once(&new));
+        assert!(!poll(Box::pin(new.take_turn(true)).as_mut()), "what it sends is large");
     }
 
     #[test]
     fn without_an_usher_nobody_waits() {
         let mut usher = Usher::new();
         let places = usher.refused(3 * SEATS);
-        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(false))).collect();
         assert!(called(&mut waits).contains(&false));
         let mut waits = waits.split_off(SEATS);
         assert!(!usher.look(Err(io::ErrorKind::Other.into())));
         assert!(!called(&mut waits).contains(&false));
         let places = usher.refused(3 * SEATS);
-        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(false))).collect();
         assert!(!called(&mut waits).contains(&false));
     }
 }
