@@ -19,6 +19,9 @@ use crate::outcome::Outcome;
 /// Turns between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
 pub const SEATS: usize = 32;
 
+/// As many turns does a piece of a large body take: hashing it takes longer than refusing a request.
+const LARGE: usize = 8;
+
 /// The turns of one worker. Until [`Turns::usher`] runs, nobody waits.
 #[derive(Debug, Default)]
 pub struct Turns {
@@ -31,22 +34,25 @@ pub struct Turns {
 /// Somebody who waits.
 #[derive(Debug, Default)]
 struct Waiter {
+    /// How many turns it needs, at most [`SEATS`].
+    turns: Cell<usize>,
     called: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Turns {
-    /// Waits for a turn. Whoever waits again is the same `waiter`: that costs no memory.
-    async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>) {
+    /// Waits for so many turns. Whoever waits again is the same `waiter`: that costs no memory.
+    async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>, turns: usize) {
         if !self.ushered.get() {
             return;
         }
         let waiter = waiter.get_or_init(Rc::default);
-        if let Some(left) = self.free.get().checked_sub(1) {
+        if let Some(left) = self.free.get().checked_sub(turns) {
             self.free.set(left);
             return;
         }
         waiter.called.set(false);
+        waiter.turns.set(turns);
         self.waiting.borrow_mut().push_back(Rc::clone(waiter));
         if let Some(usher) = self.usher.take() {
             usher.wake();
@@ -77,15 +83,17 @@ impl Turns {
     }
 
     fn hand_out(&self, turns: usize) {
-        let mut waiting = self.waiting.borrow_mut();
-        let called = waiting.len().min(turns);
-        for waiter in waiting.drain(..called) {
+        let (mut waiting, mut free) = (self.waiting.borrow_mut(), turns);
+        while let Some(left) = waiting.front().and_then(|waiter| free.checked_sub(waiter.turns.get()))
+            && let Some(waiter) = waiting.pop_front()
+        {
+            free = left;
             waiter.called.set(true);
             if let Some(waker) = waiter.waker.take() {
                 waker.wake();
             }
         }
-        self.free.set(turns - called);
+        self.free.set(free);
     }
 
     async fn crowded(&self) {
@@ -119,7 +127,7 @@ impl Place {
     /// arrived.
     pub async fn take_turn(&self, large: bool) {
         if self.refused || large {
-            self.turns.turn(&self.waiter).await;
+            self.turns.turn(&self.waiter, if large { LARGE } else { 1 }).await;
         }
     }
 
@@ -201,6 +209,19 @@ mod tests {
         let places = usher.refused(SEATS);
         let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(false))).collect();
         assert_eq!(called(&mut waits).iter().filter(|done| **done).count(), SEATS - 2);
+    }
+
+    #[test]
+    fn pieces_of_large_bodies_take_several_turns() {
+        let mut usher = Usher::new();
+        let places: Vec<Place> = (0..SEATS).map(|_| Place::new(&usher.turns)).collect();
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(true))).collect();
+        let done = called(&mut waits);
+        assert_eq!(done.iter().filter(|done| **done).count(), SEATS / LARGE);
+        let mut waits = waits.split_off(SEATS / LARGE);
+        assert!(usher.look(Ok(())));
+        let done = called(&mut waits);
+        assert!(done[..SEATS / LARGE].iter().all(|done| *done) && !done[SEATS / LARGE..].contains(&true));
     }
 
     #[test]
