@@ -14,7 +14,7 @@ use crate::wire::framing::BodyFraming;
 
 use super::connection::Connection;
 use super::exchange::Asked;
-use super::inbound::Inbound;
+use super::inbound::{Growth, Inbound};
 use super::net::Net;
 use super::policy::Policy;
 use super::stream::ByteStream;
@@ -105,7 +105,7 @@ pub enum Expected {
     AtMost(usize),
 }
 
-/// Makes room for what is to come of a body. A buffer is charged before it is there.
+/// Makes room for what is to come of a body. A buffer is charged before it is there, and a large one takes a turn.
 ///
 /// # Errors
 /// Those of [`hold_body`].
@@ -115,18 +115,31 @@ pub async fn make_room<N: Net>(
     admitted: &mut Admitted<'_>,
     expected: Expected,
 ) -> Result<(), Rejection> {
-    let held = connection.patience.holding().body();
-    let plentiful = |charge: usize| worker.admission.has_plenty((charge as u64).saturating_sub(held));
-    let growth = match expected {
-        Expected::Length(length) => connection.inbound.growth_for_body(length, plentiful),
-        Expected::AtMost(limit) => connection.inbound.growth_for_chunks(limit, plentiful),
-    };
+    let mut growth = growth_for(worker, connection, expected);
+    if growth.is_some_and(|growth| growth.charge > 0) {
+        connection.take_turn(worker, true).await?;
+        // Others have come meanwhile.
+        growth = growth_for(worker, connection, expected);
+    }
     let Some(growth) = growth else { return Ok(()) };
     if growth.charge > 0 {
         hold_body(worker, connection, admitted, (growth.charge, false)).await?;
     }
     connection.inbound.grow(&worker.buffers, growth);
     Ok(())
+}
+
+fn growth_for<N: Net>(
+    worker: &Worker<N>,
+    connection: &mut Connection<N::Stream>,
+    expected: Expected,
+) -> Option<Growth> {
+    let held = connection.patience.holding().body();
+    let plentiful = |charge: usize| worker.admission.has_plenty((charge as u64).saturating_sub(held));
+    match expected {
+        Expected::Length(length) => connection.inbound.growth_for_body(length, plentiful),
+        Expected::AtMost(limit) => connection.inbound.growth_for_chunks(limit, plentiful),
+    }
 }
 
 /// Judges the head: no work on a signature without admission.

@@ -339,19 +339,28 @@ impl<S: ByteStream> Connection<S> {
         worker: &Worker<N>,
         (deadline, late): (Duration, Fault),
     ) -> Result<(), Outcome> {
-        let reading = pin!(self.stream.read(self.inbound.lend(), deadline));
-        let read = self.patience.during(|| worker.net.monotonic(), reading).await;
-        let (result, buf) = read.map_err(|GaveWay| Rejection::GaveWay)?;
+        let (result, buf) = {
+            let reading = pin!(self.stream.read(self.inbound.lend(), deadline));
+            let read = self.patience.during(|| worker.net.monotonic(), reading).await;
+            read.map_err(|GaveWay| Rejection::GaveWay)?
+        };
         self.inbound.returned(buf);
-        let turn = pin!(self.place.take_turn(self.inbound.has_charged_buffer()));
-        // Whoever gives way while it waits for its turn lets go of its buffer at once.
-        self.patience.during(|| worker.net.monotonic(), turn).await.map_err(|GaveWay| Rejection::GaveWay)?;
+        self.take_turn(worker, self.inbound.has_charged_buffer()).await?;
         match result {
             Ok(0) => Err(Fault::DownstreamClosed.into()),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(late.into()),
             Err(_) => Err(Fault::DownstreamClosed.into()),
         }
+    }
+
+    /// Waits for a turn in a request, where it has to. Whoever gives way meanwhile lets go of its buffer at once.
+    ///
+    /// # Errors
+    /// [`Rejection::GaveWay`]
+    pub async fn take_turn<N: Net<Stream = S>>(&self, worker: &Worker<N>, large: bool) -> Result<(), Rejection> {
+        let turn = pin!(self.place.take_turn(large));
+        self.patience.during(|| worker.net.monotonic(), turn).await.map_err(|GaveWay| Rejection::GaveWay)
     }
 
     /// Discards a bounded amount of what still comes, after the answer has been written: closing a socket with unread
