@@ -177,7 +177,7 @@ impl Inbound {
             return None;
         }
         let most = self.body_start.saturating_add(limit).saturating_add(CHUNK_ROOM);
-        let wanted = received.saturating_mul(4).min(most).max(received + CHUNK_ROOM);
+        let wanted = received.saturating_mul(2).min(most).max(received + CHUNK_ROOM);
         Some(self.growth(wanted, limit, &plentiful))
     }
 

@@ -46,11 +46,11 @@ impl Turns {
         if !self.ushered.get() {
             return;
         }
-        let waiter = waiter.get_or_init(Rc::default);
         if let Some(left) = self.free.get().checked_sub(turns) {
             self.free.set(left);
             return;
         }
+        let waiter = waiter.get_or_init(Rc::default);
         waiter.called.set(false);
         waiter.turns.set(turns);
         self.waiting.borrow_mut().push_back(Rc::clone(waiter));
