@@ -360,6 +360,11 @@ impl<S: ByteStream> Connection<S> {
     /// [`Rejection::GaveWay`]
     pub async fn take_turn<N: Net<Stream = S>>(&self, worker: &Worker<N>, large: bool) -> Result<(), Rejection> {
         let turn = pin!(self.place.take_turn(large));
+        // Waiting for us is not making us wait.
+        if !self.patience.is_seated() {
+            turn.await;
+            return Ok(());
+        }
         self.patience.during(|| worker.net.monotonic(), turn).await.map_err(|GaveWay| Rejection::GaveWay)
     }
 
