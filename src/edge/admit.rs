@@ -105,7 +105,7 @@ pub enum Expected {
     AtMost(usize),
 }
 
-/// Makes room for what is to come of a body. A buffer is charged before it is there, and a large one takes a turn.
+/// Makes room for what is to come of a body. A buffer is charged before it is there.
 ///
 /// # Errors
 /// Those of [`hold_body`].
@@ -115,12 +115,7 @@ pub async fn make_room<N: Net>(
     admitted: &mut Admitted<'_>,
     expected: Expected,
 ) -> Result<(), Rejection> {
-    let mut growth = growth_for(worker, connection, expected);
-    if growth.is_some_and(|growth| growth.charge > 0) {
-        connection.take_turn(worker, true).await?;
-        // Others have come meanwhile.
-        growth = growth_for(worker, connection, expected);
-    }
+    let growth = growth_for(worker, connection, expected);
     let Some(growth) = growth else { return Ok(()) };
     if growth.charge > 0 {
         hold_body(worker, connection, admitted, (growth.charge, false)).await?;
