@@ -40,8 +40,12 @@ MALFORMED = {"400 bad_request", "431 header_fields_too_large", "505 version_not_
              "414 uri_too_long", "501 not_implemented"}
 
 SLOW = {"408 request_timeout", *REFUSED}
+# Those who make us wait give way when a bound is met; those who come when nobody may be made to are refused.
+GAVE_WAY = {"503 unavailable", "503 overloaded", *SLOW}
 # What opening thousands of connections does is another question than what they do then.
 LEAD = 2.0
+# Thousands that are made to give way and come again at once take longer until all of them are there.
+LONG_LEAD = 5.0
 
 SCENARIOS = [
     Scenario("forged-one", "forged deliveries, from one address, 64 connections",
@@ -66,6 +70,18 @@ SCENARIOS = [
     Scenario("slow-body", "bodies that never end, a byte a second",
              {"script": "slow-body", "connections": 2000, "sources": MANY_ADDRESSES},
              SLOW, unit="connection", lead=LEAD),
+    Scenario("unfinished-large", "bodies of 1 MiB that lack a byte, from 25 addresses, 256 each",
+             {"script": "unfinished", "connections": 25 * 256, "sources": 25, "body": 1 << 20},
+             GAVE_WAY, unit="connection", lead=LONG_LEAD),
+    Scenario("unfinished-one", "the same from one address, 256 connections",
+             {"script": "unfinished", "connections": 256, "body": 1 << 20},
+             GAVE_WAY, unit="connection", lead=LONG_LEAD),
+    Scenario("unfinished-many", "bodies of 150 bytes that lack a byte, from 25 addresses, 200 each",
+             {"script": "unfinished", "connections": 25 * 200, "sources": 25, "body": 150},
+             GAVE_WAY, unit="connection", lead=LONG_LEAD),
+    Scenario("one-byte-heads", "heads a byte a second, from 40 addresses, 256 each",
+             {"script": "byte-heads", "connections": 40 * 256, "sources": 40},
+             GAVE_WAY, unit="connection", lead=LONG_LEAD),
     Scenario("slow-read", "genuine deliveries whose large answers nobody reads",
              {"script": "slow-read", "connections": 200, "sources": MANY_ADDRESSES}, set(),
              unit="connection", signs=True, route="/webhooks/large", lead=LEAD),

@@ -14,7 +14,7 @@ use crate::wire::framing::BodyFraming;
 
 use super::connection::Connection;
 use super::exchange::Asked;
-use super::inbound::Inbound;
+use super::inbound::{Growth, Inbound};
 use super::net::Net;
 use super::policy::Policy;
 use super::stream::ByteStream;
@@ -94,6 +94,47 @@ pub async fn hold_body<N: Net>(
         held = worker.peers.wait_for(attempt).await;
     }
     held.unwrap_or(Err(Rejection::BodyMemoryFull))
+}
+
+/// How much of a body is to come.
+#[derive(Clone, Copy, Debug)]
+pub enum Expected {
+    /// As much as has been announced.
+    Length(usize),
+    /// Nobody knows, but no more than this.
+    AtMost(usize),
+}
+
+/// Makes room for what is to come of a body. A buffer is charged before it is there.
+///
+/// # Errors
+/// Those of [`hold_body`].
+pub async fn make_room<N: Net>(
+    worker: &Worker<N>,
+    connection: &mut Connection<N::Stream>,
+    admitted: &mut Admitted<'_>,
+    expected: Expected,
+) -> Result<(), Rejection> {
+    let growth = growth_for(worker, connection, expected);
+    let Some(growth) = growth else { return Ok(()) };
+    if growth.charge > 0 {
+        hold_body(worker, connection, admitted, (growth.charge, false)).await?;
+    }
+    connection.inbound.grow(&worker.buffers, growth);
+    Ok(())
+}
+
+fn growth_for<N: Net>(
+    worker: &Worker<N>,
+    connection: &mut Connection<N::Stream>,
+    expected: Expected,
+) -> Option<Growth> {
+    let held = connection.patience.holding().body();
+    let plentiful = |charge: usize| worker.admission.has_plenty((charge as u64).saturating_sub(held));
+    match expected {
+        Expected::Length(length) => connection.inbound.growth_for_body(length, plentiful),
+        Expected::AtMost(limit) => connection.inbound.growth_for_chunks(limit, plentiful),
+    }
 }
 
 /// Judges the head: no work on a signature without admission.

@@ -19,6 +19,10 @@ const CLASSES: [(usize, usize); 5] = [(4 << 10, 256), (20 << 10, 64), (72 << 10,
 /// The smallest capacity that is handed out.
 pub const SMALLEST: usize = CLASSES[0].0;
 
+/// The largest capacity that any connection may have without being charged for it: the worst case of memory counts
+/// as much for each.
+pub const UNCHARGED: usize = CLASSES[1].0;
+
 /// Buffers that wait for their next use.
 #[derive(Debug, Default)]
 pub struct BufferPool {
@@ -38,12 +42,17 @@ impl BufferPool {
     /// A buffer that can receive at least `room` bytes. Its length is [`HEADROOM`].
     #[must_use]
     pub fn lease(&self, room: usize) -> Vec<u8> {
-        let capacity = Self::capacity_for(room);
+        self.lease_of(Self::capacity_for(room))
+    }
+
+    /// A buffer of exactly this capacity, whether the pool keeps such or not. Its length is [`HEADROOM`].
+    #[must_use]
+    pub fn lease_of(&self, capacity: usize) -> Vec<u8> {
         let class = CLASSES.iter().zip(&self.idle).find(|((kind, _), _)| *kind == capacity);
         if let Some(buffer) = class.and_then(|(_, idle)| idle.borrow_mut().pop()) {
             return buffer;
         }
-        let mut buffer = Vec::with_capacity(capacity);
+        let mut buffer = Vec::with_capacity(capacity.max(HEADROOM));
         buffer.resize(HEADROOM, 0);
         buffer
     }

@@ -218,7 +218,7 @@ async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Str
         }
         let busy = worker.drain.enter();
         connection.served += 1;
-        connection.place.take_turn().await;
+        connection.place.take_turn(false).await;
         let next = {
             let policy = worker.policy();
             if connection.is_welcome(worker, &policy) {
@@ -345,17 +345,33 @@ impl<S: ByteStream> Connection<S> {
         worker: &Worker<N>,
         (deadline, late): (Duration, Fault),
     ) -> Result<(), Outcome> {
-        let reading = pin!(self.stream.read(self.inbound.lend(), deadline));
-        let read = self.patience.during(|| worker.net.monotonic(), reading).await;
-        let (result, buf) = read.map_err(|GaveWay| Rejection::GaveWay)?;
+        let (result, buf) = {
+            let reading = pin!(self.stream.read(self.inbound.lend(), deadline));
+            let read = self.patience.during(|| worker.net.monotonic(), reading).await;
+            read.map_err(|GaveWay| Rejection::GaveWay)?
+        };
         self.inbound.returned(buf);
-        self.place.take_turn().await;
+        self.take_turn(worker, self.inbound.has_charged_buffer()).await?;
         match result {
             Ok(0) => Err(Fault::DownstreamClosed.into()),
             Ok(_) => Ok(()),
             Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(late.into()),
             Err(_) => Err(Fault::DownstreamClosed.into()),
         }
+    }
+
+    /// Waits for a turn in a request, where it has to. Whoever gives way meanwhile lets go of its buffer at once.
+    ///
+    /// # Errors
+    /// [`Rejection::GaveWay`]
+    pub async fn take_turn<N: Net<Stream = S>>(&self, worker: &Worker<N>, large: bool) -> Result<(), Rejection> {
+        let turn = pin!(self.place.take_turn(large));
+        // Waiting for us is not making us wait.
+        if !self.patience.is_seated() {
+            turn.await;
+            return Ok(());
+        }
+        self.patience.during(|| worker.net.monotonic(), turn).await.map_err(|GaveWay| Rejection::GaveWay)
     }
 
     /// Discards a bounded amount of what still comes, after the answer has been written: closing a socket with unread

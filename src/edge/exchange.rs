@@ -17,7 +17,7 @@ use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::framing::{self, BodyFraming};
 use crate::wire::head::Version;
 
-use super::admit;
+use super::admit::{self, Expected};
 use super::connection::{Connection, Next, Peer};
 use super::forward;
 use super::ids::RequestId;
@@ -274,7 +274,7 @@ async fn read_body<N: Net>(
                 return Err(Rejection::BodyTooLarge.into());
             }
             let length = usize::try_from(length).map_err(|_| Rejection::BodyTooLarge)?;
-            connection.inbound.make_room_for_body(&worker.buffers, length);
+            admit::make_room(worker, connection, admitted, Expected::Length(length)).await?;
             invite(policy, worker, connection).await?;
             loop {
                 check.update(connection.inbound.take_arrived(length));
@@ -283,6 +283,7 @@ async fn read_body<N: Net>(
                 if arrived == length {
                     break;
                 }
+                admit::make_room(worker, connection, admitted, Expected::Length(length)).await?;
                 connection.receive(worker, deadline(arrived)).await?;
             }
         }
@@ -298,7 +299,7 @@ async fn read_body<N: Net>(
                 if whole {
                     break;
                 }
-                connection.inbound.make_room_for_chunks(&worker.buffers, limit);
+                admit::make_room(worker, connection, admitted, Expected::AtMost(limit)).await?;
                 connection.receive(worker, deadline(arrived)).await?;
             }
         }

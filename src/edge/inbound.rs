@@ -10,7 +10,7 @@ use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::head::{HeadLimits, HeadScan, RequestHead};
 use crate::wire::headers::Headers;
 
-use super::buffer::{BufferPool, HEADROOM, SMALLEST};
+use super::buffer::{BufferPool, HEADROOM, SMALLEST, UNCHARGED};
 
 /// The request that a connection is receiving.
 #[derive(Debug)]
@@ -28,6 +28,15 @@ pub struct Inbound {
     unread: usize,
     /// How large a buffer the last request needed; the next one starts with as much.
     usual: usize,
+}
+
+/// A buffer that a body needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Growth {
+    /// Its capacity in bytes.
+    capacity: usize,
+    /// Bytes of the body memory that have to be granted for it first.
+    pub charge: usize,
 }
 
 impl Default for Inbound {
@@ -140,13 +149,55 @@ impl Inbound {
         }
     }
 
-    /// Makes room for a body of `length` bytes behind the head.
-    pub fn make_room_for_body(&mut self, pool: &BufferPool, length: usize) {
-        let needed = self.body_start + length;
+    /// The buffer that is needed before more of a body of `length` bytes can be received; `None` while there is room.
+    /// As long as memory is plentiful, the first one holds the whole body. When it is scarce, a buffer grows with what
+    /// has arrived: memory that is only announced is not held.
+    pub fn growth_for_body(&mut self, length: usize, plentiful: impl Fn(usize) -> bool) -> Option<Growth> {
+        let needed = self.body_start.saturating_add(length);
         self.usual = (needed - self.origin).min(USUAL_LIMIT);
-        if self.buf.capacity() < needed {
-            self.move_to(pool, needed - self.origin);
+        let capacity = self.buf.capacity();
+        if capacity >= needed {
+            return None;
         }
+        let whole = self.growth(needed, length, &plentiful);
+        if whole.charge == 0 || plentiful(whole.charge) {
+            return Some(whole);
+        }
+        if capacity >= UNCHARGED && self.buf.len() < capacity {
+            return None;
+        }
+        let step = if capacity < UNCHARGED { UNCHARGED } else { self.buf.len().saturating_mul(4) };
+        Some(self.growth(needed.min(step), length, &plentiful))
+    }
+
+    /// The same for more of a chunked body of at most `limit` bytes, whose length nobody has announced.
+    pub fn growth_for_chunks(&self, limit: usize, plentiful: impl Fn(usize) -> bool) -> Option<Growth> {
+        let received = self.buf.len();
+        if received < self.buf.capacity() {
+            return None;
+        }
+        let most = self.body_start.saturating_add(limit).saturating_add(CHUNK_ROOM);
+        let wanted = received.saturating_mul(2).min(most).max(received + CHUNK_ROOM);
+        Some(self.growth(wanted, limit, &plentiful))
+    }
+
+    /// A buffer for `wanted` bytes, headroom and head among them: of a pooled kind where memory is plentiful, otherwise
+    /// not larger than it has to be.
+    fn growth(&self, wanted: usize, limit: usize, plentiful: &impl Fn(usize) -> bool) -> Growth {
+        let pooled = BufferPool::capacity_for(wanted - HEADROOM);
+        let charge = pooled - self.body_start.min(pooled);
+        if pooled <= UNCHARGED {
+            Growth { capacity: pooled, charge: 0 }
+        } else if plentiful(charge) {
+            Growth { capacity: pooled, charge }
+        } else {
+            Growth { capacity: wanted, charge: (wanted - self.body_start).min(limit) }
+        }
+    }
+
+    /// Moves what has arrived into such a buffer.
+    pub fn grow(&mut self, pool: &BufferPool, growth: Growth) {
+        self.move_into(pool, pool.lease_of(growth.capacity));
     }
 
     /// The part of a body of `length` bytes that has arrived since the last call, as a range of the buffer.
@@ -178,15 +229,9 @@ impl Inbound {
         Ok(step.done)
     }
 
-    /// Makes room for more of a chunked body of at most `limit` bytes, whose length nobody has announced.
-    pub fn make_room_for_chunks(&mut self, pool: &BufferPool, limit: usize) {
-        if self.buf.len() == self.buf.capacity() {
-            let received = self.buf.len() - self.origin;
-            self.move_to(
-                pool,
-                received.saturating_mul(2).min(received.saturating_add(limit)).max(received + CHUNK_ROOM),
-            );
-        }
+    /// Whether the body lies in a buffer that is larger than any connection may have without being charged for it.
+    pub fn has_charged_buffer(&self) -> bool {
+        self.buf.capacity() > UNCHARGED
     }
 
     /// Whether a part of the body has come along with the head.
@@ -250,7 +295,10 @@ impl Inbound {
 
     /// Moves everything from the first byte of the request into a buffer that holds `room` bytes.
     fn move_to(&mut self, pool: &BufferPool, room: usize) {
-        let mut larger = pool.lease(room);
+        self.move_into(pool, pool.lease(room));
+    }
+
+    fn move_into(&mut self, pool: &BufferPool, mut larger: Vec<u8>) {
         larger.extend_from_slice(self.buf.get(self.origin..).unwrap_or_default());
         pool.give_back(std::mem::replace(&mut self.buf, larger));
         let shift = self.origin - HEADROOM;
@@ -307,11 +355,47 @@ mod tests {
         };
         receive(&mut inbound, b"POST / HTTP/1.1\r\nHost: a\r\n\r\n");
         assert!(inbound.parse_head(HeadLimits { size: 1 << 14, fields: 10, target: 100 }).unwrap());
-        inbound.make_room_for_body(pool, BODY);
+        let growth = inbound.growth_for_body(BODY, |_| true).unwrap();
+        inbound.grow(pool, growth);
         receive(&mut inbound, &vec![b'x'; BODY]);
         receive(&mut inbound, more);
         assert_eq!(inbound.take_arrived(BODY).len(), BODY);
         inbound
+    }
+
+    #[test]
+    fn a_body_has_one_buffer_while_memory_is_plentiful() {
+        let pool = BufferPool::default();
+        let inbound = &mut read(&pool, b"");
+        assert_eq!(inbound.growth_for_body(BODY, |_| true), None);
+    }
+
+    #[test]
+    fn where_memory_is_scarce_what_is_charged_grows_with_what_arrives() {
+        let pool = BufferPool::default();
+        let mut inbound = Inbound::default();
+        inbound.hold_buffer(&pool);
+        let mut buf = inbound.lend();
+        buf.extend_from_slice(b"POST / HTTP/1.1\r\nHost: a\r\n\r\n");
+        inbound.returned(buf);
+        assert!(inbound.parse_head(HeadLimits { size: 1 << 14, fields: 10, target: 100 }).unwrap());
+        let (mut moves, mut charged) = (0, 0);
+        while inbound.body_length() < BODY {
+            if let Some(growth) = inbound.growth_for_body(BODY, |_| false) {
+                assert!(growth.charge <= BODY && growth.charge <= 5 * inbound.body_length());
+                inbound.grow(&pool, growth);
+                (moves, charged) = (moves + 1, growth.charge);
+            }
+            let held = inbound.buf.capacity() - inbound.body_start;
+            assert!(held <= charged.max(UNCHARGED));
+            let mut buf = inbound.lend();
+            let room = (buf.capacity() - buf.len()).min(5000);
+            assert!(room > 0);
+            buf.resize(buf.len() + room, b'x');
+            inbound.returned(buf);
+            inbound.take_arrived(BODY);
+        }
+        assert_eq!((moves, charged), (4, BODY));
     }
 
     #[test]

@@ -85,6 +85,9 @@ pub trait ByteStream {
 /// long and looks at the deadline when it fires, so that an operation costs no timer at all.
 const TICK: Duration = Duration::from_millis(250);
 
+/// How much is read at a time: others have a turn between two pieces of a large body.
+const PIECE: usize = 64 << 10;
+
 /// A TCP or Unix-domain connection.
 pub struct Socket {
     kind: Kind,
@@ -189,7 +192,7 @@ fn timed_out() -> io::Error {
 
 impl ByteStream for Socket {
     async fn read(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<usize> {
-        let room = buf.len()..buf.capacity();
+        let room = buf.len()..buf.capacity().min(buf.len() + PIECE);
         let Self { kind, clock, timer, breather, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.read(buf.slice_mut(room)));

@@ -1,10 +1,11 @@
-//! Turns: connections whose last request was refused wait for one another.
+//! Turns: connections whose last request was refused wait for one another, and so do those that send large bodies.
 //!
 //! A worker does everything that is ready before it looks for what has become ready meanwhile, and a delivery needs
 //! several such looks: its request, the application's answer, the end of each write. Under a flood there would be a
 //! look only when every connection of the flood has been served once more. So between two looks only [`SEATS`] of the
-//! connections that were refused last are served, in their order. Whoever has not been refused waits for nobody, and
-//! waiting for a turn never lasts longer than what others really do.
+//! connections that were refused last are served, in their order. Large bodies cost as much, and before anybody knows
+//! whether they are genuine: each piece of one takes a turn, too. Whoever has not been refused and sends little waits for
+//! nobody, and waiting for a turn never lasts longer than what others really do.
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::VecDeque;
@@ -18,6 +19,9 @@ use crate::outcome::Outcome;
 /// Turns between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
 pub const SEATS: usize = 32;
 
+/// As many turns does a piece of a large body take: hashing it takes longer than refusing a request.
+const LARGE: usize = 8;
+
 /// The turns of one worker. Until [`Turns::usher`] runs, nobody waits.
 #[derive(Debug, Default)]
 pub struct Turns {
@@ -30,22 +34,25 @@ pub struct Turns {
 /// Somebody who waits.
 #[derive(Debug, Default)]
 struct Waiter {
+    /// How many turns it needs, at most [`SEATS`].
+    turns: Cell<usize>,
     called: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Turns {
-    /// Waits for a turn. Whoever waits again is the same `waiter`: that costs no memory.
-    async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>) {
+    /// Waits for so many turns. Whoever waits again is the same `waiter`: that costs no memory.
+    async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>, turns: usize) {
         if !self.ushered.get() {
             return;
         }
-        let waiter = waiter.get_or_init(Rc::default);
-        if let Some(left) = self.free.get().checked_sub(1) {
+        if let Some(left) = self.free.get().checked_sub(turns) {
             self.free.set(left);
             return;
         }
+        let waiter = waiter.get_or_init(Rc::default);
         waiter.called.set(false);
+        waiter.turns.set(turns);
         self.waiting.borrow_mut().push_back(Rc::clone(waiter));
         if let Some(usher) = self.usher.take() {
             usher.wake();
@@ -76,15 +83,17 @@ impl Turns {
     }
 
     fn hand_out(&self, turns: usize) {
-        let mut waiting = self.waiting.borrow_mut();
-        let called = waiting.len().min(turns);
-        for waiter in waiting.drain(..called) {
+        let (mut waiting, mut free) = (self.waiting.borrow_mut(), turns);
+        while let Some(left) = waiting.front().and_then(|waiter| free.checked_sub(waiter.turns.get()))
+            && let Some(waiter) = waiting.pop_front()
+        {
+            free = left;
             waiter.called.set(true);
             if let Some(waker) = waiter.waker.take() {
                 waker.wake();
             }
         }
-        self.free.set(turns - called);
+        self.free.set(free);
     }
 
     async fn crowded(&self) {
@@ -114,10 +123,11 @@ impl Place {
         Self { turns: Rc::clone(turns), refused: false, waiter: OnceCell::new() }
     }
 
-    /// Waits for its turn, if its last request was refused. To be called whenever something has arrived.
-    pub async fn take_turn(&self) {
-        if self.refused {
-            self.turns.turn(&self.waiter).await;
+    /// Waits for its turn, if its last request was refused or what arrives is `large`. To be called whenever something has
+    /// arrived.
+    pub async fn take_turn(&self, large: bool) {
+        if self.refused || large {
+            self.turns.turn(&self.waiter, if large { LARGE } else { 1 }).await;
         }
     }
 
@@ -183,7 +193,7 @@ mod tests {
     fn between_two_looks_only_a_few_are_served_in_their_order() {
         let mut usher = Usher::new();
         let places = usher.refused(2 * SEATS + 2);
-        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(false))).collect();
         let done = called(&mut waits);
         assert!(done[..SEATS].iter().all(|done| *done) && !done[SEATS..].contains(&true));
         let mut waits = waits.split_off(SEATS);
@@ -197,15 +207,28 @@ mod tests {
         assert_eq!(called(&mut waits), [true, true]);
         // Nobody waits: what is left of the turns is there for whoever comes.
         let places = usher.refused(SEATS);
-        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(false))).collect();
         assert_eq!(called(&mut waits).iter().filter(|done| **done).count(), SEATS - 2);
+    }
+
+    #[test]
+    fn pieces_of_large_bodies_take_several_turns() {
+        let mut usher = Usher::new();
+        let places: Vec<Place> = (0..SEATS).map(|_| Place::new(&usher.turns)).collect();
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(true))).collect();
+        let done = called(&mut waits);
+        assert_eq!(done.iter().filter(|done| **done).count(), SEATS / LARGE);
+        let mut waits = waits.split_off(SEATS / LARGE);
+        assert!(usher.look(Ok(())));
+        let done = called(&mut waits);
+        assert!(done[..SEATS / LARGE].iter().all(|done| *done) && !done[SEATS / LARGE..].contains(&true));
     }
 
     #[test]
     fn whoever_was_not_refused_waits_for_nobody() {
         let usher = Usher::new();
         let places = usher.refused(SEATS);
-        let at_once = |place: &Place| poll(Box::pin(place.take_turn()).as_mut());
+        let at_once = |place: &Place| poll(Box::pin(place.take_turn(false)).as_mut());
         assert!(places.iter().all(at_once));
         let mut new = Place::new(&usher.turns);
         assert!(at_once(&new));
@@ -213,19 +236,20 @@ mod tests {
         assert!(!at_once(&new));
         new.note(Outcome::Forwarded { status: 200 });
         assert!(at_once(&new));
+        assert!(!poll(Box::pin(new.take_turn(true)).as_mut()), "what it sends is large");
     }
 
     #[test]
     fn without_an_usher_nobody_waits() {
         let mut usher = Usher::new();
         let places = usher.refused(3 * SEATS);
-        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(false))).collect();
         assert!(called(&mut waits).contains(&false));
         let mut waits = waits.split_off(SEATS);
         assert!(!usher.look(Err(io::ErrorKind::Other.into())));
         assert!(!called(&mut waits).contains(&false));
         let places = usher.refused(3 * SEATS);
-        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn())).collect();
+        let mut waits: Vec<_> = places.iter().map(|place| Box::pin(place.take_turn(false))).collect();
         assert!(!called(&mut waits).contains(&false));
     }
 }

@@ -175,6 +175,12 @@ impl Patience {
         &self.holding
     }
 
+    /// Whether it makes us wait, or has been made to give way and has not noticed.
+    #[must_use]
+    pub const fn is_seated(&self) -> bool {
+        self.seat.get().is_some()
+    }
+
     /// Drives an operation that waits for the client (pinned by the caller: it is large, and moving it costs more than
     /// driving it). The seat is kept when it ends: whoever sends byte after byte has
     /// made us wait since the first of them. [`Self::is_over`] gives it back.

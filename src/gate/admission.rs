@@ -139,6 +139,10 @@ impl Gauge {
         self.held.fetch_sub(amount, Ordering::Relaxed);
     }
 
+    fn has_plenty(&self, amount: u64) -> bool {
+        self.held().saturating_add(amount) <= self.limit() / 2
+    }
+
     fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
@@ -342,6 +346,12 @@ impl Admission {
         self.gauge(bound).limit()
     }
 
+    /// Whether so many bytes more of body memory would leave half of it free: enough to grant what is only announced.
+    #[must_use]
+    pub fn has_plenty(&self, bytes: u64) -> bool {
+        self.body_memory.has_plenty(bytes)
+    }
+
     /// What may be held at the moment: the bounds in force.
     #[must_use]
     pub fn bounds(&self) -> Held {
@@ -436,7 +446,7 @@ impl Admitted<'_> {
         Party::Client(self.client)
     }
 
-    /// Charges the body as far as it has arrived.
+    /// Charges the body: as far as it has arrived, or as its buffer reaches.
     ///
     /// # Errors
     /// [`Rejection::BodyMemoryFull`]

@@ -112,7 +112,7 @@ names! {
     REQUEST_LIMIT = Gauge "countersign_requests_in_flight_limit" [] Count
         "Exchanges that there may be at a time.";
     BODY_MEMORY = Gauge "countersign_body_memory_bytes" [] Bytes
-        "Bytes of bodies held.";
+        "Bytes of bodies held, and of the room that their buffers have for more.";
     BODY_MEMORY_LIMIT = Gauge "countersign_body_memory_limit_bytes" [] Bytes
         "Bytes of bodies that may be held.";
     UPSTREAM_CONNECTS = Counter "countersign_upstream_connections_opened_total" ["upstream"] Count

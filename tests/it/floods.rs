@@ -278,12 +278,12 @@ fn body_memory_runs_out_and_recovers(driver: Driver) {
     let (most, last) = whole.split_at(whole.len() - 1);
     let (mut first, mut second) = (proxy.connect(), proxy.connect());
     first.send(most);
-    assert!(eventually(|| proxy.held().body_memory == 39_999));
+    assert!(eventually(|| proxy.held().body_memory == 40_000), "the buffer is charged");
     let answer = second.ask(&whole);
     assert_eq!((answer.status, answer.closes()), (503, true));
     assert!(retry_after(&answer) > 0);
     proxy.assert_endings(&["body_memory_full"]);
-    assert!(eventually(|| proxy.held().body_memory == 39_999), "what was refused is released");
+    assert!(eventually(|| proxy.held().body_memory == 40_000), "what was refused is released");
     // A small one still fits.
     deliver(&mut proxy.connect());
     assert_eq!(first.ask(last).status, 200);
@@ -300,7 +300,8 @@ fn body_memory_of_chunked_bodies(driver: Driver) {
     let (most, last) = whole.split_at(whole.len() - 1);
     let (mut first, mut second) = (proxy.connect(), proxy.connect());
     first.send(most);
-    assert!(eventually(|| proxy.held().body_memory == 40_000));
+    // A chunked body does not say how long it is: its buffer has room for the largest that may come.
+    assert!(eventually(|| proxy.held().body_memory == 48 << 10));
     assert_eq!(second.ask(&whole).status, 503);
     assert_eq!(first.ask(last).status, 200);
     assert_eq!(proxy.connect().ask(&whole).status, 200);

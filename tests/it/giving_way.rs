@@ -1,11 +1,15 @@
 //! Whoever makes us wait gives way when a bound of the process is met: strangers who take all of one keep nobody out, and
 //! a slow sender is not the one who pays for them.
 
+use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use socket2::SockRef;
 
 use crate::support::application::OK;
+use crate::support::child::{BINARY, Program};
+use crate::support::folder::Folder;
 use crate::support::{Application, Client, Delivery, Driver, Proxy, eventually, noise, on_both_drivers};
 
 on_both_drivers! {
@@ -18,6 +22,7 @@ on_both_drivers! {
     a_slow_sender_outlives_those_who_hold_more,
     whoever_holds_as_much_waits_for_the_grace,
     whoever_comes_and_goes_does_not_push_a_slow_sender_out,
+    unfinished_bodies_take_no_more_memory_than_check_adds_up,
 }
 
 const STRANGER: [u8; 4] = [127, 0, 0, 66];
@@ -60,6 +65,12 @@ fn gave_way(proxy: &Proxy) -> usize {
     proxy.endings().iter().filter(|code| **code == "gave_way").count()
 }
 
+/// Whether a delivery passes over this connection.
+fn passes(mut client: Client, delivery: &Delivery) -> bool {
+    client.send(&delivery.bytes());
+    client.try_answer().is_ok_and(|answer| answer.status == 200)
+}
+
 fn but_one(bytes: &[u8]) -> &[u8] {
     &bytes[..bytes.len() - 1]
 }
@@ -68,7 +79,9 @@ fn unfinished_bodies(driver: Driver, unfinished: &Delivery, genuine: &Delivery) 
     let (application, proxy) = start(driver, &["body_memory = \"64KiB\"", "body_size = \"48KiB\""]);
     let mut takers = strangers(&proxy, 4, but_one(&unfinished.bytes()));
     assert!(eventually(|| proxy.held().body_memory >= 4 * 15_999));
-    for _ in 0..3 {
+    // While they hold less than he asks for, they have a grace.
+    assert!(eventually(|| passes(proxy.connect(), genuine)));
+    for _ in 0..2 {
         assert_eq!(proxy.connect().ask(&genuine.bytes()).status, 200);
     }
     assert_eq!(told_to_go(&mut takers), 3, "no more of them than there was need for");
@@ -107,11 +120,7 @@ fn unfinished_heads_do_not_keep_connections(driver: Driver) {
     assert!(eventually(|| proxy.held().connections == 4));
     for _ in 0..3 {
         // A byte has to be there before it can be waited for the rest.
-        assert!(eventually(|| {
-            let mut client = proxy.connect();
-            client.send(&Delivery::of(b"x").bytes());
-            client.try_answer().is_ok_and(|answer| answer.status == 200)
-        }));
+        assert!(eventually(|| passes(proxy.connect(), &Delivery::of(b"x"))));
     }
     assert!((1..=3).contains(&told_to_go(&mut takers)));
     drop(takers);
@@ -137,11 +146,7 @@ fn answers_that_nobody_reads_do_not_keep_others_from_being_asked(driver: Driver)
     taker.send(&Delivery::of(b"x").bytes());
     assert!(eventually(|| proxy.held().requests == 1));
     // The relay looks twice before it takes a client for one who does not read, and the client has a grace then.
-    assert!(eventually(|| {
-        let mut client = proxy.connect();
-        client.send(&Delivery::of(b"x").bytes());
-        client.try_answer().is_ok_and(|answer| answer.status == 200)
-    }));
+    assert!(eventually(|| passes(proxy.connect(), &Delivery::of(b"x"))));
     assert!(proxy.endings().contains(&"response_gave_way"));
 }
 
@@ -192,4 +197,40 @@ fn whoever_comes_and_goes_does_not_push_a_slow_sender_out(driver: Driver) {
     }
     assert!(eventually(|| gave_way(&proxy) == 39));
     assert_eq!(slow.ask(b"x").status, 200);
+}
+
+/// What `check` adds up, in bytes.
+fn sum_of(config: &Path) -> usize {
+    let output = Command::new(BINARY).arg("check").arg("--config").arg(config).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+    let line = text.lines().find(|line| line.trim_start().starts_with("all ")).unwrap_or_else(|| panic!("{text}"));
+    let sum = line.trim().rsplit(' ').next().and_then(|size| size.strip_suffix("MiB")).expect("MiB");
+    (sum.parse::<f64>().expect("a number") * f64::from(1 << 20)) as usize
+}
+
+/// With a process of its own, of which the kernel says how much memory it ever had.
+fn unfinished_bodies_take_no_more_memory_than_check_adds_up(driver: Driver) {
+    let application = Application::answering(OK);
+    let limits = ["body_memory = \"8MiB\"", "body_size = \"1MiB\"", "connections = 256", "clients_tracked = 1024"];
+    let plan = limits.iter().fold(Proxy::on(driver, &application), |plan, line| plan.limit(line));
+    let folder = Folder::new();
+    let config = folder.write("countersign.toml", &plan.text());
+    let program = Program::run(&config);
+    assert_eq!(program.connect().ask(&Delivery::of(b"x").bytes()).status, 200);
+    let before = program.peak_memory();
+    let unfinished = Delivery::forged(&noise(1 << 20)).bytes();
+    let strangers: Vec<Client> = (0..200_u8)
+        .map(|number| {
+            let mut client = Client::connect_from([127, 0, 3, number % 25 + 1], program.address());
+            client.send(&unfinished[..unfinished.len() / 2]);
+            client
+        })
+        .collect();
+    // It asks for more than each of the strangers holds, and they have a grace.
+    assert!(eventually(|| passes(program.connect(), &Delivery::of(&noise(1 << 20)))));
+    let (grown, sum) = (program.peak_memory() - before, sum_of(&config));
+    drop(strangers);
+    assert!(grown > 4 << 20, "{grown} bytes: they have not taken what they can");
+    eprintln!("{grown} of {sum}");
+    assert!(grown <= sum, "{grown} of {sum} bytes");
 }

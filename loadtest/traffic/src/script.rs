@@ -75,7 +75,7 @@ pub struct Script {
 
 /// Attacks by name.
 pub const NAMES: &str = "forged unsigned capture genuine slowloris slow-body slow-read unread silent connect-close fields \
-                         large-head random chunks";
+                         large-head random chunks unfinished byte-heads";
 /// Fields of a head that has too many.
 const FIELDS: usize = 400;
 const LARGE_HEAD: usize = 128 << 10;
@@ -130,6 +130,12 @@ impl Script {
                 let bytes = start(&format!("{signature}Content-Length: 100000\r\n\r\n"));
                 Self { opening: fixed(bytes), drip: Some((drip, b".")), ..once }
             }
+            "unfinished" => {
+                let mut bytes = forged.clone();
+                bytes.pop();
+                Self { opening: fixed(bytes), ..once }
+            }
+            "byte-heads" => Self { opening: fixed(b"P".to_vec()), drip: Some((drip, b"P")), ..once },
             "slow-read" => {
                 let opening = Opening::Genuine(Box::new(deliveries), first);
                 Self { opening, reads: false, receive_buffer: Some(4096), ..once }
