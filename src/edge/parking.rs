@@ -128,9 +128,12 @@ mod tests {
         let (admission, permit) = admission();
         let parking = Parking::default();
         let mut cx = Context::from_waker(Waker::noop());
-        let mut first = Box::pin(parking.wait(permit(), pin!(std::future::pending::<()>())));
-        let mut second = Box::pin(parking.wait(permit(), pin!(std::future::pending::<()>())));
-        let mut third = Box::pin(parking.wait(permit(), pin!(std::future::ready(7))));
+        let first = pin!(std::future::pending::<()>());
+        let mut first = Box::pin(parking.wait(permit(), first));
+        let second = pin!(std::future::pending::<()>());
+        let mut second = Box::pin(parking.wait(permit(), second));
+        let third = pin!(std::future::ready(7));
+        let mut third = Box::pin(parking.wait(permit(), third));
         assert!(first.as_mut().poll(&mut cx).is_pending());
         assert!(second.as_mut().poll(&mut cx).is_pending());
         assert_eq!((parking.len(), admission.held().connections), (2, 3));

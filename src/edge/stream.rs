@@ -86,7 +86,7 @@ pub trait ByteStream {
 const TICK: Duration = Duration::from_millis(250);
 
 /// How much is read at a time: others have a turn between two pieces of a large body.
-const PIECE: usize = 64 << 10;
+const PIECE: usize = 256 << 10;
 
 /// A TCP or Unix-domain connection.
 pub struct Socket {

@@ -20,7 +20,7 @@ use crate::outcome::Outcome;
 pub const SEATS: usize = 32;
 
 /// As many turns does a piece of a large body take: hashing it takes longer than refusing a request.
-const LARGE: usize = 8;
+const LARGE: usize = 16;
 
 /// The turns of one worker. Until [`Turns::usher`] runs, nobody waits.
 #[derive(Debug, Default)]
