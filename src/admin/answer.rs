@@ -61,6 +61,8 @@ pub enum Media {
     Exposition,
     /// The status page.
     Html,
+    /// Bytes of somebody else, which no browser is to look into.
+    Bytes,
 }
 
 /// An answer.
@@ -71,7 +73,7 @@ pub struct Answer {
     /// What the body is.
     pub media: Media,
     /// The body.
-    pub body: String,
+    pub body: Vec<u8>,
     /// For [`Verdict::MethodRefused`]: the methods that there are.
     pub allow: &'static str,
 }
@@ -82,13 +84,13 @@ impl Answer {
     pub fn text(verdict: Verdict, line: impl Into<String>) -> Self {
         let mut body = line.into();
         body.push('\n');
-        Self { verdict, media: Media::Text, body, allow: "" }
+        Self { verdict, media: Media::Text, body: body.into_bytes(), allow: "" }
     }
 
     /// A document.
     #[must_use]
-    pub const fn document(media: Media, body: String) -> Self {
-        Self { verdict: Verdict::Good, media, body, allow: "" }
+    pub fn document(media: Media, body: impl Into<Vec<u8>>) -> Self {
+        Self { verdict: Verdict::Good, media, body: body.into(), allow: "" }
     }
 
     /// The answer as bytes; without its body for `HEAD`. `policy` is what the status page may do.
@@ -101,6 +103,7 @@ impl Answer {
             Media::Json => "application/json",
             Media::Exposition => exposition::CONTENT_TYPE,
             Media::Html => "text/html; charset=utf-8",
+            Media::Bytes => "application/octet-stream",
         };
         encode::field(&mut out, b"Content-Type", media.as_bytes());
         encode::field_u64(&mut out, b"Content-Length", self.body.len() as u64);
@@ -114,7 +117,7 @@ impl Answer {
         }
         encode::end(&mut out);
         if with_body {
-            out.extend_from_slice(self.body.as_bytes());
+            out.extend_from_slice(&self.body);
         }
         out
     }

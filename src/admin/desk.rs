@@ -1,6 +1,9 @@
 //! What the admin port asks of the rest of the process.
 
+use std::sync::Arc;
+
 use crate::now::Now;
+use crate::telemetry::capture::Captured;
 use crate::telemetry::readings::Readings;
 
 /// Where the process is in its life.
@@ -47,6 +50,10 @@ pub trait Desk: Send + Sync {
     fn phase(&self) -> Phase;
     /// The live state.
     fn readings(&self) -> Readings;
+    /// The refused requests that are kept, the youngest first; nothing where none are to be.
+    fn captured(&self) -> Option<Vec<Arc<Captured>>> {
+        None
+    }
     /// Reads the configuration again. May take its time: it is called on a thread of its own.
     fn reload(&self) -> Errand;
     /// Ends the process in the order that whoever sends traffic needs; `/ready` says no when this returns, and the port

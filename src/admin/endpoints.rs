@@ -11,7 +11,8 @@ use super::answer::{Answer, Media, Verdict};
 use super::desk::{Desk, Phase};
 use super::history::History;
 use super::page;
-use super::request::Request;
+use super::captured;
+use super::request::{self, Request};
 use super::status;
 
 /// A worker that has not run its timer for so long, which it does every second, is stuck.
@@ -78,9 +79,18 @@ impl Endpoints {
             ("/metrics", false) => Answer::document(Media::Exposition, self.made(0, now, Self::exposition)),
             ("/status", false) => Answer::document(Media::Json, self.made(1, now, Self::status)),
             ("/", false) => Answer::document(Media::Html, page::HTML.to_owned()),
+            (path, changes) if request::is_of_captured(path) => self.captured(path, changes),
             _ => Answer::text(Verdict::Unknown, "there is /, /status, /metrics, /live, /ready and /startup"),
         };
         Reaction::Answer(answer)
+    }
+
+    fn captured(&self, path: &str, changes: bool) -> Answer {
+        match self.desk.captured() {
+            _ if changes => method("GET, HEAD"),
+            None => Answer::text(Verdict::Unknown, "refused requests are not kept: [admin] capture_refused is not set"),
+            Some(kept) => captured::answer(&kept, path),
+        }
     }
 
     /// The page in this place, made anew unless it is fresh.

@@ -4,6 +4,7 @@
 //! What it knows of the process it asks at the [`desk`], behind which the room `control` sits.
 
 pub mod answer;
+mod captured;
 pub mod desk;
 pub mod endpoints;
 pub mod history;

@@ -20,6 +20,7 @@ pub(super) fn read(root: &Reader<'_>, settings: &Settings) -> Option<Admin> {
     });
     let remote_control = reader.bool("remote_control").unwrap_or_default();
     let hosts = hosts(&reader);
+    let capture_refused = captures(&reader);
     if let Some(address) = &address {
         check_neighbours(&reader, address, settings);
         if remote_control {
@@ -27,7 +28,7 @@ pub(super) fn read(root: &Reader<'_>, settings: &Settings) -> Option<Admin> {
         }
     }
     reader.finish();
-    Some(Admin { address: address?, hosts, remote_control })
+    Some(Admin { address: address?, hosts, remote_control, capture_refused })
 }
 
 /// Reads the address of an admin port: an IP address and a port, or `unix:/path`.
@@ -44,6 +45,18 @@ pub fn admin_address(text: &str) -> Result<AdminAddress, NotAnAddress> {
             Err(NotAnAddress { message: "is no socket".to_owned(), fix: "write \"unix:/run/admin.sock\"".to_owned() })
         }
     }
+}
+
+/// More than this is no look at single requests any more.
+const CAPTURES: u64 = 100;
+
+fn captures(reader: &Reader<'_>) -> usize {
+    let count = reader.integer("capture_refused", 0..=CAPTURES).unwrap_or_default();
+    if count > 0 {
+        let message = format!("the last {count} refused requests are kept in memory, with bodies and signatures");
+        reader.warning("capture_refused", message, "remove it when you have found out why they are refused");
+    }
+    usize::try_from(count).unwrap_or_default()
 }
 
 fn hosts(reader: &Reader<'_>) -> Vec<String> {

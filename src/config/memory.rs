@@ -7,6 +7,7 @@ use crate::config::summary::line;
 use crate::config::units::show_size_rounded;
 use crate::gate::keyed_buckets::KeyedBuckets;
 use crate::gate::replay;
+use crate::telemetry::capture;
 
 /// What a connection holds at most beside the bytes of its body: the buffer for its head (a pooled one holds at least
 /// 20 KiB once a request needed it; the steps of the pool add less than 8 KiB) and 20 bytes for each field of it.
@@ -26,6 +27,9 @@ const TLS_CONNECTION: u64 = (8 + 2 * 21 + 16) << 10;
 /// And while its handshake is made: the longest flight of a client.
 const TLS_HANDSHAKE: u64 = 80 << 10;
 
+/// What a refused request holds at most that is kept (`[admin] capture_refused`).
+const CAPTURED: u64 = (capture::HEAD + capture::BODY) as u64;
+
 /// What strangers can make us hold, and what genuine deliveries fill. What is beside it (the kernel's socket buffers, the tasks of connections, the answers
 /// of the application on their way) does not grow with what strangers send.
 pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
@@ -40,7 +44,9 @@ pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
     let encrypted = settings.listeners.iter().any(|listener| listener.tls.is_some());
     let records = if encrypted { admission.connections.saturating_mul(TLS_CONNECTION) } else { 0 };
     let handshakes = if encrypted { admission.handshakes.saturating_mul(TLS_HANDSHAKE) } else { 0 };
-    let total = [admission.body_memory, clients, replays, records, handshakes]
+    let captures = settings.admin.as_ref().map(|admin| admin.capture_refused as u64).unwrap_or_default();
+    let captured = captures * CAPTURED;
+    let total = [admission.body_memory, clients, replays, records, handshakes, captured]
         .into_iter()
         .fold(connections, u64::saturating_add);
     let rounded = show_size_rounded;
@@ -55,6 +61,10 @@ pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
     }
     line(out, "clients", format_args!("{} × {entry}B = {}", admission.clients_tracked, rounded(clients)))?;
     line(out, "replays", format_args!("{} tables, when full: {}", tables().count(), rounded(replays)))?;
+    if captures > 0 {
+        let (each, all) = (rounded(CAPTURED), rounded(captured));
+        line(out, "captured", format_args!("{captures} refused requests × {each} = {all}"))?;
+    }
     match settings.server.workers {
         0 => {
             line(out, "buffers", format_args!("kept for reuse: {} per worker (one per core)", rounded(POOL)))?;

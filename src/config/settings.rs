@@ -221,6 +221,8 @@ pub struct Admin {
     pub hosts: Vec<String>,
     /// Whether reload and drain may be asked for from other hosts.
     pub remote_control: bool,
+    /// So many refused requests are kept in memory.
+    pub capture_refused: usize,
 }
 
 /// Where the admin port is.

@@ -10,6 +10,7 @@ use crate::edge::snapshot::Published;
 use crate::edge::tls::door::TlsDoor;
 use crate::gate::admission::Admission;
 use crate::now::Now;
+use crate::telemetry::capture::Captured;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, ReplayReading};
 
@@ -132,6 +133,10 @@ impl Desk for FrontDesk {
             date(&mut readings.keys, &status.keys);
         }
         readings
+    }
+
+    fn captured(&self) -> Option<Vec<Arc<Captured>>> {
+        self.records.captured()
     }
 
     fn reload(&self) -> Errand {

@@ -5,6 +5,7 @@ pub mod access_log;
 pub mod audit;
 pub mod audit_file;
 mod audit_writer;
+pub mod captures;
 pub mod desk;
 pub mod event_log;
 pub mod hardening;

@@ -10,14 +10,16 @@ use crate::config::load::Loaded;
 use crate::config::records;
 use crate::config::settings::Settings;
 use crate::edge::keep::{Kept, Ticket};
-use crate::edge::worker::Observer;
+use crate::edge::worker::{Observer, RefusedRequest};
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::audit::{Change, Digest};
+use crate::telemetry::capture::Captured;
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::readings::RecordsReading;
 
 use super::access_log::AccessLog;
 use super::audit::Audit;
+use super::captures::Capturing;
 use super::event_log::EventLog;
 use super::inventory::Inventory;
 use super::plan::worker_count;
@@ -30,8 +32,9 @@ pub struct Records {
     audit: Option<Audit>,
     /// What the audit trail says is in force.
     in_force: Mutex<Inventory>,
+    captures: Option<Capturing>,
     /// What was asked for at the start, and is in force until the end.
-    asked: (records::AccessLog, Option<records::Audit>),
+    asked: (records::AccessLog, Option<records::Audit>, usize),
 }
 
 impl Records {
@@ -50,7 +53,9 @@ impl Records {
             _ => None,
         };
         let in_force = Mutex::default();
-        let records = Self { events: Arc::clone(events), access_log, audit, in_force, asked: asked(&loaded.settings) };
+        let asked = asked(&loaded.settings);
+        let captures = (asked.2 > 0).then(|| Capturing::new(asked.2));
+        let records = Self { events: Arc::clone(events), access_log, audit, in_force, captures, asked };
         if let Some(inventory) = records.inventory(loaded) {
             inventory.tell(|change| records.change(change));
             *records.in_force.lock().unwrap_or_else(PoisonError::into_inner) = inventory;
@@ -67,7 +72,7 @@ impl Records {
     #[must_use]
     pub fn needs_restart(&self, newer: &Settings) -> Vec<String> {
         let newer = asked(newer);
-        let parts = [("[access_log]", self.asked.0 != newer.0), ("[audit]", self.asked.1 != newer.1)];
+        let parts = [("[access_log]", self.asked.0 != newer.0), ("[audit]", self.asked.1 != newer.1), ("[admin] capture_refused", self.asked.2 != newer.2)];
         let changed = parts.into_iter().filter(|(_, changed)| *changed);
         changed.map(|(name, _)| format!("{name} stays as it is until the process is restarted")).collect()
     }
@@ -99,6 +104,12 @@ impl Records {
         RecordsReading { left_out, lost, over_rate, blocked, audit_failing }
     }
 
+    /// The refused requests that are kept, the youngest first; nothing where none are to be.
+    #[must_use]
+    pub fn captured(&self) -> Option<Vec<Arc<Captured>>> {
+        self.captures.as_ref().map(Capturing::all)
+    }
+
     /// Opens files again by their names, after somebody has moved them away to keep them.
     pub fn reopen(&self) {
         self.access_log.iter().for_each(AccessLog::reopen);
@@ -111,8 +122,9 @@ impl Records {
     }
 }
 
-fn asked(settings: &Settings) -> (records::AccessLog, Option<records::Audit>) {
-    (settings.access_log.clone(), settings.audit.as_ref().map(records::Audit::without_place))
+fn asked(settings: &Settings) -> (records::AccessLog, Option<records::Audit>, usize) {
+    let captured = settings.admin.as_ref().map(|admin| admin.capture_refused).unwrap_or_default();
+    (settings.access_log.clone(), settings.audit.as_ref().map(records::Audit::without_place), captured)
 }
 
 impl Observer for Records {
@@ -139,6 +151,10 @@ impl Observer for Records {
 
     fn changes(&self, worker: usize) -> Option<UnixStream> {
         self.audit.as_ref()?.changes(worker)
+    }
+
+    fn refused(&self, exchange: &Exchange<'_>, request: &RefusedRequest<'_>) {
+        self.captures.iter().for_each(|captures| captures.take(exchange, request));
     }
 
     fn accept_failed(&self, error: &io::Error) {

@@ -31,7 +31,7 @@ use super::respond;
 use super::snapshot::Snapshot;
 use super::stream::ByteStream;
 use super::waiting::GaveWay;
-use super::worker::Worker;
+use super::worker::{RefusedRequest, Worker};
 
 /// What is known of a request beyond its bytes; it outlives them.
 #[derive(Clone, Debug)]
@@ -174,7 +174,12 @@ pub async fn run<N: Net>(
     let next = conclude(worker, policy, connection, &mut asked, outcome).await;
     let ended = worker.net.now();
     asked.mark(Stage::Total, ended.monotonic);
-    worker.record(policy, &asked.record(connection, outcome, ended));
+    let exchange = asked.record(connection, outcome, ended);
+    worker.record(policy, &exchange);
+    if let Outcome::Rejected(_) = outcome {
+        let (head, body) = connection.inbound.raw();
+        worker.refused(&exchange, &RefusedRequest { route: asked.route, head, body });
+    }
     next
 }
 

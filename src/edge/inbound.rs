@@ -260,6 +260,12 @@ impl Inbound {
         (&self.head, self.buf.get(self.origin..self.body_start).unwrap_or_default())
     }
 
+    /// The head as it came, and what has arrived of the body; nothing where the head is not whole, or gone.
+    pub fn raw(&self) -> (&[u8], &[u8]) {
+        let part = |range: std::ops::Range<usize>| self.buf.get(range).unwrap_or_default();
+        (part(self.origin..self.body_start), part(self.body_start..self.body_end))
+    }
+
     /// Bytes of the body that have arrived.
     pub fn body_length(&self) -> usize {
         self.body_end - self.body_start

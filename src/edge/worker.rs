@@ -14,6 +14,7 @@ use std::time::Duration;
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::UnixStream;
 
+use crate::gate::route::Route;
 use crate::gate::admission::{Admission, ConnectionPermit};
 use crate::gate::crowd::{Bound, Newcomer, Party};
 use crate::gate::keyed_buckets::ClientKey;
@@ -48,6 +49,8 @@ const SWEEP: Duration = Duration::from_secs(1);
 pub trait Observer: Send + Sync {
     /// An exchange has ended.
     fn exchange(&self, exchange: &Exchange<'_>);
+    /// A request was refused: its bytes, which are gone afterwards. Nobody need look at them.
+    fn refused(&self, _exchange: &Exchange<'_>, _request: &RefusedRequest<'_>) {}
     /// Accepting pauses because the process is out of descriptors or memory.
     fn accept_failed(&self, error: &io::Error);
     /// A connection was refused or closed at a bound, without an exchange. Nobody need listen.
@@ -69,6 +72,17 @@ pub trait Observer: Send + Sync {
     fn changes(&self, _worker: usize) -> Option<StdUnixStream> {
         None
     }
+}
+
+/// The bytes of a request that was refused.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusedRequest<'a> {
+    /// The route that it fell under.
+    pub route: Option<&'a Route>,
+    /// Its head as it came; empty where that is gone.
+    pub head: &'a [u8],
+    /// What has come of its body, without chunks.
+    pub body: &'a [u8],
 }
 
 /// What every worker of a process is given.
@@ -156,6 +170,11 @@ impl<N: Net> Worker<N> {
         let exchange = Exchange { worker: self.position, ..*exchange };
         policy.live.meters.record(&exchange);
         self.observer.exchange(&exchange);
+    }
+
+    /// Shows the observer a request that was refused.
+    pub fn refused(&self, exchange: &Exchange<'_>, request: &RefusedRequest<'_>) {
+        self.observer.refused(exchange, request);
     }
 
     /// What this worker says of itself.

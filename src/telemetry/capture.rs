@@ -2,13 +2,17 @@
 //! them, of each a bounded number of bytes.
 //!
 //! A captured request holds what it came with, its signature and its body among it: without these nothing can be
-//! explained. So there are two ways out. [`Captured::shown`] is for pages and logs: no body, and of header fields that
+//! explained. So there are two ways out. [`Captured::shown`] is for lists: no body, and of header fields that
 //! may hold credentials the length alone. [`Captured::whole`] is for the operator's own `explain`, over a connection
-//! that comes from the same machine; whoever hands it out makes sure of that.
+//! that comes from the same machine; whoever hands it out makes sure of that. What is a credential to others than the
+//! route (a cookie, say) is left out before anything is kept.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
 
 use crate::outcome::Outcome;
+use crate::telemetry::exchange::Exchange;
 use crate::telemetry::line::escaped;
 
 /// No more of a head is kept, in bytes.
@@ -21,6 +25,8 @@ pub const BODY: usize = 64 << 10;
 pub struct Captured {
     /// Ours: 32 lower-case hex digits.
     pub request_id: [u8; 32],
+    /// When it was refused, since 1970.
+    pub at: Duration,
     /// The route that it fell under.
     pub route: String,
     /// Why it was refused.
@@ -31,17 +37,19 @@ pub struct Captured {
 }
 
 impl Captured {
-    /// Keeps a request: its head as it came, with the empty line, and its body without chunks.
+    /// Keeps a request: its head as it came, with the empty line, and what has come of its body, without chunks. The
+    /// values of fields that `hidden` names are left out.
     #[must_use]
-    pub fn new((request_id, outcome): ([u8; 32], Outcome), route: &str, head: &[u8], body: &[u8]) -> Self {
+    pub fn new(exchange: &Exchange<'_>, (head, body): (&[u8], &[u8]), hidden: impl Fn(&[u8]) -> bool) -> Self {
         let part = |bytes: &[u8], limit: usize| bytes.get(..bytes.len().min(limit)).unwrap_or_default().to_vec();
         Self {
-            request_id,
-            route: route.to_owned(),
-            outcome,
-            head: part(head, HEAD),
+            request_id: exchange.request_id,
+            at: exchange.ended.unix,
+            route: exchange.route.map(|route| route.name.to_owned()).unwrap_or_default(),
+            outcome: exchange.outcome,
+            head: without(&part(head, HEAD), hidden),
             body: part(body, BODY),
-            cut: head.len() > HEAD || body.len() > BODY,
+            cut: exchange.body.is_none() || head.len() > HEAD || body.len() > BODY,
         }
     }
 
@@ -76,6 +84,22 @@ impl Captured {
         }
         String::from_utf8(out).unwrap_or_default()
     }
+}
+
+/// The head without the values of fields that are hidden.
+fn without(head: &[u8], hidden: impl Fn(&[u8]) -> bool) -> Vec<u8> {
+    let mut out = Vec::with_capacity(head.len());
+    for (position, line) in head.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let (name, value) = line.split_at(line.iter().position(|byte| *byte == b':').unwrap_or(line.len()));
+        if position == 0 || value.is_empty() || !hidden(name) {
+            out.extend_from_slice(line);
+        } else {
+            let length = value.get(1..).unwrap_or_default().trim_ascii().len();
+            out.extend_from_slice(name);
+            out.extend_from_slice(format!(": ({length} bytes left out)\r\n").as_bytes());
+        }
+    }
+    out
 }
 
 fn field(out: &mut Vec<u8>, line: &[u8]) {
@@ -117,7 +141,7 @@ fn is_harmless(name: &[u8]) -> bool {
 /// The last few of them.
 #[derive(Debug)]
 pub struct Captures {
-    kept: VecDeque<Captured>,
+    kept: VecDeque<Arc<Captured>>,
     limit: usize,
 }
 
@@ -128,61 +152,87 @@ impl Captures {
         Self { kept: VecDeque::new(), limit }
     }
 
-    /// Keeps a request in the place of the oldest.
+    /// Keeps a request; when there is no room, in the place of the oldest one of the reason of which there are most: a
+    /// flood does not hide what is rare.
     pub fn keep(&mut self, captured: Captured) {
-        while self.kept.len() >= self.limit.max(1) {
-            self.kept.pop_front();
+        if self.limit == 0 {
+            return;
         }
-        if self.limit > 0 {
-            self.kept.push_back(captured);
+        while self.kept.len() >= self.limit {
+            let alike = |it: &Captured| self.kept.iter().filter(|other| other.outcome == it.outcome).count();
+            let most = self.kept.iter().map(|it| alike(it)).max().unwrap_or_default();
+            let oldest = self.kept.iter().position(|it| alike(it) == most).unwrap_or_default();
+            self.kept.remove(oldest);
         }
-    }
-
-    /// The request with this id.
-    #[must_use]
-    pub fn find(&self, request_id: &[u8]) -> Option<&Captured> {
-        self.kept.iter().find(|captured| captured.request_id == request_id)
+        self.kept.push_back(Arc::new(captured));
     }
 
     /// All of them, the youngest first.
-    pub fn iter(&self) -> impl Iterator<Item = &Captured> {
-        self.kept.iter().rev()
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Captured>> {
+        self.kept.iter().rev().map(Arc::clone).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::Rejection;
+    use crate::now::Now;
+    use crate::outcome::{Observed, Rejection};
+    use crate::telemetry::exchange::{RouteTag, Stages};
 
-    fn captured(number: u8) -> Captured {
-        let head = b"POST /hook?token=secret HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256=secret\r\n\
+    const SOME_HEAD: &[u8] = b"POST /hook?token=secret HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256=secret\r\n\
                      Authorization: secret\r\nCookie: secret\r\nX-Anything: secret\r\nUser-Agent: \x1b[2J\r\n\r\n";
-        Captured::new(([number; 32], Rejection::SignatureMismatch.into()), "hook", head, b"secret body")
+
+    fn captured(number: u8, outcome: Rejection, (head, body): (&[u8], &[u8])) -> Captured {
+        let exchange = Exchange {
+            worker: 0,
+            request_id: [number; 32],
+            ended: Now::at_unix(Duration::from_secs(7)),
+            route: Some(RouteTag { position: 0, name: "hook", scheme: "github" }),
+            peer: None,
+            client: None,
+            caller: None,
+            method: b"POST",
+            path: b"/hook",
+            query: b"",
+            outcome: outcome.into(),
+            observed: Observed::NONE,
+            key_id: None,
+            delivery_id: None,
+            body: Some(body),
+            received: 0,
+            sent: 0,
+            stages: Stages::default(),
+        };
+        Captured::new(&exchange, (head, body), |name| name.eq_ignore_ascii_case(b"cookie"))
     }
 
     #[test]
     fn what_is_shown_holds_no_credential() {
-        let captured = captured(1);
+        let captured = captured(1, Rejection::SignatureMismatch, (SOME_HEAD, b"secret body"));
         assert_eq!(
             captured.shown(),
-            "POST /hook\nHost: x\nX-Hub-Signature-256: (13 bytes)\nAuthorization: (6 bytes)\nCookie: (6 bytes)\n\
+            "POST /hook\nHost: x\nX-Hub-Signature-256: (13 bytes)\nAuthorization: (6 bytes)\nCookie: (18 bytes)\n\
              X-Anything: (6 bytes)\nUser-Agent: \\u001b[2J\n"
         );
-        assert!(captured.whole().ends_with(b"\r\n\r\nsecret body") && !captured.is_cut());
+        let expected = String::from_utf8_lossy(SOME_HEAD).replace("Cookie: secret", "Cookie: (6 bytes left out)");
+        assert_eq!(String::from_utf8_lossy(&captured.whole()), expected + "secret body");
+        assert!(!captured.is_cut());
     }
 
     #[test]
-    fn only_the_last_ones_are_kept() {
+    fn a_flood_does_not_hide_what_is_rare() {
         let mut captures = Captures::new(3);
-        (0..10).for_each(|number| captures.keep(captured(number)));
-        let kept: Vec<u8> = captures.iter().map(|captured| captured.request_id[0]).collect();
-        assert_eq!(kept, [9, 8, 7]);
-        assert!(captures.find(&[8; 32]).is_some() && captures.find(&[1; 32]).is_none());
+        captures.keep(captured(0, Rejection::TimestampStale, (SOME_HEAD, b"")));
+        (1..10)
+            .for_each(|number| captures.keep(captured(number, Rejection::SignatureMismatch, (SOME_HEAD, b""))));
+        let kept: Vec<u8> = captures.all().iter().map(|captured| captured.request_id[0]).collect();
+        assert_eq!(kept, [9, 8, 0]);
         let mut none = Captures::new(0);
-        none.keep(captured(1));
-        assert_eq!(none.iter().count(), 0);
-        let long = Captured::new(([0; 32], Rejection::BodyTooLarge.into()), "hook", &[b'x'; HEAD + 1], b"");
+        none.keep(captured(1, Rejection::TimestampStale, (SOME_HEAD, b"")));
+        assert_eq!(none.all().len(), 0);
+        let long = captured(0, Rejection::BodyTooLarge, (&[b'x'; HEAD + 1], b""));
         assert!(long.is_cut() && long.whole().len() == HEAD);
     }
 }

@@ -1,0 +1,110 @@
+//! Keeps the last refused requests where the operator has asked for it (`[admin] capture_refused`). Workers come here with
+//! refused requests alone; what is over a few a second costs them a look at a number, and is not kept.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::edge::worker::RefusedRequest;
+use crate::gate::route::Route;
+use crate::gate::verify::Kind;
+use crate::outcome::{Outcome, Rejection};
+use crate::telemetry::capture::{Captured, Captures};
+use crate::telemetry::exchange::Exchange;
+
+/// So many are copied in one second, whatever comes, and so many of one reason.
+const A_SECOND: u64 = 8;
+const OF_A_REASON: u64 = 2;
+
+/// Fields that are credentials to somebody else, unless the scheme of the route relies on them.
+const FOREIGN: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-forwarded-client-cert"];
+
+/// The last refused requests.
+#[derive(Debug)]
+pub struct Capturing {
+    kept: Mutex<Captures>,
+    all: Budget,
+    by_reason: [Budget; Rejection::ALL.len()],
+}
+
+/// What has been spent of one second: the second, and in the lowest bits how often.
+#[derive(Debug, Default)]
+struct Budget(AtomicU64);
+
+impl Budget {
+    const BITS: u32 = 16;
+
+    fn spend(&self, second: u64, limit: u64) -> bool {
+        let spent = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| {
+            let count = if last >> Self::BITS == second { last & ((1 << Self::BITS) - 1) } else { 0 };
+            (count < limit).then_some(second << Self::BITS | (count + 1))
+        });
+        spent.is_ok()
+    }
+}
+
+impl Capturing {
+    /// Keeps at most `limit` requests.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        let by_reason = [const { Budget(AtomicU64::new(0)) }; Rejection::ALL.len()];
+        Self { kept: Mutex::new(Captures::new(limit)), all: Budget::default(), by_reason }
+    }
+
+    /// Keeps a request, if something in it can explain why it was refused.
+    pub fn take(&self, exchange: &Exchange<'_>, request: &RefusedRequest<'_>) {
+        let (Outcome::Rejected(rejection), Some(route)) = (exchange.outcome, request.route) else { return };
+        if request.head.is_empty() || !is_about_the_request(rejection) || holds_a_secret(route) {
+            return;
+        }
+        let second = exchange.ended.monotonic.as_secs();
+        let of_reason = self.by_reason.get(rejection as usize);
+        if !of_reason.is_some_and(|budget| budget.spend(second, OF_A_REASON)) || !self.all.spend(second, A_SECOND) {
+            return;
+        }
+        let captured = Captured::new(exchange, (request.head, request.body), |name| is_hidden(route, name));
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(captured);
+    }
+
+    /// All of them, the youngest first.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Captured>> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner).all()
+    }
+}
+
+/// What was refused for want of room, or because of what came before, is not explained by its bytes.
+fn is_about_the_request(rejection: Rejection) -> bool {
+    let status = rejection.answer().status;
+    (400..500).contains(&status) && status != 429
+}
+
+/// Where a scheme compares a token or a password, a request holds the secret itself, or one of another system.
+fn holds_a_secret(route: &Route) -> bool {
+    route.verifier.scheme().is_some_and(|scheme| matches!(scheme.kind, Kind::Token | Kind::Basic))
+}
+
+fn is_hidden(route: &Route, name: &[u8]) -> bool {
+    FOREIGN.iter().any(|foreign| name.eq_ignore_ascii_case(foreign.as_bytes()) && !route.relies_on(foreign))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_has_a_budget() {
+        let budget = Budget::default();
+        let spent = |second| (0..10).filter(|_| budget.spend(second, OF_A_REASON)).count();
+        assert_eq!([spent(1), spent(1), spent(2), spent(7)], [2, 0, 2, 2]);
+    }
+
+    #[test]
+    fn what_its_bytes_cannot_explain_is_not_kept() {
+        for rejection in [Rejection::SignatureMismatch, Rejection::TimestampStale, Rejection::SignatureMissing] {
+            assert!(is_about_the_request(rejection));
+        }
+        for rejection in [Rejection::Duplicate, Rejection::ClientRateLimited, Rejection::RequestsFull] {
+            assert!(!is_about_the_request(rejection));
+        }
+    }
+}
