@@ -8,10 +8,10 @@ use crate::telemetry::exposition::{self, Moment};
 use crate::telemetry::metrics::Metrics;
 
 use super::answer::{Answer, Media, Verdict};
+use super::captured;
 use super::desk::{Desk, Phase};
 use super::history::History;
 use super::page;
-use super::captured;
 use super::request::{self, Request};
 use super::status;
 

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -19,6 +20,7 @@ use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier, e
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
 
+use super::asking;
 use super::captured::{self, Captured};
 use super::offline::{find_scheme, read_file, split_url, time};
 use super::output::{complain, line};
@@ -27,12 +29,16 @@ use super::{CANNOT, FOUND_WRONG, advice};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExplainArguments {
-    /// A request id, as the sender and the application were told it; with --log
-    #[arg(value_name = "REQUEST-ID", required_unless_present = "request", requires = "log")]
+    /// A request id, as the sender and the application were told it; with --log, or with a running process that keeps
+    /// what it refuses (`[admin] capture_refused`)
+    #[arg(value_name = "REQUEST-ID", required_unless_present = "request")]
     request_id: Option<String>,
     /// The access log, as JSON lines
     #[arg(long, value_name = "FILE", requires = "request_id")]
     log: Option<PathBuf>,
+    /// The admin port of the process, 127.0.0.1:9090 or unix:/path, if the configuration does not say it
+    #[arg(long, value_name = "ADDRESS", requires = "request_id", conflicts_with = "log")]
+    admin: Option<String>,
     /// A captured request: the raw bytes of one HTTP/1.1 message
     #[arg(long, value_name = "FILE", conflicts_with = "request_id")]
     request: Option<PathBuf>,
@@ -61,7 +67,8 @@ pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
     let outcome = match (&arguments.request, &arguments.request_id, &arguments.log) {
         (Some(request), _, _) => of_request(arguments, request),
         (None, Some(id), Some(log)) => of_log(id, log),
-        _ => Err("give --request FILE, or a request id and --log FILE".to_owned()),
+        (None, Some(id), None) => of_process(arguments, id),
+        (None, None, _) => Err("give --request FILE, or a request id".to_owned()),
     };
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
@@ -82,12 +89,53 @@ struct Judgement {
 }
 
 fn of_request(arguments: &ExplainArguments, request: &Path) -> Result<bool, String> {
-    let Captured { request, oddities } = captured::parse(&read_file(request)?)?;
     let now = moment(arguments.at.as_deref())?;
     let judgement = match (&arguments.route, &arguments.config) {
         (Some(route), Some(config)) => by_route(config, route)?,
         _ => by_arguments(arguments)?,
     };
+    judge(&read_file(request)?, judgement, now)
+}
+
+/// How long the admin port may take, and how much it may say.
+const PATIENCE: Duration = Duration::from_secs(5);
+const ANSWER: u64 = 16 << 20;
+
+/// What a running process keeps of a request that it has refused, judged by the route that it fell under and by the time
+/// at which that was, if nothing else is said.
+fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
+    if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(format!("'{}' is no request id: these are 32 hexadecimal digits", id.escape_debug()));
+    }
+    let config = arguments.config.as_deref().unwrap_or(Path::new("countersign.toml"));
+    let address = asking::address(arguments.admin.as_deref(), config)?;
+    let ask = |path: &str| match asking::ask(&address, path, (PATIENCE, ANSWER)) {
+        Ok((200, bytes)) => Ok(bytes),
+        Ok((_, words)) => Err(String::from_utf8_lossy(&words).trim().escape_debug().to_string()),
+        Err(error) => Err(format!("the admin port at {address} does not answer: {error}")),
+    };
+    let list: Vec<Value> = serde_json::from_slice(&ask("/captured")?).map_err(|error| format!("/captured: {error}"))?;
+    let known = list.iter().find(|it| it.get("request_id").and_then(Value::as_str) == Some(id));
+    let known =
+        known.ok_or_else(|| format!("no request with the id {id} is kept (any more); its line is in the log"))?;
+    let text = |name: &str| known.get(name).and_then(Value::as_str).unwrap_or_default();
+    let bytes = Zeroizing::new(ask(&format!("/captured/{id}"))?);
+    line(format!("refused on route {}: {}", text("route").escape_debug(), text("reason").escape_debug()));
+    if known.get("cut").and_then(Value::as_bool) == Some(true) {
+        line("not all of it is kept: its body had not come whole, or was too long");
+    }
+    let judged = arguments.at.as_deref().map(|at| moment(Some(at))).transpose()?;
+    let now = judged.unwrap_or_else(|| time(known.get("at").and_then(Value::as_u64)));
+    let judgement = match (&arguments.route, arguments.scheme.is_some()) {
+        (None, true) => by_arguments(arguments)?,
+        (route, _) => by_route(config, route.as_deref().unwrap_or(text("route")))?,
+    };
+    judge(&bytes, judgement, now)
+}
+
+/// Judges the bytes of a request, and says what would explain the verdict.
+fn judge(bytes: &[u8], judgement: Judgement, now: Now) -> Result<bool, String> {
+    let Captured { request, oddities } = captured::parse(bytes)?;
     oddities.into_iter().for_each(line);
     let explanation = explain(&judgement.verifier, &request, now);
     line(explanation.lines.join("\n"));

@@ -1,6 +1,7 @@
 //! The commands. Each is a file with one `run` that gives the exit code; what they print is for people.
 
 mod advice;
+mod asking;
 mod audit;
 mod captured;
 mod check;

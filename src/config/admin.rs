@@ -47,6 +47,11 @@ pub fn admin_address(text: &str) -> Result<AdminAddress, NotAnAddress> {
     }
 }
 
+/// So many bytes of the head of a refused request are kept at most.
+pub const CAPTURED_HEAD: usize = 16 << 10;
+/// And of its body.
+pub const CAPTURED_BODY: usize = 64 << 10;
+
 /// More than this is no look at single requests any more.
 const CAPTURES: u64 = 100;
 

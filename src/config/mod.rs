@@ -35,7 +35,7 @@ mod tls_outline;
 mod tls_summary;
 pub mod units;
 
-pub use admin::admin_address;
+pub use admin::{CAPTURED_BODY, CAPTURED_HEAD, admin_address};
 pub use load::{Loaded, load};
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{Settings, parse_str};

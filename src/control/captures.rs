@@ -4,16 +4,19 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::config::{CAPTURED_BODY, CAPTURED_HEAD};
 use crate::edge::worker::RefusedRequest;
 use crate::gate::route::Route;
 use crate::gate::verify::Kind;
 use crate::outcome::{Outcome, Rejection};
-use crate::telemetry::capture::{Captured, Captures};
+use crate::telemetry::capture::{Captured, Captures, Extent};
 use crate::telemetry::exchange::Exchange;
 
 /// So many are copied in one second, whatever comes, and so many of one reason.
 const A_SECOND: u64 = 8;
 const OF_A_REASON: u64 = 2;
+
+const EXTENT: Extent = Extent { head: CAPTURED_HEAD, body: CAPTURED_BODY };
 
 /// Fields that are credentials to somebody else, unless the scheme of the route relies on them.
 const FOREIGN: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-forwarded-client-cert"];
@@ -61,7 +64,7 @@ impl Capturing {
         if !of_reason.is_some_and(|budget| budget.spend(second, OF_A_REASON)) || !self.all.spend(second, A_SECOND) {
             return;
         }
-        let captured = Captured::new(exchange, (request.head, request.body), |name| is_hidden(route, name));
+        let captured = Captured::new(exchange, (request.head, request.body), EXTENT, |name| is_hidden(route, name));
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(captured);
     }
 

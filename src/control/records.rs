@@ -72,7 +72,11 @@ impl Records {
     #[must_use]
     pub fn needs_restart(&self, newer: &Settings) -> Vec<String> {
         let newer = asked(newer);
-        let parts = [("[access_log]", self.asked.0 != newer.0), ("[audit]", self.asked.1 != newer.1), ("[admin] capture_refused", self.asked.2 != newer.2)];
+        let parts = [
+            ("[access_log]", self.asked.0 != newer.0),
+            ("[audit]", self.asked.1 != newer.1),
+            ("[admin] capture_refused", self.asked.2 != newer.2),
+        ];
         let changed = parts.into_iter().filter(|(_, changed)| *changed);
         changed.map(|(name, _)| format!("{name} stays as it is until the process is restarted")).collect()
     }

@@ -14,10 +14,10 @@ use std::time::Duration;
 use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::UnixStream;
 
-use crate::gate::route::Route;
 use crate::gate::admission::{Admission, ConnectionPermit};
 use crate::gate::crowd::{Bound, Newcomer, Party};
 use crate::gate::keyed_buckets::ClientKey;
+use crate::gate::route::Route;
 use crate::now::Now;
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::WorkerCells;

@@ -15,10 +15,14 @@ use crate::outcome::Outcome;
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::line::escaped;
 
-/// No more of a head is kept, in bytes.
-pub const HEAD: usize = 16 << 10;
-/// No more of a body is kept, in bytes.
-pub const BODY: usize = 64 << 10;
+/// How much of a request is kept at most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Bytes of its head.
+    pub head: usize,
+    /// Bytes of its body.
+    pub body: usize,
+}
 
 /// A refused request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,16 +44,21 @@ impl Captured {
     /// Keeps a request: its head as it came, with the empty line, and what has come of its body, without chunks. The
     /// values of fields that `hidden` names are left out.
     #[must_use]
-    pub fn new(exchange: &Exchange<'_>, (head, body): (&[u8], &[u8]), hidden: impl Fn(&[u8]) -> bool) -> Self {
+    pub fn new(
+        exchange: &Exchange<'_>,
+        (head, body): (&[u8], &[u8]),
+        extent: Extent,
+        hidden: impl Fn(&[u8]) -> bool,
+    ) -> Self {
         let part = |bytes: &[u8], limit: usize| bytes.get(..bytes.len().min(limit)).unwrap_or_default().to_vec();
         Self {
             request_id: exchange.request_id,
             at: exchange.ended.unix,
             route: exchange.route.map(|route| route.name.to_owned()).unwrap_or_default(),
             outcome: exchange.outcome,
-            head: without(&part(head, HEAD), hidden),
-            body: part(body, BODY),
-            cut: exchange.body.is_none() || head.len() > HEAD || body.len() > BODY,
+            head: without(&part(head, extent.head), hidden),
+            body: part(body, extent.body),
+            cut: exchange.body.is_none() || head.len() > extent.head || body.len() > extent.body,
         }
     }
 
@@ -181,6 +190,7 @@ mod tests {
     use crate::outcome::{Observed, Rejection};
     use crate::telemetry::exchange::{RouteTag, Stages};
 
+    const EXTENT: Extent = Extent { head: 1000, body: 2000 };
     const SOME_HEAD: &[u8] = b"POST /hook?token=secret HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256=secret\r\n\
                      Authorization: secret\r\nCookie: secret\r\nX-Anything: secret\r\nUser-Agent: \x1b[2J\r\n\r\n";
 
@@ -205,7 +215,7 @@ mod tests {
             sent: 0,
             stages: Stages::default(),
         };
-        Captured::new(&exchange, (head, body), |name| name.eq_ignore_ascii_case(b"cookie"))
+        Captured::new(&exchange, (head, body), EXTENT, |name| name.eq_ignore_ascii_case(b"cookie"))
     }
 
     #[test]
@@ -225,14 +235,13 @@ mod tests {
     fn a_flood_does_not_hide_what_is_rare() {
         let mut captures = Captures::new(3);
         captures.keep(captured(0, Rejection::TimestampStale, (SOME_HEAD, b"")));
-        (1..10)
-            .for_each(|number| captures.keep(captured(number, Rejection::SignatureMismatch, (SOME_HEAD, b""))));
+        (1..10).for_each(|number| captures.keep(captured(number, Rejection::SignatureMismatch, (SOME_HEAD, b""))));
         let kept: Vec<u8> = captures.all().iter().map(|captured| captured.request_id[0]).collect();
         assert_eq!(kept, [9, 8, 0]);
         let mut none = Captures::new(0);
         none.keep(captured(1, Rejection::TimestampStale, (SOME_HEAD, b"")));
         assert_eq!(none.all().len(), 0);
-        let long = captured(0, Rejection::BodyTooLarge, (&[b'x'; HEAD + 1], b""));
-        assert!(long.is_cut() && long.whole().len() == HEAD);
+        let long = captured(0, Rejection::BodyTooLarge, (&[b'x'; EXTENT.head + 1], b""));
+        assert!(long.is_cut() && long.whole().len() == EXTENT.head);
     }
 }

@@ -600,7 +600,8 @@ fn a_unix_socket_is_its_owners() {
     let path = folder.path("admin.sock");
     // Somebody was killed and left it behind.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let text = Proxy::towards(Driver::Epoll, "127.0.0.1:9").text();
+    // Long enough to be asked once more.
+    let text = Proxy::towards(Driver::Epoll, "127.0.0.1:9").drain("1s", "1s").text();
     let mut observed = Observed::start(&text, &format!("[admin]\naddress = \"unix:{}\"", path.display()));
     observed.program.await_line(" ready: ");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
