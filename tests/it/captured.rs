@@ -10,7 +10,7 @@ use crate::support::answer::{Answer, AnswerReader};
 use crate::support::application::OK;
 use crate::support::child::BINARY;
 use crate::support::folder::Folder;
-use crate::support::{Application, Delivery, Driver, PATIENCE, Program, Proxy, on_both_drivers};
+use crate::support::{Application, Delivery, Driver, PATIENCE, Program, Proxy, eventually, on_both_drivers};
 
 on_both_drivers! {
     a_refused_request_is_kept_and_explained,
@@ -51,6 +51,12 @@ impl Kept {
         serde_json::from_slice(&self.get("/captured", "localhost").body).expect("a list")
     }
 
+    /// What is kept, once this request is: that is noted when its sender has been answered.
+    fn list_with(&self, id: &str) -> Vec<Value> {
+        assert!(eventually(|| self.list().iter().any(|it| it["request_id"] == id)), "{:?}", self.list());
+        self.list()
+    }
+
     /// Sends a genuine delivery to whose body somebody has added a newline; its id.
     fn spoiled(&self, body: &str) -> String {
         let genuine = Delivery::of(body.as_bytes());
@@ -80,7 +86,7 @@ fn a_refused_request_is_kept_and_explained(driver: Driver) {
     // What passes is not kept.
     assert_eq!(kept.program.connect().ask(&Delivery::of(b"fine").bytes()).status, 200);
     let id = kept.spoiled(BODY);
-    let list = kept.list();
+    let list = kept.list_with(&id);
     let [described] = list.as_slice() else { panic!("one is kept: {list:?}") };
     assert_eq!(
         (&described["request_id"], &described["reason"]),
@@ -103,10 +109,11 @@ fn a_refused_request_is_kept_and_explained(driver: Driver) {
 
 fn only_so_many_are_kept(driver: Driver) {
     let kept = Kept::start(driver, "capture_refused = 1");
-    let stale = kept.program.connect().ask(&Delivery::unsigned(b"x").bytes());
-    assert_eq!(stale.status, 401);
+    let unsigned = kept.program.connect().ask(&Delivery::unsigned(b"x").bytes());
+    assert_eq!(unsigned.status, 401);
+    kept.list_with(unsigned.field("X-Request-Id").expect("an id"));
     let id = kept.spoiled(BODY);
-    let list = kept.list();
+    let list = kept.list_with(&id);
     assert_eq!(list.len(), 1, "{list:?}");
     assert_eq!(list[0]["request_id"], id.as_str());
 }
