@@ -29,7 +29,7 @@ fn request(bytes: &[u8]) {
         assert_eq!(counts(headers), expected);
         assert!(head.version == Version::Http11 || framing != BodyFraming::Chunked);
     }
-    let _ = (expects_continue(&head, bytes), keep_alive(head.version, &head.fields, bytes));
+    let _ = (expects_continue(&head, bytes), keep_alive(head.version, head.headers(bytes)));
     if ConnectionOptions::of(headers).refuse_reserved(|_| false).is_ok() {
         passed_on(headers);
     }
