@@ -154,24 +154,17 @@ pub fn begin<S: ByteStream>(
 ///
 /// # Errors
 /// [`crate::outcome::Rejection::RouteRateLimited`], unless the route only observes it.
-pub fn spend<'p, S: ByteStream>(
+pub fn spend(
     admitted: &Admitted<'_>,
-    connection: &mut Connection<S>,
-    asked: &mut Asked<'p>,
-    (policy, route, verified): (&Policy, &Route, Verified<'p, Inbound>),
+    asked: &mut Asked<'_>,
+    (policy, route, verified): (&Policy, &Route, &Verified<'_, &mut Inbound>),
     now: Now,
-) -> Result<Verified<'p, Inbound>, Outcome> {
-    match admitted.spend(policy.bucket(route), &verified, now.monotonic) {
-        Ok(()) => Ok(verified),
-        Err(refused) if route.observe.rate => {
-            asked.observed.note(refused.rejection);
-            Ok(verified)
-        }
-        Err(refused) => {
-            connection.inbound = asked.take_delivery(verified);
-            Err(refuse(asked, refused))
-        }
+) -> Result<(), Outcome> {
+    match admitted.spend(policy.bucket(route), verified, now.monotonic) {
+        Err(refused) if route.observe.rate => asked.observed.note(refused.rejection),
+        spent => spent.map_err(|refused| refuse(asked, refused))?,
     }
+    Ok(())
 }
 
 /// Whether nothing of the request is still to come.

@@ -13,6 +13,7 @@ use crate::outcome::{ConnectionEnd, Fault, Outcome, Rejection};
 use crate::wire::head::ResponseHead;
 
 use super::exchange;
+use super::forward::Way;
 use super::inbound::Inbound;
 use super::net::Net;
 use super::policy::{Limits, ListenerId};
@@ -254,6 +255,13 @@ impl<S: ByteStream> Connection<S> {
     pub fn sender(&self) -> Sender<'_> {
         let encrypted = self.stream.is_encrypted();
         Sender { peer: self.peer.as_ref(), caller: self.caller.as_ref(), encrypted }
+    }
+
+    /// The request, and what else is needed to forward it.
+    pub(super) fn split(&mut self) -> (&mut Inbound, Way<'_, S>) {
+        let encrypted = self.stream.is_encrypted();
+        let sender = Sender { peer: self.peer.as_ref(), caller: self.caller.as_ref(), encrypted };
+        (&mut self.inbound, Way { sender, socket: self.stream.socket(), reply_head: &mut self.reply_head })
     }
 
     /// Whether nobody needs the connection any more: the worker stops, or the listener has been closed, and no request

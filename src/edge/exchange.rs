@@ -115,13 +115,6 @@ impl<'p> Asked<'p> {
         self.stages.mark(stage, monotonic.saturating_sub(self.started.monotonic));
     }
 
-    /// Takes a delivery out of its proof, and keeps for the record which key it was.
-    pub fn take_delivery(&mut self, verified: Verified<'p, Inbound>) -> Inbound {
-        let (inbound, key_id) = verified.into_parts();
-        self.key_id = key_id;
-        inbound
-    }
-
     /// The record of an exchange that has ended.
     pub(super) fn record<'a, S>(&'a self, connection: &'a Connection<S>, outcome: Outcome, ended: Now) -> Exchange<'a> {
         let tag = |route: &'p Route| RouteTag {
@@ -196,15 +189,16 @@ async fn story<'p, 'w, N: Net>(
     identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
     let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
-    let check = admit::begin(admitted, route, connection, asked)?;
-    let check = read_body(worker, policy, connection, asked, (route, check, admitted)).await?;
+    let mut check = admit::begin(admitted, route, connection, asked)?;
+    read_body(worker, policy, connection, asked, (route, &mut check, admitted)).await?;
     let now = worker.net.look();
     asked.mark(Stage::Body, now.monotonic);
-    let verified = finish(connection, asked, (route, check, admitted), now)?;
-    let verified = keep::recordable(worker, connection, asked, verified)?;
-    let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
-    let verified = admit::spend(admitted, connection, asked, (policy, route, verified), now)?;
-    let reply = forward::forward(worker, snapshot, connection, asked, (route, verified, claim)).await?;
+    let (inbound, way) = connection.split();
+    let verified = finish(inbound, asked, (route, check, admitted), now)?;
+    keep::recordable(worker, &verified)?;
+    let claim = claim(policy, asked, (route, &verified), now)?;
+    admit::spend(admitted, asked, (policy, route, &verified), now)?;
+    let reply = forward::forward(worker, snapshot, way, asked, (route, verified, claim)).await?;
     keep::keep(worker, connection, asked, Outcome::Forwarded { status: connection.reply_head.status }).await?;
     relay::relay(worker, snapshot, connection, asked, reply).await
 }
@@ -262,8 +256,8 @@ async fn read_body<N: Net>(
     policy: &Policy,
     connection: &mut Connection<N::Stream>,
     asked: &mut Asked<'_>,
-    (route, mut check, admitted): (&Route, Check, &mut Admitted<'_>),
-) -> Result<Check, Outcome> {
+    (route, check, admitted): (&Route, &mut Check, &mut Admitted<'_>),
+) -> Result<(), Outcome> {
     // The clock is read only for a body that did not come along with its head.
     let mut pace = None;
     let mut deadline = |arrived: usize| {
@@ -311,7 +305,7 @@ async fn read_body<N: Net>(
     }
     connection.patience.is_over().map_err(|GaveWay| Rejection::GaveWay)?;
     asked.body_read = true;
-    Ok(check)
+    Ok(())
 }
 
 fn refuse_chunk(error: ChunkError) -> Rejection {
@@ -337,62 +331,53 @@ async fn invite<N: Net>(
 
 /// The verdict. Only the engine can make a [`Verified`], and only a [`Verified`] can be forwarded. A genuine delivery no
 /// longer counts against its client, whatever becomes of it.
-fn finish<'p, S>(
-    connection: &mut Connection<S>,
+fn finish<'p, 'c>(
+    inbound: &'c mut Inbound,
     asked: &mut Asked<'p>,
     (route, check, admitted): (&'p Route, Check, &mut Admitted<'_>),
     now: Now,
-) -> Result<Verified<'p, Inbound>, Outcome> {
-    let inbound = std::mem::take(&mut connection.inbound);
-    match route.verifier.finish(check, inbound, now) {
-        Ok(verified) => {
-            verified.untimely().into_iter().for_each(|rejection| asked.observed.note(rejection));
-            admitted.vouch(&verified);
-            asked.excerpts.delivery_id = verified.signed_delivery_id().map(|id| {
-                let mut excerpt = Excerpt::EMPTY;
-                excerpt.set(id);
-                excerpt
-            });
-            Ok(verified)
-        }
-        Err((rejection, inbound)) => {
-            connection.inbound = inbound;
-            Err(rejection.into())
-        }
-    }
+) -> Result<Verified<'p, &'c mut Inbound>, Outcome> {
+    let verified = route.verifier.finish(check, inbound, now).map_err(|(rejection, _)| rejection)?;
+    verified.untimely().into_iter().for_each(|rejection| asked.observed.note(rejection));
+    admitted.vouch(&verified);
+    asked.key_id = verified.key_id();
+    asked.excerpts.delivery_id = verified.signed_delivery_id().map(|id| {
+        let mut excerpt = Excerpt::EMPTY;
+        excerpt.set(id);
+        excerpt
+    });
+    Ok(verified)
 }
 
 /// The right to forward, which no second copy of a delivery has. Only with a [`Claim`] can something be forwarded.
-fn claim<'p, S>(
+fn claim<'p>(
     policy: &'p Policy,
-    connection: &mut Connection<S>,
     asked: &mut Asked<'p>,
-    (route, verified): (&Route, Verified<'p, Inbound>),
+    (route, verified): (&Route, &Verified<'p, &mut Inbound>),
     now: Now,
-) -> Result<(Verified<'p, Inbound>, Claim<'p>), Outcome> {
-    let Some(rule) = &route.replay else { return Ok((verified, Claim::unremembered())) };
+) -> Result<Claim<'p>, Outcome> {
+    let Some(rule) = &route.replay else { return Ok(Claim::unremembered()) };
     let table = policy.live.replay_tables.get(rule.table).and_then(Option::as_ref);
-    let keys = |identities: &Identities| route.verifier.replay_keys(&verified, identities);
+    let keys = |identities: &Identities| route.verifier.replay_keys(verified, identities);
     let claimed = table.map(|table| table.claim_delivery(keys, rule, now));
     let (judged, retry_after) = match claimed {
         Some(Some(claimed)) => {
             let retry_after = claimed.retry_after();
             (claimed.judge(rule), retry_after)
         }
-        Some(None) => return Ok((verified, Claim::unremembered())),
+        Some(None) => return Ok(Claim::unremembered()),
         None => (Err(Rejection::ReplayTableFull), None),
     };
     match judged {
         Ok((claim, noted)) => {
             noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
-            Ok((verified, claim))
+            Ok(claim)
         }
         Err(rejection) if route.observe.replay => {
             asked.observed.note(rejection);
-            Ok((verified, Claim::unremembered()))
+            Ok(Claim::unremembered())
         }
         Err(rejection) => {
-            connection.inbound = asked.take_delivery(verified);
             asked.retry_after = retry_after;
             Err(rejection.into())
         }

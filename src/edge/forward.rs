@@ -12,15 +12,15 @@ use crate::outcome::{Fault, Outcome, Rejection};
 use crate::telemetry::exchange::Stage;
 use crate::wire::encode;
 use crate::wire::framing::{self, BodyFraming, ResponseFraming};
-use crate::wire::head::{HeadLimits, Known, ResponseHead, ResponseScan, Version};
+use crate::wire::head::{HeadLimits, Known, ResponseHead, ResponseScan};
 
 use super::buffer::{BufferPool, HEADROOM};
-use super::connection::{Connection, Sender};
+use super::connection::Sender;
 use super::exchange::Asked;
 use super::forwarding;
 use super::inbound::Inbound;
 use super::net::Net;
-use super::policy::Upstream;
+use super::policy::{Policy, Upstream};
 use super::snapshot::Snapshot;
 use super::stream::ByteStream;
 use super::upstream::{Checkout, Pool};
@@ -32,7 +32,17 @@ const REPLY_LIMITS: HeadLimits = HeadLimits { size: 64 << 10, fields: 200, targe
 /// Interim answers (RFC 9110 section 15.2) that are read over before we lose patience.
 const INTERIM_ANSWERS: usize = 8;
 
-/// The application's answer, up to the end of its head. The head itself is in [`Connection::reply_head`].
+/// What of a connection is needed to forward its delivery.
+pub struct Way<'c, S> {
+    /// Whom the delivery came from.
+    pub sender: Sender<'c>,
+    /// Over what: the connection to the application is used by the same task.
+    pub socket: &'c S,
+    /// The head of the application's answer.
+    pub reply_head: &'c mut ResponseHead,
+}
+
+/// The application's answer, up to the end of its head. The head itself is in [`Way::reply_head`].
 pub struct Reply<S> {
     /// The connection it came over.
     pub checkout: Checkout<S>,
@@ -59,34 +69,32 @@ pub struct Reply<S> {
 pub async fn forward<'p, N: Net>(
     worker: &Worker<N>,
     policy: &Snapshot<N::Stream>,
-    connection: &mut Connection<N::Stream>,
+    Way { sender, socket, reply_head }: Way<'_, N::Stream>,
     asked: &mut Asked<'p>,
-    (route, verified, claim): (&Route, Verified<'p, Inbound>, Claim<'_>),
+    (route, verified, claim): (&Route, Verified<'p, &mut Inbound>, Claim<'_>),
 ) -> Result<Reply<N::Stream>, Outcome> {
     let outgoing = {
         let mut head = worker.scratch.borrow_mut();
         head.clear();
-        let encoded = encode_head(&mut head, worker, connection.sender(), asked, (route, &verified));
-        connection.inbound = asked.take_delivery(verified);
-        encoded?;
-        Outgoing::new(&mut connection.inbound, &head, &worker.buffers)
+        encode_head(&mut head, worker, sender, asked, (policy, route, &verified))?;
+        Outgoing::new(verified.into_delivery(), &head, &worker.buffers)
     };
     asked.mark(Stage::Verified, worker.net.look().monotonic);
     let (Some(upstream), Some(pool)) = (policy.upstreams.get(route.upstream), policy.pool(route.upstream)) else {
         return Err(Fault::UpstreamConnect.into());
     };
-    let sent = outgoing.send(worker, upstream, pool, connection.stream.socket()).await;
+    let sent = outgoing.send(worker, upstream, pool, socket).await;
     let (checkout, request_sent) = sent.map_err(|fault| draining_instead(worker, fault))?;
     let reused = checkout.reused;
     let unread = Unread { checkout, upstream: route.upstream, request_sent };
-    let reply = unread.read_head(worker, upstream, asked, &mut connection.reply_head).await;
+    let reply = unread.read_head(worker, upstream, asked, reply_head).await;
     if reused && matches!(reply, Err(Fault::UpstreamClosed)) {
         pool.distrust();
     }
     let reply = reply?;
     let now = worker.net.now();
     asked.mark(Stage::Answered, now.monotonic);
-    if replay::accepted(connection.reply_head.status) {
+    if replay::accepted(reply_head.status) {
         claim.commit(now);
     }
     Ok(reply)
@@ -106,7 +114,7 @@ fn encode_head<N: Net>(
     worker: &Worker<N>,
     sender: Sender<'_>,
     asked: &Asked<'_>,
-    (route, verified): (&Route, &Verified<'_, Inbound>),
+    (policy, route, verified): (&Policy, &Route, &Verified<'_, &mut Inbound>),
 ) -> Result<(), Rejection> {
     let inbound = verified.delivery();
     let (head, bytes) = inbound.head();
@@ -127,16 +135,11 @@ fn encode_head<N: Net>(
     for via in headers.of_kind(Known::Via) {
         encode::field(out, b"Via", via);
     }
-    out.extend_from_slice(match head.version {
-        Version::Http10 => b"Via: 1.0 ",
-        Version::Http11 => b"Via: 1.1 ",
-    });
-    out.extend_from_slice(&worker.pseudonym);
-    out.extend_from_slice(b"\r\n");
+    encode::via(out, head.version, &worker.pseudonym);
     if !theirs {
         encode::field(out, b"X-Request-Id", asked.id.text());
     }
-    encode_verdict(out, route, verified);
+    encode_verdict(out, policy.gate.routes.verdict(route), verified);
     encode_caller(out, route, sender.caller);
     if asked.framing != BodyFraming::None {
         encode::field_u64(out, b"Content-Length", inbound.body_length() as u64);
@@ -146,9 +149,8 @@ fn encode_head<N: Net>(
 }
 
 /// The verdict headers. Only what the signature covers is passed on as fact.
-fn encode_verdict(out: &mut Vec<u8>, route: &Route, verified: &Verified<'_, Inbound>) {
-    encode::field(out, b"X-Countersign-Route", route.name.as_bytes());
-    encode::field(out, b"X-Countersign-Scheme", route.scheme_name().as_bytes());
+fn encode_verdict(out: &mut Vec<u8>, of_route: &[u8], verified: &Verified<'_, &mut Inbound>) {
+    out.extend_from_slice(of_route);
     if let Some(key) = verified.key_id() {
         encode::field(out, b"X-Countersign-Key-Id", key.as_bytes());
     }

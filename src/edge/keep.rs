@@ -59,17 +59,8 @@ impl Waiting {
 ///
 /// # Errors
 /// [`Rejection::AuditUnavailable`]
-pub fn recordable<'p, N: Net>(
-    worker: &Worker<N>,
-    connection: &mut Connection<N::Stream>,
-    asked: &mut Asked<'p>,
-    verified: Verified<'p, Inbound>,
-) -> Result<Verified<'p, Inbound>, Outcome> {
-    if worker.can_record() {
-        return Ok(verified);
-    }
-    connection.inbound = asked.take_delivery(verified);
-    Err(Rejection::AuditUnavailable.into())
+pub fn recordable<N: Net>(worker: &Worker<N>, _: &Verified<'_, &mut Inbound>) -> Result<(), Outcome> {
+    if worker.can_record() { Ok(()) } else { Err(Rejection::AuditUnavailable.into()) }
 }
 
 /// Has recorded that this is about to be answered, and waits until the record is durable if it must be.

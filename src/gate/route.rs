@@ -12,8 +12,8 @@ use crate::gate::pattern::PathPattern;
 use crate::gate::replay::ReplayPolicy;
 use crate::gate::verify::{Delivery, Verifier};
 use crate::outcome::Rejection;
-use crate::wire::encode::ConnectionOptions;
-use crate::wire::head::{has_other_separator, is_another_spelling};
+use crate::wire::encode::{self, ConnectionOptions};
+use crate::wire::head::{Known, has_other_separator, is_another_spelling};
 
 /// Which requests a route stands for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,10 +74,13 @@ impl Route {
         let headers = delivery.headers();
         ConnectionOptions::of(headers)
             .refuse_reserved(|name| self.is_relied_on(delivery, |header| name.eq_ignore_ascii_case(header)))?;
-        let twin = |name: &[u8]| {
-            has_other_separator(name) && self.is_relied_on(delivery, |header| is_another_spelling(name, header))
+        // Other spellings of the names that we have rules about are no requests at all.
+        let twin = |(kind, name, _): (Known, &[u8], &[u8])| {
+            kind == Known::Other
+                && has_other_separator(name)
+                && self.is_relied_on(delivery, |header| is_another_spelling(name, header))
         };
-        if headers.iter().any(|(name, _)| twin(name)) { Err(Rejection::HeaderReserved) } else { Ok(()) }
+        if headers.with_kinds().any(twin) { Err(Rejection::HeaderReserved) } else { Ok(()) }
     }
 
     /// Whether `test` holds for a header that the scheme reads, or that the signature itself names as covered.
@@ -85,6 +88,13 @@ impl Route {
         let by_scheme = self.verifier.scheme().into_iter().flat_map(|scheme| scheme.headers_relied_on());
         by_scheme.map(str::as_bytes).chain(self.verifier.headers_named_by(delivery)).any(test)
     }
+}
+
+fn verdict_lines(route: &Route) -> Box<[u8]> {
+    let mut lines = Vec::new();
+    encode::field(&mut lines, b"X-Countersign-Route", route.name.as_bytes());
+    encode::field(&mut lines, b"X-Countersign-Scheme", route.scheme_name().as_bytes());
+    lines.into()
 }
 
 /// Two routes stand for the same requests, or cannot be told apart. Positions in the list that was given.
@@ -101,6 +111,8 @@ pub struct Conflict {
 pub struct RouteTable {
     routes: Vec<Route>,
     index: RouteIndex,
+    /// The same for all deliveries of a route, by its position.
+    verdicts: Vec<Box<[u8]>>,
 }
 
 impl RouteTable {
@@ -113,7 +125,8 @@ impl RouteTable {
         for (position, route) in routes.iter_mut().enumerate() {
             route.admission.position = position;
         }
-        Ok(Self { routes, index })
+        let verdicts = routes.iter().map(verdict_lines).collect();
+        Ok(Self { routes, index, verdicts })
     }
 
     /// The route of a request. `host` is the Host as received (the port is ignored, case too), `path` the path as
@@ -137,6 +150,12 @@ impl RouteTable {
     #[must_use]
     pub fn allow(&self, host: &[u8], path: &str) -> Option<&str> {
         self.index.site(host, path).map(|site| site.allow.as_str())
+    }
+
+    /// What the application is told of every delivery of a route that passes: whole field lines.
+    #[must_use]
+    pub fn verdict(&self, route: &Route) -> &[u8] {
+        self.verdicts.get(route.admission.position).map(AsRef::as_ref).unwrap_or_default()
     }
 
     /// All routes, in the order in which they were given.

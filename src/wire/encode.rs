@@ -7,6 +7,7 @@ use core::ops::Range;
 
 use crate::outcome::Rejection;
 use crate::wire::framing::elements;
+use crate::wire::head::Version;
 use crate::wire::headers::{Field, Headers, Known};
 use crate::wire::scan::is_token_byte;
 
@@ -56,6 +57,16 @@ fn has_controls(value: &[u8]) -> bool {
     let below = |word: u64| word.wrapping_sub(EACH * 0x20) & !word & (EACH * 0x80);
     let seen = words.iter().fold(0, |seen, word| seen | below(u64::from_ne_bytes(*word)));
     seen != 0 || rest.iter().any(|byte| *byte < 0x20)
+}
+
+/// Appends the `Via` of a message that came in `version` (RFC 9110 section 7.6.3).
+pub fn via(out: &mut Vec<u8>, version: Version, pseudonym: &[u8]) {
+    out.extend_from_slice(match version {
+        Version::Http10 => b"Via: 1.0 ",
+        Version::Http11 => b"Via: 1.1 ",
+    });
+    out.extend_from_slice(pseudonym);
+    out.extend_from_slice(b"\r\n");
 }
 
 /// Appends a field with a decimal number.

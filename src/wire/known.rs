@@ -198,10 +198,21 @@ fn spelled<const N: usize>(name: &[u8], canonical: &[u8; N]) -> Option<Spelling>
     folds_to(name, canonical).then_some(Spelling::Folded)
 }
 
-/// Whether a name has a separator other than `-`.
+/// Which bytes are neither letter, digit nor `-`.
+const OTHER_SEPARATORS: [bool; 256] = {
+    let mut others = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        others[byte] = !(byte as u8).is_ascii_alphanumeric() && byte as u8 != b'-';
+        byte += 1;
+    }
+    others
+};
+
+/// Whether a name has a separator other than `-`. Without a branch for each byte: nearly no name has one.
 #[must_use]
 pub fn has_other_separator(name: &[u8]) -> bool {
-    name.iter().any(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-')
+    name.iter().fold(false, |seen, byte| seen | OTHER_SEPARATORS.get(usize::from(*byte)).is_some_and(|other| *other))
 }
 
 /// Whether `name` is another spelling of `other` that an application may take for it: the same name without case and

@@ -61,20 +61,26 @@ pub trait Delivery {
     fn body(&self) -> &[u8];
 }
 
-impl<D: Delivery> Delivery for &D {
-    fn method(&self) -> &[u8] {
-        (**self).method()
-    }
+macro_rules! delivery_for {
+    ($($reference:ty)*) => {$(
+        impl<D: Delivery> Delivery for $reference {
+            fn method(&self) -> &[u8] {
+                (**self).method()
+            }
 
-    fn target(&self) -> &[u8] {
-        (**self).target()
-    }
+            fn target(&self) -> &[u8] {
+                (**self).target()
+            }
 
-    fn headers(&self) -> Headers<'_> {
-        (**self).headers()
-    }
+            fn headers(&self) -> Headers<'_> {
+                (**self).headers()
+            }
 
-    fn body(&self) -> &[u8] {
-        (**self).body()
-    }
+            fn body(&self) -> &[u8] {
+                (**self).body()
+            }
+        }
+    )*};
 }
+
+delivery_for!(&D &mut D);

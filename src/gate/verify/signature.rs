@@ -192,31 +192,77 @@ pub(super) const fn hex_value(digit: u8) -> Option<u8> {
     }
 }
 
-/// The values of all bytes as hexadecimal digits; 0xff for those that are none.
-const HEX_VALUES: [u8; 256] = {
-    let mut values = [0xff; 256];
-    let mut digit = 0;
-    while digit < 256 {
-        if let Some(value) = hex_value(digit as u8) {
-            values[digit] = value;
-        }
-        digit += 1;
-    }
-    values
-};
-
-/// Without a branch per digit: this runs for every delivery of every scheme that writes hexadecimal.
+/// Eight digits at a time: this runs for every delivery of every scheme that writes hexadecimal.
 fn decode_hex(text: &[u8], out: &mut [u8]) -> Option<usize> {
-    if !text.len().is_multiple_of(2) || text.len() / 2 > out.len() {
-        return None;
+    let length = text.len() / 2;
+    let out = out.get_mut(..length).filter(|_| text.len().is_multiple_of(2))?;
+    let (words, rest) = text.as_chunks::<8>();
+    let (wide, narrow) = out.split_at_mut_checked(4 * words.len())?;
+    let mut sound = true;
+    for (digits, bytes) in words.iter().zip(wide.as_chunks_mut::<4>().0) {
+        let word = u64::from_le_bytes(*digits);
+        sound &= all_hex(word);
+        *bytes = hex_bytes(word).to_le_bytes();
     }
-    let value = |digit: u8| HEX_VALUES.get(usize::from(digit)).copied().unwrap_or(0xff);
-    let mut seen = 0;
-    for (digits, byte) in text.chunks_exact(2).zip(out.iter_mut()) {
-        let [high, low] = digits else { return None };
-        let (high, low) = (value(*high), value(*low));
-        seen |= high | low;
-        *byte = high << 4 | low;
+    for (digits, byte) in rest.as_chunks::<2>().0.iter().zip(narrow) {
+        *byte = hex_value(digits[0])? << 4 | hex_value(digits[1])?;
     }
-    (seen & 0xf0 == 0).then_some(text.len() / 2)
+    sound.then_some(length)
+}
+
+const EACH: u64 = 0x0101_0101_0101_0101;
+
+/// Whether the eight bytes of a word are hexadecimal digits.
+const fn all_hex(word: u64) -> bool {
+    // The upper bit of each byte that is not below `byte`; none of the bytes may have it itself.
+    const fn from(word: u64, byte: u8) -> u64 {
+        word.wrapping_add(EACH * (0x80 - byte as u64))
+    }
+    let folded = word | EACH * 0x20;
+    let number = from(word, b'0') & !from(word, b'9' + 1);
+    let letter = from(folded, b'a') & !from(folded, b'f' + 1);
+    word & EACH * 0x80 == 0 && (number | letter) & EACH * 0x80 == EACH * 0x80
+}
+
+/// What eight digits stand for, the first two as the lowest byte, if all of them are digits.
+const fn hex_bytes(word: u64) -> u32 {
+    // Letters have the bit 0x40, and are nine away from the digit in their lower bits.
+    let values = (word & EACH * 0xf) + (word >> 6 & EACH) * 9;
+    let pairs = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
+    (fours | fours >> 16) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn eight_digits_at_a_time_are_what_one_after_the_other_is(text in prop::collection::vec(any::<u8>(), 0..40)) {
+            let one_by_one: Option<Vec<u8>> =
+                text.chunks(2).map(|digits| Some(hex_value(digits[0])? << 4 | hex_value(*digits.get(1)?)?)).collect();
+            let mut out = [0; 32];
+            prop_assert_eq!(decode_hex(&text, &mut out).map(|length| out[..length].to_vec()), one_by_one);
+        }
+
+        #[test]
+        fn every_byte_is_judged_wherever_it_stands(digits in "[0-9a-fA-F]{32}", at in 0_usize..32, byte in any::<u8>()) {
+            let mut text = digits.into_bytes();
+            text[at] = byte;
+            prop_assert_eq!(decode_hex(&text, &mut [0; 16]).is_some(), byte.is_ascii_hexdigit());
+        }
+    }
+
+    #[test]
+    fn hexadecimal_has_no_room_to_spare() {
+        let mut out = [0; 8];
+        assert_eq!(decode_hex(b"00FfA9c3deadBEEF", &mut out), Some(8));
+        assert_eq!(out, [0, 0xff, 0xa9, 0xc3, 0xde, 0xad, 0xbe, 0xef]);
+        assert_eq!(decode_hex(b"00FfA9c3deadBEEF00", &mut out), None);
+        assert_eq!(decode_hex(b"0", &mut out), None);
+        assert_eq!(decode_hex(b"", &mut out), Some(0));
+    }
 }

@@ -61,11 +61,6 @@ impl<'r, D> Verified<'r, D> {
         self.delivery
     }
 
-    /// The delivery, and the id of the key that matched.
-    pub fn into_parts(self) -> (D, Option<&'r str>) {
-        (self.delivery, self.evidence.map(|evidence| evidence.key_id))
-    }
-
     /// The id of the key that matched; nothing where nothing is verified.
     pub fn key_id(&self) -> Option<&'r str> {
         self.evidence.as_ref().map(|evidence| evidence.key_id)
