@@ -147,7 +147,9 @@ impl Metrics {
     /// The last refusals of all workers, the youngest first, at most `limit`.
     #[must_use]
     pub fn refusals(&self, limit: usize) -> Vec<Refusal> {
-        let mut all: Vec<Refusal> = self.workers.iter().flat_map(|cells| cells.refusals.snapshot()).collect();
+        // What was refused within one turn of a worker has the same time: its own order counts.
+        let of_worker = |cells: &WorkerCells| cells.refusals.snapshot().into_iter().rev();
+        let mut all: Vec<Refusal> = self.workers.iter().flat_map(|cells| of_worker(cells)).collect();
         all.sort_by_key(|refusal| core::cmp::Reverse(refusal.at));
         all.truncate(limit);
         all
@@ -218,6 +220,19 @@ mod tests {
             }
             assert!(metrics.connections_ended(end) > 0, "{}", end.code());
         }
+    }
+
+    #[test]
+    fn of_refusals_at_the_same_time_the_last_is_the_youngest() {
+        use crate::outcome::Rejection;
+        let metrics = Metrics::new(1);
+        for (rejection, at) in
+            [(Rejection::RouteUnknown, 1), (Rejection::BodyTooLarge, 2), (Rejection::SignatureMismatch, 2)]
+        {
+            super::super::refusals::tests::refuse(&metrics.workers[0].refusals, rejection, at);
+        }
+        let reasons: Vec<&str> = metrics.refusals(9).iter().map(|refusal| refusal.reason).collect();
+        assert_eq!(reasons, ["signature_mismatch", "body_too_large", "route_unknown"]);
     }
 
     #[test]

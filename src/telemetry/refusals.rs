@@ -111,13 +111,13 @@ fn excerpt<const N: usize>(text: &[u8]) -> Excerpt<N> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::super::exchange::Stages;
     use super::*;
     use crate::now::Now;
     use crate::outcome::Observed;
 
-    fn refuse(refusals: &Refusals, outcome: impl Into<Outcome>, millis: u64) {
+    pub(in crate::telemetry) fn refuse(refusals: &Refusals, outcome: impl Into<Outcome>, millis: u64) {
         let at = Duration::from_millis(millis);
         refusals.note(
             &Exchange {
