@@ -26,6 +26,14 @@ use super::worker::Worker;
 /// How long accepting pauses when the process is out of file descriptors or memory: something must end first.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Accepts of a listener that are under way at once where the kernel waits for them (io_uring): as many connections are
+/// accepted in one round of the worker. With a single one, a burst of clients overflows the queue of the listener while
+/// the worker serves those that it has, and whoever is dropped there tries again after a second.
+const LANES: usize = 16;
+
+/// As many are accepted in a row where accepting need not wait (epoll).
+const BURST: u32 = 32;
+
 /// Idle connections that are closed then: each has a descriptor that somebody else can use.
 const MADE_ROOM: u64 = 8;
 
@@ -58,6 +66,10 @@ struct Acceptor {
 struct Ending {
     begun: Cell<bool>,
     canceller: RefCell<Canceller>,
+    /// Lanes that have not ended.
+    lanes: Cell<usize>,
+    /// Whether one of them pauses because something has run out.
+    pauses: Cell<bool>,
 }
 
 impl Ending {
@@ -92,9 +104,14 @@ impl Acceptors {
     /// if they may have to go.
     pub(super) fn enforce(&mut self, policy: &Policy) {
         for acceptor in std::mem::take(&mut self.prepared) {
-            let ending = Rc::<Ending>::default();
+            let (acceptor, ending) = (Rc::new(acceptor), Rc::<Ending>::default());
             self.accepting.push((acceptor.id, Rc::clone(&ending)));
-            monoio::spawn(acceptor.run(Rc::clone(&self.worker), ending, self.worker.drain.open()));
+            let lanes = if self.driver == Driver::IoUring { LANES } else { 1 };
+            ending.lanes.set(lanes);
+            for _ in 0..lanes {
+                let (acceptor, ending) = (Rc::clone(&acceptor), Rc::clone(&ending));
+                monoio::spawn(acceptor.run(Rc::clone(&self.worker), ending, self.worker.drain.open()));
+            }
         }
         let mut calls = policy.live.judges_anew;
         self.accepting.retain(|(id, ending)| {
@@ -130,22 +147,32 @@ impl Acceptor {
     }
 
     /// Accepts until it is told to end. What goes wrong with one connection ends that connection; running out of
-    /// descriptors or memory pauses the loop instead of spinning in it. `_open` keeps the worker until it has ended.
-    async fn run(self, worker: Rc<Worker<Sockets>>, ending: Rc<Ending>, _open: Open) {
-        let mut breather = Breather::default();
+    /// descriptors or memory pauses the loop instead of spinning in it. The last lane that ends looks after who has begun
+    /// to connect. `_open` keeps the worker until it has ended.
+    async fn run(self: Rc<Self>, worker: Rc<Worker<Sockets>>, ending: Rc<Ending>, _open: Open) {
+        let mut breather = Breather::of(BURST);
         while !ending.begun.get() {
             let handle = ending.canceller.borrow().handle();
             match breather.during(self.listener.cancelable_accept(handle)).await {
                 Ok((stream, peer)) => self.welcome(&worker, stream, peer),
                 Err(error) if concerns_one_connection(&error) || ending.begun.get() => {}
                 Err(error) => {
-                    worker.accept_failed(&error);
-                    worker.close_idle(MADE_ROOM);
+                    let first = !ending.pauses.replace(true);
+                    if first {
+                        worker.accept_failed(&error);
+                        worker.close_idle(MADE_ROOM);
+                    }
                     monoio::time::sleep(PAUSE).await;
+                    if first {
+                        ending.pauses.set(false);
+                    }
                 }
             }
         }
-        self.run_dry(&worker).await;
+        ending.lanes.set(ending.lanes.get() - 1);
+        if ending.lanes.get() == 0 {
+            self.run_dry(&worker).await;
+        }
     }
 
     /// Accepts who has begun to connect, before the socket is closed.

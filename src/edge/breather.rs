@@ -8,7 +8,7 @@ use std::future::{Future, poll_fn};
 use std::pin::pin;
 use std::time::Duration;
 
-/// Operations in a row that did not have to wait, after which others have their turn.
+/// Operations of one connection in a row that did not have to wait, after which others have their turn.
 const TURN: u32 = 8;
 
 /// For how long then. Only a timer lets the runtime look after sockets and timers: a task that merely wakes itself is
@@ -16,10 +16,24 @@ const TURN: u32 = 8;
 pub(super) const PAUSE: Duration = Duration::from_millis(1);
 
 /// What has been taken of a turn.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Breather(u32);
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Breather {
+    taken: u32,
+    turn: u32,
+}
+
+impl Default for Breather {
+    fn default() -> Self {
+        Self::of(TURN)
+    }
+}
 
 impl Breather {
+    /// One whose turn is so many operations long.
+    pub(super) const fn of(turn: u32) -> Self {
+        Self { taken: 0, turn }
+    }
+
     /// Drives `operation`, and counts it.
     pub(super) async fn during<F: Future>(&mut self, operation: F) -> F::Output {
         let mut operation = pin!(operation);
@@ -39,10 +53,10 @@ impl Breather {
     /// Counts an operation; true at the end of the turn, when it is time for a [`PAUSE`]. `waited`: others had theirs in
     /// the meantime.
     pub(super) fn ends_turn(&mut self, waited: bool) -> bool {
-        self.0 = if waited { 0 } else { self.0 + 1 };
-        let ends = self.0 >= TURN;
+        self.taken = if waited { 0 } else { self.taken + 1 };
+        let ends = self.taken >= self.turn;
         if ends {
-            self.0 = 0;
+            self.taken = 0;
         }
         ends
     }
