@@ -124,8 +124,11 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     if known.get("cut").and_then(Value::as_bool) == Some(true) {
         line("not all of it is kept: its body had not come whole, or was too long");
     }
-    let judged = arguments.at.as_deref().map(|at| moment(Some(at))).transpose()?;
-    let now = judged.unwrap_or_else(|| time(known.get("at").and_then(Value::as_u64)));
+    let now = match (arguments.at.as_deref(), known.get("at").and_then(Value::as_u64)) {
+        (None, Some(millis)) => Now::at_unix(Duration::from_millis(millis)),
+        (at, _) => moment(at)?,
+    };
+    line(format!("judged as of {}", written(now)));
     let judgement = match (&arguments.route, arguments.scheme.is_some()) {
         (None, true) => by_arguments(arguments)?,
         (route, _) => by_route(config, route.as_deref().unwrap_or(text("route")))?,
@@ -208,6 +211,12 @@ fn by_route(config: &Path, name: &str) -> Result<Judgement, String> {
     }
     let scheme = Arc::clone(&verification.scheme);
     Ok(Judgement { verifier, scheme, secrets, public_url: verification.public_url.clone() })
+}
+
+/// A time, for people.
+fn written(now: Now) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(now.unix_millis()) * 1_000_000).ok();
+    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 fn moment(text: Option<&str>) -> Result<Now, String> {

@@ -29,7 +29,7 @@ pub struct Extent {
 pub struct Captured {
     /// Ours: 32 lower-case hex digits.
     pub request_id: [u8; 32],
-    /// When it was refused, since 1970.
+    /// When it was judged, since 1970.
     pub at: Duration,
     /// The route that it fell under.
     pub route: String,
@@ -53,7 +53,7 @@ impl Captured {
         let part = |bytes: &[u8], limit: usize| bytes.get(..bytes.len().min(limit)).unwrap_or_default().to_vec();
         Self {
             request_id: exchange.request_id,
-            at: exchange.ended.unix,
+            at: exchange.ended.unix.saturating_sub(exchange.stages.since_judged()),
             route: exchange.route.map(|route| route.name.to_owned()).unwrap_or_default(),
             outcome: exchange.outcome,
             head: without(&part(head, extent.head), hidden),
@@ -188,13 +188,16 @@ mod tests {
     use super::*;
     use crate::now::Now;
     use crate::outcome::{Observed, Rejection};
-    use crate::telemetry::exchange::{RouteTag, Stages};
+    use crate::telemetry::exchange::{RouteTag, Stage, Stages};
 
     const EXTENT: Extent = Extent { head: 1000, body: 2000 };
     const SOME_HEAD: &[u8] = b"POST /hook?token=secret HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256=secret\r\n\
                      Authorization: secret\r\nCookie: secret\r\nX-Anything: secret\r\nUser-Agent: \x1b[2J\r\n\r\n";
 
     fn captured(number: u8, outcome: Rejection, (head, body): (&[u8], &[u8])) -> Captured {
+        let mut stages = Stages::default();
+        stages.mark(Stage::Head, Duration::from_secs(1));
+        stages.mark(Stage::Total, Duration::from_secs(5));
         let exchange = Exchange {
             worker: 0,
             request_id: [number; 32],
@@ -213,7 +216,7 @@ mod tests {
             body: Some(body),
             received: 0,
             sent: 0,
-            stages: Stages::default(),
+            stages,
         };
         Captured::new(&exchange, (head, body), EXTENT, |name| name.eq_ignore_ascii_case(b"cookie"))
     }
@@ -229,6 +232,8 @@ mod tests {
         let expected = String::from_utf8_lossy(SOME_HEAD).replace("Cookie: secret", "Cookie: (6 bytes left out)");
         assert_eq!(String::from_utf8_lossy(&captured.whole()), expected + "secret body");
         assert!(!captured.is_cut());
+        // Its answer took four seconds, and was over at seven.
+        assert_eq!(captured.at, Duration::from_secs(3));
     }
 
     #[test]
