@@ -10,8 +10,8 @@ use serde_json::Value;
 use crate::support::answer::{Answer, AnswerReader};
 use crate::support::application::OK;
 use crate::support::child::BINARY;
-use crate::support::folder::Folder;
 use crate::support::delivery::{SECRET, github_signature};
+use crate::support::folder::Folder;
 use crate::support::proxy::Plan;
 use crate::support::{Application, Delivery, Driver, PATIENCE, Program, Proxy, eventually, on_both_drivers};
 
