@@ -51,14 +51,17 @@ impl Captured {
         hidden: impl Fn(&[u8]) -> bool,
     ) -> Self {
         let part = |bytes: &[u8], limit: usize| bytes.get(..bytes.len().min(limit)).unwrap_or_default().to_vec();
+        // What stands in the place of a value may be longer than it was: many of them must not add up to more.
+        let kept = without(&part(head, extent.head), hidden);
+        let kept_head = part(&kept, extent.head);
         Self {
             request_id: exchange.request_id,
             at: exchange.ended.unix.saturating_sub(exchange.stages.since_judged()),
             route: exchange.route.map(|route| route.name.to_owned()).unwrap_or_default(),
             outcome: exchange.outcome,
-            head: without(&part(head, extent.head), hidden),
+            head: kept_head,
             body: part(body, extent.body),
-            cut: exchange.body.is_none() || head.len() > extent.head || body.len() > extent.body,
+            cut: exchange.body.is_none() || head.len().max(kept.len()) > extent.head || body.len() > extent.body,
         }
     }
 
@@ -248,5 +251,8 @@ mod tests {
         assert_eq!(none.all().len(), 0);
         let long = captured(0, Rejection::BodyTooLarge, (&[b'x'; EXTENT.head + 1], b""));
         assert!(long.is_cut() && long.whole().len() == EXTENT.head);
+        let many = b"Cookie:\n".repeat(EXTENT.head / 8);
+        let many = captured(0, Rejection::SignatureMismatch, (&[b"GET / HTTP/1.1\n", &*many].concat(), b""));
+        assert!(many.is_cut() && many.whole().len() == EXTENT.head);
     }
 }
