@@ -43,6 +43,7 @@ fn what_happens_to_secrets_is_found() {
         (format!(" {SECRET} \n"), SECRET.as_bytes().to_vec(), "without the white space around it it matches"),
         (format!("{SECRET}\n"), format!("{SECRET}\n").into_bytes(), "with a newline at its end"),
         (format!("\"{SECRET}\""), SECRET.as_bytes().to_vec(), "without the quotes around it"),
+        (SECRET.to_owned(), format!("{SECRET} ").into_bytes(), "with a space at its end it matches"),
         (encoded.clone(), SECRET.as_bytes().to_vec(), "decoded from base64 it matches"),
         (format!("whsec_{encoded}"), SECRET.as_bytes().to_vec(), "decoded from base64 it matches"),
     ] {
@@ -61,10 +62,18 @@ fn what_happens_to_bodies_is_found() {
     let arguments = ["--scheme", "github", "--secret-file", "secret"];
     let gzip = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[1, 2, 0, 0xfd, 0xff], b"{}", &[0; 8]].concat();
     for (signed, received, what) in [
-        (BODY, b"{\"b\":1,\"a\":\"\\u00e9\"}\n".to_vec(), "the body ends with a newline"),
+        (BODY, b"{\"b\":1,\"a\":\"\\u00e9\"}\n".to_vec(), "explained: the body ends with a newline"),
         (BODY, b"{\"b\": 1, \"a\": \"\\u00e9\"}".to_vec(), "white space between its JSON tokens"),
         (BODY, "{\"b\":1,\"a\":\"é\"}".as_bytes().to_vec(), "characters where \\uXXXX escapes were signed"),
         ("{\"a\":2,\"b\":1}", b"{\"b\":1,\"a\":2}".to_vec(), "explained: the body has its JSON keys in another order"),
+        (
+            r#"{"a":"b\/c"}"#,
+            b"{\"a\": \"b/c\"}".to_vec(),
+            "tokens that was not signed, and has `/` where `\\/` was signed",
+        ),
+        ("[\n  1,\n  2\n]", b"[1,2]".to_vec(), "lacks the line breaks of its JSON, with two spaces for each level"),
+        ("{\"a\":1}", br#""{\"a\":1}""#.to_vec(), "is a JSON string that contains what was signed"),
+        ("payload=%7B%7D", b"payload={}".to_vec(), "has characters where percent-escapes were signed"),
         ("line\nline\n", b"line\r\nline\r\n".to_vec(), "has CRLF line breaks"),
         ("a=b c", b"a=b+c".to_vec(), "percent-escapes and `+` for spaces"),
         ("{}", gzip, "explained: the body is compressed with gzip"),
@@ -72,6 +81,25 @@ fn what_happens_to_bodies_is_found() {
         capture(&folder, &github_signature(SECRET, signed.as_bytes()), &received);
         assert_explained(&folder, &arguments, what);
     }
+}
+
+#[test]
+fn one_cause_is_named_once_and_what_to_do_fits_to_it() {
+    let folder = Folder::new();
+    folder.write("secret", SECRET);
+    let arguments = ["--request", "request", "--scheme", "github", "--secret-file", "secret"];
+    capture(&folder, &github_signature(SECRET, b"{}"), b"{}\n");
+    let (_, text) = explain(&folder, &arguments);
+    assert_eq!(text.matches("explained:").count(), 1, "{text}");
+    assert!(text.contains("what to do: the sender signed other bytes") && !text.contains("--request"), "{text}");
+    // Nobody is sent where he is.
+    capture(&folder, &github_signature("of-somebody-else", b"{}"), b"{}");
+    let (_, text) = explain(&folder, &arguments);
+    assert!(!text.contains("explained:") && !text.contains("`explain"), "{text}");
+    assert!(text.contains("what to do: none of the usual mistakes explains it: is the key"), "{text}");
+    let encoded = STANDARD.encode([0; 32]);
+    capture(&folder, &format!("sha256={encoded}"), b"{}");
+    assert_explained(&folder, &arguments[2..], "it is written in base64, but hex is expected");
 }
 
 #[test]
@@ -86,6 +114,14 @@ fn another_scheme_encoding_or_unit_is_found() {
         &arguments,
         "the signature is written in base64 where the scheme says hex: so it matches",
     );
+    let bare = github_signature(SECRET, BODY.as_bytes()).replacen("sha256=", "", 1);
+    capture(&folder, &bare, BODY.as_bytes());
+    assert_explained(&folder, &arguments, "explained: the signature lacks the prefix `sha256=` of the scheme");
+    let head =
+        format!("POST / HTTP/1.1\r\nX-Slack-Signature: v0={bare}\r\nX-Slack-Request-Timestamp: 1760000000\r\n\r\n");
+    folder.write("request", &(head + BODY));
+    let slack = ["--scheme", "slack", "--secret-file", "secret", "--now", "1760000000"];
+    assert_explained(&folder, &slack, "explained: the body alone was signed, where the scheme wants `v0:{timestamp}:");
     // A delivery of GitHub where Shopify was configured.
     capture(&folder, &github_signature(SECRET, BODY.as_bytes()), BODY.as_bytes());
     assert_explained(&folder, &["--scheme", "shopify", "--secret-file", "secret"], "`github`");
@@ -111,6 +147,20 @@ fn a_route_explains_with_its_own_keys() {
     let arguments = ["--config", "countersign.toml", "--route", "hook"];
     capture(&folder, &github_signature(SECRET, BODY.as_bytes()), BODY.as_bytes());
     assert_explained(&folder, &arguments, "explained: the secret `k`: without the white space around it");
+    // A secret of another route, where the route's own are taken as they are; once, however many have it.
+    folder.write("other", "of-another-sender-0123456789");
+    let other = |name: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nscheme = \"github\"\nupstream = \"127.0.0.1:2\"\n\
+                 secrets = [{{ id = \"theirs\", file = \"other\" }}]\n"
+        )
+    };
+    folder.write("countersign.toml", &(text.to_owned() + &other("billing") + &other("orders")));
+    capture(&folder, &github_signature("of-another-sender-0123456789", BODY.as_bytes()), BODY.as_bytes());
+    let theirs = "explained: it is signed with the secret `theirs` of the route `billing`";
+    assert_explained(&folder, &arguments, theirs);
+    let (_, told) = explain(&folder, &[&["--request", "request"], &arguments[..]].concat());
+    assert!(!told.contains("orders") && !told.contains("what to do"), "{told}");
     capture(&folder, "sha256=00", BODY.as_bytes());
     assert_explained(&folder, &arguments, "what to do: does the route's scheme describe");
     capture(&folder, &github_signature(&format!("{SECRET} "), BODY.as_bytes()), BODY.as_bytes());
