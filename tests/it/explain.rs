@@ -97,6 +97,16 @@ fn one_cause_is_named_once_and_what_to_do_fits_to_it() {
     let (_, text) = explain(&folder, &arguments);
     assert!(!text.contains("explained:") && !text.contains("`explain"), "{text}");
     assert!(text.contains("what to do: none of the usual mistakes explains it: is the key"), "{text}");
+    // Late, and nothing else: what is not signed explains nothing.
+    let tag = github_signature(SECRET, b"1760000000.{}").replacen("sha256=", "", 1);
+    let head = format!("POST /?a=b+c%20d HTTP/1.1\r\nStripe-Signature: t=1760000000,v1={tag}\r\n\r\n");
+    folder.write("request", &(head + "{}"));
+    let (_, text) = explain(
+        &folder,
+        &["--request", "request", "--scheme", "stripe", "--secret-file", "secret", "--at", "2025-10-09T10:00:00Z"],
+    );
+    assert!(text.contains("refused: timestamp_stale") && !text.contains("explained:"), "{text}");
+    assert!(text.contains("what to do: compare the clocks"), "{text}");
     let encoded = STANDARD.encode([0; 32]);
     capture(&folder, &format!("sha256={encoded}"), b"{}");
     assert_explained(&folder, &arguments[2..], "it is written in base64, but hex is expected");
