@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::config::settings::{KeySource, Verification};
 use crate::config::{parse_str, scheme};
 use crate::gate::verify::mistakes::{Given, sorted_json};
-use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain};
+use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain, explain_head};
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
 
@@ -131,20 +131,51 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     let known = known.ok_or_else(|| format!("no request with the id {id} is kept (any more): {NOT_KEPT}"))?;
     let text = |name: &str| known.get(name).and_then(Value::as_str).unwrap_or_default();
     let bytes = Zeroizing::new(ask(&format!("/captured/{id}"))?);
-    line(format!("refused on route {}: {}", text("route").escape_debug(), text("reason").escape_debug()));
-    if known.get("cut").and_then(Value::as_bool) == Some(true) {
-        line("not all of it is kept: its body had not come whole, or was too long");
+    let (route, reason) = (text("route"), text("reason"));
+    line(format!("refused on route {}: {}", route.escape_debug(), reason.escape_debug()));
+    if !is_about_verification(reason) {
+        line(format!("what that means: {}", meaning(reason)));
+        line(format!("what to do: {}", advice::of(reason)));
+        return Ok(false);
     }
     let now = match (arguments.at.as_deref(), known.get("at").and_then(Value::as_u64)) {
         (None, Some(millis)) => Now::at_unix(Duration::from_millis(millis)),
         (at, _) => moment(at)?,
     };
-    line(format!("judged as of {}", written(now)));
+    line(format!("judged as of {}, by what the configuration and its files say now", written(now)));
     let judgement = match (&arguments.route, arguments.scheme.is_some()) {
         (None, true) => by_arguments(arguments)?,
-        (route, _) => by_route(config, route.as_deref().unwrap_or(text("route")))?,
+        (named, _) => by_route(config, named.as_deref().unwrap_or(route))?,
     };
-    judge(&bytes, judgement, now)
+    if known.get("cut").and_then(Value::as_bool) == Some(true) {
+        return judge_head(&bytes, &judgement, now);
+    }
+    let genuine = judge(&bytes, judgement, now)?;
+    if genuine {
+        line("it was refused all the same: its key, or what else counts on the route, has changed since then");
+    }
+    Ok(genuine)
+}
+
+/// Whether a reason is one that the bytes of a request and the keys of a route explain.
+fn is_about_verification(code: &str) -> bool {
+    Rejection::ALL.iter().any(|it| it.code() == code && it.answer().status == 401)
+}
+
+/// Judges what is there of a request without the whole of its body.
+fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<bool, String> {
+    line("not all of it is kept: its body had not come whole, or was too long");
+    let request = captured::parse(bytes)?.request;
+    let explanation = explain_head(&judgement.verifier, &request, now);
+    line(explanation.lines.join("\n"));
+    match explanation.verdict {
+        Ok(()) => line("what to do: send a smaller one, or capture a whole one on its way: `explain --request FILE`"),
+        Err(rejection) => {
+            line(format!("what that means: {}", rejection.meaning()));
+            line(format!("what to do: {}", advice::of(rejection.code())));
+        }
+    }
+    Ok(false)
 }
 
 /// Judges the bytes of a request, and says what would explain the verdict.

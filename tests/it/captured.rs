@@ -69,7 +69,7 @@ impl Kept {
 
     /// Sends a genuine delivery to whose body somebody has added a newline; its id.
     fn spoiled(&self, body: &str) -> String {
-        let genuine = Delivery::of(body.as_bytes());
+        let genuine = Delivery::of(body.as_bytes()).line("POST /hook?token=of-the-query HTTP/1.1");
         let mut bytes =
             genuine.field("Cookie", "session=of-somebody").field("Authorization", "Bearer of-others").bytes();
         let length = format!("Content-Length: {}", body.len());
@@ -102,10 +102,14 @@ fn a_refused_request_is_kept_and_explained(driver: Driver) {
         (&described["request_id"], &described["reason"]),
         (&Value::from(id.as_str()), &"signature_mismatch".into())
     );
-    assert!(!described.to_string().contains("sha256="), "{described}");
+    let shown = described.to_string();
+    assert!(!shown.contains("sha256=") && !shown.contains("of-the-query"), "{shown}");
     let whole = kept.get(&format!("/captured/{id}"), "localhost");
     let text = String::from_utf8(whole.body).expect("text");
-    assert!(text.starts_with("POST ") && text.ends_with(&format!("{BODY}\n")), "{text}");
+    assert!(
+        text.starts_with("POST /hook?token=of-the-query HTTP/1.1\r\n") && text.ends_with(&format!("{BODY}\n")),
+        "{text}"
+    );
     assert!(text.contains("sha256=") && !text.contains("of-somebody") && !text.contains("of-others"), "{text}");
     assert_eq!(kept.get(&format!("/captured/{id}"), "rebind.example").status, 421);
     assert_eq!(kept.get("/captured/00", "localhost").status, 404);
@@ -218,6 +222,58 @@ fn the_configuration_says_where_to_ask() {
     kept.folder.write("without.toml", &text.replacen("[admin]", "[reload]", 1).replacen("address =", "# address =", 1));
     let (code, told) = kept.explain(&[&id, "--config", "without.toml"]);
     assert!(code == Some(2) && told.contains("without.toml has no [admin] address"), "{told}");
+}
+
+#[test]
+fn what_is_explained_is_what_the_files_say_now() {
+    let admin = "capture_refused = 5\n[reload]\nwatch = false\npoll = \"0s\"";
+    let kept = Kept::with(Driver::Epoll, "127.0.0.1:0", admin, |plan| plan);
+    let newer = "a-newer-horse-and-its-battery-0123456789";
+    let answer = kept.program.connect().ask(&Delivery::signed_with(newer, b"x").bytes());
+    let id = answer.field("X-Request-Id").expect("an id");
+    kept.list_with(id);
+    let address = kept.admin().to_string();
+    let (code, told) = kept.explain(&[id, "--admin", &address]);
+    assert!(code == Some(1) && told.contains("none of the usual mistakes"), "{told}");
+    let text = std::fs::read_to_string(kept.folder.path("countersign.toml")).expect("it is there");
+    kept.folder.write("countersign.toml", &text.replace(SECRET, newer));
+    let (code, told) = kept.explain(&[id, "--admin", &address]);
+    assert!(code == Some(0) && told.contains("genuine: it matches the key `current`"), "{told}");
+    assert!(told.contains("refused all the same: its key, or what else counts on the route, has changed"), "{told}");
+}
+
+#[test]
+fn what_its_bytes_do_not_explain_is_told_by_its_reason() {
+    let kept = Kept::with(Driver::Epoll, "127.0.0.1:0", "capture_refused = 5", |plan| {
+        plan.route_line("content_types = [\"application/json\"]")
+    });
+    let address = kept.admin().to_string();
+    let explained = |delivery: &[u8], length: usize| {
+        let answer = kept.program.connect().ask(&delivery[..length]);
+        let id = answer.field("X-Request-Id").expect("an id").to_owned();
+        kept.list_with(&id);
+        let (code, told) = kept.explain(&[&id, "--admin", &address]);
+        assert_eq!(code, Some(1), "{told}");
+        told
+    };
+    let plain = Delivery::of(b"x").field("Content-Type", "text/plain").bytes();
+    let told = explained(&plain, plain.len());
+    assert!(told.contains("refused on route hook: content_type_refused") && !told.contains("genuine"), "{told}");
+    assert!(told.contains("what to do: add the media type to `content_types`"), "{told}");
+    // A body of which only the beginning is kept has no signature that could be judged.
+    let long = Delivery::forged(&[b'x'; 70_000]).field("Content-Type", "application/json").bytes();
+    let told = explained(&long, long.len());
+    assert!(
+        told.contains("not all of it is kept") && told.contains("refused on route hook: signature_mismatch"),
+        "{told}"
+    );
+    assert!(!told.contains("explained:") && !told.contains("none of the usual"), "{told}");
+    assert!(told.contains("nothing is wrong that can be seen without the body"), "{told}");
+    // Nor has one that was refused before its body came.
+    let malformed = Delivery::unsigned(b"x").field("Content-Type", "application/json");
+    let malformed = malformed.field("X-Hub-Signature-256", "sha256=00");
+    let told = explained(&malformed.bytes(), malformed.head().len());
+    assert!(told.contains("not all of it is kept") && told.contains("refused: signature_malformed"), "{told}");
 }
 
 #[test]

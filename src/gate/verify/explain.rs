@@ -84,6 +84,22 @@ pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Expl
     Explanation { verdict, key_id, lines, cause }
 }
 
+/// The same of a delivery whose body is not known: what can be judged without it.
+pub fn explain_head<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Explanation {
+    let verdict = verifier.begin(delivery, now).map(|_| ());
+    let (mut lines, mut cause) = (Vec::new(), None);
+    if let Some(scheme) = verifier.scheme() {
+        let mut report = Report { verifier, scheme, delivery, now, lines: &mut lines, cause: &mut cause };
+        report.head();
+        report.keys();
+    }
+    lines.push(match &verdict {
+        Ok(()) => "nothing is wrong that can be seen without the body".to_owned(),
+        Err(rejection) => format!("refused: {rejection}"),
+    });
+    Explanation { verdict, key_id: None, lines, cause }
+}
+
 pub(super) fn run<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Result<Option<String>, Rejection> {
     let mut check = verifier.begin(delivery, now)?;
     check.update(delivery.body());

@@ -31,7 +31,7 @@ pub mod verified;
 
 pub use asymmetric::PublicAlgorithm;
 pub use engine::{Check, Verifier};
-pub use explain::{Cause, Explanation, explain};
+pub use explain::{Cause, Explanation, explain, explain_head};
 pub use identity::{FORMER, Identities, ReplayKeys};
 pub use json::JsonPath;
 pub use keyring::{Key, KeyError, Keyring, Validity};
