@@ -198,15 +198,31 @@ async fn story<'p, 'w, N: Net>(
     let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
     let check = admit::begin(admitted, route, connection, asked)?;
     let check = read_body(worker, policy, connection, asked, (route, check, admitted)).await?;
+    let judged = judge(worker, policy, connection, asked, (route, check, admitted));
+    if judged.is_err() {
+        asked.mark(Stage::Verified, worker.net.look().monotonic);
+    }
+    let (verified, claim) = judged?;
+    let reply = forward::forward(worker, snapshot, connection, asked, (route, verified, claim)).await?;
+    keep::keep(worker, connection, asked, Outcome::Forwarded { status: connection.reply_head.status }).await?;
+    relay::relay(worker, snapshot, connection, asked, reply).await
+}
+
+/// Everything that is decided about a delivery that is whole.
+fn judge<'p, N: Net>(
+    worker: &Worker<N>,
+    policy: &'p Policy,
+    connection: &mut Connection<N::Stream>,
+    asked: &mut Asked<'p>,
+    (route, check, admitted): (&'p Route, Check, &mut Admitted<'_>),
+) -> Result<(Verified<'p, Inbound>, Claim<'p>), Outcome> {
     let now = worker.net.look();
     asked.mark(Stage::Body, now.monotonic);
     let verified = finish(connection, asked, (route, check, admitted), now)?;
     let verified = keep::recordable(worker, connection, asked, verified)?;
     let (verified, claim) = claim(policy, connection, asked, (route, verified), now)?;
     let verified = admit::spend(admitted, connection, asked, (policy, route, verified), now)?;
-    let reply = forward::forward(worker, snapshot, connection, asked, (route, verified, claim)).await?;
-    keep::keep(worker, connection, asked, Outcome::Forwarded { status: connection.reply_head.status }).await?;
-    relay::relay(worker, snapshot, connection, asked, reply).await
+    Ok((verified, claim))
 }
 
 async fn read_head<N: Net>(
