@@ -134,7 +134,7 @@ fn another_scheme_encoding_or_unit_is_found() {
     assert_explained(&folder, &slack, "explained: the body alone was signed, where the scheme wants `v0:{timestamp}:");
     // A delivery of GitHub where Shopify was configured.
     capture(&folder, &github_signature(SECRET, BODY.as_bytes()), BODY.as_bytes());
-    assert_explained(&folder, &["--scheme", "shopify", "--secret-file", "secret"], "`github`");
+    assert_explained(&folder, &["--scheme", "shopify", "--secret-file", "secret"], "explained: the schemes `github`");
     // Standard Webhooks, with the time in milliseconds.
     folder.write("secret", &format!("whsec_{}", STANDARD.encode(SECRET)));
     let millis = 1_760_000_000_000;
@@ -176,6 +176,30 @@ fn a_route_explains_with_its_own_keys() {
     capture(&folder, &github_signature(&format!("{SECRET} "), BODY.as_bytes()), BODY.as_bytes());
     let (output, text) = explain(&folder, &[&["--request", "request"], &arguments[..]].concat());
     assert_eq!(output.status.code(), Some(0), "{text}");
+}
+
+/// It has to be there, as for `run`, and is tried as it is.
+#[test]
+fn a_key_in_the_environment_is_not_varied() {
+    let folder = Folder::new();
+    let text = "[[listener]]\naddress = \"127.0.0.1:1\"\n[[route]]\nname = \"hook\"\npath = \"/hook\"\n\
+                scheme = \"github\"\nupstream = \"127.0.0.1:2\"\nsecrets = [{ id = \"k\", env = \"OF_THE_TEST\" }]\n";
+    folder.write("countersign.toml", text);
+    capture(&folder, &github_signature(SECRET, BODY.as_bytes()), BODY.as_bytes());
+    let explained = |value: Option<&str>| {
+        let mut command = Command::new(BINARY);
+        command.args(["explain", "--request", "request", "--config", "countersign.toml", "--route", "hook"]);
+        value.map(|value| command.env("OF_THE_TEST", value));
+        let output = command.current_dir(folder.path("")).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text)
+    };
+    assert_eq!(explained(Some(SECRET)).0, Some(0));
+    let (code, text) = explained(Some(&format!("{SECRET} ")));
+    assert!(code == Some(1) && text.contains("the key `k` is in the variable OF_THE_TEST: not varied"), "{text}");
+    assert!(!text.contains("explained:") && !text.contains(SECRET), "{text}");
+    let (code, text) = explained(None);
+    assert!(code == Some(2) && text.contains("there is no environment variable OF_THE_TEST"), "{text}");
 }
 
 #[test]

@@ -201,7 +201,7 @@ impl<D: Delivery> Report<'_, D> {
         for (name, _) in self.delivery.headers().iter() {
             let name = String::from_utf8_lossy(name).into_owned();
             let lower = name.to_ascii_lowercase();
-            if ["signature", "hmac", "hub-", "token"].iter().any(|word| lower.contains(word)) {
+            if ["signature", "hmac", "x-hub-", "token"].iter().any(|word| lower.contains(word)) {
                 names.push(name);
             }
         }

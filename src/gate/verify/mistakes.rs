@@ -199,7 +199,8 @@ impl Given<'_> {
         let names: Vec<&str> = fits.map(|scheme| scheme.name.as_str()).collect();
         match names.as_slice() {
             [] => Vec::new(),
-            names => vec![format!("the scheme `{}` matches: is it the right one?", names.join("`, `"))],
+            [name] => vec![format!("the scheme `{name}` matches: is it the right one?")],
+            names => vec![format!("the schemes `{}` match: is one of them the right one?", names.join("`, `"))],
         }
     }
 }

@@ -320,6 +320,10 @@ fn a_verdict_is_explained_in_plain_words() {
     let cases = [
         (signed_github(BODY), "genuine: it matches the key `k0`"),
         (Request::post(BODY).with("X-Gitea-Signature", "00"), "X-Gitea-Signature instead"),
+        (
+            Request::post(BODY).with("X-GitHub-Delivery", "1").with("X-Hub-Signature", "00"),
+            "has X-Hub-Signature instead",
+        ),
         (with(""), "found, but empty"),
         (with(&hex(&[0; 32])), "does not begin with `sha256=`"),
         (with(&format!("sha256={}", Encoding::Base64.encode(&tag))), "written in base64, but hex is expected"),
