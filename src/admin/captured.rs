@@ -9,6 +9,7 @@ use crate::telemetry::capture::Captured;
 
 use super::answer::{Answer, Media, Verdict};
 use super::request::CAPTURED;
+use super::status::millis;
 
 /// Answers for this path, which begins with [`CAPTURED`].
 pub(super) fn answer(kept: &[Arc<Captured>], path: &str) -> Answer {
@@ -31,7 +32,7 @@ fn described(captured: &Captured) -> Value {
     };
     json!({
         "request_id": String::from_utf8_lossy(&captured.request_id),
-        "at": captured.at.as_secs(),
+        "at": millis(captured.at),
         "route": captured.route,
         "reason": reason,
         "cut": captured.is_cut(),

@@ -69,7 +69,7 @@ pub fn render(subject: &Subject<'_>) -> String {
     .to_string()
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 

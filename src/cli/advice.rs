@@ -1,5 +1,32 @@
 //! What to do about a reason code, in a sentence.
 
+use crate::gate::verify::Cause;
+use crate::outcome::Rejection;
+
+/// What helps where it is known what would have to be otherwise.
+pub(super) const fn of_cause(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Key => "let the key count (not_before, not_after), or sign with one that does",
+        Cause::Body => {
+            "the sender signed other bytes than have come: find what reads the body and writes it again on the way, or \
+             in the tool that sends it"
+        }
+        Cause::Url => "give the route the public_url that is set at the sender, byte for byte",
+        Cause::Head => "let what is in front pass on the method, the path and the query as they came",
+    }
+}
+
+/// What helps where the usual mistakes have been tried, and none of them was it.
+pub(super) fn after_all(rejection: Rejection) -> &'static str {
+    match rejection {
+        Rejection::SignatureMismatch => {
+            "none of the usual mistakes explains it: is the key the one that the sender has, and is the body (its \
+             length and SHA-256 are above) the one that it signed?"
+        }
+        rejection => of(rejection.code()),
+    }
+}
+
 /// What helps. Every reason has an answer.
 pub(super) fn of(code: &str) -> &'static str {
     match code {
@@ -7,7 +34,7 @@ pub(super) fn of(code: &str) -> &'static str {
             "set the secret at the sender; if it is set, is the route's scheme the sender's, and does a proxy remove headers?"
         }
         "signature_mismatch" | "digest_mismatch" | "content_unavailable" => {
-            "compare the secret with the sender's, and capture the request: `explain --request` tries the usual mistakes"
+            "compare the secret with the sender's, and let [admin] capture_refused keep the next one: `explain` tries the usual mistakes"
         }
         "signature_malformed" | "signature_duplicate" => {
             "does the route's scheme describe how this sender writes its signature? `countersign schemes NAME` shows it"

@@ -13,16 +13,16 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::config::settings::KeySource;
+use crate::config::settings::{KeySource, Verification};
 use crate::config::{parse_str, scheme};
 use crate::gate::verify::mistakes::{Given, sorted_json};
-use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain};
+use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain, explain_head};
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
 
 use super::asking;
 use super::captured::{self, Captured};
-use super::offline::{find_scheme, read_file, split_url, time};
+use super::offline::{Written, find_scheme, read_file, split_url, time};
 use super::output::{complain, line};
 use super::verify::of_route;
 use super::{CANNOT, FOUND_WRONG, advice};
@@ -57,8 +57,9 @@ pub(super) struct ExplainArguments {
     /// The URL, as it is configured at the provider; needed by schemes that sign it
     #[arg(long, value_name = "URL")]
     url: Option<String>,
-    /// The time to judge by (2026-11-25T20:00:00Z, or seconds since 1970); the present if not given
-    #[arg(long, value_name = "TIME")]
+    /// The time to judge by (2026-11-25T20:00:00Z, or seconds since 1970). If not given: the present for
+    /// --request, and for a request that a process keeps the time at which it came
+    #[arg(long, visible_alias = "now", value_name = "TIME")]
     at: Option<String>,
 }
 
@@ -84,9 +85,13 @@ pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
 struct Judgement {
     verifier: Verifier,
     scheme: Arc<Scheme>,
-    secrets: Vec<(String, Zeroizing<Vec<u8>>)>,
+    secrets: Secrets,
+    of_others: Secrets,
     public_url: Option<PublicUrl>,
 }
+
+/// Names, and what stands in their files.
+type Secrets = Vec<(String, Zeroizing<Vec<u8>>)>;
 
 fn of_request(arguments: &ExplainArguments, request: &Path) -> Result<bool, String> {
     let now = moment(arguments.at.as_deref())?;
@@ -94,12 +99,19 @@ fn of_request(arguments: &ExplainArguments, request: &Path) -> Result<bool, Stri
         (Some(route), Some(config)) => by_route(config, route)?,
         _ => by_arguments(arguments)?,
     };
+    if arguments.at.is_none() && judgement.scheme.signs_timestamp() {
+        line("judged as of now: if the capture is not of just now, say with --at when it came");
+    }
     judge(&read_file(request)?, judgement, now)
 }
 
 /// How long the admin port may take, and how much it may say.
 const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER: u64 = 16 << 20;
+
+/// Why there may be nothing of a request.
+const NOT_KEPT: &str = "it passed, many of its reason came in one second, others took its place, or its route compares \
+                        tokens or passwords. The access log may have its line: --log FILE";
 
 /// What a running process keeps of a request that it has refused, judged by the route that it fell under and by the time
 /// at which that was, if nothing else is said.
@@ -116,21 +128,54 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     };
     let list: Vec<Value> = serde_json::from_slice(&ask("/captured")?).map_err(|error| format!("/captured: {error}"))?;
     let known = list.iter().find(|it| it.get("request_id").and_then(Value::as_str) == Some(id));
-    let known =
-        known.ok_or_else(|| format!("no request with the id {id} is kept (any more); its line is in the log"))?;
+    let known = known.ok_or_else(|| format!("no request with the id {id} is kept (any more): {NOT_KEPT}"))?;
     let text = |name: &str| known.get(name).and_then(Value::as_str).unwrap_or_default();
     let bytes = Zeroizing::new(ask(&format!("/captured/{id}"))?);
-    line(format!("refused on route {}: {}", text("route").escape_debug(), text("reason").escape_debug()));
-    if known.get("cut").and_then(Value::as_bool) == Some(true) {
-        line("not all of it is kept: its body had not come whole, or was too long");
+    let (route, reason) = (text("route"), text("reason"));
+    line(format!("refused on route {}: {}", route.escape_debug(), reason.escape_debug()));
+    if !is_about_verification(reason) {
+        line(format!("what that means: {}", meaning(reason)));
+        line(format!("what to do: {}", advice::of(reason)));
+        return Ok(false);
     }
-    let judged = arguments.at.as_deref().map(|at| moment(Some(at))).transpose()?;
-    let now = judged.unwrap_or_else(|| time(known.get("at").and_then(Value::as_u64)));
+    let now = match (arguments.at.as_deref(), known.get("at").and_then(Value::as_u64)) {
+        (None, Some(millis)) => Now::at_unix(Duration::from_millis(millis)),
+        (at, _) => moment(at)?,
+    };
+    line(format!("judged as of {}, by what the configuration and its files say now", written(now)));
     let judgement = match (&arguments.route, arguments.scheme.is_some()) {
         (None, true) => by_arguments(arguments)?,
-        (route, _) => by_route(config, route.as_deref().unwrap_or(text("route")))?,
+        (named, _) => by_route(config, named.as_deref().unwrap_or(route))?,
     };
-    judge(&bytes, judgement, now)
+    if known.get("cut").and_then(Value::as_bool) == Some(true) {
+        return judge_head(&bytes, &judgement, now);
+    }
+    let genuine = judge(&bytes, judgement, now)?;
+    if genuine {
+        line("it was refused all the same: its key, or what else counts on the route, has changed since then");
+    }
+    Ok(genuine)
+}
+
+/// Whether a reason is one that the bytes of a request and the keys of a route explain.
+fn is_about_verification(code: &str) -> bool {
+    Rejection::ALL.iter().any(|it| it.code() == code && it.answer().status == 401)
+}
+
+/// Judges what is there of a request without the whole of its body.
+fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<bool, String> {
+    line("not all of it is kept: its body had not come whole, or was too long");
+    let request = captured::parse(bytes)?.request;
+    let explanation = explain_head(&judgement.verifier, &request, now);
+    line(explanation.lines.join("\n"));
+    match explanation.verdict {
+        Ok(()) => line("what to do: send a smaller one, or capture a whole one on its way: `explain --request FILE`"),
+        Err(rejection) => {
+            line(format!("what that means: {}", rejection.meaning()));
+            line(format!("what to do: {}", advice::of(rejection.code())));
+        }
+    }
+    Ok(false)
 }
 
 /// Judges the bytes of a request, and says what would explain the verdict.
@@ -141,19 +186,32 @@ fn judge(bytes: &[u8], judgement: Judgement, now: Now) -> Result<bool, String> {
     line(explanation.lines.join("\n"));
     let Err(rejection) = explanation.verdict else { return Ok(true) };
     line(format!("what that means: {}", rejection.meaning()));
-    let Judgement { scheme, secrets, public_url, .. } = judgement;
-    let given = Given { scheme: &scheme, secrets: &secrets, public_url: public_url.as_ref(), now };
-    let mut bodies = sorted_json(&request.body);
-    bodies.extend(captured::decompressed(&request.body));
-    let presets: Vec<Arc<Scheme>> = scheme::preset_names().filter_map(scheme::preset).collect();
-    let found = given.explain(&request, &bodies, &presets);
+    let found = if explanation.cause.is_some() { Vec::new() } else { tried(&request, &judgement, (rejection, now)) };
     for what in &found {
         line(format!("explained: {what}"));
     }
-    if found.is_empty() {
-        line(format!("what to do: {}", advice::of(rejection.code())));
+    match explanation.cause {
+        Some(cause) => line(format!("what to do: {}", advice::of_cause(cause))),
+        None if found.is_empty() => line(format!("what to do: {}", advice::after_all(rejection))),
+        None => {}
     }
     Ok(false)
+}
+
+/// The mistakes that would explain it.
+fn tried(request: &Written, judgement: &Judgement, (rejection, now): (Rejection, Now)) -> Vec<String> {
+    let Judgement { scheme, secrets, of_others, public_url, .. } = judgement;
+    let given = Given { scheme, secrets, public_url: public_url.as_ref(), now };
+    let mut bodies = sorted_json(&request.body);
+    bodies.extend(captured::decompressed(&request.body));
+    let presets: Vec<Arc<Scheme>> = scheme::preset_names().filter_map(scheme::preset).collect();
+    let mut found = given.explain(request, &bodies, &presets);
+    // What is genuine but for its time is signed with one of the route's own.
+    if rejection == Rejection::SignatureMismatch {
+        let others = Given { secrets: of_others, ..given };
+        found.extend(others.matching(request).into_iter().map(|id| format!("it is signed with {id}")));
+    }
+    found
 }
 
 fn by_arguments(arguments: &ExplainArguments) -> Result<Judgement, String> {
@@ -183,7 +241,7 @@ fn by_arguments(arguments: &ExplainArguments) -> Result<Judgement, String> {
         let lines: Vec<String> = problems.iter().map(|it| format!("{}: {}", it.message, it.fix)).collect();
         lines.join("\n")
     })?;
-    Ok(Judgement { verifier, scheme, secrets, public_url })
+    Ok(Judgement { verifier, scheme, secrets, of_others: Vec::new(), public_url })
 }
 
 /// The verifier is the one of `run`; the secrets are read once more, because nothing keeps them as they are written.
@@ -196,6 +254,28 @@ fn by_route(config: &Path, name: &str) -> Result<Judgement, String> {
     let verification = route.and_then(|route| route.verification.as_ref());
     let verification = verification.ok_or_else(|| format!("the route \"{name}\" verifies nothing"))?;
     let directory = config.parent().unwrap_or(Path::new("."));
+    let secrets = secrets_of(verification, directory, |variable, key| {
+        line(format!("the key `{key}` is in the variable {variable}: not varied"));
+    })?;
+    let mut of_others = Secrets::new();
+    for other in settings.routes.iter().filter(|other| other.name != name) {
+        let keys = other.verification.as_ref().map(|it| secrets_of(it, directory, |_, _| {})).transpose()?;
+        for (id, secret) in keys.unwrap_or_default() {
+            if secrets.iter().chain(&of_others).all(|(_, known)| *known != secret) {
+                of_others.push((format!("the secret `{id}` of the route `{}`", other.name), secret));
+            }
+        }
+    }
+    let scheme = Arc::clone(&verification.scheme);
+    Ok(Judgement { verifier, scheme, secrets, of_others, public_url: verification.public_url.clone() })
+}
+
+/// The secrets of a route, byte for byte. Those that are in the environment are told to `left_out`.
+fn secrets_of(
+    verification: &Verification,
+    directory: &Path,
+    mut left_out: impl FnMut(&str, &str),
+) -> Result<Secrets, String> {
     let mut secrets = Vec::new();
     for key in &verification.keys {
         match &key.source {
@@ -203,11 +283,16 @@ fn by_route(config: &Path, name: &str) -> Result<Judgement, String> {
             KeySource::File(path) => {
                 secrets.push((key.id.clone(), Zeroizing::new(read_file(&directory.join(path))?)));
             }
-            KeySource::Env(variable) => line(format!("the key `{}` is in the variable {variable}: not varied", key.id)),
+            KeySource::Env(variable) => left_out(variable, &key.id),
         }
     }
-    let scheme = Arc::clone(&verification.scheme);
-    Ok(Judgement { verifier, scheme, secrets, public_url: verification.public_url.clone() })
+    Ok(secrets)
+}
+
+/// A time, for people.
+fn written(now: Now) -> String {
+    let moment = OffsetDateTime::from_unix_timestamp_nanos(i128::from(now.unix_millis()) * 1_000_000).ok();
+    moment.and_then(|moment| moment.format(&Rfc3339).ok()).unwrap_or_default()
 }
 
 fn moment(text: Option<&str>) -> Result<Now, String> {

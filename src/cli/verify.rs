@@ -48,7 +48,7 @@ pub(super) struct VerifyArguments {
     #[arg(long, value_name = "FILE")]
     body_file: Option<PathBuf>,
     /// The time to judge by, in seconds since 1970; the present if not given
-    #[arg(long, value_name = "UNIX")]
+    #[arg(long, visible_alias = "at", value_name = "UNIX")]
     now: Option<u64>,
 }
 

@@ -191,16 +191,32 @@ async fn story<'p, 'w, N: Net>(
     let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
     let mut check = admit::begin(admitted, route, connection, asked)?;
     read_body(worker, policy, connection, asked, (route, &mut check, admitted)).await?;
+    let (inbound, way) = connection.split();
+    let judged = judge(worker, policy, inbound, asked, (route, check, admitted));
+    if judged.is_err() {
+        asked.mark(Stage::Verified, worker.net.look().monotonic);
+    }
+    let (verified, claim) = judged?;
+    let reply = forward::forward(worker, snapshot, way, asked, (route, verified, claim)).await?;
+    keep::keep(worker, connection, asked, Outcome::Forwarded { status: connection.reply_head.status }).await?;
+    relay::relay(worker, snapshot, connection, asked, reply).await
+}
+
+/// Everything that is decided about a delivery that is whole.
+fn judge<'p, 'c, N: Net>(
+    worker: &Worker<N>,
+    policy: &'p Policy,
+    inbound: &'c mut Inbound,
+    asked: &mut Asked<'p>,
+    (route, check, admitted): (&'p Route, Check, &mut Admitted<'_>),
+) -> Result<(Verified<'p, &'c mut Inbound>, Claim<'p>), Outcome> {
     let now = worker.net.look();
     asked.mark(Stage::Body, now.monotonic);
-    let (inbound, way) = connection.split();
     let verified = finish(inbound, asked, (route, check, admitted), now)?;
     keep::recordable(worker, &verified)?;
     let claim = claim(policy, asked, (route, &verified), now)?;
     admit::spend(admitted, asked, (policy, route, &verified), now)?;
-    let reply = forward::forward(worker, snapshot, way, asked, (route, verified, claim)).await?;
-    keep::keep(worker, connection, asked, Outcome::Forwarded { status: connection.reply_head.status }).await?;
-    relay::relay(worker, snapshot, connection, asked, reply).await
+    Ok((verified, claim))
 }
 
 async fn read_head<N: Net>(

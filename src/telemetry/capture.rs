@@ -29,7 +29,7 @@ pub struct Extent {
 pub struct Captured {
     /// Ours: 32 lower-case hex digits.
     pub request_id: [u8; 32],
-    /// When it was refused, since 1970.
+    /// When it was judged, since 1970.
     pub at: Duration,
     /// The route that it fell under.
     pub route: String,
@@ -51,14 +51,17 @@ impl Captured {
         hidden: impl Fn(&[u8]) -> bool,
     ) -> Self {
         let part = |bytes: &[u8], limit: usize| bytes.get(..bytes.len().min(limit)).unwrap_or_default().to_vec();
+        // What stands in the place of a value may be longer than it was: many of them must not add up to more.
+        let kept = without(&part(head, extent.head), hidden);
+        let kept_head = part(&kept, extent.head);
         Self {
             request_id: exchange.request_id,
-            at: exchange.ended.unix,
+            at: exchange.ended.unix.saturating_sub(exchange.stages.since_judged()),
             route: exchange.route.map(|route| route.name.to_owned()).unwrap_or_default(),
             outcome: exchange.outcome,
-            head: without(&part(head, extent.head), hidden),
+            head: kept_head,
             body: part(body, extent.body),
-            cut: exchange.body.is_none() || head.len() > extent.head || body.len() > extent.body,
+            cut: exchange.body.is_none() || head.len().max(kept.len()) > extent.head || body.len() > extent.body,
         }
     }
 
@@ -188,13 +191,16 @@ mod tests {
     use super::*;
     use crate::now::Now;
     use crate::outcome::{Observed, Rejection};
-    use crate::telemetry::exchange::{RouteTag, Stages};
+    use crate::telemetry::exchange::{RouteTag, Stage, Stages};
 
     const EXTENT: Extent = Extent { head: 1000, body: 2000 };
     const SOME_HEAD: &[u8] = b"POST /hook?token=secret HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256=secret\r\n\
                      Authorization: secret\r\nCookie: secret\r\nX-Anything: secret\r\nUser-Agent: \x1b[2J\r\n\r\n";
 
     fn captured(number: u8, outcome: Rejection, (head, body): (&[u8], &[u8])) -> Captured {
+        let mut stages = Stages::default();
+        stages.mark(Stage::Head, Duration::from_secs(1));
+        stages.mark(Stage::Total, Duration::from_secs(5));
         let exchange = Exchange {
             worker: 0,
             request_id: [number; 32],
@@ -213,7 +219,7 @@ mod tests {
             body: Some(body),
             received: 0,
             sent: 0,
-            stages: Stages::default(),
+            stages,
         };
         Captured::new(&exchange, (head, body), EXTENT, |name| name.eq_ignore_ascii_case(b"cookie"))
     }
@@ -229,6 +235,8 @@ mod tests {
         let expected = String::from_utf8_lossy(SOME_HEAD).replace("Cookie: secret", "Cookie: (6 bytes left out)");
         assert_eq!(String::from_utf8_lossy(&captured.whole()), expected + "secret body");
         assert!(!captured.is_cut());
+        // Its answer took four seconds, and was over at seven.
+        assert_eq!(captured.at, Duration::from_secs(3));
     }
 
     #[test]
@@ -243,5 +251,8 @@ mod tests {
         assert_eq!(none.all().len(), 0);
         let long = captured(0, Rejection::BodyTooLarge, (&[b'x'; EXTENT.head + 1], b""));
         assert!(long.is_cut() && long.whole().len() == EXTENT.head);
+        let many = b"Cookie:\n".repeat(EXTENT.head / 8);
+        let many = captured(0, Rejection::SignatureMismatch, (&[b"GET / HTTP/1.1\n", &*many].concat(), b""));
+        assert!(many.is_cut() && many.whole().len() == EXTENT.head);
     }
 }

@@ -133,6 +133,13 @@ impl Stages {
         if self.answered.is_zero() { None } else { Some(self.answered.saturating_sub(self.verified)) }
     }
 
+    /// From the moment at which the request was judged, or the last part of it came, to the end: the answer to one that
+    /// is refused may take its time.
+    #[must_use]
+    pub fn since_judged(&self) -> Duration {
+        self.total.saturating_sub(self.head.max(self.body))
+    }
+
     /// All of it.
     #[must_use]
     pub const fn total(&self) -> Duration {
@@ -177,12 +184,14 @@ mod tests {
         stages.mark(Stage::Head, millis(1));
         stages.mark(Stage::Total, millis(2));
         assert_eq!((stages.head(), stages.body(), stages.verify()), (millis(1), millis(0), millis(0)));
+        assert_eq!(stages.since_judged(), millis(1));
         assert_eq!((stages.upstream(), stages.total()), (None, millis(2)));
         for (stage, at) in [(Stage::Body, 4), (Stage::Verified, 5), (Stage::Answered, 15), (Stage::Total, 16)] {
             stages.mark(stage, millis(at));
         }
         assert_eq!((stages.head(), stages.body(), stages.verify()), (millis(1), millis(3), millis(1)));
         assert_eq!((stages.upstream(), stages.total()), (Some(millis(10)), millis(16)));
+        assert_eq!(stages.since_judged(), millis(12));
     }
 
     #[test]

@@ -602,25 +602,31 @@ fn slow_and_silent_clients_do_not_delay_a_probe() {
 fn a_unix_socket_is_its_owners() {
     let folder = Folder::new();
     let path = folder.path("admin.sock");
-    // Somebody was killed and left it behind.
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    // Long enough to be asked once more.
-    let text = Proxy::towards(Driver::Epoll, "127.0.0.1:9").drain("1s", "1s").text();
-    let mut observed = Observed::start(&text, &format!("[admin]\naddress = \"unix:{}\"", path.display()));
-    observed.program.await_line(" ready: ");
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let start = |delay| {
+        let text = Proxy::towards(Driver::Epoll, "127.0.0.1:9").drain(delay, "0s").text();
+        let observed = Observed::start(&text, &format!("[admin]\naddress = \"unix:{}\"", path.display()));
+        observed.program.await_line(" ready: ");
+        observed
+    };
     let ask = |request: &str| {
         let mut stream = UnixStream::connect(&path).expect("it listens");
         stream.write_all(request.as_bytes()).expect("sent");
-        AnswerReader::default().read(&mut stream, false).expect("an answer")
+        AnswerReader::default().read(&mut stream, false).expect("an answer").status
     };
-    assert_eq!(ask("GET /ready HTTP/1.1\r\nHost: whatever.example\r\n\r\n").status, 200);
-    assert_eq!(ask("POST /-/drain HTTP/1.1\r\nHost: x\r\n\r\n").status, 200);
-    assert_eq!(ask("GET /ready HTTP/1.1\r\nHost: x\r\n\r\n").status, 503);
+    // A drain that outlives every question, however slow we are.
+    let observed = start("60s");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(ask("GET /ready HTTP/1.1\r\nHost: whatever.example\r\n\r\n"), 200);
+    assert_eq!(ask("POST /-/drain HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    assert_eq!(ask("GET /ready HTTP/1.1\r\nHost: x\r\n\r\n"), 503);
+    // It is killed, and leaves the socket behind; the next one takes its place, and cleans up.
+    drop(observed);
+    assert!(path.exists());
+    let mut observed = start("0s");
+    assert_eq!(ask("GET /ready HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
     observed.program.signal("TERM");
     assert_eq!(observed.program.end().0.code(), Some(0));
     assert!(!path.exists());
-    drop(observed.folder);
 }
 
 #[test]

@@ -3,18 +3,22 @@
 use std::io::Write;
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
 use crate::support::answer::{Answer, AnswerReader};
 use crate::support::application::OK;
 use crate::support::child::BINARY;
+use crate::support::delivery::{SECRET, github_signature};
 use crate::support::folder::Folder;
+use crate::support::proxy::Plan;
 use crate::support::{Application, Delivery, Driver, PATIENCE, Program, Proxy, eventually, on_both_drivers};
 
 on_both_drivers! {
     a_refused_request_is_kept_and_explained,
     only_so_many_are_kept,
+    a_request_is_explained_as_of_when_it_came,
 }
 
 const BODY: &str = r#"{"zen":"Keep it logically awesome."}"#;
@@ -27,9 +31,15 @@ struct Kept {
 
 impl Kept {
     fn start(driver: Driver, admin: &str) -> Self {
+        Self::with(driver, "127.0.0.1:0", &format!("{admin}\n"), |plan| plan)
+    }
+
+    /// With an admin port at this address, and a configuration like this. `{folder}` in the address is where its file is.
+    fn with(driver: Driver, address: &str, admin: &str, change: impl FnOnce(Plan) -> Plan) -> Self {
         let (application, folder) = (Application::answering(OK), Folder::new());
-        let text = Proxy::on(driver, &application).text();
-        let text = format!("[admin]\naddress = \"127.0.0.1:0\"\n{admin}\n{text}");
+        let text = change(Proxy::on(driver, &application)).text();
+        let address = address.replace("{folder}", &folder.path("").display().to_string());
+        let text = format!("[admin]\naddress = \"{address}\"\n{admin}\n{text}");
         let program = Program::run(&folder.write("countersign.toml", &text));
         program.await_line(" ready: ");
         Self { program, folder, _application: application }
@@ -59,7 +69,7 @@ impl Kept {
 
     /// Sends a genuine delivery to whose body somebody has added a newline; its id.
     fn spoiled(&self, body: &str) -> String {
-        let genuine = Delivery::of(body.as_bytes());
+        let genuine = Delivery::of(body.as_bytes()).line("POST /hook?token=of-the-query HTTP/1.1");
         let mut bytes =
             genuine.field("Cookie", "session=of-somebody").field("Authorization", "Bearer of-others").bytes();
         let length = format!("Content-Length: {}", body.len());
@@ -92,10 +102,14 @@ fn a_refused_request_is_kept_and_explained(driver: Driver) {
         (&described["request_id"], &described["reason"]),
         (&Value::from(id.as_str()), &"signature_mismatch".into())
     );
-    assert!(!described.to_string().contains("sha256="), "{described}");
+    let shown = described.to_string();
+    assert!(!shown.contains("sha256=") && !shown.contains("of-the-query"), "{shown}");
     let whole = kept.get(&format!("/captured/{id}"), "localhost");
     let text = String::from_utf8(whole.body).expect("text");
-    assert!(text.starts_with("POST ") && text.ends_with(&format!("{BODY}\n")), "{text}");
+    assert!(
+        text.starts_with("POST /hook?token=of-the-query HTTP/1.1\r\n") && text.ends_with(&format!("{BODY}\n")),
+        "{text}"
+    );
     assert!(text.contains("sha256=") && !text.contains("of-somebody") && !text.contains("of-others"), "{text}");
     assert_eq!(kept.get(&format!("/captured/{id}"), "rebind.example").status, 421);
     assert_eq!(kept.get("/captured/00", "localhost").status, 404);
@@ -116,6 +130,150 @@ fn only_so_many_are_kept(driver: Driver) {
     let list = kept.list_with(&id);
     assert_eq!(list.len(), 1, "{list:?}");
     assert_eq!(list[0]["request_id"], id.as_str());
+}
+
+/// A scheme that signs milliseconds, with the shortest tolerance that there is.
+const TIMED: &str = "name = \"timed\"\npath = \"/timed\"\nscheme = \"timed\"\n\
+                     secrets = [{ id = \"k\", value = \"correct-horse-battery-staple-0123456789\" }]\n\
+                     replay.mode = \"off\"\n\
+                     [scheme.timed]\nalgorithm = \"hmac-sha256\"\ncontent = \"{timestamp}.{body}\"\n\
+                     signature = { header = \"X-Signature\", prefix = \"sha256=\", encoding = \"hex\" }\n\
+                     timestamp = { header = \"X-Time\", unit = \"ms\", tolerance = \"1s\" }";
+
+/// A delivery of `timed` whose signature is that of another body, sent by a clock that is this late.
+fn timed(age: Duration) -> (u64, Delivery) {
+    let millis = u64::try_from((now() - age).as_millis()).expect("a time");
+    let signature = github_signature(SECRET, format!("{millis}.{BODY}").as_bytes());
+    let delivery = Delivery::unsigned(format!("{BODY}\n").as_bytes()).line("POST /timed HTTP/1.1");
+    (millis, delivery.field("X-Signature", &signature).field("X-Time", &millis.to_string()))
+}
+
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970")
+}
+
+fn a_request_is_explained_as_of_when_it_came(driver: Driver) {
+    let kept = Kept::with(driver, "127.0.0.1:0", "capture_refused = 20", |plan| plan.route(TIMED));
+    let admin = kept.admin().to_string();
+    let send = |age| {
+        let (signed, delivery) = timed(age);
+        let id = kept.program.connect().ask(&delivery.bytes()).field("X-Request-Id").expect("an id").to_owned();
+        let kept = kept.list_with(&id).into_iter().find(|it| it["request_id"] == id.as_str()).expect("it is there");
+        (signed, id, kept)
+    };
+    // Just within the tolerance when it comes, and outside of it when somebody asks. One that is late all the same has
+    // taken so long that there is room for the next among those that are kept.
+    let (mut signed, mut id, mut described) = send(Duration::from_millis(500));
+    let edge = eventually(|| {
+        let timely = described["reason"] == "signature_mismatch";
+        if !timely {
+            (signed, id, described) = send(Duration::from_millis(500));
+        }
+        timely
+    });
+    assert!(edge && eventually(|| now().as_millis() > u128::from(signed) + 1000), "{described}");
+    let (code, told) = kept.explain(&[&id, "--admin", &admin]);
+    assert!(code == Some(1) && told.contains("the body ends with a newline"), "{told}");
+    assert!(told.contains("within the tolerance of 1 s") && !told.contains("outside of"), "{told}");
+    assert!(!told.contains("timestamp_stale") && told.contains("refused: signature_mismatch"), "{told}");
+    // That is because of when it came, and of nothing else.
+    let later = (now().as_secs() + 60).to_string();
+    let (_, told) = kept.explain(&[&id, "--admin", &admin, "--at", &later]);
+    assert!(told.contains("refused: timestamp_stale"), "{told}");
+
+    // How late one was is told to the millisecond, as it was when it came.
+    let (signed, id, described) = send(Duration::from_secs(3600));
+    assert_eq!(described["reason"], "timestamp_stale");
+    let age = Duration::from_millis(described["at"].as_u64().expect("a time") - signed);
+    assert!(age >= Duration::from_secs(3600) && age < Duration::from_secs(3600) + PATIENCE, "{age:?}");
+    let (_, told) = kept.explain(&[&id, "--admin", &admin]);
+    let written = format!("{:.3}", age.as_secs_f64()).replace(".000", "");
+    assert!(told.contains(&format!("X-Time: {written} s old, outside of the tolerance of 1 s")), "{age:?}: {told}");
+}
+
+#[test]
+fn the_configuration_says_where_to_ask() {
+    let kept = Kept::with(Driver::Epoll, "unix:{folder}admin.sock", "capture_refused = 5", |plan| plan);
+    let id = kept.spoiled(BODY);
+    let explained = |arguments: &[&str]| {
+        let mut told = (None, String::new());
+        // It is kept when its sender has been answered.
+        eventually(|| {
+            told = kept.explain(arguments);
+            told.0 == Some(1)
+        });
+        told.1
+    };
+    let told = explained(&[&id, "--config", "countersign.toml"]);
+    assert!(told.contains("refused on route hook: signature_mismatch") && told.contains("newline"), "{told}");
+    // It is the file that is read if nothing else is said; and a socket may be named, too.
+    assert_eq!(explained(&[&id]), told);
+    let socket = format!("unix:{}", kept.folder.path("admin.sock").display());
+    assert_eq!(explained(&[&id, "--admin", &socket]), told);
+
+    let kept = Kept::start(Driver::Epoll, "capture_refused = 5");
+    let id = kept.spoiled(BODY);
+    kept.list_with(&id);
+    let text = std::fs::read_to_string(kept.folder.path("countersign.toml")).expect("it is there");
+    let text = text.replacen("127.0.0.1:0", &kept.admin().to_string(), 1);
+    kept.folder.write("asked.toml", &text);
+    let (code, told) = kept.explain(&[&id, "--config", "asked.toml"]);
+    assert!(code == Some(1) && told.contains("newline"), "{told}");
+    kept.folder.write("without.toml", &text.replacen("[admin]", "[reload]", 1).replacen("address =", "# address =", 1));
+    let (code, told) = kept.explain(&[&id, "--config", "without.toml"]);
+    assert!(code == Some(2) && told.contains("without.toml has no [admin] address"), "{told}");
+}
+
+#[test]
+fn what_is_explained_is_what_the_files_say_now() {
+    let admin = "capture_refused = 5\n[reload]\nwatch = false\npoll = \"0s\"";
+    let kept = Kept::with(Driver::Epoll, "127.0.0.1:0", admin, |plan| plan);
+    let newer = "a-newer-horse-and-its-battery-0123456789";
+    let answer = kept.program.connect().ask(&Delivery::signed_with(newer, b"x").bytes());
+    let id = answer.field("X-Request-Id").expect("an id");
+    kept.list_with(id);
+    let address = kept.admin().to_string();
+    let (code, told) = kept.explain(&[id, "--admin", &address]);
+    assert!(code == Some(1) && told.contains("none of the usual mistakes"), "{told}");
+    let text = std::fs::read_to_string(kept.folder.path("countersign.toml")).expect("it is there");
+    kept.folder.write("countersign.toml", &text.replace(SECRET, newer));
+    let (code, told) = kept.explain(&[id, "--admin", &address]);
+    assert!(code == Some(0) && told.contains("genuine: it matches the key `current`"), "{told}");
+    assert!(told.contains("refused all the same: its key, or what else counts on the route, has changed"), "{told}");
+}
+
+#[test]
+fn what_its_bytes_do_not_explain_is_told_by_its_reason() {
+    let kept = Kept::with(Driver::Epoll, "127.0.0.1:0", "capture_refused = 5", |plan| {
+        plan.route_line("content_types = [\"application/json\"]")
+    });
+    let address = kept.admin().to_string();
+    let explained = |delivery: &[u8], length: usize| {
+        let answer = kept.program.connect().ask(&delivery[..length]);
+        let id = answer.field("X-Request-Id").expect("an id").to_owned();
+        kept.list_with(&id);
+        let (code, told) = kept.explain(&[&id, "--admin", &address]);
+        assert_eq!(code, Some(1), "{told}");
+        told
+    };
+    let plain = Delivery::of(b"x").field("Content-Type", "text/plain").bytes();
+    let told = explained(&plain, plain.len());
+    assert!(told.contains("refused on route hook: content_type_refused") && !told.contains("genuine"), "{told}");
+    assert!(told.contains("what to do: add the media type to `content_types`"), "{told}");
+    // A body of which only the beginning is kept has no signature that could be judged.
+    let long = Delivery::forged(&[b'x'; 70_000]).field("Content-Type", "application/json").bytes();
+    let told = explained(&long, long.len());
+    assert!(
+        told.contains("not all of it is kept") && told.contains("refused on route hook: signature_mismatch"),
+        "{told}"
+    );
+    assert!(!told.contains("explained:") && !told.contains("none of the usual"), "{told}");
+    assert!(told.contains("nothing is wrong that can be seen without the body"), "{told}");
+    // Nor has one that was refused before its body came.
+    let malformed = Delivery::unsigned(b"x").field("Content-Type", "application/json");
+    let malformed = malformed.field("X-Hub-Signature-256", "sha256=00");
+    let told = explained(&malformed.bytes(), malformed.head().len());
+    assert!(told.contains("not all of it is kept") && told.contains("refused: signature_malformed"), "{told}");
 }
 
 #[test]

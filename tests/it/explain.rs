@@ -43,6 +43,7 @@ fn what_happens_to_secrets_is_found() {
         (format!(" {SECRET} \n"), SECRET.as_bytes().to_vec(), "without the white space around it it matches"),
         (format!("{SECRET}\n"), format!("{SECRET}\n").into_bytes(), "with a newline at its end"),
         (format!("\"{SECRET}\""), SECRET.as_bytes().to_vec(), "without the quotes around it"),
+        (SECRET.to_owned(), format!("{SECRET} ").into_bytes(), "with a space at its end it matches"),
         (encoded.clone(), SECRET.as_bytes().to_vec(), "decoded from base64 it matches"),
         (format!("whsec_{encoded}"), SECRET.as_bytes().to_vec(), "decoded from base64 it matches"),
     ] {
@@ -61,10 +62,18 @@ fn what_happens_to_bodies_is_found() {
     let arguments = ["--scheme", "github", "--secret-file", "secret"];
     let gzip = [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &[1, 2, 0, 0xfd, 0xff], b"{}", &[0; 8]].concat();
     for (signed, received, what) in [
-        (BODY, b"{\"b\":1,\"a\":\"\\u00e9\"}\n".to_vec(), "the body ends with a newline"),
+        (BODY, b"{\"b\":1,\"a\":\"\\u00e9\"}\n".to_vec(), "explained: the body ends with a newline"),
         (BODY, b"{\"b\": 1, \"a\": \"\\u00e9\"}".to_vec(), "white space between its JSON tokens"),
         (BODY, "{\"b\":1,\"a\":\"é\"}".as_bytes().to_vec(), "characters where \\uXXXX escapes were signed"),
         ("{\"a\":2,\"b\":1}", b"{\"b\":1,\"a\":2}".to_vec(), "explained: the body has its JSON keys in another order"),
+        (
+            r#"{"a":"b\/c"}"#,
+            b"{\"a\": \"b/c\"}".to_vec(),
+            "tokens that was not signed, and has `/` where `\\/` was signed",
+        ),
+        ("[\n  1,\n  2\n]", b"[1,2]".to_vec(), "lacks the line breaks of its JSON, with two spaces for each level"),
+        ("{\"a\":1}", br#""{\"a\":1}""#.to_vec(), "is a JSON string that contains what was signed"),
+        ("payload=%7B%7D", b"payload={}".to_vec(), "has characters where percent-escapes were signed"),
         ("line\nline\n", b"line\r\nline\r\n".to_vec(), "has CRLF line breaks"),
         ("a=b c", b"a=b+c".to_vec(), "percent-escapes and `+` for spaces"),
         ("{}", gzip, "explained: the body is compressed with gzip"),
@@ -72,6 +81,35 @@ fn what_happens_to_bodies_is_found() {
         capture(&folder, &github_signature(SECRET, signed.as_bytes()), &received);
         assert_explained(&folder, &arguments, what);
     }
+}
+
+#[test]
+fn one_cause_is_named_once_and_what_to_do_fits_to_it() {
+    let folder = Folder::new();
+    folder.write("secret", SECRET);
+    let arguments = ["--request", "request", "--scheme", "github", "--secret-file", "secret"];
+    capture(&folder, &github_signature(SECRET, b"{}"), b"{}\n");
+    let (_, text) = explain(&folder, &arguments);
+    assert_eq!(text.matches("explained:").count(), 1, "{text}");
+    assert!(text.contains("what to do: the sender signed other bytes") && !text.contains("--request"), "{text}");
+    // Nobody is sent where he is.
+    capture(&folder, &github_signature("of-somebody-else", b"{}"), b"{}");
+    let (_, text) = explain(&folder, &arguments);
+    assert!(!text.contains("explained:") && !text.contains("`explain"), "{text}");
+    assert!(text.contains("what to do: none of the usual mistakes explains it: is the key"), "{text}");
+    // Late, and nothing else: what is not signed explains nothing.
+    let tag = github_signature(SECRET, b"1760000000.{}").replacen("sha256=", "", 1);
+    let head = format!("POST /?a=b+c%20d HTTP/1.1\r\nStripe-Signature: t=1760000000,v1={tag}\r\n\r\n");
+    folder.write("request", &(head + "{}"));
+    let (_, text) = explain(
+        &folder,
+        &["--request", "request", "--scheme", "stripe", "--secret-file", "secret", "--at", "2025-10-09T10:00:00Z"],
+    );
+    assert!(text.contains("refused: timestamp_stale") && !text.contains("explained:"), "{text}");
+    assert!(text.contains("what to do: compare the clocks"), "{text}");
+    let encoded = STANDARD.encode([0; 32]);
+    capture(&folder, &format!("sha256={encoded}"), b"{}");
+    assert_explained(&folder, &arguments[2..], "it is written in base64, but hex is expected");
 }
 
 #[test]
@@ -86,9 +124,17 @@ fn another_scheme_encoding_or_unit_is_found() {
         &arguments,
         "the signature is written in base64 where the scheme says hex: so it matches",
     );
+    let bare = github_signature(SECRET, BODY.as_bytes()).replacen("sha256=", "", 1);
+    capture(&folder, &bare, BODY.as_bytes());
+    assert_explained(&folder, &arguments, "explained: the signature lacks the prefix `sha256=` of the scheme");
+    let head =
+        format!("POST / HTTP/1.1\r\nX-Slack-Signature: v0={bare}\r\nX-Slack-Request-Timestamp: 1760000000\r\n\r\n");
+    folder.write("request", &(head + BODY));
+    let slack = ["--scheme", "slack", "--secret-file", "secret", "--now", "1760000000"];
+    assert_explained(&folder, &slack, "explained: the body alone was signed, where the scheme wants `v0:{timestamp}:");
     // A delivery of GitHub where Shopify was configured.
     capture(&folder, &github_signature(SECRET, BODY.as_bytes()), BODY.as_bytes());
-    assert_explained(&folder, &["--scheme", "shopify", "--secret-file", "secret"], "`github`");
+    assert_explained(&folder, &["--scheme", "shopify", "--secret-file", "secret"], "explained: the schemes `github`");
     // Standard Webhooks, with the time in milliseconds.
     folder.write("secret", &format!("whsec_{}", STANDARD.encode(SECRET)));
     let millis = 1_760_000_000_000;
@@ -111,11 +157,49 @@ fn a_route_explains_with_its_own_keys() {
     let arguments = ["--config", "countersign.toml", "--route", "hook"];
     capture(&folder, &github_signature(SECRET, BODY.as_bytes()), BODY.as_bytes());
     assert_explained(&folder, &arguments, "explained: the secret `k`: without the white space around it");
+    // A secret of another route, where the route's own are taken as they are; once, however many have it.
+    folder.write("other", "of-another-sender-0123456789");
+    let other = |name: &str| {
+        format!(
+            "[[route]]\nname = \"{name}\"\npath = \"/{name}\"\nscheme = \"github\"\nupstream = \"127.0.0.1:2\"\n\
+                 secrets = [{{ id = \"theirs\", file = \"other\" }}]\n"
+        )
+    };
+    folder.write("countersign.toml", &(text.to_owned() + &other("billing") + &other("orders")));
+    capture(&folder, &github_signature("of-another-sender-0123456789", BODY.as_bytes()), BODY.as_bytes());
+    let theirs = "explained: it is signed with the secret `theirs` of the route `billing`";
+    assert_explained(&folder, &arguments, theirs);
+    let (_, told) = explain(&folder, &[&["--request", "request"], &arguments[..]].concat());
+    assert!(!told.contains("orders") && !told.contains("what to do"), "{told}");
     capture(&folder, "sha256=00", BODY.as_bytes());
     assert_explained(&folder, &arguments, "what to do: does the route's scheme describe");
     capture(&folder, &github_signature(&format!("{SECRET} "), BODY.as_bytes()), BODY.as_bytes());
     let (output, text) = explain(&folder, &[&["--request", "request"], &arguments[..]].concat());
     assert_eq!(output.status.code(), Some(0), "{text}");
+}
+
+/// It has to be there, as for `run`, and is tried as it is.
+#[test]
+fn a_key_in_the_environment_is_not_varied() {
+    let folder = Folder::new();
+    let text = "[[listener]]\naddress = \"127.0.0.1:1\"\n[[route]]\nname = \"hook\"\npath = \"/hook\"\n\
+                scheme = \"github\"\nupstream = \"127.0.0.1:2\"\nsecrets = [{ id = \"k\", env = \"OF_THE_TEST\" }]\n";
+    folder.write("countersign.toml", text);
+    capture(&folder, &github_signature(SECRET, BODY.as_bytes()), BODY.as_bytes());
+    let explained = |value: Option<&str>| {
+        let mut command = Command::new(BINARY);
+        command.args(["explain", "--request", "request", "--config", "countersign.toml", "--route", "hook"]);
+        value.map(|value| command.env("OF_THE_TEST", value));
+        let output = command.current_dir(folder.path("")).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        (output.status.code(), text)
+    };
+    assert_eq!(explained(Some(SECRET)).0, Some(0));
+    let (code, text) = explained(Some(&format!("{SECRET} ")));
+    assert!(code == Some(1) && text.contains("the key `k` is in the variable OF_THE_TEST: not varied"), "{text}");
+    assert!(!text.contains("explained:") && !text.contains(SECRET), "{text}");
+    let (code, text) = explained(None);
+    assert!(code == Some(2) && text.contains("there is no environment variable OF_THE_TEST"), "{text}");
 }
 
 #[test]

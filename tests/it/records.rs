@@ -7,10 +7,11 @@ use serde_json::{Value, json};
 
 use crate::support::application::OK;
 use crate::support::folder::Folder;
-use crate::support::{Application, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
+use crate::support::{Application, Delivery, Driver, Program, Proxy, eventually, noise, on_both_drivers};
 
 on_both_drivers! {
     an_exchange_is_a_line,
+    verification_that_fails_takes_its_time,
     the_log_follows_its_name,
     hostile_bytes_stay_in_their_line,
     a_log_that_cannot_be_written_harms_nobody,
@@ -65,6 +66,20 @@ fn an_exchange_is_a_line(driver: Driver) {
         (&third["reason"], &third["path"], &third["route"]),
         (&json!("head_malformed"), &Value::Null, &Value::Null)
     );
+}
+
+/// A refusal has its stages, too: here a body is hashed once more under a second key, after it has come.
+fn verification_that_fails_takes_its_time(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let program = logged(&folder, driver, &application, "output = \"access.jsonl\"");
+    assert_eq!(program.connect().ask(&Delivery::forged(&noise(1 << 20)).bytes()).status, 401);
+    let log = folder.path("access.jsonl");
+    assert!(eventually(|| lines(&log).len() == 1), "{:#?}", lines(&log));
+    let line = lines(&log).remove(0);
+    assert_eq!(line["reason"], "signature_mismatch");
+    let us = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name} in {line}"));
+    assert!(us("verify_us") > 0 && us("body_us") > 0, "{line}");
+    assert!(us("head_us") + us("body_us") + us("verify_us") <= us("total_us") + 3, "{line}");
 }
 
 /// Somebody moves the file away, and removes it: no line is written to nowhere for longer than a moment.

@@ -9,8 +9,8 @@ use core::time::Duration;
 
 use super::Delivery;
 use super::engine::Verifier;
-use super::json_spelling;
 use super::mac;
+use super::other_bodies;
 use super::reading;
 use super::scheme::{Kind, Scheme, SignatureSource, Source};
 use super::signature::{Encoding, Syntax, VALUE_LIMIT};
@@ -30,6 +30,21 @@ pub struct Explanation {
     pub key_id: Option<String>,
     /// What was looked for and what was found, one line each.
     pub lines: Vec<String>,
+    /// What would have to be otherwise, where that has been found; one of the lines says it, after `explained: `.
+    pub cause: Option<Cause>,
+}
+
+/// What would have to be otherwise for a signature to match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// When a key counts.
+    Key,
+    /// The bytes of the body.
+    Body,
+    /// The URL that the route says the sender knows.
+    Url,
+    /// The method, or the target.
+    Head,
 }
 
 impl fmt::Display for Explanation {
@@ -44,11 +59,11 @@ pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Expl
         Ok(key_id) => (Ok(()), key_id),
         Err(rejection) => (Err(rejection), None),
     };
-    let mut lines = Vec::new();
+    let (mut lines, mut cause) = (Vec::new(), None);
     match verifier.scheme() {
         None => lines.push("scheme none: nothing is verified".to_owned()),
         Some(scheme) => {
-            let mut report = Report { verifier, scheme, delivery, now, lines: &mut lines };
+            let mut report = Report { verifier, scheme, delivery, now, lines: &mut lines, cause: &mut cause };
             report.head();
             report.keys();
             match verdict {
@@ -66,7 +81,23 @@ pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Expl
         (Ok(()), None) => "let through".to_owned(),
         (Err(rejection), _) => format!("refused: {rejection}"),
     });
-    Explanation { verdict, key_id, lines }
+    Explanation { verdict, key_id, lines, cause }
+}
+
+/// The same of a delivery whose body is not known: what can be judged without it.
+pub fn explain_head<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Explanation {
+    let verdict = verifier.begin(delivery, now).map(|_| ());
+    let (mut lines, mut cause) = (Vec::new(), None);
+    if let Some(scheme) = verifier.scheme() {
+        let mut report = Report { verifier, scheme, delivery, now, lines: &mut lines, cause: &mut cause };
+        report.head();
+        report.keys();
+    }
+    lines.push(match &verdict {
+        Ok(()) => "nothing is wrong that can be seen without the body".to_owned(),
+        Err(rejection) => format!("refused: {rejection}"),
+    });
+    Explanation { verdict, key_id: None, lines, cause }
 }
 
 pub(super) fn run<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Result<Option<String>, Rejection> {
@@ -84,11 +115,17 @@ struct Report<'r, D> {
     delivery: &'r D,
     now: Now,
     lines: &'r mut Vec<String>,
+    cause: &'r mut Option<Cause>,
 }
 
 impl<D: Delivery> Report<'_, D> {
     fn say(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
+    }
+
+    fn explained(&mut self, cause: Cause, line: impl fmt::Display) {
+        *self.cause = Some(cause);
+        self.say(format!("explained: {line}"));
     }
 
     fn head(&mut self) {
@@ -164,7 +201,7 @@ impl<D: Delivery> Report<'_, D> {
         for (name, _) in self.delivery.headers().iter() {
             let name = String::from_utf8_lossy(name).into_owned();
             let lower = name.to_ascii_lowercase();
-            if ["signature", "hmac", "hub-", "token"].iter().any(|word| lower.contains(word)) {
+            if ["signature", "hmac", "x-hub-", "token"].iter().any(|word| lower.contains(word)) {
                 names.push(name);
             }
         }
@@ -306,7 +343,10 @@ impl<D: Delivery> Report<'_, D> {
                 }
             }
         }
-        self.say(format!("judge it as of then: --now {seconds}"));
+        // Years away it is no time, but one in another unit.
+        if self.now.unix.abs_diff(Duration::from_secs(seconds)) < Duration::from_secs(10 * 365 * 86_400) {
+            self.say(format!("judge it as of then: --now {seconds}"));
+        }
     }
 
     /// What the signature was compared with, without anything that is secret.
@@ -335,7 +375,7 @@ impl<D: Delivery> Report<'_, D> {
         let head = Varied::of(self.delivery);
         let bare = super::url::path_of(self.delivery.target());
         if bare != self.delivery.target() && run(anytime, &Varied { target: bare, ..head }, self.now).is_ok() {
-            self.say("without the query of the URL the signature would match");
+            self.explained(Cause::Head, "without the query of the URL the signature would match");
             return true;
         }
         if !self.scheme.content.contains(&Part::Method) {
@@ -343,11 +383,28 @@ impl<D: Delivery> Report<'_, D> {
         }
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             if run(anytime, &Varied { method: method.as_bytes(), ..head }, self.now).is_ok() {
-                self.say(format!("with the method {method} the signature would match"));
+                self.explained(Cause::Head, format_args!("with the method {method} the signature would match"));
                 return true;
             }
         }
         false
+    }
+
+    /// What else the sender may know the route by: the other scheme, another slash or port, the host that was asked for.
+    fn other_urls(&self, url: &PublicUrl) -> Vec<PublicUrl> {
+        let (origin, path) = (url.origin(), url.path());
+        let (scheme, authority) = origin.split_once("://").unwrap_or_default();
+        let (other, port) = if scheme == "https" { ("http", 443) } else { ("https", 80) };
+        let asked =
+            self.delivery.headers().unique("host").ok().flatten().and_then(|host| core::str::from_utf8(host).ok());
+        let texts = [
+            format!("{other}://{authority}{path}"),
+            path.strip_suffix('/').map_or_else(|| format!("{origin}{path}/"), |bare| format!("{origin}{bare}")),
+            format!("{origin}:{port}{path}"),
+            format!("{scheme}://{}{path}", asked.unwrap_or_default()),
+            format!("{other}://{}{path}", asked.unwrap_or_default()),
+        ];
+        texts.iter().filter_map(|text| PublicUrl::parse(text).ok()).collect()
     }
 
     /// What would have matched.
@@ -357,21 +414,21 @@ impl<D: Delivery> Report<'_, D> {
             self.what_was_used();
         }
         if let Ok(Some(id)) = run(&anytime, self.delivery, self.now) {
-            return self.say(format!("the key `{id}`, which is not active now, would match"));
+            return self.explained(Cause::Key, format_args!("the key `{id}`, which is not active now, would match"));
         }
         if !self.scheme.signs() {
             return self.say("the credential is none of the keys");
         }
-        let usual = variants(self.delivery.body()).into_iter().map(|(body, what)| (body, what.to_owned()));
-        for (body, what) in usual.chain(json_spelling::spellings(self.delivery.body())) {
-            let varied = Varied { body: &body, ..Varied::of(self.delivery) };
-            if run(&anytime, &varied, self.now).is_ok() {
-                return self.say(format!("the body {what}: with that undone the signature would match"));
-            }
+        let head = Varied::of(self.delivery);
+        let changed = other_bodies::find(head.body, |body| run(&anytime, &Varied { body, ..head }, self.now).is_ok());
+        if let Some(what) = changed {
+            let line = format!("the body {what}: with that undone the signature would match");
+            return self.explained(Cause::Body, line);
         }
-        for (url, what) in self.verifier.public_url().map(url_variants).unwrap_or_default() {
-            if run(&self.verifier.for_explanation(Some(url)), self.delivery, self.now).is_ok() {
-                return self.say(format!("with {what} in public_url the signature would match"));
+        for url in self.verifier.public_url().map(|url| self.other_urls(url)).unwrap_or_default() {
+            if run(&self.verifier.for_explanation(Some(url.clone())), self.delivery, self.now).is_ok() {
+                return self
+                    .explained(Cause::Url, format_args!("with `{url}` in public_url the signature would match"));
             }
         }
         if self.another_head(&anytime) {
@@ -408,35 +465,6 @@ fn seconds(duration: Duration) -> String {
     } else {
         format!("{:.3}", duration.as_secs_f64())
     }
-}
-
-/// What commonly happens to a body on its way, undone.
-fn variants(body: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
-    let mut variants = Vec::new();
-    for (end, what) in [(b"\r\n".as_slice(), "ends with a line break (CRLF)"), (b"\n", "ends with a newline")] {
-        if let Some(bare) = body.strip_suffix(end) {
-            variants.push((bare.to_vec(), what));
-        }
-    }
-    variants.push(([body, b"\n"].concat(), "lacks the newline at its end"));
-    if let Some(bare) = body.strip_prefix(b"\xef\xbb\xbf") {
-        variants.push((bare.to_vec(), "begins with a byte order mark"));
-    }
-    let lines: Vec<&[u8]> =
-        body.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line)).collect();
-    variants.push((lines.join(b"\n".as_slice()), "has CRLF line breaks where LF was signed"));
-    variants.push((lines.join(b"\r\n".as_slice()), "has LF line breaks where CRLF was signed"));
-    variants
-}
-
-fn url_variants(url: &PublicUrl) -> Vec<(PublicUrl, String)> {
-    let text = url.to_string();
-    let swapped = text
-        .strip_prefix("https://")
-        .map_or_else(|| text.replacen("http://", "https://", 1), |rest| format!("http://{rest}"));
-    let slash = text.strip_suffix('/').map_or_else(|| format!("{text}/"), str::to_owned);
-    let pairs = [swapped, slash].into_iter();
-    pairs.filter_map(|text| Some((PublicUrl::parse(&text).ok()?, format!("`{text}`")))).collect()
 }
 
 /// A delivery of which something is another.

@@ -1,32 +1,67 @@
 //! Other spellings of the same JSON: what a body looked like before something on the way read it and wrote it again.
 //! Only for explanations; no verdict rests on it.
 
-/// The body with other white space between its tokens and other escapes inside of its strings, each with the words
-/// for what then has happened to it. Nothing for a body that is not an object or an array.
-pub(super) fn spellings(body: &[u8]) -> Vec<(Vec<u8>, String)> {
+/// One way of writing, with the words for what has happened to a body that was written so when it was signed.
+type Way = (fn(&[u8]) -> Vec<u8>, &'static str);
+
+const LAYOUTS: [Way; 6] = [
+    (<[u8]>::to_vec, ""),
+    (|body| laid_out(body, b""), "has white space between its JSON tokens that was not signed"),
+    (spaced, "lacks the spaces after `,` and `:` in its JSON"),
+    (|body| indented(body, b"  "), "lacks the line breaks of its JSON, with two spaces for each level"),
+    (|body| indented(body, b"    "), "lacks the line breaks of its JSON, with four spaces for each level"),
+    (|body| indented(body, b"\t"), "lacks the line breaks of its JSON, with a tab for each level"),
+];
+
+const CHARACTERS: [Way; 4] = [
+    (<[u8]>::to_vec, ""),
+    (|body| escaped(body, "0123456789abcdef"), "has characters where \\uXXXX escapes were signed"),
+    (|body| escaped(body, "0123456789ABCDEF"), "has characters where \\uXXXX escapes in capitals were signed"),
+    (unescaped, "has \\uXXXX escapes where the characters were signed"),
+];
+
+const SLASHES: [Way; 3] = [
+    (<[u8]>::to_vec, ""),
+    (|body| exchanged(body, &[(b"/", br"\/")]), r"has `/` where `\/` was signed"),
+    (|body| exchanged(body, &[(br"\/", b"/")]), r"has `\/` where `/` was signed"),
+];
+
+const MARKUP: [Way; 3] = [
+    (<[u8]>::to_vec, ""),
+    (
+        |body| exchanged(body, &[(b"<", br"\u003c"), (b">", br"\u003e"), (b"&", br"\u0026")]),
+        "has `<`, `>` or `&` where their \\uXXXX escapes were signed",
+    ),
+    (
+        |body| exchanged(body, &[(br"\u003c", b"<"), (br"\u003e", b">"), (br"\u0026", b"&")]),
+        "has \\uXXXX escapes for `<`, `>` or `&` where the characters were signed",
+    ),
+];
+
+/// What has happened to a body if, written with other white space between its tokens and other escapes inside of its
+/// strings, it `fits`. Nothing for a body that is not an object or an array.
+pub(super) fn find(body: &[u8], mut fits: impl FnMut(&[u8]) -> bool) -> Option<String> {
     if !matches!(body.trim_ascii().first(), Some(b'{' | b'[')) {
-        return Vec::new();
+        return None;
     }
-    let layouts = [
-        (body.to_vec(), ""),
-        (laid_out(body, b""), "has white space between its JSON tokens that was not signed"),
-        (laid_out(body, b" "), "lacks the spaces after `,` and `:` in its JSON"),
-    ];
-    let mut spellings: Vec<(Vec<u8>, String)> = Vec::new();
-    for (text, layout) in layouts {
-        let escapes = [
-            (text.clone(), ""),
-            (escaped(&text), "has characters where \\uXXXX escapes were signed"),
-            (unescaped(&text), "has \\uXXXX escapes where the characters were signed"),
-        ];
-        for (text, escape) in escapes {
-            let what: Vec<&str> = [layout, escape].into_iter().filter(|what| !what.is_empty()).collect();
-            if text != body && spellings.iter().all(|(known, _)| *known != text) {
-                spellings.push((text, what.join(", and ")));
+    // What changes nothing has been tried before, with fewer words.
+    let others = |ways: &'static [Way], text: &[u8]| -> Vec<(Vec<u8>, &'static str)> {
+        let written = ways.iter().map(|(write, what)| (write(text), *what));
+        written.filter(|(written, what)| what.is_empty() || written != text).collect()
+    };
+    for (text, layout) in others(&LAYOUTS, body) {
+        for (text, character) in others(&CHARACTERS, &text) {
+            for (text, slash) in others(&SLASHES, &text) {
+                for (text, markup) in others(&MARKUP, &text) {
+                    if text != body && fits(&text) {
+                        let words = [layout, character, slash, markup].into_iter().filter(|what| !what.is_empty());
+                        return Some(words.collect::<Vec<&str>>().join(", and "));
+                    }
+                }
             }
         }
     }
-    spellings
+    None
 }
 
 /// With a space after each comma and colon.
@@ -56,14 +91,76 @@ fn laid_out(body: &[u8], gap: &[u8]) -> Vec<u8> {
     out
 }
 
-fn escaped(body: &[u8]) -> Vec<u8> {
+/// One value a line, each level of them behind one `step` more; empty objects and arrays stay as they are.
+fn indented(body: &[u8], step: &[u8]) -> Vec<u8> {
+    let compact = laid_out(body, b"");
+    let mut out = Vec::with_capacity(2 * compact.len());
+    let (mut in_string, mut after_backslash, mut depth) = (false, false, 0_usize);
+    let mut rest = compact.iter().peekable();
+    let new_line = |out: &mut Vec<u8>, depth: usize| {
+        out.push(b'\n');
+        // Deeper than this is nothing that people write, and grows with the square of the body.
+        (0..depth.min(64)).for_each(|_| out.extend_from_slice(step));
+    };
+    while let Some(byte) = rest.next() {
+        if !in_string && matches!(byte, b'}' | b']') {
+            depth = depth.saturating_sub(1);
+            if !matches!(out.last(), Some(b'{' | b'[')) {
+                new_line(&mut out, depth);
+            }
+        }
+        out.push(*byte);
+        if in_string {
+            in_string = after_backslash || *byte != b'"';
+            after_backslash = !after_backslash && *byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b':' => out.push(b' '),
+            b',' => new_line(&mut out, depth),
+            b'{' | b'[' => {
+                depth += 1;
+                if !matches!(rest.peek(), Some(b'}' | b']')) {
+                    new_line(&mut out, depth);
+                }
+            }
+            _ => {}
+        }
+    }
+    out
+}
+
+/// With each text of `pairs` exchanged for the other. What stands behind a backslash belongs to it.
+fn exchanged(body: &[u8], pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some((first, after)) = rest.split_first() {
+        if let Some((from, to)) = pairs.iter().find(|(from, _)| rest.starts_with(from)) {
+            out.extend_from_slice(to);
+            rest = rest.get(from.len()..).unwrap_or_default();
+            continue;
+        }
+        let length = if *first == b'\\' && !after.is_empty() { 2 } else { 1 };
+        let (kept, after) = rest.split_at(length);
+        out.extend_from_slice(kept);
+        rest = after;
+    }
+    out
+}
+
+fn escaped(body: &[u8], digits: &str) -> Vec<u8> {
     let Ok(text) = core::str::from_utf8(body) else { return body.to_vec() };
     let mut out = String::with_capacity(text.len());
+    let digit = |unit: u16, shift: u32| digits.chars().nth(usize::from(unit >> shift & 0xf)).unwrap_or_default();
     for character in text.chars() {
         if character.is_ascii() {
             out.push(character);
-        } else {
-            character.encode_utf16(&mut [0; 2]).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            out.push_str("\\u");
+            out.extend([12, 8, 4, 0].map(|shift| digit(*unit, shift)));
         }
     }
     out.into_bytes()
@@ -122,28 +219,65 @@ mod tests {
     }
 
     #[test]
+    fn json_is_indented_as_libraries_do_it() {
+        let body = br#"{"a":[1,{"b":"{,:\\\""}],"c":{},"d":[]}"#;
+        let expected =
+            "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"{,:\\\\\\\"\"\n    }\n  ],\n  \"c\": {},\n  \"d\": []\n}";
+        assert_eq!(text(indented(body, b"  ")), expected);
+        let value: serde_json::Value = serde_json::from_slice(body).unwrap();
+        assert_eq!(expected, serde_json::to_string_pretty(&value).unwrap());
+    }
+
+    #[test]
     fn escapes_and_characters_are_exchanged() {
         let (plain, written) = ("[\"ä€😀\\n\\\\u00e4\"]", r#"["\u00e4\u20ac\ud83d\ude00\n\\u00e4"]"#);
-        assert_eq!(text(escaped(plain.as_bytes())), written);
+        assert_eq!(text(escaped(plain.as_bytes(), "0123456789abcdef")), written);
         assert_eq!(text(unescaped(written.as_bytes())), plain);
         for same in [r"\u0041", r"\ud83d", r"\ud83dx", r"\u+0e4", r"\u00e", r"\"] {
             assert_eq!(text(unescaped(same.as_bytes())), same);
         }
+        let (plain, written) = (r#"["a/b\\/","\\"]"#, r#"["a\/b\\\/","\\"]"#);
+        assert_eq!(text(exchanged(plain.as_bytes(), &[(b"/", br"\/")])), written);
+        assert_eq!(text(exchanged(written.as_bytes(), &[(br"\/", b"/")])), plain);
+    }
+
+    /// Everything that is tried, with its words.
+    fn tried(body: &[u8]) -> Vec<String> {
+        let mut tried = Vec::new();
+        assert_eq!(
+            find(body, |text| {
+                tried.push(text.to_vec());
+                false
+            }),
+            None
+        );
+        tried.into_iter().map(text).collect()
     }
 
     #[test]
     fn only_json_has_other_spellings_and_each_is_another() {
-        assert!(spellings(b"a=1&b=2").is_empty());
-        assert!(spellings(b"").is_empty());
-        let found = spellings("{\"a\": \"ä\"}".as_bytes());
-        assert!(found.iter().any(|(body, _)| body == b"{\"a\":\"\\u00e4\"}"), "{found:?}");
-        assert!(found.iter().all(|(body, what)| body != "{\"a\": \"ä\"}".as_bytes() && !what.is_empty()), "{found:?}");
+        assert!(tried(b"a=1&b=2").is_empty());
+        assert!(tried(b"").is_empty());
+        let body = "{\"a\": \"ä</b>\"}";
+        for signed in [
+            r#"{"a":"\u00e4</b>"}"#,
+            r#"{"a":"\u00E4</b>"}"#,
+            r#"{"a": "ä<\/b>"}"#,
+            r#"{"a":"\u00e4\u003c\/b\u003e"}"#,
+            "{\n\t\"a\": \"\\u00e4<\\/b>\"\n}",
+        ] {
+            assert!(tried(body.as_bytes()).iter().any(|text| text == signed), "{signed}");
+            let what = find(body.as_bytes(), |text| text == signed.as_bytes()).unwrap();
+            assert!(!what.is_empty() && !what.contains("capitals") || signed.contains("00E4"), "{what}");
+            assert!(tried(signed.as_bytes()).iter().any(|text| text == body), "{signed}");
+        }
+        assert!(tried(body.as_bytes()).iter().all(|text| text != body));
     }
 
     proptest::proptest! {
         #[test]
-        fn no_body_panics(body in "[\\[{].{0,40}(\\\\u[0-9a-f]{0,4}){0,3}") {
-            let _ = spellings(body.as_bytes());
+        fn no_body_panics(body in "[\\[{].{0,40}(\\\\u[0-9a-f]{0,4}){0,3}[]}/<]{0,4}") {
+            let _ = find(body.as_bytes(), |_| false);
         }
     }
 }

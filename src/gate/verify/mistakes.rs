@@ -9,8 +9,10 @@ use zeroize::Zeroizing;
 use super::engine::Verifier;
 use super::explain::{Varied, run};
 use super::keyring::{Key, Keyring, Validity, decode_secret};
+use super::other_bodies::other_spaces;
 use super::scheme::{KeyEncoding, KeyForm, Scheme};
-use super::signature::Encoding;
+use super::signature::{Encoding, Syntax};
+use super::template::Template;
 use super::tolerance::Unit;
 use super::url::PublicUrl;
 use super::{Delivery, Part};
@@ -41,8 +43,14 @@ impl Given<'_> {
         bodies: &[(Vec<u8>, String)],
         schemes: &[Arc<Scheme>],
     ) -> Vec<String> {
-        let mut found = self.secret(delivery);
-        found.extend(self.description(delivery));
+        let mut found = self.unit(delivery);
+        // What is genuine but for its time has no other mistake, whatever may be changed of it that is not signed.
+        if self.matches(self.scheme, self.keys(self.scheme), delivery) {
+            return found;
+        }
+        found.extend(self.secret(delivery));
+        found.extend(self.encoding(delivery));
+        found.extend(self.form(delivery));
         found.extend(self.request(delivery, bodies));
         if found.is_empty() {
             found.extend(self.other_scheme(delivery, schemes));
@@ -90,16 +98,24 @@ impl Given<'_> {
         found
     }
 
-    /// Another encoding of the signature, another unit of the timestamp.
-    fn description<D: Delivery>(&self, delivery: &D) -> Vec<String> {
-        let mut found = Vec::new();
+    /// Another encoding of the signature.
+    fn encoding<D: Delivery>(&self, delivery: &D) -> Option<String> {
         for encoding in ENCODINGS.into_iter().filter(|other| *other != self.scheme.encoding) {
             let other = Arc::new(Scheme { encoding, ..(**self.scheme).clone() });
             if self.matches(&other, self.keys(&other), delivery) {
                 let (name, wanted) = (encoding.name(), self.scheme.encoding.name());
-                found.push(format!("the signature is written in {name} where the scheme says {wanted}: so it matches"));
+                // What has none of the characters in which they differ may be several; one is enough.
+                return Some(format!(
+                    "the signature is written in {name} where the scheme says {wanted}: so it matches"
+                ));
             }
         }
+        None
+    }
+
+    /// Another unit of the timestamp.
+    fn unit<D: Delivery>(&self, delivery: &D) -> Vec<String> {
+        let mut found = Vec::new();
         let Some(timestamp) = &self.scheme.timestamp else { return found };
         for unit in [Unit::Seconds, Unit::Milliseconds, Unit::Rfc3339].into_iter().filter(|it| *it != timestamp.unit) {
             let mut other = (**self.scheme).clone();
@@ -116,6 +132,38 @@ impl Given<'_> {
         found
     }
 
+    /// A signature without its prefix, or over the body alone.
+    fn form<D: Delivery>(&self, delivery: &D) -> Option<String> {
+        let matches = |other: Scheme| {
+            let other = Arc::new(other);
+            self.matches(&other, self.keys(&other), delivery)
+        };
+        let mut bare = (**self.scheme).clone();
+        if let Syntax::Single { prefix } | Syntax::List { prefix, .. } = &mut bare.syntax {
+            let prefix = core::mem::take(prefix);
+            if !prefix.is_empty() && matches(bare) {
+                return Some(format!("the signature lacks the prefix `{prefix}` of the scheme: with it it matches"));
+            }
+        }
+        let content = Template::parse("{body}").ok().filter(|content| *content != self.scheme.content)?;
+        let alone = Scheme { content, timestamp: None, id: None, body_digest: None, ..(**self.scheme).clone() };
+        let wanted = self.scheme.content.to_string();
+        let what = || format!("the body alone was signed, where the scheme wants `{}`", wanted.escape_debug());
+        (self.scheme.signs() && matches(alone)).then(what)
+    }
+
+    /// The ids of the secrets that match as they are.
+    #[must_use]
+    pub fn matching<D: Delivery>(&self, delivery: &D) -> Vec<&str> {
+        let key = |secret: &[u8], id: &str| {
+            Key::from_secret(id, self.scheme, without_line_end(secret), Validity::default()).ok()
+        };
+        let matches = |(id, secret): &&(String, Zeroizing<Vec<u8>>)| {
+            key(secret, id).is_some_and(|key| self.matches(self.scheme, vec![key], delivery))
+        };
+        self.secrets.iter().filter(matches).map(|(id, _)| id.as_str()).collect()
+    }
+
     /// What may have happened to the request on its way.
     fn request<D: Delivery>(&self, delivery: &D, bodies: &[(Vec<u8>, String)]) -> Vec<String> {
         let matches = |varied: &Varied<'_, D>| self.matches(self.scheme, self.keys(self.scheme), varied);
@@ -128,6 +176,11 @@ impl Given<'_> {
         let decoded = percent_decoded(delivery.target(), false);
         if decoded != delivery.target() && matches(&Varied { target: &decoded, ..Varied::of(delivery) }) {
             found.push("the path or query has percent-escapes that were not there when it was signed".to_owned());
+        }
+        for (target, what) in other_spaces(delivery.target()) {
+            if target != delivery.target() && matches(&Varied { target: &target, ..Varied::of(delivery) }) {
+                found.push(format!("the query has {what}"));
+            }
         }
         let signs_form = self.scheme.content.contains(&Part::Body);
         for (plus, what) in [(false, "percent-escapes"), (true, "percent-escapes and `+` for spaces")] {
@@ -146,7 +199,8 @@ impl Given<'_> {
         let names: Vec<&str> = fits.map(|scheme| scheme.name.as_str()).collect();
         match names.as_slice() {
             [] => Vec::new(),
-            names => vec![format!("the scheme `{}` matches: is it the right one?", names.join("`, `"))],
+            [name] => vec![format!("the scheme `{name}` matches: is it the right one?")],
+            names => vec![format!("the schemes `{}` match: is one of them the right one?", names.join("`, `"))],
         }
     }
 }
@@ -191,6 +245,9 @@ fn spellings(scheme: &Scheme, secret: &[u8]) -> Vec<(Zeroizing<Vec<u8>>, String)
         let with_end = Zeroizing::new([bare, end].concat());
         spellings.push((with_end, format!("with {what} at its end, as a file has it,")));
     }
+    for (parts, where_) in [([b" ", bare], "in front of it"), ([bare, b" "], "at its end")] {
+        spellings.push((Zeroizing::new(parts.concat()), format!("with a space {where_}")));
+    }
     spellings
 }
 
@@ -211,13 +268,14 @@ fn percent_decoded(text: &[u8], plus: bool) -> Vec<u8> {
     out
 }
 
-/// The body with the keys of its JSON objects in alphabetical order, as many libraries write it, each with the words for
-/// what then has happened. Nothing for what is not JSON.
+/// The body as it would be with the keys of its JSON objects in alphabetical order and everything else in its shortest
+/// form, as many libraries write it, with the words for what then has happened. Nothing for what is not JSON.
 #[must_use]
 pub fn sorted_json(body: &[u8]) -> Vec<(Vec<u8>, String)> {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else { return Vec::new() };
     let Ok(compact) = serde_json::to_vec(&value) else { return Vec::new() };
     let spaced = super::json_spelling::spaced(&compact);
-    let what = "has its JSON keys in another order than the alphabetical one that was signed";
+    let what = "has its JSON keys in another order than the alphabetical one that was signed, or numbers or escapes \
+                written in another way";
     [compact, spaced].into_iter().filter(|text| text != body).map(|text| (text, what.to_owned())).collect()
 }

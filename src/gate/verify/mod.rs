@@ -16,6 +16,7 @@ mod json_spelling;
 pub mod keyring;
 mod mac;
 pub mod mistakes;
+mod other_bodies;
 mod reading;
 pub mod scheme;
 mod scheme_rules;
@@ -30,7 +31,7 @@ pub mod verified;
 
 pub use asymmetric::PublicAlgorithm;
 pub use engine::{Check, Verifier};
-pub use explain::{Explanation, explain};
+pub use explain::{Cause, Explanation, explain, explain_head};
 pub use identity::{FORMER, Identities, ReplayKeys};
 pub use json::JsonPath;
 pub use keyring::{Key, KeyError, Keyring, Validity};
