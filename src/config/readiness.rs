@@ -131,10 +131,11 @@ mod tests {
         assert_eq!(all.upstreams, None);
         assert_eq!((all.failures.get(), all.successes.get(), all.interval), (3, 2, Duration::from_secs(2)));
         assert!(all.asks_for(&parse_upstream("app:1").unwrap()));
-        assert_eq!(
-            described(&all),
-            "/ready asks for every upstream: no after 3 bad looks in a row, yes after 2 good, every 2s"
-        );
+        let line = "/ready asks for every upstream: no after 3 bad looks in a row, yes after 2 good, every 2s";
+        assert_eq!(described(&all), line);
+        let text = format!("{FRAME}[admin]\naddress = '127.0.0.1:9'\nready.upstreams = 'all'\n");
+        let (settings, _) = parse_str("test.toml", &text).unwrap();
+        assert!(crate::config::summary::summary(&settings, crate::now::Now::at_unix(Duration::ZERO)).contains(line));
         let one = "[admin.ready]\nupstreams = 'unix:/b.sock'\nfailures = 1\nsuccesses = 100\ninterval = '100ms'";
         let one = readiness(one).unwrap().unwrap();
         assert!(one.asks_for(&parse_upstream("unix:/b.sock").unwrap()));

@@ -181,6 +181,9 @@ fn only_what_is_listed_is_asked_for() {
     assert_eq!(reload(&observed, &plan, QUICK).status, 200);
     await_ready(&observed, 503, &format!("upstream {away} is unhealthy"));
     assert!(!text(&observed.get("/ready")).contains(&application.address()));
+    // A reload is no amnesty.
+    assert_eq!(reload(&observed, &plan, SLOW).status, 200);
+    assert!(text(&observed.get("/ready")).starts_with(&format!("upstream {away} is unhealthy: cannot connect")));
 }
 
 #[test]
@@ -190,6 +193,10 @@ fn it_can_be_turned_on_and_off_while_it_runs() {
     let observed = observed(&plan, "");
     assert_eq!(observed.get("/ready").status, 200);
     assert_eq!(observed.metrics().samples.keys().find(|series| series.contains("upstream_healthy")), None);
+    // What was answered before anybody asked does not count.
+    let before = Application::answering_at(away, OK);
+    assert_eq!(observed.program.connect().ask(&Delivery::of(b"x").bytes()).status, 200);
+    before.stop();
     // One look alone is no reason to take traffic away.
     let answer = reload(&observed, &plan, SLOW);
     assert_eq!(answer.status, 200, "{}", text(&answer));
