@@ -314,8 +314,9 @@ fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
     let total = metrics.samples["countersign_exchange_duration_seconds_sum{route=\"hook\"}"];
     let upstream = metrics.samples["countersign_upstream_duration_seconds_sum{route=\"hook\"}"];
     assert!(total > upstream && upstream > 0.0, "{total} {upstream}");
-    // Where no certificate is shown, and no key has an end, there are no such numbers.
-    every_name_is_there(&metrics, &["countersign_key_not_", "countersign_certificate_", "countersign_audit_failing"]);
+    // Where no certificate is shown, no key has an end, and /ready asks for no application, there are no such numbers.
+    let absent = ["countersign_key_not_", "countersign_certificate_", "countersign_audit_failing", HEALTH];
+    every_name_is_there(&metrics, &absent);
 }
 
 /// Of the file at the start, and of the reload that changed what is in it; not of one that only touched it.
@@ -397,7 +398,7 @@ fn handshakes_and_certificates_are_told(driver: Driver) {
     }
     metrics.assert("countersign_tls_handshakes_in_progress", 0.0);
     // Nothing is observed here; all else is there.
-    every_name_is_there(&metrics, &["countersign_observed_", "countersign_audit_failing"]);
+    every_name_is_there(&metrics, &["countersign_observed_", "countersign_audit_failing", HEALTH]);
     let until = |metrics: &Metrics| {
         let series =
             "countersign_certificate_not_after_timestamp_seconds{listener=\"127.0.0.1:0\",certificate=\"tls.crt\"}";
@@ -462,6 +463,9 @@ fn upstream_connections_are_counted(driver: Driver) {
     drop(client);
     observed.await_number("countersign_connections{state=\"active\"}", 0.0);
 }
+
+/// Only where `/ready` asks for applications.
+const HEALTH: &str = "countersign_upstream_healthy";
 
 pub(crate) fn healthcheck(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(crate::support::child::BINARY).arg("healthcheck").args(arguments).output().unwrap();
