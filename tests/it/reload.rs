@@ -557,6 +557,8 @@ fn how_changes_are_noticed_can_be_changed(driver: Driver) {
             site.hang_up();
         }
         site.assert_turns(turn.0, turn.1, section);
+        // The line comes after the change: without it, it would be taken for that of the next one.
+        site.await_told("reloaded", reloads + 2);
         (turn, before) = ((turn.1, turn.0), noticed);
     }
 }
