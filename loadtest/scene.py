@@ -82,6 +82,8 @@ class Site:
         listener = socket.create_server(("127.0.0.1", 0), backlog=512)
         self._application = context.Process(target=Application.serve, args=(listener, self.failing), daemon=True)
         self._application.start()
+        # An application that accepts connections, which is all that is asked of it.
+        self.elsewhere = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port, self.tls_port, self.admin = (rig.free_port() for _ in range(3))
         self.old_secret = os.urandom(24).hex().encode()
         self.write("old-secret", self.old_secret.decode())
@@ -93,6 +95,7 @@ class Site:
         template = string.Template((rig.HERE / "alerts.toml").read_text(encoding="utf-8"))
         self.configuration = template.substitute(
             admin=self.admin, port=self.port, tls_port=self.tls_port, upstream=listener.getsockname()[1],
+            elsewhere=self.elsewhere.getsockname()[1],
             began=moment(now - datetime.timedelta(days=90)), ends=moment(now + datetime.timedelta(days=OLD_KEY_DAYS)))
         listener.close()
         self.write("alerts.toml", self.configuration)
@@ -100,7 +103,8 @@ class Site:
         self.server = bench.start_anywhere("countersign", command, self.admin)
 
     def close(self) -> None:
-        """Ends the application."""
+        """Ends the applications."""
+        self.elsewhere.close()
         self._application.terminate()
         self._application.join()
 

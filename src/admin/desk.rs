@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::now::Now;
 use crate::telemetry::capture::Captured;
+use crate::telemetry::health::HealthReading;
 use crate::telemetry::readings::Readings;
 
 /// Where the process is in its life.
@@ -48,6 +49,10 @@ pub trait Desk: Send + Sync {
     fn now(&self) -> Now;
     /// Where the process is in its life.
     fn phase(&self) -> Phase;
+    /// The applications that `/ready` asks for; none unless that is configured.
+    fn health(&self) -> Vec<HealthReading> {
+        Vec::new()
+    }
     /// The live state.
     fn readings(&self) -> Readings;
     /// The refused requests that are kept, the youngest first; nothing where none are to be.

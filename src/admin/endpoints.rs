@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::now::Now;
 use crate::telemetry::exposition::{self, Moment};
+use crate::telemetry::health::{HealthReading, Standing};
 use crate::telemetry::metrics::Metrics;
 
 use super::answer::{Answer, Media, Verdict};
@@ -109,8 +110,8 @@ impl Endpoints {
     }
 
     fn exposition(&self, now: Now) -> String {
-        let ready = self.desk.phase() == Phase::Ready;
         let readings = self.desk.readings();
+        let ready = is_ready(self.desk.phase(), &readings.health);
         exposition::render(&self.metrics, Moment { readings: &readings, monotonic: now.monotonic, ready })
     }
 
@@ -137,8 +138,12 @@ impl Endpoints {
     }
 
     fn ready(&self) -> Answer {
-        let phase = self.desk.phase();
-        Answer::text(if phase == Phase::Ready { Verdict::Good } else { Verdict::NotNow }, phase.name())
+        let (phase, health) = (self.desk.phase(), self.desk.health());
+        match phase {
+            _ if is_ready(phase, &health) => Answer::text(Verdict::Good, phase.name()),
+            Phase::Ready => Answer::text(Verdict::NotNow, out_of_reach(&health)),
+            _ => Answer::text(Verdict::NotNow, phase.name()),
+        }
     }
 
     fn startup(&self) -> Answer {
@@ -147,6 +152,58 @@ impl Endpoints {
     }
 }
 
+pub(super) fn is_ready(phase: Phase, health: &[HealthReading]) -> bool {
+    phase == Phase::Ready && health.iter().all(|it| it.good)
+}
+
+/// So many applications are named to whoever asks whether all of them can be reached.
+const NAMED: usize = 8;
+
+/// Which applications are the reason, a line each.
+fn out_of_reach(health: &[HealthReading]) -> String {
+    let bad = || health.iter().filter(|it| !it.good);
+    let line = |it: &HealthReading| {
+        let state = if it.standing == Standing::Unknown { "has not been reached yet" } else { "is unhealthy" };
+        let why = it.trouble.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+        format!("upstream {} {state}{why}", it.upstream)
+    };
+    let mut lines: Vec<String> = bad().take(NAMED).map(line).collect();
+    if let Some(more) = bad().count().checked_sub(NAMED).filter(|more| *more > 0) {
+        lines.push(format!("{more} more; /status has them all"));
+    }
+    lines.join("\n")
+}
+
 fn method(allow: &'static str) -> Answer {
     Answer { allow, ..Answer::text(Verdict::MethodRefused, format!("{allow} here")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn health(upstream: String, standing: Standing, good: bool) -> HealthReading {
+        let trouble = (!good).then(|| "cannot connect".to_owned());
+        HealthReading { upstream, standing, good, trouble, since: 0 }
+    }
+
+    #[test]
+    fn applications_out_of_reach_are_named_as_far_as_there_is_room() {
+        let good = health("here:1".to_owned(), Standing::Healthy, true);
+        let presumed = health("new:1".to_owned(), Standing::Unknown, true);
+        let unknown = health("early:1".to_owned(), Standing::Unknown, false);
+        let away = |number: usize| health(format!("away:{number}"), Standing::Unhealthy, false);
+        assert!(is_ready(Phase::Ready, &[]) && is_ready(Phase::Ready, &[good.clone(), presumed.clone()]));
+        assert!(!is_ready(Phase::Draining, &[]) && !is_ready(Phase::Starting, &[]));
+        assert!(!is_ready(Phase::Ready, &[good.clone(), unknown.clone()]) && !is_ready(Phase::Ready, &[away(1)]));
+        assert_eq!(
+            out_of_reach(&[good, presumed, unknown, away(1)]),
+            "upstream early:1 has not been reached yet: cannot connect\nupstream away:1 is unhealthy: cannot connect"
+        );
+        let many: Vec<HealthReading> = (0..20).map(away).collect();
+        let text = out_of_reach(&many);
+        assert_eq!(text.lines().count(), NAMED + 1);
+        assert_eq!(text.lines().last(), Some("12 more; /status has them all"));
+        assert_eq!(out_of_reach(many.get(..NAMED).unwrap_or_default()).lines().count(), NAMED);
+    }
 }

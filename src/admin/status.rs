@@ -17,6 +17,7 @@ use crate::telemetry::refusals::Refusal;
 use crate::telemetry::{RouteSeries, RouteTotals};
 
 use super::desk::Phase;
+use super::endpoints::is_ready;
 use super::history::History;
 
 /// Refusals that are shown.
@@ -49,6 +50,7 @@ pub fn render(subject: &Subject<'_>) -> String {
         "now": millis(now.unix),
         "uptime": started.map(|started| now.unix.as_secs().saturating_sub(started)),
         "phase": phase.name(),
+        "ready": is_ready(*phase, &readings.health),
         "generation": readings.generation,
         "reload": readings.reload.as_ref().map(|it| json!({
             "succeeded": it.succeeded, "failed": it.failed, "at": it.at, "error": it.error,
@@ -62,7 +64,7 @@ pub fn render(subject: &Subject<'_>) -> String {
         "bounds": bounds(subject),
         "routes": registered.routes.iter().enumerate().map(|it| route(it, &registered, subject)).collect::<Vec<_>>(),
         "unrouted": reasons(&metrics.unrouted().totals()),
-        "upstreams": upstreams(&registered),
+        "upstreams": upstreams(&registered, readings),
         "refusals": refusals,
         "history": history(subject),
     })
@@ -178,15 +180,19 @@ fn distribution(distribution: &Distribution) -> Value {
     json!({ "bounds": BOUNDS_TEXT, "buckets": distribution.buckets, "sum": distribution.sum_seconds() })
 }
 
-fn upstreams(registered: &Registered) -> Vec<Value> {
+fn upstreams(registered: &Registered, readings: &Readings) -> Vec<Value> {
     let describe = |series: &Arc<crate::telemetry::UpstreamSeries>| {
         let totals = series.totals();
+        let health = readings.health.iter().find(|it| it.upstream == series.name);
         json!({
             "name": series.name,
             "opened": totals.opened,
             "reused": totals.reused,
             "failed": totals.failed,
             "idle": totals.idle,
+            "health": health.map(|it| json!({
+                "standing": it.standing.name(), "good": it.good, "trouble": it.trouble, "since": it.since,
+            })),
         })
     };
     registered.upstreams.iter().map(describe).collect()

@@ -13,6 +13,7 @@ use crate::config::summary::moment_warnings;
 use crate::control::desk::{FrontDesk, Interior};
 use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
+use crate::control::lookout::Lookout;
 use crate::control::plan::{plan, worker_count};
 use crate::control::records::Records;
 use crate::control::reload;
@@ -65,6 +66,7 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     moment.iter().for_each(|warning| log.event(Level::Warn, warning));
     let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
     let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
+    let asked = loaded.settings.admin.as_ref().and_then(|admin| admin.ready.clone());
     let (plan, names) = plan(loaded);
     let (clock, metrics) = (witnesses.clock.clone(), Arc::clone(&witnesses.metrics));
     let desk = Arc::new(FrontDesk::new(clock, metrics, Arc::clone(log), Arc::clone(&records)));
@@ -72,6 +74,8 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     let _admin = plan.admin.as_ref().map(|admin| open_admin(admin, &desk, &witnesses, log)).transpose()?;
     let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));
     let running = supervisor::start(plan, witnesses).map_err(|error| error.to_string())?;
+    let lookout = Lookout::start(&running, asked, Arc::clone(log));
+    let lookout = Arc::new(lookout.map_err(|error| format!("cannot look after applications: {error}"))?);
     let interior = Interior::of(&running);
     let running = Arc::new(Mutex::new(Some(running)));
     let start = reload::Start {
@@ -81,11 +85,12 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
         outline,
         warnings,
         resolver: Arc::clone(&resolver),
+        lookout: Some(Arc::clone(&lookout)),
         records: Some(Arc::clone(&records)),
         log: Arc::clone(log),
     };
     let reloader = reload::start(start, apply_to(&running));
-    desk.open(interior, reloader.clone(), termination.departure());
+    desk.open(interior, reloader.clone(), termination.departure(), lookout);
     lock(&running).iter().for_each(|running| announce(running, routes, log));
     let (hung_up, moved) = (reloader.clone(), Arc::clone(&records));
     hang_ups.each(move || {

@@ -2,13 +2,14 @@
 
 use crate::config::address::{self, NotAnAddress, arrives_at, parse_host};
 use crate::config::reader::Reader;
+use crate::config::readiness;
 use crate::config::settings::{Admin, AdminAddress, Settings};
 use crate::gate::upstream::UpstreamAddress;
 
 const HOSTS: usize = 16;
 
-/// The section; nothing where there is none. `settings` has everything else already.
-pub(super) fn read(root: &Reader<'_>, settings: &Settings) -> Option<Admin> {
+/// The section; nothing where there is none. `settings` has everything else already, `whole` whether that is every route.
+pub(super) fn read(root: &Reader<'_>, settings: &Settings, whole: bool) -> Option<Admin> {
     let reader = root.table("admin")?;
     reader.require("address", "add address = \"127.0.0.1:9090\"");
     let address = reader.string("address").and_then(|text| match admin_address(text) {
@@ -21,6 +22,7 @@ pub(super) fn read(root: &Reader<'_>, settings: &Settings) -> Option<Admin> {
     let remote_control = reader.bool("remote_control").unwrap_or_default();
     let hosts = hosts(&reader);
     let capture_refused = captures(&reader);
+    let ready = readiness::read(&reader, whole.then_some(settings.upstreams.as_slice()));
     if let Some(address) = &address {
         check_neighbours(&reader, address, settings);
         if remote_control {
@@ -28,7 +30,7 @@ pub(super) fn read(root: &Reader<'_>, settings: &Settings) -> Option<Admin> {
         }
     }
     reader.finish();
-    Some(Admin { address: address?, hosts, remote_control, capture_refused })
+    Some(Admin { address: address?, hosts, remote_control, capture_refused, ready })
 }
 
 /// Reads the address of an admin port: an IP address and a port, or `unix:/path`.

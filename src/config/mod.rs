@@ -20,6 +20,7 @@ mod observe;
 pub mod outline;
 pub mod problem;
 pub mod reader;
+pub mod readiness;
 pub mod records;
 mod reload;
 mod replay;

@@ -40,8 +40,9 @@ const METHOD_LIMIT: usize = 16;
 /// A route that has been read: what it is, and where its application is.
 type Read = (RouteSettings, Option<UpstreamAddress>);
 
-/// Fills [`Settings::routes`] and [`Settings::upstreams`]. `default_upstream` is the address of `[upstream]`.
-pub(super) fn read(root: &Reader<'_>, default_upstream: Option<UpstreamAddress>, settings: &mut Settings) {
+/// Fills [`Settings::routes`] and [`Settings::upstreams`]; gives whether that is every route. `default_upstream` is the
+/// address of `[upstream]`.
+pub(super) fn read(root: &Reader<'_>, default_upstream: Option<UpstreamAddress>, settings: &mut Settings) -> bool {
     root.require("route", FIX_NO_ROUTE);
     let readers = root.tables("route");
     if readers.as_ref().is_some_and(Vec::is_empty) {
@@ -56,8 +57,11 @@ pub(super) fn read(root: &Reader<'_>, default_upstream: Option<UpstreamAddress>,
             "share one route: path = \"/hooks/{name}\"",
         );
     }
+    let mut whole = readers.is_some();
     for reader in readers.into_iter().flatten().take(ROUTE_LIMIT) {
-        routes.extend(route(&reader, &mut schemes, &settings.limits));
+        let read = route(&reader, &mut schemes, &settings.limits);
+        whole &= read.is_some();
+        routes.extend(read);
         reader.finish();
     }
     for unused in schemes.iter().filter(|own| !own.used) {
@@ -70,7 +74,7 @@ pub(super) fn read(root: &Reader<'_>, default_upstream: Option<UpstreamAddress>,
     for (mut route, own) in routes {
         match own.or_else(|| default_upstream.clone()) {
             Some(address) => route.upstream = position(&mut settings.upstreams, address),
-            None if written => {}
+            None if written => whole = false,
             None => {
                 let message = "there is no application to forward to: neither [upstream] nor the route has an address";
                 root.error_at(route.place.child("upstream"), message, "add address = \"127.0.0.1:9000\" to [upstream]");
@@ -78,6 +82,7 @@ pub(super) fn read(root: &Reader<'_>, default_upstream: Option<UpstreamAddress>,
         }
         settings.routes.push(route);
     }
+    whole
 }
 
 fn position(upstreams: &mut Vec<UpstreamAddress>, address: UpstreamAddress) -> usize {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use crate::config::document::Document;
 use crate::config::problem::{Place, Problems};
+use crate::config::readiness::Readiness;
 use crate::config::records::{AccessLog, Audit};
 use crate::config::secret::Secret;
 use crate::config::{admin, keys, records, reload, routes, sections, tls};
@@ -223,6 +224,8 @@ pub struct Admin {
     pub remote_control: bool,
     /// So many refused requests are kept in memory.
     pub capture_refused: usize,
+    /// Which applications `/ready` asks for; nothing where it asks for none.
+    pub ready: Option<Readiness>,
 }
 
 /// Where the admin port is.
@@ -491,8 +494,8 @@ fn read_document(document: &Document<'_>) -> Settings {
     let audit = records::audit(&root);
     let mut settings =
         Settings { server, listeners, upstream, limits, reload, access_log, audit, ..Settings::default() };
-    routes::read(&root, address, &mut settings);
-    settings.admin = admin::read(&root, &settings);
+    let whole = routes::read(&root, address, &mut settings);
+    settings.admin = admin::read(&root, &settings, whole);
     sections::check_loops(&root, &settings);
     tls::check_routes(&root, &settings.listeners, &settings.routes);
     root.finish();

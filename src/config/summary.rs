@@ -9,7 +9,7 @@ use time::format_description::well_known::Rfc3339;
 use crate::config::settings::{KeySettings, Listener, ProxyProtocol, RouteSettings, Settings, Verification};
 use crate::config::tls_summary;
 use crate::config::units::{show_duration, show_frequency, show_size, show_size_rounded};
-use crate::config::{memory, records, reload};
+use crate::config::{memory, readiness, records, reload};
 use crate::gate::networks::Network;
 use crate::gate::replay::{self, DuplicateAnswer, ReplayPolicy, WhenFull};
 use crate::gate::token_bucket::Rate;
@@ -87,7 +87,8 @@ fn write_process(out: &mut String, settings: &Settings, now: Now) -> fmt::Result
 fn write_admin(out: &mut String, settings: &Settings) -> fmt::Result {
     let Some(admin) = &settings.admin else { return line(out, "admin", "no port: neither probes nor metrics") };
     let changes = if admin.remote_control { "whoever reaches it" } else { "this host alone" };
-    line(out, "admin", format_args!("{}; reload and drain for {changes}", admin.address))
+    line(out, "admin", format_args!("{}; reload and drain for {changes}", admin.address))?;
+    admin.ready.iter().try_for_each(|ready| line(out, "", readiness::described(ready)))
 }
 
 fn write_listener(out: &mut String, listener: &Listener, now: Now) -> fmt::Result {

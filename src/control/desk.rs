@@ -11,10 +11,12 @@ use crate::edge::tls::door::TlsDoor;
 use crate::gate::admission::Admission;
 use crate::now::Now;
 use crate::telemetry::capture::Captured;
+use crate::telemetry::health::HealthReading;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, ReplayReading};
 
 use super::event_log::{EventLog, Level as Urgency};
+use super::lookout::Lookout;
 use super::phase::{self, Phases};
 use super::records::Records;
 use super::reloader::{ReloadStatus, Reloaded, Reloader};
@@ -37,6 +39,7 @@ struct Open {
     interior: Interior,
     reloader: Reloader,
     departure: Departure,
+    lookout: Arc<Lookout>,
 }
 
 /// What there is to read of running workers.
@@ -57,8 +60,8 @@ impl FrontDesk {
     }
 
     /// Every worker accepts, and what may be asked for can be done.
-    pub fn open(&self, interior: Interior, reloader: Reloader, departure: Departure) {
-        let _ = self.open.set(Open { interior, reloader, departure });
+    pub fn open(&self, interior: Interior, reloader: Reloader, departure: Departure, lookout: Arc<Lookout>) {
+        let _ = self.open.set(Open { interior, reloader, departure, lookout });
     }
 }
 
@@ -131,8 +134,13 @@ impl Desk for FrontDesk {
             let status = open.reloader.status();
             readings.reload = Some(told(&status));
             date(&mut readings.keys, &status.keys);
+            readings.health = open.lookout.readings();
         }
         readings
+    }
+
+    fn health(&self) -> Vec<HealthReading> {
+        self.open.get().map(|open| open.lookout.readings()).unwrap_or_default()
     }
 
     fn captured(&self) -> Option<Vec<Arc<Captured>>> {

@@ -23,6 +23,7 @@ use crate::edge::clock::Clock;
 
 use super::event_log::{EventLog, Level};
 use super::hardening;
+use super::lookout::Lookout;
 use super::plan::plan_beside;
 use super::records::Records;
 use super::reload_words;
@@ -66,6 +67,8 @@ pub struct Start {
     pub warnings: Vec<String>,
     /// Keeps the names of the applications fresh.
     pub resolver: Arc<Resolver>,
+    /// Looks after the applications that `/ready` asks for.
+    pub lookout: Option<Arc<Lookout>>,
     /// What is written down, changes too.
     pub records: Option<Arc<Records>>,
     /// Who is told.
@@ -91,6 +94,7 @@ pub fn start(start: Start, apply: Apply) -> Reloader {
         settings: start.settings,
         outline,
         resolver: start.resolver,
+        lookout: start.lookout,
         records: start.records,
         log: start.log,
         warned: start.warnings,
@@ -123,6 +127,7 @@ struct Thread {
     settings: settings::Reload,
     outline: Outline,
     resolver: Arc<Resolver>,
+    lookout: Option<Arc<Lookout>>,
     records: Option<Arc<Records>>,
     log: Arc<EventLog>,
     warned: Vec<String>,
@@ -363,11 +368,13 @@ impl Thread {
         warnings.extend(hardening::too_few_files(&loaded.settings.limits.admission));
         warnings.extend(self.records.iter().flat_map(|records| records.needs_restart(&loaded.settings)));
         let (settings, outline, fingerprint) = (loaded.settings.reload, loaded.outline.clone(), loaded.fingerprint);
+        let asked = loaded.settings.admin.as_ref().and_then(|admin| admin.ready.clone());
         let inventory = self.records.as_ref().and_then(|records| records.inventory(&loaded));
         let (plan, names) = plan_beside(loaded, &self.resolver.names());
         let Applied { added, removed, needs_restart, generation } =
             (self.apply)(plan).map_err(ReloadError::NotApplied)?;
         self.resolver.follow(names);
+        self.lookout.iter().for_each(|lookout| lookout.follow(asked.clone()));
         self.in_force = self.seen.clone();
         let changes = self.outline.changes(&outline);
         if let Some(records) = &self.records {

@@ -120,7 +120,7 @@ pub fn render(metrics: &Metrics, moment: Moment<'_>) -> String {
     routes(&mut page, metrics, &registered);
     keys(&page, &registered, moment.readings);
     connections(&page, metrics, moment.readings);
-    upstreams(&page, &registered);
+    upstreams(&page, &registered, moment.readings);
     bounds(&page, moment.readings);
     workers(&mut page, metrics, moment);
     vitals(&mut page, moment);
@@ -234,13 +234,16 @@ fn connections(page: &Page, metrics: &Metrics, readings: &Readings) {
     page.counter(&names::ACCEPT_PAUSES, &[], metrics.accept_pauses());
 }
 
-fn upstreams(page: &Page, registered: &Registered) {
+fn upstreams(page: &Page, registered: &Registered, readings: &Readings) {
     for series in &registered.upstreams {
         let (labels, totals) = ([series.name.as_str()], series.totals());
         page.counter(&names::UPSTREAM_CONNECTS, &labels, totals.opened);
         page.counter(&names::UPSTREAM_REUSES, &labels, totals.reused);
         page.counter(&names::UPSTREAM_CONNECT_FAILURES, &labels, totals.failed);
         page.gauge(&names::UPSTREAM_IDLE, &labels, totals.idle as f64);
+    }
+    for health in &readings.health {
+        page.gauge(&names::UPSTREAM_HEALTHY, &[&health.upstream], f64::from(u8::from(health.good)));
     }
 }
 
@@ -324,6 +327,7 @@ fn records(page: &Page, readings: &Readings) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::super::exchange::{Exchange, RouteTag, Stages};
+    use super::super::health::{HealthReading, Standing};
     use super::super::metrics::RouteLabels;
     use super::super::readings::{CertificateReading, KeyReading, Level, ReloadReading, ReplayReading, Vitals};
     use super::*;
@@ -354,6 +358,13 @@ mod tests {
             records: RecordsReading { left_out: 1, lost: 2, over_rate: 3, blocked: 4, audit_failing: Some(true) },
             generation: 4,
             reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
+            health: vec![HealthReading {
+                upstream: "u".to_owned(),
+                standing: Standing::Unhealthy,
+                good: false,
+                trouble: None,
+                since: 1,
+            }],
             certificates: vec![CertificateReading {
                 listener: "127.0.0.1:1".to_owned(),
                 name: "c".to_owned(),
@@ -430,6 +441,7 @@ mod tests {
             r#"countersign_workers{driver="epoll"} 2"#,
             r#"countersign_worker_cpu_seconds_total{worker="1"} 1"#,
             "countersign_config_last_reload_successful 0",
+            r#"countersign_upstream_healthy{upstream="u"} 0"#,
             r#"countersign_access_log_lines_missing_total{reason="lost"} 2"#,
             r#"countersign_audit_unrecorded_total{reason="blocked"} 4"#,
             "countersign_audit_failing 1",

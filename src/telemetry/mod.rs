@@ -8,6 +8,7 @@ mod cells;
 pub mod exchange;
 pub mod exposition;
 pub mod handshake;
+pub mod health;
 pub mod histogram;
 pub mod line;
 pub mod metrics;

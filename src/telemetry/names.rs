@@ -123,6 +123,8 @@ names! {
         "Attempts to connect to the application that failed or took too long.";
     UPSTREAM_IDLE = Gauge "countersign_upstream_connections_idle" ["upstream"] Count
         "Connections to the application that wait for their next use.";
+    UPSTREAM_HEALTHY = Gauge "countersign_upstream_healthy" ["upstream"] Count
+        "1 while an application that /ready asks for counts as one that can be reached, 0 while /ready says no because of it. Absent where it asks for none.";
     WORKERS = Gauge "countersign_workers" ["driver"] Count
         "Workers, by what they run on.";
     WORKER_CPU = Counter "countersign_worker_cpu_seconds_total" ["worker"] Seconds

@@ -3,6 +3,8 @@
 
 use core::time::Duration;
 
+use super::health::HealthReading;
+
 /// The state of the process at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
@@ -32,6 +34,8 @@ pub struct Readings {
     pub generation: u64,
     /// What became of reloads; nothing in a process that cannot reload.
     pub reload: Option<ReloadReading>,
+    /// The applications that `/ready` asks for.
+    pub health: Vec<HealthReading>,
     /// The certificates that listeners show.
     pub certificates: Vec<CertificateReading>,
     /// The system's view of the process.

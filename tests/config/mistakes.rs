@@ -8,6 +8,7 @@ use crate::support::{FRAME, ROUTE, assert_mistakes, github, problems, route};
 fn mistakes_in_the_sections() {
     let with = |text: &str| format!("{FRAME}{ROUTE}{text}\n");
     let listener = |text: &str| format!("[upstream]\naddress = 'app:1'\n{ROUTE}{text}\n");
+    let ready = |value: &str| with(&format!("[admin]\naddress = '127.0.0.1:9'\nready = {value}"));
     assert_mistakes(
         Severity::Error,
         &[
@@ -40,6 +41,54 @@ fn mistakes_in_the_sections() {
                 "has a port",
                 "host = \"a.b\"",
             ),
+            (&ready("{}"), 11, "admin.ready.upstreams", "is missing", "\"all\""),
+            (&ready("true"), 11, "admin.ready", "expected a table", "table"),
+            (&ready("{ upstreams = [] }"), 11, "admin.ready.upstreams", "names no application", "remove [admin.ready]"),
+            (&ready("{ upstreams = 1 }"), 11, "admin.ready.upstreams", "a string or a list", "list"),
+            (&ready("{ upstreams = 'app' }"), 11, "admin.ready.upstreams", "has no port", "127.0.0.1:9000"),
+            (
+                &ready("{ upstreams = ['all', '127.0.0.1:9000'] }"),
+                11,
+                "admin.ready.upstreams",
+                "\"all\" among others",
+                "upstreams = \"all\"",
+            ),
+            (
+                &ready("{ upstreams = 'app:1' }"),
+                11,
+                "admin.ready.upstreams",
+                "no route forwards to app:1",
+                ":9000\", or",
+            ),
+            (
+                &ready("{ upstreams = ['127.0.0.1:9000', '127.0.0.1:9000'] }"),
+                11,
+                "admin.ready.upstreams",
+                "given twice",
+                "remove one",
+            ),
+            (
+                &ready("{ upstreams = 'all', failures = 0 }"),
+                11,
+                "admin.ready.failures",
+                "0 is out of range",
+                "1 to 100",
+            ),
+            (
+                &ready("{ upstreams = 'all', successes = 101 }"),
+                11,
+                "admin.ready.successes",
+                "101 is out of range",
+                "1 to 100",
+            ),
+            (
+                &ready("{ upstreams = 'all', interval = '0s' }"),
+                11,
+                "admin.ready.interval",
+                "0s is out of range",
+                "100ms to 1m",
+            ),
+            (&ready("{ upstreams = 'all', rise = 2 }"), 11, "admin.ready.rise", "unknown key", "known here: "),
             (&with("[admin]\naddress = '127.0.0.1:9'\nport = 1"), 11, "admin.port", "unknown key", "address"),
             (
                 &with("[reload]\npoll = '50ms'"),

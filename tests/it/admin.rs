@@ -28,56 +28,56 @@ on_both_drivers! {
 }
 
 /// A process with an admin port.
-struct Observed {
-    program: Program,
-    folder: Folder,
+pub(crate) struct Observed {
+    pub(crate) program: Program,
+    pub(crate) folder: Folder,
 }
 
 impl Observed {
-    fn start(text: &str, admin: &str) -> Self {
+    pub(crate) fn start(text: &str, admin: &str) -> Self {
         let folder = Folder::new();
         let program = Program::run(&folder.write("countersign.toml", &format!("{admin}\n{text}")));
         Self { program, folder }
     }
 
-    fn on(driver: Driver, application: &Application) -> Self {
+    pub(crate) fn on(driver: Driver, application: &Application) -> Self {
         let text = Proxy::on(driver, application).workers(2).text();
         Self::start(&text, "[admin]\naddress = \"127.0.0.1:0\"")
     }
 
     /// Where the admin port is.
     #[track_caller]
-    fn admin(&self) -> SocketAddr {
+    pub(crate) fn admin(&self) -> SocketAddr {
         let line = self.program.await_line("admin port at ");
         line.rsplit(' ').next().and_then(|address| address.parse().ok()).expect("an address")
     }
 
     #[track_caller]
-    fn get(&self, path: &str) -> Answer {
+    pub(crate) fn get(&self, path: &str) -> Answer {
         self.ask(&format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"))
     }
 
     #[track_caller]
-    fn post(&self, path: &str, fields: &str) -> Answer {
+    pub(crate) fn post(&self, path: &str, fields: &str) -> Answer {
         self.ask(&format!("POST {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}\r\n"))
     }
 
     #[track_caller]
-    fn ask(&self, request: &str) -> Answer {
+    pub(crate) fn ask(&self, request: &str) -> Answer {
         let mut stream = self.connect();
         stream.write_all(request.as_bytes()).expect("sent");
         AnswerReader::default().read(&mut stream, request.starts_with("HEAD")).expect("an answer")
     }
 
     #[track_caller]
-    fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.admin()).expect("it listens");
         stream.set_read_timeout(Some(crate::support::PATIENCE)).expect("a timeout");
         stream
     }
 
     #[track_caller]
-    fn metrics(&self) -> Metrics {
+    pub(crate) fn metrics(&self) -> Metrics {
         let answer = self.get("/metrics");
         assert_eq!(answer.status, 200);
         assert_eq!(answer.field("Content-Type"), Some("text/plain; version=0.0.4; charset=utf-8"));
@@ -86,7 +86,7 @@ impl Observed {
 
     /// Waits until a number has this value.
     #[track_caller]
-    fn await_number(&self, series: &str, value: f64) {
+    pub(crate) fn await_number(&self, series: &str, value: f64) {
         let read = || self.metrics().samples.get(series).copied();
         eventually(|| {
             // A page is made at most ten times a second.
@@ -97,18 +97,18 @@ impl Observed {
     }
 
     /// Waits until it takes deliveries.
-    fn await_ready(&self) {
+    pub(crate) fn await_ready(&self) {
         self.program.await_line(" ready: ");
         assert!(eventually(|| self.get("/ready").status == 200));
     }
 }
 
 /// The page for Prometheus, read as strictly as Prometheus does.
-struct Metrics {
+pub(crate) struct Metrics {
     text: String,
     types: BTreeMap<String, String>,
     helps: BTreeMap<String, String>,
-    samples: BTreeMap<String, f64>,
+    pub(crate) samples: BTreeMap<String, f64>,
 }
 
 impl Metrics {
@@ -141,7 +141,7 @@ impl Metrics {
     }
 
     #[track_caller]
-    fn assert(&self, series: &str, value: f64) {
+    pub(crate) fn assert(&self, series: &str, value: f64) {
         assert_eq!(self.samples.get(series), Some(&value), "{series} in\n{}", self.text);
     }
 
@@ -314,8 +314,9 @@ fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
     let total = metrics.samples["countersign_exchange_duration_seconds_sum{route=\"hook\"}"];
     let upstream = metrics.samples["countersign_upstream_duration_seconds_sum{route=\"hook\"}"];
     assert!(total > upstream && upstream > 0.0, "{total} {upstream}");
-    // Where no certificate is shown, and no key has an end, there are no such numbers.
-    every_name_is_there(&metrics, &["countersign_key_not_", "countersign_certificate_", "countersign_audit_failing"]);
+    // Where no certificate is shown, no key has an end, and /ready asks for no application, there are no such numbers.
+    let absent = ["countersign_key_not_", "countersign_certificate_", "countersign_audit_failing", HEALTH];
+    every_name_is_there(&metrics, &absent);
 }
 
 /// Of the file at the start, and of the reload that changed what is in it; not of one that only touched it.
@@ -397,7 +398,7 @@ fn handshakes_and_certificates_are_told(driver: Driver) {
     }
     metrics.assert("countersign_tls_handshakes_in_progress", 0.0);
     // Nothing is observed here; all else is there.
-    every_name_is_there(&metrics, &["countersign_observed_", "countersign_audit_failing"]);
+    every_name_is_there(&metrics, &["countersign_observed_", "countersign_audit_failing", HEALTH]);
     let until = |metrics: &Metrics| {
         let series =
             "countersign_certificate_not_after_timestamp_seconds{listener=\"127.0.0.1:0\",certificate=\"tls.crt\"}";
@@ -463,7 +464,10 @@ fn upstream_connections_are_counted(driver: Driver) {
     observed.await_number("countersign_connections{state=\"active\"}", 0.0);
 }
 
-fn healthcheck(arguments: &[&str]) -> (Option<i32>, String) {
+/// Only where `/ready` asks for applications.
+const HEALTH: &str = "countersign_upstream_healthy";
+
+pub(crate) fn healthcheck(arguments: &[&str]) -> (Option<i32>, String) {
     let output = Command::new(crate::support::child::BINARY).arg("healthcheck").args(arguments).output().unwrap();
     let said = [output.stdout, output.stderr].concat();
     (output.status.code(), String::from_utf8(said).unwrap())

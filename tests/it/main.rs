@@ -20,6 +20,7 @@ mod headers;
 mod limits;
 mod mtls;
 mod process;
+mod ready;
 mod records;
 mod reload;
 mod reload_live;

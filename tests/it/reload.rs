@@ -557,6 +557,8 @@ fn how_changes_are_noticed_can_be_changed(driver: Driver) {
             site.hang_up();
         }
         site.assert_turns(turn.0, turn.1, section);
+        // The line comes after the change: without it, it would be taken for that of the next one.
+        site.await_told("reloaded", reloads + 2);
         (turn, before) = ((turn.1, turn.0), noticed);
     }
 }
@@ -651,7 +653,9 @@ fn a_request_is_answered_and_the_status_is_kept() {
     let running = Mutex::new(supervisor::start(plan, Witnesses::new(Arc::new(Nobody), 1)).unwrap());
     let log = Arc::new(EventLog::start());
     let resolver = Arc::new(Resolver::start(names, Arc::clone(&log)));
-    let start = Start { path: config, sources, settings, outline, warnings: Vec::new(), resolver, records: None, log };
+    let warnings = Vec::new();
+    let start =
+        Start { path: config, sources, settings, outline, warnings, resolver, lookout: None, records: None, log };
     let reloader = reload::start(start, Box::new(move |plan| running.lock().unwrap().apply(plan)));
     let begun = reloader.status();
     let [(route, key, since)] = &*begun.keys else { panic!("one key: {:?}", begun.keys) };
@@ -720,6 +724,7 @@ fn two_states_of_a_volume_never_mix() {
         outline: loaded.outline,
         warnings: Vec::new(),
         resolver: Arc::new(Resolver::start(Vec::new(), Arc::clone(&log))),
+        lookout: None,
         records: None,
         log,
     };

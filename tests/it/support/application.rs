@@ -4,6 +4,7 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
@@ -79,6 +80,23 @@ impl Application {
         Self { address, seen: serve(incoming, script) }
     }
 
+    /// Answers every request with `reply` where a test wants it, and can stop listening there.
+    pub(crate) fn answering_at(address: SocketAddr, reply: &[u8]) -> Stoppable {
+        let listener = TcpListener::bind(address).expect("a listener");
+        let (gone, reply) = (Arc::<AtomicBool>::default(), reply.to_vec());
+        let stop = Arc::clone(&gone);
+        let incoming = move || match listener.accept() {
+            Ok((stream, _)) if !stop.load(Ordering::SeqCst) => Ok(Stream::Tcp(stream)),
+            _ => Err(std::io::ErrorKind::Other.into()),
+        };
+        let script = move |visit: &mut Visit| {
+            while visit.request().is_some() {
+                visit.say(&reply);
+            }
+        };
+        Stoppable { application: Self { address: Address::Tcp(address), seen: serve(incoming, script) }, gone }
+    }
+
     /// The same on a Unix-domain socket.
     pub(crate) fn on_unix_socket(path: &Path) -> Self {
         let listener = UnixListener::bind(path).expect("a listener");
@@ -136,6 +154,22 @@ impl Application {
     /// Waits until the proxy has closed a connection.
     pub(crate) fn sees_closed(&self, connection: usize) -> bool {
         eventually(|| self.seen.closed.lock().unwrap().contains(&connection))
+    }
+}
+
+/// An application that can stop listening.
+pub(crate) struct Stoppable {
+    pub(crate) application: Application,
+    gone: Arc<AtomicBool>,
+}
+
+impl Stoppable {
+    /// Whoever connects from now on is refused. What has been connected stays.
+    pub(crate) fn stop(self) -> Application {
+        self.gone.store(true, Ordering::SeqCst);
+        let Address::Tcp(address) = self.application.address else { unreachable!("it was given one") };
+        assert!(eventually(|| TcpStream::connect(address).is_err()));
+        self.application
     }
 }
 
