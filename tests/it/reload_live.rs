@@ -377,10 +377,10 @@ fn idle_connections_make_room_when_a_bound_is_lowered(driver: Driver) {
     thread::sleep(Duration::from_millis(600));
     proxy.apply(&plan.limit("connections = 2"));
     assert_eq!(proxy.connect().ask(&delivery()).status, 200);
-    for client in &mut idle[..3] {
-        client.assert_closed();
-    }
-    assert_eq!(idle[3].ask(&delivery()).status, 200);
+    // Which of them is the youngest is not for us to say: they fell silent within milliseconds.
+    let asked =
+        |client: &mut Client| client.try_send(&delivery()) && client.try_answer().is_ok_and(|it| it.status == 200);
+    assert_eq!(idle.iter_mut().map(asked).filter(|answered| *answered).count(), 1);
 }
 
 fn what_needs_a_restart_is_said_and_the_rest_is_applied(driver: Driver) {
