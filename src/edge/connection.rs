@@ -382,6 +382,11 @@ impl<S: ByteStream> Connection<S> {
         self.patience.during(|| worker.net.monotonic(), turn).await.map_err(|GaveWay| Rejection::GaveWay)
     }
 
+    /// Whether nothing has come behind the request.
+    pub(super) fn has_said_all(&self) -> bool {
+        self.inbound.is_all_read() && self.stream.is_quiet()
+    }
+
     /// Discards a bounded amount of what still comes, after the answer has been written: closing a socket with unread
     /// input resets it, and the client might never see the answer.
     pub(super) async fn linger<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) {

@@ -48,6 +48,8 @@ pub struct Asked<'p> {
     pub is_head: bool,
     /// Whether the client wants to send another request.
     pub keep_alive: bool,
+    /// Whether the client has said that this is its last request.
+    pub is_last: bool,
     /// How the body ends.
     pub framing: BodyFraming,
     /// Whether the body has been read to its end.
@@ -97,6 +99,7 @@ impl<'p> Asked<'p> {
             version: Version::Http11,
             is_head: false,
             keep_alive: false,
+            is_last: false,
             framing: BodyFraming::None,
             body_read: false,
             route: None,
@@ -241,8 +244,8 @@ async fn read_head<N: Net>(
     asked.is_head = head.method.of(bytes) == b"HEAD";
     asked.framing = framing::of_request(head, bytes)?;
     asked.body_read = matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
-    asked.keep_alive =
-        framing::keep_alive(head.version, head.headers(bytes)) && connection.served < limits.requests_per_connection;
+    asked.is_last = !framing::keep_alive(head.version, head.headers(bytes));
+    asked.keep_alive = !asked.is_last && connection.served < limits.requests_per_connection;
     Ok(())
 }
 
@@ -409,7 +412,7 @@ async fn conclude<N: Net>(
     outcome: Outcome,
 ) -> Next {
     let Some(answer) = outcome.answer() else {
-        return if asked.keep_alive { Next::Again } else { Next::Linger };
+        return after_answer(connection, asked);
     };
     if answer.fate == Fate::Abort {
         return Next::Close;
@@ -434,9 +437,21 @@ async fn conclude<N: Net>(
     };
     match written {
         Ok(()) if answer.fate == Fate::Leave => Next::Close,
-        Ok(()) if asked.keep_alive => Next::Again,
-        Ok(()) => Next::Linger,
+        Ok(()) => after_answer(connection, asked),
         Err(_) => Next::Close,
+    }
+}
+
+/// What becomes of a connection whose client has been answered. One that has sent all of its last request has nothing to
+/// say that closing could cut off, and need not be waited for.
+fn after_answer<S: ByteStream>(connection: &mut Connection<S>, asked: &Asked<'_>) -> Next {
+    if asked.keep_alive {
+        Next::Again
+    } else if asked.is_last && asked.body_read && connection.has_said_all() {
+        connection.stream.say_goodbye();
+        Next::Close
+    } else {
+        Next::Linger
     }
 }
 

@@ -69,10 +69,11 @@ pub struct Reply<S> {
 pub async fn forward<'p, N: Net>(
     worker: &Worker<N>,
     policy: &Snapshot<N::Stream>,
-    Way { sender, socket, reply_head }: Way<'_, N::Stream>,
+    way: Way<'_, N::Stream>,
     asked: &mut Asked<'p>,
     (route, verified, claim): (&Route, Verified<'p, &mut Inbound>, Claim<'_>),
 ) -> Result<Reply<N::Stream>, Outcome> {
+    let Way { sender, socket, reply_head } = way;
     let outgoing = {
         let mut head = worker.scratch.borrow_mut();
         head.clear();

@@ -239,6 +239,11 @@ impl Inbound {
         self.buf.len() > self.body_start
     }
 
+    /// Whether nothing is in the buffer behind the request.
+    pub fn is_all_read(&self) -> bool {
+        self.is_intact() && self.unread >= self.buf.len()
+    }
+
     /// Whether the whole of a body of `length` bytes is in the buffer.
     pub fn has_body_of(&self, length: u64) -> bool {
         (self.buf.len().saturating_sub(self.body_start) as u64) >= length

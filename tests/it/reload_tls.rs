@@ -150,6 +150,8 @@ fn half_of_a_pair_changes_nothing(driver: Driver) {
         site.await_shown(&first);
         site.replace("tls.crt", &second.certificate);
         site.await_shown(&second);
+        // What is in force is told a moment later.
+        site.program.await_line("reloaded generation=");
         assert_eq!(site.told("reloaded generation="), 1, "{:#?}", site.program.log());
     }
 }

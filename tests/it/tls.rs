@@ -103,6 +103,12 @@ fn the_order_of_cipher_suites_is_ours(driver: Driver) {
     let address = proxy.addresses()[0].to_string();
     for (version, suites, expected) in [
         ("-tls1_3", ["-ciphersuites", "TLS_CHACHA20_POLY1305_SHA256:TLS_AES_256_GCM_SHA384"], "TLS_AES_256_GCM_SHA384"),
+        ("-tls1_3", ["-ciphersuites", "TLS_AES_256_GCM_SHA384:TLS_AES_128_GCM_SHA256"], "TLS_AES_128_GCM_SHA256"),
+        (
+            "-tls1_2",
+            ["-cipher", "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-GCM-SHA256"],
+            "ECDHE-ECDSA-AES128-GCM-SHA256",
+        ),
         (
             "-tls1_2",
             ["-cipher", "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-ECDSA-AES256-GCM-SHA384"],

@@ -5,12 +5,12 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::crypto::ring as cryptography;
+use rustls::crypto::{CryptoProvider, ring as cryptography};
 use rustls::pki_types::UnixTime;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, ProducesTickets, UnbufferedServerConnection};
 use rustls::version::{TLS12, TLS13};
-use rustls::{CertificateError, Error, HandshakeKind, ServerConfig, SupportedProtocolVersion};
+use rustls::{CertificateError, CipherSuite, Error, HandshakeKind, ServerConfig, SupportedProtocolVersion};
 
 use crate::gate::identity::{Caller, Identity};
 use crate::outcome::ConnectionEnd;
@@ -57,9 +57,26 @@ impl fmt::Debug for TlsDoor {
     }
 }
 
+/// The cryptography of ring. AES-128 goes first: nothing is within reach of breaking it, and its handshakes hash with
+/// SHA-256, for which processors have instructions, and not with SHA-384, for which they have none.
+fn provider() -> CryptoProvider {
+    let mut provider = cryptography::default_provider();
+    provider.cipher_suites.sort_by_key(|suite| (suite.tls13().is_none(), !is_aes_128(suite.suite())));
+    provider
+}
+
+const fn is_aes_128(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256
+    )
+}
+
 impl TlsDoor {
     pub(super) fn new(setup: &TlsSetup, tickets: &Arc<dyn ProducesTickets>) -> Result<Self, Error> {
-        let provider = Arc::new(cryptography::default_provider());
+        let provider = Arc::new(provider());
         let versions: &[&SupportedProtocolVersion] = match setup.oldest {
             OldestVersion::Tls12 => &[&TLS13, &TLS12],
             OldestVersion::Tls13 => &[&TLS13],
@@ -73,7 +90,7 @@ impl TlsDoor {
         };
         let mut config = builder.with_cert_resolver(Arc::new(Certificates(setup.certificates.clone())));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Ours is the order of strength; what a client likes best may be what somebody has made it like.
+        // Ours is the order; what a client likes best may be what somebody has made it like.
         config.ignore_client_order = true;
         // A ticket stands for the certificate that its client showed then. Where that would be refused by now, rustls
         // leaves no way to ask for another: the client would come back with its ticket and be sent away each time.
@@ -81,6 +98,8 @@ impl TlsDoor {
             config.send_tls13_tickets = 0;
         } else {
             config.ticketer = Arc::clone(tickets);
+            // Each connection brings one for the next: whoever opens several at once has had as many.
+            config.send_tls13_tickets = 1;
         }
         // Tickets are enough; a store would be a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
