@@ -1,5 +1,6 @@
 //! The binary: how it starts, how it stops, and how it lives without what it would like to have.
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
@@ -24,6 +25,7 @@ on_both_drivers! {
     bounds_are_in_the_log,
     strangers_cannot_flood_the_log,
     running_out_of_descriptors_is_survived,
+    outputs_that_nobody_reads_do_not_keep_it,
 }
 
 /// "Well under a second", on a machine that has other things to do.
@@ -419,4 +421,32 @@ fn where_io_uring_is_denied_it_cannot_be_insisted_on() {
         assert!(line.contains("ERROR") && line.contains("seccomp"), "{line}");
         assert!(!program.log().iter().any(|line| line.contains("ready")));
     }
+}
+
+/// As when whoever collects the logs of a container hangs.
+fn outputs_that_nobody_reads_do_not_keep_it(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let config = folder.write("countersign.toml", &Proxy::on(driver, &application).text());
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut child = Command::new(BINARY)
+        .args(["run", "--config"])
+        .arg(config)
+        .stdout(writer.try_clone().unwrap())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(&reader).lines().map_while(Result::ok);
+    let address = lines.find_map(|line| line.split_once("listening on ")?.1.parse().ok()).unwrap();
+    assert!(lines.any(|line| line.contains(" ready: ")));
+    let mut client = Client::connect(address);
+    // A pipe has room for 64 KiB, a line has some 350 bytes.
+    for _ in 0..1000 {
+        assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+    }
+    drop(client);
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    let ended = eventually(|| child.try_wait().unwrap().is_some());
+    child.kill().unwrap();
+    assert!(ended && child.wait().unwrap().code() == Some(0));
+    drop(reader);
 }
