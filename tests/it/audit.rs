@@ -262,6 +262,29 @@ fn the_last_record_that_is_told_of_is_there(driver: Driver) {
     assert_eq!(output.status.code(), Some(0), "{line}: {text}");
 }
 
+/// Half of a trail is not to be taken for the whole, but a reader may have enough.
+#[test]
+fn what_cannot_be_printed_is_no_success() {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let mut program = Program::run(&audited(&folder, Driver::Epoll, &application, ""));
+    assert_eq!(program.connect().ask(&Delivery::of(b"x").bytes()).status, 200);
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    let trail = folder.path("audit.jsonl");
+    for command in ["verify", "show"] {
+        let mut audit = Command::new(BINARY);
+        audit.args(["audit", command]).arg(&trail);
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = audit.stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("standard output cannot be written: No space"));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = audit.stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{command}");
+    }
+}
+
 fn a_killed_process_leaves_a_trail_that_goes_on(driver: Driver) {
     let (application, folder) = (Application::answering(OK), Folder::new());
     let config = audited(&folder, driver, &application, "fsync = \"each\"\nrotate_size = \"64KiB\"");
