@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use crate::support::application::OK;
 use crate::support::child::BINARY;
 use crate::support::folder::Folder;
+use crate::support::proxy::Plan;
 use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
 
 on_both_drivers! {
@@ -26,6 +27,7 @@ on_both_drivers! {
     strangers_cannot_flood_the_log,
     running_out_of_descriptors_is_survived,
     outputs_that_nobody_reads_do_not_keep_it,
+    no_further_thread_is_needed_to_go_on_and_to_end,
 }
 
 /// "Well under a second", on a machine that has other things to do.
@@ -449,4 +451,36 @@ fn outputs_that_nobody_reads_do_not_keep_it(driver: Driver) {
     child.kill().unwrap();
     assert!(ended && child.wait().unwrap().code() == Some(0));
     drop(reader);
+}
+
+/// As where a container may have only so many threads, and others have taken them.
+fn no_further_thread_is_needed_to_go_on_and_to_end(driver: Driver) {
+    let (application, answer) = application_on_command();
+    let folder = Folder::new();
+    let plan = Proxy::on(driver, &application);
+    let text = |plan: &Plan| format!("{}\n[admin]\naddress = \"127.0.0.1:0\"", graceful(&plan.text(), "20s"));
+    let mut program = Program::run(&folder.write("countersign.toml", &text(&plan)));
+    let mut client = program.connect();
+    client.send(&Delivery::of(b"x").bytes());
+    application.assert_requests(1);
+    // No room for the stack of another thread, though for everything else.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")).unwrap();
+    let limit = format!("--as={}", (size.parse::<u64>().unwrap() + 1024) << 10);
+    assert!(Command::new("prlimit").args(["--pid", &program.id().to_string(), &limit]).status().unwrap().success());
+    let admin = program.await_line("admin port at ").rsplit(' ').next().unwrap().parse().unwrap();
+    let reply = Client::connect(admin).ask(b"POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    let words = String::from_utf8_lossy(&reply.body).into_owned();
+    assert!(reply.status == 500 && words.starts_with("it cannot be begun: "), "{} {words}", reply.status);
+    let more = "name = \"named\"\npath = \"/named\"\nscheme = \"none\"\nupstream = \"localhost:9\"";
+    folder.write("countersign.toml", &text(&plan.clone().route(more)));
+    program.signal("HUP");
+    program.await_line("reloaded generation=2");
+    program.signal("TERM");
+    program.await_line("SIGTERM: stopping");
+    answer();
+    assert_eq!(client.answer().status, 200);
+    drop(client);
+    assert_eq!(program.end().0.code(), Some(0), "{:#?}", program.log());
+    assert!(program.log().last().is_some_and(|line| line.ends_with("stopped")), "{:#?}", program.log());
 }
