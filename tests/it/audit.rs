@@ -262,6 +262,24 @@ fn the_last_record_that_is_told_of_is_there(driver: Driver) {
     assert_eq!(output.status.code(), Some(0), "{line}: {text}");
 }
 
+#[test]
+fn a_file_that_is_no_trail_is_left_as_it_is() {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let config = audited(&folder, Driver::Epoll, &application, "");
+    for text in ["the only line, without an end", "a line\nand the beginning of another"] {
+        let path = folder.write("audit.jsonl", text);
+        let mut program = Program::run(&config);
+        assert_eq!(program.end().0.code(), Some(2));
+        program.await_line("audit trail ");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+    // What a crash of the machine may leave.
+    folder.write("audit.jsonl", "{\"se\0\0\0");
+    let program = Program::run(&config);
+    program.await_line(" ready: ");
+    assert!(records(&folder.path("audit.jsonl")).iter().any(|record| record["event"] == "torn_line_removed"));
+}
+
 /// Half of a trail is not to be taken for the whole, but a reader may have enough.
 #[test]
 fn what_cannot_be_printed_is_no_success() {
