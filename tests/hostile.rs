@@ -142,12 +142,12 @@ fn run(name: &str, refused: &str, requests: u64) -> (u64, PathBuf, Folder) {
         }
         batch += 1;
         if batch % 500 == 0 {
-            log.0.flush();
+            assert!(log.0.flush());
         }
     }
     let grown = resident().saturating_sub(warm);
     assert!(grown < 8 << 20, "memory has grown by {grown} bytes");
-    log.0.flush();
+    assert!(log.0.flush());
     (answers, folder.0.join("access.jsonl"), folder)
 }
 

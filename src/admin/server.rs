@@ -286,14 +286,18 @@ impl Server {
         let now = self.endpoints.desk().now().monotonic;
         let Some(visitor) = self.visitors.get_mut(position) else { return };
         let number = visitor.number;
-        let begun = !self.busy && self.begin(wish, number).is_ok();
+        let refused = if self.busy {
+            Some(Answer::text(Verdict::Busy, "something else is being done: try again"))
+        } else {
+            let begun = self.begin(wish, number);
+            begun.err().map(|error| Answer::text(Verdict::Failed, format!("it cannot be begun: {error}")))
+        };
         let Some(visitor) = self.visitors.get_mut(position) else { return };
-        if begun {
+        if let Some(answer) = refused {
+            visitor.answer(answer.encode(request.with_body, &self.policy), now);
+        } else {
             self.busy = true;
             visitor.wait(now);
-        } else {
-            let answer = Answer::text(Verdict::Busy, "something else is being done: try again");
-            visitor.answer(answer.encode(request.with_body, &self.policy), now);
         }
     }
 

@@ -61,6 +61,19 @@ pub(super) fn run(arguments: &HealthcheckArguments) -> ExitCode {
 /// An answer to a probe is a few hundred bytes.
 const ANSWER: u64 = 8 << 10;
 
+/// On one line, whatever it says.
 fn plain(words: &[u8]) -> String {
-    String::from_utf8_lossy(words).trim().escape_debug().to_string()
+    let words = String::from_utf8_lossy(words);
+    words.trim().lines().map(|line| line.escape_debug().to_string()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_is_one_line_of_what_can_be_printed() {
+        assert_eq!(plain(b"ready\n"), "ready");
+        assert_eq!(plain(b"a: \x1b[0m\nb: \xc3\xa9\n"), "a: \\u{1b}[0m; b: \u{e9}");
+    }
 }

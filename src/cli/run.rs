@@ -1,7 +1,9 @@
 //! `countersign run`: the proxy, from start to SIGTERM.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
@@ -56,8 +58,10 @@ pub(super) fn run(path: &Path) -> ExitCode {
 
 fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> Result<(), String> {
     let no_signals = |error| format!("cannot listen for signals: {error}");
-    let mut termination = Termination::listen().map_err(no_signals)?;
+    let termination = Termination::listen().map_err(no_signals)?;
     let hang_ups = HangUps::listen().map_err(no_signals)?;
+    let departure = termination.departure();
+    let told = await_signals(termination).map_err(no_signals)?;
     let routes = loaded.settings.routes.len();
     let records = Arc::new(Records::start(&loaded, log)?);
     let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
@@ -90,21 +94,17 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
         log: Arc::clone(log),
     };
     let reloader = reload::start(start, apply_to(&running));
-    desk.open(interior, reloader.clone(), termination.departure(), lookout);
+    desk.open(interior, reloader.clone(), departure, lookout);
     lock(&running).iter().for_each(|running| announce(running, routes, log));
     let (hung_up, moved) = (reloader.clone(), Arc::clone(&records));
     hang_ups.each(move || {
         moved.reopen();
         hung_up.hang_up();
     });
-    let signal = termination.wait();
+    let signal = told.recv().unwrap_or(Signal::Terminate);
     reloader.stop();
     let Some(running) = lock(&running).take() else { return Ok(()) };
     log.event(Level::Info, &farewell(signal, running.drain_times()));
-    thread::spawn(move || {
-        termination.wait_again();
-        std::process::exit(i32::from(CANNOT));
-    });
     let cut = match signal {
         Signal::Terminate => running.drain(),
         Signal::Interrupt => running.stop(),
@@ -115,6 +115,19 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
     }
     Ok(())
+}
+
+/// Where the first signal is told of; the second ends the process. The thread is there from the start on, because at the
+/// end there may be none to be had, and whatever is in flight is to be finished all the same.
+fn await_signals(mut termination: Termination) -> io::Result<Receiver<Signal>> {
+    let (tell, told) = channel();
+    let wait = move || {
+        let _ = tell.send(termination.wait());
+        termination.wait_again();
+        std::process::exit(i32::from(CANNOT));
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+    Ok(told)
 }
 
 fn open_admin(plan: &AdminPlan, desk: &Arc<FrontDesk>, witnesses: &Witnesses, log: &EventLog) -> Result<Admin, String> {

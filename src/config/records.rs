@@ -181,7 +181,7 @@ const ROTATE_SIZE: RangeInclusive<u64> = 64 << 10..=1 << 40;
 const ROTATE_EVERY: RangeInclusive<Duration> = Duration::from_secs(60)..=Duration::from_secs(366 * 86_400);
 const SEAL_EVERY: RangeInclusive<Duration> = SECOND..=Duration::from_secs(3600);
 
-pub(super) fn audit(root: &Reader<'_>) -> Option<Audit> {
+pub(super) fn audit(root: &Reader<'_>, log: &AccessLog) -> Option<Audit> {
     let reader = root.table("audit")?;
     reader.require("file", "add file = \"audit.jsonl\": where the records go");
     let file = reader.string("file");
@@ -189,6 +189,9 @@ pub(super) fn audit(root: &Reader<'_>) -> Option<Audit> {
         reader.error("file", "is not the name of a file", "write file = \"audit.jsonl\"");
     }
     let key = audit_key(&reader);
+    if let Some(file) = file.map(Path::new) {
+        check_name(&reader, file, key.as_ref().map(|(_, key)| key.as_path()), log);
+    }
     let fsync = fsync(&reader);
     let when_blocked = [("refuse", WhenBlocked::Refuse), ("drop", WhenBlocked::Drop)];
     let when_blocked = reader.choice("when_blocked", &when_blocked).unwrap_or(WhenBlocked::Refuse);
@@ -213,6 +216,17 @@ pub(super) fn audit(root: &Reader<'_>) -> Option<Audit> {
         rotate_every,
         seal_every,
     })
+}
+
+/// What else is in the file would break the chain, or the records would take its place.
+fn check_name(reader: &Reader<'_>, file: &Path, key: Option<&Path>, log: &AccessLog) {
+    const FIX: &str = "give the trail a file of its own";
+    if matches!(&log.output, Output::File(output) if output == file) {
+        reader.error("file", "is the file of the access log, too", FIX);
+    }
+    if key == Some(file) {
+        reader.error("file", "is the file of its key", FIX);
+    }
 }
 
 fn audit_key(audit: &Reader<'_>) -> Option<(String, PathBuf)> {

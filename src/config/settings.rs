@@ -491,7 +491,7 @@ fn read_document(document: &Document<'_>) -> Settings {
     let limits = sections::limits(&root);
     let reload = reload::read(&root);
     let access_log = records::access_log(&root);
-    let audit = records::audit(&root);
+    let audit = records::audit(&root, &access_log);
     let mut settings =
         Settings { server, listeners, upstream, limits, reload, access_log, audit, ..Settings::default() };
     let whole = routes::read(&root, address, &mut settings);

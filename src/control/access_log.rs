@@ -3,9 +3,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
@@ -25,7 +26,10 @@ const PACE: Duration = Duration::from_millis(20);
 /// How often the log says that lines are missing, and looks whether its file is still there.
 const ROUND: Duration = Duration::from_secs(1);
 
-/// The access log of a process. Dropping it writes what is left.
+/// How long the end of the process waits for an output that takes nothing: a pipe that nobody reads would keep it for ever.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// The access log of a process. Dropping it writes what is left, if its output takes it.
 #[derive(Debug)]
 pub struct AccessLog {
     buffers: Arc<WorkerBuffers<WorkerState>>,
@@ -35,6 +39,8 @@ pub struct AccessLog {
     json: bool,
     query: bool,
     totals: Arc<Totals>,
+    /// The output took nothing for longer than anybody waits.
+    stuck: AtomicBool,
 }
 
 /// Exchanges without a line since the start. The writer alone adds.
@@ -77,7 +83,7 @@ impl AccessLog {
     pub fn start(settings: &records::AccessLog, workers: usize, log: Arc<EventLog>) -> Result<Option<Self>, String> {
         let sink = match &settings.output {
             Output::Off => return Ok(None),
-            Output::Stdout => Sink::Stdout,
+            Output::Stdout => Sink::stdout().map_err(|error| format!("access log: {error}"))?,
             Output::File(path) => {
                 Sink::open(path).map_err(|error| format!("access log {}: {error}", path.display()))?
             }
@@ -85,17 +91,27 @@ impl AccessLog {
         let json = match settings.format {
             Format::Json => true,
             Format::Text => false,
-            Format::Auto => !matches!(sink, Sink::Stdout) || !io::stdout().is_terminal(),
+            Format::Auto => !matches!(sink, Sink::Stdout(_)) || !io::stdout().is_terminal(),
         };
         let buffers = Arc::new(WorkerBuffers::new(workers, BUFFER));
         let (orders, queue) = channel();
         let totals = Arc::<Totals>::default();
         let (buffers_too, totals_too) = (Arc::clone(&buffers), Arc::clone(&totals));
-        let writing = Writing { buffers: buffers_too, queue, sink, json, log, totals: totals_too, troubled: false };
+        let writing =
+            Writing { buffers: buffers_too, queue, sink, json, log, totals: totals_too, troubled: false, torn: false };
         let writer = thread::Builder::new().name("access-log".to_owned()).spawn(move || writing.run());
         let writer = Some(writer.map_err(|error| format!("access log: {error}"))?);
         let refused = share(settings.refused, workers).measure();
-        Ok(Some(Self { buffers, orders, writer, refused, json, query: settings.query, totals }))
+        Ok(Some(Self {
+            buffers,
+            orders,
+            writer,
+            refused,
+            json,
+            query: settings.query,
+            totals,
+            stuck: AtomicBool::default(),
+        }))
     }
 
     /// Exchanges without a line since the start: those over the rate of refused ones, and those that found no room.
@@ -129,11 +145,14 @@ impl AccessLog {
         self.order(Order::Reopen);
     }
 
-    /// Waits until everything so far has been written.
-    pub fn flush(&self) {
+    /// Waits until everything so far has been written; false when the output takes too long for that.
+    #[must_use]
+    pub fn flush(&self) -> bool {
         let (done, wait) = sync_channel(1);
         self.order(Order::Flush(done));
-        let _ = wait.recv();
+        let flushed = wait.recv_timeout(PATIENCE).is_ok();
+        self.stuck.store(!flushed, Ordering::Relaxed);
+        flushed
     }
 
     fn order(&self, order: Order) {
@@ -144,8 +163,10 @@ impl AccessLog {
 
 impl Drop for AccessLog {
     fn drop(&mut self) {
+        // Once is enough to wait in vain.
+        let flushed = !self.stuck.load(Ordering::Relaxed) && self.flush();
         self.order(Order::Stop);
-        self.writer.take().map(JoinHandle::join);
+        self.writer.take().filter(|_| flushed).map(JoinHandle::join);
     }
 }
 
@@ -160,25 +181,48 @@ pub(super) fn share(rate: Rate, workers: usize) -> Rate {
 
 /// Where lines go.
 enum Sink {
-    Stdout,
-    File { path: PathBuf, file: File },
+    /// Not by way of the standard library, whose buffer would hide how much has been written.
+    Stdout(File),
+    File {
+        path: PathBuf,
+        file: File,
+    },
 }
 
 impl Sink {
+    fn stdout() -> io::Result<Self> {
+        io::stdout().as_fd().try_clone_to_owned().map(|fd| Self::Stdout(fd.into()))
+    }
+
     fn open(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::OpenOptionsExt;
         let file = OpenOptions::new().append(true).create(true).mode(0o640).open(path)?;
         Ok(Self::File { path: path.to_owned(), file })
     }
 
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Stdout => {
-                let mut stdout = io::stdout().lock();
-                stdout.write_all(bytes).and_then(|()| stdout.flush())
+    const fn file(&mut self) -> &mut File {
+        let (Self::Stdout(file) | Self::File { file, .. }) = self;
+        file
+    }
+
+    /// Takes `bytes` from the front as far as they are written.
+    fn write(&mut self, bytes: &mut &[u8]) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.file().write(bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(count) => *bytes = bytes.get(count..).unwrap_or_default(),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
             }
-            Self::File { file, .. } => file.write_all(bytes),
         }
+        Ok(())
+    }
+
+    /// Removes the last `count` bytes: the beginning of a line that had no room. False where that is not possible.
+    fn take_back(&self, count: u64) -> bool {
+        let Self::File { file, .. } = self else { return false };
+        let length = file.metadata().map(|metadata| metadata.len().saturating_sub(count));
+        length.and_then(|length| file.set_len(length)).is_ok()
     }
 
     /// Whether the name still stands for the file that is open.
@@ -208,6 +252,8 @@ struct Writing {
     totals: Arc<Totals>,
     /// The last attempt to write failed; said once.
     troubled: bool,
+    /// The output ends in the middle of a line that could not be taken back.
+    torn: bool,
 }
 
 impl Writing {
@@ -258,24 +304,28 @@ impl Writing {
 
     /// Gives how many lines could not be written.
     fn write(&mut self, lines: &[u8]) -> u64 {
-        match self.sink.write(lines) {
-            Ok(()) => {
-                self.troubled = false;
-                0
-            }
+        let mut rest = lines;
+        let ended = if self.torn { self.sink.write(&mut b"\n".as_slice()) } else { Ok(()) };
+        self.torn &= ended.is_err();
+        match ended.and_then(|()| self.sink.write(&mut rest)) {
+            Ok(()) => self.troubled = false,
             Err(error) => {
                 if !self.troubled {
                     self.log.event(Level::Error, &format!("the access log cannot be written: {error}"));
                 }
                 self.troubled = true;
-                memchr::memchr_iter(b'\n', lines).count() as u64
+                let written = lines.get(..lines.len() - rest.len()).unwrap_or_default();
+                let torn = written.len() - memchr::memrchr(b'\n', written).map_or(0, |end| end + 1);
+                self.torn |= torn > 0 && !self.sink.take_back(torn as u64);
             }
         }
+        memchr::memchr_iter(b'\n', rest).count() as u64
     }
 
     fn reopen(&mut self) {
-        if let Err(error) = self.sink.reopen() {
-            self.log.event(Level::Error, &format!("the access log cannot be opened again: {error}"));
+        match self.sink.reopen() {
+            Ok(()) => self.torn &= matches!(self.sink, Sink::Stdout(_)),
+            Err(error) => self.log.event(Level::Error, &format!("the access log cannot be opened again: {error}")),
         }
     }
 }

@@ -88,7 +88,11 @@ impl AuditFile {
     fn recover(&mut self) -> io::Result<(Option<Option<Link>>, u64)> {
         let size = self.file.metadata()?.len();
         let (last, whole) = last_line(&mut self.file, size)?;
-        if whole < size {
+        let link = last.map(|line| Line::parse(&line).ok().map(|line| line.link));
+        if whole < size && link != Some(None) {
+            if !self.begins_a_record(whole)? {
+                return Err(io::Error::other("its end is no audit trail, and stays as it is: name another file"));
+            }
             self.file.set_len(whole)?;
             self.file.sync_data()?;
         }
@@ -96,10 +100,23 @@ impl AuditFile {
         if let Some(begun) = begun(&mut self.file) {
             self.begun = begun;
         }
-        let link = last.map(|line| Line::parse(&line).ok().map(|line| line.link));
         Ok((link, size - whole))
     }
+
+    /// Whether what comes from there to the end may be what is left of a record: nobody else's file is to be cut. After a
+    /// crash of the machine there may be zeros in the place of bytes.
+    fn begins_a_record(&mut self, from: u64) -> io::Result<bool> {
+        let mut rest = Vec::new();
+        self.file.seek(SeekFrom::Start(from))?;
+        (&mut *self.file).take(WINDOW).read_to_end(&mut rest)?;
+        let written = rest.len() - rest.iter().rev().take_while(|byte| **byte == 0).count();
+        let rest = rest.get(..written).unwrap_or_default();
+        Ok(rest.starts_with(BEGINNING) || BEGINNING.starts_with(rest))
+    }
 }
+
+/// How every record begins.
+const BEGINNING: &[u8] = b"{\"seq\":";
 
 /// No record is longer, so the last one is in so many bytes at the end.
 const WINDOW: u64 = 64 << 10;

@@ -17,6 +17,7 @@ use crate::telemetry::exchange::{RouteTag, Stage, Stages};
 struct Disk {
     bytes: Arc<Mutex<Vec<u8>>>,
     broken: Arc<AtomicBool>,
+    moved: Arc<AtomicBool>,
     /// Whoever holds it lets the disk wait.
     gate: Arc<Mutex<()>>,
 }
@@ -48,9 +49,12 @@ impl Store for Disk {
         Ok(())
     }
     fn is_in_place(&self) -> bool {
-        true
+        !self.moved.load(Ordering::SeqCst)
     }
     fn replace(&mut self, _: Duration) -> io::Result<()> {
+        self.moved.store(false, Ordering::SeqCst);
+        // The space of a file that was moved away is free only when nobody has it open any more.
+        self.broken.store(false, Ordering::SeqCst);
         Ok(())
     }
 }
@@ -177,4 +181,17 @@ fn a_ticket_is_kept_failed_or_pending() {
     eventually(|| audit.kept(0, second) == Kept::Durable && audit.can_record(0));
     audit.finish();
     assert_eq!(recorded(&disk), (2, 0));
+}
+
+#[test]
+fn a_file_that_is_moved_off_a_full_disk_has_a_successor() {
+    let disk = Disk::default();
+    let audit = audit(&disk, "interval = '20ms'");
+    disk.broken.store(true, Ordering::SeqCst);
+    audit.answering(&passed());
+    eventually(|| !audit.can_record(0));
+    disk.moved.store(true, Ordering::SeqCst);
+    eventually(|| audit.can_record(0));
+    audit.finish();
+    assert_eq!(recorded(&disk), (1, 0));
 }

@@ -41,6 +41,8 @@ pub(super) struct Writer {
     key: Arc<SealKey>,
     store: Box<dyn Store>,
     chain: Chain,
+    /// The last record that is in the file.
+    written: Link,
     queue: Receiver<Order>,
     /// Orders that have been looked at and not carried out.
     orders: Vec<Order>,
@@ -82,6 +84,7 @@ impl Writer {
             key,
             store,
             chain: Chain::behind(last),
+            written: last,
             queue,
             orders: Vec::new(),
             signals,
@@ -111,13 +114,16 @@ impl Writer {
             // What could not be written is tried again before anything is added to it.
             if self.batch.is_empty() {
                 stops |= self.collect(now);
+            } else if now >= self.next_round {
+                // Whoever makes room moves the file away, and while it is open here that makes none.
+                self.next_round = now + ROUND;
+                self.look_after_file(now);
             }
             let wrote = !self.batch.is_empty();
             let outcome = self.write(now, stops);
             self.report(&outcome);
             if stops || (outcome.is_err() && self.is_told_to_stop()) {
-                let last = self.chain.last();
-                return self.log.event(Level::Info, &format!("the audit trail ends with record {last}"));
+                return self.take_leave();
             }
             let busy = wrote || self.unsynced;
             match (outcome, self.fsync) {
@@ -126,6 +132,18 @@ impl Writer {
                 // Somebody may wait already: look again at once.
                 (Ok(()), Fsync::Each) if wrote => {}
                 (Ok(()), Fsync::Each) => self.shared.buffers.rest(None),
+            }
+        }
+    }
+
+    /// Says with which record the trail ends: what verifies it is told to expect that one.
+    fn take_leave(&self) {
+        let last = self.written;
+        match self.chain.last().seq - last.seq {
+            0 => self.log.event(Level::Info, &format!("the audit trail ends with record {last}")),
+            lost => {
+                let line = format!("the audit trail ends with record {last}; {lost} behind it could not be written");
+                self.log.event(Level::Error, &line);
             }
         }
     }
@@ -215,8 +233,7 @@ impl Writer {
             return Err(io::Error::new(kind, format!("its file is gone, and there cannot be another ({kind})")));
         }
         if !self.batch.is_empty() {
-            self.store.append(&self.batch)?;
-            self.batch.clear();
+            self.append()?;
             self.unsynced = true;
         }
         let due = match self.fsync {
@@ -238,10 +255,16 @@ impl Writer {
         Ok(())
     }
 
-    fn rotate(&mut self, now: Duration) -> io::Result<()> {
-        self.seal(now);
+    fn append(&mut self) -> io::Result<()> {
         self.store.append(&self.batch)?;
         self.batch.clear();
+        self.written = self.chain.last();
+        Ok(())
+    }
+
+    fn rotate(&mut self, now: Duration) -> io::Result<()> {
+        self.seal(now);
+        self.append()?;
         let rotated = self.store.rotate(self.chain.last(), now);
         if let Err(error) = rotated {
             self.log.event(Level::Error, &format!("the audit trail cannot begin another file: {error}"));

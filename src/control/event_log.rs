@@ -4,14 +4,15 @@
 
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::edge::clock::Clock;
 use crate::outcome::ConnectionEnd;
 
 /// Lines that wait to be written.
@@ -19,6 +20,12 @@ const QUEUE: usize = 1024;
 
 /// Lines of strangers that are written in one second; the rest is counted.
 const LINES_PER_SECOND: u64 = 20;
+
+/// How long somebody waits for standard error, once: a pipe that nobody reads must not keep the process from ending.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often somebody who waits for room looks for it.
+const PACE: Duration = Duration::from_millis(10);
 
 /// How much an event matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +45,8 @@ pub struct EventLog {
     /// For what strangers can cause.
     strangers: Budget,
     left_out: AtomicU64,
+    /// Nothing has found room for longer than anybody waits.
+    stuck: AtomicBool,
 }
 
 /// Lines that may be written in one second.
@@ -76,19 +85,42 @@ impl EventLog {
     pub fn start() -> Self {
         let (lines, queue) = sync_channel(QUEUE);
         thread::spawn(move || write_all(&queue));
-        Self { lines, strangers: Budget::default(), left_out: AtomicU64::new(0) }
+        Self { lines, strangers: Budget::default(), left_out: AtomicU64::new(0), stuck: AtomicBool::default() }
     }
 
-    /// Writes an event of the process itself. Waits when the queue is full: these must not be lost.
+    /// Writes an event of the process itself. Waits when the queue is full, because these should not be lost, but not for
+    /// ever, and not again before something has found room.
     pub fn event(&self, level: Level, message: &str) {
-        let _ = self.lines.send(Line::Text(line(level, message)));
+        if !self.insist(Line::Text(line(level, message))) {
+            self.left_out.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
-    /// Waits until everything has been written: before the process ends.
+    /// Waits until everything has been written, if it can be: before the process ends.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        if self.lines.send(Line::Flush(done)).is_ok() {
-            let _ = wait.recv();
+        if self.insist(Line::Flush(done)) {
+            let _ = wait.recv_timeout(PATIENCE);
+        }
+    }
+
+    /// Whether there was room before patience ended.
+    fn insist(&self, mut line: Line) -> bool {
+        let clock = Clock::start();
+        loop {
+            line = match self.lines.try_send(line) {
+                Ok(()) => {
+                    self.stuck.store(false, Ordering::Relaxed);
+                    return true;
+                }
+                Err(TrySendError::Disconnected(_)) => return false,
+                Err(TrySendError::Full(line)) => line,
+            };
+            if self.stuck.load(Ordering::Relaxed) || clock.monotonic() >= PATIENCE {
+                self.stuck.store(true, Ordering::Relaxed);
+                return false;
+            }
+            thread::park_timeout(PACE);
         }
     }
 
@@ -158,6 +190,6 @@ fn line(level: Level, message: &str) -> String {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the log stamps its lines itself, off the path of a request")]
-pub(super) fn unix_now() -> std::time::Duration {
+pub(super) fn unix_now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

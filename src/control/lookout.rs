@@ -3,7 +3,7 @@
 //!
 //! What is thought of them is decided in [`crate::telemetry::health`]; here is where it is kept, through reloads too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,7 +22,8 @@ use super::phase::Phases;
 use super::probe::probe;
 use super::supervisor::Running;
 
-/// Applications that are connected to at the same time: one that is slow to refuse does not hold up all others.
+/// Applications that are connected to at the same time, on threads beside the one that looks: one that is slow to refuse
+/// holds up neither the others nor the next look at them.
 const AT_ONCE: usize = 16;
 
 /// Looks after applications until it is dropped.
@@ -46,6 +47,12 @@ struct View {
 struct Kept {
     asked: Option<Readiness>,
     watched: Vec<Watched>,
+    /// Those that are to be connected to, and have not been so far.
+    questions: VecDeque<Question>,
+    /// They, and those that are being connected to.
+    asking: BTreeSet<String>,
+    /// Threads that connect.
+    connectors: usize,
 }
 
 /// One application.
@@ -72,7 +79,7 @@ impl Lookout {
     pub fn start(running: &Running, asked: Option<Readiness>, log: Arc<EventLog>) -> io::Result<Self> {
         let (policy, metrics) = (Arc::clone(&running.policy), Arc::clone(&running.metrics));
         let view = View { policy, metrics, clock: running.clock.clone() };
-        let kept = Arc::new(Mutex::new(Kept { asked, watched: Vec::new() }));
+        let kept = Arc::new(Mutex::new(Kept { asked, ..Kept::default() }));
         lock(&kept).follow(&view, false);
         let (wake, woken) = channel();
         let rounds = Rounds { view: view.clone(), kept: Arc::clone(&kept), phases: Arc::clone(&running.phases), log };
@@ -148,9 +155,9 @@ impl Kept {
         }
     }
 
-    /// What the deliveries since the last look say, and of whom they say nothing.
-    fn read(&mut self, view: &View) -> (Vec<(String, Look)>, Vec<Question>) {
-        let (mut looks, mut unseen) = (Vec::new(), Vec::new());
+    /// What the deliveries since the last look say. Who is to be connected to because they say nothing, is noted.
+    fn read(&mut self, view: &View) -> Vec<(String, Look)> {
+        let mut looks = Vec::new();
         let traffic = view.traffic();
         for watched in &mut self.watched {
             let mut sum = Traffic::default();
@@ -161,10 +168,26 @@ impl Kept {
             }
             match sum.look() {
                 Some(look) => looks.push((watched.name.clone(), look)),
-                None => unseen.push((watched.name.clone(), watched.target.clone(), watched.connect_timeout)),
+                // Unless the last answer is still awaited.
+                None if self.asking.insert(watched.name.clone()) => self.questions.push_back(watched.question()),
+                None => {}
             }
         }
-        (looks, unseen)
+        looks
+    }
+
+    /// How many more threads are to connect, from now on.
+    fn hire(&mut self) -> usize {
+        let more = self.questions.len().min(AT_ONCE.saturating_sub(self.connectors));
+        self.connectors += more;
+        more
+    }
+
+    /// What a thread that connects is to ask next; where there is nothing, it ends.
+    fn next(&mut self) -> Option<Question> {
+        let question = self.questions.pop_front();
+        self.connectors -= usize::from(question.is_none());
+        question
     }
 
     /// Takes looks into account; gives what is to be told of it.
@@ -185,6 +208,10 @@ impl Kept {
 }
 
 impl Watched {
+    fn question(&self) -> Question {
+        (self.name.clone(), self.target.clone(), self.connect_timeout)
+    }
+
     fn described(&self) -> (Level, String) {
         let (name, why) = (&self.name, self.health.trouble().unwrap_or("nothing is known of it"));
         match self.health.standing() {
@@ -194,7 +221,8 @@ impl Watched {
     }
 }
 
-/// The thread.
+/// The thread, and those that it starts to connect.
+#[derive(Clone)]
 struct Rounds {
     view: View,
     kept: Arc<Mutex<Kept>>,
@@ -238,32 +266,41 @@ impl Rounds {
 
     fn look(&self) {
         if !self.phases.is_ready() {
+            return;
+        }
+        let looks = lock(&self.kept).read(&self.view);
+        self.take(looks);
+        let more = lock(&self.kept).hire();
+        for _ in 0..more {
+            let this = self.clone();
+            // Where there can be no thread that says nothing of an application, and the next look tries again.
+            if thread::Builder::new().name("probe".to_owned()).spawn(move || this.connect()).is_err() {
+                lock(&self.kept).connectors -= 1;
+            }
+        }
+    }
+
+    /// Takes looks into account, and tells of what changes.
+    fn take(&self, looks: Vec<(String, Look)>) {
+        if !self.phases.is_ready() {
             // On the way out the answer is no in any case, and the application is probably leaving as well.
             return;
         }
-        let (mut looks, unseen) = lock(&self.kept).read(&self.view);
-        // Without the lock: this may take its time, and whoever asks meanwhile is told what was thought before.
-        looks.extend(unseen.chunks(AT_ONCE).flat_map(ask));
         let now = self.view.clock.now().unix.as_secs();
         let lines = lock(&self.kept).take(looks, now);
         lines.iter().for_each(|(level, line)| self.log.event(*level, line));
     }
-}
 
-/// Connects to each of them, all at the same time.
-fn ask(questions: &[Question]) -> Vec<(String, Look)> {
-    let answer = |(name, target, timeout): &Question| {
-        let look = match probe(target, *timeout) {
-            Ok(()) => Look::Good,
-            Err(error) => Look::Bad(format!("cannot connect: {error}")),
-        };
-        (name.clone(), look)
-    };
-    match questions {
-        [one] => vec![answer(one)],
-        several => thread::scope(|scope| {
-            let asked: Vec<_> = several.iter().map(|question| scope.spawn(move || answer(question))).collect();
-            asked.into_iter().filter_map(|thread| thread.join().ok()).collect()
-        }),
+    /// Connects to one after the other.
+    fn connect(&self) {
+        loop {
+            let Some((name, target, timeout)) = lock(&self.kept).next() else { return };
+            let look = match probe(&target, timeout) {
+                Ok(()) => Look::Good,
+                Err(error) => Look::Bad(format!("cannot connect: {error}")),
+            };
+            lock(&self.kept).asking.remove(&name);
+            self.take(vec![(name, look)]);
+        }
     }
 }

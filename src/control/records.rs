@@ -20,7 +20,7 @@ use crate::telemetry::readings::RecordsReading;
 use super::access_log::AccessLog;
 use super::audit::Audit;
 use super::captures::Capturing;
-use super::event_log::EventLog;
+use super::event_log::{EventLog, Level};
 use super::inventory::Inventory;
 use super::plan::worker_count;
 
@@ -121,7 +121,9 @@ impl Records {
 
     /// Writes what is left, and ends the audit trail. To be called when the workers have stopped.
     pub fn finish(&self) {
-        self.access_log.iter().for_each(AccessLog::flush);
+        if self.access_log.as_ref().is_some_and(|log| !log.flush()) {
+            self.events.event(Level::Warn, "the access log is not complete: its output takes nothing");
+        }
         self.audit.iter().for_each(Audit::finish);
     }
 }

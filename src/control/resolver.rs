@@ -29,8 +29,10 @@ pub fn resolve_all(hosts: &[(String, u16)], patience: Duration) -> Vec<Vec<Socke
     let (tell, told) = channel();
     for (position, (host, port)) in hosts.iter().enumerate().filter(|(_, (host, _))| host.parse::<IpAddr>().is_err()) {
         let (host, port, tell) = (host.clone(), *port, tell.clone());
-        // The system's resolver cannot be interrupted: a thread that comes too late finds that nobody listens.
-        thread::spawn(move || drop(tell.send((position, resolve(&host, port).unwrap_or_default()))));
+        // The system's resolver cannot be interrupted: a thread that comes too late finds that nobody listens. Where there
+        // can be no thread the name has no addresses for now, and those that are kept fresh are tried again.
+        let ask = move || drop(tell.send((position, resolve(&host, port).unwrap_or_default())));
+        let _ = thread::Builder::new().name("resolve".to_owned()).spawn(ask);
     }
     drop(tell);
     let clock = Clock::start();

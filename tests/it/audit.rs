@@ -18,6 +18,7 @@ on_both_drivers! {
     a_full_disk_refuses_deliveries,
     a_full_disk_may_be_passed_by,
     nothing_is_written_where_nobody_would_find_it,
+    the_last_record_that_is_told_of_is_there,
     a_killed_process_leaves_a_trail_that_goes_on,
     the_chain_goes_on_in_other_files,
     what_deliveries_are_judged_by_is_recorded,
@@ -235,6 +236,71 @@ fn nothing_is_written_where_nobody_would_find_it(driver: Driver) {
     let recorded = ["moved", "audit.jsonl"].map(|file| deliveries(&folder.path(file))).concat();
     let forwarded = recorded.iter().filter(|record| record["reason"] == "forwarded").count();
     assert_eq!(forwarded, application.requests().len());
+}
+
+/// Also when others behind it could not be written any more.
+fn the_last_record_that_is_told_of_is_there(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let config = audited(&folder, driver, &application, "when_blocked = \"drop\"");
+    let script = "trap '' XFSZ; ulimit -f 16; exec \"$0\" run --config \"$1\"";
+    let mut program = Program::start(Command::new("sh").arg("-c").arg(script).arg(BINARY).arg(config));
+    let mut client = program.connect();
+    let failing = || program.log().iter().any(|line| line.contains("the audit trail cannot be written"));
+    let mut number = 0;
+    assert!(eventually(|| {
+        number += 1;
+        assert_eq!(client.ask(&Delivery::of(format!("{number}").as_bytes()).bytes()).status, 200);
+        failing()
+    }));
+    drop(client);
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    let line = program.await_line("the audit trail ends with record ");
+    let (told, lost) = line.split_once(" record ").unwrap().1.split_once("; ").unwrap_or_else(|| panic!("{line}"));
+    assert!(lost.ends_with(" behind it could not be written") && lost.as_bytes()[0] != b'0', "{line}");
+    let (output, text) = audit(&folder, &["verify", "audit.jsonl", "--expect-last", told]);
+    assert_eq!(output.status.code(), Some(0), "{line}: {text}");
+}
+
+#[test]
+fn a_file_that_is_no_trail_is_left_as_it_is() {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let config = audited(&folder, Driver::Epoll, &application, "");
+    for text in ["the only line, without an end", "a line\nand the beginning of another"] {
+        let path = folder.write("audit.jsonl", text);
+        let mut program = Program::run(&config);
+        assert_eq!(program.end().0.code(), Some(2));
+        program.await_line("audit trail ");
+        assert_eq!(fs::read_to_string(&path).unwrap(), text);
+    }
+    // What a crash of the machine may leave.
+    folder.write("audit.jsonl", "{\"se\0\0\0");
+    let program = Program::run(&config);
+    program.await_line(" ready: ");
+    assert!(records(&folder.path("audit.jsonl")).iter().any(|record| record["event"] == "torn_line_removed"));
+}
+
+/// Half of a trail is not to be taken for the whole, but a reader may have enough.
+#[test]
+fn what_cannot_be_printed_is_no_success() {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let mut program = Program::run(&audited(&folder, Driver::Epoll, &application, ""));
+    assert_eq!(program.connect().ask(&Delivery::of(b"x").bytes()).status, 200);
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    let trail = folder.path("audit.jsonl");
+    for command in ["verify", "show"] {
+        let mut audit = Command::new(BINARY);
+        audit.args(["audit", command]).arg(&trail);
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let output = audit.stdout(full).output().unwrap();
+        assert_eq!(output.status.code(), Some(2), "{command}");
+        assert!(String::from_utf8_lossy(&output.stderr).contains("standard output cannot be written: No space"));
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = audit.stdout(writer).output().unwrap();
+        assert_eq!((output.status.code(), output.stderr.as_slice()), (Some(0), &b""[..]), "{command}");
+    }
 }
 
 fn a_killed_process_leaves_a_trail_that_goes_on(driver: Driver) {

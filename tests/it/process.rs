@@ -1,5 +1,6 @@
 //! The binary: how it starts, how it stops, and how it lives without what it would like to have.
 
+use std::io::{BufRead, BufReader};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use crate::support::application::OK;
 use crate::support::child::BINARY;
 use crate::support::folder::Folder;
+use crate::support::proxy::Plan;
 use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, eventually, on_both_drivers};
 
 on_both_drivers! {
@@ -24,6 +26,8 @@ on_both_drivers! {
     bounds_are_in_the_log,
     strangers_cannot_flood_the_log,
     running_out_of_descriptors_is_survived,
+    outputs_that_nobody_reads_do_not_keep_it,
+    no_further_thread_is_needed_to_go_on_and_to_end,
 }
 
 /// "Well under a second", on a machine that has other things to do.
@@ -419,4 +423,64 @@ fn where_io_uring_is_denied_it_cannot_be_insisted_on() {
         assert!(line.contains("ERROR") && line.contains("seccomp"), "{line}");
         assert!(!program.log().iter().any(|line| line.contains("ready")));
     }
+}
+
+/// As when whoever collects the logs of a container hangs.
+fn outputs_that_nobody_reads_do_not_keep_it(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let config = folder.write("countersign.toml", &Proxy::on(driver, &application).text());
+    let (reader, writer) = std::io::pipe().unwrap();
+    let mut child = Command::new(BINARY)
+        .args(["run", "--config"])
+        .arg(config)
+        .stdout(writer.try_clone().unwrap())
+        .stderr(writer)
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(&reader).lines().map_while(Result::ok);
+    let address = lines.find_map(|line| line.split_once("listening on ")?.1.parse().ok()).unwrap();
+    assert!(lines.any(|line| line.contains(" ready: ")));
+    let mut client = Client::connect(address);
+    // A pipe has room for 64 KiB, a line has some 350 bytes.
+    for _ in 0..1000 {
+        assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+    }
+    drop(client);
+    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
+    let ended = eventually(|| child.try_wait().unwrap().is_some());
+    child.kill().unwrap();
+    assert!(ended && child.wait().unwrap().code() == Some(0));
+    drop(reader);
+}
+
+/// As where a container may have only so many threads, and others have taken them.
+fn no_further_thread_is_needed_to_go_on_and_to_end(driver: Driver) {
+    let (application, answer) = application_on_command();
+    let folder = Folder::new();
+    let plan = Proxy::on(driver, &application);
+    let text = |plan: &Plan| format!("{}\n[admin]\naddress = \"127.0.0.1:0\"", graceful(&plan.text(), "20s"));
+    let mut program = Program::run(&folder.write("countersign.toml", &text(&plan)));
+    let mut client = program.connect();
+    client.send(&Delivery::of(b"x").bytes());
+    application.assert_requests(1);
+    // No room for the stack of another thread, though for everything else.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", program.id())).unwrap();
+    let size = status.lines().find_map(|line| line.strip_prefix("VmSize:")?.trim().strip_suffix(" kB")).unwrap();
+    let limit = format!("--as={}", (size.parse::<u64>().unwrap() + 1024) << 10);
+    assert!(Command::new("prlimit").args(["--pid", &program.id().to_string(), &limit]).status().unwrap().success());
+    let admin = program.await_line("admin port at ").rsplit(' ').next().unwrap().parse().unwrap();
+    let reply = Client::connect(admin).ask(b"POST /-/reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    let words = String::from_utf8_lossy(&reply.body).into_owned();
+    assert!(reply.status == 500 && words.starts_with("it cannot be begun: "), "{} {words}", reply.status);
+    let more = "name = \"named\"\npath = \"/named\"\nscheme = \"none\"\nupstream = \"localhost:9\"";
+    folder.write("countersign.toml", &text(&plan.clone().route(more)));
+    program.signal("HUP");
+    program.await_line("reloaded generation=2");
+    program.signal("TERM");
+    program.await_line("SIGTERM: stopping");
+    answer();
+    assert_eq!(client.answer().status, 200);
+    drop(client);
+    assert_eq!(program.end().0.code(), Some(0), "{:#?}", program.log());
+    assert!(program.log().last().is_some_and(|line| line.ends_with("stopped")), "{:#?}", program.log());
 }

@@ -1,7 +1,9 @@
 //! `/ready` by what becomes of applications: refused connections, deliveries that fail, sockets that are not there yet.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
+
+use socket2::{Domain, Socket, Type};
 
 use crate::admin::{Observed, healthcheck};
 use crate::support::answer::Answer;
@@ -233,4 +235,24 @@ fn nobody_is_let_in_before_the_application_has_been_reached_once() {
     await_ready(&observed, 503, &format!("upstream {also_away} has not been reached yet: cannot connect"));
     assert_eq!(reload(&observed, &other, "").status, 200);
     assert_eq!(observed.get("/ready").status, 200);
+}
+
+/// A queue that is full answers nothing, not even no: whoever connects waits for as long as it may.
+#[test]
+fn one_that_does_not_answer_holds_up_nobody() {
+    let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+    silent.listen(0).unwrap();
+    let silent_address = silent.local_addr().unwrap().as_socket().unwrap();
+    let fill = |_| TcpStream::connect_timeout(&silent_address, Duration::from_millis(100)).ok();
+    let _queue: Vec<TcpStream> = (0..4).map_while(fill).collect();
+    let application = Application::answering_at(free_address(), OK);
+    let more = format!("name = \"silent\"\npath = \"/silent\"\nscheme = \"none\"\nupstream = \"{silent_address}\"");
+    let plan = Proxy::on(Driver::Epoll, &application.application).route(&more).upstream("connect_timeout = \"1m\"");
+    let observed = observed(&plan, QUICK);
+    let series = format!("countersign_upstream_healthy{{upstream=\"{}\"}}", application.application.address());
+    observed.await_number(&series, 1.0);
+    let _application = application.stop();
+    observed.await_number(&series, 0.0);
+    await_ready(&observed, 503, &format!("upstream {silent_address} has not been reached yet"));
 }

@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::support::application::OK;
+use crate::support::child::BINARY;
 use crate::support::folder::Folder;
 use crate::support::{Application, Delivery, Driver, Program, Proxy, eventually, noise, on_both_drivers};
 
@@ -15,6 +17,7 @@ on_both_drivers! {
     the_log_follows_its_name,
     hostile_bytes_stay_in_their_line,
     a_log_that_cannot_be_written_harms_nobody,
+    a_line_for_which_there_is_no_room_leaves_nothing_behind,
 }
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -134,4 +137,35 @@ fn a_log_that_cannot_be_written_harms_nobody(driver: Driver) {
     }
     program.await_line("the access log cannot be written");
     assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+}
+
+/// A disk that is full in the middle of a line.
+fn a_line_for_which_there_is_no_room_leaves_nothing_behind(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let text = Proxy::on(driver, &application).text();
+    let config = folder.write("countersign.toml", &format!("{text}\n[access_log]\noutput = \"access.jsonl\""));
+    let script = "trap '' XFSZ; ulimit -f 16; exec \"$0\" run --config \"$1\"";
+    let program = Program::start(Command::new("sh").arg("-c").arg(script).arg(BINARY).arg(config));
+    let mut client = program.connect();
+    let mut sent = 0;
+    let mut ask = || {
+        assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+        sent += 1;
+    };
+    let full = || program.log().iter().any(|line| line.contains("the access log cannot be written"));
+    assert!(eventually(|| {
+        ask();
+        full()
+    }));
+    let log = folder.path("access.jsonl");
+    assert!(fs::read(&log).unwrap().ends_with(b"\n"));
+    let before = lines(&log).len() as u64;
+    // Somebody has made room.
+    fs::File::options().write(true).open(&log).unwrap().set_len(0).unwrap();
+    let lost = || lines(&log).iter().find_map(|line| line["lost"].as_u64());
+    assert!(eventually(|| lost().is_some()));
+    ask();
+    let here = || lines(&log).iter().filter(|line| line["outcome"] == "passed").count() as u64;
+    assert!(eventually(|| here() > 0));
+    assert!(eventually(|| before + here() + lost().unwrap() == sent), "{before} + {} + {:?}: {sent}", here(), lost());
 }
