@@ -149,7 +149,7 @@ impl Metrics {
     pub fn refusals(&self, limit: usize) -> Vec<Refusal> {
         // What was refused within one turn of a worker has the same time: its own order counts.
         let of_worker = |cells: &WorkerCells| cells.refusals.snapshot().into_iter().rev();
-        let mut all: Vec<Refusal> = self.workers.iter().flat_map(|cells| of_worker(cells)).collect();
+        let mut all: Vec<Refusal> = self.workers.iter().flat_map(of_worker).collect();
         all.sort_by_key(|refusal| core::cmp::Reverse(refusal.at));
         all.truncate(limit);
         all

@@ -210,27 +210,31 @@ fn decode_hex(text: &[u8], out: &mut [u8]) -> Option<usize> {
     sound.then_some(length)
 }
 
-const EACH: u64 = 0x0101_0101_0101_0101;
+/// The same byte eight times.
+const fn each(byte: u8) -> u64 {
+    byte as u64 * 0x0101_0101_0101_0101
+}
 
 /// Whether the eight bytes of a word are hexadecimal digits.
 const fn all_hex(word: u64) -> bool {
+    const TOP: u64 = each(0x80);
     // The upper bit of each byte that is not below `byte`; none of the bytes may have it itself.
     const fn from(word: u64, byte: u8) -> u64 {
-        word.wrapping_add(EACH * (0x80 - byte as u64))
+        word.wrapping_add(each(0x80 - byte))
     }
-    let folded = word | EACH * 0x20;
+    let folded = word | each(0x20);
     let number = from(word, b'0') & !from(word, b'9' + 1);
     let letter = from(folded, b'a') & !from(folded, b'f' + 1);
-    word & EACH * 0x80 == 0 && (number | letter) & EACH * 0x80 == EACH * 0x80
+    (word & TOP) == 0 && ((number | letter) & TOP) == TOP
 }
 
 /// What eight digits stand for, the first two as the lowest byte, if all of them are digits.
 const fn hex_bytes(word: u64) -> u32 {
     // Letters have the bit 0x40, and are nine away from the digit in their lower bits.
-    let values = (word & EACH * 0xf) + (word >> 6 & EACH) * 9;
-    let pairs = (values << 4 | values >> 8) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs | pairs >> 8) & 0x0000_ffff_0000_ffff;
-    (fours | fours >> 16) as u32
+    let values = (word & each(0xf)) + ((word >> 6) & each(1)) * 9;
+    let pairs = ((values << 4) | (values >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
+    (fours | (fours >> 16)) as u32
 }
 
 #[cfg(test)]
