@@ -19,6 +19,7 @@ use super::drain::Open;
 use super::driver::Driver;
 use super::listener::{self, Entrance};
 use super::net::{Net, Sockets};
+use super::parked::Parked;
 use super::policy::{ListenerId, Policy};
 use super::stream::Socket;
 use super::worker::Worker;
@@ -212,18 +213,20 @@ impl Acceptor {
             Err(end) => return worker.connection_ended(end, origin.peer),
             Ok(permit) => Some(permit),
         };
-        let socket = Socket::tcp(stream, worker.net.clock.of_process().clone());
+        let socket = Socket::tcp(stream, &worker.net.alarms);
+        let newcomer = Parked::newcomer(worker, socket, origin);
         let (worker, open) = (Rc::clone(worker), worker.drain.open());
         monoio::spawn(async move {
             let permit = match permit {
-                None => worker.peers.wait_for(|| worker.open(origin).ok()).await,
+                // Seldom, and large: what is here is held as long as the connection.
+                None => Box::pin(worker.peers.wait_for(|| worker.open(origin).ok())).await,
                 permit => permit,
             };
             match permit {
                 Some(permit) => {
                     worker.cells(WorkerCells::accepted);
-                    let serving = pin!(connection::serve(Rc::clone(&worker), socket, origin, permit));
-                    worker.net.clock.turn(serving).await;
+                    let staying = pin!(connection::stay(&worker, newcomer, permit));
+                    worker.net.clock.turn(staying).await;
                 }
                 None => worker.connection_ended(ConnectionEnd::ConnectionsFull, origin.peer),
             }

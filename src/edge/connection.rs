@@ -16,6 +16,7 @@ use super::exchange;
 use super::forward::Way;
 use super::inbound::Inbound;
 use super::net::Net;
+use super::parked::{self, Parked};
 use super::policy::{Limits, ListenerId};
 use super::preface;
 use super::stream::ByteStream;
@@ -61,7 +62,7 @@ pub struct Connection<S> {
     /// What it holds, and whether it makes us wait.
     pub patience: Rc<Patience>,
     /// When it was accepted.
-    opened: Duration,
+    pub(super) opened: Duration,
     /// When a connection that has never asked for anything is closed.
     pub(super) expires: Duration,
 }
@@ -122,44 +123,29 @@ pub struct Origin {
 
 /// Serves a connection until its end. It counts as long as `permit` is held.
 pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Origin, permit: ConnectionPermit) {
-    let Origin { peer, listener } = origin;
-    let opened = worker.net.monotonic();
-    let mut connection = Connection {
-        stream: Downstream::plain(stream),
-        peer: peer.map(Peer::new),
-        caller: None,
-        standing: Standing::default(),
-        inbound: Inbound::default(),
-        reply_head: ResponseHead::default(),
-        served: 0,
-        listener,
-        place: Place::new(&worker.turns),
-        patience: Rc::new(Patience::new(Rc::clone(&worker.waiting), Rc::clone(permit.holding()))),
-        opened,
-        expires: opened + worker.policy().limits.head_timeout,
-    };
-    let mut permit = match Box::pin(begin(&worker, &mut connection, permit)).await {
+    let newcomer = Parked::newcomer(&worker, stream, origin);
+    stay(&worker, newcomer, permit).await;
+}
+
+/// The same for one that has been received. Everything large lives in boxes, which are gone while the connection is
+/// parked.
+pub async fn stay<N: Net>(worker: &Worker<N>, newcomer: Box<Parked<N::Stream>>, permit: ConnectionPermit) {
+    let mut connection = newcomer.wake(worker, &permit);
+    let peer = connection.peer.as_ref().map(|peer| peer.address);
+    let mut permit = match Box::pin(begin(worker, &mut connection, permit)).await {
         Ok(permit) => permit,
         Err(end) => {
             if let Some(end) = end {
                 worker.connection_ended(end, peer);
-                Box::pin(handshake::take_leave(&worker, &mut connection, end)).await;
+                Box::pin(handshake::take_leave(worker, &mut connection, end)).await;
             }
             connection.inbound.forget(&worker.buffers);
             return;
         }
     };
-    // The busy part lives in a box of its own, so that a parked connection is no larger than its socket.
-    while Box::pin(converse(&worker, &mut connection)).await.is_continue() {
-        connection.inbound = Inbound::default();
-        connection.reply_head = ResponseHead::default();
-        // A connection that must make room for another has no permit any more.
-        let Some((goes_on, back)) = connection.park(&worker, permit).await else { return };
-        permit = back;
-        if !goes_on {
-            connection.stream.say_goodbye();
-            break;
-        }
+    while Box::pin(converse(worker, &mut connection)).await.is_continue() {
+        let Some(woken) = parked::park(worker, connection, permit).await else { return };
+        (connection, permit) = woken;
     }
     connection.inbound.release_buffer(&worker.buffers);
 }
@@ -266,7 +252,7 @@ impl<S: ByteStream> Connection<S> {
 
     /// Whether nobody needs the connection any more: the worker stops, or the listener has been closed, and no request
     /// is on its way. Where bytes wait to be read, one is, and closing would reset it. Or it would not be let in any more.
-    fn is_over<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) -> bool {
+    pub(super) fn is_over<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) -> bool {
         let closes =
             worker.closes(self.listener) && (self.served > 0 || worker.net.monotonic() >= self.opened + NEWCOMER);
         (closes || !self.is_welcome(worker, &worker.policy())) && self.stream.is_quiet()
@@ -280,33 +266,6 @@ impl<S: ByteStream> Connection<S> {
     /// When waiting for a first request ends.
     pub(super) fn patience<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> Duration {
         if worker.closes(self.listener) { self.expires.min(self.opened + NEWCOMER) } else { self.expires }
-    }
-
-    /// Waits, without a buffer, for a request: whether the connection goes on, and its permit, or nothing when another
-    /// has been let in for it.
-    async fn park<N: Net<Stream = S>>(
-        &mut self,
-        worker: &Worker<N>,
-        permit: ConnectionPermit,
-    ) -> Option<(bool, ConnectionPermit)> {
-        let mut permit = permit;
-        let idle = worker.net.monotonic() + worker.policy().limits.idle_timeout.saturating_sub(WARM);
-        loop {
-            if self.is_over(worker) {
-                return Some((false, permit));
-            }
-            let deadline = if self.served == 0 { self.patience(worker) } else { idle };
-            let (readable, back) = {
-                let readable = pin!(self.stream.readable(deadline));
-                worker.parking.wait(permit, readable).await?
-            };
-            permit = back;
-            // Called, it looks again whether it is over.
-            if let Some(readable) = readable {
-                // When thousands close at once, none of them may ask for a buffer to find that out.
-                return Some((readable.is_ok() && !self.stream.has_ended(), permit));
-            }
-        }
     }
 
     async fn await_request<N: Net<Stream = S>>(&mut self, worker: &Worker<N>, limits: &Limits) -> Arrival {

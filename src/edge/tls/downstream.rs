@@ -73,10 +73,16 @@ impl<S: ByteStream> ByteStream for Downstream<S> {
     }
 
     async fn readable(&mut self, deadline: Duration) -> io::Result<()> {
-        match &mut self.tls {
-            None => self.socket.readable(deadline).await,
-            Some(tls) => tls.readable(&mut self.socket, deadline).await,
+        if let Some(tls) = &mut self.tls {
+            if tls.is_readable() {
+                return Ok(());
+            }
+            if tls.has_outgoing() {
+                // Seldom, and large: an idle connection need not have room for it.
+                Box::pin(tls.flush(&mut self.socket, deadline)).await?;
+            }
         }
+        self.socket.readable(deadline).await
     }
 
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {
