@@ -3,8 +3,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::poll_fn;
-use std::pin::pin;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -35,11 +35,12 @@ impl Alarms {
         &self.clock
     }
 
-    /// An alarm that rings at `deadline`, if it is still there.
-    pub(super) fn at(&self, deadline: Duration) -> Alarm<'_> {
+    /// Drives `operation` (pinned by the caller, so that nobody holds it twice) until it is done, or gives nothing when it
+    /// is not by `deadline`.
+    pub(super) fn until<'a, F: Future>(&'a self, deadline: Duration, operation: Pin<&'a mut F>) -> Until<'a, F> {
         let number = self.next.get();
         self.next.set(number + 1);
-        Alarm { alarms: self, key: (deadline, number) }
+        Until { alarms: self, key: (deadline, number), operation }
     }
 
     /// Wakes whoever waits for a deadline when it has come. One task of the worker runs this; it does not end.
@@ -58,6 +59,15 @@ impl Alarms {
         .await;
     }
 
+    fn set(&self, key: (Duration, u64), waker: &Waker) {
+        let mut set = self.set.borrow_mut();
+        set.insert(key, waker.clone());
+        let is_nearest = set.first_key_value().is_some_and(|(first, _)| *first == key);
+        if is_nearest && let Some(keeper) = self.keeper.take() {
+            keeper.wake();
+        }
+    }
+
     /// Wakes those whose deadlines have come; the nearest of the others.
     fn ring(&self) -> Option<Duration> {
         let now = self.clock.monotonic();
@@ -73,32 +83,30 @@ impl Alarms {
     }
 }
 
-/// A deadline that somebody waits for. It is forgotten when this is dropped.
+/// An operation and its deadline, which is forgotten when this is dropped.
 #[derive(Debug)]
-pub(super) struct Alarm<'a> {
+pub(super) struct Until<'a, F> {
     alarms: &'a Alarms,
     key: (Duration, u64),
+    operation: Pin<&'a mut F>,
 }
 
-impl Alarm<'_> {
-    /// Whether the deadline has come; if not, the task is woken when it does.
-    pub(super) fn poll(&self, cx: &Context<'_>) -> Poll<()> {
-        let (deadline, _) = self.key;
-        if self.alarms.clock.monotonic() >= deadline {
-            return Poll::Ready(());
+impl<F: Future> Future for Until<'_, F> {
+    type Output = Option<F::Output>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if let Poll::Ready(output) = self.operation.as_mut().poll(cx) {
+            return Poll::Ready(Some(output));
         }
-        let mut set = self.alarms.set.borrow_mut();
-        set.insert(self.key, cx.waker().clone());
-        let is_nearest = set.first_key_value().is_some_and(|(first, _)| *first == self.key);
-        drop(set);
-        if is_nearest && let Some(keeper) = self.alarms.keeper.take() {
-            keeper.wake();
+        if self.alarms.clock.monotonic() >= self.key.0 {
+            return Poll::Ready(None);
         }
+        self.alarms.set(self.key, cx.waker());
         Poll::Pending
     }
 }
 
-impl Drop for Alarm<'_> {
+impl<F> Drop for Until<'_, F> {
     fn drop(&mut self) {
         self.alarms.set.borrow_mut().remove(&self.key);
     }

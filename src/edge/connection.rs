@@ -27,9 +27,6 @@ use super::turns::Place;
 use super::waiting::{GaveWay, Patience};
 use super::worker::Worker;
 
-/// How long a connection that has just answered keeps its buffer before it waits without one.
-pub(super) const WARM: Duration = Duration::from_millis(250);
-
 /// How long a connection that has just been accepted may take to begin its first request when we close: its client has
 /// connected to somebody who accepts.
 const NEWCOMER: Duration = Duration::from_secs(1);
@@ -63,7 +60,7 @@ pub struct Connection<S> {
     pub patience: Rc<Patience>,
     /// When it was accepted.
     pub(super) opened: Duration,
-    /// When a connection that has never asked for anything is closed.
+    /// When it is closed if it asks for nothing.
     pub(super) expires: Duration,
 }
 
@@ -275,17 +272,19 @@ impl<S: ByteStream> Connection<S> {
         if self.is_over(worker) {
             return Arrival::Gone;
         }
+        let now = worker.net.monotonic();
+        if self.served > 0 {
+            self.expires = now + limits.idle_timeout;
+        }
         // When connections are wanted, one without a request waits where it can be closed for another.
         if worker.admission.is_crowded() && self.stream.is_quiet() {
             self.inbound.release_buffer(&worker.buffers);
             return Arrival::Quiet;
         }
         self.inbound.hold_buffer(&worker.buffers);
-        let now = worker.net.monotonic();
-        let deadline = match self.served {
-            0 => self.patience(worker).min(now + WARM),
-            _ => now + WARM.min(limits.idle_timeout),
-        };
+        let warm = worker.warm.enter();
+        let end = if self.served == 0 { self.patience(worker) } else { self.expires };
+        let deadline = end.min(now + warm.time());
         loop {
             let (result, buf) = self.stream.read_patiently(self.inbound.lend(), deadline).await;
             self.inbound.returned(buf);

@@ -1,11 +1,11 @@
 //! What the edge needs from the world: time and connections. Sockets in production, pipes and virtual time in tests.
 
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
 use monoio::net::{TcpStream, UnixStream};
-use monoio::time::Instant;
 
 use crate::now::Now;
 
@@ -64,7 +64,6 @@ impl Net for Sockets {
     }
 
     async fn connect(&self, target: &Target, deadline: Duration) -> io::Result<Socket> {
-        let deadline = Instant::from_std(self.clock.of_process().instant(deadline));
         let attempt = async {
             match target {
                 Target::Unix(path) => UnixStream::connect(path).await.map(|s| Socket::unix(s, &self.alarms)),
@@ -80,6 +79,7 @@ impl Net for Sockets {
                 }
             }
         };
-        monoio::time::timeout_at(deadline, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        let attempt = pin!(attempt);
+        self.alarms.until(deadline, attempt).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }
 }

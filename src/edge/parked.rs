@@ -1,6 +1,7 @@
 //! What remains of a connection while nothing happens on it. Most connections are idle most of the time, and what each of
 //! them holds then is held ten thousand times: no buffer, nothing of a request, no timer of its own.
 
+use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -10,7 +11,7 @@ use crate::gate::admission::ConnectionPermit;
 use crate::gate::identity::Caller;
 use crate::wire::head::ResponseHead;
 
-use super::connection::{Connection, Origin, Peer, WARM};
+use super::connection::{Connection, Origin, Peer};
 use super::inbound::Inbound;
 use super::net::Net;
 use super::policy::ListenerId;
@@ -20,6 +21,41 @@ use super::tls::standing::Standing;
 use super::turns::Place;
 use super::waiting::Patience;
 use super::worker::Worker;
+
+/// How long a connection that has just answered keeps what it is busy with before it is parked.
+pub(super) const WARM: Duration = Duration::from_millis(250);
+
+/// And how long when more than [`MANY`] of a worker do: what they keep is fifteen times what a parked one holds.
+const WARM_AMONG_MANY: Duration = Duration::from_millis(50);
+const MANY: usize = 128;
+
+/// The connections of a worker that wait for a request and are not parked.
+#[derive(Debug, Default)]
+pub struct Warm(Cell<usize>);
+
+/// One of them; it counts until this is dropped.
+#[derive(Debug)]
+pub(super) struct Warming<'a>(&'a Cell<usize>);
+
+impl Warm {
+    pub(super) fn enter(&self) -> Warming<'_> {
+        self.0.set(self.0.get() + 1);
+        Warming(&self.0)
+    }
+}
+
+impl Warming<'_> {
+    /// For how long.
+    pub(super) const fn time(&self) -> Duration {
+        if self.0.get() > MANY { WARM_AMONG_MANY } else { WARM }
+    }
+}
+
+impl Drop for Warming<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
 
 /// A connection that waits for a request. What is not here is made anew when one comes.
 pub struct Parked<S> {
@@ -54,44 +90,44 @@ impl<S: ByteStream> Parked<S> {
     }
 
     /// The connection, ready to receive.
+    #[expect(clippy::boxed_local, reason = "what is moved out of a box in a task keeps the box as long as the task")]
     pub(super) fn wake<N: Net<Stream = S>>(
         self: Box<Self>,
         worker: &Worker<N>,
         permit: &ConnectionPermit,
     ) -> Box<Connection<S>> {
-        let parked = *self;
         let (waiting, holding) = (Rc::clone(&worker.waiting), Rc::clone(permit.holding()));
         Box::new(Connection {
-            stream: parked.stream,
-            peer: parked.peer.map(Peer::new),
-            caller: parked.caller.map(|caller| *caller),
-            standing: parked.standing,
+            stream: self.stream,
+            peer: self.peer.map(Peer::new),
+            caller: self.caller.map(|caller| *caller),
+            standing: self.standing,
             inbound: Inbound::default(),
             reply_head: ResponseHead::default(),
-            served: parked.served,
-            listener: parked.listener,
-            place: Place::of(&worker.turns, parked.was_refused),
+            served: self.served,
+            listener: self.listener,
+            place: Place::of(&worker.turns, self.was_refused),
             patience: Rc::new(Patience::new(waiting, holding)),
-            opened: parked.opened,
-            expires: parked.expires,
+            opened: self.opened,
+            expires: self.expires,
         })
     }
 }
 
 impl<S: ByteStream> Connection<S> {
     /// What remains of it. Nothing that has been received may be in need of it any more.
+    #[expect(clippy::boxed_local, reason = "what is moved out of a box in a task keeps the box as long as the task")]
     fn rest(self: Box<Self>) -> Box<Parked<S>> {
-        let connection = *self;
         Box::new(Parked {
-            stream: connection.stream,
-            peer: connection.peer.map(|peer| peer.address),
-            caller: connection.caller.map(Box::new),
-            standing: connection.standing,
-            served: connection.served,
-            listener: connection.listener,
-            was_refused: connection.place.is_refused(),
-            opened: connection.opened,
-            expires: connection.expires,
+            stream: self.stream,
+            peer: self.peer.map(|peer| peer.address),
+            caller: self.caller.map(Box::new),
+            standing: self.standing,
+            served: self.served,
+            listener: self.listener,
+            was_refused: self.place.is_refused(),
+            opened: self.opened,
+            expires: self.expires,
         })
     }
 }
@@ -103,19 +139,23 @@ pub(super) async fn park<N: Net>(
     mut connection: Box<Connection<N::Stream>>,
     mut permit: ConnectionPermit,
 ) -> Option<(Box<Connection<N::Stream>>, ConnectionPermit)> {
-    let idle = worker.net.monotonic() + worker.policy().limits.idle_timeout.saturating_sub(WARM);
     loop {
         if connection.patience.is_over().is_err() || connection.is_over(worker) {
             connection.stream.say_goodbye();
             return None;
         }
-        let deadline = if connection.served == 0 { connection.patience(worker) } else { idle };
+        let deadline = if connection.served == 0 { connection.patience(worker) } else { connection.expires };
         let mut parked = connection.rest();
-        let (readable, back) = {
-            let readable = pin!(parked.stream.readable(deadline));
-            // A connection that must make room for another has no permit any more.
-            worker.parking.wait(permit, readable).await?
+        let waited = match parked.stream.at_rest() {
+            Some(socket) => {
+                let readable = pin!(socket.readable(deadline));
+                worker.parking.wait(permit, readable).await
+            }
+            // Seldom, and large.
+            None => worker.parking.wait(permit, Box::pin(parked.stream.readable(deadline)).as_mut()).await,
         };
+        // A connection that must make room for another has no permit any more.
+        let (readable, back) = waited?;
         permit = back;
         // When thousands close at once, none of them may become large again to find that out.
         if readable.as_ref().is_some_and(|readable| readable.is_err() || parked.stream.has_ended()) {

@@ -234,15 +234,11 @@ impl ByteStream for Socket {
         // Whoever waits like this may wait long, and many do: with what others share, and nothing else.
         self.timer = None;
         self.canceller = None;
-        let alarm = self.alarms.at(deadline);
-        on!(&self.kind, stream => {
-            let mut operation = pin!(stream.readable(false));
-            poll_fn(|cx| match operation.as_mut().poll(cx) {
-                Poll::Pending => alarm.poll(cx).map(|()| Err(timed_out())),
-                ready => ready,
-            })
-            .await
-        })
+        let outcome = on!(&self.kind, stream => {
+            let operation = pin!(stream.readable(false));
+            self.alarms.until(deadline, operation).await
+        });
+        outcome.unwrap_or_else(|| Err(timed_out()))
     }
 
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {

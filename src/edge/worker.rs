@@ -36,6 +36,7 @@ use super::keep::{self, Kept, Ticket};
 use super::listener::Entrance;
 use super::net::{Net, Sockets};
 use super::orders::{Inbox, Order};
+use super::parked::Warm;
 use super::parking::Parking;
 use super::peers::Peers;
 use super::policy::{ListenerId, Policy};
@@ -123,6 +124,8 @@ pub struct Worker<N: Net> {
     pub admission: Arc<Admission>,
     /// Connections that wait for a request.
     pub parking: Parking,
+    /// Those that are about to.
+    pub warm: Warm,
     /// Connections that wait for one another.
     pub turns: Rc<Turns>,
     /// Answers that wait for their records.
@@ -150,6 +153,7 @@ impl<N: Net> Worker<N> {
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
+            warm: Warm::default(),
             turns: Rc::default(),
             unrecorded: keep::Waiting::default(),
             waiting: Rc::default(),

@@ -43,6 +43,13 @@ impl<S: ByteStream> Downstream<S> {
         self.tls.is_some()
     }
 
+    /// The socket, if it alone says when there is something to read: whoever waits for that waits without the weight of a
+    /// session.
+    pub fn at_rest(&mut self) -> Option<&mut S> {
+        let busy = self.tls.as_ref().is_some_and(|tls| tls.is_readable() || tls.has_outgoing());
+        (!busy).then_some(&mut self.socket)
+    }
+
     /// Whether something has begun to arrive that cannot be read yet: the first bytes of a record.
     pub fn has_begun(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_partial())
@@ -78,8 +85,7 @@ impl<S: ByteStream> ByteStream for Downstream<S> {
                 return Ok(());
             }
             if tls.has_outgoing() {
-                // Seldom, and large: an idle connection need not have room for it.
-                Box::pin(tls.flush(&mut self.socket, deadline)).await?;
+                tls.flush(&mut self.socket, deadline).await?;
             }
         }
         self.socket.readable(deadline).await
