@@ -12,12 +12,15 @@ use monoio::time::Instant;
 
 use super::clock::Clock;
 
+/// A deadline in milliseconds, the next whole one, and what is nobody else's.
+type Key = (u64, u64);
+
 /// The deadlines of one worker, the nearest first. They are only met while [`Self::keep`] runs.
 #[derive(Debug)]
 pub struct Alarms {
     clock: Clock,
     next: Cell<u64>,
-    set: RefCell<BTreeMap<(Duration, u64), Waker>>,
+    set: RefCell<BTreeMap<Key, Waker>>,
     /// The task that keeps the timer.
     keeper: RefCell<Option<Waker>>,
 }
@@ -40,7 +43,8 @@ impl Alarms {
     pub(super) fn until<'a, F: Future>(&'a self, deadline: Duration, operation: Pin<&'a mut F>) -> Until<'a, F> {
         let number = self.next.get();
         self.next.set(number + 1);
-        Until { alarms: self, key: (deadline, number), operation }
+        let millis = deadline.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(u64::MAX);
+        Until { alarms: self, key: (millis, number), operation }
     }
 
     /// Wakes whoever waits for a deadline when it has come. One task of the worker runs this; it does not end.
@@ -59,7 +63,7 @@ impl Alarms {
         .await;
     }
 
-    fn set(&self, key: (Duration, u64), waker: &Waker) {
+    fn set(&self, key: Key, waker: &Waker) {
         let mut set = self.set.borrow_mut();
         set.insert(key, waker.clone());
         let is_nearest = set.first_key_value().is_some_and(|(first, _)| *first == key);
@@ -73,7 +77,7 @@ impl Alarms {
         let now = self.clock.monotonic();
         let mut set = self.set.borrow_mut();
         while let Some(first) = set.first_entry() {
-            let (deadline, _) = *first.key();
+            let deadline = Duration::from_millis(first.key().0);
             if deadline > now {
                 return Some(deadline);
             }
@@ -87,7 +91,7 @@ impl Alarms {
 #[derive(Debug)]
 pub(super) struct Until<'a, F> {
     alarms: &'a Alarms,
-    key: (Duration, u64),
+    key: Key,
     operation: Pin<&'a mut F>,
 }
 
@@ -98,7 +102,7 @@ impl<F: Future> Future for Until<'_, F> {
         if let Poll::Ready(output) = self.operation.as_mut().poll(cx) {
             return Poll::Ready(Some(output));
         }
-        if self.alarms.clock.monotonic() >= self.key.0 {
+        if self.alarms.clock.monotonic() >= Duration::from_millis(self.key.0) {
             return Poll::Ready(None);
         }
         self.alarms.set(self.key, cx.waker());

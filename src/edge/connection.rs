@@ -124,27 +124,35 @@ pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Ori
     stay(&worker, newcomer, permit).await;
 }
 
-/// The same for one that has been received. Everything large lives in boxes, which are gone while the connection is
-/// parked.
+/// The same for one that is on its way. Everything large lives in boxes, which are gone while the connection is parked.
 pub async fn stay<N: Net>(worker: &Worker<N>, newcomer: Box<Parked<N::Stream>>, permit: ConnectionPermit) {
+    let Some(mut received) = Box::pin(receive(worker, newcomer, permit)).await else { return };
+    while Box::pin(converse(worker, &mut received.0)).await.is_continue() {
+        let (connection, permit) = received;
+        let Some(woken) = parked::park(worker, connection, permit).await else { return };
+        received = woken;
+    }
+    received.0.inbound.release_buffer(&worker.buffers);
+}
+
+/// Lets a newcomer begin, or tells it why not.
+async fn receive<N: Net>(
+    worker: &Worker<N>,
+    newcomer: Box<Parked<N::Stream>>,
+    permit: ConnectionPermit,
+) -> Option<(Box<Connection<N::Stream>>, ConnectionPermit)> {
     let mut connection = newcomer.wake(worker, &permit);
     let peer = connection.peer.as_ref().map(|peer| peer.address);
-    let mut permit = match Box::pin(begin(worker, &mut connection, permit)).await {
-        Ok(permit) => permit,
-        Err(end) => {
-            if let Some(end) = end {
-                worker.connection_ended(end, peer);
-                Box::pin(handshake::take_leave(worker, &mut connection, end)).await;
-            }
-            connection.inbound.forget(&worker.buffers);
-            return;
+    match Box::pin(begin(worker, &mut connection, permit)).await {
+        Ok(permit) => return Some((connection, permit)),
+        Err(Some(end)) => {
+            worker.connection_ended(end, peer);
+            Box::pin(handshake::take_leave(worker, &mut connection, end)).await;
         }
-    };
-    while Box::pin(converse(worker, &mut connection)).await.is_continue() {
-        let Some(woken) = parked::park(worker, connection, permit).await else { return };
-        (connection, permit) = woken;
+        Err(None) => {}
     }
-    connection.inbound.release_buffer(&worker.buffers);
+    connection.inbound.forget(&worker.buffers);
+    None
 }
 
 /// What comes before the first request: the header of the PROXY protocol, and the TLS handshake. While nothing has come
