@@ -115,3 +115,64 @@ impl<F> Drop for Until<'_, F> {
         self.alarms.set.borrow_mut().remove(&self.key);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use super::*;
+    use std::future::{pending, ready};
+    use std::rc::Rc;
+
+    /// Runs `task` on a worker's runtime, with alarms that are kept.
+    fn run<F: Future>(task: impl FnOnce(Rc<Alarms>) -> F) -> F::Output {
+        let runtime = monoio::RuntimeBuilder::<monoio::LegacyDriver>::new().enable_timer().build();
+        runtime.unwrap().block_on(async {
+            let alarms = Rc::new(Alarms::new(Clock::start()));
+            let kept = Rc::clone(&alarms);
+            monoio::spawn(async move { kept.keep().await });
+            task(alarms).await
+        })
+    }
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn deadlines_are_met_in_their_order_whoever_came_first() {
+        let order = run(|alarms| async move {
+            let order = Rc::new(RefCell::new(Vec::new()));
+            let tasks: Vec<_> = [90, 30, 3_600_000, 60]
+                .map(|deadline| {
+                    let (alarms, order) = (Rc::clone(&alarms), Rc::clone(&order));
+                    monoio::spawn(async move {
+                        assert_eq!(alarms.until(ms(deadline), pin!(pending::<()>())).await, None);
+                        assert!(alarms.clock.monotonic() >= ms(deadline), "{deadline} ms have not passed");
+                        order.borrow_mut().push(deadline);
+                    })
+                })
+                .into_iter()
+                .collect();
+            let mut tasks = tasks.into_iter();
+            tasks.next().unwrap().await;
+            assert_eq!(alarms.set.borrow().len(), 1, "who has been woken is forgotten");
+            order.take()
+        });
+        assert_eq!(order, [30, 60, 90]);
+    }
+
+    #[test]
+    fn what_is_done_or_given_up_has_no_deadline_any_more() {
+        run(|alarms| async move {
+            assert_eq!(alarms.until(ms(0), pin!(ready(7))).await, Some(7), "what is done is not late");
+            {
+                let mut waiting = pin!(pending::<()>());
+                let mut until = pin!(alarms.until(ms(3_600_000), waiting.as_mut()));
+                let waits = poll_fn(|cx| Poll::Ready(until.as_mut().poll(cx).is_pending())).await;
+                assert!(waits);
+                assert_eq!(alarms.set.borrow().len(), 1);
+            }
+            assert!(alarms.set.borrow().is_empty());
+        });
+    }
+}

@@ -169,3 +169,19 @@ pub(super) async fn park<N: Net>(
         // Called, it looks again whether it is over.
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_stay_warm_for_a_shorter_time() {
+        let warm = Warm::default();
+        let mut all: Vec<Warming<'_>> = (0..MANY).map(|_| warm.enter()).collect();
+        assert!(all.iter().all(|one| one.time() == WARM));
+        all.push(warm.enter());
+        assert_eq!(warm.enter().time(), WARM_AMONG_MANY);
+        all.truncate(1);
+        assert_eq!(warm.enter().time(), WARM);
+    }
+}
