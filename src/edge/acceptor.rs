@@ -10,6 +10,7 @@ use std::time::Duration;
 use monoio::io::Canceller;
 use monoio::net::{TcpListener, TcpStream};
 
+use crate::gate::admission::ConnectionPermit;
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::WorkerCells;
 
@@ -19,6 +20,7 @@ use super::drain::Open;
 use super::driver::Driver;
 use super::listener::{self, Entrance};
 use super::net::{Net, Sockets};
+use super::parked::Parked;
 use super::policy::{ListenerId, Policy};
 use super::stream::Socket;
 use super::worker::Worker;
@@ -212,24 +214,29 @@ impl Acceptor {
             Err(end) => return worker.connection_ended(end, origin.peer),
             Ok(permit) => Some(permit),
         };
-        let socket = Socket::tcp(stream, worker.net.clock.of_process().clone());
+        let socket = Socket::tcp(stream, &worker.net.alarms);
+        let newcomer = Parked::newcomer(worker, socket, origin);
         let (worker, open) = (Rc::clone(worker), worker.drain.open());
-        monoio::spawn(async move {
-            let permit = match permit {
-                None => worker.peers.wait_for(|| worker.open(origin).ok()).await,
-                permit => permit,
-            };
-            match permit {
-                Some(permit) => {
-                    worker.cells(WorkerCells::accepted);
-                    let serving = pin!(connection::serve(Rc::clone(&worker), socket, origin, permit));
-                    worker.net.clock.turn(serving).await;
+        match permit {
+            Some(permit) => settle(worker, newcomer, permit, open),
+            None => drop(monoio::spawn(async move {
+                match worker.peers.wait_for(|| worker.open(origin).ok()).await {
+                    Some(permit) => settle(worker, newcomer, permit, open),
+                    None => worker.connection_ended(ConnectionEnd::ConnectionsFull, origin.peer),
                 }
-                None => worker.connection_ended(ConnectionEnd::ConnectionsFull, origin.peer),
-            }
-            drop(open);
-        });
+            })),
+        }
     }
+}
+
+/// Gives a connection its task. What that contains is held as long as the connection.
+fn settle(worker: Rc<Worker<Sockets>>, newcomer: Box<Parked<Socket>>, permit: ConnectionPermit, open: Open) {
+    worker.cells(WorkerCells::accepted);
+    monoio::spawn(async move {
+        let staying = pin!(connection::stay(&worker, newcomer, permit));
+        worker.net.clock.turn(staying).await;
+        drop(open);
+    });
 }
 
 /// `accept(2)`: errors of a connection that was lost before it was accepted.

@@ -1,9 +1,10 @@
 //! The only place that reads the clocks of a running proxy.
 
 use std::cell::Cell;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::io::Write;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::now::Now;
@@ -98,15 +99,27 @@ impl WorkerClock {
     }
 
     /// Drives a task; each time it is polled is a turn.
-    pub async fn turn<F: Future>(&self, mut task: Pin<&mut F>) -> F::Output {
-        poll_fn(|cx| {
-            self.in_turn.set(true);
-            let progress = task.as_mut().poll(cx);
-            self.in_turn.set(false);
-            self.seen.set(None);
-            progress
-        })
-        .await
+    pub const fn turn<'a, F: Future>(&'a self, task: Pin<&'a mut F>) -> Turn<'a, F> {
+        Turn { clock: self, task }
+    }
+}
+
+/// A task that is driven by [`WorkerClock::turn`]. Each connection is one.
+#[derive(Debug)]
+pub struct Turn<'a, F> {
+    clock: &'a WorkerClock,
+    task: Pin<&'a mut F>,
+}
+
+impl<F: Future> Future for Turn<'_, F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.clock.in_turn.set(true);
+        let progress = self.task.as_mut().poll(cx);
+        self.clock.in_turn.set(false);
+        self.clock.seen.set(None);
+        progress
     }
 }
 

@@ -16,6 +16,7 @@ use super::exchange;
 use super::forward::Way;
 use super::inbound::Inbound;
 use super::net::Net;
+use super::parked::{self, Parked};
 use super::policy::{Limits, ListenerId};
 use super::preface;
 use super::stream::ByteStream;
@@ -25,9 +26,6 @@ use super::tls::standing::Standing;
 use super::turns::Place;
 use super::waiting::{GaveWay, Patience};
 use super::worker::Worker;
-
-/// How long a connection that has just answered keeps its buffer before it waits without one.
-pub(super) const WARM: Duration = Duration::from_millis(250);
 
 /// How long a connection that has just been accepted may take to begin its first request when we close: its client has
 /// connected to somebody who accepts.
@@ -61,8 +59,8 @@ pub struct Connection<S> {
     /// What it holds, and whether it makes us wait.
     pub patience: Rc<Patience>,
     /// When it was accepted.
-    opened: Duration,
-    /// When a connection that has never asked for anything is closed.
+    pub(super) opened: Duration,
+    /// When it is closed if it asks for nothing.
     pub(super) expires: Duration,
 }
 
@@ -122,46 +120,39 @@ pub struct Origin {
 
 /// Serves a connection until its end. It counts as long as `permit` is held.
 pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Origin, permit: ConnectionPermit) {
-    let Origin { peer, listener } = origin;
-    let opened = worker.net.monotonic();
-    let mut connection = Connection {
-        stream: Downstream::plain(stream),
-        peer: peer.map(Peer::new),
-        caller: None,
-        standing: Standing::default(),
-        inbound: Inbound::default(),
-        reply_head: ResponseHead::default(),
-        served: 0,
-        listener,
-        place: Place::new(&worker.turns),
-        patience: Rc::new(Patience::new(Rc::clone(&worker.waiting), Rc::clone(permit.holding()))),
-        opened,
-        expires: opened + worker.policy().limits.head_timeout,
-    };
-    let mut permit = match Box::pin(begin(&worker, &mut connection, permit)).await {
-        Ok(permit) => permit,
-        Err(end) => {
-            if let Some(end) = end {
-                worker.connection_ended(end, peer);
-                Box::pin(handshake::take_leave(&worker, &mut connection, end)).await;
-            }
-            connection.inbound.forget(&worker.buffers);
-            return;
-        }
-    };
-    // The busy part lives in a box of its own, so that a parked connection is no larger than its socket.
-    while Box::pin(converse(&worker, &mut connection)).await.is_continue() {
-        connection.inbound = Inbound::default();
-        connection.reply_head = ResponseHead::default();
-        // A connection that must make room for another has no permit any more.
-        let Some((goes_on, back)) = connection.park(&worker, permit).await else { return };
-        permit = back;
-        if !goes_on {
-            connection.stream.say_goodbye();
-            break;
-        }
+    let newcomer = Parked::newcomer(&worker, stream, origin);
+    stay(&worker, newcomer, permit).await;
+}
+
+/// The same for one that is on its way. Everything large lives in boxes, which are gone while the connection is parked.
+pub async fn stay<N: Net>(worker: &Worker<N>, newcomer: Box<Parked<N::Stream>>, permit: ConnectionPermit) {
+    let Some(mut received) = Box::pin(receive(worker, newcomer, permit)).await else { return };
+    while Box::pin(converse(worker, &mut received.0)).await.is_continue() {
+        let (connection, permit) = received;
+        let Some(woken) = parked::park(worker, connection, permit).await else { return };
+        received = woken;
     }
-    connection.inbound.release_buffer(&worker.buffers);
+    received.0.inbound.release_buffer(&worker.buffers);
+}
+
+/// Lets a newcomer begin, or tells it why not.
+async fn receive<N: Net>(
+    worker: &Worker<N>,
+    newcomer: Box<Parked<N::Stream>>,
+    permit: ConnectionPermit,
+) -> Option<(Box<Connection<N::Stream>>, ConnectionPermit)> {
+    let mut connection = newcomer.wake(worker, &permit);
+    let peer = connection.peer.as_ref().map(|peer| peer.address);
+    match Box::pin(begin(worker, &mut connection, permit)).await {
+        Ok(permit) => return Some((connection, permit)),
+        Err(Some(end)) => {
+            worker.connection_ended(end, peer);
+            Box::pin(handshake::take_leave(worker, &mut connection, end)).await;
+        }
+        Err(None) => {}
+    }
+    connection.inbound.forget(&worker.buffers);
+    None
 }
 
 /// What comes before the first request: the header of the PROXY protocol, and the TLS handshake. While nothing has come
@@ -266,7 +257,7 @@ impl<S: ByteStream> Connection<S> {
 
     /// Whether nobody needs the connection any more: the worker stops, or the listener has been closed, and no request
     /// is on its way. Where bytes wait to be read, one is, and closing would reset it. Or it would not be let in any more.
-    fn is_over<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) -> bool {
+    pub(super) fn is_over<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) -> bool {
         let closes =
             worker.closes(self.listener) && (self.served > 0 || worker.net.monotonic() >= self.opened + NEWCOMER);
         (closes || !self.is_welcome(worker, &worker.policy())) && self.stream.is_quiet()
@@ -282,33 +273,6 @@ impl<S: ByteStream> Connection<S> {
         if worker.closes(self.listener) { self.expires.min(self.opened + NEWCOMER) } else { self.expires }
     }
 
-    /// Waits, without a buffer, for a request: whether the connection goes on, and its permit, or nothing when another
-    /// has been let in for it.
-    async fn park<N: Net<Stream = S>>(
-        &mut self,
-        worker: &Worker<N>,
-        permit: ConnectionPermit,
-    ) -> Option<(bool, ConnectionPermit)> {
-        let mut permit = permit;
-        let idle = worker.net.monotonic() + worker.policy().limits.idle_timeout.saturating_sub(WARM);
-        loop {
-            if self.is_over(worker) {
-                return Some((false, permit));
-            }
-            let deadline = if self.served == 0 { self.patience(worker) } else { idle };
-            let (readable, back) = {
-                let readable = pin!(self.stream.readable(deadline));
-                worker.parking.wait(permit, readable).await?
-            };
-            permit = back;
-            // Called, it looks again whether it is over.
-            if let Some(readable) = readable {
-                // When thousands close at once, none of them may ask for a buffer to find that out.
-                return Some((readable.is_ok() && !self.stream.has_ended(), permit));
-            }
-        }
-    }
-
     async fn await_request<N: Net<Stream = S>>(&mut self, worker: &Worker<N>, limits: &Limits) -> Arrival {
         if self.inbound.has_begun() {
             return Arrival::Bytes;
@@ -316,17 +280,19 @@ impl<S: ByteStream> Connection<S> {
         if self.is_over(worker) {
             return Arrival::Gone;
         }
+        let now = worker.net.monotonic();
+        if self.served > 0 {
+            self.expires = now + limits.idle_timeout;
+        }
         // When connections are wanted, one without a request waits where it can be closed for another.
         if worker.admission.is_crowded() && self.stream.is_quiet() {
             self.inbound.release_buffer(&worker.buffers);
             return Arrival::Quiet;
         }
         self.inbound.hold_buffer(&worker.buffers);
-        let now = worker.net.monotonic();
-        let deadline = match self.served {
-            0 => self.patience(worker).min(now + WARM),
-            _ => now + WARM.min(limits.idle_timeout),
-        };
+        let warm = worker.warm.enter();
+        let end = if self.served == 0 { self.patience(worker) } else { self.expires };
+        let deadline = end.min(now + warm.time());
         loop {
             let (result, buf) = self.stream.read_patiently(self.inbound.lend(), deadline).await;
             self.inbound.returned(buf);

@@ -3,6 +3,7 @@
 
 mod acceptor;
 pub mod admit;
+pub mod alarms;
 mod breather;
 pub mod buffer;
 pub mod clock;
@@ -19,6 +20,7 @@ pub mod listener;
 pub mod net;
 pub mod orders;
 pub mod pace;
+pub mod parked;
 pub mod parking;
 pub mod peers;
 pub mod pipe;

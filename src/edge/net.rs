@@ -1,13 +1,15 @@
 //! What the edge needs from the world: time and connections. Sockets in production, pipes and virtual time in tests.
 
 use std::io;
+use std::pin::pin;
+use std::rc::Rc;
 use std::time::Duration;
 
 use monoio::net::{TcpStream, UnixStream};
-use monoio::time::Instant;
 
 use crate::now::Now;
 
+use super::alarms::Alarms;
 use super::clock::WorkerClock;
 use super::policy::Target;
 use super::stream::{ByteStream, Socket};
@@ -42,6 +44,8 @@ pub trait Net: 'static {
 pub struct Sockets {
     /// The worker's clock.
     pub clock: WorkerClock,
+    /// The deadlines of those who wait long.
+    pub alarms: Rc<Alarms>,
 }
 
 impl Net for Sockets {
@@ -60,16 +64,14 @@ impl Net for Sockets {
     }
 
     async fn connect(&self, target: &Target, deadline: Duration) -> io::Result<Socket> {
-        let clock = self.clock.of_process();
-        let deadline = Instant::from_std(clock.instant(deadline));
         let attempt = async {
             match target {
-                Target::Unix(path) => UnixStream::connect(path).await.map(|s| Socket::unix(s, clock.clone())),
+                Target::Unix(path) => UnixStream::connect(path).await.map(|s| Socket::unix(s, &self.alarms)),
                 Target::Tcp(addresses) => {
                     let mut last = io::Error::from(io::ErrorKind::NotFound);
                     for address in addresses.current().iter() {
                         match TcpStream::connect_addr(*address).await {
-                            Ok(stream) => return Ok(Socket::tcp(stream, clock.clone())),
+                            Ok(stream) => return Ok(Socket::tcp(stream, &self.alarms)),
                             Err(error) => last = error,
                         }
                     }
@@ -77,6 +79,7 @@ impl Net for Sockets {
                 }
             }
         };
-        monoio::time::timeout_at(deadline, attempt).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        let attempt = pin!(attempt);
+        self.alarms.until(deadline, attempt).await.unwrap_or_else(|| Err(io::ErrorKind::TimedOut.into()))
     }
 }

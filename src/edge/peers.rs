@@ -48,7 +48,8 @@ impl Peers {
         }
         let _queued = Queued::enter(&self.queue);
         for _ in 0..LOOKS {
-            sleep(PAUSE).await;
+            // A timer is large, and every exchange has room for what it may have to wait for.
+            Box::pin(sleep(PAUSE)).await;
             let made = attempt();
             if made.is_some() {
                 return made;

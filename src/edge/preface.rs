@@ -6,8 +6,9 @@ use crate::gate::keyed_buckets::ClientKey;
 use crate::outcome::ConnectionEnd;
 use crate::wire::proxy_protocol::{self, ProxyHeader};
 
-use super::connection::{Connection, Peer, WARM};
+use super::connection::{Connection, Peer};
 use super::net::Net;
+use super::parked::WARM;
 use super::stream::ByteStream;
 use super::worker::Worker;
 

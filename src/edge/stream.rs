@@ -22,6 +22,7 @@ use monoio::time::{Instant, Sleep};
 use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
+use super::alarms::Alarms;
 use super::breather::{Breather, PAUSE};
 use super::clock::Clock;
 
@@ -91,10 +92,12 @@ const PIECE: usize = 256 << 10;
 /// A TCP or Unix-domain connection.
 pub struct Socket {
     kind: Kind,
-    clock: Clock,
+    alarms: Rc<Alarms>,
+    /// While it is busy.
     timer: Option<Timer>,
     breather: Breather,
-    canceller: Canceller,
+    /// While it is busy.
+    canceller: Option<Canceller>,
 }
 
 /// The timer of a task, shared by the streams that it uses, one after the other.
@@ -118,20 +121,20 @@ macro_rules! on {
 impl Socket {
     /// Wraps a TCP connection; small writes leave at once.
     #[must_use]
-    pub fn tcp(stream: TcpStream, clock: Clock) -> Self {
+    pub fn tcp(stream: TcpStream, alarms: &Rc<Alarms>) -> Self {
         // Failing to set the option costs latency, not correctness.
         let _ = stream.set_nodelay(true);
-        Self::new(Kind::Tcp(stream), clock)
+        Self::new(Kind::Tcp(stream), alarms)
     }
 
     /// Wraps a Unix-domain connection.
     #[must_use]
-    pub fn unix(stream: UnixStream, clock: Clock) -> Self {
-        Self::new(Kind::Unix(stream), clock)
+    pub fn unix(stream: UnixStream, alarms: &Rc<Alarms>) -> Self {
+        Self::new(Kind::Unix(stream), alarms)
     }
 
-    fn new(kind: Kind, clock: Clock) -> Self {
-        Self { kind, clock, timer: None, breather: Breather::default(), canceller: Canceller::new() }
+    fn new(kind: Kind, alarms: &Rc<Alarms>) -> Self {
+        Self { kind, alarms: Rc::clone(alarms), timer: None, breather: Breather::default(), canceller: None }
     }
 
     fn raw_fd(&self) -> RawFd {
@@ -145,14 +148,14 @@ impl Socket {
     }
 }
 
-/// Drives `operation` until it is done or the deadline has passed, looking at the clock every `tick`. Where it did not
-/// have to wait, that counts towards the stream's turn.
+/// Drives `operation` until it is done or the deadline has passed. Where it did not have to wait, that counts towards the
+/// stream's turn.
 async fn within<F: Future>(
     mut operation: Pin<&mut F>,
     timer: &mut Option<Timer>,
     clock: &Clock,
     breather: &mut Breather,
-    (deadline, tick): (Duration, Duration),
+    deadline: Duration,
 ) -> Option<F::Output> {
     let deadline = Instant::from_std(clock.instant(deadline));
     let timer = timer.get_or_insert_with(|| Rc::new(RefCell::new(Box::pin(monoio::time::sleep(TICK)))));
@@ -172,7 +175,7 @@ async fn within<F: Future>(
             if now >= deadline {
                 return Poll::Ready(None);
             }
-            timer.as_mut().reset(deadline.min(now + tick));
+            timer.as_mut().reset(deadline.min(now + TICK));
         }
         Poll::Pending
     })
@@ -193,10 +196,10 @@ fn timed_out() -> io::Error {
 impl ByteStream for Socket {
     async fn read(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<usize> {
         let room = buf.len()..buf.capacity().min(buf.len() + PIECE);
-        let Self { kind, clock, timer, breather, .. } = self;
+        let Self { kind, alarms, timer, breather, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.read(buf.slice_mut(room)));
-            within(operation, timer, clock, breather, (deadline, TICK)).await
+            within(operation, timer, alarms.clock(), breather, deadline).await
         });
         match outcome {
             Some((result, slice)) => (result, slice.into_inner()),
@@ -206,10 +209,11 @@ impl ByteStream for Socket {
 
     async fn read_patiently(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
         let room = buf.len()..buf.capacity();
-        let Self { kind, clock, timer, breather, canceller } = self;
+        let Self { kind, alarms, timer, breather, canceller } = self;
+        let canceller = canceller.get_or_insert_with(Canceller::new);
         let (result, slice) = on!(kind, stream => {
             let mut operation = pin!(stream.cancelable_read(buf.slice_mut(room), canceller.handle()));
-            match within(operation.as_mut(), timer, clock, breather, (deadline, TICK)).await {
+            match within(operation.as_mut(), timer, alarms.clock(), breather, deadline).await {
                 Some(finished) => finished,
                 None => {
                     *canceller = std::mem::take(canceller).cancel();
@@ -227,20 +231,21 @@ impl ByteStream for Socket {
     }
 
     async fn readable(&mut self, deadline: Duration) -> io::Result<()> {
-        let Self { kind, clock, timer, breather, .. } = self;
-        let outcome = on!(kind, stream => {
+        // Whoever waits like this may wait long, and many do: with what others share, and nothing else.
+        self.timer = None;
+        self.canceller = None;
+        let outcome = on!(&self.kind, stream => {
             let operation = pin!(stream.readable(false));
-            // A parked connection must not wake up for nothing: one timer for the whole wait.
-            within(operation, timer, clock, breather, (deadline, Duration::from_secs(3600))).await
+            self.alarms.until(deadline, operation).await
         });
         outcome.unwrap_or_else(|| Err(timed_out()))
     }
 
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {
-        let Self { kind, clock, timer, breather, .. } = self;
+        let Self { kind, alarms, timer, breather, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.write(buf.slice(range)));
-            within(operation, timer, clock, breather, (deadline, TICK)).await
+            within(operation, timer, alarms.clock(), breather, deadline).await
         });
         match outcome {
             Some((result, slice)) => (result, slice.into_inner()),

@@ -120,7 +120,17 @@ impl Place {
     /// Nothing is known of the connection: it waits for nobody.
     #[must_use]
     pub fn new(turns: &Rc<Turns>) -> Self {
-        Self { turns: Rc::clone(turns), refused: false, waiter: OnceCell::new() }
+        Self::of(turns, false)
+    }
+
+    /// The place of a connection whose last request was refused, or was not.
+    pub(super) fn of(turns: &Rc<Turns>, refused: bool) -> Self {
+        Self { turns: Rc::clone(turns), refused, waiter: OnceCell::new() }
+    }
+
+    /// Whether the last request was refused.
+    pub(super) const fn is_refused(&self) -> bool {
+        self.refused
     }
 
     /// Waits for its turn, if its last request was refused or what arrives is `large`. To be called whenever something has

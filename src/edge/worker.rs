@@ -25,6 +25,7 @@ use crate::telemetry::exchange::Exchange;
 use crate::telemetry::metrics::Metrics;
 
 use super::acceptor::Acceptors;
+use super::alarms::Alarms;
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine, WorkerClock};
 use super::connection::Origin;
@@ -35,6 +36,7 @@ use super::keep::{self, Kept, Ticket};
 use super::listener::Entrance;
 use super::net::{Net, Sockets};
 use super::orders::{Inbox, Order};
+use super::parked::Warm;
 use super::parking::Parking;
 use super::peers::Peers;
 use super::policy::{ListenerId, Policy};
@@ -122,6 +124,8 @@ pub struct Worker<N: Net> {
     pub admission: Arc<Admission>,
     /// Connections that wait for a request.
     pub parking: Parking,
+    /// Those that are about to.
+    pub warm: Warm,
     /// Connections that wait for one another.
     pub turns: Rc<Turns>,
     /// Answers that wait for their records.
@@ -149,6 +153,7 @@ impl<N: Net> Worker<N> {
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
             parking: Parking::default(),
+            warm: Warm::default(),
             turns: Rc::default(),
             unrecorded: keep::Waiting::default(),
             waiting: Rc::default(),
@@ -330,7 +335,8 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
     let driver = runtime.driver();
     runtime.block_on(async move {
         let Assignment { shared, entrances, position, seed, inbox, peers } = assignment;
-        let net = Sockets { clock: WorkerClock::new(shared.clock.clone()) };
+        let alarms = Rc::new(Alarms::new(shared.clock.clone()));
+        let net = Sockets { clock: WorkerClock::new(shared.clock.clone()), alarms: Rc::clone(&alarms) };
         let worker = Rc::new(Worker::new(net, &shared, (position, seed)));
         worker.peers.introduce(peers);
         let mut inbox = inbox.adopt(driver)?;
@@ -340,6 +346,7 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         worker.cells(|cells| cells.runs_on(u64::from(nix::unistd::gettid().as_raw().unsigned_abs())));
         worker.sweep(worker.net.now());
         monoio::spawn(sweep(Rc::clone(&worker)));
+        monoio::spawn(async move { alarms.keep().await });
         monoio::spawn(usher(Rc::clone(&worker.turns), UnixStream::pair()?));
         if let Some(changes) = shared.observer.changes(position) {
             changes.set_nonblocking(driver == Driver::Epoll)?;

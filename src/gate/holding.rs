@@ -18,8 +18,8 @@ pub struct Holding {
     owner: Cell<Option<(ClientKey, Lender)>>,
     /// Whose exchange it is.
     client: Cell<Option<ClientKey>>,
-    /// 1 while an exchange counts.
-    requests: Cell<u64>,
+    /// Whether an exchange counts.
+    requesting: Cell<bool>,
     /// Bytes of a body that are charged.
     body: Cell<u64>,
 }
@@ -27,8 +27,8 @@ pub struct Holding {
 impl Holding {
     /// A connection that has been counted.
     pub(super) const fn new(admission: Arc<Admission>, owner: Option<(ClientKey, Lender)>) -> Self {
-        let (requests, body) = (Cell::new(0), Cell::new(0));
-        Self { admission, connected: Cell::new(true), owner: Cell::new(owner), client: Cell::new(None), requests, body }
+        let (client, requesting, body) = (Cell::new(None), Cell::new(false), Cell::new(0));
+        Self { admission, connected: Cell::new(true), owner: Cell::new(owner), client, requesting, body }
     }
 
     /// What a connection holds that is not counted itself: for whoever admits exchanges without connections.
@@ -51,7 +51,7 @@ impl Holding {
     /// An exchange has been counted, and is this client's.
     pub(super) fn begin_request(&self, client: ClientKey) {
         self.client.set(Some(client));
-        self.requests.set(1);
+        self.requesting.set(true);
     }
 
     pub(super) fn add_body(&self, bytes: u64) {
@@ -60,7 +60,7 @@ impl Holding {
 
     /// The exchange no longer counts as one in flight.
     pub(super) fn end_request(&self) {
-        self.admission.release_requests(self.requests.take());
+        self.admission.release_requests(u64::from(self.requesting.take()));
     }
 
     /// Its body is no longer charged.
@@ -97,8 +97,8 @@ impl Holding {
 
     /// Exchanges held.
     #[must_use]
-    pub const fn requests(&self) -> u64 {
-        self.requests.get()
+    pub fn requests(&self) -> u64 {
+        u64::from(self.requesting.get())
     }
 
     /// Bytes of a body held.

@@ -19,6 +19,7 @@ mod giving_way;
 mod headers;
 mod limits;
 mod mtls;
+mod parked;
 mod process;
 mod ready;
 mod records;

@@ -29,6 +29,7 @@ on_both_drivers! {
     what_has_been_seen_outlives_a_policy,
     limits_may_be_lower_than_what_is_held,
     idle_connections_make_room_when_a_bound_is_lowered,
+    parked_connections_hear_of_it,
     what_needs_a_restart_is_said_and_the_rest_is_applied,
     two_hundred_changes_under_load_harm_nobody,
 }
@@ -363,6 +364,25 @@ fn limits_may_be_lower_than_what_is_held(driver: Driver) {
     assert_eq!(proxy.connect().ask(&delivery()).status, 200);
     drop(clients);
     proxy.assert_nothing_held();
+}
+
+/// Long enough to be idle, without a buffer.
+fn parked_connections_hear_of_it(driver: Driver) {
+    let application = Application::answering(OK);
+    let (stays, goes) = (free_address(), free_address());
+    let plan = Proxy::on(driver, &application);
+    let mut proxy = plan.clone().listening_on(&[stays, goes]).start();
+    let (mut staying, mut going) = (Client::connect(stays), Client::connect(goes));
+    for client in [&mut staying, &mut going] {
+        assert_eq!(client.ask(&delivery()).status, 200);
+    }
+    thread::sleep(Duration::from_millis(400));
+    for _ in 0..2 {
+        proxy.apply(&plan.clone().listening_on(&[stays]));
+    }
+    assert_ends_politely(&mut going);
+    assert_eq!(staying.ask(&delivery()).status, 200);
+    application.assert_requests(3);
 }
 
 fn idle_connections_make_room_when_a_bound_is_lowered(driver: Driver) {

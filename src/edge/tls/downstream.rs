@@ -43,6 +43,13 @@ impl<S: ByteStream> Downstream<S> {
         self.tls.is_some()
     }
 
+    /// The socket, if it alone says when there is something to read: whoever waits for that waits without the weight of a
+    /// session.
+    pub fn at_rest(&mut self) -> Option<&mut S> {
+        let busy = self.tls.as_ref().is_some_and(|tls| tls.is_readable() || tls.has_outgoing());
+        (!busy).then_some(&mut self.socket)
+    }
+
     /// Whether something has begun to arrive that cannot be read yet: the first bytes of a record.
     pub fn has_begun(&self) -> bool {
         self.tls.as_ref().is_some_and(|tls| tls.has_partial())
@@ -73,10 +80,15 @@ impl<S: ByteStream> ByteStream for Downstream<S> {
     }
 
     async fn readable(&mut self, deadline: Duration) -> io::Result<()> {
-        match &mut self.tls {
-            None => self.socket.readable(deadline).await,
-            Some(tls) => tls.readable(&mut self.socket, deadline).await,
+        if let Some(tls) = &mut self.tls {
+            if tls.is_readable() {
+                return Ok(());
+            }
+            if tls.has_outgoing() {
+                tls.flush(&mut self.socket, deadline).await?;
+            }
         }
+        self.socket.readable(deadline).await
     }
 
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {

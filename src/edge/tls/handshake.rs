@@ -82,7 +82,7 @@ async fn enter<'w, N: Net>(
     if worker.make_way(Bound::Connections, (party, 1), worker.net.monotonic()) {
         // It gives its place back when its task has heard of it.
         for _ in 0..LOOKS {
-            monoio::time::sleep(PAUSE).await;
+            Box::pin(monoio::time::sleep(PAUSE)).await;
             entered = worker.admission.begin_handshake();
             if entered.is_ok() {
                 break;

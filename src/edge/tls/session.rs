@@ -195,16 +195,14 @@ impl TlsSession {
         }
     }
 
-    /// [`ByteStream::readable`]
-    pub(super) async fn readable<S: ByteStream>(&mut self, socket: &mut S, deadline: Duration) -> io::Result<()> {
-        if self.has_plain() || self.stage == Stage::PeerClosed {
-            return Ok(());
-        }
-        if !self.outgoing.is_empty() {
-            // Seldom, and large: an idle connection need not have room for it.
-            Box::pin(self.flush(socket, deadline)).await?;
-        }
-        socket.readable(deadline).await
+    /// Whether there is something to read, whatever becomes of the socket.
+    pub(super) fn is_readable(&self) -> bool {
+        self.has_plain() || self.stage == Stage::PeerClosed
+    }
+
+    /// Whether something waits to be sent.
+    pub(super) const fn has_outgoing(&self) -> bool {
+        !self.outgoing.is_empty()
     }
 
     /// [`ByteStream::write`]
@@ -279,7 +277,7 @@ impl TlsSession {
         result
     }
 
-    async fn flush<S: ByteStream>(&mut self, socket: &mut S, deadline: Duration) -> io::Result<()> {
+    pub(super) async fn flush<S: ByteStream>(&mut self, socket: &mut S, deadline: Duration) -> io::Result<()> {
         if self.outgoing.is_empty() {
             return Ok(());
         }

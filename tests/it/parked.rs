@@ -1,0 +1,70 @@
+//! Connections that have been quiet for a while hold next to nothing: what was there of them is there again when they
+//! speak, and whoever has to go hears of it.
+
+use std::time::{Duration, Instant};
+
+use crate::support::application::OK;
+use crate::support::{Application, Client, Delivery, Driver, Proxy, on_both_drivers};
+
+on_both_drivers! {
+    many_are_served_again_and_again,
+    whoever_was_refused_may_speak_again,
+    each_has_its_own_deadline,
+}
+
+/// A connection has been parked after a quarter of a second.
+const PARKED: Duration = Duration::from_millis(400);
+
+fn start(driver: Driver, limits: &[&str]) -> (Application, Proxy) {
+    let application = Application::answering(OK);
+    let plan = limits.iter().fold(Proxy::on(driver, &application), |plan, line| plan.limit(line));
+    let proxy = plan.start();
+    (application, proxy)
+}
+
+fn deliver(client: &mut Client) {
+    assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
+}
+
+/// More than may stay warm for long, one after the other and at once.
+fn many_are_served_again_and_again(driver: Driver) {
+    const MANY: usize = 160;
+    let (application, proxy) = start(driver, &["connections_per_client = 1000"]);
+    let mut clients: Vec<Client> = (0..MANY).map(|_| proxy.connect()).collect();
+    for _ in 0..3 {
+        clients.iter_mut().for_each(deliver);
+        std::thread::sleep(PARKED);
+        clients.iter_mut().for_each(|client| drop(client.send(&Delivery::of(b"x").bytes())));
+        assert!(clients.iter_mut().all(|client| client.answer().status == 200));
+    }
+    assert_eq!(proxy.held().connections, MANY as u64);
+    drop(clients);
+    proxy.assert_nothing_held();
+    application.assert_requests(MANY * 6);
+}
+
+fn whoever_was_refused_may_speak_again(driver: Driver) {
+    let (application, proxy) = start(driver, &[]);
+    let mut client = proxy.connect();
+    for _ in 0..2 {
+        assert_eq!(client.ask(&Delivery::forged(b"x").bytes()).status, 401);
+        std::thread::sleep(PARKED);
+        deliver(&mut client);
+    }
+    application.assert_requests(2);
+}
+
+/// One that comes later may have the nearer one, and one that has been met may have been the nearest.
+fn each_has_its_own_deadline(driver: Driver) {
+    let (_application, proxy) = start(driver, &["idle_timeout = \"1200ms\"", "head_timeout = \"500ms\""]);
+    let mut idle = proxy.connect();
+    deliver(&mut idle);
+    let begun = Instant::now();
+    std::thread::sleep(PARKED);
+    let (connected, mut silent) = (Instant::now(), proxy.connect());
+    silent.assert_closed();
+    assert!((450..1000).contains(&connected.elapsed().as_millis()), "{:?}", connected.elapsed());
+    idle.assert_closed();
+    assert!((1100..2400).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    proxy.assert_nothing_held();
+}
