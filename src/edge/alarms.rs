@@ -130,7 +130,7 @@ mod tests {
             let alarms = Rc::new(Alarms::new(Clock::start()));
             let kept = Rc::clone(&alarms);
             monoio::spawn(async move { kept.keep().await });
-            task(alarms).await
+            monoio::time::timeout(Duration::from_secs(10), task(alarms)).await.expect("an alarm that rings")
         })
     }
 
