@@ -14,6 +14,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 NGINX_MODULES = Path("/usr/lib/nginx/modules")
+NODE_MODULES = Path("/usr/share/nodejs")
 # HAProxy holds a body in one buffer, beside the head and room to rewrite it.
 HAPROXY_BUFFER, HAPROXY_HEAD = 16 * 1024, 8 * 1024
 # It keeps idle connections only while they are few of all that it may have.
@@ -58,7 +59,7 @@ PACKAGES = {
     "nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux",
     "testssl": "testssl.sh", "prometheus": "prometheus", "chromium": "chromium",
     "haproxy": "haproxy", "webhook": "webhook", "perf": "linux-perf",
-    "strace": "strace", str(NGINX_MODULES / "ngx_http_lua_module.so"): "libnginx-mod-http-lua",
+    "strace": "strace", "node": "nodejs", str(NODE_MODULES / "express"): "node-express", str(NGINX_MODULES / "ngx_http_lua_module.so"): "libnginx-mod-http-lua",
 }
 
 PEERS = {peer.name: peer for peer in (
@@ -76,6 +77,8 @@ PEERS = {peer.name: peer for peer in (
          ("nginx", str(NGINX_MODULES / "ngx_http_lua_module.so"))),
     Peer("haproxy", "HAProxy with its hmac converter", ("haproxy",)),
     Peer("hyper", "hyper and tokio, HMAC with ring (loadtest/receiver)", ("cargo",)),
+    Peer("express", "node express, HMAC with node:crypto (loadtest/express.js)",
+         ("node", str(NODE_MODULES / "express"))),
     Peer("webhook", "Debian's webhook: runs a command per delivery, forwards nothing",
          ("webhook",), forwards=False, refusal=500),
 )}
@@ -139,7 +142,7 @@ def plan(name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]
         return ("countersign.toml", countersign_values(name, setting),
                 [str(setting.binary), "run", "--config", "{config}"])
     plans = {"nginx": nginx, "nginx-lua": nginx, "haproxy": haproxy, "hyper": hyper,
-             "webhook": webhook}
+             "express": express, "webhook": webhook}
     return plans[name](name, setting)
 
 
@@ -182,6 +185,13 @@ def hyper(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[st
         command += ["--certificate", f"{setting.folder}/tls.crt",
                     "--key", f"{setting.folder}/tls.key"]
     return "", {}, command
+
+
+def express(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:
+    """The script of this folder; it has no configuration file."""
+    # Only Debian's own node looks there by itself.
+    return "", {}, ["env", f"NODE_PATH={NODE_MODULES}", "node", str(HERE / "express.js"), "{port}",
+                    str(setting.upstream), f"{setting.folder}/secret", str(setting.largest_body)]
 
 
 def webhook(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::application::OK;
-use crate::support::{Application, Client, Delivery, Driver, Proxy, on_both_drivers};
+use crate::support::{Application, Client, Delivery, Driver, Proxy, eventually, on_both_drivers};
 
 on_both_drivers! {
     many_are_served_again_and_again,
@@ -66,10 +66,13 @@ fn each_has_its_own_deadline(driver: Driver) {
     deliver(&mut idle);
     let begun = Instant::now();
     std::thread::sleep(PARKED);
-    let (connected, mut silent) = (Instant::now(), proxy.connect());
-    silent.assert_closed();
+    let (connected, silent) = (Instant::now(), proxy.connect());
+    // Seen from within: a child that another test starts meanwhile inherits what io_uring has accepted, and keeps it open.
+    assert!(eventually(|| proxy.held().connections == 2));
+    assert!(eventually(|| proxy.held().connections == 1));
     assert!((450..1000).contains(&connected.elapsed().as_millis()), "{:?}", connected.elapsed());
-    idle.assert_closed();
+    assert!(eventually(|| proxy.held().connections == 0));
     assert!((1100..2400).contains(&begun.elapsed().as_millis()), "{:?}", begun.elapsed());
+    drop((silent, idle));
     proxy.assert_nothing_held();
 }
