@@ -77,10 +77,12 @@ pub async fn forward<'p, N: Net>(
     let outgoing = {
         let mut head = worker.scratch.borrow_mut();
         head.clear();
-        encode_head(&mut head, worker, sender, asked, (policy, route, &verified))?;
-        Outgoing::new(verified.into_delivery(), &head, &worker.buffers)
+        let encoded = encode_head(&mut head, worker, sender, asked, (policy, route, &verified));
+        let outgoing = encoded.map(|()| Outgoing::new(verified.into_delivery(), &head, &worker.buffers));
+        // A loop is seen only here, and verification has taken its time all the same.
+        asked.mark(Stage::Verified, worker.net.look().monotonic);
+        outgoing?
     };
-    asked.mark(Stage::Verified, worker.net.look().monotonic);
     let (Some(upstream), Some(pool)) = (policy.upstreams.get(route.upstream), policy.pool(route.upstream)) else {
         return Err(Fault::UpstreamConnect.into());
     };

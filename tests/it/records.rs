@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 
 use crate::support::application::OK;
 use crate::support::child::BINARY;
+use crate::support::delivery::OLDER_SECRET;
 use crate::support::folder::Folder;
 use crate::support::{Application, Delivery, Driver, Program, Proxy, eventually, noise, on_both_drivers};
 
 on_both_drivers! {
     an_exchange_is_a_line,
     verification_that_fails_takes_its_time,
+    so_does_that_of_a_delivery_that_has_been_here,
     the_log_follows_its_name,
     hostile_bytes_stay_in_their_line,
     a_log_that_cannot_be_written_harms_nobody,
@@ -83,6 +85,21 @@ fn verification_that_fails_takes_its_time(driver: Driver) {
     let us = |name: &str| line[name].as_u64().unwrap_or_else(|| panic!("{name} in {line}"));
     assert!(us("verify_us") > 0 && us("body_us") > 0, "{line}");
     assert!(us("head_us") + us("body_us") + us("verify_us") <= us("total_us") + 3, "{line}");
+}
+
+/// A loop is seen after verification, which takes its time here because the body is hashed once more under a second key.
+fn so_does_that_of_a_delivery_that_has_been_here(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let program = logged(&folder, driver, &application, "output = \"access.jsonl\"");
+    let delivery = Delivery::signed_with(OLDER_SECRET, &noise(1 << 20));
+    assert_eq!(program.connect().ask(&delivery.clone().bytes()).status, 200);
+    let via = application.requests().remove(0).field("Via").to_owned();
+    assert_eq!(program.connect().ask(&delivery.field("Via", &via).bytes()).status, 508);
+    let log = folder.path("access.jsonl");
+    assert!(eventually(|| lines(&log).len() == 2), "{:#?}", lines(&log));
+    for line in lines(&log) {
+        assert!(line["verify_us"].as_u64().is_some_and(|verify| verify > 0), "{line}");
+    }
 }
 
 /// Somebody moves the file away, and removes it: no line is written to nowhere for longer than a moment.
