@@ -106,6 +106,8 @@ struct Outcome {
     statuses: Vec<u16>,
     delivered: Vec<Vec<u8>>,
     answer: String,
+    /// From the first byte to the end of the connection.
+    lasted: Duration,
 }
 
 /// A client's whole input through the proxy, in pieces of `grain` bytes, to an application that answers each complete
@@ -148,13 +150,15 @@ fn converse_under(policy: Policy, input: &[u8], closed: bool, (grain, reply): (u
     let origin = Origin { peer: "192.0.2.1".parse().ok(), listener: ListenerId::default() };
     let permit = worker.open(origin).unwrap();
     let outbox = Rc::clone(&client.outbox);
+    let begun = net.monotonic();
     net.run(connection::serve(worker, client, origin, permit)).expect("the connection ends");
+    let lasted = net.monotonic() - begun;
     let answer = String::from_utf8_lossy(&outbox.borrow()).into_owned();
     let statuses =
         answer.match_indices("HTTP/1.1 ").filter_map(|(at, _)| answer.get(at + 9..at + 12)?.parse().ok()).collect();
     assert_eq!(shared.admission.held(), Held::default(), "what was granted has been released");
     let codes = codes.0.lock().unwrap().clone();
-    Outcome { codes, statuses, delivered: delivered.take(), answer }
+    Outcome { codes, statuses, delivered: delivered.take(), answer, lasted }
 }
 
 /// The body of a request that the proxy has sent, once it is whole.
@@ -441,6 +445,46 @@ fn a_connection_that_must_go_serves_what_has_been_sent() {
                 assert_eq!(net.monotonic() - begun, Duration::from_secs(1));
             }
         }
+    }
+}
+
+/// Whoever has said that a request is its last one, and has sent all of it, is not waited for when it is answered or
+/// refused. Where something of it has not been read, or may come, closing would reset the answer.
+#[test]
+fn only_who_has_said_all_is_not_waited_for() {
+    const WAITED: Duration = Duration::from_secs(2);
+    let close = |request: Vec<u8>| {
+        let rest = request.strip_prefix(b"POST /hook HTTP/1.1\r\n".as_slice()).unwrap().to_vec();
+        [b"POST /hook HTTP/1.1\r\nConnection: close\r\n".as_slice(), &rest].concat()
+    };
+    let (genuine, forged) = (close(delivery(b"body", b"body", None)), close(delivery(b"body", b"other", None)));
+    let chunked = close(delivery(b"body", b"body", Some(&[1, 2])));
+    let old = [b"POST /hook HTTP/1.0\r\n".as_slice(), genuine.split_at(21).1].concat();
+    let looping = [b"POST /hook HTTP/1.1\r\nVia: 1.1 countersign-0\r\n", genuine.split_at(40).1].concat();
+    let with = |request: &[u8], more: &[u8]| [request, more].concat();
+    let elsewhere = b"POST /elsewhere HTTP/1.1\r\nHost: a\r\nConnection: close\r\n".as_slice();
+    for (name, input, status, lasted) in [
+        ("genuine", genuine.clone(), 200, Duration::ZERO),
+        ("chunks and a trailer", chunked.clone(), 200, Duration::ZERO),
+        ("HTTP/1.0", old, 200, Duration::ZERO),
+        ("forged", forged.clone(), 401, Duration::ZERO),
+        ("nothing to read", with(elsewhere, b"\r\n"), 404, Duration::ZERO),
+        ("an empty line behind it", with(&genuine, b"\r\n"), 200, WAITED),
+        ("a request behind it", with(&genuine, &genuine), 200, WAITED),
+        ("a request behind chunks", with(&chunked, &genuine), 200, WAITED),
+        ("a request behind a refused one", with(&forged, &genuine), 401, WAITED),
+        ("a body that is on its way", with(elsewhere, b"Content-Length: 4\r\n\r\n"), 404, WAITED),
+        ("a body that is invited", with(elsewhere, b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n"), 404, WAITED),
+        ("chunks that nobody reads", with(elsewhere, b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 404, WAITED),
+        ("nothing that can be read", b"TRACE nonsense\r\n\r\n".to_vec(), 400, WAITED),
+        ("not its last request", looping, 508, WAITED),
+    ] {
+        for grain in [usize::MAX, 7] {
+            let outcome = converse(&input, false, grain, ok());
+            assert_eq!((outcome.statuses.as_slice(), outcome.lasted), (&[status][..], lasted), "{name}");
+        }
+        // Who has closed its side has said all, whatever it was.
+        assert_eq!(converse(&input, true, usize::MAX, ok()).lasted, Duration::ZERO, "{name}");
     }
 }
 
