@@ -1,5 +1,7 @@
 //! Answers of applications that behave: however they are framed, the client gets all of them, as they were.
 
+use std::io::Read as _;
+
 use crate::support::folder::Folder;
 use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, noise, on_both_drivers};
 
@@ -9,6 +11,7 @@ on_both_drivers! {
     framings_towards_clients_of_both_versions,
     large_answers_stream,
     large_answers_take_no_memory,
+    a_last_answer_is_not_cut_off,
     answers_arrive_as_the_application_wrote_them,
     large_response_heads,
 }
@@ -113,6 +116,30 @@ fn large_answers_stream(driver: Driver) {
         assert!(answer.whole && answer.body == noise(SIZE));
     }
     assert_eq!(application.connections(), 1);
+}
+
+/// A socket is closed behind the last answer at once: what the client has not taken of it yet must come all the same, and
+/// then the end of the connection, which is no reset.
+fn a_last_answer_is_not_cut_off(driver: Driver) {
+    const SIZE: usize = 5 << 20;
+    let application = Application::following(|visit| {
+        while visit.request().is_some() {
+            visit.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes());
+            visit.say(&noise(SIZE));
+        }
+    });
+    let proxy = Proxy::on(driver, &application).start();
+    let mut clients: Vec<Client> = (0..4).map(|_| proxy.connect()).collect();
+    let last = Delivery::of(b"{}").field("Connection", "close").bytes();
+    for client in &mut clients {
+        client.send(&last);
+    }
+    for client in &mut clients {
+        let answer = client.answer();
+        assert!(answer.whole && answer.closes() && answer.body == noise(SIZE));
+        assert_eq!(client.stream.read(&mut [0]).ok(), Some(0));
+    }
+    proxy.assert_endings(&["forwarded"; 4]);
 }
 
 /// The same with a process of its own, of which the kernel says how much memory it ever had.
