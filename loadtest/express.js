@@ -24,7 +24,8 @@ function isGenuine(request) {
 
 const app = express();
 app.disable("x-powered-by");
-app.post("*", express.raw({ type: () => true, limit: Number(largestBody) }), (request, response) => {
+// use, not post("*"): the router that Debian has no longer takes the asterisk for a path.
+app.use(express.raw({ type: () => true, limit: Number(largestBody) }), (request, response) => {
   if (!isGenuine(request)) {
     response.status(401).end();
     return;

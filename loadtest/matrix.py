@@ -111,21 +111,41 @@ class Field:
             self._bench.stop(server)
 
     def _start(self, name: str) -> None:
-        slots = 2 * self._scenario.connections + SPARE_SLOTS
-        server = self._bench.start_target(name, self._upstream, slots, self._scenario.body,
-                                          max(rig.POOL, self._scenario.connections))
+        server = self._launch(name)
         time.sleep(SETTLE_SECONDS)
         self._idle[name] = measuring.resident(measuring.pids_of(server), "VmRSS")
         rig.check_target(self._bench, server, self._upstream)
         self._servers.append(server)
+
+    def _launch(self, name: str) -> rig.Server:
+        slots = 2 * self._scenario.connections + SPARE_SLOTS
+        return self._bench.start_target(name, self._upstream, slots, self._scenario.body,
+                                        max(rig.POOL, self._scenario.connections))
+
+    def _renewed(self, server: rig.Server) -> rig.Server:
+        """The same target, started anew in the same place.
+
+        Where a process happens to lie in memory makes some per cent, for as long as it lives:
+        rounds of one process would agree with each other and be wrong together.
+        """
+        place = self._servers.index(server)
+        self._servers.remove(server)
+        self._bench.stop(server)
+        self._servers.insert(place, self._launch(server.name))
+        return self._servers[place]
 
     def _each(self, number: int, action: Callable[..., None]) -> None:
         # Nobody is always the first: whatever drifts within a round is shared.
         turn = (number - 1) % max(1, len(self._servers))
         for server in self._servers[turn:] + self._servers[:turn]:
             if not self._guarded(server.name, lambda server=server: action(server, number)):
-                self._servers.remove(server)
-                self._bench.stop(server)
+                self._drop(server.name)
+
+    def _drop(self, name: str) -> None:
+        # By name: the process may be another one by now, or none if it did not start again.
+        for server in [server for server in self._servers if server.name == name]:
+            self._servers.remove(server)
+            self._bench.stop(server)
 
     def _guarded(self, name: str, action: Callable[..., None]) -> bool:
         """Whether it went well; a target that fails is out of this scenario."""
@@ -139,6 +159,8 @@ class Field:
         return True
 
     def _cost(self, server: rig.Server, number: int) -> None:
+        if number > 1:
+            server = self._renewed(server)
         run = measuring.measure(self._bench, server, self._upstream, number, self._scenario,
                                 self._plan.seconds)
         self._results.runs.append(run)
