@@ -68,7 +68,7 @@ def run(plan: Plan, binary: Path | None, tools: dict[str, object], results: Resu
         if not matrix:
             continue
         with rig.Rig(binary, tls) as bench:
-            bench.receiver = tools["receiver"]
+            bench.made = tools["made"]
             facts.update(rig.machine_facts(binary, bench.cores, bool(tools["given"])))
             # What we do ourselves is load, and must not run on the proxy's core.
             before = os.sched_getaffinity(0)

