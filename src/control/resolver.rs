@@ -1,5 +1,6 @@
 //! Names of applications to addresses, off the workers: resolving blocks, and a worker must not.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
@@ -94,14 +95,16 @@ impl Resolver {
 fn keep_fresh(mut names: Vec<Name>, log: &EventLog, followed: &Receiver<Vec<Name>>) {
     let clock = Clock::start();
     let mut due = Duration::ZERO;
+    let mut complaints = Complaints::new();
     loop {
         if clock.monotonic() >= due {
-            let failed = names.iter().filter(|name| !refresh(name, log)).count();
+            let failed = names.iter().filter(|name| !refresh(name, log, &mut complaints)).count();
             due = clock.monotonic() + if failed > 0 { RETRY } else { REFRESH };
         }
         match followed.recv_timeout(due.saturating_sub(clock.monotonic())) {
             Ok(others) => {
                 names = others;
+                complaints.clear();
                 if names.iter().any(|name| name.addresses.current().is_empty()) {
                     due = due.min(clock.monotonic() + RETRY);
                 }
@@ -112,20 +115,29 @@ fn keep_fresh(mut names: Vec<Name>, log: &EventLog, followed: &Receiver<Vec<Name
     }
 }
 
+/// Why names do not resolve, as the log has it: it is said once, and again when the reason is another one.
+type Complaints = HashMap<String, String>;
+
 /// False when the name does not resolve; the addresses known so far stay in use.
-fn refresh(name: &Name, log: &EventLog) -> bool {
-    let known = name.addresses.current();
+fn refresh(name: &Name, log: &EventLog, complaints: &mut Complaints) -> bool {
+    let (known, called) = (name.addresses.current(), &name.addresses.name);
     match resolve(&name.host, name.port) {
         Ok(found) if !found.is_empty() => {
+            let recovered = complaints.remove(called).is_some();
             if *known != found {
-                log.event(Level::Info, &format!("upstream {} is at {found:?}", name.addresses.name));
+                log.event(Level::Info, &format!("upstream {called} is at {found:?}"));
                 name.addresses.replace(found);
+            } else if recovered {
+                log.event(Level::Info, &format!("upstream {called} resolves again"));
             }
             true
         }
         outcome => {
             let why = outcome.err().map_or_else(|| "no address".to_owned(), |error| error.to_string());
-            log.event(Level::Warn, &format!("upstream {} does not resolve: {why}", name.addresses.name));
+            if complaints.get(called) != Some(&why) {
+                log.event(Level::Warn, &format!("upstream {called} does not resolve: {why}"));
+                complaints.insert(called.to_string(), why);
+            }
             false
         }
     }
