@@ -350,7 +350,7 @@ def countersign_binary(given: str | None, targets: list[str]) -> Path | None:
         return None
     if given:
         path = Path(given).resolve()
-        if not os.access(path, os.X_OK):
+        if not path.is_file() or not os.access(path, os.X_OK):
             raise RigError(f"not an executable: {path}")
         return path
     say("building countersign (cargo build --release)")
