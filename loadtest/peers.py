@@ -133,6 +133,8 @@ def countersign_values(name: str, setting: Setting) -> dict[str, object]:
     admin = f'[admin]\naddress = "127.0.0.1:{setting.admin}"\n' if setting.admin else ""
     return {"driver": driver_of(name), "workers": workers_of(name), "upstream": upstream,
             "pool": setting.pool,
+            # Nobody is behind a balancer here, and the others end at once, too.
+            "drain": 'drain_delay = "0s"',
             "records": records_of(name), "admin": admin,
             "secrets": TWO_SECRETS if rotated else ONE_SECRET,
             "tls": COUNTERSIGN_TLS if setting.tls else ""}

@@ -204,9 +204,9 @@ class Rig:
         `server_lines` are further lines of its `[server]`. It is ready when it
         says so: that somebody accepts on the port means nothing.
         """
-        config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
-                               **peers.countersign_values(
-                                   name, self._setting(upstream, 0, 0)))
+        values = peers.countersign_values(name, self._setting(upstream, 0, 0))
+        values["drain"] = ""  # `server_lines` may say so themselves
+        config = self._fill_in("countersign.toml", f"{name}.toml", port=port, **values)
         text = config.read_text(encoding="utf-8")
         config.write_text(text.replace("[server]\n", f"[server]\n{server_lines}\n", 1),
                           encoding="utf-8")
