@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import statistics
 import subprocess
 import time
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import measuring
+import peers
 import rig
 import scenarios
 
@@ -41,6 +43,11 @@ class Results:
     once: list[measuring.Once] = field(default_factory=list)
     digests: list[Digest] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
+
+    def median_rate(self, scenario: str, target: str) -> float:
+        """Requests per second under wrk: what the target can take; 0 if it was not measured."""
+        rates = [run.rate for run in self.runs if (run.scenario, run.target) == (scenario, target)]
+        return statistics.median(rates) if rates else 0.0
 
 
 @dataclass(frozen=True)
@@ -172,17 +179,19 @@ class Field:
         if not own:
             return 0.0
         base = base_of(list(dict.fromkeys(run.target for run in own)))
-        rates = sorted(run.rate for run in own if run.target == base)
-        return max(1.0, min(STEADY_MOST, STEADY_SHARE * rates[len(rates) // 2]))
+        rate = self._results.median_rate(self._scenario.name, base)
+        return max(1.0, min(STEADY_MOST, STEADY_SHARE * rate))
 
     def _latency(self, server: rig.Server, number: int, rate: float) -> None:
         wanted = self._plan.latency_of
         named = wanted is None or (self._scenario.name, server.name) in wanted
         if not named or not server.forwards:
             return
+        if rate > self._results.median_rate(self._scenario.name, server.name):
+            return  # the queue would grow for as long as the round lasts; the report says so
         loop = scenarios.OpenLoop(self._bench, self._traffic)
         # One unmeasured moment, so that every connection to the upstream is there.
-        loop.run(server.port, self._scenario, rate, measuring.WARM_UP_SECONDS,
+        loop.run(server.port, self._scenario, rate, peers.WARM_UP_SECONDS,
                  FIRST_STEP * (2 * number))
         said = loop.run(server.port, self._scenario, rate, self._plan.seconds,
                         FIRST_STEP * (2 * number + 1))

