@@ -285,7 +285,7 @@ impl<S: ByteStream> Connection<S> {
             self.expires = now + limits.idle_timeout;
         }
         // When connections are wanted, one without a request waits where it can be closed for another.
-        if worker.admission.is_crowded() && self.stream.is_quiet() {
+        if worker.admission.is_crowded() && self.stream.is_quiet() && !self.inbound.is_torn() {
             self.inbound.release_buffer(&worker.buffers);
             return Arrival::Quiet;
         }
@@ -300,7 +300,7 @@ impl<S: ByteStream> Connection<S> {
                 Ok(Some(count)) if count > 0 && self.inbound.has_begun() => return Arrival::Bytes,
                 Ok(Some(count)) if count > 0 => {}
                 // As with the first byte of a request in plain text: it has so long to come, and no longer.
-                Ok(None) if self.stream.has_begun() => return Arrival::Bytes,
+                Ok(None) if self.stream.has_begun() || self.inbound.is_torn() => return Arrival::Bytes,
                 Ok(None) if self.served > 0 || deadline < self.expires => {
                     self.inbound.release_buffer(&worker.buffers);
                     return Arrival::Quiet;

@@ -110,6 +110,11 @@ impl Inbound {
         !b"\r\n\r\n".starts_with(self.buf.get(self.origin..).unwrap_or_default())
     }
 
+    /// Whether what has arrived ends in the middle of a line end, of which the other half belongs to it.
+    pub fn is_torn(&self) -> bool {
+        self.received().ends_with(b"\r")
+    }
+
     /// Takes the buffer for a read; [`Self::returned`] brings it back.
     pub fn lend(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.buf)

@@ -9,6 +9,7 @@ use crate::support::{Application, Client, Delivery, Driver, Proxy, eventually, o
 on_both_drivers! {
     many_are_served_again_and_again,
     whoever_was_refused_may_speak_again,
+    half_a_line_end_is_not_forgotten,
     each_has_its_own_deadline,
 }
 
@@ -55,6 +56,18 @@ fn whoever_was_refused_may_speak_again(driver: Driver) {
         assert_eq!(client.ask(&Delivery::forged(b"x").bytes()).status, 401);
         std::thread::sleep(PARKED);
         deliver(&mut client);
+    }
+    application.assert_requests(2);
+}
+
+/// An empty line before a request may come in two pieces.
+fn half_a_line_end_is_not_forgotten(driver: Driver) {
+    let (application, proxy) = start(driver, &[]);
+    let mut client = proxy.connect();
+    for before in [&b"\r"[..], b"\r\n\r"] {
+        client.send(before);
+        std::thread::sleep(PARKED);
+        assert_eq!(client.ask(&[b"\n", Delivery::of(b"x").bytes().as_slice()].concat()).status, 200);
     }
     application.assert_requests(2);
 }

@@ -24,6 +24,7 @@ on_both_drivers! {
     large_answers_arrive_unchanged,
     deliveries_may_be_pipelined_and_cut_anywhere,
     a_client_that_has_said_all_gets_its_answer,
+    a_client_that_has_said_all_stops_nobody_in_a_crowd,
     a_connection_that_is_cut_is_no_end_of_a_body,
     sessions_are_resumed_on_every_worker,
     the_name_that_is_asked_for_chooses_the_certificate,
@@ -179,6 +180,18 @@ fn a_client_that_has_said_all_gets_its_answer(driver: Driver) {
     assert_eq!((client.answer().status, client.answer().status), (200, 200));
     client.assert_closed();
     proxy.assert_endings(&["forwarded"; 2]);
+}
+
+/// What it said last came along with its request: the socket alone looks idle, and nothing more comes.
+fn a_client_that_has_said_all_stops_nobody_in_a_crowd(driver: Driver) {
+    let Scene { proxy, client, .. } = scene(driver, |plan| plan.limit("connections = 8"));
+    let _crowd: Vec<Client> = (0..7).map(|_| proxy.connect()).collect();
+    assert!(eventually(|| proxy.held().connections == 7));
+    let mut client = client.connect(proxy.addresses()[0]);
+    client.stream.conn.writer().write_all(&Delivery::of(b"x").bytes()).unwrap();
+    assert_eq!(client.stop_talking().answer().status, 200);
+    client.assert_closed();
+    assert!(eventually(|| proxy.held().connections == 7));
 }
 
 /// Whoever cuts the connection, with or without a word of the protocol, must not be able to shorten what was said.

@@ -106,7 +106,7 @@ impl<S: ByteStream> ByteStream for Downstream<S> {
     }
 
     fn is_quiet(&self) -> bool {
-        self.socket.is_quiet() && !self.tls.as_ref().is_some_and(|tls| tls.has_plain() || tls.has_partial())
+        self.socket.is_quiet() && !self.tls.as_ref().is_some_and(|tls| tls.is_readable() || tls.has_partial())
     }
 
     fn has_ended(&self) -> bool {
