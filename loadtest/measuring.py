@@ -258,9 +258,8 @@ def missing(names: list[str]) -> dict[str, str]:
     """Targets that cannot be measured here, and why; installs what it can."""
     left = {}
     for name in names:
-        needs = [need for need in peers.PEERS[name].needs if need in peers.PACKAGES]
         try:
-            rig.install_programs(needs)
+            rig.install_programs(peers.needed([name]))
         except (rig.RigError, subprocess.SubprocessError) as error:
             left[name] = str(error)
     return left
