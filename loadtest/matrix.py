@@ -42,6 +42,8 @@ class Results:
     latencies: list[measuring.Latency] = field(default_factory=list)
     once: list[measuring.Once] = field(default_factory=list)
     digests: list[Digest] = field(default_factory=list)
+    # By scenario and target: the rate at which latency was to be measured, beyond what it takes.
+    too_slow: dict[tuple[str, str], float] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
     def median_rate(self, scenario: str, target: str) -> float:
@@ -188,7 +190,9 @@ class Field:
         if not named or not server.forwards:
             return
         if rate > self._results.median_rate(self._scenario.name, server.name):
-            return  # the queue would grow for as long as the round lasts; the report says so
+            # The queue would grow for as long as the round lasts.
+            self._results.too_slow[self._scenario.name, server.name] = rate
+            return
         loop = scenarios.OpenLoop(self._bench, self._traffic)
         # One unmeasured moment, so that every connection to the upstream is there.
         loop.run(server.port, self._scenario, rate, peers.WARM_UP_SECONDS,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import re
 import signal
 import subprocess
@@ -149,6 +150,7 @@ class Scraping:
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self._problem: str | None = None
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._scrape, daemon=True)
 
@@ -156,15 +158,23 @@ class Scraping:
         if self._port:
             self._thread.start()
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._over.set()
         if self._port:
             self._thread.join()
+        # A run without what it is to cost does not count.
+        if self._problem and kind is None:
+            raise rig.RigError(f"the admin port tells no metrics: {self._problem}")
 
     def _scrape(self) -> None:
         while not self._over.wait(1.0):
-            if "countersign_" not in rig.get(self._port, "/metrics"):
-                rig.say("the admin port tells no metrics")
+            try:
+                text = rig.get(self._port, "/metrics")
+            except (OSError, http.client.HTTPException) as error:
+                self._problem = str(error)
+                return
+            if "countersign_" not in text:
+                self._problem = f"{text[:100]!r}"
 
 
 def context_switches(pids: list[int]) -> int:
@@ -186,7 +196,9 @@ def resident(pids: list[int], key: str) -> int:
     for pid in pids:
         text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
         found = re.search(rf"^{key}:\s+(\d+) kB$", text, re.MULTILINE)
-        total += int(found[1]) * 1024 if found else 0
+        if found is None:
+            raise rig.RigError(f"process {pid} has ended")
+        total += int(found[1]) * 1024
     return total
 
 
@@ -246,9 +258,8 @@ def missing(names: list[str]) -> dict[str, str]:
     """Targets that cannot be measured here, and why; installs what it can."""
     left = {}
     for name in names:
-        needs = [need for need in peers.PEERS[name].needs if need in peers.PACKAGES]
         try:
-            rig.install_programs(needs)
+            rig.install_programs(peers.needed([name]))
         except (rig.RigError, subprocess.SubprocessError) as error:
             left[name] = str(error)
     return left

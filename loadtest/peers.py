@@ -142,6 +142,11 @@ def countersign_values(name: str, setting: Setting) -> dict[str, object]:
             "tls": COUNTERSIGN_TLS if setting.tls else ""}
 
 
+def needed(names: list[str]) -> list[str]:
+    """The programs, or files, that Debian packages have for these targets."""
+    return [need for name in names for need in PEERS[name].needs if need in PACKAGES]
+
+
 def workers_of(name: str) -> int:
     """How many workers a target has."""
     return 2 if name.endswith("-two") else 1

