@@ -100,15 +100,21 @@ fn framings_towards_clients_of_both_versions(driver: Driver) {
     }
 }
 
-/// An answer that the client reads slowly must wait at the application, not in our memory.
-fn large_answers_stream(driver: Driver) {
-    const SIZE: usize = 5 << 20;
-    let application = Application::following(|visit| {
+/// How large a large answer is.
+const SIZE: usize = 5 << 20;
+
+fn answering_at_length() -> Application {
+    Application::following(|visit| {
         while visit.request().is_some() {
             visit.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes());
             visit.say(&noise(SIZE));
         }
-    });
+    })
+}
+
+/// An answer that the client reads slowly must wait at the application, not in our memory.
+fn large_answers_stream(driver: Driver) {
+    let application = answering_at_length();
     let proxy = Proxy::on(driver, &application).start();
     let mut client = proxy.connect();
     for _ in 0..3 {
@@ -121,13 +127,7 @@ fn large_answers_stream(driver: Driver) {
 /// A socket is closed behind the last answer at once: what the client has not taken of it yet must come all the same, and
 /// then the end of the connection, which is no reset.
 fn a_last_answer_is_not_cut_off(driver: Driver) {
-    const SIZE: usize = 5 << 20;
-    let application = Application::following(|visit| {
-        while visit.request().is_some() {
-            visit.say(format!("HTTP/1.1 200 OK\r\nContent-Length: {SIZE}\r\n\r\n").as_bytes());
-            visit.say(&noise(SIZE));
-        }
-    });
+    let application = answering_at_length();
     let proxy = Proxy::on(driver, &application).start();
     let mut clients: Vec<Client> = (0..4).map(|_| proxy.connect()).collect();
     let last = Delivery::of(b"{}").field("Connection", "close").bytes();
@@ -144,7 +144,6 @@ fn a_last_answer_is_not_cut_off(driver: Driver) {
 
 /// The same with a process of its own, of which the kernel says how much memory it ever had.
 fn large_answers_take_no_memory(driver: Driver) {
-    const SIZE: usize = 5 << 20;
     let application = Application::following(|visit| {
         let body = vec![b'x'; SIZE];
         while visit.request().is_some() {

@@ -610,6 +610,9 @@ fn names_of_applications_are_followed(driver: Driver) {
     site.edit(|text| text.replace(&format!("no-such-name.invalid:{port}"), &address));
     site.await_told("reloaded generation=4", 1);
     assert!(site.accepts(OLD));
+    // One that is gone is not asked about any more: it would be complained of anew after a reload.
+    sleep(Duration::from_millis(2500));
+    assert_eq!(site.told("does not resolve"), 1, "{:#?}", site.program.log());
 }
 
 /// Other processes, of the same user, too, cannot look into this one, nor is there a core dump.
