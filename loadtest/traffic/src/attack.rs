@@ -1,7 +1,7 @@
 //! Attacks: many connections that all do the same, until the time or the count is up.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,8 @@ use crate::script::{Opening, Script, Then};
 
 /// Drips, progress and the end are looked after so often.
 const TICK: Duration = Duration::from_millis(50);
+/// With a pace, requests are given out so often.
+const PACED_TICK: Duration = Duration::from_millis(2);
 /// How long answers are waited for when the count is up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -33,6 +35,10 @@ struct Plan {
     target: SocketAddr,
     connections: usize,
     sources: usize,
+    /// The one address that all connections come from.
+    source: Option<IpAddr>,
+    /// Requests, or connections that send none, a second.
+    pace: Option<f64>,
     seconds: Duration,
     count: Option<u64>,
     /// Nobody sends before all are connected.
@@ -63,6 +69,9 @@ struct Attack {
     left: Option<u64>,
     armed: bool,
     drip_at: usize,
+    /// Requests that the pace allows at the moment, and what it has allowed so far.
+    allowed: u64,
+    allowed_until: f64,
 }
 
 /// Attacks and reports.
@@ -75,6 +84,8 @@ pub fn run(mut options: Options) -> Result<(), String> {
         target,
         connections: options.or("connections", 64)?,
         sources: options.or("sources", 1)?,
+        source: options.maybe("source")?,
+        pace: options.maybe("pace")?,
         seconds: options.seconds("seconds", 10.0)?,
         count: options.maybe("count")?,
         together: options.or("together", false)?,
@@ -93,6 +104,8 @@ pub fn run(mut options: Options) -> Result<(), String> {
         left: plan.count,
         armed: !plan.together,
         drip_at: 0,
+        allowed: 0,
+        allowed_until: 0.0,
         plan,
         script,
     };
@@ -105,7 +118,7 @@ pub fn run(mut options: Options) -> Result<(), String> {
 impl Attack {
     fn drive(&mut self, begun: Instant) -> Result<(), String> {
         let text = |error: io::Error| error.to_string();
-        self.poll.set_timer(TICK, true).map_err(text)?;
+        self.poll.set_timer(self.every(), true).map_err(text)?;
         for token in 0..self.attackers.len() {
             self.open(token);
         }
@@ -128,8 +141,32 @@ impl Attack {
         }
     }
 
+    fn every(&self) -> Duration {
+        if self.plan.pace.is_some() { PACED_TICK } else { TICK }
+    }
+
+    /// Whether the pace allows another request now.
+    fn is_allowed(&mut self) -> bool {
+        if self.plan.pace.is_none() {
+            return true;
+        }
+        let allowed = self.allowed > 0;
+        self.allowed -= u64::from(allowed);
+        allowed
+    }
+
+    /// Gives out what has become due.
+    fn allow(&mut self, elapsed: Duration) {
+        let Some(pace) = self.plan.pace else { return };
+        let due = pace * elapsed.as_secs_f64();
+        // What could not be sent in time is not made up for.
+        self.allowed = (due - self.allowed_until) as u64;
+        self.allowed_until += self.allowed as f64;
+    }
+
     fn open(&mut self, token: usize) {
-        let source = source(self.plan.target, token, self.plan.sources);
+        let own = self.plan.source.filter(|_| self.plan.target.ip().is_loopback());
+        let source = own.or_else(|| source(self.plan.target, token, self.plan.sources));
         let line = Line::connect(self.plan.target, source, self.script.receive_buffer);
         let line = line.and_then(|line| self.poll.add(line.socket(), token).map(|()| line));
         match line {
@@ -167,6 +204,7 @@ impl Attack {
     }
 
     fn tick(&mut self, elapsed: Duration) {
+        self.allow(elapsed);
         if self.plan.progress {
             println!("{{\"at\":{:.3},\"answers\":{}}}", elapsed.as_secs_f64(), self.counts.tally.total());
         }
@@ -182,7 +220,7 @@ impl Attack {
             }
         }
         let Some((every, bytes)) = self.script.drip else { return };
-        let share = self.attackers.len() as f64 * TICK.as_secs_f64() / every.as_secs_f64();
+        let share = self.attackers.len() as f64 * self.every().as_secs_f64() / every.as_secs_f64();
         for _ in 0..(share.ceil() as usize).min(self.attackers.len()) {
             let token = self.drip_at % self.attackers.len();
             self.drip_at += 1;
@@ -248,7 +286,12 @@ impl Attack {
         if matches!(self.script.opening, Opening::Silent) || self.left == Some(0) {
             return;
         }
+        let allowed = self.is_allowed();
         let Some(attacker) = self.attackers[token].as_mut() else { return };
+        if !allowed {
+            attacker.pausing = true;
+            return;
+        }
         self.left.iter_mut().for_each(|left| *left -= 1);
         self.script.opening.write(&mut attacker.out);
         attacker.expected = self.script.answers;
@@ -263,6 +306,9 @@ impl Attack {
             Ok(true) => {
                 attacker.sent = true;
                 self.counts.requests += self.script.answers.max(1) as u64;
+                if self.script.then == Then::Cut {
+                    self.close(token);
+                }
             }
             Ok(false) => {}
             // What was answered before the reset is still to be read.
@@ -272,6 +318,10 @@ impl Attack {
 
     /// Counts answers, and goes on when all have come.
     fn take(&mut self, token: usize, bytes: &[u8]) -> Result<(), String> {
+        if self.script.then == Then::Raw {
+            self.take_raw(token);
+            return Ok(());
+        }
         let Some(attacker) = self.attackers[token].as_mut() else { return Ok(()) };
         let whole_before = attacker.received.is_empty();
         if !whole_before {
@@ -299,6 +349,26 @@ impl Attack {
             self.begin(token);
         }
         Ok(())
+    }
+
+    /// Something came that is no HTTP: the follow-up is sent, or the connection has done its work.
+    fn take_raw(&mut self, token: usize) {
+        let Some(attacker) = self.attackers[token].as_mut() else { return };
+        match &self.script.follow_up {
+            Some(follow_up) if attacker.expected > 0 => {
+                attacker.expected = 0;
+                attacker.out = Rc::clone(follow_up);
+                attacker.sent = false;
+                attacker.line.rewind();
+                self.push(token);
+            }
+            // The rest of the answer, until the other side closes.
+            Some(_) => {}
+            None => {
+                attacker.expected = 0;
+                self.close(token);
+            }
+        }
     }
 
     fn report(&self, seconds: Duration) -> String {

@@ -10,6 +10,7 @@ mod options;
 mod poll;
 mod probe;
 mod script;
+mod tls;
 mod upstream;
 
 use options::Options;

@@ -12,6 +12,8 @@ use nix::sys::time::TimeSpec;
 use nix::sys::timerfd::{ClockId, Expiration, TimerFd, TimerFlags, TimerSetTimeFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
+use crate::tls::Session;
+
 const EVENTS: usize = 1024;
 /// The token of the timer.
 const TIMER: u64 = u64::MAX;
@@ -92,6 +94,7 @@ pub struct Change {
 pub struct Line {
     stream: TcpStream,
     sent: usize,
+    tls: Option<Box<Session>>,
 }
 
 /// What came of reading.
@@ -127,7 +130,16 @@ impl Line {
             Err(error) if error.raw_os_error() == Some(Errno::EINPROGRESS as i32) => {}
             Err(error) => return Err(error),
         }
-        Ok(Self { stream: socket.into(), sent: 0 })
+        Ok(Self { stream: socket.into(), sent: 0, tls: None })
+    }
+
+    /// Speaks TLS from now on. The handshake is made along with what is sent and received.
+    ///
+    /// # Errors
+    /// Of the TLS library.
+    pub fn encrypt(&mut self) -> io::Result<()> {
+        self.tls = Some(Box::new(Session::new()?));
+        Ok(())
     }
 
     /// A connection that was accepted.
@@ -137,7 +149,7 @@ impl Line {
     pub fn accepted(stream: TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, sent: 0 })
+        Ok(Self { stream, sent: 0, tls: None })
     }
 
     /// The socket.
@@ -155,6 +167,10 @@ impl Line {
     /// # Errors
     /// The connection is of no use any more.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<bool> {
+        if let Some(session) = &mut self.tls {
+            self.sent += session.write(bytes.get(self.sent..).unwrap_or_default())?;
+            return session.flush(&mut self.stream);
+        }
         while self.sent < bytes.len() {
             match self.stream.write(&bytes[self.sent..]) {
                 Ok(count) => self.sent += count,
@@ -168,6 +184,14 @@ impl Line {
 
     /// Reads once.
     pub fn receive(&mut self, buf: &mut [u8]) -> Received {
+        if let Some(session) = &mut self.tls {
+            return match session.read(&mut self.stream, buf) {
+                Ok(0) => Received::End,
+                Ok(count) => Received::Bytes(count),
+                Err(error) if is_early(&error) => Received::Nothing,
+                Err(_) => Received::End,
+            };
+        }
         loop {
             match self.stream.read(buf) {
                 Ok(0) => return Received::End,
@@ -185,8 +209,8 @@ impl Line {
     }
 }
 
-/// Not connected yet, or nothing to be had at the moment.
-fn is_early(error: &io::Error) -> bool {
+/// Whether an error says: not connected yet, or nothing available at the moment.
+pub fn is_early(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::NotConnected)
 }
 

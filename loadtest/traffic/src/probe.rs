@@ -48,6 +48,8 @@ struct Probe {
     target: SocketAddr,
     direct: Option<SocketAddr>,
     source: Option<IpAddr>,
+    /// Whether the target speaks TLS.
+    tls: bool,
     deliveries: Deliveries,
     /// The same to another path, which the application counts apart.
     direct_deliveries: Deliveries,
@@ -87,6 +89,7 @@ pub fn run(mut options: Options) -> Result<(), String> {
     let host: String = options.or("host", target.to_string())?;
     let size: usize = options.or("body", 1024)?;
     let source: Option<IpAddr> = options.maybe("source")?;
+    let tls = options.or("tls", false)?;
     let plan = Plan {
         first: options.must("first")?,
         rate: options.or("rate", 200.0)?,
@@ -108,6 +111,7 @@ pub fn run(mut options: Options) -> Result<(), String> {
         target,
         direct,
         source,
+        tls,
         deliveries,
         direct_deliveries: Deliveries::new(&host, "/direct", size.max(64), &secret),
         lanes: Vec::new(),
@@ -205,7 +209,9 @@ impl Probe {
 
     fn attend(&mut self, token: usize, buf: &mut [u8]) -> io::Result<()> {
         let Some(lane) = self.lanes[token].as_mut() else { return Ok(()) };
-        if lane.call.is_some() && lane.line.send(&lane.out).is_err() {
+        // A handshake goes on although there is nothing to deliver yet.
+        let out = if lane.call.is_some() { &lane.out[..] } else { &[] };
+        if (lane.call.is_some() || self.tls) && lane.line.send(out).is_err() {
             return self.lose(token);
         }
         loop {
@@ -284,7 +290,10 @@ impl Probe {
     fn open(&mut self, class: Class) -> io::Result<usize> {
         let target = if class == Class::Direct { self.direct.unwrap_or(self.target) } else { self.target };
         let source = self.source.filter(|_| target.ip().is_loopback());
-        let line = Line::connect(target, source, None)?;
+        let mut line = Line::connect(target, source, None)?;
+        if self.tls && class != Class::Direct {
+            line.encrypt()?;
+        }
         let token = self.lanes.iter().position(Option::is_none).unwrap_or(self.lanes.len());
         if token == self.lanes.len() {
             self.lanes.push(None);

@@ -55,6 +55,10 @@ pub enum Then {
     Reconnect,
     /// There is no request: the connection is reset as soon as it is there.
     CloseAtOnce,
+    /// The connection is reset as soon as everything has been sent.
+    Cut,
+    /// The answer is not HTTP: with its first bytes comes the follow-up, if there is one; then another connection.
+    Raw,
 }
 
 /// What a connection does.
@@ -69,19 +73,27 @@ pub struct Script {
     pub reads: bool,
     /// What follows.
     pub then: Then,
+    /// What is sent with the first bytes of a raw answer.
+    pub follow_up: Option<Rc<Vec<u8>>>,
     /// The size of the kernel's buffer for answers.
     pub receive_buffer: Option<usize>,
 }
 
 /// Attacks by name.
 pub const NAMES: &str = "forged unsigned capture genuine slowloris slow-body slow-read unread silent connect-close fields \
-                         large-head random chunks unfinished byte-heads";
+                         large-head random chunks unfinished byte-heads cut canned named-headers options candidates";
 /// Fields of a head that has too many.
 const FIELDS: usize = 400;
 const LARGE_HEAD: usize = 128 << 10;
 const ONE_BYTE_CHUNKS: usize = 2048;
 /// Requests that are sent without reading one answer: their answers are more than the kernel's buffers hold.
 const UNREAD: usize = 8192;
+/// Names of header fields in one signature, and options of one `Connection` field: as many as a head of 16 KiB holds.
+const NAMES_SIGNED: usize = 1300;
+const OPTIONS: usize = 7500;
+const OPTIONS_BESIDE_NAMES: usize = 5600;
+/// Signatures in one header field.
+const CANDIDATES: usize = 16;
 
 impl Script {
     /// Reads the name of the attack and its options.
@@ -108,9 +120,10 @@ impl Script {
             drip: None,
             reads: true,
             then: Then::Again,
+            follow_up: None,
             receive_buffer: None,
         };
-        let once = Self { answers: 1, then: Then::Reconnect, opening: Opening::Silent, ..plain };
+        let once = Self { answers: 1, then: Then::Reconnect, opening: Opening::Silent, follow_up: None, ..plain };
         let start = |rest: &str| [head(&host, &path), rest.as_bytes().to_vec()].concat();
         let signature = format!("X-Hub-Signature-256: sha256={}\r\n", "a".repeat(64));
         Ok(match name.as_str() {
@@ -159,7 +172,90 @@ impl Script {
                 let bytes = start(&format!("{signature}Transfer-Encoding: chunked\r\n\r\n{chunks}0\r\n\r\n"));
                 Self { opening: fixed(bytes), answers: 1, ..plain }
             }
+            "cut" => {
+                forged.truncate(forged.len() - size.max(64) / 2);
+                Self { opening: fixed(forged), answers: 0, then: Then::Cut, ..plain }
+            }
+            "canned" => {
+                let file: String = options.must("file")?;
+                let follow_up: Option<String> = options.maybe("follow-up")?;
+                let read = |path: String| std::fs::read(&path).map_err(|error| format!("{path}: {error}"));
+                let follow_up = follow_up.map(read).transpose()?.map(Rc::new);
+                Self { opening: fixed(read(file)?), answers: 1, then: Then::Raw, follow_up, ..plain }
+            }
+            "options" => {
+                let listed = "z,".repeat(OPTIONS);
+                let bytes = start(&format!("{signature}Connection: {listed}z\r\nContent-Length: 2\r\n\r\n{{}}"));
+                Self { opening: fixed(bytes), answers: 1, ..plain }
+            }
+            "named-headers" => {
+                let (names, listed) = (two_letter_names(NAMES_SIGNED), "z,".repeat(OPTIONS_BESIDE_NAMES));
+                let bytes = start(&format!(
+                    "X-Hook0-Signature: t={},h={names},v1={}\r\nConnection: {listed}z\r\nContent-Length: 2\r\n\r\n{{}}",
+                    seconds_now(),
+                    "a".repeat(64)
+                ));
+                Self { opening: fixed(bytes), answers: 1, ..plain }
+            }
+            "candidates" => {
+                let signatures: Vec<String> = (0..CANDIDATES as u8).map(random_looking_signature).collect();
+                let bytes = start(&format!(
+                    "webhook-id: msg_1\r\nwebhook-timestamp: {}\r\nwebhook-signature: {}\r\nContent-Length: {size}\r\n\r\n{}",
+                    seconds_now(),
+                    signatures.join(" "),
+                    ".".repeat(size)
+                ));
+                Self { opening: fixed(bytes), answers: 1, ..plain }
+            }
             other => return Err(format!("--script cannot be {other}; it is one of: {NAMES}")),
         })
+    }
+}
+
+/// So many distinct names of two characters, separated by spaces.
+fn two_letter_names(count: usize) -> String {
+    let letters = b"abcdefghijklmnopqrstuvwxyz0123456789-";
+    let pairs = letters.iter().flat_map(|first| letters.iter().map(move |second| [*first, *second]));
+    let names: Vec<String> = pairs.take(count).map(|pair| pair.map(char::from).iter().collect()).collect();
+    names.join(" ")
+}
+
+/// An Ed25519 signature that is well formed (RFC 8032, section 5.1.7: its scalar is small enough) and wrong.
+fn random_looking_signature(seed: u8) -> String {
+    let mut bytes = [0_u8; 64];
+    for (at, byte) in bytes.iter_mut().enumerate() {
+        *byte = (at as u8).wrapping_mul(37).wrapping_add(seed.wrapping_mul(101)) ^ 0x5a;
+    }
+    bytes[63] = 1;
+    format!("v1a,{}", base64(&bytes))
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut out = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0_u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for digit in 0..4 {
+            let is_there = digit <= chunk.len();
+            out.push(if is_there { DIGITS[(word >> (18 - 6 * digit) & 63) as usize].into() } else { '=' });
+        }
+    }
+    out
+}
+
+/// Seconds since 1970.
+fn seconds_now() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |since| since.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn base64_is_that_of_rfc_4648() {
+        assert_eq!([&b""[..], b"f", b"fo", b"foo", b"foob"].map(base64), ["", "Zg==", "Zm8=", "Zm9v", "Zm9vYg=="]);
+        assert_eq!(two_letter_names(3), "aa ab ac");
     }
 }
