@@ -362,9 +362,7 @@ impl Attack {
                 attacker.line.rewind();
                 self.push(token);
             }
-            // The rest of the answer, until the other side closes.
-            Some(_) => {}
-            None => {
+            _ => {
                 attacker.expected = 0;
                 self.close(token);
             }
