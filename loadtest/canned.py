@@ -53,14 +53,16 @@ def make_chain(folder: Path) -> None:
 
     TLS 1.2 carries it in plain text, so it can be sent by a client that does nothing else.
     """
-    name = ("-subj", "/CN=An issuer")
-    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30")
-    openssl("req", "-x509", *curve, "-subj", "/CN=The authority", "-keyout", folder / "ca.key", "-out", folder / "ca.crt")
+    name = ("-subj", "/CN=The authority")  # that of the trusted one: only the signatures tell them apart
+    curve = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-384", "-nodes", "-days", "30")
+    openssl("req", "-x509", *curve, *name, "-keyout", folder / "ca.key", "-out", folder / "ca.crt")
     openssl("req", "-x509", *curve, *name, "-keyout", folder / "true.key", "-out", folder / "true.crt")
     openssl("req", "-new", *curve[:-2], "-subj", "/CN=client", "-keyout", folder / "leaf.key", "-out", folder / "leaf.csr")
-    openssl("x509", "-req", "-in", folder / "leaf.csr", "-CA", folder / "true.crt", "-CAkey", folder / "true.key",
+    extensions = folder / "leaf.ext"
+    extensions.write_text("extendedKeyUsage = clientAuth\n", encoding="ascii")
+    openssl("x509", "-req", "-extfile", extensions, "-in", folder / "leaf.csr", "-CA", folder / "true.crt", "-CAkey", folder / "true.key",
             "-set_serial", "1", "-days", "30", "-out", folder / "leaf.crt")
-    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", folder / "other.key")
+    openssl("ecparam", "-name", "secp384r1", "-genkey", "-noout", "-out", folder / "other.key")
     chain = [folder / "leaf.crt"]
     for serial in range(USELESS):
         chain.append(folder / f"useless-{serial}.crt")
