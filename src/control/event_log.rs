@@ -202,8 +202,9 @@ impl EventLog {
     /// Accepting pauses. It does so many times a second while there are no descriptors: one line in a while says how often.
     pub fn accept_failed(&self, error: &io::Error) {
         if let Some(before) = self.pauses.note(unix_now().as_secs()) {
-            let before = if before > 0 { format!(" ({before} more pauses since the last line)") } else { String::new() };
-            self.bounded(Level::Error, || format!("accepting connections pauses: {error}{before}"));
+            let before =
+                if before > 0 { format!(" ({before} more pauses since the last line)") } else { String::new() };
+            self.offer(line(Level::Error, &format!("accepting connections pauses: {error}{before}")));
         }
     }
 }

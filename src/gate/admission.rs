@@ -553,6 +553,7 @@ mod tests {
             unverified_per_client: Rate::per_second(1, 2),
             clients_tracked: 10,
             handshakes: 2,
+            handshakes_per_client: Rate::per_second(50, 100),
         }
     }
 
@@ -717,7 +718,7 @@ mod tests {
             ..limits()
         };
         admission.set_limits(low, NOW);
-        assert_eq!(admission.held(), Held { connections: 2, requests: 1, body_memory: 50, handshakes: 0 });
+        assert_eq!(admission.held(), Held { connections: 2, requests: 1, body_memory: 50, ..Held::default() });
         assert_eq!(admission.open(Some(client(2)), NOW).unwrap_err(), ConnectionEnd::ConnectionsFull);
         assert_eq!(
             admission.admit(request, client(2), NOW, &holding(&admission)).unwrap_err(),

@@ -124,12 +124,10 @@ mod tests {
         let admission = admission();
         let open = |last| admission.open(last, NOW).unwrap();
         let begin = |last: u8| admission.handshake_pace().begin(open(Some(client(last))).holding(), NOW);
-        assert_eq!([begin(1), begin(1), begin(1), begin(2)], [
-            Pace::Within,
-            Pace::Within,
-            Pace::OverRate,
-            Pace::Within
-        ]);
+        assert_eq!(
+            [begin(1), begin(1), begin(1), begin(2)],
+            [Pace::Within, Pace::Within, Pace::OverRate, Pace::Within]
+        );
         let unknown = open(None);
         assert!((0..9).all(|_| admission.handshake_pace().begin(unknown.holding(), NOW) == Pace::Within));
     }

@@ -15,7 +15,7 @@ use rustls::{CertificateError, CipherSuite, Error, HandshakeKind, ServerConfig, 
 use crate::gate::chain::Unfit;
 use crate::gate::identity::{Caller, Identity};
 use crate::outcome::ConnectionEnd;
-use crate::telemetry::readings::CertificateReading;
+use crate::telemetry::readings::{AuthorityReading, CertificateReading};
 
 use super::certificates::{Certificates, Shown};
 use super::standing::Standing;
@@ -42,6 +42,8 @@ pub struct TlsSetup {
     pub oldest: OldestVersion,
     /// What is to be told of the certificates, in their order.
     pub readings: Arc<[CertificateReading]>,
+    /// What is to be told of the authorities of clients, in their order.
+    pub authorities: Arc<[AuthorityReading]>,
 }
 
 /// What a listener speaks.
@@ -51,6 +53,7 @@ pub struct TlsDoor {
     callers: Option<Arc<CallerVerifier>>,
     cost: u32,
     readings: Arc<[CertificateReading]>,
+    authorities: Arc<[AuthorityReading]>,
 }
 
 impl fmt::Debug for TlsDoor {
@@ -107,13 +110,20 @@ impl TlsDoor {
         }
         // Tickets are enough; a store would be a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), callers, cost, readings: Arc::clone(&setup.readings) })
+        let (readings, authorities) = (Arc::clone(&setup.readings), Arc::clone(&setup.authorities));
+        Ok(Self { config: Arc::new(config), callers, cost, readings, authorities })
     }
 
     /// What is to be told of the certificates.
     #[must_use]
     pub fn certificates(&self) -> &[CertificateReading] {
         &self.readings
+    }
+
+    /// What is to be told of the authorities of clients.
+    #[must_use]
+    pub fn authorities(&self) -> &[AuthorityReading] {
+        &self.authorities
     }
 
     /// What a full handshake costs until the client has to say something again ([`KeyKind::handshake_cost`]).

@@ -78,8 +78,11 @@ impl CallerVerifier {
     ) -> Result<ClientCertVerified, Error> {
         let is_authority = |name: &[u8]| self.roots.roots.iter().any(|root| root.subject.as_ref() == name);
         let path = chain::path(end_entity, intermediates, is_authority).map_err(unfit)?;
-        let path: Vec<CertificateDer<'_>> =
-            path.into_iter().filter_map(|at| intermediates.get(at)).map(|it| CertificateDer::from(it.as_ref())).collect();
+        let path: Vec<CertificateDer<'_>> = path
+            .into_iter()
+            .filter_map(|at| intermediates.get(at))
+            .map(|it| CertificateDer::from(it.as_ref()))
+            .collect();
         let verified = self.chains.verify_client_cert(end_entity, &path, now)?;
         if self.names.admits(Identity::of_certificate(end_entity).as_ref()) {
             Ok(verified)
