@@ -238,3 +238,128 @@ impl fmt::Display for KeyKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::expect_used)]
+    use std::sync::OnceLock;
+
+    use proptest::prelude::*;
+    use rcgen::{
+        BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, PublicKeyData, SanType,
+    };
+
+    use super::*;
+
+    const PARTIES: usize = 5;
+
+    fn params(subject: usize, authority: bool) -> CertificateParams {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, format!("party {subject}"));
+        params.is_ca = if authority { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::ExplicitNoCa };
+        params
+    }
+
+    fn issue(subject: usize, issuer: usize, authority: bool) -> Vec<u8> {
+        let key = KeyPair::generate().unwrap();
+        let issuer = Issuer::new(params(issuer, true), KeyPair::generate().unwrap());
+        params(subject, authority).signed_by(&key, &issuer).unwrap().der().to_vec()
+    }
+
+    /// A certificate for a client by party 0, and for every two parties one of the first by the second.
+    fn pool() -> &'static (Vec<u8>, Vec<Vec<u8>>) {
+        static POOL: OnceLock<(Vec<u8>, Vec<Vec<u8>>)> = OnceLock::new();
+        POOL.get_or_init(|| {
+            let pairs = (0..PARTIES).flat_map(|one| (0..PARTIES).map(move |other| (one, other)));
+            (issue(99, 0, false), pairs.map(|(one, other)| issue(one, other, true)).collect())
+        })
+    }
+
+    fn is_party(number: usize) -> impl Fn(&[u8]) -> bool {
+        move |name| name.ends_with(format!("party {number}").as_bytes())
+    }
+
+    fn with_names(count: usize) -> Vec<u8> {
+        let mut params = params(1, false);
+        params.subject_alt_names = vec![SanType::DnsName("a.example".try_into().unwrap()); count];
+        params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+    }
+
+    proptest! {
+        /// Whatever is sent: no certificate twice, none of a subject that was there, each the issuer of the one before.
+        #[test]
+        fn there_is_one_path_whatever_is_sent(
+            picked in prop::collection::vec(0..PARTIES * PARTIES, 0..=INTERMEDIATES),
+            authority in 0..PARTIES,
+        ) {
+            let (own, all) = pool();
+            let sent: Vec<&[u8]> = picked.iter().map(|at| all[*at].as_slice()).collect();
+            let path = path(own, &sent, is_party(authority)).unwrap();
+            prop_assert!(path.len() <= PARTIES);
+            let mut wanted = 0;
+            let mut seen = Vec::new();
+            for position in path {
+                let (subject, issuer) = (picked[position] / PARTIES, picked[position] % PARTIES);
+                prop_assert_eq!(subject, wanted);
+                prop_assert!(!seen.contains(&subject));
+                seen.push(subject);
+                // One that leads to an authority goes before one that does not.
+                let better = picked.iter().any(|at| at / PARTIES == subject && at % PARTIES == authority);
+                prop_assert!(!better || issuer == authority);
+                wanted = issuer;
+            }
+            prop_assert!(seen.contains(&wanted) || !picked.iter().any(|at| at / PARTIES == wanted));
+        }
+
+        #[test]
+        fn no_bytes_panic(own in prop::collection::vec(any::<u8>(), 0..300), other in prop::collection::vec(any::<u8>(), 0..300)) {
+            let _ = path(&own, &[other.as_slice()], |_| true);
+            prop_assert!(subject(&own).is_ascii());
+            let _ = KeyKind::of(&own).handshake_cost();
+        }
+
+        #[test]
+        fn a_spoiled_certificate_does_not_panic(at in 0_usize..600, byte: u8) {
+            let (own, all) = pool();
+            let mut spoiled = own.clone();
+            let at = at % spoiled.len();
+            spoiled[at] = byte;
+            let _ = path(&spoiled, &all[..8], is_party(3));
+            let _ = path(own, &[&spoiled], is_party(3));
+            prop_assert!(subject(&spoiled).is_ascii());
+        }
+
+        #[test]
+        fn excerpts_are_short_and_printable(text in ".*") {
+            let excerpt = reason(&text);
+            prop_assert!(excerpt.len() < REASON + 16);
+            prop_assert!(excerpt.bytes().all(|byte| (b' '..=b'~').contains(&byte)), "{}", excerpt);
+        }
+    }
+
+    #[test]
+    fn what_is_too_much_is_refused_before_it_is_read() {
+        let (own, all) = pool();
+        let nobody = |_: &[u8]| false;
+        assert_eq!(path(b"", &vec![b"".as_slice(); INTERMEDIATES + 1], nobody), Err(Unfit::ChainTooLong));
+        assert_eq!(path(own, &vec![&all[0]; INTERMEDIATES], is_party(0)).map(|path| path.len()), Ok(1));
+        assert_eq!(path(&[0; CHAIN_SIZE + 1], &[b""], nobody), Err(Unfit::TooLarge));
+        assert_eq!(path(own, &[vec![0; CHAIN_SIZE]], nobody), Err(Unfit::TooLarge));
+        assert_eq!(path(b"\x30\x00", &[b""], nobody), Err(Unfit::Malformed));
+        assert_eq!(path(&with_names(NAMES), &[b""], nobody), Ok(Vec::new()));
+        assert_eq!(path(&with_names(NAMES + 1), &[b""], nobody), Err(Unfit::TooLarge));
+        assert_eq!(path(&all[0], &[b""], nobody), Err(Unfit::OfAuthority { own: true }));
+        assert_eq!(path(&all[1], &[b""], nobody), Err(Unfit::OfAuthority { own: false }));
+    }
+
+    #[test]
+    fn keys_cost_what_signing_with_them_does() {
+        let spki = |algorithm| KeyKind::of(&KeyPair::generate_for(algorithm).unwrap().subject_public_key_info());
+        assert_eq!(spki(&rcgen::PKCS_ECDSA_P256_SHA256), KeyKind::Small);
+        assert_eq!(spki(&rcgen::PKCS_ED25519), KeyKind::Small);
+        assert_eq!(spki(&rcgen::PKCS_ECDSA_P384_SHA384), KeyKind::Large);
+        assert_eq!([2048, 3072, 4096, 8192].map(|bits| KeyKind::Rsa(bits).handshake_cost()), [45, 140, 325, 2565]);
+        assert!(KeyKind::Rsa(usize::MAX).handshake_cost() > KeyKind::Large.handshake_cost());
+    }
+}

@@ -525,6 +525,11 @@ fn what_is_refused() {
     assert_eq!(ask("PUT /status HTTP/1.1\nHost: localhost\n\n"), 405);
     assert_eq!(ask("nonsense\n\n"), 400);
     assert_eq!(ask("GET /status HTTP/1.1\n\n"), 400);
+    // As load balancers ask: HAProxy's `option httpchk`.
+    assert_eq!(ask("GET /ready HTTP/1.0\n\n"), 200);
+    assert_eq!(ask("HEAD /live HTTP/1.0\n\n"), 200);
+    assert_eq!(ask("GET /status HTTP/1.0\n\n"), 421);
+    assert_eq!(ask("GET /ready HTTP/1.0\nHost: rebind.example\n\n"), 421);
     assert_eq!(ask("POST /-/drain HTTP/1.1\nHost: localhost\nContent-Length: 3\n\nabc"), 400);
     let long = format!("GET /status HTTP/1.1\nHost: localhost\nX: {}\n\n", "x".repeat(20_000));
     assert_eq!(ask(&long), 431);
