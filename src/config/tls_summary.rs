@@ -58,7 +58,7 @@ fn write_key(out: &mut String, key: KeyKind) -> fmt::Result {
     let times = key.handshake_cost() / KeyKind::Small.handshake_cost();
     match key {
         KeyKind::Rsa(_) if times >= EXPENSIVE => {
-            let advice = "anybody can ask for them: use ECDSA P-256, or RSA 2048 where clients need RSA";
+            let advice = "any client can ask for them: use ECDSA P-256, or RSA 2048 where clients need RSA";
             line(
                 out,
                 "WARNING",

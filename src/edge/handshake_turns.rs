@@ -1,6 +1,7 @@
-//! Turns of TLS handshakes. A handshake costs as much as a hundred refused requests and more, all of it at once, and
-//! before anything is known of the client. Between two looks of a worker (see [`super::turns`]) only as much is done
-//! for handshakes as [`BUDGET`] says, and what one has cost beyond that is made up for by looks at which none is begun.
+//! Turns of TLS handshakes. A handshake costs as much as eight refused requests, or some hundreds, depending on the key
+//! of the listener: all of it at once, and before anything is known of the client. Between two looks of a worker (see
+//! [`super::turns`]) handshakes are begun until they have cost [`BUDGET`]. After one that has cost more, the next begins
+//! when as many looks have been done as the rest of its cost is worth.
 //!
 //! Clients that are over their rate ([`crate::gate::handshakes`]) wait behind the others; one in [`ALTERNATE`]
 //! handshakes is theirs all the same, so that they get on however many others come.
@@ -49,7 +50,7 @@ impl HandshakeTurns {
         taken
     }
 
-    /// Waits for a turn. It must be taken from the queue with [`Self::hand_out`]. Whoever gives up waiting is left out.
+    /// Waits for a turn, which [`Self::hand_out`] gives. A handshake that gives up waiting costs no turn.
     pub(super) async fn wait(&self, cost: u32, pace: Pace) {
         let waiter = Rc::new(Waiter { cost: i64::from(cost), called: Cell::new(false), waker: RefCell::new(None) });
         self.queue(pace).borrow_mut().push_back(Rc::clone(&waiter));
@@ -74,7 +75,7 @@ impl HandshakeTurns {
         }
     }
 
-    /// Nobody waits any more.
+    /// Ends all waiting.
     pub(super) fn let_all_go(&self) {
         while let Some(waiter) = self.next() {
             waiter.call();
@@ -104,7 +105,7 @@ impl HandshakeTurns {
         let mut queue = self.queue(pace).borrow_mut();
         loop {
             let waiter = queue.pop_front()?;
-            // One that nobody else holds has been given up.
+            // One that only the queue holds has been given up.
             if Rc::strong_count(&waiter) > 1 {
                 return Some(waiter);
             }
@@ -184,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_is_over_its_rate_waits_behind_others_and_gets_on() {
+    fn a_client_over_its_rate_waits_behind_others_and_gets_on() {
         let turns = ready();
         assert!(turns.take(BUDGET as u32, Pace::OverRate));
         let mut over = queue(&turns, 40, BUDGET as u32, Pace::OverRate);
@@ -213,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_given_up_costs_no_turn() {
+    fn a_handshake_that_was_given_up_costs_no_turn() {
         let turns = ready();
         assert!(turns.take(BUDGET as u32, Pace::Within));
         let mut waits = queue(&turns, 6, BUDGET as u32, Pace::Within);

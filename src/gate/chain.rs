@@ -1,7 +1,7 @@
 //! What a client shows as its certificate, before anything in it is verified: the bounds of it, and which of the
 //! certificates beside it can lie between it and an authority.
 //!
-//! Whoever verifies a chain looks for a path through the certificates that were sent, and checks signatures on the way.
+//! A verifier looks for a path through the certificates that were sent, and checks signatures on the way.
 //! The sender chooses these certificates, so the search must cost little whatever they are: eight intermediates that
 //! could each have signed each other have 28,960 paths. Here the number of certificates, their size and their names are
 //! bounded, and of intermediates with one subject only one is kept, so that there is one path.
@@ -69,8 +69,8 @@ impl core::error::Error for Unfit {}
 
 /// The positions of the intermediates between a certificate and an authority, the nearest to the certificate first.
 /// Each is one that the certificate before it names as its issuer; where several have that subject, the first that an
-/// authority has issued by its name, else the first that has not issued itself. What is not on the way, and what is not a
-/// certificate, is left out. `is_authority` is asked with the content of a name (the RDNSequence without its header).
+/// authority has issued by its name, else the first that has not issued itself. Certificates beside the path, and bytes that are no
+/// certificate, are left out. `is_authority` is asked with the content of a name (the RDNSequence without its header).
 ///
 /// # Errors
 /// [`Unfit`]
@@ -149,8 +149,8 @@ fn content(name: &[u8]) -> &[u8] {
     name.get(header..).unwrap_or_default()
 }
 
-/// Whom a certificate is for, as a log may have it: printable ASCII without quotes, and not long. Empty for what is not
-/// a certificate.
+/// Whom a certificate is for, as a log may have it: printable ASCII without quotes, and not long. Empty if the bytes
+/// are no certificate.
 #[must_use]
 pub fn subject(der: &[u8]) -> String {
     if der.len() > CHAIN_SIZE {
@@ -165,7 +165,7 @@ pub fn reason(text: &str) -> String {
     excerpt(text, REASON)
 }
 
-/// The beginning of a text that a stranger may have chosen, as printable ASCII.
+/// The beginning of a text that a client may have chosen, as printable ASCII.
 fn excerpt(text: &str, limit: usize) -> String {
     let mut excerpt = String::new();
     for c in text.chars() {
@@ -341,16 +341,16 @@ mod tests {
     #[test]
     fn what_is_too_much_is_refused_before_it_is_read() {
         let (own, all) = pool();
-        let nobody = |_: &[u8]| false;
-        assert_eq!(path(b"", &vec![b"".as_slice(); INTERMEDIATES + 1], nobody), Err(Unfit::ChainTooLong));
-        assert_eq!(path(own, &vec![&all[0]; INTERMEDIATES], is_party(0)).map(|path| path.len()), Ok(1));
-        assert_eq!(path(&[0; CHAIN_SIZE + 1], &[b""], nobody), Err(Unfit::TooLarge));
-        assert_eq!(path(own, &[vec![0; CHAIN_SIZE]], nobody), Err(Unfit::TooLarge));
-        assert_eq!(path(b"\x30\x00", &[b""], nobody), Err(Unfit::Malformed));
-        assert_eq!(path(&with_names(NAMES), &[b""], nobody), Ok(Vec::new()));
-        assert_eq!(path(&with_names(NAMES + 1), &[b""], nobody), Err(Unfit::TooLarge));
-        assert_eq!(path(&all[0], &[b""], nobody), Err(Unfit::OfAuthority { own: true }));
-        assert_eq!(path(&all[1], &[b""], nobody), Err(Unfit::OfAuthority { own: false }));
+        let none = |_: &[u8]| false;
+        assert_eq!(path(b"", &[b"".as_slice(); INTERMEDIATES + 1], none), Err(Unfit::ChainTooLong));
+        assert_eq!(path(own, &[&all[0]; INTERMEDIATES], is_party(0)).map(|path| path.len()), Ok(1));
+        assert_eq!(path(&[0; CHAIN_SIZE + 1], &[b""], none), Err(Unfit::TooLarge));
+        assert_eq!(path(own, &[vec![0; CHAIN_SIZE]], none), Err(Unfit::TooLarge));
+        assert_eq!(path(b"\x30\x00", &[b""], none), Err(Unfit::Malformed));
+        assert_eq!(path(&with_names(NAMES), &[b""], none), Ok(Vec::new()));
+        assert_eq!(path(&with_names(NAMES + 1), &[b""], none), Err(Unfit::TooLarge));
+        assert_eq!(path(&all[0], &[b""], none), Err(Unfit::OfAuthority { own: true }));
+        assert_eq!(path(&all[1], &[b""], none), Err(Unfit::OfAuthority { own: false }));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! One address is not one attacker: senders share addresses with strangers. So a client that is over its rate is not
 //! refused. Its handshakes wait for their turn behind those of others; they are refused only when as many of such
 //! handshakes wait as may. What a handshake has taken of the rate comes back when the client has shown a certificate that
-//! holds, or has sent a genuine delivery: whoever sends those has no rate.
+//! holds, or has sent a genuine delivery: a client that sends those has no rate.
 
 use core::time::Duration;
 use std::hash::RandomState;
@@ -21,7 +21,7 @@ const SHARE: u64 = 4;
 /// Whether a client is over its rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pace {
-    /// It is not, or nobody knows who it is: through a proxy that is trusted come many.
+    /// It is not, or it has none: a trusted proxy brings the connections of many clients.
     Within,
     /// It is.
     OverRate,
@@ -49,7 +49,7 @@ impl HandshakePace {
         self.waiting.set_limit(share(limits.handshakes));
     }
 
-    /// Takes a token of whoever answers for a connection.
+    /// Takes a token of the client that the connection is counted for.
     #[must_use]
     pub fn begin(&self, holding: &Holding, now: Duration) -> Pace {
         let Party::Client(client) = holding.owner(0) else { return Pace::Within };

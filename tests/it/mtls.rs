@@ -126,7 +126,7 @@ fn each_cause_has_its_code(driver: Driver) {
         ("tls_certificate_unknown_authority", Authority::new("another").certify(&["sender.example"])),
         ("tls_certificate_unknown_authority", below.certify(&["sender.example"])),
         ("tls_certificate_bad_signature", Authority::new("theirs").certify(&["sender.example"])),
-        // Somebody else's certificate.
+        // The certificate of another client.
         ("tls_certificate_bad_signature", Credential { key: theirs(|_| ()).key, ..sender.clone() }),
         (
             "tls_certificate_wrong_purpose",
@@ -159,7 +159,7 @@ fn each_cause_has_its_code(driver: Driver) {
     proxy.assert_nothing_held();
 }
 
-/// An extension that nobody knows.
+/// An extension that is critical and unknown.
 fn critical() -> CustomExtension {
     let mut extension = CustomExtension::from_oid_content(&[1, 2, 3, 4], vec![5, 0]);
     extension.set_criticality(true);

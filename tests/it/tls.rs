@@ -35,7 +35,7 @@ on_both_drivers! {
     handshakes_are_bounded,
     handshakes_that_are_not_made_give_way,
     handshakes_that_bring_nothing_wait_behind_others,
-    whoever_sends_genuine_deliveries_has_no_rate_of_handshakes,
+    genuine_deliveries_have_no_rate_of_handshakes,
     nonsense_is_no_handshake,
     idle_connections_are_closed_politely,
     a_new_policy_brings_new_certificates,
@@ -399,7 +399,7 @@ fn handshakes_that_bring_nothing_wait_behind_others(driver: Driver) {
     assert_eq!(proxy.held().handshakes_over_rate, 0);
 }
 
-fn whoever_sends_genuine_deliveries_has_no_rate_of_handshakes(driver: Driver) {
+fn genuine_deliveries_have_no_rate_of_handshakes(driver: Driver) {
     let limits = |plan: Plan| plan.limit("handshakes_per_client = { rate = \"1/h\", burst = 2 }");
     let Scene { proxy, client, .. } = scene(driver, limits);
     let ask =

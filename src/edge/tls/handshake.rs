@@ -70,7 +70,7 @@ pub async fn secure<N: Net>(
     let buffers = Rc::clone(&worker.buffers.records);
     let mut session = Box::new(TlsSession::new(opened, buffers, connection.inbound.received()));
     connection.inbound.forget(&worker.buffers);
-    converse(worker, connection, (door, &mut session)).await?;
+    converse(worker, connection, door, &mut session).await?;
     connection.patience.is_over().map_err(|gave_way| Some(gave_way.into()))?;
     let identified = door.identify(session.connection(), worker.net.now().unix);
     connection.caller = identified.map_err(|end| Some(end.into()))?;
@@ -89,7 +89,8 @@ pub async fn secure<N: Net>(
 async fn converse<N: Net>(
     worker: &Worker<N>,
     connection: &mut Connection<N::Stream>,
-    (door, session): (&TlsDoor, &mut TlsSession),
+    door: &TlsDoor,
+    session: &mut TlsSession,
 ) -> Result<(), Option<Ended>> {
     let deadline = connection.expires;
     let mut pace = None;
@@ -99,7 +100,7 @@ async fn converse<N: Net>(
             let begin = || begin(worker, connection);
             let pace = *pace.get_or_insert_with(begin);
             let cost = if begins { door.handshake_cost() } else { VERIFICATION };
-            take_turn(worker, connection, (cost, pace)).await.map_err(Some)?;
+            take_turn(worker, connection, cost, pace).await.map_err(Some)?;
             if worker.net.monotonic() >= deadline {
                 return Err(Some(ConnectionEnd::TlsHandshakeTimeout.into()));
             }
@@ -137,7 +138,8 @@ fn begin<N: Net>(worker: &Worker<N>, connection: &Connection<N::Stream>) -> Pace
 async fn take_turn<N: Net>(
     worker: &Worker<N>,
     connection: &Connection<N::Stream>,
-    (cost, pace): (u32, Pace),
+    cost: u32,
+    pace: Pace,
 ) -> Result<(), Ended> {
     let turn = pin!(worker.turns.handshake(cost, pace));
     match pace {

@@ -31,7 +31,7 @@ pub struct Callers {
 
 thread_local! {
     /// The certificate that was refused last on this thread. rustls hands on why a verification has failed, and nothing of
-    /// what was verified; a verification and whoever asked for it are on one thread, with no wait in between.
+    /// what was verified; a verification and its caller run on one thread, with no wait in between.
     static REFUSED: RefCell<Option<Box<RefusedCertificate>>> = const { RefCell::new(None) };
 }
 
