@@ -38,6 +38,9 @@ impl Origin {
     }
 }
 
+/// What load balancers and orchestrators ask for.
+const PROBES: [&str; 3] = ["/live", "/ready", "/startup"];
+
 /// Where refused requests are that are kept.
 pub const CAPTURED: &str = "/captured";
 
@@ -77,7 +80,9 @@ pub fn read(received: &[u8], scan: &mut HeadScan, origin: Origin, access: &Acces
         return Err(Answer { allow: "GET, HEAD, POST", ..refused });
     }
     let host = head.host(bytes);
-    if origin != Origin::Unix && !is_ours(host, access) {
+    // Load balancers probe with HTTP/1.0 and without Host (later versions must have one, or are malformed). No browser does.
+    let probes = PROBES.contains(&head.path(bytes)) && !changes && head.headers(bytes).all("Host").next().is_none();
+    if origin != Origin::Unix && !probes && !is_ours(host, access) {
         return Err(Answer::text(Verdict::Misdirected, "Host is not a name of this port: add it to [admin] hosts"));
     }
     if is_of_captured(head.path(bytes)) {
@@ -152,6 +157,25 @@ mod tests {
         }
         assert_eq!(judge("GET /status HTTP/1.1\nHost: any.example", Origin::Unix, &access), 200);
         assert_eq!(judge("GET /status HTTP/1.1", LOCAL, &access), 400);
+    }
+
+    #[test]
+    fn probes_need_no_name_in_http_1_0_and_nothing_else_goes_without() {
+        let ask = |lines: &str| judge(lines, LOCAL, &Access::default());
+        for path in ["/live", "/ready", "/startup"] {
+            for method in ["GET", "HEAD", "OPTIONS"] {
+                let expected = if method == "OPTIONS" { 405 } else { 200 };
+                assert_eq!(ask(&format!("{method} {path} HTTP/1.0")), expected, "{method} {path}");
+            }
+            assert_eq!(ask(&format!("GET {path} HTTP/1.1")), 400, "{path}");
+            assert_eq!(ask(&format!("GET {path} HTTP/1.0\nHost: rebind.example")), 421, "{path}");
+            assert_eq!(ask(&format!("GET {path} HTTP/1.1\nHost: rebind.example")), 421, "{path}");
+            assert_ne!(ask(&format!("GET {path} HTTP/1.1\nHost:")), 200, "{path}");
+            assert_eq!(ask(&format!("POST {path} HTTP/1.0")), 421, "{path}");
+        }
+        for path in ["/", "/status", "/metrics", "/captured", "/ready/x", "/-/reload"] {
+            assert_eq!(ask(&format!("GET {path} HTTP/1.0")), 421, "{path}");
+        }
     }
 
     #[test]

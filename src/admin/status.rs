@@ -107,6 +107,7 @@ fn bounds(subject: &Subject<'_>) -> Value {
         "requests": level(readings.requests),
         "body_memory": level(readings.body_memory),
         "handshakes": level(readings.handshakes),
+        "handshakes_over_rate": level(readings.handshakes_over_rate),
         "files": level(Level { held: vitals.files.unwrap_or_default(), limit: vitals.files_limit.unwrap_or_default() }),
         "memory": vitals.memory,
         "connections_ended": ends,

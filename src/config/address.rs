@@ -27,13 +27,21 @@ fn refuse<T>(message: impl Into<String>, fix: impl Into<String>) -> Result<T, No
 /// # Errors
 /// [`NotAnAddress`] says what is wrong and what to write.
 pub fn parse_listener(text: &str) -> Result<SocketAddr, NotAnAddress> {
-    if let Ok(address) = text.parse() {
-        return Ok(address);
-    }
     let shown = shorten(text);
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return match address.ip().to_canonical() {
+            IpAddr::V4(ip) if address.is_ipv6() => refuse(
+                format!("\"{shown}\" is an IPv4 address in the form of IPv6"),
+                format!("write \"{ip}:{}\"", address.port()),
+            ),
+            _ => Ok(address),
+        };
+    }
     let port = text.rsplit(':').next().filter(|port| port.parse::<u16>().is_ok());
     let port = port.unwrap_or("8080");
-    let fix = format!("write \"127.0.0.1:{port}\", \"0.0.0.0:{port}\" for every IPv4 address, or \"[::]:{port}\"");
+    let fix = format!(
+        "write \"127.0.0.1:{port}\", \"0.0.0.0:{port}\" for every IPv4 address, or \"[::]:{port}\" for every address"
+    );
     if text.parse::<IpAddr>().is_ok() {
         return refuse(format!("\"{shown}\" has no port"), fix);
     }
@@ -175,7 +183,16 @@ mod tests {
         for text in ["127.0.0.1:0", "0.0.0.0:8080", "[::]:8443"] {
             assert_eq!(parse_listener(text).unwrap().to_string(), text);
         }
-        for text in ["", ":8080", "localhost:8080", "127.0.0.1", "127.0.0.1:65536", "::1", "unix:/run/x"] {
+        for text in [
+            "",
+            ":8080",
+            "localhost:8080",
+            "127.0.0.1",
+            "127.0.0.1:65536",
+            "::1",
+            "unix:/run/x",
+            "[::ffff:127.0.0.1]:80",
+        ] {
             assert!(parse_listener(text).is_err(), "{text}");
         }
         assert!(parse_listener("localhost:81").unwrap_err().fix.contains("127.0.0.1:81"));

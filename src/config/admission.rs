@@ -39,6 +39,7 @@ pub(super) fn limits(reader: &Reader<'_>, limits: &mut Limits) {
     admission.body_memory = reader.size("body_memory", BODY_MEMORY).unwrap_or(admission.body_memory);
     admission.unverified_per_client = rate(reader, "unverified_per_client").unwrap_or(admission.unverified_per_client);
     admission.handshakes = count("handshakes", admission.handshakes);
+    admission.handshakes_per_client = rate(reader, "handshakes_per_client").unwrap_or(admission.handshakes_per_client);
     let clients = reader.integer("clients_tracked", CLIENTS).and_then(|number| usize::try_from(number).ok());
     admission.clients_tracked = clients.unwrap_or(admission.clients_tracked);
 }

@@ -17,6 +17,7 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 use crate::config::problem::Problems;
 use crate::config::secret::Secret;
 use crate::config::settings::{CallerSettings, CertificateFacts, CertificateSettings, FileSettings, MinVersion};
+use crate::gate::chain::KeyKind;
 use crate::gate::identity::NamePattern;
 
 /// What one listener is to speak, ready to be used.
@@ -172,6 +173,7 @@ fn facts(certificate: &[u8]) -> Option<CertificateFacts> {
         not_before: parsed.validity().not_before.timestamp(),
         not_after: parsed.validity().not_after.timestamp(),
         fingerprint,
+        key: KeyKind::of(parsed.public_key().raw),
     })
 }
 

@@ -43,9 +43,10 @@ pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
     let encrypted = settings.listeners.iter().any(|listener| listener.tls.is_some());
     let records = if encrypted { admission.connections.saturating_mul(TLS_CONNECTION) } else { 0 };
     let handshakes = if encrypted { admission.handshakes.saturating_mul(TLS_HANDSHAKE) } else { 0 };
+    let rates = if encrypted { clients } else { 0 };
     let captures = settings.admin.as_ref().map(|admin| admin.capture_refused as u64).unwrap_or_default();
     let captured = captures * CAPTURED;
-    let total = [admission.body_memory, clients, replays, records, handshakes, captured]
+    let total = [admission.body_memory, clients, rates, replays, records, handshakes, captured]
         .into_iter()
         .fold(connections, u64::saturating_add);
     let rounded = show_size_rounded;
@@ -59,6 +60,9 @@ pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
         line(out, "handshakes", format_args!("{} × {each} more = {all}", admission.handshakes))?;
     }
     line(out, "clients", format_args!("{} × {entry}B = {}", admission.clients_tracked, rounded(clients)))?;
+    if encrypted {
+        line(out, "", format_args!("and as much for their handshakes = {}", rounded(rates)))?;
+    }
     line(out, "replays", format_args!("{} tables, when full: {}", tables().count(), rounded(replays)))?;
     if captures > 0 {
         let (each, all) = (rounded(CAPTURED), rounded(captured));

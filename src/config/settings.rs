@@ -15,6 +15,7 @@ use crate::config::records::{AccessLog, Audit};
 use crate::config::secret::Secret;
 use crate::config::{admin, keys, records, reload, routes, sections, tls};
 use crate::gate::admission::{AdmissionLimits, RouteAdmission};
+use crate::gate::chain::KeyKind;
 use crate::gate::identity::CallerList;
 use crate::gate::networks::Network;
 use crate::gate::observe::Observe;
@@ -147,6 +148,8 @@ pub struct CertificateFacts {
     pub not_after: i64,
     /// SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` shows it.
     pub fingerprint: String,
+    /// What kind of key it is for.
+    pub key: KeyKind,
 }
 
 /// Which clients a listener lets in.

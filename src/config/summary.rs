@@ -2,6 +2,7 @@
 //! can make us use.
 
 use core::fmt::{self, Write};
+use core::net::{IpAddr, Ipv6Addr};
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -93,6 +94,9 @@ fn write_admin(out: &mut String, settings: &Settings) -> fmt::Result {
 
 fn write_listener(out: &mut String, listener: &Listener, now: Now) -> fmt::Result {
     line(out, "listener", listener.address)?;
+    if listener.address.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) {
+        line(out, "", "all addresses, IPv6 and IPv4 (a listener for an IPv4 address and this port goes first)")?;
+    }
     tls_summary::write(out, listener, now)?;
     let proxies = listed(&listener.trusted_proxies);
     match (listener.proxy_protocol, listener.trusted_proxies.is_empty()) {
@@ -301,6 +305,14 @@ fn write_limits(out: &mut String, settings: &Settings) -> fmt::Result {
     line(out, "time", format_args!("head within {head}, body within {body}"))?;
     let handshake = show_duration(limits.handshake_timeout);
     line(out, "", format_args!("TLS handshake within {handshake}, {} of them", limits.admission.handshakes))?;
+    if settings.listeners.iter().any(|listener| listener.tls.is_some()) {
+        let rate = show_rate(&limits.admission.handshakes_per_client);
+        line(
+            out,
+            "",
+            format_args!("handshakes without a genuine delivery, of each client: {rate}; more wait behind others"),
+        )?;
+    }
     let (idle, write) = (show_duration(limits.idle_timeout), show_duration(limits.write_timeout));
     line(out, "", format_args!("idle for {idle}, stalled while it takes a response for {write}"))?;
     match limits.body_rate_min {

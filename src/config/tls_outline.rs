@@ -118,6 +118,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::config::settings::parse_str;
+    use crate::gate::chain::KeyKind;
 
     const TEXT: &str = r#"
 [[listener]]
@@ -143,6 +144,7 @@ scheme = "none"
             not_before: 0,
             not_after: 86_400,
             fingerprint: (*fingerprint).to_owned(),
+            key: KeyKind::Small,
         };
         if let Some(tls) = &mut settings.listeners[0].tls {
             tls.certificates.iter_mut().zip(shown).for_each(|(pair, it)| pair.facts = Some(facts(it)));

@@ -84,12 +84,14 @@ impl Interior {
         readings.requests = Level { held: held.requests, limit: bounds.requests };
         readings.body_memory = Level { held: held.body_memory, limit: bounds.body_memory };
         readings.handshakes = Level { held: held.handshakes, limit: bounds.handshakes };
+        readings.handshakes_over_rate = Level { held: held.handshakes_over_rate, limit: bounds.handshakes_over_rate };
         readings.drivers.clone_from(&self.drivers);
         readings.fallback.clone_from(&self.fallback);
         readings.generation = self.policy.generation();
         let policy = self.policy.current();
         let doors = policy.live.tls.iter().flatten();
-        readings.certificates = doors.flat_map(TlsDoor::certificates).cloned().collect();
+        readings.certificates = doors.clone().flat_map(TlsDoor::certificates).cloned().collect();
+        readings.authorities = doors.flat_map(TlsDoor::authorities).cloned().collect();
         let routes = policy.gate.routes.routes();
         for route in routes {
             readings.keys.extend(route.verifier.keys().iter().map(|key| KeyReading {

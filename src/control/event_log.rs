@@ -14,12 +14,16 @@ use time::format_description::well_known::Rfc3339;
 
 use crate::edge::clock::Clock;
 use crate::outcome::ConnectionEnd;
+use crate::telemetry::handshake::RefusedCertificate;
 
 /// Lines that wait to be written.
 const QUEUE: usize = 1024;
 
 /// Lines of strangers that are written in one second; the rest is counted.
 const LINES_PER_SECOND: u64 = 20;
+
+/// Seconds between two lines about an event that comes again and again while its cause lasts.
+const SILENCE: u64 = 10;
 
 /// How long somebody waits for standard error, once: a pipe that nobody reads must not keep the process from ending.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -44,6 +48,7 @@ pub struct EventLog {
     lines: SyncSender<Line>,
     /// For what strangers can cause.
     strangers: Budget,
+    pauses: Repeated,
     left_out: AtomicU64,
     /// Nothing has found room for longer than anybody waits.
     stuck: AtomicBool,
@@ -73,6 +78,30 @@ impl Budget {
     }
 }
 
+/// An event that comes again and again while its cause lasts.
+#[derive(Debug, Default)]
+struct Repeated {
+    /// From when on there may be another line.
+    next: AtomicU64,
+    /// Events without a line since the last one.
+    silent: AtomicU64,
+}
+
+impl Repeated {
+    /// Notes the event at `second`. Where there is to be a line: how many events have had none.
+    fn note(&self, second: u64) -> Option<u64> {
+        let next = self.next.load(Ordering::Relaxed);
+        // A clock that was set back must not silence it for longer than the interval.
+        let due = second >= next || next - second > SILENCE;
+        let mine = || self.next.compare_exchange(next, second + SILENCE, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if due && mine() {
+            return Some(self.silent.swap(0, Ordering::Relaxed));
+        }
+        self.silent.fetch_add(1, Ordering::Relaxed);
+        None
+    }
+}
+
 enum Line {
     Text(String),
     /// Everything before this has been written when the other end answers.
@@ -85,7 +114,8 @@ impl EventLog {
     pub fn start() -> Self {
         let (lines, queue) = sync_channel(QUEUE);
         thread::spawn(move || write_all(&queue));
-        Self { lines, strangers: Budget::default(), left_out: AtomicU64::new(0), stuck: AtomicBool::default() }
+        let (strangers, pauses) = (Budget::default(), Repeated::default());
+        Self { lines, strangers, pauses, left_out: AtomicU64::new(0), stuck: AtomicBool::default() }
     }
 
     /// Writes an event of the process itself. Waits when the queue is full, because these should not be lost, but not for
@@ -160,9 +190,22 @@ impl EventLog {
         });
     }
 
-    /// Accepting pauses.
+    /// A connection has ended because of the certificate of its client.
+    pub fn certificate_refused(&self, end: ConnectionEnd, peer: Option<IpAddr>, certificate: &RefusedCertificate) {
+        self.bounded(Level::Info, || {
+            let client = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_canonical().to_string());
+            let RefusedCertificate { subject, why } = certificate;
+            format!("connection closed reason={} client={client} subject=\"{subject}\" why=\"{why}\"", end.code())
+        });
+    }
+
+    /// Accepting pauses. It does so many times a second while there are no descriptors: one line in a while says how often.
     pub fn accept_failed(&self, error: &io::Error) {
-        self.bounded(Level::Error, || format!("accepting connections pauses: {error}"));
+        if let Some(before) = self.pauses.note(unix_now().as_secs()) {
+            let before =
+                if before > 0 { format!(" ({before} more pauses since the last line)") } else { String::new() };
+            self.offer(line(Level::Error, &format!("accepting connections pauses: {error}{before}")));
+        }
     }
 }
 
@@ -192,4 +235,20 @@ fn line(level: Level, message: &str) -> String {
 #[expect(clippy::disallowed_methods, reason = "the log stamps its lines itself, off the path of a request")]
 pub(super) fn unix_now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_comes_again_and_again_has_one_line_in_a_while() {
+        let repeated = Repeated::default();
+        let lines: Vec<u64> = (0..780).filter_map(|event| repeated.note(1_000_000 + event / 20)).collect();
+        assert_eq!(lines, [0, 199, 199, 199]);
+        assert_eq!(repeated.note(2_000_000), Some(179));
+        // The clock is set back.
+        assert_eq!(repeated.note(1_000), Some(0));
+        assert_eq!(repeated.note(1_001), None);
+    }
 }

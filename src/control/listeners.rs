@@ -62,6 +62,11 @@ impl Listeners {
         (places, left)
     }
 
+    /// Those that are open.
+    pub(super) fn open(&self) -> &[Listener] {
+        &self.open
+    }
+
     /// A new listener, which is not open yet.
     pub(super) const fn introduce(&mut self, configured: SocketAddr, bound: SocketAddr) -> Listener {
         let id = ListenerId(self.next);

@@ -20,7 +20,7 @@ use crate::gate::Gate;
 use crate::gate::route::Route;
 use crate::gate::upstream::UpstreamAddress;
 use crate::telemetry::metrics::{Meters, Metrics, RouteLabels};
-use crate::telemetry::readings::CertificateReading;
+use crate::telemetry::readings::{AuthorityReading, CertificateReading};
 use crate::wire::head::HeadLimits;
 
 use super::resolver::{self, Name};
@@ -102,7 +102,24 @@ fn setup(material: TlsMaterial, listener: &settings::Listener) -> TlsSetup {
             settings::MinVersion::Tls13 => OldestVersion::Tls13,
         },
         readings: listener.tls.iter().flat_map(|tls| &tls.certificates).filter_map(|it| told(it, listener)).collect(),
+        authorities: listener
+            .tls
+            .iter()
+            .filter_map(|tls| tls.callers.as_ref())
+            .flat_map(|it| believed(it, listener))
+            .collect(),
     }
+}
+
+fn believed(callers: &settings::CallerSettings, listener: &settings::Listener) -> Vec<AuthorityReading> {
+    let numbered = callers.facts.iter().zip(1..);
+    let reading = |(facts, number): (&settings::CertificateFacts, usize)| AuthorityReading {
+        listener: listener.address.to_string(),
+        name: callers.authorities.path.display().to_string(),
+        number,
+        not_after: facts.not_after,
+    };
+    numbered.map(reading).collect()
 }
 
 fn told(certificate: &settings::CertificateSettings, listener: &settings::Listener) -> Option<CertificateReading> {

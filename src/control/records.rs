@@ -15,6 +15,7 @@ use crate::outcome::ConnectionEnd;
 use crate::telemetry::audit::{Change, Digest};
 use crate::telemetry::capture::Captured;
 use crate::telemetry::exchange::Exchange;
+use crate::telemetry::handshake::RefusedCertificate;
 use crate::telemetry::readings::RecordsReading;
 
 use super::access_log::AccessLog;
@@ -169,5 +170,9 @@ impl Observer for Records {
 
     fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
         self.events.connection_ended(end, peer);
+    }
+
+    fn certificate_refused(&self, end: ConnectionEnd, peer: Option<IpAddr>, certificate: &RefusedCertificate) {
+        self.events.certificate_refused(end, peer, certificate);
     }
 }

@@ -246,8 +246,13 @@ pub(super) fn bind(listeners: &mut Listeners, wanted: &[SocketAddr], workers: us
     let mut entrances: Vec<Vec<Entrance>> = (0..workers).map(|_| Vec::new()).collect();
     for address in wanted {
         let bound = listener::bind(*address, workers).map_err(|error| StartError::Listen(*address, error))?;
+        // A socket of ours for every address is in the way of one for IPv4, and is not another process.
+        let any = |address: SocketAddr| address.ip().is_unspecified();
+        let overlaps =
+            |other: &Listener| other.bound.port() == bound.address.port() && (any(other.bound) || any(bound.address));
+        let mine = listeners.open().iter().chain(&opened).any(overlaps);
+        shared.extend((bound.shared && !mine).then_some(bound.address));
         let listener = listeners.introduce(*address, bound.address);
-        shared.extend(bound.shared.then_some(bound.address));
         for (worker, socket) in entrances.iter_mut().zip(bound.sockets) {
             worker.push(Entrance { id: listener.id, socket });
         }

@@ -207,7 +207,8 @@ impl Acceptor {
     }
 
     fn welcome(&self, worker: &Rc<Worker<Sockets>>, stream: TcpStream, peer: SocketAddr) {
-        let origin = Origin { peer: Some(peer.ip()), listener: self.id };
+        // A client of IPv4 on a socket of IPv6 has a mapped address (::ffff:192.0.2.1). It is an IPv4 address.
+        let origin = Origin { peer: Some(peer.ip().to_canonical()), listener: self.id };
         let permit = match worker.open(origin) {
             Err(ConnectionEnd::ConnectionsFull) if worker.peers.can_be_waited_for() => None,
             // Refused quickly: the socket is closed as it is.

@@ -21,7 +21,7 @@ use super::policy::{Limits, ListenerId};
 use super::preface;
 use super::stream::ByteStream;
 use super::tls::downstream::Downstream;
-use super::tls::handshake;
+use super::tls::handshake::{self, Ended};
 use super::tls::standing::Standing;
 use super::turns::Place;
 use super::waiting::{GaveWay, Patience};
@@ -145,8 +145,8 @@ async fn receive<N: Net>(
     let peer = connection.peer.as_ref().map(|peer| peer.address);
     match Box::pin(begin(worker, &mut connection, permit)).await {
         Ok(permit) => return Some((connection, permit)),
-        Err(Some(end)) => {
-            worker.connection_ended(end, peer);
+        Err(Some(Ended { end, certificate })) => {
+            worker.certificate_refused(end, peer, certificate.as_deref());
             Box::pin(handshake::take_leave(worker, &mut connection, end)).await;
         }
         Err(None) => {}
@@ -164,8 +164,8 @@ async fn begin<N: Net>(
     worker: &Worker<N>,
     connection: &mut Connection<N::Stream>,
     mut permit: ConnectionPermit,
-) -> Result<ConnectionPermit, Option<ConnectionEnd>> {
-    preface::read(worker, connection, &mut permit).await?;
+) -> Result<ConnectionPermit, Option<Ended>> {
+    preface::read(worker, connection, &mut permit).await.map_err(|end| end.map(Ended::from))?;
     let policy = worker.policy();
     let Some(door) = policy.tls(connection.listener) else {
         connection.standing = Standing::PLAIN;
@@ -187,7 +187,7 @@ async fn begin<N: Net>(
             // Called, it looks again whether it is over.
             None => {}
             Some(Err(error)) if error.kind() == io::ErrorKind::TimedOut && deadline >= connection.expires => {
-                return Err(Some(ConnectionEnd::TlsHandshakeTimeout));
+                return Err(Some(ConnectionEnd::TlsHandshakeTimeout.into()));
             }
             Some(Ok(())) if !connection.stream.has_ended() => break,
             Some(_) => return Err(None),

@@ -1,7 +1,7 @@
 //! Listening sockets: bound by the process, one per worker and address, and how they are let go of.
 
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket as RawSocket, Type};
 
@@ -53,8 +53,10 @@ fn bind_one(address: SocketAddr) -> io::Result<TcpListener> {
 fn unbound(address: SocketAddr) -> io::Result<RawSocket> {
     let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
+    if let IpAddr::V6(ip) = address.ip() {
+        // "[::]" stands for every address, as it does in Go, Java and Node.js; the kernel gives a connection to IPv4 to a
+        // socket of its own for it, if there is one. Its default is a sysctl (net.ipv6.bindv6only).
+        socket.set_only_v6(!ip.is_unspecified())?;
     }
     Ok(socket)
 }

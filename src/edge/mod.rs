@@ -13,6 +13,7 @@ pub mod driver;
 pub mod exchange;
 pub mod forward;
 mod forwarding;
+mod handshake_turns;
 pub mod ids;
 pub mod inbound;
 pub mod keep;

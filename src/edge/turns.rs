@@ -14,7 +14,10 @@ use std::io;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
+use crate::gate::handshakes::Pace;
 use crate::outcome::Outcome;
+
+use super::handshake_turns::HandshakeTurns;
 
 /// Turns between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
 pub const SEATS: usize = 32;
@@ -29,6 +32,7 @@ pub struct Turns {
     free: Cell<usize>,
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
     usher: RefCell<Option<Waker>>,
+    handshakes: HandshakeTurns,
 }
 
 /// Somebody who waits.
@@ -67,12 +71,30 @@ impl Turns {
         .await;
     }
 
+    /// Waits until a TLS handshake may be gone on with, which will cost so much
+    /// ([`crate::gate::chain::KeyKind::handshake_cost`]). They have a budget of their own ([`super::handshake_turns`]).
+    pub async fn handshake(&self, cost: u32, pace: Pace) {
+        if !self.ushered.get() || self.handshakes.take(cost, pace) {
+            return;
+        }
+        if let Some(usher) = self.usher.take() {
+            usher.wake();
+        }
+        self.handshakes.wait(cost, pace).await;
+    }
+
+    /// A handshake has cost less than was thought.
+    pub fn give_back_handshake(&self, cost: u32) {
+        self.handshakes.give_back(cost);
+    }
+
     /// Hands turns out, as often as somebody waits and `look` has been done once more. One task of the worker runs this;
     /// it ends when `look` fails, and then nobody waits any more.
     pub async fn usher<F: Future<Output = io::Result<()>>>(&self, mut look: impl FnMut() -> F) {
         self.ushered.set(true);
         loop {
             self.hand_out(SEATS);
+            self.handshakes.hand_out();
             self.crowded().await;
             if look().await.is_err() {
                 break;
@@ -80,6 +102,7 @@ impl Turns {
         }
         self.ushered.set(false);
         self.hand_out(usize::MAX);
+        self.handshakes.let_all_go();
     }
 
     fn hand_out(&self, turns: usize) {
@@ -98,7 +121,7 @@ impl Turns {
 
     async fn crowded(&self) {
         poll_fn(|cx| {
-            if !self.waiting.borrow().is_empty() {
+            if !self.waiting.borrow().is_empty() || self.handshakes.is_crowded() {
                 return Poll::Ready(());
             }
             self.usher.replace(Some(cx.waker().clone()));

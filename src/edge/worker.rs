@@ -22,6 +22,7 @@ use crate::now::Now;
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::WorkerCells;
 use crate::telemetry::exchange::Exchange;
+use crate::telemetry::handshake::RefusedCertificate;
 use crate::telemetry::metrics::Metrics;
 
 use super::acceptor::Acceptors;
@@ -57,6 +58,10 @@ pub trait Observer: Send + Sync {
     fn accept_failed(&self, error: &io::Error);
     /// A connection was refused or closed at a bound, without an exchange. Nobody need listen.
     fn connection_ended(&self, _end: ConnectionEnd, _peer: Option<IpAddr>) {}
+    /// A connection has ended because of the certificate that its client has shown.
+    fn certificate_refused(&self, end: ConnectionEnd, peer: Option<IpAddr>, _certificate: &RefusedCertificate) {
+        self.connection_ended(end, peer);
+    }
     /// Whether what this worker forwards now can be recorded. When not, deliveries are refused instead.
     fn can_record(&self, _worker: usize) -> bool {
         true
@@ -206,6 +211,18 @@ impl<N: Net> Worker<N> {
     pub fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {
         self.metrics.connection_ended(end);
         self.observer.connection_ended(end, peer);
+    }
+
+    /// The same for one that ended because of the certificate of its client, if it was shown.
+    pub fn certificate_refused(
+        &self,
+        end: ConnectionEnd,
+        peer: Option<IpAddr>,
+        certificate: Option<&RefusedCertificate>,
+    ) {
+        let Some(certificate) = certificate else { return self.connection_ended(end, peer) };
+        self.metrics.connection_ended(end);
+        self.observer.certificate_refused(end, peer, certificate);
     }
 
     /// Lets a connection in, in the place of one that is idle or makes us wait if need be.

@@ -15,6 +15,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::gate::crowd::{Bound, Party};
+use crate::gate::handshakes::HandshakePace;
 use crate::gate::holding::Holding;
 use crate::gate::keyed_buckets::{ClientKey, KeyedBuckets, Lender};
 use crate::gate::route::Route;
@@ -41,6 +42,9 @@ pub struct AdmissionLimits {
     pub clients_tracked: usize,
     /// TLS handshakes at a time.
     pub handshakes: u64,
+    /// TLS handshakes of one client that bring no genuine delivery. A handshake takes a token before it is made and gives
+    /// it back when the client has proven who it is, or has sent a genuine delivery. Without a token it waits behind others.
+    pub handshakes_per_client: Rate,
 }
 
 impl Default for AdmissionLimits {
@@ -53,6 +57,7 @@ impl Default for AdmissionLimits {
             unverified_per_client: Rate::per_second(100, 200),
             clients_tracked: 65_536,
             handshakes: 1024,
+            handshakes_per_client: Rate::per_second(50, 100),
         }
     }
 }
@@ -119,23 +124,23 @@ impl Refused {
 /// is held, nothing more is given until enough of it has come back.
 #[derive(Debug, Default)]
 #[repr(align(64))]
-struct Gauge {
+pub(super) struct Gauge {
     held: AtomicU64,
     limit: AtomicU64,
 }
 
 impl Gauge {
-    const fn new(limit: u64) -> Self {
+    pub(super) const fn new(limit: u64) -> Self {
         Self { held: AtomicU64::new(0), limit: AtomicU64::new(limit) }
     }
 
-    fn take(&self, amount: u64) -> bool {
+    pub(super) fn take(&self, amount: u64) -> bool {
         let limit = self.limit();
         let add = |held: u64| held.checked_add(amount).filter(|held| *held <= limit);
         self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
     }
 
-    fn release(&self, amount: u64) {
+    pub(super) fn release(&self, amount: u64) {
         self.held.fetch_sub(amount, Ordering::Relaxed);
     }
 
@@ -143,15 +148,15 @@ impl Gauge {
         self.held().saturating_add(amount) <= self.limit() / 2
     }
 
-    fn held(&self) -> u64 {
+    pub(super) fn held(&self) -> u64 {
         self.held.load(Ordering::Relaxed)
     }
 
-    fn limit(&self) -> u64 {
+    pub(super) fn limit(&self) -> u64 {
         self.limit.load(Ordering::Relaxed)
     }
 
-    fn set_limit(&self, limit: u64) {
+    pub(super) fn set_limit(&self, limit: u64) {
         self.limit.store(limit, Ordering::Relaxed);
     }
 }
@@ -167,6 +172,8 @@ pub struct Held {
     pub body_memory: u64,
     /// TLS handshakes.
     pub handshakes: u64,
+    /// TLS handshakes of clients over their rate that wait for their turn.
+    pub handshakes_over_rate: u64,
 }
 
 /// The live state of the bounds.
@@ -179,6 +186,7 @@ pub struct Admission {
     requests: Gauge,
     body_memory: Gauge,
     handshakes: Gauge,
+    pace: HandshakePace,
     /// For each bound, what was refused because it was met and that nobody has made room for yet.
     shortages: [AtomicU64; 3],
 }
@@ -188,6 +196,7 @@ impl Admission {
     #[must_use]
     pub fn new(limits: AdmissionLimits, hash: RandomState) -> Self {
         Self {
+            pace: HandshakePace::new(&limits, hash.clone()),
             clients: KeyedBuckets::new(limits.unverified_per_client, limits.clients_tracked, hash),
             clients_tracked: limits.clients_tracked,
             connections_per_client: AtomicU32::new(limits.connections_per_client),
@@ -208,6 +217,7 @@ impl Admission {
         self.requests.set_limit(limits.requests_in_flight);
         self.body_memory.set_limit(limits.body_memory);
         self.handshakes.set_limit(limits.handshakes);
+        self.pace.set_limits(&limits, now);
     }
 
     /// For how many clients there is room, for as long as the process lives.
@@ -248,6 +258,12 @@ impl Admission {
     /// [`ConnectionEnd::TlsHandshakesFull`]
     pub fn begin_handshake(&self) -> Result<HandshakePermit<'_>, ConnectionEnd> {
         if self.handshakes.take(1) { Ok(HandshakePermit(self)) } else { Err(ConnectionEnd::TlsHandshakesFull) }
+    }
+
+    /// The rates of TLS handshakes.
+    #[must_use]
+    pub const fn handshake_pace(&self) -> &HandshakePace {
+        &self.pace
     }
 
     /// A connection that was granted has ended.
@@ -360,6 +376,7 @@ impl Admission {
             requests: self.requests.limit(),
             body_memory: self.body_memory.limit(),
             handshakes: self.handshakes.limit(),
+            handshakes_over_rate: self.pace.limit(),
         }
     }
 
@@ -371,6 +388,7 @@ impl Admission {
             requests: self.requests.held(),
             body_memory: self.body_memory.held(),
             handshakes: self.handshakes.held(),
+            handshakes_over_rate: self.pace.waiting(),
         }
     }
 }
@@ -473,6 +491,7 @@ impl Admitted<'_> {
             && let Some(lender) = self.lender.take()
         {
             self.admission.clients.give_back(self.client, lender);
+            self.holding.prove_handshake();
         }
     }
 
@@ -534,6 +553,7 @@ mod tests {
             unverified_per_client: Rate::per_second(1, 2),
             clients_tracked: 10,
             handshakes: 2,
+            handshakes_per_client: Rate::per_second(50, 100),
         }
     }
 
@@ -698,7 +718,7 @@ mod tests {
             ..limits()
         };
         admission.set_limits(low, NOW);
-        assert_eq!(admission.held(), Held { connections: 2, requests: 1, body_memory: 50, handshakes: 0 });
+        assert_eq!(admission.held(), Held { connections: 2, requests: 1, body_memory: 50, ..Held::default() });
         assert_eq!(admission.open(Some(client(2)), NOW).unwrap_err(), ConnectionEnd::ConnectionsFull);
         assert_eq!(
             admission.admit(request, client(2), NOW, &holding(&admission)).unwrap_err(),

@@ -22,13 +22,16 @@ pub struct Holding {
     requesting: Cell<bool>,
     /// Bytes of a body that are charged.
     body: Cell<u64>,
+    /// Where its TLS handshake has taken a token, until the client has proven to be worth it.
+    handshake: Cell<Option<(ClientKey, Lender)>>,
 }
 
 impl Holding {
     /// A connection that has been counted.
     pub(super) const fn new(admission: Arc<Admission>, owner: Option<(ClientKey, Lender)>) -> Self {
         let (client, requesting, body) = (Cell::new(None), Cell::new(false), Cell::new(0));
-        Self { admission, connected: Cell::new(true), owner: Cell::new(owner), client, requesting, body }
+        let handshake = Cell::new(None);
+        Self { admission, connected: Cell::new(true), owner: Cell::new(owner), client, requesting, body, handshake }
     }
 
     /// What a connection holds that is not counted itself: for whoever admits exchanges without connections.
@@ -74,6 +77,20 @@ impl Holding {
         self.release_body();
         if self.connected.take() {
             self.admission.close(self.owner.take());
+        }
+    }
+
+    /// Its TLS handshake has taken this token.
+    pub(super) fn owe_handshake(&self, token: (ClientKey, Lender)) {
+        self.handshake.set(Some(token));
+    }
+
+    /// The client has proven who it is, or has sent a genuine delivery: its handshake does not count against it.
+    pub fn prove_handshake(&self) {
+        if self.handshake.get().is_some()
+            && let Some((client, lender)) = self.handshake.take()
+        {
+            self.admission.handshake_pace().give_back(client, lender);
         }
     }
 

@@ -2,8 +2,10 @@
 
 pub mod admission;
 pub mod allowlist;
+pub mod chain;
 pub mod client;
 pub mod crowd;
+pub mod handshakes;
 pub mod holding;
 pub mod identity;
 pub mod keyed_buckets;

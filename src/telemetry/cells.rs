@@ -313,6 +313,7 @@ pub struct WorkerCells {
     accepted: Tally,
     idle: Tally,
     handshakes: [Tally; Handshake::ALL.len()],
+    over_rate: Tally,
     pub(super) refusals: Refusals,
 }
 
@@ -336,6 +337,17 @@ impl WorkerCells {
     /// A TLS handshake has let a client in.
     pub fn secured(&self, handshake: Handshake) {
         add_one(&self.handshakes, handshake as usize);
+    }
+
+    /// A TLS handshake was begun by a client over its rate.
+    pub fn handshake_over_rate(&self) {
+        self.over_rate.add(1);
+    }
+
+    /// Such handshakes so far, whether they have let a client in or not.
+    #[must_use]
+    pub fn handshakes_over_rate(&self) -> u64 {
+        self.over_rate.get()
     }
 
     /// Such handshakes so far.

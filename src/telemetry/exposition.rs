@@ -231,6 +231,10 @@ fn connections(page: &Page, metrics: &Metrics, readings: &Readings) {
     }
     page.gauge(&names::HANDSHAKES_NOW, &[], readings.handshakes.held as f64);
     page.gauge(&names::HANDSHAKE_LIMIT, &[], readings.handshakes.limit as f64);
+    let over_rate = metrics.workers().iter().map(super::cells::WorkerCells::handshakes_over_rate).sum();
+    page.counter(&names::HANDSHAKES_OVER_RATE, &[], over_rate);
+    page.gauge(&names::HANDSHAKES_WAITING, &[], readings.handshakes_over_rate.held as f64);
+    page.gauge(&names::HANDSHAKES_WAITING_LIMIT, &[], readings.handshakes_over_rate.limit as f64);
     page.counter(&names::ACCEPT_PAUSES, &[], metrics.accept_pauses());
 }
 
@@ -288,6 +292,11 @@ fn vitals(page: &mut Page, moment: Moment<'_>) {
         page.gauge(&names::CERTIFICATE_NOT_BEFORE, &labels, certificate.not_before as f64);
         page.gauge(&names::CERTIFICATE_NOT_AFTER, &labels, certificate.not_after as f64);
     }
+    for authority in &readings.authorities {
+        let number = authority.number.to_string();
+        let labels = [authority.listener.as_str(), authority.name.as_str(), number.as_str()];
+        page.gauge(&names::CLIENT_CA_NOT_AFTER, &labels, authority.not_after as f64);
+    }
     page.gauge(&names::READY, &[], f64::from(u8::from(moment.ready)));
     records(page, readings);
     page.gauge(&names::BUILD, &[env!("CARGO_PKG_VERSION"), std::env::consts::ARCH], 1.0);
@@ -329,7 +338,9 @@ mod tests {
     use super::super::exchange::{Exchange, RouteTag, Stages};
     use super::super::health::{HealthReading, Standing};
     use super::super::metrics::RouteLabels;
-    use super::super::readings::{CertificateReading, KeyReading, Level, ReloadReading, ReplayReading, Vitals};
+    use super::super::readings::{
+        AuthorityReading, CertificateReading, KeyReading, Level, ReloadReading, ReplayReading, Vitals,
+    };
     use super::*;
     use crate::now::Now;
     use crate::outcome::{Observed, Outcome};
@@ -343,6 +354,7 @@ mod tests {
             requests: level,
             body_memory: level,
             handshakes: level,
+            handshakes_over_rate: level,
             drivers: vec!["epoll", "epoll"],
             fallback: None,
             worker_cpu: vec![second, second],
@@ -371,6 +383,12 @@ mod tests {
                 hosts: Vec::new(),
                 fingerprint: String::new(),
                 not_before: 1,
+                not_after: 2,
+            }],
+            authorities: vec![AuthorityReading {
+                listener: "127.0.0.1:1".to_owned(),
+                name: "ca".to_owned(),
+                number: 1,
                 not_after: 2,
             }],
             vitals: Vitals {

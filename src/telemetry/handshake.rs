@@ -1,4 +1,5 @@
-//! TLS handshakes that let a client in, by what tells them apart.
+//! TLS handshakes: those that let a client in, by what tells them apart, and what can be told of a certificate that was
+//! refused.
 
 /// One kind of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,4 +35,13 @@ impl Handshake {
             Self::Resumed12 | Self::Resumed13 => "resumed",
         }
     }
+}
+
+/// A certificate of a client that was refused. Both texts are short and printable ASCII.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RefusedCertificate {
+    /// Whom it is for, as it says. From a stranger.
+    pub subject: String,
+    /// Why, in words.
+    pub why: String,
 }

@@ -105,6 +105,12 @@ names! {
         "TLS handshakes that are being made.";
     HANDSHAKE_LIMIT = Gauge "countersign_tls_handshakes_in_progress_limit" [] Count
         "TLS handshakes that may be made at a time.";
+    HANDSHAKES_OVER_RATE = Counter "countersign_tls_handshakes_over_rate_total" [] Count
+        "TLS handshakes begun by clients over their rate (handshakes_per_client). They wait behind others; those that were refused are among the ended connections (tls_handshake_rate_limited).";
+    HANDSHAKES_WAITING = Gauge "countersign_tls_handshakes_over_rate_waiting" [] Count
+        "TLS handshakes of clients over their rate that wait for their turn.";
+    HANDSHAKES_WAITING_LIMIT = Gauge "countersign_tls_handshakes_over_rate_waiting_limit" [] Count
+        "Such handshakes that may wait at a time: a quarter of those that may be made.";
     ACCEPT_PAUSES = Counter "countersign_accept_pauses_total" [] Count
         "Times that accepting paused because the process was out of descriptors or memory.";
     REQUESTS = Gauge "countersign_requests_in_flight" [] Count
@@ -149,6 +155,8 @@ names! {
         "Unix time from which the certificate in a file holds that a listener shows.";
     CERTIFICATE_NOT_AFTER = Gauge "countersign_certificate_not_after_timestamp_seconds" ["listener", "certificate"] Seconds
         "Unix time after which the certificate in a file does not hold that a listener shows.";
+    CLIENT_CA_NOT_AFTER = Gauge "countersign_client_ca_not_after_timestamp_seconds" ["listener", "client_ca", "authority"] Seconds
+        "Unix time after which an authority of clients no longer holds, by its number in the file. What it has signed is accepted all the same.";
     READY = Gauge "countersign_ready" [] Count
         "1 while /ready says yes.";
     LOG_DROPPED = Counter "countersign_log_lines_dropped_total" [] Count
@@ -205,6 +213,8 @@ mod tests {
                 "certificate",
                 "listener",
                 "kind",
+                "client_ca",
+                "authority",
             ]);
             assert!(labels.iter().all(|label| bounded.clone().any(|known| known == label)), "{name}: {labels:?}");
         }

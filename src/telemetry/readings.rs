@@ -16,6 +16,8 @@ pub struct Readings {
     pub body_memory: Level,
     /// TLS handshakes that are being made.
     pub handshakes: Level,
+    /// Of them, those of clients over their rate that wait for their turn.
+    pub handshakes_over_rate: Level,
     /// What each worker runs on.
     pub drivers: Vec<&'static str>,
     /// Why not all of them run on what was wanted.
@@ -38,6 +40,8 @@ pub struct Readings {
     pub health: Vec<HealthReading>,
     /// The certificates that listeners show.
     pub certificates: Vec<CertificateReading>,
+    /// The authorities whose certificates clients may show.
+    pub authorities: Vec<AuthorityReading>,
     /// The system's view of the process.
     pub vitals: Vitals,
 }
@@ -119,6 +123,19 @@ pub struct CertificateReading {
     /// Unix seconds from which it holds.
     pub not_before: i64,
     /// Unix seconds after which it does not.
+    pub not_after: i64,
+}
+
+/// One authority of clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityReading {
+    /// The address of the listener that believes it, as it is configured.
+    pub listener: String,
+    /// The file that it was read from, as it is configured.
+    pub name: String,
+    /// Which of the certificates in that file it is, from 1.
+    pub number: usize,
+    /// Unix seconds after which it does not hold.
     pub not_after: i64,
 }
 

@@ -36,6 +36,13 @@ fn mistakes_in_the_limits() {
             (&with("unverified_per_client = { rate = '1/s' }"), 10, &format!("{unverified}.burst"), "missing", "both"),
             (&with("unverified_per_client = '1/s'"), 10, unverified, "expected a table", "a table"),
             (
+                &with("handshakes_per_client = { rate = '1/s' }"),
+                10,
+                "limits.handshakes_per_client.burst",
+                "missing",
+                "both",
+            ),
+            (
                 &with("unverified_per_client = { rate = '1/s', burst = 1, brst = 2 }"),
                 10,
                 &format!("{unverified}.brst"),

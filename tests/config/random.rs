@@ -56,6 +56,7 @@ const KEYS: &[&str] = &[
     "body_memory",
     "body_rate_min",
     "unverified_per_client",
+    "handshakes_per_client",
     "rate",
     "content_types",
     "observe",

@@ -80,21 +80,7 @@ fn certificates_and_keys_of_every_kind_load() {
 }
 
 /// What `openssl x509 -req` makes of a request without extensions: version 1. With its key.
-const FIRST_VERSION: [&str; 2] = [
-    "-----BEGIN CERTIFICATE-----\n\
-    MIIBGzCBwwIUFI+hCnHWj8KXxwE/grYOHonkwyQwCgYIKoZIzj0EAwIwEDEOMAwG\n\
-    A1UEAwwFZmlyc3QwIBcNMjYxMTI1MjE1MDM4WhgPMjEyNjExMDEyMTUwMzhaMBAx\n\
-    DjAMBgNVBAMMBWZpcnN0MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEeamHZNqI\n\
-    w2Jo4dEb3pkQJ0HIJPydd16w9rKqrwVXZ02uwiVc5OyXm/Rih9fTQgIH4bHMUj7D\n\
-    8jAEhQEJkjyBpTAKBggqhkjOPQQDAgNHADBEAiBto1uRkxzwexnMB/nPT//G6faf\n\
-    FqstT8l2g7PddWLIVgIgCM4AwCezyTymamMS0NoWx0pvkxV8AoVwQwh5BQM0PWM=\n\
-    -----END CERTIFICATE-----\n",
-    "-----BEGIN PRIVATE KEY-----\n\
-    MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQghWOqAj/pTkxUffxn\n\
-    QDubS9rYvKa0+UP1sZcTC+gS5JOhRANCAAR5qYdk2ojDYmjh0RvemRAnQcgk/J13\n\
-    XrD2sqqvBVdnTa7CJVzk7Jeb9GKH19NCAgfhscxSPsPyMASFAQmSPIGl\n\
-    -----END PRIVATE KEY-----\n",
-];
+const FIRST_VERSION: [&str; 2] = [include_str!("version1.crt"), include_str!("version1.key")];
 
 #[test]
 fn a_certificate_that_cannot_be_used_is_not_the_fault_of_its_key() {
@@ -272,6 +258,9 @@ fn a_summary_says_what_is_shown_to_whom_until_when() {
         "a certificate of ca.crt; without one they are refused",
         "with one of these names: *.hooks.example.com",
         "TLS handshake within 10s, 1024 of them",
+        "handshakes without a genuine delivery, of each client: 50/s, 100 at once; more wait behind others",
+        "and as much for their handshakes = 3.0MiB",
+        "key ECDSA P-256 or Ed25519",
         "records     10000 connections × ",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
@@ -284,7 +273,57 @@ fn a_summary_says_what_is_shown_to_whom_until_when() {
         (1_800_000_000, "expired at 2027-01-01T00:00:00Z"),
     ] {
         let warnings = moment_warnings(&loaded.settings, at(seconds));
-        assert!(warnings.len() == 1 && warnings[0].contains("tls.crt") && warnings[0].contains(part), "{warnings:?}");
+        // The authority is the same certificate.
+        assert!(warnings.len() == 2 && warnings[0].contains("tls.crt") && warnings[0].contains(part), "{warnings:?}");
+        assert!(warnings[1].contains("in client_ca ca.crt") && warnings[1].contains(part), "{warnings:?}");
         assert!(summary(&loaded.settings, at(seconds)).contains(part));
+    }
+}
+
+#[test]
+fn an_authority_that_has_ended_is_warned_about() {
+    let directory = certified();
+    let mut params = CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "an old\u{1b}[31m root");
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    params.not_before = date_time_ymd(2011, 1, 1);
+    params.not_after = date_time_ymd(2021, 1, 1);
+    let old = params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem();
+    let current = fs::read_to_string(directory.0.join("ca.crt")).unwrap();
+    directory.write("ca.crt", format!("{current}{old}"));
+    let loaded = directory.load(&with(&format!("{PAIR}client_ca = 'ca.crt'"))).unwrap();
+    let now = Now::at_unix(Duration::from_secs(1_790_000_000));
+    let warnings = moment_warnings(&loaded.settings, now);
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(warnings[0].contains("an old") && warnings[0].contains("expired at 2021-01-01T00:00:00Z"), "{warnings:?}");
+    assert!(warnings[0].contains("accepted all the same") && !warnings[0].contains('\u{1b}'), "{warnings:?}");
+    let text = summary(&loaded.settings, now);
+    assert!(text.contains("WARNING     this authority expired at 2021-01-01T00:00:00Z"), "{text}");
+    assert!(!text.contains('\u{1b}'), "{text}");
+}
+
+/// What `openssl req -x509 -newkey rsa:4096` makes.
+const RSA: [&str; 2] = [include_str!("rsa4096.crt"), include_str!("rsa4096.key")];
+
+#[test]
+fn what_an_rsa_key_costs_is_told() {
+    let directory = certified();
+    directory.write("tls.crt", RSA[0]);
+    directory.write("tls.key", RSA[1]);
+    let loaded = directory.load(&with(PAIR)).unwrap_or_else(|problems| panic!("{problems}"));
+    let text = summary(&loaded.settings, Now::at_unix(Duration::from_secs(1_790_000_000)));
+    assert!(text.contains("WARNING     key RSA 4096: handshakes cost 40 times those with ECDSA P-256"), "{text}");
+}
+
+#[test]
+fn every_address_is_said_to_be_of_both_kinds() {
+    let directory = certified();
+    let of = |address: &str| {
+        let text = with(PAIR).replace("127.0.0.1:8443", address);
+        summary(&directory.load(&text).unwrap().settings, Now::at_unix(Duration::from_secs(1_790_000_000)))
+    };
+    assert!(of("[::]:8443").contains("all addresses, IPv6 and IPv4"));
+    for address in ["0.0.0.0:8443", "[::1]:8443"] {
+        assert!(!of(address).contains("IPv6 and IPv4"), "{address}");
     }
 }

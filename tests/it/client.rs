@@ -1,5 +1,8 @@
 //! Who the client is: behind proxies, behind load balancers, and on the lists of a route.
 
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicU16, Ordering};
+
 use crate::support::application::OK;
 use crate::support::folder::Folder;
 use crate::support::proxy::Plan;
@@ -22,6 +25,8 @@ on_both_drivers! {
     a_file_of_networks_is_a_list_too,
     an_observed_list_counts_and_lets_pass,
     the_log_names_the_client,
+    every_address_is_of_both_kinds_and_clients_are_who_they_are,
+    a_listener_of_its_own_for_ipv4_goes_first,
 }
 
 /// From `source` to the last listener.
@@ -357,4 +362,79 @@ fn the_log_names_the_client(driver: Driver) {
     Client::connect_from([127, 0, 2, 1], program.address()).assert_closed();
     let line = program.await_line("reason=proxy_unknown");
     assert!(line.contains("client=127.0.2.1"), "{line}");
+}
+
+/// An address on which nothing listens, for IPv4 and IPv6; nothing where there is no IPv6.
+fn both_kinds() -> Option<[SocketAddr; 2]> {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("left out: there is no IPv6");
+        return None;
+    }
+    // Below the ports that the system chooses: none is taken by a client between here and there.
+    let first = 10_000 + u16::try_from(std::process::id() % 20_000).unwrap();
+    let free = |port: &u16| std::net::TcpListener::bind(SocketAddr::from((Ipv6Addr::UNSPECIFIED, *port))).is_ok();
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let port = (0..100).map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed)).find(free).expect("a free port");
+    Some([SocketAddr::from((Ipv6Addr::UNSPECIFIED, port)), SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))])
+}
+
+fn through_ipv4(source: [u8; 4], every: SocketAddr, delivery: Delivery) -> u16 {
+    Client::connect_from(source, SocketAddr::from((Ipv4Addr::LOCALHOST, every.port()))).ask(&delivery.bytes()).status
+}
+
+fn every_address_is_of_both_kinds_and_clients_are_who_they_are(driver: Driver) {
+    if both_kinds().is_none() {
+        return;
+    }
+    let application = Application::answering(OK);
+    let proxy = trusting(driver, &application)
+        .listening_on(&[SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))])
+        .route_line("allow = [\"127.0.0.5/32\", \"::1/128\"]")
+        .limit("connections_per_client = 2")
+        .start();
+    let every = proxy.addresses()[0];
+    let delivery = || Delivery::of(b"{}");
+    assert_eq!(through_ipv4([127, 0, 0, 5], every, delivery()), 200);
+    assert_eq!(through_ipv4([127, 0, 0, 6], every, delivery()), 403);
+    // A proxy that is trusted by its IPv4 address.
+    let forwarded = |field, client| delivery().field(field, client);
+    assert_eq!(through_ipv4([127, 0, 1, 1], every, forwarded("X-Forwarded-For", "127.0.0.5")), 200);
+    assert_eq!(through_ipv4([127, 0, 1, 1], every, forwarded("Forwarded", "for=127.0.0.6")), 403);
+    let six = SocketAddr::from((Ipv6Addr::LOCALHOST, every.port()));
+    assert_eq!(Client::connect(six).ask(&delivery().bytes()).status, 200);
+    proxy.assert_endings(&["forwarded", "client_not_allowed", "forwarded", "client_not_allowed", "forwarded"]);
+    assert_eq!(proxy.clients(), ["127.0.0.5", "127.0.0.6", "127.0.0.5", "127.0.0.6", "::1"]);
+    let told: Vec<String> =
+        application.assert_requests(3).iter().map(|request| request.field("X-Forwarded-For").to_owned()).collect();
+    assert_eq!(told, ["127.0.0.5", "127.0.0.5, 127.0.1.1", "::1"]);
+    // Each is counted for itself, and not all of IPv4 for one /64.
+    let at = SocketAddr::from((Ipv4Addr::LOCALHOST, every.port()));
+    let _held: Vec<Client> =
+        (20..24).flat_map(|last| [last; 2]).map(|last| Client::connect_from([127, 0, 0, last], at)).collect();
+    assert!(eventually(|| proxy.held().connections >= 8));
+    assert_eq!(through_ipv4([127, 0, 0, 5], every, delivery()), 200);
+    Client::connect_from([127, 0, 0, 20], at).assert_closed();
+    assert_eq!(proxy.connection_ends(), ["client_connections_full"]);
+}
+
+fn a_listener_of_its_own_for_ipv4_goes_first(driver: Driver) {
+    let Some([every, four]) = both_kinds() else { return };
+    let application = Application::answering(OK);
+    let plan = Proxy::on(driver, &application).route_line("allow = [\"127.0.0.5/32\", \"::1/128\"]");
+    let believing = |plan: Plan| plan.listener_line("trusted_proxies = [\"127.0.1.0/24\"]");
+    let both = believing(plan.clone().listening_on(&[every, four]));
+    let mut proxy = both.clone().start();
+    assert!(proxy.shared().is_empty(), "both are ours");
+    let ask = || through_ipv4([127, 0, 1, 1], every, Delivery::of(b"{}").field("X-Forwarded-For", "127.0.0.5"));
+    let six = || {
+        Client::connect(SocketAddr::from((Ipv6Addr::LOCALHOST, every.port()))).ask(&Delivery::of(b"{}").bytes()).status
+    };
+    // Only the listener for IPv4 believes that proxy.
+    assert_eq!((ask(), six()), (200, 200));
+    proxy.apply(&plan.listening_on(&[every]));
+    assert!(eventually(|| ask() == 403), "what is left takes IPv4, too");
+    assert_eq!(six(), 200);
+    proxy.apply(&both);
+    assert_eq!((ask(), six()), (200, 200));
+    assert!(proxy.shared().is_empty());
 }

@@ -247,7 +247,7 @@ fn a_connection_goes_with_the_authority_that_vouched_for_it(driver: Driver) {
         client.assert_closed();
     }
     assert!(eventually(|| proxy.connection_ends().len() >= 4));
-    assert_eq!(proxy.connection_ends(), ["tls_certificate_refused"; 4]);
+    assert_eq!(proxy.connection_ends(), ["tls_certificate_unknown_authority"; 4]);
     proxy.assert_nothing_held();
 }
 

@@ -34,6 +34,8 @@ on_both_drivers! {
     a_record_has_the_time_of_a_head,
     handshakes_are_bounded,
     handshakes_that_are_not_made_give_way,
+    handshakes_that_bring_nothing_wait_behind_others,
+    genuine_deliveries_have_no_rate_of_handshakes,
     nonsense_is_no_handshake,
     idle_connections_are_closed_politely,
     a_new_policy_brings_new_certificates,
@@ -363,6 +365,55 @@ fn handshakes_that_are_not_made_give_way(driver: Driver) {
     let ends = proxy.connection_ends();
     assert!(!ends.is_empty() && ends.iter().all(|end| *end == "tls_handshakes_full"), "{ends:?}");
     drop(strangers);
+    assert!(eventually(|| proxy.held().handshakes == 0));
+}
+
+/// Recorded first messages, from an address that is over its rate: they wait, at most a quarter of the handshakes there
+/// may be, while another client is served.
+fn handshakes_that_bring_nothing_wait_behind_others(driver: Driver) {
+    let limits =
+        |plan: Plan| plan.limit("handshakes = 100").limit("handshakes_per_client = { rate = \"1/h\", burst = 1 }");
+    let Scene { proxy, client, application } = scene(driver, limits);
+    let hello = client.hello();
+    let mut deliveries = 0;
+    let refused = eventually(|| {
+        let mut strangers: Vec<Client> = (0..90).map(|_| proxy.connect_from([127, 0, 0, 66])).collect();
+        for stranger in &mut strangers {
+            stranger.send(&hello);
+        }
+        assert_eq!(client.ask(proxy.addresses()[0], &Delivery::of(b"x").bytes()).unwrap().status, 200);
+        deliveries += 1;
+        proxy.connection_ends().contains(&"tls_handshake_rate_limited")
+    });
+    assert!(refused, "{:?}", proxy.connection_ends());
+    let over_rate = proxy.handshakes_over_rate();
+    assert!((20..90 * deliveries).contains(&over_rate), "{over_rate}");
+    application.assert_requests(usize::try_from(deliveries).unwrap());
+    // Alone, it is served although it is over its rate.
+    assert!(eventually(|| proxy.held().handshakes == 0));
+    let mut stranger = proxy.connect_from([127, 0, 0, 66]);
+    stranger.send(&hello);
+    let mut answer = [0];
+    stranger.stream.read_exact(&mut answer).unwrap();
+    assert_eq!(answer, [22], "a handshake goes on");
+    assert_eq!(proxy.held().handshakes_over_rate, 0);
+}
+
+fn genuine_deliveries_have_no_rate_of_handshakes(driver: Driver) {
+    let limits = |plan: Plan| plan.limit("handshakes_per_client = { rate = \"1/h\", burst = 2 }");
+    let Scene { proxy, client, .. } = scene(driver, limits);
+    let ask =
+        |delivery: &Delivery| client.clone().afresh().ask(proxy.addresses()[0], &delivery.bytes()).unwrap().status;
+    for _ in 0..6 {
+        assert_eq!(ask(&Delivery::of(b"{}")), 200);
+    }
+    assert_eq!(proxy.handshakes_over_rate(), 0);
+    for _ in 0..5 {
+        assert_eq!(ask(&Delivery::forged(b"{}")), 401, "it waits, and is not refused");
+    }
+    assert_eq!(proxy.handshakes_over_rate(), 3);
+    assert_eq!(ask(&Delivery::of(b"{}")), 200);
+    assert_eq!(proxy.connection_ends(), Vec::<&str>::new());
     assert!(eventually(|| proxy.held().handshakes == 0));
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 
+use crate::gate::chain::KeyKind;
 use crate::gate::identity::NamePattern;
 
 /// A certificate that a listener can show, and the host names in it.
@@ -21,6 +22,12 @@ pub struct Shown {
 pub(super) struct Certificates(pub(super) Vec<Shown>);
 
 impl Certificates {
+    /// What a full handshake costs at most: a client chooses by the name that it asks for, and the algorithms that it knows.
+    pub(super) fn handshake_cost(&self) -> u32 {
+        let cost = |shown: &Shown| shown.key.key.public_key().map(|key| KeyKind::of(&key).handshake_cost());
+        self.0.iter().filter_map(cost).max().unwrap_or_default()
+    }
+
     /// A certificate that names the host exactly, before one with a wildcard; among those one whose key the client can
     /// verify with; else the first of the list.
     fn choose(&self, host: Option<&str>, usable: impl Fn(&CertifiedKey) -> bool) -> Option<&Shown> {

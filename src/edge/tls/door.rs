@@ -12,9 +12,10 @@ use rustls::server::{NoServerSessionStorage, ProducesTickets, UnbufferedServerCo
 use rustls::version::{TLS12, TLS13};
 use rustls::{CertificateError, CipherSuite, Error, HandshakeKind, ServerConfig, SupportedProtocolVersion};
 
+use crate::gate::chain::Unfit;
 use crate::gate::identity::{Caller, Identity};
 use crate::outcome::ConnectionEnd;
-use crate::telemetry::readings::CertificateReading;
+use crate::telemetry::readings::{AuthorityReading, CertificateReading};
 
 use super::certificates::{Certificates, Shown};
 use super::standing::Standing;
@@ -41,6 +42,8 @@ pub struct TlsSetup {
     pub oldest: OldestVersion,
     /// What is to be told of the certificates, in their order.
     pub readings: Arc<[CertificateReading]>,
+    /// What is to be told of the authorities of clients, in their order.
+    pub authorities: Arc<[AuthorityReading]>,
 }
 
 /// What a listener speaks.
@@ -48,7 +51,9 @@ pub struct TlsSetup {
 pub struct TlsDoor {
     config: Arc<ServerConfig>,
     callers: Option<Arc<CallerVerifier>>,
+    cost: u32,
     readings: Arc<[CertificateReading]>,
+    authorities: Arc<[AuthorityReading]>,
 }
 
 impl fmt::Debug for TlsDoor {
@@ -88,7 +93,9 @@ impl TlsDoor {
             Some(callers) => builder.with_client_cert_verifier(Arc::<CallerVerifier>::clone(callers)),
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder.with_cert_resolver(Arc::new(Certificates(setup.certificates.clone())));
+        let certificates = Certificates(setup.certificates.clone());
+        let cost = certificates.handshake_cost();
+        let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         // Ours is the order; what a client likes best may be what somebody has made it like.
         config.ignore_client_order = true;
@@ -103,13 +110,30 @@ impl TlsDoor {
         }
         // Tickets are enough; a store would be a lock that all workers share.
         config.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { config: Arc::new(config), callers, readings: Arc::clone(&setup.readings) })
+        let (readings, authorities) = (Arc::clone(&setup.readings), Arc::clone(&setup.authorities));
+        Ok(Self { config: Arc::new(config), callers, cost, readings, authorities })
     }
 
     /// What is to be told of the certificates.
     #[must_use]
     pub fn certificates(&self) -> &[CertificateReading] {
         &self.readings
+    }
+
+    /// What is to be told of the authorities of clients.
+    #[must_use]
+    pub fn authorities(&self) -> &[AuthorityReading] {
+        &self.authorities
+    }
+
+    /// What a full handshake costs until the client has to say something again ([`KeyKind::handshake_cost`]).
+    pub(super) const fn handshake_cost(&self) -> u32 {
+        self.cost
+    }
+
+    /// Whether clients are asked for certificates, which cost something to verify.
+    pub(super) const fn asks_for_certificates(&self) -> bool {
+        self.callers.is_some()
     }
 
     /// A connection of which nothing has been read.
@@ -159,7 +183,7 @@ impl TlsDoor {
             let missing = callers.client_auth_mandatory();
             return if missing { Err(ConnectionEnd::TlsCertificateMissing) } else { Ok(None) };
         };
-        let identity = Identity::of_certificate(end_entity).ok_or(ConnectionEnd::TlsCertificateRefused)?;
+        let identity = Identity::of_certificate(end_entity).ok_or(ConnectionEnd::TlsCertificateMalformed)?;
         Ok(Some(Caller::new(identity, &callers.names)))
     }
 
@@ -192,13 +216,38 @@ impl TlsDoor {
 }
 
 /// What an error of the handshake means to an operator.
-pub(super) const fn end_of(error: &Error) -> ConnectionEnd {
+pub(super) fn end_of(error: &Error) -> ConnectionEnd {
     match error {
         Error::NoCertificatesPresented => ConnectionEnd::TlsCertificateMissing,
-        Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => ConnectionEnd::TlsNameRefused,
-        Error::InvalidCertificate(_) => ConnectionEnd::TlsCertificateRefused,
+        Error::InvalidCertificate(error) => end_of_certificate(error),
         Error::AlertReceived(_) => ConnectionEnd::TlsRefusedByClient,
         Error::PeerIncompatible(_) | Error::NoApplicationProtocol => ConnectionEnd::TlsNothingInCommon,
         _ => ConnectionEnd::TlsHandshakeFailed,
+    }
+}
+
+fn end_of_certificate(error: &CertificateError) -> ConnectionEnd {
+    use CertificateError as Wrong;
+    match error {
+        Wrong::ApplicationVerificationFailure => ConnectionEnd::TlsNameRefused,
+        Wrong::Expired | Wrong::ExpiredContext { .. } => ConnectionEnd::TlsCertificateExpired,
+        Wrong::NotValidYet | Wrong::NotValidYetContext { .. } => ConnectionEnd::TlsCertificateNotYetValid,
+        Wrong::UnknownIssuer => ConnectionEnd::TlsCertificateUnknownAuthority,
+        Wrong::BadSignature => ConnectionEnd::TlsCertificateBadSignature,
+        Wrong::UnsupportedSignatureAlgorithmContext { .. }
+        | Wrong::UnsupportedSignatureAlgorithmForPublicKeyContext { .. } => {
+            ConnectionEnd::TlsCertificateAlgorithmUnsupported
+        }
+        Wrong::InvalidPurpose | Wrong::InvalidPurposeContext { .. } => ConnectionEnd::TlsCertificateWrongPurpose,
+        Wrong::BadEncoding => ConnectionEnd::TlsCertificateMalformed,
+        Wrong::Other(other) => match other.0.downcast_ref::<Unfit>() {
+            Some(Unfit::ChainTooLong) => ConnectionEnd::TlsCertificateChainTooLong,
+            Some(Unfit::TooLarge) => ConnectionEnd::TlsCertificateTooLarge,
+            Some(Unfit::Malformed) => ConnectionEnd::TlsCertificateMalformed,
+            Some(Unfit::OldVersion) => ConnectionEnd::TlsCertificateOldVersion,
+            Some(Unfit::OfAuthority { .. }) => ConnectionEnd::TlsCertificateOfAuthority,
+            None => ConnectionEnd::TlsCertificateRefused,
+        },
+        _ => ConnectionEnd::TlsCertificateRefused,
     }
 }

@@ -23,6 +23,11 @@ use super::records::{CAPACITY, PIECE, RecordBuffers};
 /// The longest flight of a client in its handshake: rustls takes messages of up to 64 KiB, which certificates may need.
 const FLIGHT: usize = 80 << 10;
 
+/// Types of records that a client sends in its handshake (RFC 8446, section 5.1).
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
+
 /// What the protocol has to say itself (tickets, mostly) travels with our next bytes, unless it is longer than this.
 const RIDER: usize = CAPACITY - PIECE - 256;
 
@@ -52,6 +57,8 @@ pub struct TlsSession {
     /// Records that are to be sent.
     outgoing: Vec<u8>,
     stage: Stage,
+    /// Something has been received.
+    heard: bool,
     /// We have said that we will send nothing more.
     goodbye: bool,
 }
@@ -97,8 +104,9 @@ impl TlsSession {
             incoming.extend_from_slice(received);
         }
         let (plain, outgoing) = (Vec::new(), Vec::new());
-        let (start, taken, stage, goodbye) = (0, 0, Stage::Handshake, false);
-        Self { connection, buffers, incoming, start, plain, taken, outgoing, stage, goodbye }
+        let (start, taken, stage) = (0, 0, Stage::Handshake);
+        let (heard, goodbye) = (false, false);
+        Self { connection, buffers, incoming, start, plain, taken, outgoing, stage, heard, goodbye }
     }
 
     /// What rustls knows of the connection.
@@ -116,36 +124,57 @@ impl TlsSession {
         self.incoming.len() > self.start
     }
 
-    /// Makes the handshake. What we say at its end travels with the first answer.
-    pub(super) async fn handshake<S: ByteStream>(&mut self, socket: &mut S, deadline: Duration) -> Result<(), Failure> {
-        let mut heard = false;
-        loop {
-            // The first byte of a handshake is 22; those of HTTP are letters.
-            if !heard && self.incoming.first().is_some_and(u8::is_ascii_alphabetic) {
-                return Err(Failure::Plaintext);
+    /// Whether a whole record of a handshake is here, with which it can be gone on: that costs something.
+    pub(super) fn has_message(&self) -> bool {
+        match self.incoming.get(self.start..) {
+            Some([HANDSHAKE | APPLICATION_DATA | CHANGE_CIPHER_SPEC, _, _, high, low, body @ ..]) => {
+                body.len() >= usize::from(u16::from_be_bytes([*high, *low]))
             }
-            heard |= self.has_partial();
-            match self.pump(Task::Advance) {
-                Ok(Pause::Blocked) => {}
-                Ok(Pause::Ready) => {
-                    self.stage = Stage::Open;
-                    return Ok(());
-                }
-                // The client has said all it has to say, and waits for the answer.
-                Ok(Pause::Ended) if !self.connection.is_handshaking() => return Ok(()),
-                Ok(Pause::Ended) => return Err(Failure::Gone(true)),
-                Err(error) => {
-                    socket.offer(&self.outgoing);
-                    return Err(Failure::Protocol(error));
-                }
+            _ => false,
+        }
+    }
+
+    /// Goes on with the handshake as far as what has been received lets it. Whether it is done; what we say at its end
+    /// travels with the first answer.
+    pub(super) fn advance<S: ByteStream>(&mut self, socket: &mut S) -> Result<bool, Failure> {
+        // The first byte of a handshake is 22; those of HTTP are letters.
+        if !self.heard && self.incoming.first().is_some_and(u8::is_ascii_alphabetic) {
+            return Err(Failure::Plaintext);
+        }
+        self.heard |= self.has_partial();
+        match self.pump(Task::Advance) {
+            Ok(Pause::Blocked) => Ok(false),
+            Ok(Pause::Ready) => {
+                self.stage = Stage::Open;
+                Ok(true)
             }
-            match self.receive(socket, deadline).await {
-                Ok(Some(count)) if count > 0 => {}
-                Ok(None) => return Err(Failure::Late),
-                Err(error) if error.kind() == io::ErrorKind::TimedOut => return Err(Failure::Late),
-                _ => return Err(Failure::Gone(heard)),
+            // The client has said all it has to say, and waits for the answer.
+            Ok(Pause::Ended) if !self.connection.is_handshaking() => Ok(true),
+            Ok(Pause::Ended) => Err(Failure::Gone(true)),
+            Err(error) => {
+                socket.offer(&self.outgoing);
+                Err(Failure::Protocol(error))
             }
         }
+    }
+
+    /// Sends what is due of the handshake, and receives more.
+    pub(super) async fn listen<S: ByteStream>(&mut self, socket: &mut S, deadline: Duration) -> Result<(), Failure> {
+        match self.receive(socket, deadline).await {
+            Ok(Some(count)) if count > 0 => Ok(()),
+            Ok(None) => Err(Failure::Late),
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(Failure::Late),
+            _ => Err(Failure::Gone(self.heard)),
+        }
+    }
+
+    /// Makes the handshake.
+    #[cfg(test)]
+    pub(super) async fn handshake<S: ByteStream>(&mut self, socket: &mut S, deadline: Duration) -> Result<(), Failure> {
+        while !self.advance(socket)? {
+            self.listen(socket, deadline).await?;
+        }
+        Ok(())
     }
 
     /// [`ByteStream::read`]

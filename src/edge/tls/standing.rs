@@ -9,7 +9,7 @@ use crate::edge::policy::Policy;
 use crate::edge::stream::ByteStream;
 use crate::edge::worker::Worker;
 
-use super::verifier::CallerVerifier;
+use super::verifier::{self, CallerVerifier};
 
 /// What a connection was let in by.
 #[derive(Debug, Default)]
@@ -61,7 +61,9 @@ impl<S: ByteStream> Connection<S> {
             }
             Err(end) => {
                 let peer = self.peer.as_ref().map(|peer| peer.address);
-                end.into_iter().for_each(|end| worker.connection_ended(end, peer));
+                if let Some(end) = end {
+                    worker.certificate_refused(end, peer, verifier::take_refused().as_deref());
+                }
                 self.standing = Standing(Judged::Refused);
                 false
             }

@@ -31,8 +31,13 @@ fn door() -> (TlsDoor, RootCertStore) {
     let chain = vec![signed.cert.der().clone()];
     let certified = CertifiedKey::from_der(chain, key, &cryptography::default_provider()).unwrap();
     let shown = Shown { key: Arc::new(certified), names: Vec::new() };
-    let setup =
-        TlsSetup { certificates: vec![shown], callers: None, oldest: OldestVersion::Tls12, readings: Arc::default() };
+    let setup = TlsSetup {
+        certificates: vec![shown],
+        callers: None,
+        oldest: OldestVersion::Tls12,
+        readings: Arc::default(),
+        authorities: Arc::default(),
+    };
     let door = Tickets::new().unwrap().doors(&[Some(setup)]).unwrap().pop().flatten().unwrap();
     let mut roots = RootCertStore::empty();
     roots.add(signed.cert.der().clone()).unwrap();

@@ -1,5 +1,8 @@
 //! Whose certificates are accepted: those of the configured authorities, with a name that may call.
+//!
+//! Before a signature is checked, what the client has sent is bounded and brought in order ([`crate::gate::chain`]).
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
@@ -7,9 +10,13 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
-use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, DigitallySignedStruct, DistinguishedName, Error, OtherError, RootCertStore, SignatureScheme,
+};
 
+use crate::gate::chain::{self, Unfit};
 use crate::gate::identity::{CallerList, Identity};
+use crate::telemetry::handshake::RefusedCertificate;
 
 /// Who may call a listener that asks for certificates.
 #[derive(Clone, Debug)]
@@ -20,6 +27,30 @@ pub struct Callers {
     pub required: bool,
     /// The names that may call.
     pub names: CallerList,
+}
+
+thread_local! {
+    /// The certificate that was refused last on this thread. rustls hands on why a verification has failed, and nothing of
+    /// what was verified; a verification and its caller run on one thread, with no wait in between.
+    static REFUSED: RefCell<Option<Box<RefusedCertificate>>> = const { RefCell::new(None) };
+}
+
+/// The certificate that the verification refused which has just failed on this thread.
+pub(super) fn take_refused() -> Option<Box<RefusedCertificate>> {
+    REFUSED.take()
+}
+
+fn note_refused(end_entity: &CertificateDer<'_>, error: &Error) {
+    let why = match error {
+        Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure) => {
+            "it has none of the names in client_names".to_owned()
+        }
+        Error::InvalidCertificate(CertificateError::Other(other)) => other.to_string(),
+        Error::InvalidCertificate(error) => error.to_string(),
+        error => error.to_string(),
+    };
+    let why = chain::reason(&why);
+    REFUSED.set(Some(Box::new(RefusedCertificate { subject: chain::subject(end_entity), why })));
 }
 
 /// rustls's own verification of the chain, and then the names: whoever has none of them is told so in the handshake
@@ -37,6 +68,27 @@ impl CallerVerifier {
         let builder = if callers.required { builder } else { builder.allow_unauthenticated() };
         let chains = builder.build().map_err(|error: VerifierBuilderError| Error::General(error.to_string()))?;
         Ok(Self { chains, roots: Arc::clone(&callers.roots), names: callers.names.clone() })
+    }
+
+    fn judge(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, Error> {
+        let is_authority = |name: &[u8]| self.roots.roots.iter().any(|root| root.subject.as_ref() == name);
+        let path = chain::path(end_entity, intermediates, is_authority).map_err(unfit)?;
+        let path: Vec<CertificateDer<'_>> = path
+            .into_iter()
+            .filter_map(|at| intermediates.get(at))
+            .map(|it| CertificateDer::from(it.as_ref()))
+            .collect();
+        let verified = self.chains.verify_client_cert(end_entity, &path, now)?;
+        if self.names.admits(Identity::of_certificate(end_entity).as_ref()) {
+            Ok(verified)
+        } else {
+            Err(CertificateError::ApplicationVerificationFailure.into())
+        }
     }
 
     /// Whether both let in the same clients.
@@ -62,12 +114,8 @@ impl ClientCertVerifier for CallerVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
-        let verified = self.chains.verify_client_cert(end_entity, intermediates, now)?;
-        if self.names.admits(Identity::of_certificate(end_entity).as_ref()) {
-            Ok(verified)
-        } else {
-            Err(CertificateError::ApplicationVerificationFailure.into())
-        }
+        let verdict = self.judge(end_entity, intermediates, now);
+        verdict.inspect_err(|error| note_refused(end_entity, error))
     }
 
     fn verify_tls12_signature(
@@ -76,7 +124,8 @@ impl ClientCertVerifier for CallerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls12_signature(message, cert, dss)
+        let verdict = self.chains.verify_tls12_signature(message, cert, dss);
+        verdict.inspect_err(|error| note_refused(cert, error))
     }
 
     fn verify_tls13_signature(
@@ -85,10 +134,15 @@ impl ClientCertVerifier for CallerVerifier {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.chains.verify_tls13_signature(message, cert, dss)
+        let verdict = self.chains.verify_tls13_signature(message, cert, dss);
+        verdict.inspect_err(|error| note_refused(cert, error))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.chains.supported_verify_schemes()
     }
+}
+
+fn unfit(unfit: Unfit) -> Error {
+    CertificateError::Other(OtherError(Arc::new(unfit))).into()
 }

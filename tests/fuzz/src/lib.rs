@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod chain;
 pub mod chunked;
 pub mod config;
 pub mod framing;
@@ -21,4 +22,5 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("config", config::run),
     ("proxy", proxy::run),
     ("signature", signature::run),
+    ("chain", chain::run),
 ];

@@ -12,6 +12,7 @@ use countersign::edge::worker::Observer;
 use countersign::gate::admission::Held;
 use countersign::outcome::ConnectionEnd;
 use countersign::telemetry::exchange::Exchange;
+use countersign::telemetry::handshake::RefusedCertificate;
 
 use super::delivery::{OLDER_SECRET, SECRET};
 use super::folder::Folder;
@@ -253,6 +254,17 @@ impl Proxy {
         self.endings.connections.lock().unwrap().clone()
     }
 
+    /// The certificates of clients that were refused, in order.
+    pub(crate) fn refused_certificates(&self) -> Vec<RefusedCertificate> {
+        self.endings.refused_certificates.lock().unwrap().clone()
+    }
+
+    /// TLS handshakes of clients over their rate.
+    pub(crate) fn handshakes_over_rate(&self) -> u64 {
+        let workers = self.running.as_ref().map(|running| running.metrics.workers()).unwrap_or_default();
+        workers.iter().map(|cells| cells.handshakes_over_rate()).sum()
+    }
+
     /// Waits until exactly these exchanges have ended.
     #[track_caller]
     pub(crate) fn assert_endings(&self, expected: &[&str]) {
@@ -285,6 +297,7 @@ struct Endings {
     observed: Mutex<Vec<String>>,
     clients: Mutex<Vec<String>>,
     connections: Mutex<Vec<&'static str>>,
+    refused_certificates: Mutex<Vec<RefusedCertificate>>,
     workers: Mutex<Vec<usize>>,
     callers: Mutex<Vec<String>>,
 }
@@ -301,6 +314,11 @@ impl Observer for Endings {
 
     fn connection_ended(&self, end: ConnectionEnd, _: Option<IpAddr>) {
         self.connections.lock().unwrap().push(end.code());
+    }
+
+    fn certificate_refused(&self, end: ConnectionEnd, peer: Option<IpAddr>, certificate: &RefusedCertificate) {
+        self.refused_certificates.lock().unwrap().push(certificate.clone());
+        self.connection_ended(end, peer);
     }
 
     fn accept_failed(&self, error: &io::Error) {

@@ -5,14 +5,17 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair,
-    KeyUsagePurpose, SanType, date_time_ymd,
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
-use rustls::client::{ClientSessionMemoryCache, Resumption};
+use rustls::client::{ClientSessionMemoryCache, ResolvesClientCert, Resumption};
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, StreamOwned};
+use rustls::sign::CertifiedKey;
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, ProtocolVersion, RootCertStore, SignatureScheme, StreamOwned,
+};
 
 use super::PATIENCE;
 use super::answer::{Answer, AnswerReader};
@@ -28,13 +31,40 @@ pub(crate) struct Credential {
     pub(crate) key: String,
 }
 
+fn authority(name: &str) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, name);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+impl Credential {
+    /// With these certificates behind its own.
+    pub(crate) fn behind(mut self, others: &[String]) -> Self {
+        others.iter().for_each(|other| self.certificate.push_str(other));
+        self
+    }
+}
+
+/// Shows a certificate whatever it is.
+#[derive(Debug)]
+struct Shows(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Shows {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
 impl Authority {
     pub(crate) fn new(name: &str) -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, name);
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
-        Self(CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap())
+        Self(CertifiedIssuer::self_signed(authority(name), KeyPair::generate().unwrap()).unwrap())
     }
 
     pub(crate) fn pem(&self) -> String {
@@ -47,6 +77,11 @@ impl Authority {
     }
 
     pub(crate) fn certify_until(&self, names: &[&str], year: i32) -> Credential {
+        self.certify_as(names, |params| params.not_after = date_time_ymd(year, 1, 1))
+    }
+
+    /// A certificate that is not as usual.
+    pub(crate) fn certify_as(&self, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> Credential {
         let mut params = CertificateParams::default();
         params.subject_alt_names = names
             .iter()
@@ -56,11 +91,23 @@ impl Authority {
                 (_, false) => SanType::DnsName((*name).try_into().unwrap()),
             })
             .collect();
-        params.not_after = date_time_ymd(year, 1, 1);
+        params.not_after = date_time_ymd(4096, 1, 1);
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.0).unwrap();
         Credential { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    /// An authority whose certificate this one has signed.
+    pub(crate) fn authorize(&self, name: &str) -> Self {
+        let params = authority(name);
+        Self(CertifiedIssuer::signed_by(params, KeyPair::generate().unwrap(), &self.0).unwrap())
+    }
+
+    /// Its own certificate, as if it were a client.
+    pub(crate) fn credential(&self) -> Credential {
+        Credential { certificate: self.pem(), key: self.0.key().serialize_pem() }
     }
 
     fn roots(&self) -> RootCertStore {
@@ -86,7 +133,8 @@ impl Authority {
             Some(own) => {
                 let chain = CertificateDer::pem_slice_iter(own.certificate.as_bytes()).map(Result::unwrap).collect();
                 let key = PrivateKeyDer::from_pem_slice(own.key.as_bytes()).unwrap();
-                builder.with_client_auth_cert(chain, key).unwrap()
+                let key = ring::sign::any_supported_type(&key).unwrap();
+                builder.with_client_cert_resolver(Arc::new(Shows(Arc::new(CertifiedKey::new(chain, key)))))
             }
         };
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
@@ -125,6 +173,15 @@ impl Dialer {
     pub(crate) fn afresh(mut self) -> Self {
         self.config.resumption = Resumption::store(Arc::new(ClientSessionMemoryCache::new(64)));
         self
+    }
+
+    /// The first message of a handshake, as it is sent.
+    pub(crate) fn hello(&self) -> Vec<u8> {
+        let name = ServerName::try_from(self.name.clone()).unwrap();
+        let mut connection = ClientConnection::new(Arc::new(self.config.clone()), name).unwrap();
+        let mut bytes = Vec::new();
+        connection.write_tls(&mut bytes).unwrap();
+        bytes
     }
 
     /// Connects, and makes the handshake.
