@@ -10,6 +10,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::Delivery;
+use super::candidates::{Candidates, VERIFICATION};
 use super::credential;
 use super::identity::{Identities, ReplayKeys};
 use super::keyring::{Key, Keyring, Material};
@@ -20,7 +21,7 @@ use super::scheme_rules::TOLERANCE_LIMIT;
 use super::signature::Encoding;
 use super::template::Part;
 use super::tolerance::Tolerance;
-use super::url::PublicUrl;
+use super::url::{PublicUrl, UrlPort};
 use super::verified::{Evidence, Proof, Verified, tag_key};
 use crate::now::Now;
 use crate::outcome::Rejection;
@@ -39,6 +40,8 @@ struct Rule {
     /// Whether a timestamp outside of the tolerance is only noted.
     observes_tolerance: bool,
     public_url: Option<PublicUrl>,
+    /// The URL that the sender may have signed instead ([`UrlPort::Either`]).
+    other_url: Option<PublicUrl>,
     /// Whether the body can be hashed while it arrives.
     streams: bool,
 }
@@ -97,7 +100,9 @@ impl Verifier {
         let streams = matches!(scheme.kind, Kind::Hmac(_) | Kind::Digest(_))
             && scheme.content.contains(&Part::Body)
             && !scheme.content_needs_body(scheme.content.around_body().0);
-        Ok(Self { rule: Some(Rule { scheme, keyring, tolerance, observes_tolerance: false, public_url, streams }) })
+        let other_url = other_url(&scheme, public_url.as_ref());
+        let observes_tolerance = false;
+        Ok(Self { rule: Some(Rule { scheme, keyring, tolerance, observes_tolerance, public_url, other_url, streams }) })
     }
 
     /// The same verifier, which only notes ([`Verified::untimely`]) what the tolerance would have refused.
@@ -142,12 +147,39 @@ impl Verifier {
         self.rule.as_ref()?.public_url.as_ref()
     }
 
+    /// The URL that the sender may have signed instead of [`Verifier::public_url`].
+    pub(super) fn other_url(&self) -> Option<&PublicUrl> {
+        self.rule.as_ref()?.other_url.as_ref()
+    }
+
+    /// About how many bytes [`Verifier::finish`] may have to hash for this delivery at once, beyond what has been hashed
+    /// while its body arrived. Known before any of them is hashed; a client decides about it by the length of its body
+    /// and, with public keys, by the number of its signatures.
+    pub fn work_left<D: Delivery>(&self, delivery: &D) -> usize {
+        let Some(rule) = &self.rule else { return 0 };
+        let length = delivery.body().len();
+        let digest = if rule.scheme.body_digest.is_some() { length } else { 0 };
+        let keys = rule.keyring.keys().len();
+        let passes = match rule.scheme.kind {
+            Kind::Token | Kind::Basic => return 0,
+            Kind::Public(_) => {
+                let candidates = Candidates::of(&rule.scheme, delivery).map_or(0, |candidates| candidates.count());
+                return candidates.saturating_mul(keys).saturating_mul(length.saturating_add(VERIFICATION));
+            }
+            Kind::Hmac(_) | Kind::Digest(_) => keys * if rule.other_url.is_some() { 2 } else { 1 },
+        };
+        passes.saturating_sub(usize::from(rule.streams)).saturating_mul(length).saturating_add(digest)
+    }
+
     /// The same verifier with keys that count at any time, no tolerance, and perhaps another URL: to explain what
     /// would have matched, never to verify.
     pub(super) fn for_explanation(&self, public_url: Option<PublicUrl>) -> Self {
         let rule = self.rule.as_ref().map(|rule| Rule {
             keyring: Keyring::new(rule.keyring.keys().iter().map(Key::without_times).collect()),
             tolerance: None,
+            other_url: public_url
+                .as_ref()
+                .map_or_else(|| rule.other_url.clone(), |url| other_url(&rule.scheme, Some(url))),
             public_url: public_url.or_else(|| rule.public_url.clone()),
             ..rule.clone()
         });
@@ -194,6 +226,10 @@ impl Verifier {
         let Some(current) = identify(current) else { return own() };
         Some(ReplayKeys::from(current).or_by(identities.former().filter_map(identify)))
     }
+}
+
+fn other_url(scheme: &Scheme, public_url: Option<&PublicUrl>) -> Option<PublicUrl> {
+    public_url.filter(|_| scheme.url_port == UrlPort::Either).map(PublicUrl::with_other_port)
 }
 
 /// Everything that is wrong with a scheme, and everything of a route that does not fit to it.
@@ -322,8 +358,8 @@ impl Rule {
         self.hash_with_keys(delivery, now, None).map(|(key, proof)| (key, Some(proof)))
     }
 
-    /// Hashes the whole content with every active key, except the first where that has been done, until a signature
-    /// matches.
+    /// Hashes the whole content with every active key and URL, except the first where that has been done, until a
+    /// signature matches. What tells the delivery apart is always made with the URL as it is configured.
     fn hash_with_keys<D: Delivery>(
         &self,
         delivery: &D,
@@ -331,21 +367,29 @@ impl Rule {
         mut first: Option<Proof>,
     ) -> Result<(usize, Proof), Rejection> {
         let done = first.and_then(|first| first.key);
-        for (index, key) in self.keyring.active(now).filter(|(index, _)| Some(*index) != done) {
-            let tag = self.tag(delivery, key)?;
-            let proof = *first.get_or_insert(Proof { tag, key: Some(index), matched: None });
-            if self.any_signature_is(&tag, delivery)? {
-                return Ok((index, Proof { matched: Some((index, tag)), ..proof }));
+        for (index, key) in self.keyring.active(now) {
+            if Some(index) != done {
+                let tag = self.tag(delivery, key, self.public_url.as_ref())?;
+                let proof = *first.get_or_insert(Proof { tag, key: Some(index), matched: None });
+                if self.any_signature_is(&tag, delivery)? {
+                    return Ok((index, Proof { matched: Some((index, tag)), ..proof }));
+                }
+            }
+            if let (Some(url), Some(proof)) = (&self.other_url, first)
+                && self.any_signature_is(&self.tag(delivery, key, Some(url))?, delivery)?
+            {
+                return Ok((index, proof));
             }
         }
         Err(Rejection::SignatureMismatch)
     }
 
     /// The tag of the whole content under a key.
-    fn tag<D: Delivery>(&self, delivery: &D, key: &Key) -> Result<Tag, Rejection> {
+    fn tag<D: Delivery>(&self, delivery: &D, key: &Key, url: Option<&PublicUrl>) -> Result<Tag, Rejection> {
         let mut hasher = self.hasher(key)?;
         let parts = self.scheme.content.parts();
-        self.content(delivery, key).write(parts, &mut |piece| hasher.update(piece))?;
+        let content = Content { public_url: url, ..self.content(delivery, key) };
+        content.write(parts, &mut |piece| hasher.update(piece))?;
         Ok(hasher.finish())
     }
 
@@ -355,22 +399,20 @@ impl Rule {
         let mut computed = computed.filter_map(|(key, tag)| Some((self.keyring.keys().get(key)?, tag)));
         match computed.find(|(key, _)| key.is_same(identity)) {
             Some((_, tag)) => Some(tag_key(&tag)),
-            None => self.tag(delivery, identity).ok().map(|tag| tag_key(&tag)),
+            None => self.tag(delivery, identity, self.public_url.as_ref()).ok().map(|tag| tag_key(&tag)),
         }
     }
 
+    /// The content is put together once, whichever keys and signatures are tried on it.
     fn verify_public<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Proof>), Rejection> {
+        let candidates = Candidates::of(&self.scheme, delivery)?;
         let mut content = Vec::with_capacity(delivery.body().len() + 128);
+        let written = Content { scheme: &self.scheme, delivery, public_url: self.public_url.as_ref(), secret: &[] };
+        written.write(self.scheme.content.parts(), &mut |piece| content.extend_from_slice(piece))?;
         for (index, key) in self.keyring.active(now) {
-            let Material::Public(public) = key.material() else { continue };
-            content.clear();
-            let parts = self.scheme.content.parts();
-            self.content(delivery, key).write(parts, &mut |piece| content.extend_from_slice(piece))?;
-            let mut matched = false;
-            reading::signatures(&self.scheme, delivery, |signature| {
-                matched = matched || public.verifies(&content, signature.bytes());
-            })?;
-            if matched {
+            if let Material::Public(public) = key.material()
+                && candidates.any(|signature| public.verifies(&content, signature))
+            {
                 return Ok((index, Some(Proof { tag: mac::digest_tag(&content), key: None, matched: None })));
             }
         }
