@@ -218,6 +218,10 @@ fn write_verification(out: &mut String, route: &RouteSettings, verification: &Ve
         if !scheme.signs_timestamp() && !scheme.signs_id() {
             line(out, "", "what is equal within this time counts as one delivery")?;
         }
+        if scheme.told_apart() == ToldApart::Bytes(EqualBytes::TwoEvents) && !route.observe.replay {
+            let lifetime = show_duration(policy.lifetime);
+            line(out, "WARNING", format_args!("the second of two equal events is lost within {lifetime}"))?;
+        }
     }
     match verification.tolerance {
         Some(tolerance) => {
@@ -433,6 +437,30 @@ upstream = "unix:/run/app.sock"
             "all         540.4MiB",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_tells_deliveries_apart_is_said_with_what_it_means() {
+        let told = |scheme: &str, lines: &str| {
+            let text = format!(
+                "[[listener]]\naddress = '127.0.0.1:1'\n[upstream]\naddress = '127.0.0.1:2'\n\
+                 [[route]]\npath = '/'\nscheme = '{scheme}'\nsecrets = [{{ id = '1', file = 'x' }}]\n{lines}\n"
+            );
+            summary(&parse_str("test.toml", &text).unwrap().0, Now::at_unix(Duration::from_secs(1)))
+        };
+        for (scheme, lines, part) in [
+            ("svix", "", "replay key  delivery id\n              the id is signed: what has the same id"),
+            ("stripe", "", "the time is signed, and no id: what is equal at another time is another delivery"),
+            ("shopify", "", "bodies of this sender name their event: equal bytes are one event"),
+            ("dropbox", "", "two events of this sender can have equal bytes\n  replays     off"),
+            ("dropbox", "replay.mode = 'enforce'", "WARNING     the second of two equal events is lost within 10m"),
+            ("meta", "", "it is not known whether two events can have equal bytes\n  replays     off"),
+            ("token", "", "nothing is signed: equal bodies cannot be told apart\n  replays     off"),
+            ("github", "body_size = '25MiB'", "body        at most 25MiB\n  upstream"),
+        ] {
+            let text = told(scheme, lines);
+            assert!(text.contains(part), "{scheme}: {part}\n{text}");
         }
     }
 

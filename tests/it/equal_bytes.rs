@@ -7,6 +7,7 @@ use ring::hmac;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
+use crate::support::child::BINARY;
 use crate::support::delivery::SECRET;
 use crate::support::{Application, Delivery, Driver, Proxy, on_both_drivers};
 
@@ -97,6 +98,18 @@ fn equal_bytes_are_one_event_where_the_sender_says_so(driver: Driver) {
     }
     application.assert_requests(1);
     proxy.assert_endings(&["forwarded", "duplicate"]);
+}
+
+#[test]
+fn the_list_of_schemes_says_where_replay_is_off() {
+    let output = std::process::Command::new(BINARY).arg("schemes").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let line = |name: &str| text.lines().find(|line| line.split_whitespace().next() == Some(name)).unwrap();
+    assert!(line("dropbox").ends_with("(two events can have equal bytes: replay is off)"), "{text}");
+    assert!(line("meta").ends_with("(two events may have equal bytes: replay is off)"), "{text}");
+    assert!(["github", "stripe", "svix", "token"].into_iter().all(|name| !line(name).contains("replay is off")));
+    let output = std::process::Command::new(BINARY).args(["schemes", "dropbox"]).output().unwrap();
+    assert!(String::from_utf8_lossy(&output.stdout).contains("equal_bytes = \"two-events\""));
 }
 
 /// What many signatures cost is counted beside the engine (`candidates.rs`); here they arrive, with bodies that take turns.
