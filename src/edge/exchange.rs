@@ -23,6 +23,7 @@ use super::forward;
 use super::ids::RequestId;
 use super::inbound::Inbound;
 use super::keep;
+use super::late;
 use super::net::Net;
 use super::pace::Pace;
 use super::policy::Policy;
@@ -194,7 +195,7 @@ async fn story<'p, 'w, N: Net>(
     let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
     let mut check = admit::begin(admitted, route, connection, asked)?;
     read_body(worker, policy, connection, asked, (route, &mut check, admitted)).await?;
-    take_turns(worker, connection, route).await?;
+    late::compute(worker, connection, (route, &mut check)).await?;
     let (inbound, way) = connection.split();
     let judged = judge(worker, policy, inbound, asked, (route, check, admitted));
     if judged.is_err() {
@@ -328,20 +329,6 @@ async fn read_body<N: Net>(
     Ok(())
 }
 
-/// Waits for as many turns as the work is worth that is left when the body is whole: public keys, and keys of which the
-/// first did not hash it, need all of it at once.
-async fn take_turns<N: Net>(
-    worker: &Worker<N>,
-    connection: &Connection<N::Stream>,
-    route: &Route,
-) -> Result<(), Rejection> {
-    let turns = route.verifier.work_left(&connection.inbound) / WORK_OF_A_TURN;
-    for _ in 0..turns.min(TURNS_LIMIT) {
-        connection.take_turn(worker, true).await?;
-    }
-    Ok(())
-}
-
 fn refuse_chunk(error: ChunkError) -> Rejection {
     match error {
         ChunkError::Malformed => Rejection::ChunkMalformed,
@@ -470,10 +457,6 @@ fn after_answer<S: ByteStream>(connection: &mut Connection<S>, asked: &Asked<'_>
     }
 }
 
-/// Bytes that are hashed in one turn: about as many as a piece of a large body has when it arrives.
-const WORK_OF_A_TURN: usize = 256 << 10;
-/// No delivery waits for more turns than this: the longest ones would otherwise wait for hundreds of looks.
-const TURNS_LIMIT: usize = 32;
 /// A refusal is a few hundred bytes: a client that does not take them in this time does not want them.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 /// A client that had to give way is waited for no longer than the kernel needs.

@@ -26,6 +26,7 @@ use crate::telemetry::metrics::Metrics;
 
 use super::acceptor::Acceptors;
 use super::alarms::Alarms;
+use super::baton::Baton;
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine, WorkerClock};
 use super::connection::Origin;
@@ -128,6 +129,8 @@ pub struct Worker<N: Net> {
     pub warm: Warm,
     /// Connections that wait for one another.
     pub turns: Rc<Turns>,
+    /// Whoever computes what is left of a large body when it is whole.
+    pub baton: Baton,
     /// Answers that wait for their records.
     pub unrecorded: keep::Waiting,
     /// Connections that make us wait in a request or an answer.
@@ -155,6 +158,7 @@ impl<N: Net> Worker<N> {
             parking: Parking::default(),
             warm: Warm::default(),
             turns: Rc::default(),
+            baton: Baton::default(),
             unrecorded: keep::Waiting::default(),
             waiting: Rc::default(),
             peers: Peers::default(),

@@ -1,14 +1,26 @@
-//! The signatures of a delivery on which public keys are tried: few, decoded once, and counted before anything is
-//! computed.
+//! The signatures of a delivery on which public keys are tried: few, counted before anything is computed, and one after
+//! the other, so that whoever asks for it can let others go first in between.
 
 use super::Delivery;
+use super::keyring::{Keyring, Material};
+use super::mac::{self, Tag};
 use super::reading;
 use super::scheme::Scheme;
 use super::signature::{PUBLIC_CANDIDATE_LIMIT, Signature};
+use crate::now::Now;
 use crate::outcome::Rejection;
 
 /// What the arithmetic of one verification costs beside hashing, as a number of hashed bytes.
 pub(super) const VERIFICATION: usize = 64 << 10;
+
+/// What is left to be computed of a delivery whose body is whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// How many pieces it has at most.
+    pub pieces: usize,
+    /// About how many bytes are hashed for one of them.
+    pub bytes: usize,
+}
 
 /// The signatures that a delivery brings, at most [`PUBLIC_CANDIDATE_LIMIT`].
 pub(super) struct Candidates {
@@ -30,10 +42,53 @@ impl Candidates {
     pub(super) fn count(&self) -> usize {
         self.signatures.iter().flatten().count()
     }
+}
 
-    /// Whether one of them satisfies `test`.
-    pub(super) fn any(&self, mut test: impl FnMut(&[u8]) -> bool) -> bool {
-        self.signatures.iter().flatten().any(|signature| test(signature.bytes()))
+/// Public keys being tried on the signatures of a delivery. The signed content is put together once.
+pub(super) struct Trial {
+    content: Vec<u8>,
+    /// Of the body that the content was made with.
+    body_length: usize,
+    candidates: Candidates,
+    /// What is tried next: a place in the ring, and a signature.
+    next: (usize, usize),
+    matched: Option<usize>,
+}
+
+impl Trial {
+    pub(super) fn new(content: Vec<u8>, body_length: usize, candidates: Candidates) -> Self {
+        Self { content, body_length, candidates, next: (0, 0), matched: None }
+    }
+
+    /// Whether it is about a body of this length.
+    pub(super) const fn is_of(&self, body_length: usize) -> bool {
+        self.body_length == body_length
+    }
+
+    /// Tries one key on one signature. Whether there is more to be tried.
+    pub(super) fn step(&mut self, keyring: &Keyring, now: Now) -> bool {
+        while self.matched.is_none() {
+            let (position, candidate) = self.next;
+            let Some(key) = keyring.keys().get(position) else { return false };
+            let signature = self.candidates.signatures.get(candidate).and_then(Option::as_ref);
+            let (Some(signature), Material::Public(public), true) =
+                (signature, key.material(), key.validity().contains(now))
+            else {
+                self.next = (position + 1, 0);
+                continue;
+            };
+            self.matched = public.verifies(&self.content, signature.bytes()).then_some(position);
+            self.next.1 += 1;
+            let more = self.candidates.signatures.get(self.next.1).is_some_and(Option::is_some);
+            return self.matched.is_none() && (more || position + 1 < keyring.keys().len());
+        }
+        false
+    }
+
+    /// The key that has made one of the signatures, with a digest of what it has signed, if one has; nothing is left to be
+    /// tried.
+    pub(super) fn result(&self) -> Option<(usize, Tag)> {
+        self.matched.map(|key| (key, mac::digest_tag(&self.content)))
     }
 }
 
@@ -71,6 +126,10 @@ mod tests {
         }
     }
 
+    fn now() -> Now {
+        Now::at_unix(core::time::Duration::from_secs(1_760_000_000))
+    }
+
     /// A verifier with `count` keys, and what the last of them signs.
     fn keys(count: usize, content: &[u8]) -> (Verifier, String) {
         let scheme = scheme();
@@ -96,8 +155,9 @@ mod tests {
     /// The verdict, how often a key was tried on a signature, and how many bytes of work were foretold.
     fn judged(verifier: &Verifier, request: &Request) -> (Result<(), Rejection>, usize, usize) {
         VERIFICATIONS.set(0);
-        let now = Now::at_unix(core::time::Duration::from_secs(1_760_000_000));
-        let foretold = verifier.work_left(request);
+        let now = now();
+        let Work { pieces, bytes } = verifier.work_left(request);
+        let foretold = pieces * bytes;
         let verdict = verifier
             .begin(request, now)
             .and_then(|check| verifier.finish(check, request, now).map(|_| ()).map_err(|(rejection, _)| rejection));
@@ -119,6 +179,14 @@ mod tests {
             let work = PUBLIC_CANDIDATE_LIMIT * count * (LENGTH + VERIFICATION);
             let tried = PUBLIC_CANDIDATE_LIMIT * count;
             assert_eq!(judged(&verifier, &forged), (Err(Rejection::SignatureMismatch), tried, work));
+            let mut check = verifier.begin(&forged, now()).unwrap();
+            for step in 1..=tried {
+                VERIFICATIONS.set(0);
+                assert_eq!((verifier.advance(&mut check, &forged, now()), VERIFICATIONS.get()), (step < tried, 1));
+            }
+            assert!(!verifier.advance(&mut check, &forged, now()));
+            assert_eq!(verifier.finish(check, &forged, now()).unwrap_err().0, Rejection::SignatureMismatch);
+            assert_eq!(VERIFICATIONS.get(), 1, "what has been tried is not tried again");
             let genuine = request(&[random.as_str(), "bad", &good]);
             let (verdict, tried, _) = judged(&verifier, &genuine);
             assert_eq!((verdict, tried), (Ok(()), 2 * count));
@@ -137,12 +205,12 @@ mod tests {
             let key = |id: usize| Key::from_secret(&id.to_string(), &scheme, b"secret", Validity::default()).unwrap();
             let url = scheme.signs_url().then(|| super::super::PublicUrl::parse("https://a.example").unwrap());
             let keys = Keyring::new((0..secrets).map(key).collect());
-            Verifier::new(Arc::new(scheme.clone()), keys, None, url).unwrap().work_left(&request) / LENGTH
+            Verifier::new(Arc::new(scheme.clone()), keys, None, url).unwrap().work_left(&request).bytes / LENGTH
         };
         assert_eq!(work("{body}", 1, UrlPort::AsConfigured), 0);
         assert_eq!(work("{body}", 3, UrlPort::AsConfigured), 2);
         assert_eq!(work("{url}.{body}", 2, UrlPort::Either), 3);
         assert_eq!(work("{sorted_form_params}", 1, UrlPort::AsConfigured), 1);
-        assert_eq!(Verifier::none().work_left(&request), 0);
+        assert_eq!(Verifier::none().work_left(&request), Work::default());
     }
 }

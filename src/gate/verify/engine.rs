@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::Delivery;
-use super::candidates::{Candidates, VERIFICATION};
+use super::candidates::{Candidates, Trial, VERIFICATION, Work};
 use super::credential;
 use super::identity::{Identities, ReplayKeys};
 use super::keyring::{Key, Keyring, Material};
@@ -60,6 +60,8 @@ enum State {
     Hashing { key: usize, hasher: Hasher, length: usize },
     /// Everything happens when the body is there.
     Waiting,
+    /// The body is there, and public keys are being tried.
+    Trying(Box<Trial>),
     /// The credential in the head has been recognised as that of the key at this place.
     Recognised { key: usize },
 }
@@ -152,23 +154,39 @@ impl Verifier {
         self.rule.as_ref()?.other_url.as_ref()
     }
 
-    /// About how many bytes [`Verifier::finish`] may have to hash for this delivery at once, beyond what has been hashed
-    /// while its body arrived. Known before any of them is hashed; a client decides about it by the length of its body
-    /// and, with public keys, by the number of its signatures.
-    pub fn work_left<D: Delivery>(&self, delivery: &D) -> usize {
-        let Some(rule) = &self.rule else { return 0 };
-        let length = delivery.body().len();
-        let digest = if rule.scheme.body_digest.is_some() { length } else { 0 };
-        let keys = rule.keyring.keys().len();
-        let passes = match rule.scheme.kind {
-            Kind::Token | Kind::Basic => return 0,
+    /// What may be left to be computed for this delivery when its body is whole, beyond what has been hashed while it
+    /// arrived. Known before any of it is computed: a client decides about it by the length of its body and, with public
+    /// keys, by the number of its signatures.
+    pub fn work_left<D: Delivery>(&self, delivery: &D) -> Work {
+        let Some(rule) = &self.rule else { return Work::default() };
+        let (length, keys) = (delivery.body().len(), rule.keyring.keys().len());
+        let urls = if rule.other_url.is_some() { 2 } else { 1 };
+        let digests = usize::from(rule.scheme.body_digest.is_some());
+        match rule.scheme.kind {
+            Kind::Token | Kind::Basic => Work::default(),
             Kind::Public(_) => {
                 let candidates = Candidates::of(&rule.scheme, delivery).map_or(0, |candidates| candidates.count());
-                return candidates.saturating_mul(keys).saturating_mul(length.saturating_add(VERIFICATION));
+                Work { pieces: candidates * keys, bytes: length.saturating_add(VERIFICATION) }
             }
-            Kind::Hmac(_) | Kind::Digest(_) => keys * if rule.other_url.is_some() { 2 } else { 1 },
-        };
-        passes.saturating_sub(usize::from(rule.streams)).saturating_mul(length).saturating_add(digest)
+            Kind::Hmac(_) | Kind::Digest(_) => {
+                let passes = (keys * urls).saturating_sub(usize::from(rule.streams)) + digests;
+                Work { pieces: 1, bytes: passes.saturating_mul(length) }
+            }
+        }
+    }
+
+    /// Computes one piece of what is left when the body is whole, where it has pieces ([`Verifier::work_left`]); whether
+    /// there are more. [`Verifier::finish`] does what is left over.
+    pub fn advance<D: Delivery>(&self, check: &mut Check, delivery: &D, now: Now) -> bool {
+        let Some(rule) = self.rule.as_ref().filter(|rule| rule.scheme.wants_public_key()) else { return false };
+        if let State::Waiting = check.state {
+            let Ok(trial) = rule.trial(delivery) else { return false };
+            check.state = State::Trying(Box::new(trial));
+        }
+        match &mut check.state {
+            State::Trying(trial) => trial.step(&rule.keyring, now),
+            _ => false,
+        }
     }
 
     /// The same verifier with keys that count at any time, no tolerance, and perhaps another URL: to explain what
@@ -320,8 +338,15 @@ impl Rule {
                 let (key, proof) = self.finish_hashing(key, hasher, delivery, now)?;
                 (key, Some(proof))
             }
-            State::Waiting => self.finish_waiting(delivery, now)?,
-            State::Hashing { .. } | State::Recognised { .. } | State::Nothing => {
+            State::Trying(trial) if trial.is_of(delivery.body().len()) => {
+                let (key, proof) = self.finish_trying(*trial, now)?;
+                (key, Some(proof))
+            }
+            State::Waiting => {
+                let (key, proof) = self.finish_waiting(delivery, now)?;
+                (key, Some(proof))
+            }
+            State::Hashing { .. } | State::Trying(_) | State::Recognised { .. } | State::Nothing => {
                 return Err(Rejection::SignatureMismatch);
             }
         };
@@ -351,11 +376,27 @@ impl Rule {
         self.hash_with_keys(delivery, now, Some(proof))
     }
 
-    fn finish_waiting<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Proof>), Rejection> {
-        if let Kind::Public(_) = self.scheme.kind {
-            return self.verify_public(delivery, now);
+    fn finish_waiting<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Proof), Rejection> {
+        if self.scheme.wants_public_key() {
+            return self.finish_trying(self.trial(delivery)?, now);
         }
-        self.hash_with_keys(delivery, now, None).map(|(key, proof)| (key, Some(proof)))
+        self.hash_with_keys(delivery, now, None)
+    }
+
+    fn finish_trying(&self, mut trial: Trial, now: Now) -> Result<(usize, Proof), Rejection> {
+        while trial.step(&self.keyring, now) {}
+        let (key, tag) = trial.result().ok_or(Rejection::SignatureMismatch)?;
+        Ok((key, Proof { tag, key: None, matched: None }))
+    }
+
+    /// The signed content, put together once, and what is to be tried on it.
+    fn trial<D: Delivery>(&self, delivery: &D) -> Result<Trial, Rejection> {
+        let candidates = Candidates::of(&self.scheme, delivery)?;
+        let length = delivery.body().len();
+        let mut signed = Vec::with_capacity(length + 128);
+        let content = Content { scheme: &self.scheme, delivery, public_url: self.public_url.as_ref(), secret: &[] };
+        content.write(self.scheme.content.parts(), &mut |piece| signed.extend_from_slice(piece))?;
+        Ok(Trial::new(signed, length, candidates))
     }
 
     /// Hashes the whole content with every active key and URL, except the first where that has been done, until a
@@ -401,22 +442,6 @@ impl Rule {
             Some((_, tag)) => Some(tag_key(&tag)),
             None => self.tag(delivery, identity, self.public_url.as_ref()).ok().map(|tag| tag_key(&tag)),
         }
-    }
-
-    /// The content is put together once, whichever keys and signatures are tried on it.
-    fn verify_public<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Proof>), Rejection> {
-        let candidates = Candidates::of(&self.scheme, delivery)?;
-        let mut content = Vec::with_capacity(delivery.body().len() + 128);
-        let written = Content { scheme: &self.scheme, delivery, public_url: self.public_url.as_ref(), secret: &[] };
-        written.write(self.scheme.content.parts(), &mut |piece| content.extend_from_slice(piece))?;
-        for (index, key) in self.keyring.active(now) {
-            if let Material::Public(public) = key.material()
-                && candidates.any(|signature| public.verifies(&content, signature))
-            {
-                return Ok((index, Some(Proof { tag: mac::digest_tag(&content), key: None, matched: None })));
-            }
-        }
-        Err(Rejection::SignatureMismatch)
     }
 
     fn any_signature_is<D: Delivery>(&self, tag: &Tag, delivery: &D) -> Result<bool, Rejection> {

@@ -33,6 +33,7 @@ pub mod url;
 pub mod verified;
 
 pub use asymmetric::PublicAlgorithm;
+pub use candidates::Work;
 pub use engine::{Check, Verifier};
 pub use equal_bytes::{EqualBytes, ToldApart};
 pub use explain::{Cause, Explanation, explain, explain_head};

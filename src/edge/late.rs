@@ -1,0 +1,51 @@
+//! What is computed of a delivery when its body is whole. Most are hashed while they arrive, and have nothing left; a public
+//! key needs all of the signed content at once, for each signature that it is tried on, and a key of which the first did
+//! not hash the body needs a pass of its own. Such work is done in turns, in proportion to what it costs, by one delivery
+//! at a time: otherwise those that have had their turns together would do it together.
+
+use crate::gate::route::Route;
+use crate::gate::verify::{Check, Work};
+use crate::outcome::Rejection;
+
+use super::connection::Connection;
+use super::net::Net;
+use super::worker::Worker;
+
+/// Bytes that are hashed in one turn. What is less to do for a delivery waits for nobody.
+const WORK_OF_A_TURN: usize = 256 << 10;
+
+/// No piece waits for more turns than this: the longest bodies would otherwise wait for hundreds of looks.
+const TURNS_LIMIT: usize = 16;
+
+/// Computes it, or what of it can be computed in pieces.
+///
+/// # Errors
+/// [`Rejection::GaveWay`]
+pub(super) async fn compute<N: Net>(
+    worker: &Worker<N>,
+    connection: &Connection<N::Stream>,
+    (route, check): (&Route, &mut Check),
+) -> Result<(), Rejection> {
+    let work = route.verifier.work_left(&connection.inbound);
+    if work.pieces.saturating_mul(work.bytes) < WORK_OF_A_TURN {
+        return Ok(());
+    }
+    in_pieces(worker, connection, (route, check), work).await
+}
+
+async fn in_pieces<N: Net>(
+    worker: &Worker<N>,
+    connection: &Connection<N::Stream>,
+    (route, check): (&Route, &mut Check),
+    work: Work,
+) -> Result<(), Rejection> {
+    let _baton = connection.wait_for(worker, worker.baton.take()).await?;
+    loop {
+        for _ in 0..(work.bytes / WORK_OF_A_TURN).clamp(1, TURNS_LIMIT) {
+            connection.take_turn(worker, true).await?;
+        }
+        if !route.verifier.advance(check, &connection.inbound, worker.net.look()) {
+            return Ok(());
+        }
+    }
+}
