@@ -8,6 +8,7 @@ use crate::gate::verify::{Check, Work};
 use crate::outcome::Rejection;
 
 use super::connection::Connection;
+use super::inbound::Inbound;
 use super::net::Net;
 use super::worker::Worker;
 
@@ -17,23 +18,17 @@ const WORK_OF_A_TURN: usize = 256 << 10;
 /// No piece waits for more turns than this: the longest bodies would otherwise wait for hundreds of looks.
 const TURNS_LIMIT: usize = 16;
 
+/// What is left, where that is enough to wait for others.
+pub(super) fn work(route: &Route, inbound: &Inbound) -> Option<Work> {
+    let work = route.verifier.work_left(inbound);
+    (work.pieces.saturating_mul(work.bytes) >= WORK_OF_A_TURN).then_some(work)
+}
+
 /// Computes it, or what of it can be computed in pieces.
 ///
 /// # Errors
 /// [`Rejection::GaveWay`]
 pub(super) async fn compute<N: Net>(
-    worker: &Worker<N>,
-    connection: &Connection<N::Stream>,
-    (route, check): (&Route, &mut Check),
-) -> Result<(), Rejection> {
-    let work = route.verifier.work_left(&connection.inbound);
-    if work.pieces.saturating_mul(work.bytes) < WORK_OF_A_TURN {
-        return Ok(());
-    }
-    in_pieces(worker, connection, (route, check), work).await
-}
-
-async fn in_pieces<N: Net>(
     worker: &Worker<N>,
     connection: &Connection<N::Stream>,
     (route, check): (&Route, &mut Check),

@@ -44,6 +44,8 @@ struct Rule {
     other_url: Option<PublicUrl>,
     /// Whether the body can be hashed while it arrives.
     streams: bool,
+    /// Whether nothing of it is left to be hashed then.
+    leaves_nothing: bool,
 }
 
 /// A verification under way: between the head and the end of the body.
@@ -103,8 +105,19 @@ impl Verifier {
             && scheme.content.contains(&Part::Body)
             && !scheme.content_needs_body(scheme.content.around_body().0);
         let other_url = other_url(&scheme, public_url.as_ref());
-        let observes_tolerance = false;
-        Ok(Self { rule: Some(Rule { scheme, keyring, tolerance, observes_tolerance, public_url, other_url, streams }) })
+        let leaves_nothing =
+            streams && keyring.keys().len() == 1 && other_url.is_none() && scheme.body_digest.is_none();
+        let rule = Rule {
+            scheme,
+            keyring,
+            tolerance,
+            observes_tolerance: false,
+            public_url,
+            other_url,
+            streams,
+            leaves_nothing,
+        };
+        Ok(Self { rule: Some(rule) })
     }
 
     /// The same verifier, which only notes ([`Verified::untimely`]) what the tolerance would have refused.
@@ -158,7 +171,7 @@ impl Verifier {
     /// arrived. Known before any of it is computed: a client decides about it by the length of its body and, with public
     /// keys, by the number of its signatures.
     pub fn work_left<D: Delivery>(&self, delivery: &D) -> Work {
-        let Some(rule) = &self.rule else { return Work::default() };
+        let Some(rule) = self.rule.as_ref().filter(|rule| !rule.leaves_nothing) else { return Work::default() };
         let (length, keys) = (delivery.body().len(), rule.keyring.keys().len());
         let urls = if rule.other_url.is_some() { 2 } else { 1 };
         let digests = usize::from(rule.scheme.body_digest.is_some());
@@ -372,6 +385,9 @@ impl Rule {
         let proof = Proof { tag, key: Some(first), matched: None };
         if self.any_signature_is(&tag, delivery)? {
             return Ok((first, proof));
+        }
+        if self.leaves_nothing {
+            return Err(Rejection::SignatureMismatch);
         }
         self.hash_with_keys(delivery, now, Some(proof))
     }

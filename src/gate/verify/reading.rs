@@ -107,7 +107,7 @@ pub(super) fn signatures<D: Delivery>(
     mut visit: impl FnMut(&Signature),
 ) -> Result<(), Rejection> {
     let limit = scheme.candidate_limit();
-    let (mut count, mut found) = (0, false);
+    let (mut count, mut found, mut signature) = (0, false, Signature::EMPTY);
     signature_values(scheme, delivery, SIGNATURE, |value| {
         if value.len() > VALUE_LIMIT {
             return Err(SIGNATURE.malformed);
@@ -117,9 +117,10 @@ pub(super) fn signatures<D: Delivery>(
             if count > limit {
                 return Err(SIGNATURE.malformed);
             }
-            let Ok(text) = text else { continue };
-            let Some(signature) = scheme.encoding.decode(text) else { continue };
-            if fits(scheme.kind, signature.bytes().len()) {
+            if let Ok(text) = text
+                && scheme.encoding.read(text, &mut signature)
+                && fits(scheme.kind, signature.bytes().len())
+            {
                 found = true;
                 visit(&signature);
             }

@@ -62,6 +62,8 @@ pub(super) struct Signature {
 }
 
 impl Signature {
+    pub(super) const EMPTY: Self = Self { bytes: [0; SIGNATURE_LIMIT], length: 0 };
+
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
@@ -165,9 +167,14 @@ impl Encoding {
 
     /// The bytes that `text` stands for, if it is well-formed and not too long.
     pub(super) fn decode(self, text: &[u8]) -> Option<Signature> {
-        let mut signature = Signature { bytes: [0; SIGNATURE_LIMIT], length: 0 };
-        signature.length = self.decode_into(text, &mut signature.bytes)?;
-        (signature.length > 0).then_some(signature)
+        let mut signature = Signature::EMPTY;
+        self.read(text, &mut signature).then_some(signature)
+    }
+
+    /// The same in place: each delivery is read twice, and a signature is long enough for moving it to show.
+    pub(super) fn read(self, text: &[u8], signature: &mut Signature) -> bool {
+        signature.length = self.decode_into(text, &mut signature.bytes).unwrap_or(0);
+        signature.length > 0
     }
 
     /// Decodes into `out` and returns how many bytes were written; nothing when `text` is malformed or too long.
