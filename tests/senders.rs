@@ -230,7 +230,7 @@ fn twilio_signs_with_the_port_or_without() {
             assert_eq!(key, expected, "{name}: {configured}, {signed}");
         }
     }
-    // Nobody else signs another URL than the one that is configured.
+    // Other schemes take only the URL that is configured.
     let scheme = preset("square");
     let verifier = verifier(&scheme, vec![secret_key(&scheme, "1", SECRET)], Some("https://h/sms"));
     let delivery = Received::signed(&scheme, SECRET.as_bytes(), "https://h:443/sms", b"{}");

@@ -84,7 +84,8 @@ fn check_lifetime(reader: &Reader<'_>, lifetime: Duration, tolerance: Duration) 
     reader.error("lifetime", message, fix);
 }
 
-/// Where nobody has said whether a copy may be kept from the application, and the scheme cannot tell.
+/// Asks for a decision where the configuration does not say whether a copy may be kept from the application, and the scheme
+/// cannot tell.
 fn ask_for_a_choice(reader: &Reader<'_>, key: &str, scheme: &Scheme) {
     let own = preset(&scheme.name).is_none();
     let (why, fix) = match scheme.told_apart() {
@@ -107,7 +108,7 @@ fn ask_for_a_choice(reader: &Reader<'_>, key: &str, scheme: &Scheme) {
         _ => return,
     };
     let message = format!(
-        "is off: neither an id nor a time is signed, and {why}; whoever captures a delivery can send it again at any time"
+        "is off: neither an id nor a time is signed, and {why}; a captured delivery can be sent again at any time"
     );
     reader.warning(key, message, fix);
 }

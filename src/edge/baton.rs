@@ -20,7 +20,7 @@ struct Waiter {
     waker: RefCell<Option<Waker>>,
 }
 
-/// The baton in somebody's hands. It is passed on when this is dropped.
+/// The right that the baton stands for. It is passed on when this is dropped.
 #[derive(Debug)]
 pub struct Held<'b> {
     baton: &'b Baton,
@@ -32,7 +32,7 @@ impl Drop for Held<'_> {
     }
 }
 
-/// Somebody in the queue: who stops waiting is called in vain no longer, and passes on what it was just given.
+/// A place in the queue. One that is dropped is skipped later, and passes on the baton if it has just been given it.
 struct Place<'b> {
     baton: &'b Baton,
     waiter: Rc<Waiter>,
@@ -67,7 +67,7 @@ impl Baton {
         Held { baton: self }
     }
 
-    /// Gives it to whoever has waited for longest.
+    /// Gives it to the waiter that came first.
     fn pass_on(&self) {
         let next = loop {
             let next = self.waiting.borrow_mut().pop_front();

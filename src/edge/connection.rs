@@ -334,7 +334,8 @@ impl<S: ByteStream> Connection<S> {
         }
     }
 
-    /// Waits for a turn in a request, where it has to. Whoever gives way meanwhile lets go of its buffer at once.
+    /// Waits for a turn in a request, where it has to. Where it gives way meanwhile, its buffer is released at
+    /// once.
     ///
     /// # Errors
     /// [`Rejection::GaveWay`]
@@ -342,7 +343,8 @@ impl<S: ByteStream> Connection<S> {
         self.wait_for(worker, self.place.take_turn(large)).await
     }
 
-    /// Waits for something of this worker in a request. Whoever gives way meanwhile lets go of its buffer at once.
+    /// Waits for something of this worker in a request. Where it gives way meanwhile, its buffer is released at
+    /// once.
     ///
     /// # Errors
     /// [`Rejection::GaveWay`]

@@ -12,7 +12,7 @@ use super::inbound::Inbound;
 use super::net::Net;
 use super::worker::Worker;
 
-/// Bytes that are hashed in one turn. What is less to do for a delivery waits for nobody.
+/// Bytes that are hashed in one turn. A delivery with less work than this does not wait.
 const WORK_OF_A_TURN: usize = 256 << 10;
 
 /// No piece waits for more turns than this: the longest bodies would otherwise wait for hundreds of looks.

@@ -129,7 +129,7 @@ pub struct Worker<N: Net> {
     pub warm: Warm,
     /// Connections that wait for one another.
     pub turns: Rc<Turns>,
-    /// Whoever computes what is left of a large body when it is whole.
+    /// Held by the connection that computes what is left of a large body when it is whole.
     pub baton: Baton,
     /// Answers that wait for their records.
     pub unrecorded: keep::Waiting,

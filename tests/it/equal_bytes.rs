@@ -56,7 +56,7 @@ fn two_notifications_of_dropbox_are_two_events(driver: Driver) {
     }
     application.assert_requests(2);
     proxy.assert_endings(&["forwarded", "forwarded"]);
-    // Whoever wants it otherwise says so.
+    // The route can say otherwise.
     let proxy = Proxy::on(driver, &application).route(&route("dropbox", "replay.mode = \"enforce\"")).start();
     let mut client = proxy.connect();
     assert_eq!((client.ask(&dropbox()).status, client.ask(&dropbox()).status), (200, 200));

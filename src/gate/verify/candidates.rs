@@ -1,5 +1,5 @@
 //! The signatures of a delivery on which public keys are tried: few, counted before anything is computed, and one after
-//! the other, so that whoever asks for it can let others go first in between.
+//! the other, so that the caller can let other connections go first in between.
 
 use super::Delivery;
 use super::keyring::{Keyring, Material};

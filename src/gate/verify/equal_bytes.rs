@@ -38,7 +38,7 @@ pub enum ToldApart {
 
 impl ToldApart {
     /// Whether a delivery that is equal to an earlier one is the same event. Only then may it be kept from the
-    /// application without anybody having asked for that.
+    /// application by default.
     #[must_use]
     pub const fn equal_is_the_same_event(self) -> bool {
         matches!(self, Self::Id | Self::Time | Self::Bytes(EqualBytes::OneEvent))

@@ -145,7 +145,7 @@ const LENIENT_PADDING: GeneralPurposeConfig =
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT_PADDING);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT_PADDING);
 /// Of keys, unused bits of the last symbol may be anything: keys are cut to length by people and programs, and the
-/// libraries that senders recommend take them. No one but the operator writes a key, so nothing depends on there being
+/// libraries that senders recommend take them. Only the operator writes keys, so nothing depends on there being
 /// one spelling.
 const LENIENT_BITS: GeneralPurposeConfig = LENIENT_PADDING.with_decode_allow_trailing_bits(true);
 const BASE64_KEY: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT_BITS);
