@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::config::scheme;
 use crate::config::suggest::did_you_mean;
+use crate::gate::verify::{EqualBytes, ToldApart};
 
 use super::CANNOT;
 use super::output::{complain, line};
@@ -19,8 +20,13 @@ pub(super) fn run(arguments: &SchemesArguments) -> ExitCode {
     match &arguments.name {
         None => {
             for name in scheme::preset_names() {
-                let description = scheme::preset(name).map(|scheme| scheme.description.clone()).unwrap_or_default();
-                line(format!("{name:<28} {description}"));
+                let Some(scheme) = scheme::preset(name) else { continue };
+                let note = match scheme.told_apart() {
+                    ToldApart::Bytes(EqualBytes::TwoEvents) => " (two events can have equal bytes: replay is off)",
+                    ToldApart::Bytes(EqualBytes::Unknown) => " (two events may have equal bytes: replay is off)",
+                    _ => "",
+                };
+                line(format!("{name:<28} {}{note}", scheme.description));
             }
             ExitCode::SUCCESS
         }

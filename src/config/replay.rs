@@ -3,10 +3,11 @@
 use core::time::Duration;
 
 use crate::config::reader::Reader;
+use crate::config::scheme::preset;
 use crate::config::settings::Verification;
 use crate::config::units::show_duration;
 use crate::gate::replay::{CAPACITY, DuplicateAnswer, LIFETIME, ReplayPolicy, WhenFull};
-use crate::gate::verify::Tolerance;
+use crate::gate::verify::{EqualBytes, Scheme, ToldApart, Tolerance};
 
 /// What `mode` may say.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -33,10 +34,12 @@ pub(super) fn read(route: &Reader<'_>, read: Option<Option<&Verification>>) -> R
     let verification = read.flatten();
     let tolerance = verification.and_then(|it| it.tolerance).map(Tolerance::distance).unwrap_or_default();
     let mut policy = ReplayPolicy::with_tolerance(tolerance);
-    let told_apart = verification.is_some_and(|it| it.scheme.tells_deliveries_apart());
-    let by_default = if told_apart { Mode::Enforce } else { Mode::Off };
+    // Where equal bytes can be two events, only the operator can say that the second is not needed.
+    let safe = verification.is_some_and(|it| it.scheme.told_apart().equal_is_the_same_event());
+    let by_default = if safe { Mode::Enforce } else { Mode::Off };
     let Some(reader) = route.table("replay") else {
-        return Replay { policy: told_apart.then_some(policy), observed: false };
+        verification.into_iter().for_each(|it| ask_for_a_choice(route, "replay", &it.scheme));
+        return Replay { policy: safe.then_some(policy), observed: false };
     };
     let mode = reader.choice("mode", &MODES).unwrap_or(by_default);
     if let Some(lifetime) = reader.duration("lifetime", LIFETIME) {
@@ -53,6 +56,11 @@ pub(super) fn read(route: &Reader<'_>, read: Option<Option<&Verification>>) -> R
     policy.duplicates = reader.choice("duplicates", &duplicates).unwrap_or_default();
     if read.is_some() {
         check_use(&reader, verification, mode);
+    }
+    match verification {
+        Some(it) if !reader.has("mode") => ask_for_a_choice(&reader, "mode", &it.scheme),
+        Some(it) if mode == Mode::Enforce => warn_of_loss(&reader, &it.scheme, policy.lifetime),
+        _ => {}
     }
     if reader.failed() {
         route.mark_failed();
@@ -74,6 +82,47 @@ fn check_lifetime(reader: &Reader<'_>, lifetime: Duration, tolerance: Duration) 
     );
     let fix = format!("write lifetime = \"{}\" or more, or a smaller tolerance", show_duration(window));
     reader.error("lifetime", message, fix);
+}
+
+/// Asks for a decision where the configuration does not say whether a copy may be kept from the application, and the scheme
+/// cannot tell.
+fn ask_for_a_choice(reader: &Reader<'_>, key: &str, scheme: &Scheme) {
+    let own = preset(&scheme.name).is_none();
+    let (why, fix) = match scheme.told_apart() {
+        ToldApart::Bytes(EqualBytes::TwoEvents) => (
+            "two events of this sender can have equal bytes",
+            "write replay.mode = \"off\" to keep it so, or \"enforce\" if the second of two equal events may be lost"
+                .to_owned(),
+        ),
+        ToldApart::Bytes(EqualBytes::Unknown) => (
+            "it is not known whether two events of this sender can have equal bytes",
+            format!(
+                "write {} if every body has an id or a time of its event, and replay.mode = \"off\" if not",
+                if own {
+                    format!("equal_bytes = \"one-event\" in [scheme.{}]", scheme.name)
+                } else {
+                    "replay.mode = \"enforce\"".to_owned()
+                }
+            ),
+        ),
+        _ => return,
+    };
+    let message = format!(
+        "is off: neither an id nor a time is signed, and {why}; a captured delivery can be sent again at any time"
+    );
+    reader.warning(key, message, fix);
+}
+
+/// A genuine event that is taken for a copy never reaches the application.
+fn warn_of_loss(reader: &Reader<'_>, scheme: &Scheme, lifetime: Duration) {
+    if scheme.told_apart() != ToldApart::Bytes(EqualBytes::TwoEvents) {
+        return;
+    }
+    let message = format!(
+        "two events of this sender can have equal bytes: the second within {} never reaches the application",
+        show_duration(lifetime)
+    );
+    reader.warning("mode", message, "write mode = \"off\", or know what you lose");
 }
 
 /// What makes no sense with this scheme, or has no effect.
@@ -112,7 +161,7 @@ fn check_use(reader: &Reader<'_>, verification: Option<&Verification>, mode: Mod
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::config::scheme::{preset, preset_names};
+    use crate::config::scheme::preset_names;
     use crate::config::settings::parse_str;
 
     fn route(scheme: &str, lines: &str) -> (Option<ReplayPolicy>, Vec<String>) {
@@ -140,8 +189,10 @@ mod tests {
         for name in preset_names() {
             let scheme = preset(name).unwrap();
             let (policy, warnings) = route(name, "");
-            assert_eq!(policy.is_some(), scheme.signs(), "{name}");
-            assert!(warnings.is_empty(), "{name}: {warnings:?}");
+            let safe = scheme.told_apart().equal_is_the_same_event();
+            assert_eq!(policy.is_some(), safe, "{name}");
+            let asks = warnings.iter().any(|warning| warning.contains("can have equal bytes"));
+            assert_eq!((asks, warnings.len()), (scheme.signs() && !safe, usize::from(asks)), "{name}: {warnings:?}");
             assert_eq!(route(name, "replay.mode = 'off'"), (None, Vec::new()), "{name}");
             let Some(policy) = policy else { continue };
             let tolerance = scheme.timestamp.as_ref().map(|it| it.tolerance.distance()).unwrap_or_default();
@@ -149,7 +200,7 @@ mod tests {
             assert_eq!(policy, ReplayPolicy { lifetime, ..ReplayPolicy::with_tolerance(Duration::ZERO) }, "{name}");
             remembered += 1;
         }
-        assert!(remembered > 70, "{remembered}");
+        assert!(remembered > 50, "{remembered}");
         assert_eq!(route("none", ""), (None, Vec::new()));
         let (policy, _) = route("stripe", "tolerance = '1h'");
         assert_eq!(policy.unwrap().lifetime, Duration::from_secs(7200));
@@ -167,6 +218,52 @@ mod tests {
             table: 0,
         };
         assert_eq!(route("stripe", keys), (Some(expected), Vec::new()));
+    }
+
+    #[test]
+    fn equal_bytes_are_remembered_only_where_they_are_one_event() {
+        for name in ["github", "shopify", "square", "line", "notion", "coinbase-commerce"] {
+            assert!(route(name, "").0.is_some(), "{name}");
+        }
+        for name in ["dropbox", "twilio", "clickup", "woocommerce", "hubspot-v2", "grafana-untimed"] {
+            let (policy, warnings) = route(name, "");
+            assert!(policy.is_none() && warnings[0].contains("two events of this sender can have"), "{warnings:?}");
+            let (policy, warnings) = route(name, "replay.mode = 'enforce'");
+            assert!(policy.is_some() && warnings[0].contains("within 10m never reaches"), "{name}: {warnings:?}");
+            let (policy, warnings) = route(name, "replay.mode = 'observe'");
+            assert!(policy.is_some() && warnings.is_empty(), "{name}: {warnings:?}");
+        }
+        for name in ["hmac-sha256-hex", "gitea", "meta"] {
+            let (policy, warnings) = route(name, "");
+            assert!(policy.is_none() && warnings[0].contains("it is not known"), "{name}: {warnings:?}");
+            let (policy, warnings) = route(name, "replay.mode = 'enforce'");
+            assert!(policy.is_some() && warnings.is_empty(), "{name}: {warnings:?}");
+            let (policy, warnings) = route(name, "replay.lifetime = '1h'");
+            assert!(policy.is_none() && warnings.len() == 2, "{name}: {warnings:?}");
+        }
+    }
+
+    #[test]
+    fn an_own_scheme_that_signs_neither_says_it_or_is_not_remembered() {
+        let remembered = |lines: &str| {
+            let text = format!(
+                "[[listener]]\naddress = '127.0.0.1:1'\n[upstream]\naddress = '127.0.0.1:2'\n\
+                 [scheme.mine]\nalgorithm = 'hmac-sha256'\n\
+                 signature = {{ header = 'X-Signature', encoding = 'hex' }}\n{lines}\n\
+                 [[route]]\npath = '/'\nscheme = 'mine'\nsecrets = [{{ id = '1', file = 'secret' }}]\n"
+            );
+            let (settings, warnings) = parse_str("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+            (settings.routes[0].replay.is_some(), warnings.to_string())
+        };
+        let (on, warnings) = remembered("content = '{body}'");
+        assert!(!on && warnings.contains("equal_bytes = \"one-event\" in [scheme.mine]"), "{warnings}");
+        let (on, warnings) = remembered("content = '{body}'\nequal_bytes = 'two-events'");
+        assert!(!on && warnings.contains("can have equal bytes"), "{warnings}");
+        assert_eq!(remembered("content = '{body}'\nequal_bytes = 'one-event'"), (true, String::new()));
+        let timed = "content = '{timestamp}.{body}'\ntimestamp = { header = 'X-Time', unit = 's' }";
+        assert_eq!(remembered(timed), (true, String::new()));
+        let (on, warnings) = remembered(&format!("{timed}\nequal_bytes = 'two-events'"));
+        assert!(on && warnings.contains("scheme.mine.equal_bytes") && warnings.contains("no effect"), "{warnings}");
     }
 
     #[test]

@@ -6,9 +6,11 @@ use std::sync::{Arc, LazyLock};
 
 use crate::config::document::Document;
 use crate::config::reader::Reader;
+use crate::config::sections::BODY_SIZE;
 use crate::gate::verify::{
-    BodyDigest, DigestAlgorithm, Encoding, JsonPath, KeyEncoding, KeyForm, Kind, MacAlgorithm, PublicAlgorithm, Scheme,
-    SignatureSource, Source, Syntax, TOKENS, TOLERANCE_LIMIT, Template, TimestampSource, Tolerance, Unit,
+    BodyDigest, DigestAlgorithm, Encoding, EqualBytes, JsonPath, KeyEncoding, KeyForm, Kind, MacAlgorithm,
+    PublicAlgorithm, Scheme, SignatureSource, Source, Syntax, TOKENS, TOLERANCE_LIMIT, Template, TimestampSource,
+    ToldApart, Tolerance, Unit, UrlPort,
 };
 
 /// The text of all presets.
@@ -41,6 +43,8 @@ const KEY_ENCODINGS: &[(&str, KeyEncoding)] = &[
 ];
 
 const UNITS: &[(&str, Unit)] = &[("s", Unit::Seconds), ("ms", Unit::Milliseconds), ("rfc3339", Unit::Rfc3339)];
+
+const URL_PORTS: &[(&str, UrlPort)] = &[("as-configured", UrlPort::AsConfigured), ("either", UrlPort::Either)];
 
 static SCHEMES: LazyLock<Vec<(&'static str, Arc<Scheme>)>> = LazyLock::new(|| {
     let Ok(document) = Document::parse("presets.toml", PRESETS) else { return Vec::new() };
@@ -92,6 +96,9 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let secret = read_secret(reader);
     let require = read_require(reader);
     let body_digest = read_body_digest(reader);
+    let equal_bytes = reader.choice("equal_bytes", &EqualBytes::NAMES);
+    let url_port = reader.choice("url_port", URL_PORTS).unwrap_or_default();
+    let body_size = reader.size("body_size", BODY_SIZE);
     let (signature, syntax, encoding) = signature?;
     let scheme = Scheme {
         name: name.to_owned(),
@@ -107,7 +114,14 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
         secret: secret?,
         require: require?,
         body_digest: body_digest?,
+        equal_bytes: equal_bytes.unwrap_or_default(),
+        url_port,
+        body_size,
     };
+    if equal_bytes.is_some() && !matches!(scheme.told_apart(), ToldApart::Bytes(_)) {
+        let message = "has no effect: only where a signature covers neither an id nor a time, equal bytes matter";
+        reader.warning("equal_bytes", message, "remove it");
+    }
     let problems = scheme.validate();
     for problem in &problems {
         reader.error(problem.field, problem.message.clone(), problem.fix.clone());
@@ -242,7 +256,8 @@ fn read_secret(reader: &Reader<'_>) -> Option<KeyForm> {
     }
     let table = reader.table("secret")?;
     let encoding = table.choice("encoding", KEY_ENCODINGS).unwrap_or(KeyEncoding::Raw);
-    let strip_prefix = table.string("strip_prefix").unwrap_or_default().to_owned();
+    let prefixes = table.one_or_more("strip_prefix").unwrap_or_default();
+    let strip_prefix = prefixes.into_iter().filter(|prefix| !prefix.is_empty()).map(str::to_owned).collect();
     let sound = !table.failed();
     table.finish();
     sound.then_some(KeyForm { encoding, strip_prefix })
@@ -292,6 +307,8 @@ mod tests {
             assert!(table.has("description"), "{name}");
             let status = table.string("status").unwrap();
             assert!(["verified", "third-party", "from memory", "generic"].contains(&status), "{name}");
+            let told_apart = preset(name).unwrap().told_apart();
+            assert_eq!(table.has("equal_bytes"), matches!(told_apart, ToldApart::Bytes(_)), "{name}");
             table.finish();
             count += 1;
         }

@@ -158,7 +158,8 @@ impl Oddity {
 pub fn judge(secret: &Secret) -> Result<Vec<Oddity>, Unfit> {
     let bytes = secret.bytes();
     let trimmed = bytes.trim_ascii();
-    let content = trimmed.strip_prefix(b"whsec_").unwrap_or(trimmed);
+    let bare = trimmed.strip_prefix(b"v1,").unwrap_or(trimmed);
+    let content = bare.strip_prefix(b"whsec_").unwrap_or(trimmed);
     if content.is_empty() {
         return Err(if trimmed.is_empty() { Unfit::Empty } else { Unfit::Placeholder });
     }
@@ -236,6 +237,7 @@ mod tests {
             ("YOUR_SECRET_HERE", Unfit::Placeholder),
             ("<the secret of the webhook>", Unfit::Placeholder),
             ("whsec_", Unfit::Placeholder),
+            ("v1,whsec_", Unfit::Placeholder),
             ("whsec_...", Unfit::Monotonous),
             ("whsec_...here", Unfit::Placeholder),
             ("xxxx", Unfit::Monotonous),

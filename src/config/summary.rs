@@ -14,7 +14,9 @@ use crate::config::{memory, readiness, records, reload};
 use crate::gate::networks::Network;
 use crate::gate::replay::{self, DuplicateAnswer, ReplayPolicy, WhenFull};
 use crate::gate::token_bucket::Rate;
-use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Scheme, SignatureSource, Validity};
+use crate::gate::verify::{
+    DigestAlgorithm, EqualBytes, Kind, MacAlgorithm, Scheme, SignatureSource, ToldApart, Validity,
+};
 use crate::now::Now;
 
 /// Describes settings for people. `now` tells which keys count at present.
@@ -160,12 +162,26 @@ fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now
         line(out, "WARNING", format_args!("the route has {NO_KEY}"))?;
     }
     write_clients(out, route)?;
-    line(out, "body", format_args!("at most {}", show_size(route.body_size)))?;
+    write_body(out, route)?;
     write_admission(out, route)?;
     match settings.upstreams.get(route.upstream) {
         Some(upstream) => line(out, "upstream", upstream),
         None => Ok(()),
     }
+}
+
+/// A sender knows nothing of our bound: what is longer is refused however often it comes.
+fn write_body(out: &mut String, route: &RouteSettings) -> fmt::Result {
+    line(out, "body", format_args!("at most {}", show_size(route.body_size)))?;
+    let Some(scheme) = route.verification.as_ref().map(|it| &it.scheme) else { return Ok(()) };
+    let Some(longest) = scheme.body_size.filter(|longest| *longest > route.body_size) else { return Ok(()) };
+    let (name, longest) = (&scheme.name, show_size(longest));
+    let fix = format_args!("body_size = \"{longest}\" takes all of them");
+    line(
+        out,
+        "WARNING",
+        format_args!("{name} sends up to {longest}; what is longer than the bound is refused (413); {fix}"),
+    )
 }
 
 fn write_admission(out: &mut String, route: &RouteSettings) -> fmt::Result {
@@ -197,13 +213,18 @@ fn write_verification(out: &mut String, route: &RouteSettings, verification: &Ve
         line(out, "public url", url)?;
     }
     line(out, "replay key", scheme.replay_key().name())?;
+    line(out, "", told_apart(scheme))?;
     if route.replay.is_none() {
-        line(out, "replays", "off: a delivery that comes twice is forwarded twice")?;
+        line(out, "replays", "off: a delivery that comes twice is forwarded twice, also one that was captured")?;
     }
     if let Some(policy) = &route.replay {
         replay_lines(policy, route.observe.replay).into_iter().try_for_each(|(label, text)| line(out, label, text))?;
         if !scheme.signs_timestamp() && !scheme.signs_id() {
-            line(out, "", "neither time nor id is signed: what is equal within this time counts as one delivery")?;
+            line(out, "", "what is equal within this time counts as one delivery")?;
+        }
+        if scheme.told_apart() == ToldApart::Bytes(EqualBytes::TwoEvents) && !route.observe.replay {
+            let lifetime = show_duration(policy.lifetime);
+            line(out, "WARNING", format_args!("the second of two equal events is lost within {lifetime}"))?;
         }
     }
     match verification.tolerance {
@@ -225,6 +246,25 @@ fn write_verification(out: &mut String, route: &RouteSettings, verification: &Ve
         line(out, "WARNING", warning)?;
     }
     Ok(())
+}
+
+/// What the replay key of a scheme means for two deliveries that have the same.
+fn told_apart(scheme: &Scheme) -> &'static str {
+    match scheme.told_apart() {
+        ToldApart::Id => "the id is signed: what has the same id is the same delivery",
+        ToldApart::Time => "the time is signed, and no id: what is equal at another time is another delivery",
+        ToldApart::Bytes(EqualBytes::OneEvent) => {
+            "neither id nor time is signed; bodies of this sender name their event: equal bytes are one event"
+        }
+        ToldApart::Bytes(EqualBytes::TwoEvents) => {
+            "neither id nor time is signed, and two events of this sender can have equal bytes"
+        }
+        ToldApart::Bytes(EqualBytes::Unknown) => {
+            "neither id nor time is signed, and it is not known whether two events can have equal bytes"
+        }
+        ToldApart::Nothing if scheme.signs() => "what is signed is the same in every delivery",
+        ToldApart::Nothing => "nothing is signed: equal bodies cannot be told apart",
+    }
 }
 
 /// What a route remembers, for how long and in how much memory.
@@ -390,12 +430,14 @@ upstream = "unix:/run/app.sock"
             "replays     duplicates of accepted deliveries are acknowledged (200) and not forwarded\n",
             "            for 10m after the application has accepted them",
             "            262144 deliveries in at most 16.0MiB; when there are more, new ones are refused (503)",
-            "            neither time nor id is signed: what is equal within this time counts as one delivery",
+            "            neither id nor time is signed; bodies of this sender name their event: equal bytes are one event",
+            "            what is equal within this time counts as one delivery",
             "replays     1 tables, when full: 16.0MiB",
             "\"new\", counts from 2026-06-01T00:00:00Z",
             "\"old\", counts until 2026-07-01T00:00:00Z",
             "tolerance   none",
             "WARNING     nothing is verified",
+            "body        at most 1MiB\n  WARNING     github sends up to 25MiB; what is longer than the bound is refused (413)",
             "upstream    unix:/run/app.sock",
             "rate        500/s, 1000 at once (only counted)",
             "media types application/json",
@@ -407,6 +449,30 @@ upstream = "unix:/run/app.sock"
             "all         540.4MiB",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn what_tells_deliveries_apart_is_said_with_what_it_means() {
+        let told = |scheme: &str, lines: &str| {
+            let text = format!(
+                "[[listener]]\naddress = '127.0.0.1:1'\n[upstream]\naddress = '127.0.0.1:2'\n\
+                 [[route]]\npath = '/'\nscheme = '{scheme}'\nsecrets = [{{ id = '1', file = 'x' }}]\n{lines}\n"
+            );
+            summary(&parse_str("test.toml", &text).unwrap().0, Now::at_unix(Duration::from_secs(1)))
+        };
+        for (scheme, lines, part) in [
+            ("svix", "", "replay key  delivery id\n              the id is signed: what has the same id"),
+            ("stripe", "", "the time is signed, and no id: what is equal at another time is another delivery"),
+            ("shopify", "", "bodies of this sender name their event: equal bytes are one event"),
+            ("dropbox", "", "two events of this sender can have equal bytes\n  replays     off"),
+            ("dropbox", "replay.mode = 'enforce'", "WARNING     the second of two equal events is lost within 10m"),
+            ("meta", "", "it is not known whether two events can have equal bytes\n  replays     off"),
+            ("token", "", "nothing is signed: equal bodies cannot be told apart\n  replays     off"),
+            ("github", "body_size = '25MiB'", "body        at most 25MiB\n  upstream"),
+        ] {
+            let text = told(scheme, lines);
+            assert!(text.contains(part), "{scheme}: {part}\n{text}");
         }
     }
 

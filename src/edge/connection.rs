@@ -334,18 +334,31 @@ impl<S: ByteStream> Connection<S> {
         }
     }
 
-    /// Waits for a turn in a request, where it has to. Whoever gives way meanwhile lets go of its buffer at once.
+    /// Waits for a turn in a request, where it has to. Where it gives way meanwhile, its buffer is released at
+    /// once.
     ///
     /// # Errors
     /// [`Rejection::GaveWay`]
     pub async fn take_turn<N: Net<Stream = S>>(&self, worker: &Worker<N>, large: bool) -> Result<(), Rejection> {
-        let turn = pin!(self.place.take_turn(large));
+        self.wait_for(worker, self.place.take_turn(large)).await
+    }
+
+    /// Waits for something of this worker in a request. Where it gives way meanwhile, its buffer is released at
+    /// once.
+    ///
+    /// # Errors
+    /// [`Rejection::GaveWay`]
+    pub(super) async fn wait_for<N: Net<Stream = S>, T>(
+        &self,
+        worker: &Worker<N>,
+        wait: impl Future<Output = T>,
+    ) -> Result<T, Rejection> {
+        let wait = pin!(wait);
         // Waiting for us is not making us wait.
         if !self.patience.is_seated() {
-            turn.await;
-            return Ok(());
+            return Ok(wait.await);
         }
-        self.patience.during(|| worker.net.monotonic(), turn).await.map_err(|GaveWay| Rejection::GaveWay)
+        self.patience.during(|| worker.net.monotonic(), wait).await.map_err(|GaveWay| Rejection::GaveWay)
     }
 
     /// Whether nothing has come behind the request.

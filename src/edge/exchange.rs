@@ -23,6 +23,7 @@ use super::forward;
 use super::ids::RequestId;
 use super::inbound::Inbound;
 use super::keep;
+use super::late;
 use super::net::Net;
 use super::pace::Pace;
 use super::policy::Policy;
@@ -194,6 +195,9 @@ async fn story<'p, 'w, N: Net>(
     let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
     let mut check = admit::begin(admitted, route, connection, asked)?;
     read_body(worker, policy, connection, asked, (route, &mut check, admitted)).await?;
+    if let Some(work) = late::work(route, &connection.inbound) {
+        late::compute(worker, connection, (route, &mut check), work).await?;
+    }
     let (inbound, way) = connection.split();
     let judged = judge(worker, policy, inbound, asked, (route, check, admitted));
     if judged.is_err() {

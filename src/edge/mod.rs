@@ -4,6 +4,7 @@
 mod acceptor;
 pub mod admit;
 pub mod alarms;
+pub mod baton;
 mod breather;
 pub mod buffer;
 pub mod clock;
@@ -17,6 +18,7 @@ mod handshake_turns;
 pub mod ids;
 pub mod inbound;
 pub mod keep;
+mod late;
 pub mod listener;
 pub mod net;
 pub mod orders;

@@ -27,6 +27,7 @@ use crate::telemetry::metrics::Metrics;
 
 use super::acceptor::Acceptors;
 use super::alarms::Alarms;
+use super::baton::Baton;
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine, WorkerClock};
 use super::connection::Origin;
@@ -133,6 +134,8 @@ pub struct Worker<N: Net> {
     pub warm: Warm,
     /// Connections that wait for one another.
     pub turns: Rc<Turns>,
+    /// Held by the connection that computes what is left of a large body when it is whole.
+    pub baton: Baton,
     /// Answers that wait for their records.
     pub unrecorded: keep::Waiting,
     /// Connections that make us wait in a request or an answer.
@@ -160,6 +163,7 @@ impl<N: Net> Worker<N> {
             parking: Parking::default(),
             warm: Warm::default(),
             turns: Rc::default(),
+            baton: Baton::default(),
             unrecorded: keep::Waiting::default(),
             waiting: Rc::default(),
             peers: Peers::default(),

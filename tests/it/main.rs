@@ -11,6 +11,7 @@ mod captured;
 mod client;
 mod deliver;
 mod drain;
+mod equal_bytes;
 mod errands;
 mod explain;
 mod floods;

@@ -2,10 +2,9 @@
 
 use core::fmt;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm};
 
+use super::key_form::KeyForm;
 use super::signature::Encoding;
 
 /// An algorithm with public keys.
@@ -80,15 +79,14 @@ impl fmt::Debug for PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a key as PEM, as base64 of a SubjectPublicKeyInfo or of the raw key, or as hexadecimal of either;
-    /// `prefix` (`whpk_`) is taken off where it is present.
-    pub(super) fn parse(algorithm: PublicAlgorithm, text: &str, prefix: &str) -> Option<Self> {
-        let text = text.trim();
-        let text = if prefix.is_empty() { text } else { text.strip_prefix(prefix).unwrap_or(text) };
+    /// Reads a key as PEM, as base64 of a SubjectPublicKeyInfo or of the raw key, or as hexadecimal of either; a prefix
+    /// of the form (`whpk_`) is taken off where it is present.
+    pub(super) fn parse(algorithm: PublicAlgorithm, text: &str, form: &KeyForm) -> Option<Self> {
+        let text = core::str::from_utf8(form.without_prefix(text.trim().as_bytes())).ok()?;
         let bytes = match text.strip_prefix("-----BEGIN PUBLIC KEY-----") {
             Some(rest) => {
                 let body: String = rest.strip_suffix("-----END PUBLIC KEY-----")?.split_ascii_whitespace().collect();
-                STANDARD.decode(body).ok()?
+                decode(Encoding::Base64, &body)?
             }
             None => decode_any(text)?,
         };
@@ -97,15 +95,27 @@ impl PublicKey {
     }
 
     pub(super) fn verifies(&self, content: &[u8], signature: &[u8]) -> bool {
+        #[cfg(test)]
+        VERIFICATIONS.with(|count| count.set(count.get() + 1));
         self.key.verify(content, signature).is_ok()
     }
+}
+
+#[cfg(test)]
+std::thread_local! {
+    /// How many signatures this thread has tried a public key on.
+    pub(super) static VERIFICATIONS: core::cell::Cell<usize> = const { core::cell::Cell::new(0) };
 }
 
 /// Hexadecimal where every character is a digit, base64 otherwise.
 fn decode_any(text: &str) -> Option<Vec<u8>> {
     let encoding = if text.bytes().all(|byte| byte.is_ascii_hexdigit()) { Encoding::Hex } else { Encoding::Base64 };
+    decode(encoding, text)
+}
+
+fn decode(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
     let mut out = vec![0; text.len() + 3];
-    let length = encoding.decode_into(text.as_bytes(), &mut out)?;
+    let length = encoding.decode_key_into(text.as_bytes(), &mut out)?;
     out.truncate(length);
     Some(out)
 }

@@ -10,6 +10,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::Delivery;
+use super::candidates::{Candidates, Trial, VERIFICATION, Work};
 use super::credential;
 use super::identity::{Identities, ReplayKeys};
 use super::keyring::{Key, Keyring, Material};
@@ -20,7 +21,7 @@ use super::scheme_rules::TOLERANCE_LIMIT;
 use super::signature::Encoding;
 use super::template::Part;
 use super::tolerance::Tolerance;
-use super::url::PublicUrl;
+use super::url::{PublicUrl, UrlPort};
 use super::verified::{Evidence, Proof, Verified, tag_key};
 use crate::now::Now;
 use crate::outcome::Rejection;
@@ -39,8 +40,12 @@ struct Rule {
     /// Whether a timestamp outside of the tolerance is only noted.
     observes_tolerance: bool,
     public_url: Option<PublicUrl>,
+    /// The URL that the sender may have signed instead ([`UrlPort::Either`]).
+    other_url: Option<PublicUrl>,
     /// Whether the body can be hashed while it arrives.
     streams: bool,
+    /// Whether nothing of it is left to be hashed then.
+    leaves_nothing: bool,
 }
 
 /// A verification under way: between the head and the end of the body.
@@ -57,6 +62,8 @@ enum State {
     Hashing { key: usize, hasher: Hasher, length: usize },
     /// Everything happens when the body is there.
     Waiting,
+    /// The body is there, and public keys are being tried.
+    Trying(Box<Trial>),
     /// The credential in the head has been recognised as that of the key at this place.
     Recognised { key: usize },
 }
@@ -97,7 +104,20 @@ impl Verifier {
         let streams = matches!(scheme.kind, Kind::Hmac(_) | Kind::Digest(_))
             && scheme.content.contains(&Part::Body)
             && !scheme.content_needs_body(scheme.content.around_body().0);
-        Ok(Self { rule: Some(Rule { scheme, keyring, tolerance, observes_tolerance: false, public_url, streams }) })
+        let other_url = other_url(&scheme, public_url.as_ref());
+        let leaves_nothing =
+            streams && keyring.keys().len() == 1 && other_url.is_none() && scheme.body_digest.is_none();
+        let rule = Rule {
+            scheme,
+            keyring,
+            tolerance,
+            observes_tolerance: false,
+            public_url,
+            other_url,
+            streams,
+            leaves_nothing,
+        };
+        Ok(Self { rule: Some(rule) })
     }
 
     /// The same verifier, which only notes ([`Verified::untimely`]) what the tolerance would have refused.
@@ -142,12 +162,55 @@ impl Verifier {
         self.rule.as_ref()?.public_url.as_ref()
     }
 
+    /// The URL that the sender may have signed instead of [`Verifier::public_url`].
+    pub(super) fn other_url(&self) -> Option<&PublicUrl> {
+        self.rule.as_ref()?.other_url.as_ref()
+    }
+
+    /// What may be left to be computed for this delivery when its body is whole, beyond what has been hashed while it
+    /// arrived. Known before any of it is computed: a client decides about it by the length of its body and, with public
+    /// keys, by the number of its signatures.
+    pub fn work_left<D: Delivery>(&self, delivery: &D) -> Work {
+        let Some(rule) = self.rule.as_ref().filter(|rule| !rule.leaves_nothing) else { return Work::default() };
+        let (length, keys) = (delivery.body().len(), rule.keyring.keys().len());
+        let urls = if rule.other_url.is_some() { 2 } else { 1 };
+        let digests = usize::from(rule.scheme.body_digest.is_some());
+        match rule.scheme.kind {
+            Kind::Token | Kind::Basic => Work::default(),
+            Kind::Public(_) => {
+                let candidates = Candidates::of(&rule.scheme, delivery).map_or(0, |candidates| candidates.count());
+                Work { pieces: candidates * keys, bytes: length.saturating_add(VERIFICATION) }
+            }
+            Kind::Hmac(_) | Kind::Digest(_) => {
+                let passes = (keys * urls).saturating_sub(usize::from(rule.streams)) + digests;
+                Work { pieces: 1, bytes: passes.saturating_mul(length) }
+            }
+        }
+    }
+
+    /// Computes one piece of what is left when the body is whole, where it has pieces ([`Verifier::work_left`]); whether
+    /// there are more. [`Verifier::finish`] does what is left over.
+    pub fn advance<D: Delivery>(&self, check: &mut Check, delivery: &D, now: Now) -> bool {
+        let Some(rule) = self.rule.as_ref().filter(|rule| rule.scheme.wants_public_key()) else { return false };
+        if let State::Waiting = check.state {
+            let Ok(trial) = rule.trial(delivery) else { return false };
+            check.state = State::Trying(Box::new(trial));
+        }
+        match &mut check.state {
+            State::Trying(trial) => trial.step(&rule.keyring, now),
+            _ => false,
+        }
+    }
+
     /// The same verifier with keys that count at any time, no tolerance, and perhaps another URL: to explain what
     /// would have matched, never to verify.
     pub(super) fn for_explanation(&self, public_url: Option<PublicUrl>) -> Self {
         let rule = self.rule.as_ref().map(|rule| Rule {
             keyring: Keyring::new(rule.keyring.keys().iter().map(Key::without_times).collect()),
             tolerance: None,
+            other_url: public_url
+                .as_ref()
+                .map_or_else(|| rule.other_url.clone(), |url| other_url(&rule.scheme, Some(url))),
             public_url: public_url.or_else(|| rule.public_url.clone()),
             ..rule.clone()
         });
@@ -194,6 +257,10 @@ impl Verifier {
         let Some(current) = identify(current) else { return own() };
         Some(ReplayKeys::from(current).or_by(identities.former().filter_map(identify)))
     }
+}
+
+fn other_url(scheme: &Scheme, public_url: Option<&PublicUrl>) -> Option<PublicUrl> {
+    public_url.filter(|_| scheme.url_port == UrlPort::Either).map(PublicUrl::with_other_port)
 }
 
 /// Everything that is wrong with a scheme, and everything of a route that does not fit to it.
@@ -284,8 +351,15 @@ impl Rule {
                 let (key, proof) = self.finish_hashing(key, hasher, delivery, now)?;
                 (key, Some(proof))
             }
-            State::Waiting => self.finish_waiting(delivery, now)?,
-            State::Hashing { .. } | State::Recognised { .. } | State::Nothing => {
+            State::Trying(trial) if trial.is_of(delivery.body().len()) => {
+                let (key, proof) = self.finish_trying(*trial, now)?;
+                (key, Some(proof))
+            }
+            State::Waiting => {
+                let (key, proof) = self.finish_waiting(delivery, now)?;
+                (key, Some(proof))
+            }
+            State::Hashing { .. } | State::Trying(_) | State::Recognised { .. } | State::Nothing => {
                 return Err(Rejection::SignatureMismatch);
             }
         };
@@ -312,18 +386,37 @@ impl Rule {
         if self.any_signature_is(&tag, delivery)? {
             return Ok((first, proof));
         }
+        if self.leaves_nothing {
+            return Err(Rejection::SignatureMismatch);
+        }
         self.hash_with_keys(delivery, now, Some(proof))
     }
 
-    fn finish_waiting<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Proof>), Rejection> {
-        if let Kind::Public(_) = self.scheme.kind {
-            return self.verify_public(delivery, now);
+    fn finish_waiting<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Proof), Rejection> {
+        if self.scheme.wants_public_key() {
+            return self.finish_trying(self.trial(delivery)?, now);
         }
-        self.hash_with_keys(delivery, now, None).map(|(key, proof)| (key, Some(proof)))
+        self.hash_with_keys(delivery, now, None)
     }
 
-    /// Hashes the whole content with every active key, except the first where that has been done, until a signature
-    /// matches.
+    fn finish_trying(&self, mut trial: Trial, now: Now) -> Result<(usize, Proof), Rejection> {
+        while trial.step(&self.keyring, now) {}
+        let (key, tag) = trial.result().ok_or(Rejection::SignatureMismatch)?;
+        Ok((key, Proof { tag, key: None, matched: None }))
+    }
+
+    /// The signed content, put together once, and what is to be tried on it.
+    fn trial<D: Delivery>(&self, delivery: &D) -> Result<Trial, Rejection> {
+        let candidates = Candidates::of(&self.scheme, delivery)?;
+        let length = delivery.body().len();
+        let mut signed = Vec::with_capacity(length + 128);
+        let content = Content { scheme: &self.scheme, delivery, public_url: self.public_url.as_ref(), secret: &[] };
+        content.write(self.scheme.content.parts(), &mut |piece| signed.extend_from_slice(piece))?;
+        Ok(Trial::new(signed, length, candidates))
+    }
+
+    /// Hashes the whole content with every active key and URL, except the first where that has been done, until a
+    /// signature matches. What tells the delivery apart is always made with the URL as it is configured.
     fn hash_with_keys<D: Delivery>(
         &self,
         delivery: &D,
@@ -331,21 +424,29 @@ impl Rule {
         mut first: Option<Proof>,
     ) -> Result<(usize, Proof), Rejection> {
         let done = first.and_then(|first| first.key);
-        for (index, key) in self.keyring.active(now).filter(|(index, _)| Some(*index) != done) {
-            let tag = self.tag(delivery, key)?;
-            let proof = *first.get_or_insert(Proof { tag, key: Some(index), matched: None });
-            if self.any_signature_is(&tag, delivery)? {
-                return Ok((index, Proof { matched: Some((index, tag)), ..proof }));
+        for (index, key) in self.keyring.active(now) {
+            if Some(index) != done {
+                let tag = self.tag(delivery, key, self.public_url.as_ref())?;
+                let proof = *first.get_or_insert(Proof { tag, key: Some(index), matched: None });
+                if self.any_signature_is(&tag, delivery)? {
+                    return Ok((index, Proof { matched: Some((index, tag)), ..proof }));
+                }
+            }
+            if let (Some(url), Some(proof)) = (&self.other_url, first)
+                && self.any_signature_is(&self.tag(delivery, key, Some(url))?, delivery)?
+            {
+                return Ok((index, proof));
             }
         }
         Err(Rejection::SignatureMismatch)
     }
 
     /// The tag of the whole content under a key.
-    fn tag<D: Delivery>(&self, delivery: &D, key: &Key) -> Result<Tag, Rejection> {
+    fn tag<D: Delivery>(&self, delivery: &D, key: &Key, url: Option<&PublicUrl>) -> Result<Tag, Rejection> {
         let mut hasher = self.hasher(key)?;
         let parts = self.scheme.content.parts();
-        self.content(delivery, key).write(parts, &mut |piece| hasher.update(piece))?;
+        let content = Content { public_url: url, ..self.content(delivery, key) };
+        content.write(parts, &mut |piece| hasher.update(piece))?;
         Ok(hasher.finish())
     }
 
@@ -355,26 +456,8 @@ impl Rule {
         let mut computed = computed.filter_map(|(key, tag)| Some((self.keyring.keys().get(key)?, tag)));
         match computed.find(|(key, _)| key.is_same(identity)) {
             Some((_, tag)) => Some(tag_key(&tag)),
-            None => self.tag(delivery, identity).ok().map(|tag| tag_key(&tag)),
+            None => self.tag(delivery, identity, self.public_url.as_ref()).ok().map(|tag| tag_key(&tag)),
         }
-    }
-
-    fn verify_public<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Option<Proof>), Rejection> {
-        let mut content = Vec::with_capacity(delivery.body().len() + 128);
-        for (index, key) in self.keyring.active(now) {
-            let Material::Public(public) = key.material() else { continue };
-            content.clear();
-            let parts = self.scheme.content.parts();
-            self.content(delivery, key).write(parts, &mut |piece| content.extend_from_slice(piece))?;
-            let mut matched = false;
-            reading::signatures(&self.scheme, delivery, |signature| {
-                matched = matched || public.verifies(&content, signature.bytes());
-            })?;
-            if matched {
-                return Ok((index, Some(Proof { tag: mac::digest_tag(&content), key: None, matched: None })));
-            }
-        }
-        Err(Rejection::SignatureMismatch)
     }
 
     fn any_signature_is<D: Delivery>(&self, tag: &Tag, delivery: &D) -> Result<bool, Rejection> {

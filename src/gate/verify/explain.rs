@@ -355,12 +355,16 @@ impl<D: Delivery> Report<'_, D> {
         let digest = Encoding::Hex.encode(mac::sha256(body).get(..8).unwrap_or_default());
         self.say(format!("the body that was judged: {} bytes, SHA-256 {digest}…", body.len()));
         if let Some(url) = self.verifier.public_url() {
-            let mut signed = Vec::new();
-            url.write(self.delivery.target(), &mut |piece| signed.extend_from_slice(piece));
+            let written = |url: &PublicUrl| {
+                let mut signed = Vec::new();
+                url.write(self.delivery.target(), &mut |piece| signed.extend_from_slice(piece));
+                signed.escape_ascii().to_string()
+            };
+            let other = self.verifier.other_url().map(|url| format!(", or {}", written(url))).unwrap_or_default();
             self.say(format!(
-                "signed for {} {} : is that what is configured at the provider?",
+                "signed for {} {}{other} : is that what is configured at the provider?",
                 self.delivery.method().escape_ascii(),
-                signed.escape_ascii()
+                written(url)
             ));
         }
         for key in self.verifier.keys() {
@@ -394,13 +398,14 @@ impl<D: Delivery> Report<'_, D> {
     fn other_urls(&self, url: &PublicUrl) -> Vec<PublicUrl> {
         let (origin, path) = (url.origin(), url.path());
         let (scheme, authority) = origin.split_once("://").unwrap_or_default();
-        let (other, port) = if scheme == "https" { ("http", 443) } else { ("https", 80) };
+        let other = if scheme == "https" { "http" } else { "https" };
         let asked =
             self.delivery.headers().unique("host").ok().flatten().and_then(|host| core::str::from_utf8(host).ok());
         let texts = [
             format!("{other}://{authority}{path}"),
             path.strip_suffix('/').map_or_else(|| format!("{origin}{path}/"), |bare| format!("{origin}{bare}")),
-            format!("{origin}:{port}{path}"),
+            url.with_other_port().to_string(),
+            url.with_other_port().with_other_port().to_string(),
             format!("{scheme}://{}{path}", asked.unwrap_or_default()),
             format!("{other}://{}{path}", asked.unwrap_or_default()),
         ];

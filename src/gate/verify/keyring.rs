@@ -7,8 +7,9 @@ use ring::hmac;
 use zeroize::Zeroizing;
 
 use super::asymmetric::PublicKey;
+use super::key_form::KeyEncoding;
 use super::mac::Fingerprint;
-use super::scheme::{KeyEncoding, Kind, Scheme};
+use super::scheme::{Kind, Scheme};
 use crate::now::Now;
 
 /// From when to when a key counts, in unix seconds. Without a bound there is none; the end is exclusive.
@@ -130,8 +131,7 @@ impl Key {
     /// [`KeyError`] when it is none of these, or the scheme has no public keys.
     pub fn from_public(id: &str, scheme: &Scheme, text: &str, validity: Validity) -> Result<Self, KeyError> {
         let Kind::Public(algorithm) = scheme.kind else { return Err(KeyError::SecretWanted) };
-        let key = PublicKey::parse(algorithm, text, &scheme.secret.strip_prefix)
-            .ok_or(KeyError::PublicKey(algorithm.name()))?;
+        let key = PublicKey::parse(algorithm, text, &scheme.secret).ok_or(KeyError::PublicKey(algorithm.name()))?;
         Ok(Self {
             id: Arc::from(id),
             validity,
@@ -188,12 +188,12 @@ impl Key {
 
 /// The key bytes behind a secret as the provider shows it.
 pub(super) fn decode_secret(scheme: &Scheme, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-    let bare = secret.strip_prefix(scheme.secret.strip_prefix.as_bytes()).unwrap_or(secret);
+    let bare = scheme.secret.without_prefix(secret);
     let decoded = match scheme.secret.encoding {
         KeyEncoding::Raw => Zeroizing::new(bare.to_vec()),
         KeyEncoding::Encoded(encoding) => {
             let mut out = Zeroizing::new(vec![0; bare.len() + 3]);
-            let length = encoding.decode_into(bare, &mut out).ok_or(KeyError::Encoding(encoding.name()))?;
+            let length = encoding.decode_key_into(bare, &mut out).ok_or(KeyError::Encoding(encoding.name()))?;
             out.truncate(length);
             out
         }

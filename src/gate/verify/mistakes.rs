@@ -8,9 +8,10 @@ use zeroize::Zeroizing;
 
 use super::engine::Verifier;
 use super::explain::{Varied, run};
+use super::key_form::KeyForm;
 use super::keyring::{Key, Keyring, Validity, decode_secret};
 use super::other_bodies::other_spaces;
-use super::scheme::{KeyEncoding, KeyForm, Scheme};
+use super::scheme::Scheme;
 use super::signature::{Encoding, Syntax};
 use super::template::Template;
 use super::tolerance::Unit;
@@ -79,7 +80,7 @@ impl Given<'_> {
     }
 
     fn secret<D: Delivery>(&self, delivery: &D) -> Vec<String> {
-        let raw = KeyForm { encoding: KeyEncoding::Raw, strip_prefix: String::new() };
+        let raw = KeyForm::default();
         let plain = Arc::new(Scheme { secret: raw, ..(**self.scheme).clone() });
         let mut found = Vec::new();
         for (id, secret) in self.secrets {
@@ -227,15 +228,16 @@ fn spellings(scheme: &Scheme, secret: &[u8]) -> Vec<(Zeroizing<Vec<u8>>, String)
         };
         spellings.extend(decode_secret(scheme, text).ok().map(|key| (key, join(""))));
         spellings.push((Zeroizing::new(text.to_vec()), join("taken as it is written, prefix and all, not decoded,")));
-        let prefixes = [scheme.secret.strip_prefix.as_str(), "whsec_"];
-        let prefix = prefixes.into_iter().find(|prefix| !prefix.is_empty() && text.starts_with(prefix.as_bytes()));
-        let rest = prefix.and_then(|prefix| text.get(prefix.len()..)).unwrap_or(text);
+        let rest = match scheme.secret.without_prefix(text) {
+            rest if rest == text => text.strip_prefix(b"whsec_").unwrap_or(text),
+            rest => rest,
+        };
         if rest != text {
             spellings.push((Zeroizing::new(rest.to_vec()), join("without its prefix, not decoded,")));
         }
         for encoding in ENCODINGS {
             let mut out = Zeroizing::new(vec![0; rest.len() + 3]);
-            if let Some(length) = encoding.decode_into(rest, &mut out) {
+            if let Some(length) = encoding.decode_key_into(rest, &mut out) {
                 out.truncate(length);
                 spellings.push((out, join(&format!("decoded from {}", encoding.name()))));
             }

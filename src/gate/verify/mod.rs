@@ -6,13 +6,16 @@
 //! can be forwarded. Tags and credentials are compared in `mac` only, in constant time.
 
 mod asymmetric;
+mod candidates;
 mod credential;
 pub mod engine;
+pub mod equal_bytes;
 pub mod explain;
 mod form;
 pub mod identity;
 mod json;
 mod json_spelling;
+mod key_form;
 pub mod keyring;
 mod mac;
 pub mod mistakes;
@@ -30,21 +33,22 @@ pub mod url;
 pub mod verified;
 
 pub use asymmetric::PublicAlgorithm;
+pub use candidates::Work;
 pub use engine::{Check, Verifier};
+pub use equal_bytes::{EqualBytes, ToldApart};
 pub use explain::{Cause, Explanation, explain, explain_head};
 pub use identity::{FORMER, Identities, ReplayKeys};
 pub use json::JsonPath;
+pub use key_form::{KeyEncoding, KeyForm};
 pub use keyring::{Key, KeyError, Keyring, Validity};
 pub use mac::{DigestAlgorithm, MacAlgorithm, sha256};
-pub use scheme::{
-    BodyDigest, KeyEncoding, KeyForm, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource,
-};
+pub use scheme::{BodyDigest, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource};
 pub use scheme_rules::TOLERANCE_LIMIT;
 pub use sign::{SignError, SignInput, sign};
-pub use signature::{CANDIDATE_LIMIT, Encoding, Syntax, VALUE_LIMIT};
+pub use signature::{CANDIDATE_LIMIT, Encoding, PUBLIC_CANDIDATE_LIMIT, Syntax, VALUE_LIMIT};
 pub use template::{Part, TOKENS, Template, TemplateError};
 pub use tolerance::{Tolerance, Unit};
-pub use url::{PublicUrl, UrlError};
+pub use url::{PublicUrl, UrlError, UrlPort};
 pub use verified::Verified;
 
 use crate::wire::headers::Headers;

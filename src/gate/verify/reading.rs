@@ -6,7 +6,7 @@ use super::Delivery;
 use super::form::{self, FormError};
 use super::json::{JsonError, JsonPath};
 use super::scheme::{Kind, Scheme, SignatureSource, Source};
-use super::signature::{CANDIDATE_LIMIT, FieldError, Signature, VALUE_LIMIT};
+use super::signature::{FieldError, Signature, VALUE_LIMIT};
 use super::template::Part;
 use super::url::{self, PublicUrl};
 use crate::outcome::Rejection;
@@ -98,30 +98,36 @@ pub(super) fn signature_values<D: Delivery>(
     }
 }
 
-/// Calls `visit` with every signature that counts, decoded. At least one, at most [`CANDIDATE_LIMIT`], each of a
-/// length that the scheme's algorithm can have; anything else is refused.
+/// Calls `visit` with every signature that counts, decoded, each of a length that the scheme's algorithm can have. What
+/// stands in its place and is none is passed over. At least one is a signature, and of both there are no more than
+/// [`Scheme::candidate_limit`]; anything else is refused.
 pub(super) fn signatures<D: Delivery>(
     scheme: &Scheme,
     delivery: &D,
     mut visit: impl FnMut(&Signature),
 ) -> Result<(), Rejection> {
-    let mut count = 0;
+    let limit = scheme.candidate_limit();
+    let (mut count, mut found, mut signature) = (0, false, Signature::EMPTY);
     signature_values(scheme, delivery, SIGNATURE, |value| {
         if value.len() > VALUE_LIMIT {
             return Err(SIGNATURE.malformed);
         }
         for text in scheme.syntax.candidates(value) {
-            let text = text.map_err(|_| SIGNATURE.malformed)?;
-            let signature = scheme.encoding.decode(text).ok_or(SIGNATURE.malformed)?;
             count += 1;
-            if count > CANDIDATE_LIMIT || !fits(scheme.kind, signature.bytes().len()) {
+            if count > limit {
                 return Err(SIGNATURE.malformed);
             }
-            visit(&signature);
+            if let Ok(text) = text
+                && scheme.encoding.read(text, &mut signature)
+                && fits(scheme.kind, signature.bytes().len())
+            {
+                found = true;
+                visit(&signature);
+            }
         }
         Ok(())
     })?;
-    if count > 0 { Ok(()) } else { Err(SIGNATURE.malformed) }
+    if found { Ok(()) } else { Err(SIGNATURE.malformed) }
 }
 
 /// Whether a signature of this algorithm can have this length in bytes.

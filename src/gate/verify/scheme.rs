@@ -3,11 +3,14 @@
 use core::fmt;
 
 use super::asymmetric::PublicAlgorithm;
+use super::equal_bytes::{EqualBytes, ToldApart};
 use super::json::JsonPath;
+use super::key_form::KeyForm;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
-use super::signature::{Encoding, Syntax};
+use super::signature::{CANDIDATE_LIMIT, Encoding, PUBLIC_CANDIDATE_LIMIT, Syntax};
 use super::template::{Part, Template};
 use super::tolerance::{Tolerance, Unit};
+use super::url::UrlPort;
 
 /// What makes a delivery genuine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,30 +60,6 @@ pub struct TimestampSource {
     pub unit: Unit,
     /// The tolerance, where a route does not set its own.
     pub tolerance: Tolerance,
-}
-
-/// How a secret is written by the provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyEncoding {
-    /// The bytes of the text are the key.
-    Raw,
-    /// The text is an encoding of the key.
-    Encoded(Encoding),
-}
-
-/// How a secret becomes a key.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KeyForm {
-    /// How it is written.
-    pub encoding: KeyEncoding,
-    /// A prefix that is no part of the key (`whsec_`), taken off where it is present; may be empty.
-    pub strip_prefix: String,
-}
-
-impl Default for KeyForm {
-    fn default() -> Self {
-        Self { encoding: KeyEncoding::Raw, strip_prefix: String::new() }
-    }
 }
 
 /// A digest of the body that stands inside the signed content: hexadecimal SHA-256 in a query parameter.
@@ -146,6 +125,12 @@ pub struct Scheme {
     pub require: Vec<(String, String)>,
     /// A digest of the body inside the signed content.
     pub body_digest: Option<BodyDigest>,
+    /// Whether two events can have equal bytes; of meaning only where neither an id nor a time is signed.
+    pub equal_bytes: EqualBytes,
+    /// Whether the sender signs its URL with the port or without it.
+    pub url_port: UrlPort,
+    /// The longest body that the sender sends, in bytes, where it names one.
+    pub body_size: Option<u64>,
 }
 
 /// Something about a scheme that cannot work or is not safe.
@@ -184,6 +169,9 @@ impl Scheme {
             secret: KeyForm::default(),
             require: Vec::new(),
             body_digest: None,
+            equal_bytes: EqualBytes::Unknown,
+            url_port: UrlPort::AsConfigured,
+            body_size: None,
         }
     }
 
@@ -234,6 +222,23 @@ impl Scheme {
             Kind::Public(_) => ReplayKey::SignedBytesDigest,
             Kind::Token | Kind::Basic => ReplayKey::BodyDigest,
         }
+    }
+
+    /// What tells two deliveries apart, and how far that goes.
+    #[must_use]
+    pub fn told_apart(&self) -> ToldApart {
+        match () {
+            () if !self.tells_deliveries_apart() => ToldApart::Nothing,
+            () if self.signs_id() => ToldApart::Id,
+            () if self.signs_timestamp() => ToldApart::Time,
+            () => ToldApart::Bytes(self.equal_bytes),
+        }
+    }
+
+    /// The most signatures of one delivery that are compared.
+    #[must_use]
+    pub const fn candidate_limit(&self) -> usize {
+        if self.wants_public_key() { PUBLIC_CANDIDATE_LIMIT } else { CANDIDATE_LIMIT }
     }
 
     /// Whether what is signed differs from one delivery to the next. A URL alone does not, unless a digest of the body

@@ -6,6 +6,7 @@ use super::mac::{DigestAlgorithm, MacAlgorithm};
 use super::scheme::{Kind, Scheme, SchemeProblem, SignatureSource, Source};
 use super::signature::{CANDIDATE_LIMIT, Syntax};
 use super::template::Part;
+use super::url::UrlPort;
 
 /// The largest tolerance. It also keeps decimal timestamps at one length, so that no digit can move between a
 /// timestamp and what stands next to it.
@@ -141,6 +142,19 @@ impl Scheme {
             found.when(again, "content", &format!("{part} stands more than once"), "let every token stand once");
         }
         let digest = self.body_digest.is_some() && !self.signs_url();
+        let port = self.url_port == UrlPort::Either;
+        found.when(
+            port && !self.signs_url(),
+            "url_port",
+            "the scheme does not sign the URL",
+            "remove `url_port`, or add {url} to `content`",
+        );
+        found.when(
+            port && self.wants_public_key(),
+            "url_port",
+            "public keys are tried on one content only",
+            "remove `url_port`, and write public_url as the sender signs it",
+        );
         found.when(digest, "body_digest", "the query that carries the digest is not signed", "add {url} to `content`");
     }
 

@@ -1,8 +1,9 @@
 //! The grammar of signatures: how one or several of them are written into a value, and how their bytes are written.
 //!
-//! Everything here is bounded ([`VALUE_LIMIT`], [`CANDIDATE_LIMIT`]), allocates nothing, and is strict: a value is
-//! either exactly in the scheme's form or refused. What is compared later are the decoded bytes, so that upper-case
-//! hex or missing base64 padding neither break a genuine delivery nor make a second one out of it.
+//! Everything here is bounded ([`VALUE_LIMIT`], [`CANDIDATE_LIMIT`]), allocates nothing, and is strict: a signature is
+//! either exactly in the scheme's form or no signature. An item of a list that is none counts like one and is passed
+//! over: it does not spoil a good one beside it. What is compared later are the decoded bytes, so that upper-case hex or
+//! missing base64 padding neither break a genuine delivery nor make a second one out of it.
 
 use base64::Engine as _;
 use base64::alphabet;
@@ -12,6 +13,9 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 pub const VALUE_LIMIT: usize = 4096;
 /// The most signatures that are compared for one delivery.
 pub const CANDIDATE_LIMIT: usize = 16;
+/// The most signatures that public keys are tried on for one delivery. Each of them costs a pass over the signed content
+/// and about as much again as one over 64 KiB; a sender that changes its key sends two.
+pub const PUBLIC_CANDIDATE_LIMIT: usize = 4;
 /// The longest decoded signature, in bytes: an ECDSA P-256 signature in DER has up to 72.
 const SIGNATURE_LIMIT: usize = 96;
 
@@ -58,6 +62,8 @@ pub(super) struct Signature {
 }
 
 impl Signature {
+    pub(super) const EMPTY: Self = Self { bytes: [0; SIGNATURE_LIMIT], length: 0 };
+
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
     }
@@ -70,7 +76,7 @@ pub(super) struct Malformed;
 /// Why a field of a structured signature value cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FieldError {
-    /// The value does not consist of pairs.
+    /// The value is too long.
     Malformed,
     /// The key stands more than once.
     Duplicate,
@@ -91,7 +97,8 @@ impl Syntax {
         items.filter_map(move |item| self.select(item.trim_ascii()))
     }
 
-    /// The value of the only pair with `key`; nothing when the value has no such pair.
+    /// The value of the only pair with `key`; nothing when the value has no such pair. Items that are no pairs are passed
+    /// over, as among the signatures.
     pub(super) fn field<'a>(&self, value: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, FieldError> {
         let Self::Pairs { separator, .. } = self else { return Ok(None) };
         if value.len() > VALUE_LIMIT {
@@ -99,7 +106,7 @@ impl Syntax {
         }
         let mut found = None;
         for item in value.split(|byte| byte == separator) {
-            let (name, content) = pair(item.trim_ascii()).ok_or(FieldError::Malformed)?;
+            let Some((name, content)) = pair(item.trim_ascii()) else { continue };
             if name == key.as_bytes() && found.replace(content).is_some() {
                 return Err(FieldError::Duplicate);
             }
@@ -137,6 +144,12 @@ const LENIENT_PADDING: GeneralPurposeConfig =
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
 const BASE64: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT_PADDING);
 const BASE64_URL: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT_PADDING);
+/// Of keys, unused bits of the last symbol may be anything: keys are cut to length by people and programs, and the
+/// libraries that senders recommend take them. Only the operator writes keys, so nothing depends on there being
+/// one spelling.
+const LENIENT_BITS: GeneralPurposeConfig = LENIENT_PADDING.with_decode_allow_trailing_bits(true);
+const BASE64_KEY: GeneralPurpose = GeneralPurpose::new(&alphabet::STANDARD, LENIENT_BITS);
+const BASE64_URL_KEY: GeneralPurpose = GeneralPurpose::new(&alphabet::URL_SAFE, LENIENT_BITS);
 /// base64url as it is written: without padding.
 const BASE64_URL_BARE: GeneralPurpose =
     GeneralPurpose::new(&alphabet::URL_SAFE, GeneralPurposeConfig::new().with_encode_padding(false));
@@ -154,9 +167,14 @@ impl Encoding {
 
     /// The bytes that `text` stands for, if it is well-formed and not too long.
     pub(super) fn decode(self, text: &[u8]) -> Option<Signature> {
-        let mut signature = Signature { bytes: [0; SIGNATURE_LIMIT], length: 0 };
-        signature.length = self.decode_into(text, &mut signature.bytes)?;
-        (signature.length > 0).then_some(signature)
+        let mut signature = Signature::EMPTY;
+        self.read(text, &mut signature).then_some(signature)
+    }
+
+    /// The same in place: each delivery is read twice, and a signature is long enough for moving it to show.
+    pub(super) fn read(self, text: &[u8], signature: &mut Signature) -> bool {
+        signature.length = self.decode_into(text, &mut signature.bytes).unwrap_or(0);
+        signature.length > 0
     }
 
     /// Decodes into `out` and returns how many bytes were written; nothing when `text` is malformed or too long.
@@ -165,6 +183,15 @@ impl Encoding {
             Self::Hex => decode_hex(text, out),
             Self::Base64 => BASE64.decode_slice(text, out).ok(),
             Self::Base64Url => BASE64_URL.decode_slice(text, out).ok(),
+        }
+    }
+
+    /// Decodes a key: like [`Encoding::decode_into`], but unused bits of the last base64 symbol do not matter.
+    pub(super) fn decode_key_into(self, text: &[u8], out: &mut [u8]) -> Option<usize> {
+        match self {
+            Self::Hex => decode_hex(text, out),
+            Self::Base64 => BASE64_KEY.decode_slice(text, out).ok(),
+            Self::Base64Url => BASE64_URL_KEY.decode_slice(text, out).ok(),
         }
     }
 
@@ -258,6 +285,24 @@ mod tests {
             text[at] = byte;
             prop_assert_eq!(decode_hex(&text, &mut [0; 16]).is_some(), byte.is_ascii_hexdigit());
         }
+    }
+
+    #[test]
+    fn unused_bits_matter_in_signatures_and_not_in_keys() {
+        let decode = |text: &str| {
+            let mut out = [0; 8];
+            Encoding::Base64.decode_key_into(text.as_bytes(), &mut out).map(|length| out[..length].to_vec())
+        };
+        for text in ["AQI", "AQI=", "AQJ", "AQJ=", "AQL="] {
+            assert_eq!(decode(text), Some(vec![1, 2]), "{text}");
+        }
+        for text in ["AQ", "AR", "Af==", "AQ="] {
+            assert_eq!(decode(text), Some(vec![1]), "{text}");
+        }
+        for text in ["A", "AQI?", "AQIDA"] {
+            assert_eq!(decode(text), None, "{text}");
+        }
+        assert!(Encoding::Base64.decode(b"AQI").is_some() && Encoding::Base64.decode(b"AQJ").is_none());
     }
 
     #[test]

@@ -13,6 +13,16 @@ pub struct PublicUrl {
     path: String,
 }
 
+/// Whether a sender signs its URL with the port or without it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UrlPort {
+    /// As it is configured.
+    #[default]
+    AsConfigured,
+    /// Either: with the port of the configuration, or the default one of the scheme, and without any.
+    Either,
+}
+
 /// Why a text is not a public URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UrlError {
@@ -63,6 +73,18 @@ impl PublicUrl {
         let origin = text.strip_suffix(path).unwrap_or(text).to_owned();
         let path = if path == "/" { String::new() } else { path.to_owned() };
         Ok(Self { origin, path })
+    }
+
+    /// The same URL without its port, or with the default port of its scheme if it has none.
+    #[must_use]
+    pub fn with_other_port(&self) -> Self {
+        let origin = match self.origin.rsplit_once(':') {
+            // Of an IPv6 address and of `https://`, the last colon is followed by something else.
+            Some((bare, port)) if !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit()) => bare.to_owned(),
+            _ if self.origin.starts_with("https:") => format!("{}:443", self.origin),
+            _ => format!("{}:80", self.origin),
+        };
+        Self { origin, path: self.path.clone() }
     }
 
     /// Scheme, host and port, without a slash at the end.
@@ -138,6 +160,21 @@ mod tests {
         assert_eq!(url("https://a.example/", "/hook"), "https://a.example/hook");
         assert_eq!(url("https://a.example:8443/in/hook", "/hook?x=1&y"), "https://a.example:8443/in/hook?x=1&y");
         assert_eq!(url("http://a.example", "/hook?"), "http://a.example/hook?");
+    }
+
+    #[test]
+    fn the_port_is_taken_off_or_added() {
+        for (written, other) in [
+            ("https://a.example/sms", "https://a.example:443/sms"),
+            ("https://a.example:443/sms", "https://a.example/sms"),
+            ("https://a.example:8443/sms", "https://a.example/sms"),
+            ("http://a.example", "http://a.example:80"),
+            ("http://[2001:db8::1]/x", "http://[2001:db8::1]:80/x"),
+            ("https://[2001:db8::1]:8443/x", "https://[2001:db8::1]/x"),
+            ("https://a.example/x:80", "https://a.example:443/x:80"),
+        ] {
+            assert_eq!(PublicUrl::parse(written).unwrap().with_other_port().to_string(), other);
+        }
     }
 
     #[test]
