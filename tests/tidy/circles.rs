@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules that a file uses, by the file that has them. What a `mod.rs` only re-exports counts as a use of the file
 /// that the name comes from.
-pub struct Imports {
+pub(crate) struct Imports {
     /// File of each module, by the module's path.
     files: BTreeMap<String, PathBuf>,
     /// Where names that a module re-exports come from.
@@ -17,7 +17,7 @@ pub struct Imports {
 
 impl Imports {
     /// Reads production code: uses by tests do not count.
-    pub fn of(sources: &[(PathBuf, String)], root: &Path) -> Self {
+    pub(crate) fn of(sources: &[(PathBuf, String)], root: &Path) -> Self {
         let mut all = Self { files: BTreeMap::new(), exported: BTreeMap::new(), uses: BTreeMap::new() };
         let modules: Vec<(String, &PathBuf, String)> = sources
             .iter()
@@ -66,7 +66,7 @@ impl Imports {
     }
 
     /// Groups of two and more files that use one another, the largest first.
-    pub fn circles(&self) -> Vec<Vec<PathBuf>> {
+    pub(crate) fn circles(&self) -> Vec<Vec<PathBuf>> {
         let mut reach: BTreeMap<&PathBuf, BTreeSet<&PathBuf>> = BTreeMap::new();
         for file in self.uses.keys() {
             let (mut seen, mut next) = (BTreeSet::new(), vec![file]);
