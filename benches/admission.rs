@@ -61,7 +61,7 @@ fn headers() -> HeaderBuf {
 /// One request after the other, of one client or of many.
 fn exchanges(c: &mut Criterion) {
     let (table, headers) = (table(), headers());
-    let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+    let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
     let limits = AdmissionLimits { unverified_per_client: PLENTY, ..AdmissionLimits::default() };
     let ready = |limits| {
         let admission = Arc::new(Admission::new(limits, RandomState::new()));
@@ -110,7 +110,12 @@ fn two_threads(c: &mut Criterion) {
                     let (admission, table, headers) = (&admission, &table, &headers);
                     scope.spawn(move || {
                         let holding = Rc::new(Holding::uncounted(Arc::clone(admission)));
-                        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+                        let request = Request {
+                            route: &table.routes()[0],
+                            headers: headers.view(),
+                            has_body: true,
+                            is_proven: false,
+                        };
                         for round in 0..rounds {
                             let client = client(thread << 16 | (round % 1000) as u32);
                             let mut admitted =

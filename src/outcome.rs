@@ -117,7 +117,8 @@ ends! {
         ContentTypeRefused = "content_type_refused", 415 "unsupported_media_type" Keep;
         /// As many exchanges as the process may have are in flight.
         RequestsFull = "requests_full", 503 "unavailable" Keep;
-        /// The client has sent too many requests that were not genuine.
+        /// The client has sent too many requests that were not genuine, and so many of such clients are being looked at as
+        /// may be; or the configuration refuses them unseen.
         ClientRateLimited = "client_rate_limited", 429 "too_many_requests" Keep;
         /// The bodies that are being received take as much memory as they may.
         BodyMemoryFull = "body_memory_full", 503 "unavailable" Close;
@@ -213,6 +214,13 @@ ends! {
 }
 
 impl Rejection {
+    /// Whether a delivery is refused by this rule because it has come before: whoever has one can send it any number of
+    /// times.
+    #[must_use]
+    pub const fn is_copy(self) -> bool {
+        matches!(self, Self::Duplicate | Self::DuplicateConflict | Self::DuplicateInFlight)
+    }
+
     /// Whether a request is refused by this rule before its route is known.
     #[must_use]
     pub const fn is_before_route(self) -> bool {

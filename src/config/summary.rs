@@ -12,6 +12,7 @@ use crate::config::units::{show_duration, show_frequency, show_size, show_size_r
 use crate::config::{memory, readiness, records, reload};
 use crate::gate::networks::Network;
 use crate::gate::replay::{self, DuplicateAnswer, ReplayPolicy, WhenFull};
+use crate::gate::suspects::OverBudget;
 use crate::gate::token_bucket::Rate;
 use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Scheme, SignatureSource, Validity};
 use crate::now::Now;
@@ -313,7 +314,20 @@ fn write_limits(out: &mut String, settings: &Settings) -> fmt::Result {
     let (requests, flight) = (limits.requests_per_connection, admission.requests_in_flight);
     line(out, "requests", format_args!("{requests} per connection, {flight} in flight"))?;
     let rate = show_rate(&admission.unverified_per_client);
-    line(out, "clients", format_args!("{} tracked; not genuine, of each: {rate}", admission.clients_tracked))
+    line(out, "clients", format_args!("{} tracked; not genuine, of each: {rate}", admission.clients_tracked))?;
+    match admission.over_budget {
+        OverBudget::Refuse => line(out, "", format_args!("more of one: refused before they are verified (429)")),
+        OverBudget::Queue => {
+            let (percent, requests) = (admission.over_budget_percent, admission.suspect_requests());
+            let bodies = show_size(admission.suspect_body_memory());
+            line(
+                out,
+                "",
+                format_args!("more of one: wait for their turn, with all others like them in at most {percent} %:"),
+            )?;
+            line(out, "", format_args!("{requests} in flight, bodies of {bodies}, that share of each worker's time"))
+        }
+    }
 }
 
 pub(super) fn show_rate(rate: &Rate) -> String {

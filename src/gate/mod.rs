@@ -3,7 +3,9 @@
 pub mod admission;
 pub mod allowlist;
 pub mod client;
+pub mod conduct;
 pub mod crowd;
+pub(crate) mod gauge;
 pub mod holding;
 pub mod identity;
 pub mod keyed_buckets;
@@ -13,6 +15,7 @@ pub mod pattern;
 pub mod replay;
 pub mod route;
 pub mod route_buckets;
+pub mod suspects;
 pub mod token_bucket;
 pub mod upstream;
 pub mod verify;

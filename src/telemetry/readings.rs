@@ -16,6 +16,10 @@ pub struct Readings {
     pub body_memory: Level,
     /// TLS handshakes that are being made.
     pub handshakes: Level,
+    /// Exchanges of clients that are over their budgets, and not proven genuine.
+    pub suspects: Level,
+    /// Bytes of their bodies.
+    pub suspect_memory: Level,
     /// What each worker runs on.
     pub drivers: Vec<&'static str>,
     /// Why not all of them run on what was wanted.
