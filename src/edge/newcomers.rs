@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::gate::admission::{Allowance, ConnectionPermit};
+use crate::gate::admission::ConnectionPermit;
 use crate::gate::crowd::{Bound, Party};
-use crate::gate::keyed_buckets::ClientKey;
+use crate::gate::keyed_buckets::{Allowance, ClientKey};
 use crate::outcome::ConnectionEnd;
 
 use super::connection::Origin;
@@ -70,6 +70,14 @@ impl<N: Net> Worker<N> {
             self.connection_ended(ConnectionEnd::IdleClosed, None);
         }
         closed
+    }
+
+    /// Ends idle connections of clients that have too many because newcomers came to other workers.
+    pub(super) fn close_useless(&self) {
+        if self.admission.has_excess() {
+            let closed = self.parking.close_useless(|holding| self.admission.sheds(holding));
+            (0..closed).for_each(|_| self.connection_ended(ConnectionEnd::IdleClosed, None));
+        }
     }
 
     /// Ends a connection so that another can be let in: an idle one, unless one client alone makes us wait in more

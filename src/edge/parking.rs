@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::gate::admission::ConnectionPermit;
+use crate::gate::holding::Holding;
 use crate::gate::keyed_buckets::ClientKey;
 
 /// Idle connections, in the order in which they became idle. Each leaves its permit here while it waits: a connection
@@ -62,6 +63,18 @@ impl Parking {
         let Some((.., oldest)) = clients.idle.range(of_client).next().copied() else { return false };
         drop(clients);
         self.close(oldest)
+    }
+
+    /// Closes every connection on which nothing was proven genuine and whose client has too many, as `sheds` says; how many.
+    pub fn close_useless(&self, mut sheds: impl FnMut(&Holding) -> bool) -> usize {
+        let seats = self.seats.borrow();
+        let useless = seats.iter().filter(|(_, seat)| {
+            let holding = seat.permit.holding();
+            !holding.is_proven() && sheds(holding)
+        });
+        let numbers: Vec<u64> = useless.map(|(number, _)| *number).collect();
+        drop(seats);
+        numbers.into_iter().filter(|number| self.close(*number)).count()
     }
 
     fn remove(&self, number: u64) -> Option<Seat> {
@@ -163,7 +176,8 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
-    use crate::gate::admission::{Admission, AdmissionLimits, Allowance};
+    use crate::gate::admission::{Admission, AdmissionLimits};
+    use crate::gate::keyed_buckets::Allowance;
     use std::hash::RandomState;
     use std::sync::Arc;
     use std::task::Context;

@@ -263,6 +263,7 @@ impl<N: Net> Worker<N> {
         self.unrecorded.wake();
         self.cells(|cells| cells.beat(now.monotonic, self.parking.len(), self.turns.waiting()));
         self.make_room();
+        self.close_useless();
         let policy = self.policy();
         policy.live.replay_tables.iter().flatten().for_each(|table| table.forget_identities(now.monotonic));
         for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {

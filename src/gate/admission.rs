@@ -17,7 +17,7 @@ use std::sync::Arc;
 use crate::gate::crowd::{Bound, Party};
 use crate::gate::gauge::Gauge;
 use crate::gate::holding::Holding;
-use crate::gate::keyed_buckets::{ClientKey, KeyedBuckets, Lender};
+use crate::gate::keyed_buckets::{Allowance, ClientKey, KeyedBuckets, Lender};
 use crate::gate::route::Route;
 use crate::gate::suspects::{OverBudget, Share, Suspects};
 use crate::gate::token_bucket::{Empty, Rate, SharedBucket};
@@ -186,15 +186,6 @@ pub struct Admission {
     shortages: [AtomicU64; Bound::ALL.len()],
 }
 
-/// How many connections a client may have.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Allowance {
-    /// As many as `connections_per_client` says.
-    Usual,
-    /// An eighth more, for a moment: another one of the client ends for it ([`Admission::sheds`]).
-    Beyond,
-}
-
 impl Admission {
     /// Nothing is held. `hash` must be random for the process.
     #[must_use]
@@ -264,11 +255,7 @@ impl Admission {
         now: Duration,
     ) -> Result<(ClientKey, Lender), ConnectionEnd> {
         let usual = self.connections_per_client.load(Ordering::Relaxed);
-        let limit = match allowance {
-            Allowance::Usual => usual,
-            Allowance::Beyond => usual.saturating_add(usual.div_ceil(8)),
-        };
-        let counted = self.clients.connect(client, limit, now);
+        let counted = self.clients.connect(client, allowance.of(usual), now);
         let (lender, connections) = counted.map_err(|_| ConnectionEnd::ClientConnectionsFull)?;
         if connections > usual {
             self.excess.fetch_add(1, Ordering::Relaxed);
@@ -286,11 +273,17 @@ impl Admission {
         }
     }
 
+    /// Whether a client has more connections than it may have.
+    #[must_use]
+    pub fn has_excess(&self) -> bool {
+        self.excess.load(Ordering::Relaxed) > 0
+    }
+
     /// Whether this connection has to end for another one of its client, which has more than it may have. It no longer
     /// counts for the client then. To be asked of connections that are of little use.
     #[must_use]
     pub fn sheds(&self, holding: &Holding) -> bool {
-        if self.excess.load(Ordering::Relaxed) == 0 {
+        if !self.has_excess() {
             return false;
         }
         let Some(owner @ (client, Lender::Own)) = holding.owned_by() else { return false };

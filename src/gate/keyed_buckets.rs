@@ -52,6 +52,28 @@ pub enum Lender {
     Shared,
 }
 
+/// How many connections a client may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// As many as `connections_per_client` says.
+    Usual,
+    /// An eighth more, at least [`SPARE`], for a moment: another one of the client ends for it
+    /// ([`super::admission::Admission::sheds`]).
+    Beyond,
+}
+
+/// As many may come before one of those that are there has been looked at: what a worker accepts in a round.
+const SPARE: u32 = 32;
+
+impl Allowance {
+    pub(super) fn of(self, usual: u32) -> u32 {
+        match self {
+            Self::Usual => usual,
+            Self::Beyond => usual.saturating_add((usual / 8).max(SPARE)),
+        }
+    }
+}
+
 /// The client has as many connections as it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;

@@ -13,6 +13,7 @@ mod deliver;
 mod drain;
 mod errands;
 mod explain;
+mod fairness;
 mod floods;
 mod framing;
 mod giving_way;
