@@ -397,6 +397,8 @@ upstream = "unix:/run/app.sock"
             "\"new\", counts from 2026-06-01T00:00:00Z",
             "\"old\", counts until 2026-07-01T00:00:00Z",
             "tolerance   none",
+            "more of one: wait for their turn, with all others like them in at most 50 %:",
+            "            2048 in flight, bodies of 128MiB, that share of each worker's time",
             "WARNING     nothing is verified",
             "upstream    unix:/run/app.sock",
             "rate        500/s, 1000 at once (only counted)",
