@@ -214,13 +214,6 @@ ends! {
 }
 
 impl Rejection {
-    /// Whether a delivery is refused by this rule because it has come before: whoever has one can send it any number of
-    /// times.
-    #[must_use]
-    pub const fn is_copy(self) -> bool {
-        matches!(self, Self::Duplicate | Self::DuplicateConflict | Self::DuplicateInFlight)
-    }
-
     /// Whether a request is refused by this rule before its route is known.
     #[must_use]
     pub const fn is_before_route(self) -> bool {
@@ -419,6 +412,14 @@ impl Observed {
     #[must_use]
     pub const fn contains(self, rejection: Rejection) -> bool {
         self.bits & (1 << rejection as u32) != 0
+    }
+
+    /// Whether it was noted that the delivery had come before.
+    #[must_use]
+    pub const fn contains_copy(self) -> bool {
+        self.contains(Rejection::Duplicate)
+            || self.contains(Rejection::DuplicateConflict)
+            || self.contains(Rejection::DuplicateInFlight)
     }
 
     /// What was noted, in the order of the table.

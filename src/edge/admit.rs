@@ -22,7 +22,7 @@ use super::stream::ByteStream;
 use super::worker::Worker;
 
 /// Asks for the right to spend work on this request, before anything of its body has been asked for. It is counted for
-/// the client, not for the proxies that it came through. A client that is over its budget waits for its turn.
+/// the client, not for the proxies that it came through.
 ///
 /// # Errors
 /// Which bound was met.
@@ -59,11 +59,7 @@ pub async fn admit<'w, N: Net>(
         let retry = || Some(attempt()).filter(is_final);
         admitted = worker.peers.wait_for(retry).await.unwrap_or(admitted);
     }
-    let admitted = admitted.map_err(|refused| refuse(asked, refused))?;
-    if admitted.is_suspect() {
-        connection.place.take_suspects_turn().await;
-    }
-    Ok(admitted)
+    admitted.map_err(|refused| refuse(asked, refused))
 }
 
 /// Charges the body as far as it has arrived; others who make us wait give way to it.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::gate::admission::Admitted;
 use crate::gate::client::{Account, ClientAddress};
-use crate::gate::conduct::{Ended, Rank};
+use crate::gate::conduct::Ended;
 use crate::gate::identity::Caller;
 use crate::gate::replay::Claim;
 use crate::gate::route::Route;
@@ -199,7 +199,7 @@ fn judge_conduct<N: Net>(
         shared: asked.client.account != Account::Stranger,
     });
     let holding = connection.patience.holding();
-    holding.prove(connection.place.conduct().rank() == Rank::Proven);
+    holding.prove(connection.place.conduct().has_proven());
     // Its client has too many connections, and this is one of those on which something was just refused.
     asked.keep_alive &= !(matches!(outcome, Outcome::Rejected(_)) && worker.admission.sheds(holding));
 }
@@ -217,6 +217,9 @@ async fn story<'p, 'w, N: Net>(
     identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
     let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
+    if admitted.is_suspect() {
+        connection.place.take_suspects_turn().await;
+    }
     let mut check = admit::begin(admitted, route, connection, asked)?;
     read_body(worker, policy, connection, asked, (route, &mut check, admitted)).await?;
     let (inbound, way) = connection.split();
@@ -244,7 +247,7 @@ fn judge<'p, 'c, N: Net>(
     keep::recordable(worker, &verified)?;
     let claim = claim(policy, asked, (route, &verified), now)?;
     // A copy that is only observed is forwarded, and counts all the same.
-    if !asked.observed.iter().any(Rejection::is_copy) {
+    if !asked.observed.contains_copy() {
         admitted.vouch(&verified);
     }
     admit::spend(admitted, asked, (policy, route, &verified), now)?;

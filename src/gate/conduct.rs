@@ -65,6 +65,12 @@ impl Conduct {
         }
     }
 
+    /// Whether the last request was a delivery that was genuine and accepted.
+    #[must_use]
+    pub const fn has_proven(&self) -> bool {
+        self.proven.is_some()
+    }
+
     /// Whether the last request was a delivery of this client that was genuine and accepted.
     #[must_use]
     pub fn is_proven(&self, client: ClientKey) -> bool {
