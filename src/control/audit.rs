@@ -55,7 +55,7 @@ pub(super) struct Shared {
     full: Box<[AtomicBool]>,
     /// How often the writer has begun to take everything that there is, and how often it was durable then.
     pub(super) rounds: [AtomicU64; 2],
-    /// Somebody waits for that.
+    /// A copy waits for that.
     pub(super) awaited: AtomicBool,
     /// Writing does not succeed.
     pub(super) failing: AtomicBool,
@@ -129,7 +129,7 @@ impl Shared {
         begun.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The writer's side: everything that it has taken is durable. Whether somebody waits for that.
+    /// The writer's side: everything that it has taken is durable. Whether a copy waits for that.
     pub(super) fn end_round(&self) -> bool {
         let [begun, durable] = &self.rounds;
         durable.store(begun.load(Ordering::Relaxed), Ordering::Release);
@@ -236,9 +236,9 @@ impl Audit {
     }
 
     /// Records what is about to be answered; gives what that has to wait for. What this has recorded,
-    /// [`Audit::exchange`] does not record again. Copies over the rate are only counted. Whoever is told by one that nothing
-    /// is left to do must be right all the same: that the delivery was accepted, or a copy of it acknowledged, has been
-    /// recorded before, so it waits until everything that was recorded before is durable.
+    /// [`Audit::exchange`] does not record again. Copies over the rate are only counted. The
+    /// acknowledgement must be right all the same: an earlier record says that the delivery was accepted, or a copy of it
+    /// acknowledged. So the answer waits until everything that was recorded before is durable.
     pub fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {
         exchange.route?;
         let mandatory = self.when_blocked == WhenBlocked::Refuse;

@@ -205,7 +205,7 @@ fn copy() -> Exchange<'static> {
     }
 }
 
-/// Whoever is told that nothing is left to do must be right, also when the copy has no record of its own.
+/// An acknowledgement is right, also when the copy has no record of its own.
 #[test]
 fn a_copy_over_the_rate_waits_for_what_was_recorded_before() {
     let disk = Disk::default();

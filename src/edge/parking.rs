@@ -21,7 +21,7 @@ pub struct Parking {
     clients: RefCell<Clients>,
 }
 
-/// Whose connections they are: by client, and whether something was proven genuine on it. Made when somebody asks, of those
+/// Whose connections they are: by client, and whether something was proven genuine on it. Made when it is asked for, of those
 /// who have come since; up to but not including `counted`.
 #[derive(Debug, Default)]
 struct Clients {

@@ -4,10 +4,10 @@
 //! A worker does everything that is ready before it looks for what has become ready meanwhile, and a delivery needs
 //! several such looks: its request, the application's answer, the end of each write. Under a flood there would be a
 //! look only when every connection of the flood has been served once more. So between two looks only [`SEATS`] of those
-//! that wait are served. Large bodies cost as much, and before anybody knows whether they are genuine: each piece of one
-//! takes a turn, too. Whoever has not been refused, is within its budget and sends little waits for nobody.
+//! that wait are served. Large bodies cost as much, and before it is known whether they are genuine: each piece of one
+//! takes a turn, too. A connection that was not refused, is within its budget and sends little does not wait.
 //!
-//! The better [`Rank`] goes first, and within one rank who came first. Some turns of each round go to whoever has waited
+//! The better [`Rank`] goes first, and within one rank the first that came. Some turns of each round go to those that have waited
 //! longest, so that no rank waits for ever. Suspects have a share of the worker's time and no more: when they have had it,
 //! they rest.
 
@@ -25,7 +25,7 @@ use crate::gate::conduct::{Conduct, Ended, Rank};
 /// Turns between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
 pub const SEATS: usize = 32;
 
-/// So many of them go to whoever has waited longest.
+/// So many of them go to those that have waited longest.
 const AGED: usize = 8;
 
 /// As many turns does a piece of a large body take: hashing it takes longer than refusing a request.
@@ -54,7 +54,7 @@ pub trait Round {
 pub struct Turns {
     ushered: Cell<bool>,
     free: Cell<usize>,
-    /// Grows with everybody who comes to wait.
+    /// Grows with each that comes to wait.
     next: Cell<u64>,
     waiting: RefCell<[VecDeque<Rc<Waiter>>; Rank::ALL.len()]>,
     usher: RefCell<Option<Waker>>,
@@ -64,7 +64,7 @@ pub struct Turns {
     resting: Cell<bool>,
 }
 
-/// Somebody who waits.
+/// A connection that waits.
 #[derive(Debug, Default)]
 struct Waiter {
     /// Where it stands among all who wait.
@@ -84,7 +84,7 @@ enum State {
     Gone,
 }
 
-/// A wait. When it is given up, nobody loses a turn for it.
+/// A wait. When it is given up, it takes no turn.
 struct Wait<'a>(&'a Waiter);
 
 impl Drop for Wait<'_> {
@@ -127,8 +127,8 @@ impl Turns {
         .await;
     }
 
-    /// Hands turns out, as often as somebody waits and a look has been done once more. One task of the worker runs this;
-    /// it ends when a look fails, and then nobody waits any more.
+    /// Hands turns out, as often as a connection waits and a look has been done once more. One task of the worker runs
+    /// this; it ends when a look fails, and then no connection waits any more.
     pub async fn usher(&self, worker: &impl Round) {
         self.ushered.set(true);
         let mut began = worker.now();
@@ -196,7 +196,7 @@ impl Turns {
         found.map(|(_, rank)| rank)
     }
 
-    /// Waits until somebody waits who may be served.
+    /// Waits until a connection waits that may be served.
     async fn crowded(&self, worker: &impl Round) {
         loop {
             self.resting.set(self.is_ahead(worker.now()));
@@ -214,7 +214,7 @@ impl Turns {
         }
     }
 
-    /// Waits until somebody comes to wait.
+    /// Waits until a connection comes to wait.
     async fn woken(&self) {
         let mut asked = false;
         poll_fn(|cx| {
@@ -409,7 +409,7 @@ mod tests {
         let mut waits = wait(&places, false);
         let done = called(&mut waits);
         assert!(done[..SEATS].iter().all(|done| *done) && !done[SEATS..].contains(&true));
-        // Whoever has gone meanwhile takes nobody's turn.
+        // One that has gone meanwhile takes no turn.
         drop(waits.remove(0));
         assert!(usher.look(Ok(())));
         let done = called(&mut waits);
@@ -432,7 +432,7 @@ mod tests {
         assert!(done[..SEATS / LARGE].iter().all(|done| *done) && !done[SEATS / LARGE..].contains(&true));
     }
 
-    /// 6,400 unfinished bodies that have had to give way left as many turns behind that nobody took.
+    /// 6,400 unfinished bodies that have had to give way must not leave as many turns behind that are not used.
     #[test]
     fn those_who_have_gone_take_no_turns() {
         let mut usher = Usher::new();
@@ -556,7 +556,7 @@ mod tests {
             assert_eq!(count(&mut suspects), SEATS - at_once);
         }
         assert_eq!(count(&mut flood), 0);
-        // A look that nobody asked for.
+        // A look that was not asked for.
         usher.world.looked.take();
         usher.pass(1_000_000);
         usher.round(0);

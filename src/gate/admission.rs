@@ -579,8 +579,8 @@ impl Admitted<'_> {
     }
 
     /// The delivery is genuine and no copy: it does not count as one that is not, and is no suspect any more. Copies
-    /// count: whoever has captured one delivery can send any number of them. Where nothing is verified nothing is known
-    /// to be genuine, and everything counts.
+    /// count: a stranger who has captured one delivery can send any number of them. Where nothing is verified nothing is
+    /// known to be genuine, and everything counts.
     pub fn vouch<D>(&mut self, verified: &Verified<'_, D>) {
         if verified.key_id().is_none() {
             return;

@@ -113,7 +113,7 @@ pub struct Newcomer {
     pub amount: u64,
     /// The bound: how much all may hold.
     pub limit: u64,
-    /// How long others may have made us wait before they give way to everybody.
+    /// How long others may have made us wait before they give way to every party.
     pub grace: Duration,
 }
 

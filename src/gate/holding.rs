@@ -73,7 +73,7 @@ impl Holding {
         self.suspect.set(true);
     }
 
-    /// The exchange is proven genuine: what it holds counts as everybody's.
+    /// The exchange is proven genuine: what it holds counts for the process alone.
     pub(super) fn end_suspicion(&self) {
         if self.suspect.take() {
             self.admission.release_suspect(self.requesting.get(), self.body.get());

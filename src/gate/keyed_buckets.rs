@@ -424,7 +424,7 @@ mod tests {
         assert_eq!(table.connect(client(0), 2, SECOND), own(1));
         assert_eq!(table.connect(client(0), 2, SECOND), own(2));
         assert_eq!(table.connect(client(0), 2, SECOND), Err(TooMany));
-        // Whoever finds no room is kept out by nobody who found none either.
+        // A client for whom there is no room is not kept out by others of the kind.
         (0..9).for_each(|_| assert_eq!(table.connect(client(1), 1, SECOND), Ok((Lender::Shared, 0))));
         assert_eq!(table.connect(client(2), 1, SECOND), Ok((Lender::Shared, 0)));
         assert_eq!(table.disconnect(client(1), Lender::Shared), 0);

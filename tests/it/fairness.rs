@@ -233,7 +233,7 @@ fn clients_behind_one_proxy_do_not_answer_for_one_another(driver: Driver) {
     assert_eq!(ends(&proxy, Suspicion::Genuine), 0);
 }
 
-/// As many networks of IPv6 as somebody has who has one line.
+/// As many networks of IPv6 as a subscriber has with one line.
 fn clients_for_whom_there_is_no_room_do_not_refuse_one_another(driver: Driver) {
     let application = Application::answering(OK);
     let proxy = Proxy::on(driver, &application)
@@ -352,7 +352,7 @@ fn copies_are_written_down_within_the_rate(driver: Driver) {
     let (begun, copies) = (Instant::now(), 600_usize);
     let mut client = program.connect();
     for _ in 0..=copies {
-        assert_eq!(status(&mut client, &genuine()), 200, "whoever tries again is told that nothing is left to do");
+        assert_eq!(status(&mut client, &genuine()), 200, "a retry is told that nothing is left to do");
     }
     let most = 20 * (begun.elapsed().as_secs() as usize + 3);
     program.signal("TERM");
