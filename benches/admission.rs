@@ -10,14 +10,16 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign::gate::admission::{Admission, AdmissionLimits, Request, RouteAdmission};
+use countersign::gate::admission::{Admission, Request};
 use countersign::gate::allowlist::AllowList;
 use countersign::gate::holding::Holding;
 use countersign::gate::identity::CallerList;
 use countersign::gate::keyed_buckets::ClientKey;
+use countersign::gate::limits::AdmissionLimits;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
+use countersign::gate::route_admission::RouteAdmission;
 use countersign::gate::token_bucket::{Rate, SharedBucket};
 use countersign::gate::verify::Verifier;
 use countersign::wire::headers::HeaderBuf;
@@ -61,7 +63,7 @@ fn headers() -> HeaderBuf {
 /// One request after the other, of one client or of many.
 fn exchanges(c: &mut Criterion) {
     let (table, headers) = (table(), headers());
-    let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+    let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
     let limits = AdmissionLimits { unverified_per_client: PLENTY, ..AdmissionLimits::default() };
     let ready = |limits| {
         let admission = Arc::new(Admission::new(limits, RandomState::new()));
@@ -110,7 +112,12 @@ fn two_threads(c: &mut Criterion) {
                     let (admission, table, headers) = (&admission, &table, &headers);
                     scope.spawn(move || {
                         let holding = Rc::new(Holding::uncounted(Arc::clone(admission)));
-                        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+                        let request = Request {
+                            route: &table.routes()[0],
+                            headers: headers.view(),
+                            has_body: true,
+                            is_proven: false,
+                        };
                         for round in 0..rounds {
                             let client = client(thread << 16 | (round % 1000) as u32);
                             let mut admitted =

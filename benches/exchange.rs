@@ -17,12 +17,14 @@ use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Tar
 use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
-use countersign::gate::admission::{Admission, AdmissionLimits, RouteAdmission};
+use countersign::gate::admission::Admission;
 use countersign::gate::allowlist::AllowList;
 use countersign::gate::identity::CallerList;
+use countersign::gate::limits::AdmissionLimits;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
+use countersign::gate::route_admission::RouteAdmission;
 use countersign::gate::token_bucket::Rate;
 use countersign::gate::verify::{Key, Keyring, Validity, Verifier};
 use countersign::telemetry::exchange::Exchange;

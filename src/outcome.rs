@@ -117,7 +117,8 @@ ends! {
         ContentTypeRefused = "content_type_refused", 415 "unsupported_media_type" Keep;
         /// As many exchanges as the process may have are in flight.
         RequestsFull = "requests_full", 503 "unavailable" Keep;
-        /// The client has sent too many requests that were not genuine.
+        /// The client has sent too many requests that were not genuine, and so many of such clients are being looked at as
+        /// may be; or the configuration refuses them unseen.
         ClientRateLimited = "client_rate_limited", 429 "too_many_requests" Keep;
         /// The bodies that are being received take as much memory as they may.
         BodyMemoryFull = "body_memory_full", 503 "unavailable" Close;
@@ -443,6 +444,14 @@ impl Observed {
     #[must_use]
     pub const fn contains(self, rejection: Rejection) -> bool {
         self.bits & (1 << rejection as u32) != 0
+    }
+
+    /// Whether it was noted that the delivery had come before.
+    #[must_use]
+    pub const fn contains_copy(self) -> bool {
+        self.contains(Rejection::Duplicate)
+            || self.contains(Rejection::DuplicateConflict)
+            || self.contains(Rejection::DuplicateInFlight)
     }
 
     /// What was noted, in the order of the table.

@@ -9,13 +9,17 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use countersign::control::event_log::EventLog;
 use countersign::control::records::Records;
 use countersign::control::supervisor::{self, Witnesses};
 use countersign::edge::driver::{Driver, probe};
 use countersign::edge::worker::Observer;
+use countersign::gate::limits::AdmissionLimits;
+use countersign::gate::token_bucket::Rate;
 use countersign::telemetry::exchange::Exchange;
+use countersign::telemetry::suspicion::Suspicion;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 use world::{Kind, LAST, REPLY, Scribe, World, delivery};
 
@@ -149,6 +153,15 @@ fn on_sockets(driver: Driver, mut note: impl FnMut(&Case, usize)) {
     for (at, case) in CASES.iter().enumerate() {
         note(case, exchange_all(running.addresses[0], (case, at * 1_000_000)));
     }
+    // The same from an address whose budget is empty: forgeries and copies wait for their turns.
+    let unverified_per_client = Rate { tokens: 1, per: Duration::from_secs(3600), burst: 1 };
+    running
+        .admission
+        .set_limits(AdmissionLimits { unverified_per_client, ..AdmissionLimits::default() }, Duration::ZERO);
+    for (at, case) in CASES.iter().enumerate() {
+        note(case, exchange_all(running.addresses[0], (case, (CASES.len() + at) * 1_000_000)));
+    }
+    assert!(Suspicion::ALL[..2].iter().all(|end| running.metrics.workers()[0].suspicions(*end) > 0));
     running.stop();
     records.finish();
     let log = std::fs::read_to_string(&path).unwrap();

@@ -20,15 +20,17 @@ use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Tar
 use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
-use countersign::gate::admission::{Admission, AdmissionLimits, Held, RouteAdmission};
+use countersign::gate::admission::{Admission, Held};
 use countersign::gate::allowlist::AllowList;
 use countersign::gate::client::Door;
 use countersign::gate::identity::CallerList;
+use countersign::gate::limits::AdmissionLimits;
 use countersign::gate::networks::Network;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
 use countersign::gate::replay::{ReplayPolicy, ReplaySeed, ReplayTable};
 use countersign::gate::route::{Route, RouteKey, RouteTable};
+use countersign::gate::route_admission::RouteAdmission;
 use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
 use countersign::telemetry::exchange::Exchange;
 use countersign::telemetry::metrics::Metrics;

@@ -52,7 +52,7 @@ pub(super) fn of(code: &str) -> &'static str {
             "if this client may call, add its network to `allow` (or take it out of `deny`) of the route"
         }
         "client_rate_limited" => {
-            "the client sent many requests that were not genuine; behind a proxy, name it in `trusted_proxies`"
+            "the client sent many requests that were not genuine, and the share of all such clients is full ([limits] over_budget); behind a proxy, name it in `trusted_proxies`"
         }
         "route_rate_limited" => "raise `rate` of the route if the application can take more",
         "duplicate" | "duplicate_conflict" => {

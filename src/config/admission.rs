@@ -5,7 +5,8 @@ use core::ops::RangeInclusive;
 use crate::config::reader::Reader;
 use crate::config::settings::Limits;
 use crate::config::units::{shorten, show_size};
-use crate::gate::admission::RouteAdmission;
+use crate::gate::limits::OverBudget;
+use crate::gate::route_admission::RouteAdmission;
 use crate::gate::token_bucket::Rate;
 
 const COUNT: RangeInclusive<u64> = 1..=1_000_000;
@@ -18,6 +19,9 @@ const BODY_RATE: RangeInclusive<u64> = 0..=1 << 30;
 
 /// Each takes a few dozen bytes.
 const CLIENTS: RangeInclusive<u64> = 1..=16 << 20;
+
+/// A share without anything would refuse as the other mode does.
+const PERCENT: RangeInclusive<u64> = 1..=100;
 
 const MEDIA_TYPE_LIMIT: usize = 16;
 
@@ -38,6 +42,15 @@ pub(super) fn limits(reader: &Reader<'_>, limits: &mut Limits) {
     admission.connections_per_client = u32::try_from(per_client).unwrap_or(u32::MAX);
     admission.body_memory = reader.size("body_memory", BODY_MEMORY).unwrap_or(admission.body_memory);
     admission.unverified_per_client = rate(reader, "unverified_per_client").unwrap_or(admission.unverified_per_client);
+    let modes = [OverBudget::Queue, OverBudget::Refuse].map(|mode| (mode.name(), mode));
+    admission.over_budget = reader.choice("over_budget", &modes).unwrap_or(admission.over_budget);
+    let percent = reader.integer("over_budget_percent", PERCENT);
+    if percent.is_some() && admission.over_budget == OverBudget::Refuse {
+        let message = "has no effect: requests of clients over their budgets are refused before they take anything";
+        reader.warning("over_budget_percent", message, "remove it, or write over_budget = \"queue\"");
+    }
+    let percent = percent.and_then(|percent| u32::try_from(percent).ok());
+    admission.over_budget_percent = percent.unwrap_or(admission.over_budget_percent);
     admission.handshakes = count("handshakes", admission.handshakes);
     admission.handshakes_per_client = rate(reader, "handshakes_per_client").unwrap_or(admission.handshakes_per_client);
     let clients = reader.integer("clients_tracked", CLIENTS).and_then(|number| usize::try_from(number).ok());

@@ -271,7 +271,11 @@ pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
         }
     }
     if log.output != Output::Off {
-        line(out, "", format_args!("{query} queries; not genuine: {rate}, on routes and elsewhere"))?;
+        line(
+            out,
+            "",
+            format_args!("{query} queries; refused: {rate}, of genuine ones, of others on routes, and elsewhere"),
+        )?;
     }
     match &settings.audit {
         None => line(out, "audit trail", "off")?,
@@ -303,5 +307,12 @@ fn write_audit(out: &mut String, audit: &Audit) -> fmt::Result {
         },
     )?;
     let (size, age) = (show_size(audit.rotate_size), show_duration(audit.rotate_every));
-    line(out, "", format_args!("another file at {size} or {age}; not genuine: {}", show_rate(&audit.refused)))
+    line(
+        out,
+        "",
+        format_args!(
+            "another file at {size} or {age}; refused: {}, and as many that are genuine",
+            show_rate(&audit.refused)
+        ),
+    )
 }

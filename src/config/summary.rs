@@ -11,6 +11,7 @@ use crate::config::settings::{KeySettings, Listener, ProxyProtocol, RouteSetting
 use crate::config::tls_summary;
 use crate::config::units::{show_duration, show_frequency, show_size, show_size_rounded};
 use crate::config::{memory, readiness, records, reload};
+use crate::gate::limits::OverBudget;
 use crate::gate::networks::Network;
 use crate::gate::replay::{self, DuplicateAnswer, ReplayPolicy, WhenFull};
 use crate::gate::token_bucket::Rate;
@@ -365,7 +366,20 @@ fn write_limits(out: &mut String, settings: &Settings) -> fmt::Result {
     let (requests, flight) = (limits.requests_per_connection, admission.requests_in_flight);
     line(out, "requests", format_args!("{requests} per connection, {flight} in flight"))?;
     let rate = show_rate(&admission.unverified_per_client);
-    line(out, "clients", format_args!("{} tracked; not genuine, of each: {rate}", admission.clients_tracked))
+    line(out, "clients", format_args!("{} tracked; not genuine, of each: {rate}", admission.clients_tracked))?;
+    match admission.over_budget {
+        OverBudget::Refuse => line(out, "", format_args!("more of one: refused before they are verified (429)")),
+        OverBudget::Queue => {
+            let (percent, requests) = (admission.over_budget_percent, admission.suspect_requests());
+            let bodies = show_size(admission.suspect_body_memory());
+            line(
+                out,
+                "",
+                format_args!("more of one: wait for their turn, with all others like them in at most {percent} %:"),
+            )?;
+            line(out, "", format_args!("{requests} in flight, bodies of {bodies}, that share of each worker's time"))
+        }
+    }
 }
 
 pub(super) fn show_rate(rate: &Rate) -> String {
@@ -436,6 +450,8 @@ upstream = "unix:/run/app.sock"
             "\"new\", counts from 2026-06-01T00:00:00Z",
             "\"old\", counts until 2026-07-01T00:00:00Z",
             "tolerance   none",
+            "more of one: wait for their turn, with all others like them in at most 50 %:",
+            "            2048 in flight, bodies of 128MiB, that share of each worker's time",
             "WARNING     nothing is verified",
             "body        at most 1MiB\n  WARNING     github sends up to 25MiB; what is longer than the bound is refused (413)",
             "upstream    unix:/run/app.sock",

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::config::records::{self, BUFFER, Format, Output};
 use crate::gate::token_bucket::{Measure, Rate, TokenBucket};
-use crate::telemetry::access_log::{LINE_LIMIT, Missing, is_a_strangers, json, text};
+use crate::telemetry::access_log::{LINE_LIMIT, Missing, is_repeatable, json, text};
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::line::Stamp;
 
@@ -63,7 +63,9 @@ struct WorkerState {
     stamp: Stamp,
     /// For refused requests whose route is known: somebody may ask about them.
     routed: TokenBucket,
-    /// For all other strangers, so that a scanner does not hide those.
+    /// For what is genuine and refused: copies above all.
+    copies: TokenBucket,
+    /// For all others, so that a scanner does not hide those.
     unrouted: TokenBucket,
     missing: Missing,
 }
@@ -124,8 +126,12 @@ impl AccessLog {
     pub fn exchange(&self, exchange: &Exchange<'_>) {
         self.buffers.with(exchange.worker, |pending| {
             let state = &mut pending.state;
-            if is_a_strangers(exchange) {
-                let bucket = if exchange.route.is_some() { &mut state.routed } else { &mut state.unrouted };
+            if is_repeatable(exchange) {
+                let bucket = match (exchange.route, exchange.key_id) {
+                    (_, Some(_)) => &mut state.copies,
+                    (Some(_), None) => &mut state.routed,
+                    (None, None) => &mut state.unrouted,
+                };
                 if bucket.take(self.refused, exchange.ended.monotonic).is_err() {
                     state.missing.left_out += 1;
                     return;

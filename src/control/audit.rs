@@ -12,10 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::config::records::{self, BUFFER, Fsync, WhenBlocked};
-use crate::edge::keep::{Kept, Ticket};
+use crate::edge::keep::{Awaited, Kept, Ticket};
 use crate::gate::token_bucket::{Measure, TokenBucket};
 use crate::outcome::{Outcome, Rejection};
-use crate::telemetry::access_log::is_a_strangers;
+use crate::telemetry::access_log::is_repeatable;
 use crate::telemetry::audit::record::{self, Change};
 use crate::telemetry::audit::{Link, SealKey, Tally};
 use crate::telemetry::exchange::Exchange;
@@ -53,6 +53,10 @@ pub(super) struct Shared {
     reached: Box<[AtomicU64]>,
     /// Whose buffers are full.
     full: Box<[AtomicBool]>,
+    /// How often the writer has begun to take everything that there is, and how often it was durable then.
+    pub(super) rounds: [AtomicU64; 2],
+    /// A copy waits for that.
+    pub(super) awaited: AtomicBool,
     /// Writing does not succeed.
     pub(super) failing: AtomicBool,
     /// Deliveries without a record of their own since the start: refused ones over the rate, and those that found no
@@ -64,7 +68,10 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct WorkerState {
     stamp: Stamp,
+    /// For what nothing was proven of.
     strangers: TokenBucket,
+    /// For what is genuine and refused: copies above all.
+    copies: TokenBucket,
     /// Entries that it has made.
     made: u64,
     /// Refused ones over the rate.
@@ -87,6 +94,8 @@ impl Shared {
             buffers: WorkerBuffers::new(workers, BUFFER),
             reached: (0..workers).map(|_| AtomicU64::new(0)).collect(),
             full: (0..workers).map(|_| AtomicBool::new(false)).collect(),
+            rounds: [const { AtomicU64::new(0) }; 2],
+            awaited: AtomicBool::new(false),
             failing: AtomicBool::new(false),
             unrecorded: [const { AtomicU64::new(0) }; 2],
         }
@@ -102,6 +111,29 @@ impl Shared {
             Found { made: state.made, over_rate, blocked }
         });
         found.unwrap_or_default()
+    }
+
+    /// Has the writer make everything durable that there is by now; what there is to wait for.
+    fn ask_for_everything(&self) -> Awaited {
+        let [begun, _] = &self.rounds;
+        // A round that has begun may have been here already.
+        let round = begun.load(Ordering::SeqCst) + 1;
+        self.awaited.store(true, Ordering::SeqCst);
+        self.buffers.wake();
+        Awaited::Everything(round)
+    }
+
+    /// The writer's side: it takes everything that there is.
+    pub(super) fn begin_round(&self) {
+        let [begun, _] = &self.rounds;
+        begun.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The writer's side: everything that it has taken is durable. Whether a copy waits for that.
+    pub(super) fn end_round(&self) -> bool {
+        let [begun, durable] = &self.rounds;
+        durable.store(begun.load(Ordering::Relaxed), Ordering::Release);
+        self.awaited.swap(false, Ordering::SeqCst)
     }
 
     /// The writer's side: this many records of a worker are durable.
@@ -204,19 +236,37 @@ impl Audit {
     }
 
     /// Records what is about to be answered; gives what that has to wait for. What this has recorded,
-    /// [`Audit::exchange`] does not record again.
+    /// [`Audit::exchange`] does not record again. Copies over the rate are only counted. The
+    /// acknowledgement must be right all the same: an earlier record says that the delivery was accepted, or a copy of it
+    /// acknowledged. So the answer waits until everything that was recorded before is durable.
     pub fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {
         exchange.route?;
         let mandatory = self.when_blocked == WhenBlocked::Refuse;
         let position = self.shared.buffers.with(exchange.worker, |pending| {
+            let is_copy = matches!(exchange.outcome, Outcome::Rejected(_));
+            if is_copy && self.is_over_rate(&mut pending.state, exchange) {
+                return mandatory.then_some(Awaited::Everything(0));
+            }
             if !mandatory && pending.bytes.len() >= FULL {
                 pending.state.blocked.count(exchange.outcome);
                 return None;
             }
             self.append(pending, exchange);
-            Some(pending.state.made)
+            Some(Awaited::Record(pending.state.made))
         });
-        position.flatten().filter(|_| self.waits).map(|position| Ticket { position, mandatory })
+        let awaited = position.flatten().filter(|_| self.waits)?;
+        let awaited = if let Awaited::Everything(_) = awaited { self.shared.ask_for_everything() } else { awaited };
+        Some(Ticket { awaited, mandatory })
+    }
+
+    /// Whether there are more exchanges like this one than are recorded each; then it is counted.
+    fn is_over_rate(&self, state: &mut WorkerState, exchange: &Exchange<'_>) -> bool {
+        let bucket = if exchange.key_id.is_some() { &mut state.copies } else { &mut state.strangers };
+        let over = bucket.take(self.refused, exchange.ended.monotonic).is_err();
+        if over {
+            state.over_rate.count(exchange.outcome);
+        }
+        over
     }
 
     /// Records how an exchange under a route has ended.
@@ -227,11 +277,11 @@ impl Audit {
             return;
         }
         self.shared.buffers.with(exchange.worker, |pending| {
-            let state = &mut pending.state;
-            if is_a_strangers(exchange) && state.strangers.take(self.refused, exchange.ended.monotonic).is_err() {
-                state.over_rate.count(exchange.outcome);
-            } else if pending.bytes.len() >= FULL {
-                state.blocked.count(exchange.outcome);
+            if is_repeatable(exchange) && self.is_over_rate(&mut pending.state, exchange) {
+                return;
+            }
+            if pending.bytes.len() >= FULL {
+                pending.state.blocked.count(exchange.outcome);
             } else {
                 self.append(pending, exchange);
             }
@@ -251,8 +301,16 @@ impl Audit {
     /// What has become of a record.
     #[must_use]
     pub fn kept(&self, worker: usize, ticket: Ticket) -> Kept {
-        let reached = self.shared.reached.get(worker).map_or(u64::MAX, |reached| reached.load(Ordering::Acquire));
-        if reached >= ticket.position {
+        let reached = match ticket.awaited {
+            Awaited::Record(made) => {
+                self.shared.reached.get(worker).is_none_or(|reached| reached.load(Ordering::Acquire) >= made)
+            }
+            Awaited::Everything(round) => {
+                let [_, durable] = &self.shared.rounds;
+                durable.load(Ordering::Acquire) >= round
+            }
+        };
+        if reached {
             Kept::Durable
         } else if self.shared.failing.load(Ordering::Acquire) {
             Kept::Failed

@@ -195,3 +195,50 @@ fn a_file_that_is_moved_off_a_full_disk_has_a_successor() {
     audit.finish();
     assert_eq!(recorded(&disk), (1, 0));
 }
+
+fn copy() -> Exchange<'static> {
+    Exchange {
+        outcome: Rejection::Duplicate.into(),
+        key_id: Some("k"),
+        ended: Now::at_unix(Duration::from_secs(1_760_000_001)),
+        ..passed()
+    }
+}
+
+/// An acknowledgement is right, also when the copy has no record of its own.
+#[test]
+fn a_copy_over_the_rate_waits_for_what_was_recorded_before() {
+    let disk = Disk::default();
+    let audit = audit(&disk, "fsync = 'each'\nrefused = '1/h'");
+    let slow = disk.wait();
+    let (accepted, first) = (audit.answering(&passed()).unwrap(), audit.answering(&copy()).unwrap());
+    let later: Vec<Ticket> = (0..100).map(|_| audit.answering(&copy()).unwrap()).collect();
+    assert!(later.iter().all(|ticket| ticket.mandatory && matches!(ticket.awaited, Awaited::Everything(_))));
+    let all = || [accepted, first].into_iter().chain(later.iter().copied());
+    assert!(all().all(|ticket| audit.kept(0, ticket) == Kept::Pending));
+    disk.broken.store(true, Ordering::SeqCst);
+    drop(slow);
+    eventually(|| all().all(|ticket| audit.kept(0, ticket) == Kept::Failed));
+    disk.broken.store(false, Ordering::SeqCst);
+    eventually(|| all().all(|ticket| audit.kept(0, ticket) == Kept::Durable));
+    // Where everything is durable already, nothing has to be written for it.
+    let after = audit.answering(&copy()).unwrap();
+    eventually(|| audit.kept(0, after) == Kept::Durable);
+    audit.finish();
+    assert_eq!(recorded(&disk), (2, 101));
+}
+
+#[test]
+fn copies_over_the_rate_wait_for_nothing_where_nobody_waits() {
+    for keys in ["refused = '1/h'", "refused = '1/h'\nfsync = 'each'\nwhen_blocked = 'drop'"] {
+        let disk = Disk::default();
+        let audit = audit(&disk, keys);
+        audit.answering(&passed());
+        audit.answering(&copy());
+        assert!((0..100).all(|_| audit.answering(&copy()).is_none()));
+        // The exchange ends, and is not counted twice.
+        (0..101).for_each(|_| audit.exchange(&copy()));
+        audit.finish();
+        assert_eq!(recorded(&disk), (2, 100));
+    }
+}

@@ -122,6 +122,9 @@ impl Writer {
             let wrote = !self.batch.is_empty();
             let outcome = self.write(now, stops);
             self.report(&outcome);
+            if outcome.is_ok() && !self.unsynced && self.shared.end_round() {
+                self.signal();
+            }
             if stops || (outcome.is_err() && self.is_told_to_stop()) {
                 return self.take_leave();
             }
@@ -150,6 +153,7 @@ impl Writer {
 
     /// Makes lines of everything that there is. True when this is the end.
     fn collect(&mut self, now: Duration) -> bool {
+        self.shared.begin_round();
         self.orders.extend(self.queue.try_iter());
         let orders = mem::take(&mut self.orders);
         let mut stops = false;

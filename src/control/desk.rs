@@ -85,6 +85,8 @@ impl Interior {
         readings.body_memory = Level { held: held.body_memory, limit: bounds.body_memory };
         readings.handshakes = Level { held: held.handshakes, limit: bounds.handshakes };
         readings.handshakes_over_rate = Level { held: held.handshakes_over_rate, limit: bounds.handshakes_over_rate };
+        readings.suspects = Level { held: held.suspects, limit: bounds.suspects };
+        readings.suspect_memory = Level { held: held.suspect_memory, limit: bounds.suspect_memory };
         readings.drivers.clone_from(&self.drivers);
         readings.fallback.clone_from(&self.fallback);
         readings.generation = self.policy.generation();

@@ -3,7 +3,7 @@
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::gate::admission::AdmissionLimits;
+use crate::gate::limits::AdmissionLimits;
 
 /// Forbids core dumps and debuggers of other processes, because secrets are in memory, and raises the limit of open
 /// files to what is allowed. Gives notes for the log on what did not work; none of it is a reason not to serve.

@@ -2,7 +2,7 @@
 
 use crate::gate::admission::{Admitted, Refused, Request};
 use crate::gate::client::Account;
-use crate::gate::crowd::{Bound, Party};
+use crate::gate::crowd::Party;
 use crate::gate::identity::Caller;
 use crate::gate::keyed_buckets::ClientKey;
 use crate::gate::observe::unless_observed;
@@ -10,6 +10,7 @@ use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
 use crate::now::Now;
 use crate::outcome::{Outcome, Rejection};
+use crate::telemetry::suspicion::Suspicion;
 use crate::wire::framing::BodyFraming;
 
 use super::connection::Connection;
@@ -38,33 +39,33 @@ pub async fn admit<'w, N: Net>(
     }
     let (head, bytes) = connection.inbound.head();
     let has_body = !matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
-    let request = Request { route, headers: head.headers(bytes), has_body };
     // A name is better than an address: it cannot be shared by accident, and has no neighbours. But what a proxy proves
     // is its own name, and not that of the client it speaks for.
     let named = connection.caller.as_ref().and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
     let client = named.unwrap_or_else(|| ClientKey::of(asked.client.address));
+    let is_proven = connection.place.conduct().is_proven(client);
+    let request = Request { route, headers: head.headers(bytes), has_body, is_proven };
     let (holding, now) = (connection.patience.holding(), asked.head_read.monotonic);
     let newcomer = (Party::Client(client), u64::from(!is_whole(connection, asked)));
     let attempt = || loop {
-        let admitted = worker.admission.admit(request, client, now, holding);
-        let full = admitted.as_ref().is_err_and(|refused| refused.rejection == Rejection::RequestsFull);
-        if !full || !worker.make_way(Bound::Requests, newcomer, worker.net.monotonic()) {
-            return (!full).then_some(admitted);
+        match worker.admission.admit(request, client, now, holding) {
+            Err(Refused { bound: Some(bound), .. }) if worker.make_way(bound, newcomer, worker.net.monotonic()) => {}
+            admitted => return admitted,
         }
     };
     let mut admitted = attempt();
-    if admitted.is_none() {
-        worker.call_peers(Bound::Requests);
-        admitted = worker.peers.wait_for(attempt).await;
+    if let Err(Refused { bound: Some(bound), .. }) = admitted {
+        worker.call_peers(bound);
+        let retry = || Some(attempt()).filter(is_final);
+        admitted = worker.peers.wait_for(retry).await.unwrap_or(admitted);
     }
-    let admitted = admitted.unwrap_or_else(|| Err(Rejection::RequestsFull.into()));
     admitted.map_err(|refused| refuse(asked, refused))
 }
 
 /// Charges the body as far as it has arrived; others who make us wait give way to it.
 ///
 /// # Errors
-/// [`Rejection::BodyMemoryFull`]; [`Rejection::GaveWay`], because nobody makes us wait with more.
+/// [`Rejection::BodyMemoryFull`], or [`Rejection::ClientRateLimited`] for the share of suspects; [`Rejection::GaveWay`].
 pub async fn hold_body<N: Net>(
     worker: &Worker<N>,
     connection: &Connection<N::Stream>,
@@ -79,21 +80,20 @@ pub async fn hold_body<N: Net>(
     let newcomer = (admitted.party(), if whole { 0 } else { (arrived as u64).saturating_sub(held) });
     let mut attempt = || loop {
         if connection.patience.has_given_way() {
-            return Some(Err(Rejection::GaveWay));
+            return Err(Rejection::GaveWay.into());
         }
-        if admitted.hold_body(arrived).is_ok() {
-            return Some(Ok(()));
-        }
-        if !worker.make_way(Bound::BodyMemory, newcomer, worker.net.monotonic()) {
-            return None;
+        match admitted.hold_body(arrived) {
+            Err(Refused { bound: Some(bound), .. }) if worker.make_way(bound, newcomer, worker.net.monotonic()) => {}
+            held => return held,
         }
     };
     let mut held = attempt();
-    if held.is_none() {
-        worker.call_peers(Bound::BodyMemory);
-        held = worker.peers.wait_for(attempt).await;
+    if let Err(Refused { bound: Some(bound), .. }) = held {
+        worker.call_peers(bound);
+        let retry = || Some(attempt()).filter(is_final);
+        held = worker.peers.wait_for(retry).await.unwrap_or(held);
     }
-    held.unwrap_or(Err(Rejection::BodyMemoryFull))
+    held.map_err(|refused| refused.rejection)
 }
 
 /// How much of a body is to come.
@@ -115,7 +115,7 @@ pub async fn make_room<N: Net>(
     admitted: &mut Admitted<'_>,
     expected: Expected,
 ) -> Result<(), Rejection> {
-    let growth = growth_for(worker, connection, expected);
+    let growth = growth_for(connection, admitted, expected);
     let Some(growth) = growth else { return Ok(()) };
     if growth.charge > 0 {
         hold_body(worker, connection, admitted, (growth.charge, false)).await?;
@@ -124,13 +124,9 @@ pub async fn make_room<N: Net>(
     Ok(())
 }
 
-fn growth_for<N: Net>(
-    worker: &Worker<N>,
-    connection: &mut Connection<N::Stream>,
-    expected: Expected,
-) -> Option<Growth> {
+fn growth_for<S>(connection: &mut Connection<S>, admitted: &Admitted<'_>, expected: Expected) -> Option<Growth> {
     let held = connection.patience.holding().body();
-    let plentiful = |charge: usize| worker.admission.has_plenty((charge as u64).saturating_sub(held));
+    let plentiful = |charge: usize| admitted.has_plenty((charge as u64).saturating_sub(held));
     match expected {
         Expected::Length(length) => connection.inbound.growth_for_body(length, plentiful),
         Expected::AtMost(limit) => connection.inbound.growth_for_chunks(limit, plentiful),
@@ -167,6 +163,15 @@ pub fn spend(
     Ok(())
 }
 
+/// What became of a request of a client that was over its budget; nothing where it was not.
+pub fn suspicion(admitted: Option<&Admitted<'_>>, (outcome, genuine): (Outcome, bool)) -> Option<Suspicion> {
+    if outcome == Outcome::Rejected(Rejection::ClientRateLimited) {
+        return Some(Suspicion::Refused);
+    }
+    let suspicion = if genuine { Suspicion::Genuine } else { Suspicion::NotGenuine };
+    admitted.filter(|admitted| admitted.began_as_suspect()).map(|_| suspicion)
+}
+
 /// Whether nothing of the request is still to come.
 fn is_whole<S>(connection: &Connection<S>, asked: &Asked<'_>) -> bool {
     match asked.framing {
@@ -174,6 +179,11 @@ fn is_whole<S>(connection: &Connection<S>, asked: &Asked<'_>) -> bool {
         BodyFraming::Length(length) => connection.inbound.has_body_of(length),
         BodyFraming::Chunked => false,
     }
+}
+
+/// Whether no room that others make would change it.
+fn is_final<T>(answer: &Result<T, Refused>) -> bool {
+    !answer.as_ref().is_err_and(|refused| refused.bound.is_some())
 }
 
 fn refuse(asked: &mut Asked<'_>, refused: Refused) -> Outcome {

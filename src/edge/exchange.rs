@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::gate::admission::Admitted;
-use crate::gate::client::ClientAddress;
+use crate::gate::client::{Account, ClientAddress};
+use crate::gate::conduct::Ended;
 use crate::gate::identity::Caller;
 use crate::gate::replay::Claim;
 use crate::gate::route::Route;
@@ -167,7 +168,7 @@ pub async fn run<N: Net>(
     };
     // Nothing is worked on any more. The body is still in memory, and counts until the answer has been taken.
     admitted.iter_mut().for_each(Admitted::end_request);
-    connection.place.note(outcome);
+    judge_conduct(worker, connection, &mut asked, (admitted.as_ref(), outcome));
     let next = conclude(worker, policy, connection, &mut asked, outcome).await;
     let ended = worker.net.now();
     asked.mark(Stage::Total, ended.monotonic);
@@ -178,6 +179,30 @@ pub async fn run<N: Net>(
         worker.refused(&exchange, &RefusedRequest { route: asked.route, head, body });
     }
     next
+}
+
+/// What the connection, and others of its client, have to expect after this request.
+fn judge_conduct<N: Net>(
+    worker: &Worker<N>,
+    connection: &mut Connection<N::Stream>,
+    asked: &mut Asked<'_>,
+    (admitted, outcome): (Option<&Admitted<'_>>, Outcome),
+) {
+    let genuine = asked.key_id.is_some();
+    if let Some(suspicion) = admit::suspicion(admitted, (outcome, genuine)) {
+        worker.cells(|cells| cells.suspected(suspicion));
+    }
+    connection.place.note(Ended {
+        outcome,
+        client: admitted.map(Admitted::client),
+        genuine,
+        over_budget: admitted.is_some_and(Admitted::is_suspect),
+        shared: asked.client.account != Account::Stranger,
+    });
+    let holding = connection.patience.holding();
+    holding.prove(connection.place.conduct().has_proven());
+    // Its client has too many connections, and this is one of those on which something was just refused.
+    asked.keep_alive &= !(matches!(outcome, Outcome::Rejected(_)) && worker.admission.sheds(holding));
 }
 
 /// The path of a request. What was granted at admission stays with the caller; the claim is held to its commit.
@@ -193,6 +218,9 @@ async fn story<'p, 'w, N: Net>(
     identify(policy, connection, asked);
     let route = resolve(policy, connection, asked)?;
     let admitted = granted.insert(admit::admit(worker, connection, asked, route).await?);
+    if admitted.is_suspect() {
+        connection.place.take_suspects_turn().await;
+    }
     let mut check = admit::begin(admitted, route, connection, asked)?;
     read_body(worker, policy, connection, asked, (route, &mut check, admitted)).await?;
     if let Some(work) = late::work(route, &connection.inbound) {
@@ -219,9 +247,13 @@ fn judge<'p, 'c, N: Net>(
 ) -> Result<(Verified<'p, &'c mut Inbound>, Claim<'p>), Outcome> {
     let now = worker.net.look();
     asked.mark(Stage::Body, now.monotonic);
-    let verified = finish(inbound, asked, (route, check, admitted), now)?;
+    let verified = finish(inbound, asked, (route, check), now)?;
     keep::recordable(worker, &verified)?;
     let claim = claim(policy, asked, (route, &verified), now)?;
+    // A copy that is only observed is forwarded, and counts all the same.
+    if !asked.observed.contains_copy() {
+        admitted.vouch(&verified);
+    }
     admit::spend(admitted, asked, (policy, route, &verified), now)?;
     Ok((verified, claim))
 }
@@ -352,17 +384,15 @@ async fn invite<N: Net>(
     respond::write_continue(worker, &mut connection.stream, deadline).await
 }
 
-/// The verdict. Only the engine can make a [`Verified`], and only a [`Verified`] can be forwarded. A genuine delivery no
-/// longer counts against its client, whatever becomes of it.
+/// The verdict. Only the engine can make a [`Verified`], and only a [`Verified`] can be forwarded.
 fn finish<'p, 'c>(
     inbound: &'c mut Inbound,
     asked: &mut Asked<'p>,
-    (route, check, admitted): (&'p Route, Check, &mut Admitted<'_>),
+    (route, check): (&'p Route, Check),
     now: Now,
 ) -> Result<Verified<'p, &'c mut Inbound>, Outcome> {
     let verified = route.verifier.finish(check, inbound, now).map_err(|(rejection, _)| rejection)?;
     verified.untimely().into_iter().for_each(|rejection| asked.observed.note(rejection));
-    admitted.vouch(&verified);
     asked.key_id = verified.key_id();
     asked.excerpts.delivery_id = verified.signed_delivery_id().map(|id| {
         let mut excerpt = Excerpt::EMPTY;

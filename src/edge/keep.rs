@@ -23,11 +23,21 @@ use super::worker::Worker;
 /// How long an answer waits for its record. A disk that takes longer does not work.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+/// What an answer has to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Awaited {
+    /// Its record: how many there are of this worker, this one included.
+    Record(u64),
+    /// Every record that was made before, of all workers: so many times everything has to have been made durable. It has
+    /// none of its own.
+    Everything(u64),
+}
+
 /// A record that an answer has to wait for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ticket {
-    /// How many records of this worker there are, this one included.
-    pub position: u64,
+    /// What it waits for.
+    pub awaited: Awaited,
     /// Whether the sender is told to try again when the record cannot be kept; otherwise the answer is given all the
     /// same.
     pub mandatory: bool,

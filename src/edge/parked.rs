@@ -8,7 +8,9 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::gate::admission::ConnectionPermit;
+use crate::gate::conduct::Conduct;
 use crate::gate::identity::Caller;
+use crate::outcome::ConnectionEnd;
 use crate::wire::head::ResponseHead;
 
 use super::connection::{Connection, Origin, Peer};
@@ -66,8 +68,7 @@ pub struct Parked<S> {
     standing: Standing,
     served: u64,
     listener: ListenerId,
-    /// How its last request ended.
-    was_refused: bool,
+    conduct: Conduct,
     opened: Duration,
     expires: Duration,
 }
@@ -83,7 +84,7 @@ impl<S: ByteStream> Parked<S> {
             standing: Standing::default(),
             served: 0,
             listener: origin.listener,
-            was_refused: false,
+            conduct: Conduct::default(),
             opened,
             expires: opened + worker.policy().limits.head_timeout,
         })
@@ -106,7 +107,7 @@ impl<S: ByteStream> Parked<S> {
             reply_head: ResponseHead::default(),
             served: self.served,
             listener: self.listener,
-            place: Place::of(&worker.turns, self.was_refused),
+            place: Place::of(&worker.turns, self.conduct),
             patience: Rc::new(Patience::new(waiting, holding)),
             opened: self.opened,
             expires: self.expires,
@@ -125,7 +126,7 @@ impl<S: ByteStream> Connection<S> {
             standing: self.standing,
             served: self.served,
             listener: self.listener,
-            was_refused: self.place.is_refused(),
+            conduct: self.place.conduct(),
             opened: self.opened,
             expires: self.expires,
         })
@@ -141,6 +142,12 @@ pub(super) async fn park<N: Net>(
 ) -> Option<(Box<Connection<N::Stream>>, ConnectionPermit)> {
     loop {
         if connection.patience.is_over().is_err() || connection.is_over(worker) {
+            connection.stream.say_goodbye();
+            return None;
+        }
+        // Its client has too many, and this is one of those on which nothing was proven genuine.
+        if !permit.holding().is_proven() && worker.admission.sheds(permit.holding()) {
+            worker.connection_ended(ConnectionEnd::IdleClosed, None);
             connection.stream.say_goodbye();
             return None;
         }

@@ -1,12 +1,14 @@
 //! The idle connections of one worker, oldest first, so that they can be closed when the process has no room for more.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::gate::admission::ConnectionPermit;
+use crate::gate::holding::Holding;
+use crate::gate::keyed_buckets::ClientKey;
 
 /// Idle connections, in the order in which they became idle. Each leaves its permit here while it waits: a connection
 /// that is closed to make room has made it at once.
@@ -16,6 +18,15 @@ pub struct Parking {
     /// How often everybody has been called.
     calls: Cell<u64>,
     seats: RefCell<BTreeMap<u64, Seat>>,
+    clients: RefCell<Clients>,
+}
+
+/// Whose connections they are: by client, and whether something was proven genuine on it. Made when it is asked for, of those
+/// who have come since; up to but not including `counted`.
+#[derive(Debug, Default)]
+struct Clients {
+    counted: u64,
+    idle: BTreeSet<(ClientKey, bool, u64)>,
 }
 
 #[derive(Debug)]
@@ -37,8 +48,48 @@ impl Parking {
 
     /// Closes the connection that has been idle longest. False when there is none.
     pub fn close_oldest(&self) -> bool {
-        let oldest = self.seats.borrow_mut().pop_first();
-        let Some((_, Seat { permit, waker })) = oldest else { return false };
+        let Some(oldest) = self.seats.borrow().keys().next().copied() else { return false };
+        self.close(oldest)
+    }
+
+    /// The same among the connections of one client: of those on which something was `proven` genuine, or of the others.
+    pub fn close_oldest_of(&self, client: ClientKey, proven: bool) -> bool {
+        let mut clients = self.clients.borrow_mut();
+        for (number, seat) in self.seats.borrow().range(clients.counted..) {
+            clients.idle.extend(seat.name(*number));
+        }
+        clients.counted = self.next.get();
+        let of_client = (client, proven, 0)..=(client, proven, u64::MAX);
+        let Some((.., oldest)) = clients.idle.range(of_client).next().copied() else { return false };
+        drop(clients);
+        self.close(oldest)
+    }
+
+    /// Closes every connection on which nothing was proven genuine and whose client has too many, as `sheds` says; how many.
+    pub fn close_useless(&self, mut sheds: impl FnMut(&Holding) -> bool) -> usize {
+        let seats = self.seats.borrow();
+        let useless = seats.iter().filter(|(_, seat)| {
+            let holding = seat.permit.holding();
+            !holding.is_proven() && sheds(holding)
+        });
+        let numbers: Vec<u64> = useless.map(|(number, _)| *number).collect();
+        drop(seats);
+        numbers.into_iter().filter(|number| self.close(*number)).count()
+    }
+
+    fn remove(&self, number: u64) -> Option<Seat> {
+        let seat = self.seats.borrow_mut().remove(&number)?;
+        let mut clients = self.clients.borrow_mut();
+        if number < clients.counted
+            && let Some(name) = seat.name(number)
+        {
+            clients.idle.remove(&name);
+        }
+        Some(seat)
+    }
+
+    fn close(&self, number: u64) -> bool {
+        let Some(Seat { permit, waker }) = self.remove(number) else { return false };
         drop(permit);
         if let Some(waker) = waker {
             waker.wake();
@@ -69,6 +120,13 @@ impl Parking {
     }
 }
 
+impl Seat {
+    fn name(&self, number: u64) -> Option<(ClientKey, bool, u64)> {
+        let holding = self.permit.holding();
+        holding.owning_client().map(|client| (client, holding.is_proven(), number))
+    }
+}
+
 /// A connection that waits. Its seat is taken away even when the wait is given up. Written by hand, because a compiled
 /// one is three times as large, ten thousand times.
 pub struct Seated<'a, F> {
@@ -81,7 +139,7 @@ pub struct Seated<'a, F> {
 
 impl<F> Seated<'_, F> {
     fn leave(&self) -> Option<ConnectionPermit> {
-        self.parking.seats.borrow_mut().remove(&self.number).map(|seat| seat.permit)
+        self.parking.remove(self.number).map(|seat| seat.permit)
     }
 }
 
@@ -118,7 +176,9 @@ mod tests {
     use std::pin::pin;
 
     use super::*;
-    use crate::gate::admission::{Admission, AdmissionLimits};
+    use crate::gate::admission::Admission;
+    use crate::gate::keyed_buckets::Allowance;
+    use crate::gate::limits::AdmissionLimits;
     use std::hash::RandomState;
     use std::sync::Arc;
     use std::task::Context;
@@ -127,7 +187,7 @@ mod tests {
     fn admission() -> (Arc<Admission>, impl Fn() -> ConnectionPermit) {
         let admission = Arc::new(Admission::new(AdmissionLimits::default(), RandomState::new()));
         let open = Arc::clone(&admission);
-        (admission, move || open.open(None, Duration::ZERO).unwrap())
+        (admission, move || open.open(None, Allowance::Usual, Duration::ZERO).unwrap())
     }
 
     #[test]

@@ -52,7 +52,7 @@ pub async fn read<N: Net>(
             Ok(Some((header, length))) => {
                 match header {
                     ProxyHeader::Proxied { source, .. } => {
-                        permit.assign(ClientKey::of(Some(source.ip())), worker.net.monotonic()).map_err(Some)?;
+                        worker.assign(permit, ClientKey::of(Some(source.ip()))).map_err(Some)?;
                         connection.peer = Some(Peer::new(source.ip()));
                     }
                     // A stranger must neither pass for the proxy nor be believed as if he were one.

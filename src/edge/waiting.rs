@@ -12,8 +12,12 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use crate::gate::crowd::{Bound, Crowd, Newcomer};
+use crate::gate::crowd::{Bound, Crowd, Newcomer, Party};
 use crate::gate::holding::Holding;
+use crate::gate::keyed_buckets::ClientKey;
+
+/// Connections of a client that are looked at to find one that gives way to another of its own.
+const LOOK: usize = 8;
 
 /// The connection has been made to give way: nothing that it holds counts any more, and it must end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +45,8 @@ struct Crowds {
     connections: Crowd,
     requests: Crowd,
     body_memory: Crowd,
+    suspect_requests: Crowd,
+    suspect_memory: Crowd,
 }
 
 impl Waiting {
@@ -51,6 +57,26 @@ impl Waiting {
         let Some(number) = crowds.of(bound).next_to_go(newcomer, now) else { return false };
         crowds.leave(number);
         drop(crowds);
+        self.end(number)
+    }
+
+    /// Makes the connection of a client give way that has made us wait longest, of those on which nothing was proven genuine.
+    /// False when none of the oldest is like that.
+    pub fn make_way_of(&self, client: ClientKey) -> bool {
+        let mut crowds = self.crowds.borrow_mut();
+        self.count(&mut crowds);
+        let seats = self.seats.borrow();
+        let useless = |number: &u64| seats.get(number).is_some_and(|seat| !seat.holding.is_proven());
+        let found = crowds.connections.oldest_of(Party::Client(client)).take(LOOK).find(useless);
+        drop(seats);
+        let Some(number) = found else { return false };
+        crowds.leave(number);
+        drop(crowds);
+        self.end(number)
+    }
+
+    /// Takes a seat away, and everything that is held with it.
+    fn end(&self, number: u64) -> bool {
         let Some(Seat { holding, waker, .. }) = self.seats.borrow_mut().remove(&number) else { return false };
         holding.surrender();
         if let Some(waker) = waker {
@@ -130,16 +156,21 @@ impl Crowds {
             Bound::Connections => &self.connections,
             Bound::Requests => &self.requests,
             Bound::BodyMemory => &self.body_memory,
+            Bound::SuspectRequests => &self.suspect_requests,
+            Bound::SuspectMemory => &self.suspect_memory,
         }
     }
 
     fn join(&mut self, number: u64, holding: &Holding, since: Duration) {
         let (owner, client) = (holding.owner(number), holding.client(number));
-        for (crowd, party, amount) in [
-            (&mut self.connections, owner, holding.connections()),
-            (&mut self.requests, client, holding.requests()),
-            (&mut self.body_memory, client, holding.body()),
+        for (crowd, party, bound) in [
+            (&mut self.connections, owner, Bound::Connections),
+            (&mut self.requests, client, Bound::Requests),
+            (&mut self.body_memory, client, Bound::BodyMemory),
+            (&mut self.suspect_requests, client, Bound::SuspectRequests),
+            (&mut self.suspect_memory, client, Bound::SuspectMemory),
         ] {
+            let amount = holding.held(bound);
             if amount > 0 {
                 crowd.join(number, party, amount, since);
             }
@@ -150,6 +181,8 @@ impl Crowds {
         self.connections.leave(number);
         self.requests.leave(number);
         self.body_memory.leave(number);
+        self.suspect_requests.leave(number);
+        self.suspect_memory.leave(number);
     }
 }
 

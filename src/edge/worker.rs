@@ -1,22 +1,17 @@
 //! One core: its runtime, its listening sockets, its pools and buffers. Nothing here is shared between cores.
 
 use std::cell::RefCell;
-use std::future::{Future, poll_fn};
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream as StdUnixStream;
-use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
-use monoio::io::{AsyncReadRent, AsyncWriteRent};
 use monoio::net::UnixStream;
 
-use crate::gate::admission::{Admission, ConnectionPermit};
-use crate::gate::crowd::{Bound, Newcomer, Party};
-use crate::gate::keyed_buckets::ClientKey;
+use crate::gate::admission::Admission;
+use crate::gate::crowd::{Bound, GRACE, Newcomer, Party};
 use crate::gate::route::Route;
 use crate::now::Now;
 use crate::outcome::ConnectionEnd;
@@ -30,7 +25,6 @@ use super::alarms::Alarms;
 use super::baton::Baton;
 use super::buffer::BufferPool;
 use super::clock::{Clock, DateLine, WorkerClock};
-use super::connection::Origin;
 use super::drain::{Drain, Stage};
 use super::driver::{Driver, WorkerRuntime};
 use super::ids::RequestIds;
@@ -44,6 +38,7 @@ use super::peers::Peers;
 use super::policy::{ListenerId, Policy};
 use super::snapshot::{Latest, Published, Snapshot};
 use super::turns::Turns;
+use super::usher;
 use super::waiting::Waiting;
 
 /// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
@@ -229,30 +224,6 @@ impl<N: Net> Worker<N> {
         self.observer.certificate_refused(end, peer, certificate);
     }
 
-    /// Lets a connection in, in the place of one that is idle or makes us wait if need be.
-    ///
-    /// # Errors
-    /// There is no room for it.
-    pub fn open(&self, origin: Origin) -> Result<ConnectionPermit, ConnectionEnd> {
-        let Origin { peer, listener } = origin;
-        // A proxy in front of us brings the connections of many clients: they are not its own.
-        let policy = self.policy();
-        let door = policy.door(listener);
-        let own = peer.filter(|peer| !door.is_some_and(|door| door.proxies.contains(peer.to_canonical())));
-        let (client, now) = (own.map(|peer| ClientKey::of(Some(peer))), self.net.monotonic());
-        loop {
-            match self.admission.open(client, now) {
-                // Once is enough, unless the bound has been lowered below what is held.
-                Err(ConnectionEnd::ConnectionsFull) if self.make_room_for(client, now) => {}
-                Err(ConnectionEnd::ConnectionsFull) => {
-                    self.call_peers(Bound::Connections);
-                    return Err(ConnectionEnd::ConnectionsFull);
-                }
-                permit => return permit,
-            }
-        }
-    }
-
     /// Has the other workers make room of which this one has none.
     pub fn call_peers(&self, bound: Bound) {
         if self.admission.note_shortage(bound) {
@@ -260,22 +231,12 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    /// Ends a connection so that another can be let in: an idle one, unless one client alone makes us wait in more
-    /// connections than are idle.
-    fn make_room_for(&self, client: Option<ClientKey>, now: Duration) -> bool {
-        let idle = self.parking.len();
-        if (idle as u64) >= self.waiting.largest(Bound::Connections) && self.parking.close_oldest() {
-            self.connection_ended(ConnectionEnd::IdleClosed, None);
-            return true;
-        }
-        let party = client.map_or(Party::Alone(u64::MAX), Party::Client);
-        self.make_way(Bound::Connections, (party, 1), now)
-    }
-
     /// Ends a connection that makes us wait and holds something of this bound, if there is one that costs others more than
     /// the newcomer would with this amount.
     pub fn make_way(&self, bound: Bound, (party, amount): (Party, u64), now: Duration) -> bool {
-        let newcomer = Newcomer { party, amount, limit: self.admission.limit(bound) };
+        // One that has sent everything does not wait for suspects who have not.
+        let grace = if amount == 0 && bound.is_of_suspects() { Duration::ZERO } else { GRACE };
+        let newcomer = Newcomer { party, amount, limit: self.admission.limit(bound), grace };
         self.waiting.make_way(bound, newcomer, now)
     }
 
@@ -296,7 +257,7 @@ impl<N: Net> Worker<N> {
         for _ in 0..self.admission.claim_shortage(Bound::Connections, candidates as u64) {
             self.make_room_for(None, now);
         }
-        for bound in [Bound::Requests, Bound::BodyMemory] {
+        for bound in Bound::ALL.into_iter().filter(|bound| *bound != Bound::Connections) {
             for _ in 0..self.admission.claim_shortage(bound, self.waiting.len() as u64) {
                 self.make_way(bound, (Party::Alone(u64::MAX), 0), now);
             }
@@ -321,8 +282,9 @@ impl<N: Net> Worker<N> {
     fn sweep(&self, now: Now) {
         // Whoever waits looks at its deadline.
         self.unrecorded.wake();
-        self.cells(|cells| cells.beat(now.monotonic, self.parking.len()));
+        self.cells(|cells| cells.beat(now.monotonic, self.parking.len(), self.turns.waiting()));
         self.make_room();
+        self.close_useless();
         let policy = self.policy();
         policy.live.replay_tables.iter().flatten().for_each(|table| table.forget_identities(now.monotonic));
         for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
@@ -368,7 +330,7 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         worker.sweep(worker.net.now());
         monoio::spawn(sweep(Rc::clone(&worker)));
         monoio::spawn(async move { alarms.keep().await });
-        monoio::spawn(usher(Rc::clone(&worker.turns), UnixStream::pair()?));
+        monoio::spawn(usher::run(Rc::clone(&worker), UnixStream::pair()?));
         if let Some(changes) = shared.observer.changes(position) {
             changes.set_nonblocking(driver == Driver::Epoll)?;
             monoio::spawn(keep::listen(Rc::clone(&worker), UnixStream::from_std(changes)?));
@@ -401,26 +363,4 @@ async fn sweep(worker: Rc<Worker<Sockets>>) {
         monoio::time::sleep(SWEEP).await;
         worker.sweep(worker.net.now());
     }
-}
-
-/// Hands out turns. A byte that goes through a pair of sockets comes back when the driver has been looked at: what had
-/// become ready by then has been noticed, too.
-async fn usher(turns: Rc<Turns>, (near, far): (UnixStream, UnixStream)) {
-    let ends = RefCell::new((near, far, [vec![0_u8; 1], vec![0_u8; 1]]));
-    #[expect(clippy::await_holding_refcell_ref, reason = "one look at a time")]
-    let look = || async {
-        let (near, far, [out, back]) = &mut *ends.borrow_mut();
-        // Reading begins first: what is there already would be read without a look.
-        let mut read = pin!(far.read(std::mem::take(back)));
-        if let Poll::Ready((result, _)) = poll_fn(|cx| Poll::Ready(read.as_mut().poll(cx))).await {
-            return result.and(Err(io::ErrorKind::UnexpectedEof.into()));
-        }
-        let (written, byte) = near.write(std::mem::take(out)).await;
-        *out = byte;
-        written?;
-        let (result, byte) = read.await;
-        *back = byte;
-        result.map(drop)
-    };
-    turns.usher(look).await;
 }

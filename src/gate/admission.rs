@@ -15,89 +15,17 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::gate::crowd::{Bound, Party};
+use crate::gate::gauge::Gauge;
 use crate::gate::handshakes::HandshakePace;
 use crate::gate::holding::Holding;
-use crate::gate::keyed_buckets::{ClientKey, KeyedBuckets, Lender};
+use crate::gate::keyed_buckets::{Allowance, ClientKey, KeyedBuckets, Lender};
+use crate::gate::limits::AdmissionLimits;
 use crate::gate::route::Route;
-use crate::gate::token_bucket::{Empty, Rate, SharedBucket};
+use crate::gate::suspects::{Share, Suspects};
+use crate::gate::token_bucket::{Empty, SharedBucket};
 use crate::gate::verify::Verified;
 use crate::outcome::{ConnectionEnd, Rejection};
-use crate::wire::headers::{Headers, Known};
-
-/// The bounds of the process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AdmissionLimits {
-    /// Connections at a time.
-    pub connections: u64,
-    /// Of them, those of one client.
-    pub connections_per_client: u32,
-    /// Bytes of all bodies that are held at a time.
-    pub body_memory: u64,
-    /// Exchanges at a time, from the end of the head to the end of the answer.
-    pub requests_in_flight: u64,
-    /// Requests of one client that are not found genuine. A request takes a token before it is verified and gives it
-    /// back when it was genuine.
-    pub unverified_per_client: Rate,
-    /// Clients for whom connections and tokens are counted one by one.
-    pub clients_tracked: usize,
-    /// TLS handshakes at a time.
-    pub handshakes: u64,
-    /// TLS handshakes of one client that bring no genuine delivery. A handshake takes a token before it is made and gives
-    /// it back when the client has proven who it is, or has sent a genuine delivery. Without a token it waits behind others.
-    pub handshakes_per_client: Rate,
-}
-
-impl Default for AdmissionLimits {
-    fn default() -> Self {
-        Self {
-            connections: 10_000,
-            connections_per_client: 256,
-            body_memory: 256 << 20,
-            requests_in_flight: 4096,
-            unverified_per_client: Rate::per_second(100, 200),
-            clients_tracked: 65_536,
-            handshakes: 1024,
-            handshakes_per_client: Rate::per_second(50, 100),
-        }
-    }
-}
-
-/// What a route asks of a request before and after it is verified.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct RouteAdmission {
-    /// How many genuine deliveries may come.
-    pub rate: Option<Rate>,
-    /// The media types that a body may have, in lower case and without parameters; empty for any.
-    pub content_types: Vec<String>,
-    /// Position of the route in its table, which sets it: where its bucket is in the list that
-    /// [`crate::gate::route_buckets::RouteBuckets::of`] gives.
-    pub position: usize,
-}
-
-impl RouteAdmission {
-    /// Judges the media type of a body. A request without a body needs none.
-    ///
-    /// # Errors
-    /// [`Rejection::ContentTypeRefused`]: another one, none, or more than one.
-    pub fn check_content_type(&self, headers: Headers<'_>, has_body: bool) -> Result<(), Rejection> {
-        if self.content_types.is_empty() {
-            return Ok(());
-        }
-        let mut values = headers.of_kind(Known::ContentType);
-        match (values.next(), values.next()) {
-            (None, _) if !has_body => Ok(()),
-            (Some(value), None) if self.takes(value) => Ok(()),
-            _ => Err(Rejection::ContentTypeRefused),
-        }
-    }
-
-    /// RFC 9110, section 8.3.1: type and subtype have no case, parameters stand behind a semicolon.
-    fn takes(&self, value: &[u8]) -> bool {
-        let end = memchr::memchr(b';', value).unwrap_or(value.len());
-        let media_type = value.get(..end).unwrap_or_default().trim_ascii_end();
-        self.content_types.iter().any(|taken| media_type.eq_ignore_ascii_case(taken.as_bytes()))
-    }
-}
+use crate::wire::headers::Headers;
 
 /// A bound was met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,58 +34,28 @@ pub struct Refused {
     pub rejection: Rejection,
     /// Seconds after which it makes sense to try again, where that is known.
     pub retry_after: Option<u64>,
+    /// What has to be made room of, where others could give way.
+    pub bound: Option<Bound>,
 }
 
 impl From<Rejection> for Refused {
     fn from(rejection: Rejection) -> Self {
-        Self { rejection, retry_after: None }
+        Self { rejection, retry_after: None, bound: None }
     }
 }
 
 impl Refused {
     fn empty(rejection: Rejection, empty: Empty) -> Self {
-        Self { rejection, retry_after: Some(empty.seconds()) }
-    }
-}
-
-/// How much of something is held, and how much may be, on a cache line of its own. When the limit is lowered below what
-/// is held, nothing more is given until enough of it has come back.
-#[derive(Debug, Default)]
-#[repr(align(64))]
-pub(super) struct Gauge {
-    held: AtomicU64,
-    limit: AtomicU64,
-}
-
-impl Gauge {
-    pub(super) const fn new(limit: u64) -> Self {
-        Self { held: AtomicU64::new(0), limit: AtomicU64::new(limit) }
+        Self { rejection, retry_after: Some(empty.seconds()), bound: None }
     }
 
-    pub(super) fn take(&self, amount: u64) -> bool {
-        let limit = self.limit();
-        let add = |held: u64| held.checked_add(amount).filter(|held| *held <= limit);
-        self.held.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add).is_ok()
-    }
-
-    pub(super) fn release(&self, amount: u64) {
-        self.held.fetch_sub(amount, Ordering::Relaxed);
-    }
-
-    fn has_plenty(&self, amount: u64) -> bool {
-        self.held().saturating_add(amount) <= self.limit() / 2
-    }
-
-    pub(super) fn held(&self) -> u64 {
-        self.held.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn limit(&self) -> u64 {
-        self.limit.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn set_limit(&self, limit: u64) {
-        self.limit.store(limit, Ordering::Relaxed);
+    const fn full(bound: Bound) -> Self {
+        let rejection = match bound {
+            Bound::Connections | Bound::Requests => Rejection::RequestsFull,
+            Bound::BodyMemory => Rejection::BodyMemoryFull,
+            Bound::SuspectRequests | Bound::SuspectMemory => Rejection::ClientRateLimited,
+        };
+        Self { rejection, retry_after: None, bound: Some(bound) }
     }
 }
 
@@ -174,6 +72,10 @@ pub struct Held {
     pub handshakes: u64,
     /// TLS handshakes of clients over their rate that wait for their turn.
     pub handshakes_over_rate: u64,
+    /// Exchanges of clients that are over their budgets, and not proven genuine.
+    pub suspects: u64,
+    /// Bytes of their bodies.
+    pub suspect_memory: u64,
 }
 
 /// The live state of the bounds.
@@ -187,8 +89,11 @@ pub struct Admission {
     body_memory: Gauge,
     handshakes: Gauge,
     pace: HandshakePace,
+    suspects: Suspects,
+    /// Connections that clients have beyond what each may have.
+    excess: AtomicU64,
     /// For each bound, what was refused because it was met and that nobody has made room for yet.
-    shortages: [AtomicU64; 3],
+    shortages: [AtomicU64; Bound::ALL.len()],
 }
 
 impl Admission {
@@ -204,6 +109,8 @@ impl Admission {
             requests: Gauge::new(limits.requests_in_flight),
             body_memory: Gauge::new(limits.body_memory),
             handshakes: Gauge::new(limits.handshakes),
+            suspects: Suspects::new(limits),
+            excess: AtomicU64::new(0),
             shortages: Default::default(),
         }
     }
@@ -218,6 +125,14 @@ impl Admission {
         self.body_memory.set_limit(limits.body_memory);
         self.handshakes.set_limit(limits.handshakes);
         self.pace.set_limits(&limits, now);
+        self.suspects.set_limits(limits);
+        self.excess.store(0, Ordering::Relaxed);
+    }
+
+    /// What suspects hold and may hold.
+    #[must_use]
+    pub const fn suspects(&self) -> &Suspects {
+        &self.suspects
     }
 
     /// For how many clients there is room, for as long as the process lives.
@@ -231,8 +146,13 @@ impl Admission {
     ///
     /// # Errors
     /// Which bound was met.
-    pub fn open(self: &Arc<Self>, client: Option<ClientKey>, now: Duration) -> Result<ConnectionPermit, ConnectionEnd> {
-        let owner = client.map(|client| self.count(client, now)).transpose()?;
+    pub fn open(
+        self: &Arc<Self>,
+        client: Option<ClientKey>,
+        allowance: Allowance,
+        now: Duration,
+    ) -> Result<ConnectionPermit, ConnectionEnd> {
+        let owner = client.map(|client| self.count(client, allowance, now)).transpose()?;
         if self.connections.take(1) {
             return Ok(ConnectionPermit { holding: Rc::new(Holding::new(Arc::clone(self), owner)) });
         }
@@ -240,16 +160,51 @@ impl Admission {
         Err(ConnectionEnd::ConnectionsFull)
     }
 
-    fn count(&self, client: ClientKey, now: Duration) -> Result<(ClientKey, Lender), ConnectionEnd> {
-        let limit = self.connections_per_client.load(Ordering::Relaxed);
-        let lender = self.clients.connect(client, limit, now);
-        lender.map(|lender| (client, lender)).map_err(|_| ConnectionEnd::ClientConnectionsFull)
+    fn count(
+        &self,
+        client: ClientKey,
+        allowance: Allowance,
+        now: Duration,
+    ) -> Result<(ClientKey, Lender), ConnectionEnd> {
+        let usual = self.connections_per_client.load(Ordering::Relaxed);
+        let counted = self.clients.connect(client, allowance.of(usual), now);
+        let (lender, connections) = counted.map_err(|_| ConnectionEnd::ClientConnectionsFull)?;
+        if connections > usual {
+            self.excess.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok((client, lender))
     }
 
     fn discount(&self, owner: Option<(ClientKey, Lender)>) {
         if let Some((client, lender)) = owner {
-            self.clients.disconnect(client, lender);
+            let before = self.clients.disconnect(client, lender);
+            if before > self.connections_per_client.load(Ordering::Relaxed) {
+                let less = |excess: u64| Some(excess.saturating_sub(1));
+                let _ = self.excess.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+            }
         }
+    }
+
+    /// Whether a client has more connections than it may have.
+    #[must_use]
+    pub fn has_excess(&self) -> bool {
+        self.excess.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether this connection has to end for another one of its client, which has more than it may have. It no longer
+    /// counts for the client then. To be asked of connections that are of little use.
+    #[must_use]
+    pub fn sheds(&self, holding: &Holding) -> bool {
+        if !self.has_excess() {
+            return false;
+        }
+        let Some(owner @ (client, Lender::Own)) = holding.owned_by() else { return false };
+        if self.clients.connections(client) <= self.connections_per_client.load(Ordering::Relaxed) {
+            return false;
+        }
+        let _ = holding.reassign((client, Lender::Shared));
+        self.discount(Some(owner));
+        true
     }
 
     /// Grants a TLS handshake.
@@ -278,6 +233,15 @@ impl Admission {
         }
     }
 
+    pub(super) fn release_suspect(&self, requests: bool, bytes: u64) {
+        if requests {
+            self.suspects.leave();
+        }
+        if bytes > 0 {
+            self.suspects.let_go(bytes);
+        }
+    }
+
     pub(super) fn release_body(&self, bytes: u64) {
         if bytes > 0 {
             self.body_memory.release(bytes);
@@ -298,7 +262,8 @@ impl Admission {
         }
         let gauge = self.gauge(bound);
         // Bodies may have met their bound without having reached it.
-        if bound != Bound::BodyMemory && gauge.held() < gauge.limit() {
+        let bodies = matches!(bound, Bound::BodyMemory | Bound::SuspectMemory);
+        if !bodies && gauge.held() < gauge.limit() {
             shortage.store(0, Ordering::Relaxed);
             return 0;
         }
@@ -308,11 +273,13 @@ impl Admission {
     }
 
     const fn shortage(&self, bound: Bound) -> &AtomicU64 {
-        let [connections, requests, body_memory] = &self.shortages;
+        let [connections, requests, body_memory, suspect_requests, suspect_memory] = &self.shortages;
         match bound {
             Bound::Connections => connections,
             Bound::Requests => requests,
             Bound::BodyMemory => body_memory,
+            Bound::SuspectRequests => suspect_requests,
+            Bound::SuspectMemory => suspect_memory,
         }
     }
 
@@ -321,14 +288,16 @@ impl Admission {
             Bound::Connections => &self.connections,
             Bound::Requests => &self.requests,
             Bound::BodyMemory => &self.body_memory,
+            Bound::SuspectRequests => self.suspects.gauge(Share::Requests),
+            Bound::SuspectMemory => self.suspects.gauge(Share::BodyMemory),
         }
     }
 
     /// Grants an exchange, which `holding` holds.
     ///
     /// # Errors
-    /// The first bound that was met, of: media type, exchanges of the process, requests of the client that were not
-    /// genuine.
+    /// The first bound that was met, of: media type, exchanges of the process, and, where the client has no token left,
+    /// the share of suspects.
     pub fn admit(
         &self,
         request: Request<'_>,
@@ -338,13 +307,24 @@ impl Admission {
     ) -> Result<Admitted<'_>, Refused> {
         request.route.admission.check_content_type(request.headers, request.has_body)?;
         if !self.requests.take(1) {
-            return Err(Rejection::RequestsFull.into());
+            return Err(Refused::full(Bound::Requests));
         }
         holding.begin_request(client);
-        let mut admitted = Admitted { admission: self, client, lender: None, holding: Rc::clone(holding) };
+        let mut admitted =
+            Admitted { admission: self, client, lender: None, began_as_suspect: false, holding: Rc::clone(holding) };
+        // Where nothing is verified the budget is all that there is.
+        let queues = request.route.verifier.verifies() && self.suspects.exist();
         match self.clients.take(client, now) {
             Ok(lender) => admitted.lender = Some(lender),
-            Err(empty) => return Err(Refused::empty(Rejection::ClientRateLimited, empty)),
+            Err(_) if queues && request.is_proven => {}
+            Err(_) if queues && self.suspects.enter() => {
+                holding.begin_suspicion();
+                admitted.began_as_suspect = true;
+            }
+            Err(empty) => {
+                let bound = queues.then_some(Bound::SuspectRequests);
+                return Err(Refused { bound, ..Refused::empty(Rejection::ClientRateLimited, empty) });
+            }
         }
         Ok(admitted)
     }
@@ -362,12 +342,6 @@ impl Admission {
         self.gauge(bound).limit()
     }
 
-    /// Whether so many bytes more of body memory would leave half of it free: enough to grant what is only announced.
-    #[must_use]
-    pub fn has_plenty(&self, bytes: u64) -> bool {
-        self.body_memory.has_plenty(bytes)
-    }
-
     /// What may be held at the moment: the bounds in force.
     #[must_use]
     pub fn bounds(&self) -> Held {
@@ -377,6 +351,8 @@ impl Admission {
             body_memory: self.body_memory.limit(),
             handshakes: self.handshakes.limit(),
             handshakes_over_rate: self.pace.limit(),
+            suspects: self.limit(Bound::SuspectRequests),
+            suspect_memory: self.limit(Bound::SuspectMemory),
         }
     }
 
@@ -389,6 +365,8 @@ impl Admission {
             body_memory: self.body_memory.held(),
             handshakes: self.handshakes.held(),
             handshakes_over_rate: self.pace.waiting(),
+            suspects: self.gauge(Bound::SuspectRequests).held(),
+            suspect_memory: self.gauge(Bound::SuspectMemory).held(),
         }
     }
 }
@@ -402,6 +380,8 @@ pub struct Request<'a> {
     pub headers: Headers<'a>,
     /// Whether a body follows.
     pub has_body: bool,
+    /// Whether the last request on the connection was a delivery of the same client, genuine and accepted.
+    pub is_proven: bool,
 }
 
 /// A connection that was granted; it counts until this is dropped.
@@ -415,9 +395,9 @@ impl ConnectionPermit {
     ///
     /// # Errors
     /// [`ConnectionEnd::ClientConnectionsFull`]
-    pub fn assign(&mut self, client: ClientKey, now: Duration) -> Result<(), ConnectionEnd> {
+    pub fn assign(&mut self, client: ClientKey, allowance: Allowance, now: Duration) -> Result<(), ConnectionEnd> {
         let admission = self.holding.admission();
-        let owner = admission.count(client, now)?;
+        let owner = admission.count(client, allowance, now)?;
         admission.discount(self.holding.reassign(owner));
         Ok(())
     }
@@ -453,6 +433,8 @@ pub struct Admitted<'a> {
     client: ClientKey,
     /// Where the token came from that is given back when the delivery is genuine.
     lender: Option<Lender>,
+    /// Whether the client was over its budget.
+    began_as_suspect: bool,
     /// What has been granted.
     holding: Rc<Holding>,
 }
@@ -467,16 +449,48 @@ impl Admitted<'_> {
     /// Charges the body: as far as it has arrived, or as its buffer reaches.
     ///
     /// # Errors
-    /// [`Rejection::BodyMemoryFull`]
-    pub fn hold_body(&mut self, length: usize) -> Result<(), Rejection> {
-        let more = (length as u64).saturating_sub(self.holding.body());
+    /// [`Rejection::BodyMemoryFull`]; [`Rejection::ClientRateLimited`]: the share of suspects is full.
+    pub fn hold_body(&mut self, length: usize) -> Result<(), Refused> {
+        let own = self.holding.body();
+        let more = (length as u64).saturating_sub(own);
         if more > 0 {
+            let suspect = self.is_suspect();
+            if suspect && !self.admission.suspects.hold(more, own) {
+                return Err(Refused::full(Bound::SuspectMemory));
+            }
             if !self.admission.body_memory.take(more) {
-                return Err(Rejection::BodyMemoryFull);
+                self.admission.release_suspect(false, if suspect { more } else { 0 });
+                return Err(Refused::full(Bound::BodyMemory));
             }
             self.holding.add_body(more);
         }
         Ok(())
+    }
+
+    /// Whether so many bytes more would leave half of what this request may take from free: enough to grant what is only
+    /// announced.
+    #[must_use]
+    pub fn has_plenty(&self, bytes: u64) -> bool {
+        let share = !self.is_suspect() || self.admission.suspects.have_plenty(bytes);
+        share && self.admission.body_memory.has_plenty(bytes)
+    }
+
+    /// Whether its client is over its budget, and it has not been proven genuine.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.holding.is_suspect()
+    }
+
+    /// Whether its client was over its budget when it came.
+    #[must_use]
+    pub const fn began_as_suspect(&self) -> bool {
+        self.began_as_suspect
+    }
+
+    /// Whose request it is.
+    #[must_use]
+    pub const fn client(&self) -> ClientKey {
+        self.client
     }
 
     /// The exchange no longer counts as one in flight; its body does, as long as this is held.
@@ -484,12 +498,15 @@ impl Admitted<'_> {
         self.holding.end_request();
     }
 
-    /// The delivery is genuine: it does not count as one that is not. Where nothing is verified nothing is known to be
-    /// genuine, and everything counts.
+    /// The delivery is genuine and no copy: it does not count as one that is not, and is no suspect any more. Copies
+    /// count: a stranger who has captured one delivery can send any number of them. Where nothing is verified nothing is
+    /// known to be genuine, and everything counts.
     pub fn vouch<D>(&mut self, verified: &Verified<'_, D>) {
-        if verified.key_id().is_some()
-            && let Some(lender) = self.lender.take()
-        {
+        if verified.key_id().is_none() {
+            return;
+        }
+        self.holding.end_suspicion();
+        if let Some(lender) = self.lender.take() {
             self.admission.clients.give_back(self.client, lender);
             self.holding.prove_handshake();
         }
@@ -521,6 +538,8 @@ mod tests {
     use crate::gate::observe::Observe;
     use crate::gate::pattern::PathPattern;
     use crate::gate::route::{RouteKey, RouteTable};
+    use crate::gate::route_admission::RouteAdmission;
+    use crate::gate::token_bucket::Rate;
     use crate::gate::verify::Verifier;
     use crate::wire::headers::HeaderBuf;
 
@@ -554,6 +573,7 @@ mod tests {
             clients_tracked: 10,
             handshakes: 2,
             handshakes_per_client: Rate::per_second(50, 100),
+            ..AdmissionLimits::default()
         }
     }
 
@@ -574,7 +594,7 @@ mod tests {
     fn a_body_counts_for_longer_than_its_exchange() {
         let table = table(RouteAdmission::default());
         let (admission, headers) = (ready(), HeaderBuf::default());
-        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
         let mut admitted = admission.admit(request, client(1), NOW, &holding(&admission)).unwrap();
         admitted.hold_body(70).unwrap();
         admitted.end_request();
@@ -591,16 +611,17 @@ mod tests {
         let ask = |media_type: &[u8], number: u8| {
             let mut headers = HeaderBuf::default();
             headers.push("Content-Type", media_type);
-            let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+            let request =
+                Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
             admission.admit(request, client(number), NOW, &holding(&admission))
         };
         let first = ask(b"a/b", 1).unwrap();
         assert_eq!(ask(b"c/d", 1).unwrap_err(), Rejection::ContentTypeRefused.into());
         let second = ask(b"A/B; c=d", 1).unwrap();
         assert_eq!(ask(b"c/d", 1).unwrap_err(), Rejection::ContentTypeRefused.into());
-        assert_eq!(ask(b"a/b", 1).unwrap_err(), Rejection::RequestsFull.into());
+        assert_eq!(ask(b"a/b", 1).unwrap_err(), Refused::full(Bound::Requests));
         drop(first);
-        let limited = Refused { rejection: Rejection::ClientRateLimited, retry_after: Some(1) };
+        let limited = Refused { rejection: Rejection::ClientRateLimited, retry_after: Some(1), bound: None };
         assert_eq!(ask(b"a/b", 1).unwrap_err(), limited);
         assert_eq!(admission.held().requests, 1, "what was refused holds nothing");
         assert!(ask(b"a/b", 2).is_ok());
@@ -613,7 +634,7 @@ mod tests {
         let table = table(RouteAdmission::default());
         let admission = ready();
         let headers = HeaderBuf::default();
-        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
+        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
         let mut first = admission.admit(request, client(1), NOW, &holding(&admission)).unwrap();
         let mut second = admission.admit(request, client(2), NOW, &holding(&admission)).unwrap();
         for (length, held) in [(10, 10), (60, 60), (60, 60)] {
@@ -621,7 +642,7 @@ mod tests {
             assert_eq!(admission.held().body_memory, held);
         }
         second.hold_body(40).unwrap();
-        assert_eq!(second.hold_body(41), Err(Rejection::BodyMemoryFull));
+        assert_eq!(second.hold_body(41), Err(Refused::full(Bound::BodyMemory)));
         assert_eq!(admission.held().body_memory, 100);
         drop(first);
         second.hold_body(100).unwrap();
@@ -632,7 +653,7 @@ mod tests {
     #[test]
     fn connections_are_refused_for_the_client_first() {
         let admission = ready();
-        let open = |number: u8| admission.open(Some(client(number)), NOW);
+        let open = |number: u8| admission.open(Some(client(number)), Allowance::Usual, NOW);
         let first = open(1).unwrap();
         let _second = open(1).unwrap();
         let third = open(2).unwrap();
@@ -655,16 +676,16 @@ mod tests {
     #[test]
     fn a_connection_is_counted_for_whom_a_proxy_names() {
         let admission = ready();
-        let mut permits: Vec<_> = (0..3).map(|_| admission.open(None, NOW).unwrap()).collect();
-        assert_eq!(permits[0].assign(client(1), NOW), Ok(()));
-        assert_eq!(permits[1].assign(client(1), NOW), Ok(()));
-        assert_eq!(permits[2].assign(client(1), NOW), Err(ConnectionEnd::ClientConnectionsFull));
-        assert_eq!(permits[2].assign(client(2), NOW), Ok(()));
-        assert_eq!(permits[1].assign(client(2), NOW), Ok(()));
-        assert_eq!(permits[2].assign(client(1), NOW), Ok(()), "the place was given back");
+        let mut permits: Vec<_> = (0..3).map(|_| admission.open(None, Allowance::Usual, NOW).unwrap()).collect();
+        assert_eq!(permits[0].assign(client(1), Allowance::Usual, NOW), Ok(()));
+        assert_eq!(permits[1].assign(client(1), Allowance::Usual, NOW), Ok(()));
+        assert_eq!(permits[2].assign(client(1), Allowance::Usual, NOW), Err(ConnectionEnd::ClientConnectionsFull));
+        assert_eq!(permits[2].assign(client(2), Allowance::Usual, NOW), Ok(()));
+        assert_eq!(permits[1].assign(client(2), Allowance::Usual, NOW), Ok(()));
+        assert_eq!(permits[2].assign(client(1), Allowance::Usual, NOW), Ok(()), "the place was given back");
         drop(permits);
         assert_eq!(admission.held(), Held::default());
-        assert!(admission.open(Some(client(1)), NOW).is_ok());
+        assert!(admission.open(Some(client(1)), Allowance::Usual, NOW).is_ok());
     }
 
     #[test]
@@ -679,34 +700,15 @@ mod tests {
     }
 
     #[test]
-    fn no_gauge_goes_over_its_limit_under_threads() {
-        let gauge = Gauge::new(7);
-        std::thread::scope(|scope| {
-            for amount in 1..5 {
-                let gauge = &gauge;
-                scope.spawn(move || {
-                    for _ in 0..20_000 {
-                        if gauge.take(amount) {
-                            assert!(gauge.held() <= 7);
-                            gauge.release(amount);
-                        }
-                    }
-                });
-            }
-        });
-        assert_eq!(gauge.held(), 0);
-        assert!(!gauge.take(u64::MAX) && gauge.take(7));
-        gauge.set_limit(u64::MAX);
-        assert!(!gauge.take(u64::MAX));
-    }
-
-    #[test]
     fn limits_below_what_is_held_take_nothing_away() {
         let table = table(RouteAdmission::default());
         let admission = ready();
         let headers = HeaderBuf::default();
-        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true };
-        let (first, second) = (admission.open(Some(client(1)), NOW), admission.open(Some(client(1)), NOW));
+        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
+        let (first, second) = (
+            admission.open(Some(client(1)), Allowance::Usual, NOW),
+            admission.open(Some(client(1)), Allowance::Usual, NOW),
+        );
         let mut admitted = admission.admit(request, client(1), NOW, &holding(&admission)).unwrap();
         admitted.hold_body(50).unwrap();
         let low = AdmissionLimits {
@@ -719,16 +721,19 @@ mod tests {
         };
         admission.set_limits(low, NOW);
         assert_eq!(admission.held(), Held { connections: 2, requests: 1, body_memory: 50, ..Held::default() });
-        assert_eq!(admission.open(Some(client(2)), NOW).unwrap_err(), ConnectionEnd::ConnectionsFull);
+        assert_eq!(admission.open(Some(client(2)), Allowance::Usual, NOW).unwrap_err(), ConnectionEnd::ConnectionsFull);
         assert_eq!(
             admission.admit(request, client(2), NOW, &holding(&admission)).unwrap_err(),
-            Rejection::RequestsFull.into()
+            Refused::full(Bound::Requests)
         );
-        assert_eq!(admitted.hold_body(51), Err(Rejection::BodyMemoryFull));
+        assert_eq!(admitted.hold_body(51), Err(Refused::full(Bound::BodyMemory)));
         drop(first);
-        assert_eq!(admission.open(Some(client(1)), NOW).unwrap_err(), ConnectionEnd::ClientConnectionsFull);
+        assert_eq!(
+            admission.open(Some(client(1)), Allowance::Usual, NOW).unwrap_err(),
+            ConnectionEnd::ClientConnectionsFull
+        );
         drop(second);
-        assert!(admission.open(Some(client(1)), NOW).is_ok());
+        assert!(admission.open(Some(client(1)), Allowance::Usual, NOW).is_ok());
         drop(admitted);
         assert_eq!(
             admission.admit(request, client(1), NOW, &holding(&admission)).unwrap_err().rejection,

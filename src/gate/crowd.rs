@@ -5,7 +5,7 @@
 //! Shares of less than a thousandth of the bound count alike, and so do waits of more than `LONG`: a sender with a few
 //! deliveries under way does not give way to strangers who hold one thing each, for ever.
 //!
-//! Whoever has made us wait for less than [`GRACE`] gives way only to those whose party holds less than his; and nobody
+//! Whoever has made us wait for less than the grace (usually [`GRACE`]) gives way only to those whose party holds less than his; and nobody
 //! gives way to a party that holds many times more, which may take the place of one of its own.
 
 use core::cmp::Reverse;
@@ -35,6 +35,23 @@ pub enum Bound {
     Requests,
     /// Bytes of bodies.
     BodyMemory,
+    /// Exchanges of suspects ([`crate::gate::suspects`]) at a time.
+    SuspectRequests,
+    /// Bytes of their bodies.
+    SuspectMemory,
+}
+
+impl Bound {
+    /// Every bound.
+    pub const ALL: [Self; 5] =
+        [Self::Connections, Self::Requests, Self::BodyMemory, Self::SuspectRequests, Self::SuspectMemory];
+
+    /// Whether suspects alone hold it, who have no grace: one that has sent everything does not wait for one that has
+    /// not, however few the addresses are that they come from.
+    #[must_use]
+    pub const fn is_of_suspects(self) -> bool {
+        matches!(self, Self::SuspectRequests | Self::SuspectMemory)
+    }
 }
 
 /// Who is held to account together.
@@ -96,6 +113,8 @@ pub struct Newcomer {
     pub amount: u64,
     /// The bound: how much all may hold.
     pub limit: u64,
+    /// How long others may have made us wait before they give way to every party.
+    pub grace: Duration,
 }
 
 impl Crowd {
@@ -145,7 +164,7 @@ impl Crowd {
             let Some(Member { party, since, .. }) = self.members.get(&number) else { continue };
             let Some(share) = self.shares.get(party) else { continue };
             let (wait, is_own) = (now.saturating_sub(*since), *party == newcomer.party);
-            let young = wait < GRACE && (is_own || share.amount <= own);
+            let young = wait < newcomer.grace && (is_own || share.amount <= own);
             if young || (!is_own && own / MUCH > share.amount.max(crumb)) {
                 continue;
             }
@@ -155,6 +174,11 @@ impl Crowd {
             }
         }
         goes
+    }
+
+    /// The oldest members of a party.
+    pub fn oldest_of(&self, party: Party) -> impl Iterator<Item = u64> {
+        self.shares.get(&party).into_iter().flat_map(|share| share.members.iter().copied())
     }
 
     /// How many members there are.
@@ -182,7 +206,7 @@ mod tests {
     }
 
     fn newcomer(number: u8, amount: u64) -> Newcomer {
-        Newcomer { party: client(number), amount, limit: 100 }
+        Newcomer { party: client(number), amount, limit: 100, grace: GRACE }
     }
 
     const fn ms(millis: u64) -> Duration {

@@ -9,10 +9,11 @@
 use core::time::Duration;
 use std::hash::RandomState;
 
-use crate::gate::admission::{AdmissionLimits, Gauge};
 use crate::gate::crowd::Party;
+use crate::gate::gauge::Gauge;
 use crate::gate::holding::Holding;
 use crate::gate::keyed_buckets::{ClientKey, KeyedBuckets, Lender};
+use crate::gate::limits::AdmissionLimits;
 use crate::outcome::ConnectionEnd;
 
 /// One in so many of the handshakes that there may be at a time may wait although its client is over its rate.
@@ -105,6 +106,7 @@ mod tests {
 
     use super::*;
     use crate::gate::admission::Admission;
+    use crate::gate::keyed_buckets::Allowance;
     use crate::gate::token_bucket::Rate;
 
     const NOW: Duration = Duration::from_secs(1);
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn a_client_over_its_rate_is_known_and_others_are_not_concerned() {
         let admission = admission();
-        let open = |last| admission.open(last, NOW).unwrap();
+        let open = |last| admission.open(last, Allowance::Usual, NOW).unwrap();
         let begin = |last: u8| admission.handshake_pace().begin(open(Some(client(last))).holding(), NOW);
         assert_eq!(
             [begin(1), begin(1), begin(1), begin(2)],
@@ -135,7 +137,7 @@ mod tests {
     #[test]
     fn a_handshake_that_was_worth_it_does_not_count_and_comes_back_once() {
         let admission = admission();
-        let permit = admission.open(Some(client(1)), NOW).unwrap();
+        let permit = admission.open(Some(client(1)), Allowance::Usual, NOW).unwrap();
         let pace = admission.handshake_pace();
         for _ in 0..9 {
             assert_eq!(pace.begin(permit.holding(), NOW), Pace::Within);

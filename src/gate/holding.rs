@@ -5,7 +5,7 @@ use core::cell::Cell;
 use std::sync::Arc;
 
 use crate::gate::admission::Admission;
-use crate::gate::crowd::Party;
+use crate::gate::crowd::{Bound, Party};
 use crate::gate::keyed_buckets::{ClientKey, Lender};
 
 /// What a connection holds.
@@ -24,14 +24,28 @@ pub struct Holding {
     body: Cell<u64>,
     /// Where its TLS handshake has taken a token, until the client has proven to be worth it.
     handshake: Cell<Option<(ClientKey, Lender)>>,
+    /// Whether exchange and body count as a suspect's, too.
+    suspect: Cell<bool>,
+    /// Whether the last delivery on the connection was genuine and accepted.
+    proven: Cell<bool>,
 }
 
 impl Holding {
     /// A connection that has been counted.
     pub(super) const fn new(admission: Arc<Admission>, owner: Option<(ClientKey, Lender)>) -> Self {
         let (client, requesting, body) = (Cell::new(None), Cell::new(false), Cell::new(0));
-        let handshake = Cell::new(None);
-        Self { admission, connected: Cell::new(true), owner: Cell::new(owner), client, requesting, body, handshake }
+        let (suspect, proven) = (Cell::new(false), Cell::new(false));
+        Self {
+            admission,
+            connected: Cell::new(true),
+            owner: Cell::new(owner),
+            client,
+            requesting,
+            body,
+            handshake: Cell::new(None),
+            suspect,
+            proven,
+        }
     }
 
     /// What a connection holds that is not counted itself: for whoever admits exchanges without connections.
@@ -57,18 +71,54 @@ impl Holding {
         self.requesting.set(true);
     }
 
+    /// The exchange has been counted as a suspect's.
+    pub(super) fn begin_suspicion(&self) {
+        self.suspect.set(true);
+    }
+
+    /// The exchange is proven genuine: what it holds counts for the process alone.
+    pub(super) fn end_suspicion(&self) {
+        if self.suspect.take() {
+            self.admission.release_suspect(self.requesting.get(), self.body.get());
+        }
+    }
+
+    pub(super) const fn is_suspect(&self) -> bool {
+        self.suspect.get()
+    }
+
+    /// Notes whether the last delivery on the connection was genuine and accepted.
+    pub fn prove(&self, proven: bool) {
+        self.proven.set(proven);
+    }
+
+    /// Whether it was.
+    #[must_use]
+    pub const fn is_proven(&self) -> bool {
+        self.proven.get()
+    }
+
+    /// Whom the connection is counted for, and where.
+    pub(super) const fn owned_by(&self) -> Option<(ClientKey, Lender)> {
+        self.owner.get()
+    }
+
     pub(super) fn add_body(&self, bytes: u64) {
         self.body.set(self.body.get() + bytes);
     }
 
     /// The exchange no longer counts as one in flight.
     pub(super) fn end_request(&self) {
-        self.admission.release_requests(u64::from(self.requesting.take()));
+        let requesting = self.requesting.take();
+        self.admission.release_requests(u64::from(requesting));
+        self.admission.release_suspect(requesting && self.suspect.get(), 0);
     }
 
     /// Its body is no longer charged.
     pub(super) fn release_body(&self) {
-        self.admission.release_body(self.body.take());
+        let body = self.body.take();
+        self.admission.release_suspect(false, if self.suspect.take() { body } else { 0 });
+        self.admission.release_body(body);
     }
 
     /// Gives everything back. What has been given back is not given back again.
@@ -104,6 +154,37 @@ impl Holding {
     #[must_use]
     pub fn client(&self, number: u64) -> Party {
         self.client.get().map_or_else(|| self.owner(number), Party::Client)
+    }
+
+    /// The client that answers for the connection, where it is known.
+    #[must_use]
+    pub fn owning_client(&self) -> Option<ClientKey> {
+        self.owner.get().map(|(client, _)| client)
+    }
+
+    /// How much of a bound is held.
+    #[must_use]
+    pub fn held(&self, bound: Bound) -> u64 {
+        let suspect = self.suspect.get();
+        match bound {
+            Bound::Connections => self.connections(),
+            Bound::Requests => self.requests(),
+            Bound::BodyMemory => self.body(),
+            Bound::SuspectRequests => {
+                if suspect {
+                    self.requests()
+                } else {
+                    0
+                }
+            }
+            Bound::SuspectMemory => {
+                if suspect {
+                    self.body()
+                } else {
+                    0
+                }
+            }
+        }
     }
 
     /// Connections held: one, or none any more.

@@ -2,8 +2,8 @@
 //!
 //! Only what is idle is forgotten: a client without connections whose bucket is full, for whom a new entry would be the
 //! same. So nobody gets his tokens back, and nobody loses them, because others come and go, whoever cycles through how
-//! many addresses. When there is no room for a newcomer, he shares one bucket and one count of connections with all
-//! others for whom there is no room; clients that are in the table keep what they have.
+//! many addresses. When there is no room for a newcomer, he shares one bucket with all others for whom there is no room,
+//! and their connections are counted for the process alone; clients that are in the table keep what they have.
 //!
 //! The table is split by a hash that is keyed for the process, so that cores rarely meet at a lock and nobody can
 //! choose addresses that fall together. A part that is full is searched for an idle entry a few steps at a time: each
@@ -52,6 +52,28 @@ pub enum Lender {
     Shared,
 }
 
+/// How many connections a client may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Allowance {
+    /// As many as `connections_per_client` says.
+    Usual,
+    /// An eighth more, at least [`SPARE`], for a moment: another one of the client ends for it
+    /// ([`super::admission::Admission::sheds`]).
+    Beyond,
+}
+
+/// As many may come before one of those that are there has been looked at: what a worker accepts in a round.
+const SPARE: u32 = 32;
+
+impl Allowance {
+    pub(super) fn of(self, usual: u32) -> u32 {
+        match self {
+            Self::Usual => usual,
+            Self::Beyond => usual.saturating_add((usual / 8).max(SPARE)),
+        }
+    }
+}
+
 /// The client has as many connections as it may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooMany;
@@ -67,7 +89,7 @@ pub struct KeyedBuckets {
 /// What those share for whom there is no room.
 #[derive(Debug)]
 struct Rest {
-    entry: Entry,
+    bucket: TokenBucket,
     measure: Measure,
 }
 
@@ -128,7 +150,7 @@ impl KeyedBuckets {
             // The first ones take what does not divide.
             Mutex::new(Shard::new(capacity / count + usize::from(position < capacity % count), measure))
         };
-        let rest = Mutex::new(Rest { entry: Entry::default(), measure });
+        let rest = Mutex::new(Rest { bucket: TokenBucket::default(), measure });
         Self { hash, shards: (0..count).map(shard).collect(), rest }
     }
 
@@ -147,7 +169,7 @@ impl KeyedBuckets {
         let mut rest = locked(&self.rest);
         let from = std::mem::replace(&mut rest.measure, to);
         if from != to {
-            rest.entry.bucket.convert(from, to, now);
+            rest.bucket.convert(from, to, now);
         }
     }
 
@@ -167,8 +189,8 @@ impl KeyedBuckets {
             }
             None => {
                 drop(shard);
-                let Rest { entry, measure } = &mut *locked(&self.rest);
-                entry.bucket.take(*measure, now).map(|()| Lender::Shared)
+                let Rest { bucket, measure } = &mut *locked(&self.rest);
+                bucket.take(*measure, now).map(|()| Lender::Shared)
             }
         }
     }
@@ -177,8 +199,8 @@ impl KeyedBuckets {
     pub fn give_back(&self, client: ClientKey, lender: Lender) {
         match lender {
             Lender::Shared => {
-                let Rest { entry, measure } = &mut *locked(&self.rest);
-                entry.bucket.give_back(*measure);
+                let Rest { bucket, measure } = &mut *locked(&self.rest);
+                bucket.give_back(*measure);
             }
             Lender::Own => {
                 let (mut shard, hash) = self.shard(client);
@@ -191,33 +213,36 @@ impl KeyedBuckets {
         }
     }
 
-    /// Counts a connection of a client, which may have `limit` of them.
+    /// Counts a connection of a client, which may have `limit` of them; where, and how many it has now. Those of clients for
+    /// whom there is no room are not counted: one of them would keep the others out.
     ///
     /// # Errors
     /// [`TooMany`]
-    pub fn connect(&self, client: ClientKey, limit: u32, now: Duration) -> Result<Lender, TooMany> {
+    pub fn connect(&self, client: ClientKey, limit: u32, now: Duration) -> Result<(Lender, u32), TooMany> {
         let (mut shard, hash) = self.shard(client);
         shard.latest = shard.latest.max(now);
         match shard.entry(client, hash) {
-            Some(entry) => entry.connect(limit).map(|()| Lender::Own),
-            None => {
-                drop(shard);
-                locked(&self.rest).entry.connect(limit).map(|()| Lender::Shared)
-            }
+            Some(entry) => entry.connect(limit).map(|()| (Lender::Own, entry.connections)),
+            None => Ok((Lender::Shared, 0)),
         }
     }
 
-    /// A connection that [`Self::connect`] counted has ended.
-    pub fn disconnect(&self, client: ClientKey, lender: Lender) {
-        match lender {
-            Lender::Shared => locked(&self.rest).entry.disconnect(),
-            Lender::Own => {
-                let (mut shard, hash) = self.shard(client);
-                if let Some(entry) = shard.find(client, hash).and_then(|at| shard.entries.get_mut(at)) {
-                    entry.disconnect();
-                }
-            }
+    /// A connection that [`Self::connect`] counted has ended; how many were counted with it.
+    pub fn disconnect(&self, client: ClientKey, lender: Lender) -> u32 {
+        if lender == Lender::Shared {
+            return 0;
         }
+        let (mut shard, hash) = self.shard(client);
+        let entry = shard.find(client, hash).and_then(|at| shard.entries.get_mut(at));
+        entry.map_or(0, Entry::disconnect)
+    }
+
+    /// How many connections of a client are counted.
+    #[must_use]
+    pub fn connections(&self, client: ClientKey) -> u32 {
+        let (shard, hash) = self.shard(client);
+        let entry = shard.find(client, hash).and_then(|at| shard.entries.get(at));
+        entry.map_or(0, |entry| entry.connections)
     }
 
     /// How many clients are in the table.
@@ -249,8 +274,10 @@ impl Entry {
         Ok(())
     }
 
-    const fn disconnect(&mut self) {
-        self.connections = self.connections.saturating_sub(1);
+    const fn disconnect(&mut self) -> u32 {
+        let before = self.connections;
+        self.connections = before.saturating_sub(1);
+        before
     }
 }
 
@@ -393,18 +420,18 @@ mod tests {
     #[test]
     fn a_client_with_connections_is_not_forgotten() {
         let table = table(Rate::per_second(1, 2), 1);
-        assert_eq!(table.connect(client(0), 2, SECOND), Ok(Lender::Own));
-        assert_eq!(table.connect(client(0), 2, SECOND), Ok(Lender::Own));
+        let own = |count| Ok((Lender::Own, count));
+        assert_eq!(table.connect(client(0), 2, SECOND), own(1));
+        assert_eq!(table.connect(client(0), 2, SECOND), own(2));
         assert_eq!(table.connect(client(0), 2, SECOND), Err(TooMany));
-        assert_eq!(table.connect(client(1), 1, SECOND), Ok(Lender::Shared));
-        assert_eq!(table.connect(client(2), 1, SECOND), Err(TooMany));
-        table.disconnect(client(0), Lender::Own);
-        assert_eq!(table.connect(client(2), 9, SECOND), Ok(Lender::Shared));
-        table.disconnect(client(0), Lender::Own);
-        assert_eq!(table.connect(client(3), 9, SECOND), Ok(Lender::Own));
-        table.disconnect(client(1), Lender::Shared);
-        table.disconnect(client(2), Lender::Shared);
-        assert_eq!(table.rest.lock().unwrap().entry.connections, 0);
+        // A client for whom there is no room is not kept out by others of the kind.
+        (0..9).for_each(|_| assert_eq!(table.connect(client(1), 1, SECOND), Ok((Lender::Shared, 0))));
+        assert_eq!(table.connect(client(2), 1, SECOND), Ok((Lender::Shared, 0)));
+        assert_eq!(table.disconnect(client(1), Lender::Shared), 0);
+        assert_eq!((table.connections(client(0)), table.disconnect(client(0), Lender::Own)), (2, 2));
+        assert_eq!((table.connections(client(0)), table.disconnect(client(0), Lender::Own)), (1, 1));
+        assert_eq!(table.connect(client(3), 9, SECOND), own(1));
+        assert_eq!((table.connections(client(0)), table.disconnect(client(0), Lender::Own)), (0, 0));
     }
 
     #[derive(Clone, Debug)]
@@ -482,11 +509,14 @@ mod tests {
                         let got = table.connect(client(number), 2, time);
                         let count = &mut model.entry(number).or_default().1;
                         match got {
-                            Ok(Lender::Own) => *count += 1,
-                            Ok(Lender::Shared) => prop_assert_eq!(*count, 0),
-                            Err(TooMany) => prop_assert!(*count == 2 || locked(&table.rest).entry.connections == 2),
+                            Ok((Lender::Own, counted)) => {
+                                *count += 1;
+                                prop_assert_eq!(counted, *count);
+                            }
+                            Ok((Lender::Shared, _)) => prop_assert_eq!(*count, 0),
+                            Err(TooMany) => prop_assert_eq!(*count, 2),
                         }
-                        connected.extend(got.ok().map(|lender| (number, lender)));
+                        connected.extend(got.ok().map(|(lender, _)| (number, lender)));
                         prop_assert!(model[&number].1 <= 2);
                     }
                     Step::Disconnect(which) if !connected.is_empty() => {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use matchit::{InsertError, Router};
 
-use crate::gate::admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
 use crate::gate::replay::ReplayPolicy;
+use crate::gate::route_admission::RouteAdmission;
 use crate::gate::verify::{Delivery, Verifier};
 use crate::outcome::Rejection;
 use crate::wire::encode::{self, ConnectionOptions};

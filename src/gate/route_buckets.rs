@@ -41,12 +41,12 @@ impl RouteBuckets {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::gate::admission::RouteAdmission;
     use crate::gate::allowlist::AllowList;
     use crate::gate::identity::CallerList;
     use crate::gate::observe::Observe;
     use crate::gate::pattern::PathPattern;
     use crate::gate::route::RouteKey;
+    use crate::gate::route_admission::RouteAdmission;
     use crate::gate::token_bucket::Rate;
     use crate::gate::verify::Verifier;
     use proptest::prelude::*;

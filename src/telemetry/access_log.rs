@@ -11,12 +11,13 @@ use crate::telemetry::line::{Stamp, address, escaped, micros, number};
 /// of a stranger's text six times as long as it came, and every reason code.
 pub const LINE_LIMIT: usize = 8 << 10;
 
-/// Whether a stranger could cause any number of such lines: nothing about the exchange was proven genuine.
+/// Whether a stranger could cause any number of such lines: nothing about the exchange was proven genuine, or it was
+/// refused all the same, as the copies of one captured delivery are.
 #[must_use]
-pub fn is_a_strangers(exchange: &Exchange<'_>) -> bool {
+pub fn is_repeatable(exchange: &Exchange<'_>) -> bool {
     match exchange.outcome {
         Outcome::Forwarded { .. } => false,
-        Outcome::Rejected(_) => exchange.key_id.is_none(),
+        Outcome::Rejected(_) => true,
         Outcome::Failed(fault) => exchange.key_id.is_none() && Fault::side(fault) == Side::Downstream,
     }
 }
@@ -294,10 +295,14 @@ mod tests {
     }
 
     #[test]
-    fn strangers_are_those_of_whom_nothing_is_proven() {
-        let of = |outcome, key_id| is_a_strangers(&Exchange { key_id, ..exchange(outcome) });
+    fn whatever_a_stranger_can_repeat_is_told_apart() {
+        let of = |outcome, key_id| is_repeatable(&Exchange { key_id, ..exchange(outcome) });
         assert!(of(Rejection::SignatureMismatch.into(), None) && of(Fault::HeadTimeout.into(), None));
-        assert!(!of(Rejection::Duplicate.into(), Some("k")) && !of(Fault::ResponseUnread.into(), Some("k")));
+        // Of one captured delivery there can be any number of copies.
+        for rejection in [Rejection::Duplicate, Rejection::DuplicateInFlight, Rejection::RouteRateLimited] {
+            assert!(of(rejection.into(), Some("k")));
+        }
+        assert!(!of(Fault::ResponseUnread.into(), Some("k")));
         assert!(!of(Fault::UpstreamConnect.into(), None) && !of(Outcome::Forwarded { status: 500 }, None));
     }
 

@@ -8,6 +8,7 @@ use super::exchange::Exchange;
 use super::handshake::Handshake;
 use super::histogram::{Distribution, Histogram};
 use super::refusals::Refusals;
+use super::suspicion::Suspicion;
 use super::tally::Tally;
 use crate::outcome::{Fault, Outcome, Rejection};
 
@@ -314,12 +315,15 @@ pub struct WorkerCells {
     idle: Tally,
     handshakes: [Tally; Handshake::ALL.len()],
     over_rate: Tally,
+    waiting: Tally,
+    suspicions: [Tally; Suspicion::ALL.len()],
     pub(super) refusals: Refusals,
 }
 
 impl WorkerCells {
-    /// The worker is alive at `monotonic`, and has so many idle connections.
-    pub fn beat(&self, monotonic: Duration, idle: usize) {
+    /// The worker is alive at `monotonic`, and has so many idle connections and so many that wait for their turns.
+    pub fn beat(&self, monotonic: Duration, idle: usize, waiting: usize) {
+        self.waiting.set(waiting as u64);
         self.beat.set(u64::try_from(monotonic.as_millis()).unwrap_or(u64::MAX));
         self.idle.set(idle as u64);
     }
@@ -348,6 +352,23 @@ impl WorkerCells {
     #[must_use]
     pub fn handshakes_over_rate(&self) -> u64 {
         self.over_rate.get()
+    }
+
+    /// A request of a client that is over its budget has ended.
+    pub fn suspected(&self, suspicion: Suspicion) {
+        add_one(&self.suspicions, suspicion as usize);
+    }
+
+    /// Requests that have ended like this so far.
+    #[must_use]
+    pub fn suspicions(&self, suspicion: Suspicion) -> u64 {
+        self.suspicions.get(suspicion as usize).map_or(0, Tally::get)
+    }
+
+    /// Connections that wait for their turns, as of the last beat.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.waiting.get()
     }
 
     /// Such handshakes so far.

@@ -18,6 +18,7 @@ use super::histogram::{BOUNDS_TEXT, Distribution};
 use super::metrics::{Metrics, Registered};
 use super::names::{self, Name};
 use super::readings::{Readings, RecordsReading};
+use super::suspicion::Suspicion;
 use crate::outcome::{ConnectionEnd, Fault, Rejection, Side};
 
 /// The media type of the page.
@@ -225,6 +226,12 @@ fn connections(page: &Page, metrics: &Metrics, readings: &Readings) {
     for end in ConnectionEnd::ALL {
         page.counter(&names::CONNECTION_ENDS, &[end.code()], metrics.connections_ended(*end));
     }
+    for suspicion in Suspicion::ALL {
+        let count = metrics.workers().iter().map(|cells| cells.suspicions(suspicion)).sum();
+        page.counter(&names::SUSPECT_ENDS, &[suspicion.name()], count);
+    }
+    let waiting = metrics.workers().iter().map(super::cells::WorkerCells::waiting).sum::<u64>();
+    page.gauge(&names::TURNS_WAITING, &[], waiting as f64);
     for handshake in Handshake::ALL {
         let count = metrics.workers().iter().map(|cells| cells.handshakes(handshake)).sum();
         page.counter(&names::HANDSHAKES, &[handshake.version(), handshake.kind()], count);
@@ -256,6 +263,10 @@ fn bounds(page: &Page, readings: &Readings) {
     page.gauge(&names::REQUEST_LIMIT, &[], readings.requests.limit as f64);
     page.gauge(&names::BODY_MEMORY, &[], readings.body_memory.held as f64);
     page.gauge(&names::BODY_MEMORY_LIMIT, &[], readings.body_memory.limit as f64);
+    page.gauge(&names::SUSPECTS, &[], readings.suspects.held as f64);
+    page.gauge(&names::SUSPECT_LIMIT, &[], readings.suspects.limit as f64);
+    page.gauge(&names::SUSPECT_MEMORY, &[], readings.suspect_memory.held as f64);
+    page.gauge(&names::SUSPECT_MEMORY_LIMIT, &[], readings.suspect_memory.limit as f64);
     for replay in &readings.replay {
         let labels = [replay.route.as_str()];
         page.gauge(&names::REPLAY_ENTRIES, &labels, replay.entries.held as f64);
@@ -355,6 +366,8 @@ mod tests {
             body_memory: level,
             handshakes: level,
             handshakes_over_rate: level,
+            suspects: level,
+            suspect_memory: level,
             drivers: vec!["epoll", "epoll"],
             fallback: None,
             worker_cpu: vec![second, second],

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod names;
 pub mod readings;
 pub mod refusals;
+pub mod suspicion;
 pub mod tally;
 
 pub use cells::{

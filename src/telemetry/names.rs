@@ -121,6 +121,18 @@ names! {
         "Bytes of bodies held, and of the room that their buffers have for more.";
     BODY_MEMORY_LIMIT = Gauge "countersign_body_memory_limit_bytes" [] Bytes
         "Bytes of bodies that may be held.";
+    SUSPECT_ENDS = Counter "countersign_over_budget_requests_total" ["result"] Count
+        "Requests of clients that were over their budgets (unverified_per_client): genuine, not_genuine, or refused unseen because their share was full or the mode is to refuse.";
+    SUSPECTS = Gauge "countersign_over_budget_requests_in_flight" [] Count
+        "Exchanges admitted of clients over their budgets, and not proven genuine.";
+    SUSPECT_LIMIT = Gauge "countersign_over_budget_requests_in_flight_limit" [] Count
+        "Exchanges of clients over their budgets that there may be at a time.";
+    SUSPECT_MEMORY = Gauge "countersign_over_budget_body_memory_bytes" [] Bytes
+        "Bytes of body memory that exchanges of clients over their budgets hold.";
+    SUSPECT_MEMORY_LIMIT = Gauge "countersign_over_budget_body_memory_limit_bytes" [] Bytes
+        "Bytes of body memory that exchanges of clients over their budgets may hold.";
+    TURNS_WAITING = Gauge "countersign_connections_waiting_for_turn" [] Count
+        "Connections that wait for their turn: their last request was refused, their client is over its budget, or they send a large body; counted anew every second.";
     UPSTREAM_CONNECTS = Counter "countersign_upstream_connections_opened_total" ["upstream"] Count
         "Connections made to the application.";
     UPSTREAM_REUSES = Counter "countersign_upstream_connections_reused_total" ["upstream"] Count
@@ -162,7 +174,7 @@ names! {
     LOG_DROPPED = Counter "countersign_log_lines_dropped_total" [] Count
         "Lines of the process's log left out because strangers caused too many, or the writer was too slow.";
     ACCESS_LOG_MISSING = Counter "countersign_access_log_lines_missing_total" ["reason"] Count
-        "Exchanges without a line in the access log: sampled (refused strangers over the rate), or lost (its output was slow or failed).";
+        "Exchanges without a line in the access log: sampled (refused ones over the rate), or lost (its output was slow or failed).";
     AUDIT_UNRECORDED = Counter "countersign_audit_unrecorded_total" ["reason"] Count
         "Deliveries without a record of their own in the audit trail, which counts them: sampled (refused ones over the rate), or blocked (it could not be written).";
     AUDIT_FAILING = Gauge "countersign_audit_failing" [] Count

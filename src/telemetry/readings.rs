@@ -18,6 +18,10 @@ pub struct Readings {
     pub handshakes: Level,
     /// Of them, those of clients over their rate that wait for their turn.
     pub handshakes_over_rate: Level,
+    /// Exchanges of clients that are over their budgets, and not proven genuine.
+    pub suspects: Level,
+    /// Bytes of their bodies.
+    pub suspect_memory: Level,
     /// What each worker runs on.
     pub drivers: Vec<&'static str>,
     /// Why not all of them run on what was wanted.

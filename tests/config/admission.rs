@@ -1,6 +1,7 @@
 //! Mistakes in the bounds of admission, of the process and of a route.
 
 use countersign::config::{Severity, parse_str};
+use countersign::gate::limits::OverBudget;
 use countersign::gate::token_bucket::Rate;
 
 use crate::support::{FRAME, ROUTE, assert_mistakes, github, problems};
@@ -35,6 +36,11 @@ fn mistakes_in_the_limits() {
             ),
             (&with("unverified_per_client = { rate = '1/s' }"), 10, &format!("{unverified}.burst"), "missing", "both"),
             (&with("unverified_per_client = '1/s'"), 10, unverified, "expected a table", "a table"),
+            (&with("over_budget = 'drop'"), 10, "limits.over_budget", "not", "\"queue\""),
+            (&with("over_budget = true"), 10, "limits.over_budget", "expected a string", "quotes"),
+            (&with("over_budget_percent = 0"), 10, "limits.over_budget_percent", "out of range", "1 to 100"),
+            (&with("over_budget_percent = 101"), 10, "limits.over_budget_percent", "out of range", "1 to 100"),
+            (&with("over_budget_percent = '50%'"), 10, "limits.over_budget_percent", "expected a whole number", ""),
             (
                 &with("handshakes_per_client = { rate = '1/s' }"),
                 10,
@@ -90,6 +96,21 @@ fn mistakes_in_a_route() {
             ),
         ],
     );
+}
+
+#[test]
+fn what_becomes_of_requests_over_the_budget_is_read() {
+    let of = |text: &str| {
+        let text = format!("{FRAME}{ROUTE}[limits]\n{text}\n");
+        let (settings, warnings) = parse_str("test.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+        (settings.limits.admission.over_budget, settings.limits.admission.over_budget_percent, warnings.len())
+    };
+    assert_eq!(of(""), (OverBudget::Queue, 50, 0));
+    assert_eq!(of("over_budget = 'queue'\nover_budget_percent = 5"), (OverBudget::Queue, 5, 0));
+    assert_eq!(of("over_budget = 'refuse'"), (OverBudget::Refuse, 50, 0));
+    let useless = format!("{FRAME}{ROUTE}[limits]\nover_budget_percent = 5\nover_budget = 'refuse'\n");
+    let key = "limits.over_budget_percent";
+    assert_mistakes(Severity::Warning, &[(&useless, 10, key, "has no effect", "over_budget = \"queue\"")]);
 }
 
 #[test]

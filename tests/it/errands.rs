@@ -128,7 +128,7 @@ fn probes_follow_the_phases() {
 #[test]
 fn a_worker_that_does_not_beat_is_stuck() {
     let port = Port::open();
-    let beat = || port.metrics.workers().iter().for_each(|cells| cells.beat(port.desk.now().monotonic, 0));
+    let beat = || port.metrics.workers().iter().for_each(|cells| cells.beat(port.desk.now().monotonic, 0, 0));
     // Workers that have not begun are not stuck, however long ago the process was started.
     *port.desk.ahead.lock().unwrap() = Duration::from_secs(100);
     assert_eq!(port.status("GET /live"), 200);

@@ -14,6 +14,7 @@ mod drain;
 mod equal_bytes;
 mod errands;
 mod explain;
+mod fairness;
 mod floods;
 mod framing;
 mod giving_way;

@@ -364,7 +364,7 @@ fn no_session_is_resumed_where_certificates_are_asked_for(driver: Driver) {
 fn requests_are_counted_for_the_name(driver: Driver) {
     let cast = Cast::new();
     let limit = "unverified_per_client = { rate = \"1/h\", burst = 3 }";
-    let proxy = cast.plan(driver, "client_auth = \"request\"").limit(limit).start();
+    let proxy = cast.plan(driver, "client_auth = \"request\"").limit(limit).limit("over_budget = \"refuse\"").start();
     let forged = Delivery::forged(b"{}").bytes();
     let [one, two] = ["one.example", "two.example"].map(|name| cast.theirs.certify(&[name]));
     // All from one address, each name with a bucket of its own; and the same name shares its bucket between connections.

@@ -171,11 +171,11 @@ fn bounds_are_in_the_log(driver: Driver) {
     let folder = Folder::new();
     let rate = "scheme = \"github\"\nrate = { rate = \"1/h\", burst = 1 }\nobserve = [\"rate\"]";
     let mut program = configured(&folder, driver, &application, |text| {
-        text.replace("[limits]\n", "[limits]\nconnections_per_client = 1\n").replace("scheme = \"github\"", rate)
+        text.replace("[limits]\n", "[limits]\nconnections = 1\n").replace("scheme = \"github\"", rate)
     });
     let mut client = program.connect();
     program.connect().assert_closed();
-    program.await_line("connection closed reason=client_connections_full client=127.0.0.1");
+    program.await_line("connection closed reason=connections_full client=127.0.0.1");
     for _ in 0..2 {
         assert_eq!(client.ask(&Delivery::of(b"x").bytes()).status, 200);
     }

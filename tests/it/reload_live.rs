@@ -295,8 +295,11 @@ fn buckets_of_routes_outlive_a_policy(driver: Driver) {
 fn buckets_of_clients_outlive_a_policy(driver: Driver) {
     let application = Application::answering(OK);
     let plan = Proxy::on(driver, &application);
-    let limited =
-        |burst: u32| plan.clone().limit(&format!("unverified_per_client = {{ rate = \"1/h\", burst = {burst} }}"));
+    let limited = |burst: u32| {
+        plan.clone()
+            .limit("over_budget = \"refuse\"")
+            .limit(&format!("unverified_per_client = {{ rate = \"1/h\", burst = {burst} }}"))
+    };
     let mut proxy = limited(2).start();
     let mut client = proxy.connect();
     let forged = Delivery::forged(b"x").bytes();

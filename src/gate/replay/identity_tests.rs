@@ -10,12 +10,12 @@ use proptest::prelude::*;
 
 use super::shard::MARGIN;
 use super::*;
-use crate::gate::admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
 use crate::gate::route::{Route, RouteKey};
+use crate::gate::route_admission::RouteAdmission;
 use crate::gate::verify::{
     Delivery, Encoding, FORMER, Identities, Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity,
     Verified, Verifier,

@@ -133,6 +133,12 @@ impl Verifier {
         Self { rule: None }
     }
 
+    /// Whether anything is verified.
+    #[must_use]
+    pub const fn verifies(&self) -> bool {
+        self.rule.is_some()
+    }
+
     /// The headers that the signature of this delivery itself names as covered; nothing for most schemes.
     pub fn headers_named_by<'d, D: Delivery>(&self, delivery: &'d D) -> impl Iterator<Item = &'d [u8]> {
         self.rule.iter().flat_map(|rule| reading::named_headers(&rule.scheme, delivery))

@@ -13,6 +13,7 @@ use countersign::gate::admission::Held;
 use countersign::outcome::ConnectionEnd;
 use countersign::telemetry::exchange::Exchange;
 use countersign::telemetry::handshake::RefusedCertificate;
+use countersign::telemetry::metrics::Metrics;
 
 use super::delivery::{OLDER_SECRET, SECRET};
 use super::folder::Folder;
@@ -275,6 +276,16 @@ impl Proxy {
     /// What is held of the bounds of the process.
     pub(crate) fn held(&self) -> Held {
         self.running.as_ref().map(|running| running.admission.held()).unwrap_or_default()
+    }
+
+    /// What may be held.
+    pub(crate) fn bounds(&self) -> Held {
+        self.running.as_ref().map(|running| running.admission.bounds()).unwrap_or_default()
+    }
+
+    /// What is counted.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.running.as_ref().expect("it runs").metrics
     }
 
     /// Waits until nothing is held any more.
