@@ -11,9 +11,10 @@ use crate::config::tls_summary;
 use crate::config::units::{show_duration, show_frequency, show_size, show_size_rounded};
 use crate::config::{memory, readiness, records, reload};
 use crate::gate::networks::Network;
-use crate::gate::replay::{self, DuplicateAnswer, ReplayPolicy, WhenFull};
+use crate::gate::replay::{DuplicateAnswer, ReplayPolicy, WhenFull};
 use crate::gate::token_bucket::Rate;
 use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Scheme, SignatureSource, Validity};
+use crate::ledger;
 use crate::now::Now;
 
 /// Describes settings for people. `now` tells which keys count at present.
@@ -234,7 +235,7 @@ fn replay_lines(policy: &ReplayPolicy, observed: bool) -> [(&'static str, String
         WhenFull::Refuse => "new ones are refused (503)",
         WhenFull::EvictOldest => "the oldest are forgotten",
     };
-    let memory = show_size_rounded(replay::memory(policy.capacity) as u64);
+    let memory = show_size_rounded(ledger::memory(policy.capacity) as u64);
     [
         ("replays", format!("duplicates of accepted deliveries are {duplicates}{observed}")),
         ("", format!("for {} after the application has accepted them", show_duration(policy.lifetime))),
@@ -377,9 +378,9 @@ upstream = "unix:/run/app.sock"
             "replay key  tag of the signed content, by one key of the route",
             "replays     duplicates of accepted deliveries are acknowledged (200) and not forwarded\n",
             "            for 10m after the application has accepted them",
-            "            262144 deliveries in at most 16.0MiB; when there are more, new ones are refused (503)",
+            "            262144 deliveries in at most 45.7MiB; when there are more, new ones are refused (503)",
             "            neither time nor id is signed: what is equal within this time counts as one delivery",
-            "replays     1 tables, when full: 16.0MiB",
+            "replays     1 tables, when full: 45.7MiB",
             "\"new\", counts from 2026-06-01T00:00:00Z",
             "\"old\", counts until 2026-07-01T00:00:00Z",
             "tolerance   none",

@@ -10,12 +10,12 @@ mod credential;
 pub mod engine;
 pub mod explain;
 mod form;
-pub mod identity;
 mod json;
 mod json_spelling;
 pub mod keyring;
 mod mac;
 pub mod mistakes;
+mod name;
 mod other_bodies;
 mod reading;
 pub mod scheme;
@@ -32,10 +32,10 @@ pub mod verified;
 pub use asymmetric::PublicAlgorithm;
 pub use engine::{Check, Verifier};
 pub use explain::{Cause, Explanation, explain, explain_head};
-pub use identity::{FORMER, Identities, ReplayKeys};
 pub use json::JsonPath;
 pub use keyring::{Key, KeyError, Keyring, Validity};
 pub use mac::{DigestAlgorithm, MacAlgorithm, sha256};
+pub use name::Name;
 pub use scheme::{
     BodyDigest, KeyEncoding, KeyForm, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource,
 };
