@@ -393,7 +393,7 @@ upstream = "unix:/run/app.sock"
             "10000 connections × 26576B = 253.4MiB",
             "bodies      all together 256.0MiB",
             "65536 × 48B = 3.0MiB",
-            "all         540.4MiB",
+            "all         570.2MiB",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
