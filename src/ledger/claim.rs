@@ -112,11 +112,11 @@ impl Ledger {
     /// `when_full` count: they may change while the ledger lives.
     pub async fn claim(&self, names: &Names, policy: &ReplayPolicy, now: Now) -> Claimed<'_> {
         let Kept::Local(local) = &self.kept;
-        let (claimed, verdict) = local.claim(names, Terms::of(policy, now));
+        let (other_body, verdict) = local.claim(names, Terms::of(policy, now));
         match verdict {
             Verdict::Claimed { evicted } => {
-                let other_body = claimed.own() != names.own();
-                let held = Some(Held { ledger: self, names: claimed, other_body });
+                let names = if other_body { names.told_apart_by_body() } else { *names };
+                let held = Some(Held { ledger: self, names, other_body });
                 Claimed::New { claim: Claim { held }, evicted }
             }
             Verdict::Duplicate => Claimed::Duplicate,

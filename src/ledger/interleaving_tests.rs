@@ -108,7 +108,9 @@ impl Play {
         let (accepted_before, alone, changes) = (is_accepted(), self.under_way.get() == 0, self.changes.get());
         self.changes.set(changes + 1);
         self.under_way.set(self.under_way.get() + 1);
-        let (claimed, verdict) = self.table.claim(&(self.names)(delivery, names), TERMS);
+        let names = (self.names)(delivery, names);
+        let (by_body, verdict) = self.table.claim(&names, TERMS);
+        let claimed = if by_body { names.told_apart_by_body() } else { names };
         self.under_way.set(self.under_way.get() - 1);
         // Nothing came in between.
         let alone = alone && self.changes.get() == changes + 1;

@@ -97,13 +97,14 @@ const fn room(capacity: usize) -> usize {
     (mean + 6 * (mean.isqrt() + 1)) * ROOM * shards
 }
 
+/// Places of a shard with this room: what hashbrown makes of it. An eighth stays free, and the number is a power of two.
+const fn places(room: usize) -> usize {
+    let wanted = room * 8 / 7;
+    if wanted < 8 { 8 } else { wanted.next_power_of_two() }
+}
+
 /// Bytes of a table of `capacity` deliveries when it is full, with an alias for each.
 pub(super) const fn memory(capacity: usize) -> usize {
-    /// What hashbrown makes of a capacity: an eighth of the places stays free, and their number is a power of two.
-    const fn places(room: usize) -> usize {
-        let wanted = room * 8 / 7;
-        if wanted < 8 { 8 } else { wanted.next_power_of_two() }
-    }
     /// Control bytes that repeat the first ones.
     const GROUP: usize = 16;
     /// A shard of the map has cache lines to itself.
@@ -157,32 +158,35 @@ impl Local {
         self.lines().for_each(|mut stripe| stripe.shrink());
     }
 
-    /// Claims a delivery: gives the names that it is claimed under, where it is.
-    pub(super) fn claim(&self, names: &Names, terms: Terms) -> (Names, Verdict) {
+    /// Claims a delivery: also says whether that was by the name that is made of its id and its body.
+    pub(super) fn claim(&self, names: &Names, terms: Terms) -> (bool, Verdict) {
         if !names.former().is_empty() {
-            return (*names, self.claim_all(names, terms));
+            return (false, self.claim_all(names, terms));
         }
         let taken = self.take(names, (names.own(), Role::Delivery), terms);
         between_steps();
         match taken {
-            Verdict::Claimed { evicted } if self.has_second_names.load(Ordering::Relaxed) => {
+            Verdict::Claimed { .. } if self.has_second_names.load(Ordering::Relaxed) => {
                 // What was put down before this name is seen: its lock was taken in between.
-                let second = names.told_apart_by_body();
-                (*names, self.unless_seen(names, second.own(), (terms, Verdict::Claimed { evicted })))
+                (false, self.unless_seen(names, names.told_apart_by_body().own(), (terms, taken)))
             }
-            Verdict::OtherBody => {
-                self.has_second_names.store(true, Ordering::Relaxed);
-                let second = names.told_apart_by_body();
-                let taken = self.take(&second, (second.own(), Role::Delivery), terms);
-                between_steps();
-                match taken {
-                    taken @ Verdict::Claimed { .. } => (second, self.unless_seen(&second, names.own(), (terms, taken))),
-                    // Another id and another body make the same name: one in 2^120.
-                    Verdict::OtherBody => (second, Verdict::InFlight),
-                    refused => (second, refused),
-                }
-            }
-            verdict => (*names, verdict),
+            Verdict::OtherBody => (true, self.claim_by_body(names, terms)),
+            verdict => (false, verdict),
+        }
+    }
+
+    /// Claims a delivery by the name that is made of its id and its body: a delivery with another body has the id.
+    #[cold]
+    fn claim_by_body(&self, names: &Names, terms: Terms) -> Verdict {
+        self.has_second_names.store(true, Ordering::Relaxed);
+        let second = names.told_apart_by_body();
+        let taken = self.take(&second, (second.own(), Role::Delivery), terms);
+        between_steps();
+        match taken {
+            Verdict::Claimed { .. } => self.unless_seen(&second, names.own(), (terms, taken)),
+            // Another id and another body make the same name: one in 2^120.
+            Verdict::OtherBody => Verdict::InFlight,
+            refused => refused,
         }
     }
 
@@ -325,7 +329,8 @@ impl Local {
         }
         self.lines().zip(of_stripes).for_each(|(stripe, entries)| stripe.assert_consistent(&entries));
         // It has not grown.
-        assert!(self.map().capacity() * (size_of::<(Name, Entry)>() + 1) <= memory(self.capacity));
+        let shards = shards(self.capacity);
+        assert!(self.map().capacity() <= shards * places(room(self.capacity) / shards) / 8 * 7);
     }
 }
 

@@ -8,7 +8,7 @@ use foldhash::quality::{FoldHasher, SeedableRandomState};
 use super::naming::{FORMER, NamingKeys};
 use crate::gate::verify::{Delivery, Name, Verified, Verifier};
 
-/// Random numbers that nobody outside can foresee: the ledgers of a process spread their entries and hash bodies by them.
+/// Random numbers by which the ledgers of a process spread their entries and hash bodies. Clients cannot foresee them.
 #[derive(Clone)]
 pub struct Seed {
     names: u64,
