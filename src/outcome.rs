@@ -178,6 +178,9 @@ ends! {
         DuplicateInFlight = "duplicate_in_flight", 409 "in_progress" Keep;
         /// The route cannot remember another delivery, and must not take one that it cannot remember.
         ReplayTableFull = "replay_table_full", 503 "unavailable" Keep;
+        /// The id of this delivery came before with another body. Both are genuine, so it is forwarded, with the header
+        /// `X-Countersign-Id-Reused`: this is only noted, and never an answer.
+        IdReused = "id_reused", 409 "duplicate" Keep;
     }
 }
 
@@ -214,6 +217,12 @@ ends! {
 }
 
 impl Rejection {
+    /// Whether this is never an answer: it is noted of deliveries that are forwarded.
+    #[must_use]
+    pub const fn is_only_noted(self) -> bool {
+        matches!(self, Self::IdReused)
+    }
+
     /// Whether a request is refused by this rule before its route is known.
     #[must_use]
     pub const fn is_before_route(self) -> bool {

@@ -28,10 +28,11 @@ use countersign::gate::limits::AdmissionLimits;
 use countersign::gate::networks::Network;
 use countersign::gate::observe::Observe;
 use countersign::gate::pattern::PathPattern;
-use countersign::gate::replay::{ReplayPolicy, ReplaySeed, ReplayTable};
+use countersign::gate::replay::ReplayPolicy;
 use countersign::gate::route::{Route, RouteKey, RouteTable};
 use countersign::gate::route_admission::RouteAdmission;
 use countersign::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
+use countersign::ledger::{Ledger, Seed};
 use countersign::telemetry::exchange::Exchange;
 use countersign::telemetry::metrics::Metrics;
 use countersign::wire::head::HeadLimits;
@@ -385,12 +386,12 @@ fn an_application_that_says_nothing_ends_in_504() {
 #[test]
 fn an_exchange_that_is_dropped_releases_its_claim() {
     let rule = ReplayPolicy::with_tolerance(Duration::ZERO);
-    let table = Arc::new(ReplayTable::new(rule.capacity, ReplaySeed::new(&[7; ReplaySeed::LENGTH])));
+    let table = Arc::new(Ledger::new(rule.capacity, &Seed::new(&[7; Seed::LENGTH])));
     let mut policy = policy();
     let mut route = route();
     route.replay = Some(rule);
     policy.gate.routes = RouteTable::new(vec![route]).unwrap();
-    policy.live.replay_tables = vec![Some(Arc::clone(&table))];
+    policy.live.ledgers = vec![Some(Arc::clone(&table))];
     let net = VirtualNet::new(usize::MAX, Some(Rc::new(RefCell::new(|_: &[u8]| Reaction::default()))));
     let shared = Shared {
         policy: Arc::new(Published::new(policy)),

@@ -19,9 +19,9 @@ use countersign::edge::policy::ListenerId;
 use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::admission::Admission;
-use countersign::gate::replay::{ReplaySeed, ReplayTables};
 use countersign::gate::route_buckets::RouteBuckets;
 use countersign::gate::token_bucket::Rate;
+use countersign::ledger::{Ledgers, Seed};
 use countersign::now::Now;
 use countersign::telemetry::access_log::json;
 use countersign::telemetry::exchange::Exchange;
@@ -140,8 +140,7 @@ impl World {
         let metrics = Metrics::new(1);
         policy.live.listeners = vec![ListenerId::default()];
         let routes = policy.gate.routes.routes();
-        policy.live.replay_tables =
-            ReplayTables::new(ReplaySeed::new(&[7; ReplaySeed::LENGTH])).of(routes, Now::at_unix(Duration::ZERO));
+        policy.live.ledgers = Ledgers::new(Seed::new(&[7; Seed::LENGTH])).of(routes, Now::at_unix(Duration::ZERO));
         policy.live.route_buckets = RouteBuckets::default().of(routes, Duration::ZERO);
         policy.live.meters = plan::meters(&metrics, &policy.gate);
         // Replies are made before anything is counted.

@@ -6,7 +6,7 @@ use crate::config::settings::{Limits, Settings};
 use crate::config::summary::line;
 use crate::config::units::show_size_rounded;
 use crate::gate::keyed_buckets::KeyedBuckets;
-use crate::gate::replay;
+use crate::ledger;
 
 /// What a connection holds at most beside the bytes of its body: the buffer for its head (a pooled one holds at least
 /// 20 KiB once a request needed it; the steps of the pool add less than 8 KiB) and 20 bytes for each field of it.
@@ -39,7 +39,7 @@ pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
     let entry = KeyedBuckets::BYTES_PER_CLIENT as u64;
     let clients = (admission.clients_tracked as u64).saturating_mul(entry);
     let tables = || settings.routes.iter().filter_map(|route| route.replay.as_ref());
-    let replays = tables().fold(0_u64, |sum, policy| sum.saturating_add(replay::memory(policy.capacity) as u64));
+    let replays = tables().fold(0_u64, |sum, policy| sum.saturating_add(ledger::memory(policy.capacity) as u64));
     let encrypted = settings.listeners.iter().any(|listener| listener.tls.is_some());
     let records = if encrypted { admission.connections.saturating_mul(TLS_CONNECTION) } else { 0 };
     let handshakes = if encrypted { admission.handshakes.saturating_mul(TLS_HANDSHAKE) } else { 0 };

@@ -13,11 +13,12 @@ use crate::config::units::{show_duration, show_frequency, show_size, show_size_r
 use crate::config::{memory, readiness, records, reload};
 use crate::gate::limits::OverBudget;
 use crate::gate::networks::Network;
-use crate::gate::replay::{self, DuplicateAnswer, ReplayPolicy, WhenFull};
+use crate::gate::replay::{DuplicateAnswer, ReplayPolicy, WhenFull};
 use crate::gate::token_bucket::Rate;
 use crate::gate::verify::{
     DigestAlgorithm, EqualBytes, Kind, MacAlgorithm, Scheme, SignatureSource, ToldApart, Validity,
 };
+use crate::ledger;
 use crate::now::Now;
 
 /// Describes settings for people. `now` tells which keys count at present.
@@ -279,7 +280,7 @@ fn replay_lines(policy: &ReplayPolicy, observed: bool) -> [(&'static str, String
         WhenFull::Refuse => "new ones are refused (503)",
         WhenFull::EvictOldest => "the oldest are forgotten",
     };
-    let memory = show_size_rounded(replay::memory(policy.capacity) as u64);
+    let memory = show_size_rounded(ledger::memory(policy.capacity) as u64);
     [
         ("replays", format!("duplicates of accepted deliveries are {duplicates}{observed}")),
         ("", format!("for {} after the application has accepted them", show_duration(policy.lifetime))),
@@ -443,10 +444,10 @@ upstream = "unix:/run/app.sock"
             "replay key  tag of the signed content, by one key of the route",
             "replays     duplicates of accepted deliveries are acknowledged (200) and not forwarded\n",
             "            for 10m after the application has accepted them",
-            "            262144 deliveries in at most 16.0MiB; when there are more, new ones are refused (503)",
+            "            262144 deliveries in at most 45.7MiB; when there are more, new ones are refused (503)",
             "            neither id nor time is signed; bodies of this sender name their event: equal bytes are one event",
             "            what is equal within this time counts as one delivery",
-            "replays     1 tables, when full: 16.0MiB",
+            "replays     1 tables, when full: 45.7MiB",
             "\"new\", counts from 2026-06-01T00:00:00Z",
             "\"old\", counts until 2026-07-01T00:00:00Z",
             "tolerance   none",
@@ -462,7 +463,7 @@ upstream = "unix:/run/app.sock"
             "10000 connections × 26576B = 253.4MiB",
             "bodies      all together 256.0MiB",
             "65536 × 48B = 3.0MiB",
-            "all         540.4MiB",
+            "all         570.2MiB",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

@@ -104,12 +104,12 @@ impl Interior {
                 since: None,
             }));
         }
-        for (route, table) in routes.iter().zip(&policy.live.replay_tables) {
-            let Some(table) = table else { continue };
+        for (route, ledger) in routes.iter().zip(&policy.live.ledgers) {
+            let Some(ledger) = ledger else { continue };
             readings.replay.push(ReplayReading {
                 route: route.name.clone(),
-                entries: Level { held: table.held() as u64, limit: table.capacity() as u64 },
-                claims: table.claimed() as u64,
+                entries: Level { held: ledger.held() as u64, limit: ledger.capacity() as u64 },
+                claims: ledger.claimed() as u64,
             });
         }
     }

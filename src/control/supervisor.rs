@@ -24,8 +24,8 @@ use crate::edge::tls::tickets::{Tickets, Unusable};
 use crate::edge::worker::{self, Assignment, Observer, Shared};
 use crate::gate::admission::Admission;
 use crate::gate::limits::AdmissionLimits;
-use crate::gate::replay::{ReplaySeed, ReplayTables};
 use crate::gate::route_buckets::RouteBuckets;
+use crate::ledger::{Ledgers, Seed};
 use crate::telemetry::metrics::Metrics;
 
 use super::listeners::{Listener, Listeners};
@@ -145,7 +145,7 @@ pub struct Running {
     /// What is counted.
     pub metrics: Arc<Metrics>,
     pub(super) clock: Clock,
-    pub(super) replay: ReplayTables,
+    pub(super) ledgers: Ledgers,
     pub(super) buckets: RouteBuckets,
     pub(super) tickets: Tickets,
     pub(super) listeners: Listeners,
@@ -183,9 +183,9 @@ pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
     let (opened, shared_addresses, entrances) = bind(&mut listeners, &wanted, workers)?;
     let random = |_: ()| random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()));
     let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
-    let replay = ReplayTables::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
+    let ledgers = Ledgers::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
     let buckets = RouteBuckets::default();
-    policy.live.replay_tables = replay.of(policy.gate.routes.routes(), clock.now());
+    policy.live.ledgers = ledgers.of(policy.gate.routes.routes(), clock.now());
     policy.live.route_buckets = buckets.of(policy.gate.routes.routes(), Duration::ZERO);
     let admission = Arc::new(Admission::new(admission, RandomState::new()));
     listeners.replace(opened, &policy, Duration::ZERO);
@@ -226,7 +226,7 @@ pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
         policy: shared.policy,
         metrics,
         clock: shared.clock,
-        replay,
+        ledgers,
         buckets,
         tickets,
         listeners,
@@ -338,10 +338,10 @@ impl Running {
 
 const NO_RANDOMNESS: &str = "the system has no randomness";
 
-fn random_seed() -> Result<ReplaySeed, ()> {
-    let mut bytes = [0; ReplaySeed::LENGTH];
+fn random_seed() -> Result<Seed, ()> {
+    let mut bytes = [0; Seed::LENGTH];
     SystemRandom::new().fill(&mut bytes).map_err(|_| ())?;
-    Ok(ReplaySeed::new(&bytes))
+    Ok(Seed::new(&bytes))
 }
 
 fn random_u64() -> Result<u64, ()> {

@@ -43,7 +43,7 @@ impl Running {
         let judges_anew = follow(&before, &listeners, &mut tls);
         let routes = policy.gate.routes.routes();
         policy.live = Live {
-            replay_tables: self.replay.of(routes, moment),
+            ledgers: self.ledgers.of(routes, moment),
             route_buckets: self.buckets.of(routes, now),
             listeners,
             retired: self.listeners.retired(),
@@ -141,9 +141,9 @@ fn too_few_clients(admission: &Admission, wanted: usize) -> Option<String> {
 
 /// So is that of what a route has seen.
 fn resized(policy: &Policy) -> impl Iterator<Item = String> {
-    let routes = policy.gate.routes.routes().iter().zip(&policy.live.replay_tables);
-    routes.filter_map(|(route, table)| {
-        let (wanted, capacity) = (route.replay?.capacity, table.as_ref()?.capacity());
+    let routes = policy.gate.routes.routes().iter().zip(&policy.live.ledgers);
+    routes.filter_map(|(route, ledger)| {
+        let (wanted, capacity) = (route.replay?.capacity, ledger.as_ref()?.capacity());
         let key = format!("replay.capacity of the route {}", route.name);
         (wanted != capacity).then(|| stays(&key, capacity, wanted))
     })

@@ -8,9 +8,9 @@ use crate::gate::admission::Admitted;
 use crate::gate::client::{Account, ClientAddress};
 use crate::gate::conduct::Ended;
 use crate::gate::identity::Caller;
-use crate::gate::replay::Claim;
 use crate::gate::route::Route;
-use crate::gate::verify::{Check, Delivery, Identities, Verified};
+use crate::gate::verify::{Check, Delivery, Verified};
+use crate::ledger::Claim;
 use crate::now::Now;
 use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
 use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, QUERY, RouteTag, Stage, Stages};
@@ -227,7 +227,7 @@ async fn story<'p, 'w, N: Net>(
         late::compute(worker, connection, (route, &mut check), work).await?;
     }
     let (inbound, way) = connection.split();
-    let judged = judge(worker, policy, inbound, asked, (route, check, admitted));
+    let judged = judge(worker, policy, inbound, asked, (route, check, admitted)).await;
     if judged.is_err() {
         asked.mark(Stage::Verified, worker.net.look().monotonic);
     }
@@ -238,7 +238,7 @@ async fn story<'p, 'w, N: Net>(
 }
 
 /// Everything that is decided about a delivery that is whole.
-fn judge<'p, 'c, N: Net>(
+async fn judge<'p, 'c, N: Net>(
     worker: &Worker<N>,
     policy: &'p Policy,
     inbound: &'c mut Inbound,
@@ -249,7 +249,7 @@ fn judge<'p, 'c, N: Net>(
     asked.mark(Stage::Body, now.monotonic);
     let verified = finish(inbound, asked, (route, check), now)?;
     keep::recordable(worker, &verified)?;
-    let claim = claim(policy, asked, (route, &verified), now)?;
+    let claim = claim(policy, asked, (route, &verified), now).await?;
     // A copy that is only observed is forwarded, and counts all the same.
     if !asked.observed.contains_copy() {
         admitted.vouch(&verified);
@@ -403,27 +403,29 @@ fn finish<'p, 'c>(
 }
 
 /// The right to forward, which no second copy of a delivery has. Only with a [`Claim`] can something be forwarded.
-fn claim<'p>(
+async fn claim<'p>(
     policy: &'p Policy,
     asked: &mut Asked<'p>,
     (route, verified): (&Route, &Verified<'p, &mut Inbound>),
     now: Now,
 ) -> Result<Claim<'p>, Outcome> {
     let Some(rule) = &route.replay else { return Ok(Claim::unremembered()) };
-    let table = policy.live.replay_tables.get(rule.table).and_then(Option::as_ref);
-    let keys = |identities: &Identities| route.verifier.replay_keys(verified, identities);
-    let claimed = table.map(|table| table.claim_delivery(keys, rule, now));
-    let (judged, retry_after) = match claimed {
-        Some(Some(claimed)) => {
+    let ledger = policy.live.ledgers.get(rule.table).and_then(Option::as_ref);
+    let (judged, retry_after) = match ledger {
+        Some(ledger) => {
+            let Some(names) = ledger.names(&route.verifier, verified) else { return Ok(Claim::unremembered()) };
+            let claimed = ledger.claim(&names, rule, now).await;
             let retry_after = claimed.retry_after();
             (claimed.judge(rule), retry_after)
         }
-        Some(None) => return Ok(Claim::unremembered()),
         None => (Err(Rejection::ReplayTableFull), None),
     };
     match judged {
         Ok((claim, noted)) => {
             noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
+            if claim.has_reused_id() {
+                asked.observed.note(Rejection::IdReused);
+            }
             Ok(claim)
         }
         Err(rejection) if route.observe.replay => {

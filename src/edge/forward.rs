@@ -5,9 +5,10 @@ use std::ops::Range;
 use std::time::Duration;
 
 use crate::gate::identity::Caller;
-use crate::gate::replay::{self, Claim};
+use crate::gate::replay;
 use crate::gate::route::Route;
 use crate::gate::verify::Verified;
+use crate::ledger::Claim;
 use crate::outcome::{Fault, Outcome, Rejection};
 use crate::telemetry::exchange::Stage;
 use crate::wire::encode;
@@ -98,7 +99,7 @@ pub async fn forward<'p, N: Net>(
     let now = worker.net.now();
     asked.mark(Stage::Answered, now.monotonic);
     if replay::accepted(reply_head.status) {
-        claim.commit(now);
+        claim.commit(now).await;
     }
     Ok(reply)
 }
@@ -143,6 +144,9 @@ fn encode_head<N: Net>(
         encode::field(out, b"X-Request-Id", asked.id.text());
     }
     encode_verdict(out, policy.gate.routes.verdict(route), verified);
+    if asked.observed.contains(Rejection::IdReused) {
+        encode::field(out, b"X-Countersign-Id-Reused", b"true");
+    }
     encode_caller(out, route, sender.caller);
     if asked.framing != BodyFraming::None {
         encode::field_u64(out, b"Content-Length", inbound.body_length() as u64);

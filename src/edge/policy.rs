@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use crate::gate::Gate;
 use crate::gate::client::Door;
-use crate::gate::replay::ReplayTable;
 use crate::gate::route::Route;
 use crate::gate::token_bucket::SharedBucket;
+use crate::ledger::Ledger;
 use crate::telemetry::metrics::Meters;
 use crate::wire::head::HeadLimits;
 
@@ -37,8 +37,8 @@ pub struct Live {
     pub listeners: Vec<ListenerId>,
     /// Listeners that have been closed, as long as connections that came through them may begin an exchange.
     pub retired: Vec<Retired>,
-    /// What each route has seen ([`crate::gate::replay::ReplayTables::of`]).
-    pub replay_tables: Vec<Option<Arc<ReplayTable>>>,
+    /// What each route has seen ([`crate::ledger::Ledgers::of`]).
+    pub ledgers: Vec<Option<Arc<Ledger>>>,
     /// What each listener speaks, in their order, with the ticket keys of the process
     /// ([`super::tls::tickets::Tickets::doors`]); nothing for those that speak plain text.
     pub tls: Vec<Option<TlsDoor>>,

@@ -286,7 +286,7 @@ impl<N: Net> Worker<N> {
         self.make_room();
         self.close_useless();
         let policy = self.policy();
-        policy.live.replay_tables.iter().flatten().for_each(|table| table.forget_identities(now.monotonic));
+        policy.live.ledgers.iter().flatten().for_each(|ledger| ledger.forget_keys(now.monotonic));
         for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
             pool.close_expired(now, upstream.idle_timeout);
         }

@@ -145,7 +145,7 @@ fn routes(page: &mut Page, metrics: &Metrics, registered: &Registered) {
         for (outcome, count) in outcomes {
             page.counter(&names::EXCHANGES, &[route, scheme, outcome], count);
         }
-        for rejection in Rejection::ALL {
+        for rejection in Rejection::ALL.iter().filter(|rejection| !rejection.is_only_noted()) {
             let count = totals.rejected(*rejection);
             if count > 0 || rejection.is_before_route() == route.is_empty() {
                 page.counter(&names::REJECTIONS, &[route, rejection.code()], count);
@@ -177,6 +177,7 @@ fn route_only(page: &Page, route: &str, totals: &RouteTotals) {
     let committed = twice(Rejection::Duplicate) + twice(Rejection::DuplicateConflict);
     page.counter(&names::DUPLICATES, &[route, "committed"], committed);
     page.counter(&names::DUPLICATES, &[route, "in_flight"], twice(Rejection::DuplicateInFlight));
+    page.counter(&names::REUSED_IDS, &[route], totals.observed(Rejection::IdReused));
     page.counter(&names::RATE_REFUSALS, &[route, "client"], totals.rejected(Rejection::ClientRateLimited));
     page.counter(&names::RATE_REFUSALS, &[route, "route"], totals.rejected(Rejection::RouteRateLimited));
     if totals.last > 0 {
@@ -425,6 +426,7 @@ mod tests {
         let meters = metrics.register(&[route], &["u".to_owned()]);
         let mut observed = Observed::NONE;
         observed.note(Rejection::RouteRateLimited);
+        observed.note(Rejection::IdReused);
         for worker in 0..2 {
             meters.record(&Exchange {
                 worker,
@@ -467,6 +469,7 @@ mod tests {
             r#"countersign_verifications_total{route="a\"b",key="k"} 2"#,
             r#"countersign_forwarded_responses_total{route="a\"b",class="2xx"} 2"#,
             r#"countersign_observed_refusals_total{route="a\"b",reason="route_rate_limited"} 2"#,
+            r#"countersign_reused_ids_total{route="a\"b"} 2"#,
             r#"countersign_exchange_duration_seconds_bucket{route="a\"b",le="0.0001"} 2"#,
             r#"countersign_exchange_duration_seconds_count{route="a\"b"} 2"#,
             r#"countersign_workers{driver="epoll"} 2"#,

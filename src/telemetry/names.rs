@@ -73,6 +73,8 @@ names! {
         "Deliveries found genuine, by the id of the key that matched.";
     DUPLICATES = Counter "countersign_duplicates_total" ["route", "state"] Count
         "Deliveries that had come before: committed, or still in_flight. Those that are only observed count too.";
+    REUSED_IDS = Counter "countersign_reused_ids_total" ["route"] Count
+        "Deliveries that were forwarded although their signed id had come before: with another body.";
     RATE_REFUSALS = Counter "countersign_rate_refusals_total" ["route", "bucket"] Count
         "Requests refused because a token bucket was empty: that of the client, or that of the route.";
     REQUEST_BYTES = Counter "countersign_request_body_bytes_total" ["route"] Bytes

@@ -29,5 +29,6 @@ mod reload;
 mod reload_live;
 mod reload_tls;
 mod replay;
+mod reused_ids;
 mod tls;
 mod upstream;

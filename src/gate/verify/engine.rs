@@ -12,9 +12,9 @@ use std::sync::Arc;
 use super::Delivery;
 use super::candidates::{Candidates, Trial, VERIFICATION, Work};
 use super::credential;
-use super::identity::{Identities, ReplayKeys};
 use super::keyring::{Key, Keyring, Material};
 use super::mac::{self, Hasher, Tag};
+use super::name::Name;
 use super::reading::{self, Content};
 use super::scheme::{Kind, Scheme, SchemeProblem, Source};
 use super::scheme_rules::TOLERANCE_LIMIT;
@@ -22,7 +22,7 @@ use super::signature::Encoding;
 use super::template::Part;
 use super::tolerance::Tolerance;
 use super::url::{PublicUrl, UrlPort};
-use super::verified::{Evidence, Proof, Verified, tag_key};
+use super::verified::{Evidence, Proof, Verified};
 use crate::now::Now;
 use crate::outcome::Rejection;
 
@@ -249,19 +249,15 @@ impl Verifier {
 }
 
 impl Verifier {
-    /// What tells a delivery apart that this verifier has verified, with the identities of whoever remembers it; nothing
-    /// where nothing is verified. The content is hashed again only for an identity that was not tried to verify it.
-    pub fn replay_keys<D: Delivery>(&self, verified: &Verified<'_, D>, identities: &Identities) -> Option<ReplayKeys> {
-        let own = || verified.replay_key().map(ReplayKeys::from);
-        let (Some(rule), Some(evidence)) = (&self.rule, verified.evidence()) else { return own() };
-        let (Some(proof), Some(current)) = (&evidence.proof, identities.current()) else { return own() };
-        if proof.key.is_none() || verified.is_known_by_id() {
-            return own();
+    /// The name of a delivery that this verifier has verified, by its tag under `key`, which need not be a key of the
+    /// route any more. The content is hashed again only for a key that was not tried to verify it. `None` where the tag
+    /// is not what tells deliveries apart ([`Verified::is_named_by_tag`]), or the key is one of another scheme.
+    pub fn name_under<D: Delivery>(&self, verified: &Verified<'_, D>, key: &Key) -> Option<Name> {
+        if !verified.is_named_by_tag() {
+            return None;
         }
-        // A key of another scheme, which the route had before, makes no tags under this one.
-        let identify = |key: &Key| rule.identify(verified.delivery(), proof, key);
-        let Some(current) = identify(current) else { return own() };
-        Some(ReplayKeys::from(current).or_by(identities.former().filter_map(identify)))
+        let proof = verified.evidence()?.proof.as_ref()?;
+        self.rule.as_ref()?.name_under(verified.delivery(), proof, key)
     }
 }
 
@@ -456,13 +452,13 @@ impl Rule {
         Ok(hasher.finish())
     }
 
-    /// The replay key that the content makes with an identity; what has been computed already is used.
-    fn identify<D: Delivery>(&self, delivery: &D, proof: &Proof, identity: &Key) -> Option<[u8; 32]> {
+    /// The name that the content has under a key; a tag that has been computed already is used.
+    fn name_under<D: Delivery>(&self, delivery: &D, proof: &Proof, key: &Key) -> Option<Name> {
         let computed = proof.key.map(|key| (key, proof.tag)).into_iter().chain(proof.matched);
         let mut computed = computed.filter_map(|(key, tag)| Some((self.keyring.keys().get(key)?, tag)));
-        match computed.find(|(key, _)| key.is_same(identity)) {
-            Some((_, tag)) => Some(tag_key(&tag)),
-            None => self.tag(delivery, identity, self.public_url.as_ref()).ok().map(|tag| tag_key(&tag)),
+        match computed.find(|(tried, _)| tried.is_same(key)) {
+            Some((_, tag)) => Some(Name::of_tag(&tag)),
+            None => self.tag(delivery, key, self.public_url.as_ref()).ok().map(|tag| Name::of_tag(&tag)),
         }
     }
 

@@ -4,7 +4,8 @@ use core::fmt;
 use std::borrow::Cow;
 
 use super::Delivery;
-use super::mac::{self, Tag};
+use super::mac::Tag;
+use super::name::Name;
 use super::reading;
 use super::scheme::{ReplayKey, Scheme, Source};
 use crate::outcome::Rejection;
@@ -117,31 +118,34 @@ impl<'r, D: Delivery> Verified<'r, D> {
         if evidence.scheme.replay_key() == ReplayKey::Id { self.delivery_id() } else { None }
     }
 
-    pub(super) fn is_known_by_id(&self) -> bool {
+    /// Whether the delivery id tells this delivery apart. Two deliveries with one id may still differ in their bodies.
+    pub fn is_named_by_id(&self) -> bool {
         self.identifying_id().is_some()
+    }
+
+    /// Whether the tag of the signed content tells this delivery apart: it then has another name under each key.
+    pub fn is_named_by_tag(&self) -> bool {
+        let proof = self.evidence.as_ref().and_then(|evidence| evidence.proof.as_ref());
+        proof.is_some_and(|proof| proof.key.is_some()) && !self.is_named_by_id()
     }
 
     pub(super) fn evidence(&self) -> Option<&Evidence<'r>> {
         self.evidence.as_ref()
     }
 
-    /// What tells this delivery apart from every other one, as a digest of fixed length: of the delivery id where the
-    /// signature covers it, else of the tag under the first active key, the signed bytes or the body
-    /// ([`Scheme::replay_key`]). Nothing where nothing is verified. A tag tells deliveries apart only as long as the same
-    /// key counts: what is remembered for longer goes by [`super::Verifier::replay_keys`].
-    pub fn replay_key(&self) -> Option<[u8; 32]> {
+    /// What tells this delivery apart from every other one: the delivery id where the signature covers it, else the tag
+    /// under the first active key, the signed bytes or the body ([`Scheme::replay_key`]). `None` where nothing is
+    /// verified. A tag names a delivery only as long as the same key counts: other names are those of
+    /// [`super::Verifier::name_under`].
+    pub fn replay_key(&self) -> Option<Name> {
         let evidence = self.evidence.as_ref()?;
         if let Some(id) = self.identifying_id() {
-            return Some(mac::labelled_sha256(b"id", id));
+            return Some(Name::of_id(id));
         }
         Some(match &evidence.proof {
-            Some(proof) => tag_key(&proof.tag),
-            None => mac::labelled_sha256(b"body", self.delivery.body()),
+            Some(Proof { tag, key: Some(_), .. }) => Name::of_tag(tag),
+            Some(Proof { tag, key: None, .. }) => Name::of_signed_bytes(tag),
+            None => Name::of_body(self.delivery.body()),
         })
     }
-}
-
-/// The replay key that a tag makes.
-pub(super) fn tag_key(tag: &Tag) -> [u8; 32] {
-    mac::labelled_sha256(b"tag", tag.reveal())
 }

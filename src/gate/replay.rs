@@ -53,7 +53,7 @@ pub struct ReplayPolicy {
     pub when_full: WhenFull,
     /// What a duplicate is answered.
     pub duplicates: DuplicateAnswer,
-    /// Position of the route in the list that [`super::ReplayTables::of`] was given.
+    /// Position of the route in the list that `Ledgers::of` was given (`ledger`).
     pub table: usize,
 }
 

@@ -8,17 +8,18 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::shard::MARGIN;
+use super::stripe::MARGIN;
 use super::*;
 use crate::gate::allowlist::AllowList;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
+use crate::gate::replay::ReplayPolicy;
 use crate::gate::route::{Route, RouteKey};
 use crate::gate::route_admission::RouteAdmission;
 use crate::gate::verify::{
-    Delivery, Encoding, FORMER, Identities, Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity,
-    Verified, Verifier,
+    Delivery, Encoding, Key, Keyring, Kind, MacAlgorithm, Scheme, SignInput, Syntax, Template, Validity, Verified,
+    Verifier, sign,
 };
 use crate::now::Now;
 use crate::wire::headers::{HeaderBuf, Headers};
@@ -57,14 +58,15 @@ fn scheme() -> Scheme {
 }
 
 fn request(body: u8, signers: [bool; 4]) -> Request {
-    let tag =
-        |secret: &str| ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes()), &[body]);
-    let signed = SECRETS.iter().zip(signers).filter(|(_, signs)| *signs);
+    let body = vec![body];
+    let input =
+        SignInput { method: "POST", url: "https://h/", headers: &[], body: &body, now: at(Duration::ZERO), id: None };
+    let tag = |secret: &str| sign(&scheme(), secret.as_bytes(), &input).unwrap().remove(0).1;
     let tags: Vec<String> =
-        signed.map(|(secret, _)| tag(secret).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()).collect();
+        SECRETS.iter().zip(signers).filter(|(_, signs)| *signs).map(|(secret, _)| tag(secret)).collect();
     let mut headers = HeaderBuf::default();
     headers.push("signature", tags.join(" ").as_bytes());
-    Request { headers, body: vec![body] }
+    Request { headers, body }
 }
 
 /// A key of the ring: which secret, and from when to when it counts.
@@ -139,7 +141,7 @@ proptest! {
         let mut accepted = [None; 4];
         for step in steps {
             let now = at(monotonic);
-            table.forget_identities(monotonic);
+            table.forget_keys(monotonic);
             match step {
                 Step::Pass(millis) => monotonic += Duration::from_millis(millis),
                 Step::Reload(ring) => {
@@ -150,8 +152,8 @@ proptest! {
                 Step::Deliver(body, signers, end) => {
                     let Some(verified) = verify(&route, request(body, signers), now) else { continue };
                     let rule = route.replay.unwrap();
-                    let keys = |identities: &_| route.verifier.replay_keys(&verified, identities);
-                    let claimed = table.claim_delivery(keys, &rule, now).unwrap();
+                    let names = table.names(&route.verifier, &verified).unwrap();
+                    let claimed = at_once(table.claim(&names, &rule, now)).unwrap();
                     let with_the_application = in_flight.iter().any(|(of, _)| *of == body);
                     let remembered =
                         accepted[usize::from(body)].is_some_and(|at: Duration| monotonic < at + LIFETIME + MARGIN);
@@ -165,7 +167,7 @@ proptest! {
                                 None => in_flight.push((body, claim)),
                                 Some(false) => drop(claim),
                                 Some(true) => {
-                                    claim.commit(now);
+                                    at_once(claim.commit(now)).unwrap();
                                     accepted[usize::from(body)] = Some(monotonic);
                                 }
                             }
@@ -175,25 +177,25 @@ proptest! {
                 Step::End(at, accepts) if at < in_flight.len() => {
                     let (body, claim) = in_flight.remove(at);
                     if accepts {
-                        claim.commit(now);
+                        at_once(claim.commit(now)).unwrap();
                         accepted[usize::from(body)] = Some(monotonic);
                     }
                 }
                 Step::End(..) => {}
             }
-            table.assert_consistent();
+            table.local().assert_consistent();
         }
     }
 }
 
-fn new_tables() -> ReplayTables {
-    ReplayTables::new(ReplaySeed::new(&[7; ReplaySeed::LENGTH]))
+fn new_tables() -> Ledgers {
+    Ledgers::new(Seed::new(&[7; Seed::LENGTH]))
 }
 
-fn deliver<'t>(table: &'t ReplayTable, route: &Route, (body, signer): (u8, usize), now: Now) -> Claimed<'t> {
+fn deliver<'t>(table: &'t Ledger, route: &Route, (body, signer): (u8, usize), now: Now) -> Claimed<'t> {
     let verified = verify(route, request(body, std::array::from_fn(|at| at == signer)), now).unwrap();
-    let keys = |identities: &_| route.verifier.replay_keys(&verified, identities);
-    table.claim_delivery(keys, &route.replay.unwrap(), now).unwrap()
+    let names = table.names(&route.verifier, &verified).unwrap();
+    at_once(table.claim(&names, &route.replay.unwrap(), now)).unwrap()
 }
 
 #[test]
@@ -203,22 +205,22 @@ fn a_key_that_is_gone_is_let_go_when_nothing_is_remembered_by_it() {
     let table = tables.of(std::slice::from_ref(&first), at(Duration::ZERO))[0].clone().unwrap();
     let second = Duration::from_secs(1);
     let _ = tables.of(&[route(&[(1, None, None), (0, None, None)])], at(second));
-    assert!(!table.has_former_identities(), "it is in the ring still");
+    assert!(!table.naming().has_former(), "it is in the ring still");
     let Claimed::New { claim, .. } = deliver(&table, &first, (1, 0), at(second)) else { panic!("a new delivery") };
     let next = route(&[(1, None, None)]);
     let _ = tables.of(std::slice::from_ref(&next), at(2 * second));
     // As long as the application takes.
     let much_later = Duration::from_secs(1000);
-    table.forget_identities(much_later);
-    assert!(table.has_former_identities());
-    claim.commit(at(much_later));
-    table.forget_identities(much_later + second);
+    table.forget_keys(much_later);
+    assert!(table.naming().has_former());
+    at_once(claim.commit(at(much_later))).unwrap();
+    table.forget_keys(much_later + second);
     let end = much_later + LIFETIME;
     assert!(matches!(deliver(&table, &next, (1, 1), at(end)), Claimed::Duplicate));
-    table.forget_identities(end);
-    assert!(table.has_former_identities());
-    table.forget_identities(end + MARGIN + Duration::from_secs(100));
-    assert!(!table.has_former_identities());
+    table.forget_keys(end);
+    assert!(table.naming().has_former());
+    table.forget_keys(end + MARGIN + Duration::from_secs(100));
+    assert!(!table.naming().has_former());
 }
 
 #[test]
@@ -228,44 +230,37 @@ fn a_copy_that_was_judged_before_the_keys_changed_is_seen_by_one_that_was_after(
     let table = tables.of(std::slice::from_ref(&before), at(Duration::ZERO))[0].clone().unwrap();
     let now = at(Duration::from_secs(1));
     let verified = verify(&before, request(1, [true, false, false, false]), now).unwrap();
-    let mut copy = None;
-    let changed = std::cell::RefCell::new(&mut copy);
-    let keys = |identities: &_| {
-        let keys = before.verifier.replay_keys(&verified, identities);
-        // Between the choice of the key and the claim: other keys, and a copy that goes by them.
-        changed.borrow_mut().get_or_insert_with(|| {
-            let _ = tables.of(std::slice::from_ref(&after), now);
-            deliver(&table, &after, (1, 1), now)
-        });
-        keys
-    };
-    let claimed = table.claim_delivery(keys, &before.replay.unwrap(), now);
+    let names = table.names(&before.verifier, &verified).unwrap();
+    // Between the choice of the key and the claim: other keys, and a copy that goes by them.
+    let _ = tables.of(std::slice::from_ref(&after), now);
+    let copy = deliver(&table, &after, (1, 1), now);
+    let claimed = at_once(table.claim(&names, &before.replay.unwrap(), now));
     assert!(matches!(claimed, Some(Claimed::InFlight)), "{claimed:?}");
-    assert!(matches!(copy, Some(Claimed::New { .. })));
+    assert!(matches!(copy, Claimed::New { .. }));
     assert_eq!((table.held(), table.claimed()), (1, 1));
 }
 
 #[test]
 fn the_first_key_that_counts_tells_deliveries_apart_until_it_has_ended() {
     let tables = new_tables();
-    let era = |table: &ReplayTable| table.era();
+    let era = |table: &Ledger| table.naming().generation();
     // The first key has ended, the second has not begun.
     let ring = [(0, None, Some(5)), (1, Some(100), None), (2, None, None)];
     let table = tables.of(&[route(&ring)], at(Duration::from_secs(10)))[0].clone().unwrap();
     let _ = tables.of(&[route(&[(2, None, None)])], at(Duration::from_secs(11)));
-    assert_eq!((era(&table), table.has_former_identities()), (0, false));
+    assert_eq!((era(&table), table.naming().has_former()), (0, false));
     // When it has ended another one takes its place, if there is one that counts.
     let _ = tables.of(&[route(&[(2, None, Some(12))])], at(Duration::from_secs(13)));
     assert_eq!(era(&table), 0);
     let _ = tables.of(&[route(&[(2, None, Some(12)), (1, Some(100), None)])], at(Duration::from_secs(14)));
     assert_eq!(era(&table), 0);
     let _ = tables.of(&[route(&[(2, None, Some(12)), (1, Some(15), None)])], at(Duration::from_secs(15)));
-    assert_eq!((era(&table), table.has_former_identities()), (1, true));
+    assert_eq!((era(&table), table.naming().has_former()), (1, true));
 }
 
 #[test]
 fn no_more_former_keys_are_kept_than_there_may_be() {
-    let mut identities = Identities::default();
+    let mut identities = NamingKeys::default();
     let scheme = scheme();
     let ring = |number: usize| {
         [Key::from_secret("k", &scheme, format!("secret-{number}").as_bytes(), Validity::default()).unwrap()]
@@ -276,13 +271,13 @@ fn no_more_former_keys_are_kept_than_there_may_be() {
     }
     let keys = |route: &Route| {
         let verified = verify(route, request(1, [true, false, false, false]), at(Duration::ZERO)).unwrap();
-        route.verifier.replay_keys(&verified, &identities).unwrap()
+        Names::of(&route.verifier, &verified, &identities, &Seed::new(&[7; Seed::LENGTH])).unwrap()
     };
     let keys = keys(&route(&[(0, None, None)]));
     assert_eq!(keys.former().len(), FORMER);
-    assert!(keys.former().iter().all(|key| key != keys.current()));
+    assert!(keys.former().iter().all(|key| *key != keys.own()));
     // One that comes back is none of the former any more.
     let again = identities.with_ring(&ring(3 * FORMER - 2), at(Duration::ZERO)).unwrap();
-    assert_eq!(again.era(), identities.era() + 1);
+    assert_eq!(again.generation(), identities.generation() + 1);
     assert!(again.with_ring(&ring(3 * FORMER - 1), at(Duration::ZERO)).is_some());
 }

@@ -1,0 +1,256 @@
+//! The ledger of one route, and claims on it.
+
+use core::future::Future;
+use core::pin::pin;
+use core::sync::atomic::{AtomicU64, Ordering};
+use core::task::{Context, Poll, Waker};
+use core::time::Duration;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::local::{self, Local, Verdict};
+use super::names::{Names, Seed};
+use super::naming::NamingKeys;
+use super::stripe::{MARGIN, Terms};
+use crate::gate::replay::{ReplayPolicy, WhenFull};
+use crate::gate::verify::{Delivery, Key, Verified, Verifier};
+use crate::now::Now;
+use crate::outcome::Rejection;
+
+/// A sender is not kept from trying again for longer than this: there is also room when a delivery in flight fails.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// A moment is read that much earlier than something is done at it, at most.
+const LATE: Duration = Duration::from_secs(60);
+
+/// What one route has seen: deliveries that are with the application, and those that it has accepted.
+#[derive(Debug)]
+pub struct Ledger {
+    seed: Seed,
+    kept: Kept,
+    naming: ArcSwap<NamingKeys>,
+    /// The longest that an entry may be remembered, in milliseconds.
+    longest: AtomicU64,
+}
+
+/// Where it is kept. Another place would be one that several processes share.
+#[derive(Debug)]
+enum Kept {
+    /// In the memory of this process. Nothing about it ever waits.
+    Local(Local),
+}
+
+/// The right to forward a delivery. Dropping it releases the delivery, so that it can be tried again.
+#[derive(Debug)]
+#[must_use = "dropping a claim releases it"]
+pub struct Claim<'l> {
+    /// Nothing on a route that remembers nothing, or only observes and has seen the delivery.
+    held: Option<Held<'l>>,
+}
+
+#[derive(Debug)]
+struct Held<'l> {
+    ledger: &'l Ledger,
+    names: Names,
+    other_body: bool,
+}
+
+/// The answer to [`Ledger::claim`].
+#[derive(Debug)]
+pub enum Claimed<'l> {
+    /// No other exchange has it.
+    New {
+        /// The right to forward it.
+        claim: Claim<'l>,
+        /// Whether another delivery was forgotten early for it ([`WhenFull::EvictOldest`]).
+        evicted: bool,
+    },
+    /// The application has accepted it before.
+    Duplicate,
+    /// It is with the application.
+    InFlight,
+    /// There is no room to remember it.
+    Full {
+        /// The time until there is, as far as it is known: an entry expires then. `None` where all are in flight.
+        wait: Option<Duration>,
+    },
+}
+
+/// Bytes of a ledger for `capacity` deliveries when it is full.
+#[must_use]
+pub const fn memory(capacity: usize) -> usize {
+    local::memory(capacity) + NamingKeys::MEMORY
+}
+
+/// What a future has to say that does not wait, as those of a ledger in this process; `None` if it waits all the same.
+pub fn at_once<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+impl Ledger {
+    /// An empty ledger in the memory of this process.
+    #[must_use]
+    pub fn new(capacity: usize, seed: &Seed) -> Self {
+        Self {
+            kept: Kept::Local(Local::new(capacity, seed)),
+            seed: seed.clone(),
+            naming: ArcSwap::default(),
+            longest: AtomicU64::new(0),
+        }
+    }
+
+    /// The names of a verified delivery under the present naming keys. `None` where nothing tells it apart.
+    pub fn names<D: Delivery>(&self, verifier: &Verifier, verified: &Verified<'_, D>) -> Option<Names> {
+        Names::of(verifier, verified, &self.naming.load(), &self.seed)
+    }
+
+    /// Claims a delivery by all its names. It is new only if it is so by each of them. Of the policy, lifetime and
+    /// `when_full` count: they may change while the ledger lives.
+    pub async fn claim(&self, names: &Names, policy: &ReplayPolicy, now: Now) -> Claimed<'_> {
+        let Kept::Local(local) = &self.kept;
+        let (other_body, verdict) = local.claim(names, Terms::of(policy, now));
+        match verdict {
+            Verdict::Claimed { evicted } => {
+                let names = if other_body { names.told_apart_by_body() } else { *names };
+                let held = Some(Held { ledger: self, names, other_body });
+                Claimed::New { claim: Claim { held }, evicted }
+            }
+            Verdict::Duplicate => Claimed::Duplicate,
+            Verdict::InFlight | Verdict::OtherBody => Claimed::InFlight,
+            Verdict::Full { wait } => Claimed::Full { wait: wait.map(Duration::from_millis) },
+        }
+    }
+
+    /// The keys of the route are these from now on, and nothing is remembered for longer than `lifetime`.
+    pub fn adopt(&self, ring: &[Key], lifetime: Duration, now: Now) {
+        self.longest.fetch_max(millis(lifetime.saturating_add(MARGIN)), Ordering::Relaxed);
+        let naming = self.naming.load();
+        let Some(adopted) = naming.with_ring(ring, now).or_else(|| naming.refreshed(ring)) else { return };
+        let Kept::Local(local) = &self.kept;
+        // Before a delivery can be named under the new keys: a claim must not be of a later generation than its stripe.
+        local.enter(adopted.generation());
+        self.naming.store(Arc::new(adopted));
+    }
+
+    /// Lets go of naming keys under which nothing is remembered any more. To be called again and again.
+    pub fn forget_keys(&self, now: Duration) {
+        let naming = self.naming.load();
+        if !naming.has_former() {
+            return;
+        }
+        let Kept::Local(local) = &self.kept;
+        let longest = Duration::from_millis(self.longest.load(Ordering::Relaxed)).saturating_add(LATE);
+        // What is claimed under a former key is remembered under it, however long the application takes.
+        let left =
+            if local.has_claims_of_earlier_keys() { naming.in_use() } else { naming.without_expired(longest, now) };
+        let Some(left) = left else { return };
+        let is_last = !left.has_former();
+        // If another thread exchanges them at the same time, nothing is forgotten; this is tried again.
+        self.naming.compare_and_swap(&*naming, Arc::new(left));
+        if is_last {
+            local.shrink();
+        }
+    }
+
+    /// Deliveries, claimed and committed; those that have expired count until they are removed.
+    #[must_use]
+    pub fn held(&self) -> usize {
+        let Kept::Local(local) = &self.kept;
+        local.held()
+    }
+
+    /// Deliveries that are claimed: they are with the application.
+    #[must_use]
+    pub fn claimed(&self) -> usize {
+        let Kept::Local(local) = &self.kept;
+        local.claimed()
+    }
+
+    /// Deliveries that there can be.
+    #[must_use]
+    pub const fn capacity(&self) -> usize {
+        let Kept::Local(local) = &self.kept;
+        local.capacity()
+    }
+
+    #[cfg(test)]
+    pub(super) fn naming(&self) -> Arc<NamingKeys> {
+        self.naming.load_full()
+    }
+
+    #[cfg(test)]
+    pub(super) const fn local(&self) -> &Local {
+        let Kept::Local(local) = &self.kept;
+        local
+    }
+}
+
+impl Claim<'_> {
+    /// The right to forward a delivery that is not remembered.
+    pub const fn unremembered() -> Self {
+        Self { held: None }
+    }
+
+    /// Whether the id of the delivery was seen before with another body.
+    #[must_use]
+    pub fn has_reused_id(&self) -> bool {
+        self.held.as_ref().is_some_and(|held| held.other_body)
+    }
+
+    /// The application has accepted the delivery: it is remembered from now on.
+    pub async fn commit(mut self, now: Now) {
+        if let Some(Held { ledger, names, .. }) = self.held.take() {
+            let Kept::Local(local) = &ledger.kept;
+            local.commit(&names, millis(now.monotonic));
+        }
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        if let Some(Held { ledger, names, .. }) = self.held.take() {
+            let Kept::Local(local) = &ledger.kept;
+            local.release(&names);
+        }
+    }
+}
+
+impl<'l> Claimed<'l> {
+    /// For `Retry-After`, where it is known when there is room again: whole seconds, rounded up, from 1 to
+    /// [`LONGEST_WAIT`].
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u64> {
+        let Self::Full { wait: Some(wait) } = self else { return None };
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        Some(seconds.clamp(1, LONGEST_WAIT.as_secs()))
+    }
+
+    /// The claim, and what an observer should know of the ledger; or why there is none.
+    ///
+    /// # Errors
+    /// [`Rejection::Duplicate`] or [`Rejection::DuplicateConflict`], as the route wants it;
+    /// [`Rejection::DuplicateInFlight`]; [`Rejection::ReplayTableFull`].
+    pub fn judge(self, policy: &ReplayPolicy) -> Result<(Claim<'l>, Option<Rejection>), Rejection> {
+        match self {
+            Self::New { claim, evicted } => Ok((claim, evicted.then_some(Rejection::ReplayTableFull))),
+            Self::Duplicate => Err(policy.duplicates.rejection()),
+            Self::InFlight => Err(Rejection::DuplicateInFlight),
+            Self::Full { .. } => Err(Rejection::ReplayTableFull),
+        }
+    }
+}
+
+impl Terms {
+    fn of(policy: &ReplayPolicy, now: Now) -> Self {
+        let lifetime = millis(policy.lifetime.saturating_add(MARGIN));
+        Self { now: millis(now.monotonic), lifetime, evict: policy.when_full == WhenFull::EvictOldest }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
