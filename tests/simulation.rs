@@ -22,6 +22,7 @@ use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
 use countersign::gate::admission::{Admission, AdmissionLimits, Held, RouteAdmission};
 use countersign::gate::allowlist::AllowList;
+use countersign::gate::believed::KeptFields;
 use countersign::gate::client::Door;
 use countersign::gate::identity::CallerList;
 use countersign::gate::networks::Network;
@@ -55,6 +56,7 @@ fn route() -> Route {
         upstream: 0,
         clients: AllowList::default(),
         callers: CallerList::default(),
+        kept: KeptFields::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,

@@ -76,7 +76,7 @@ pub fn read(received: &[u8], scan: &mut HeadScan, origin: Origin, access: &Acces
         let refused = Answer::text(Verdict::MethodRefused, "GET and HEAD to read, POST to change");
         return Err(Answer { allow: "GET, HEAD, POST", ..refused });
     }
-    let host = head.host(bytes);
+    let host = head.host(bytes).name;
     if origin != Origin::Unix && !is_ours(host, access) {
         return Err(Answer::text(Verdict::Misdirected, "Host is not a name of this port: add it to [admin] hosts"));
     }
@@ -115,7 +115,7 @@ fn may_change(head: &RequestHead, bytes: &[u8], origin: Origin, access: &Access)
         return Err(Answer::text(Verdict::Forbidden, line));
     }
     let headers = head.headers(bytes);
-    let own = [b"http://", head.host(bytes)].concat();
+    let own = [b"http://", head.host(bytes).name, head.host(bytes).port].concat();
     let foreign = headers.all("Origin").any(|from| !from.eq_ignore_ascii_case(&own));
     let site = |site: &[u8]| !matches!(site, b"same-origin" | b"none");
     if foreign || headers.all("Sec-Fetch-Site").any(site) {

@@ -15,6 +15,7 @@ use crate::config::records::{AccessLog, Audit};
 use crate::config::secret::Secret;
 use crate::config::{admin, keys, records, reload, routes, sections, tls};
 use crate::gate::admission::{AdmissionLimits, RouteAdmission};
+use crate::gate::believed::KeptFields;
 use crate::gate::identity::CallerList;
 use crate::gate::networks::Network;
 use crate::gate::observe::Observe;
@@ -352,6 +353,8 @@ pub struct RouteSettings {
     pub callers: CallerList,
     /// Where these are written.
     pub callers_place: Option<Place>,
+    /// Which fields reach the application although applications believe them.
+    pub kept: KeptFields,
     /// Rate and media types.
     pub admission: RouteAdmission,
     /// Which checks only count.

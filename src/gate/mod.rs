@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod allowlist;
+pub mod believed;
 pub mod client;
 pub mod crowd;
 pub mod holding;
@@ -13,6 +14,8 @@ pub mod pattern;
 pub mod replay;
 pub mod route;
 pub mod route_buckets;
+mod route_index;
+mod tampering;
 pub mod token_bucket;
 pub mod upstream;
 pub mod verify;

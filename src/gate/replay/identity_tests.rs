@@ -12,6 +12,7 @@ use super::shard::MARGIN;
 use super::*;
 use crate::gate::admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
+use crate::gate::believed::KeptFields;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
@@ -90,6 +91,7 @@ fn route(ring: &[Entry]) -> Route {
         }),
         clients: AllowList::default(),
         callers: CallerList::default(),
+        kept: KeptFields::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
     }
