@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use countersign::gate::admission::{Admission, Request};
 use countersign::gate::allowlist::AllowList;
+use countersign::gate::believed::KeptFields;
 use countersign::gate::holding::Holding;
 use countersign::gate::identity::CallerList;
 use countersign::gate::keyed_buckets::ClientKey;
@@ -41,6 +42,7 @@ fn table() -> RouteTable {
         admission,
         clients: AllowList::default(),
         callers: CallerList::default(),
+        kept: KeptFields::default(),
         observe: Observe::default(),
         replay: None,
     };

@@ -19,6 +19,7 @@ use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
 use countersign::gate::admission::Admission;
 use countersign::gate::allowlist::AllowList;
+use countersign::gate::believed::KeptFields;
 use countersign::gate::identity::CallerList;
 use countersign::gate::limits::AdmissionLimits;
 use countersign::gate::observe::Observe;
@@ -55,6 +56,7 @@ fn policy() -> Policy {
         upstream: 0,
         clients: AllowList::default(),
         callers: CallerList::default(),
+        kept: KeptFields::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,

@@ -33,7 +33,7 @@ fn heads(c: &mut Criterion) {
     group.bench_function("copy_end_to_end", |b| {
         b.iter(|| {
             out.clear();
-            encode::copy_end_to_end(&mut out, head.headers(black_box(HEAD)), |_| false);
+            encode::copy_end_to_end(&mut out, head.headers(black_box(HEAD)), |_, _, _| false);
         });
     });
     group.finish();

@@ -87,7 +87,7 @@ ends! {
         VersionUnsupported = "version_unsupported", 505 "version_not_supported" Close;
         /// The request target is longer than the limit.
         TargetTooLong = "target_too_long", 414 "uri_too_long" Close;
-        /// The head, or the number of its fields, is over the limit.
+        /// The head, the number of its fields or of its `Connection` options, is over the limit.
         HeadTooLarge = "head_too_large", 431 "header_fields_too_large" Close;
         /// The request target is malformed, has a fragment, or its path can be read in two ways.
         TargetInvalid = "target_invalid", 400 "bad_request" Close;

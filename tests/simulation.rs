@@ -22,6 +22,7 @@ use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
 use countersign::gate::admission::{Admission, Held};
 use countersign::gate::allowlist::AllowList;
+use countersign::gate::believed::KeptFields;
 use countersign::gate::client::Door;
 use countersign::gate::identity::CallerList;
 use countersign::gate::limits::AdmissionLimits;
@@ -58,6 +59,7 @@ fn route() -> Route {
         upstream: 0,
         clients: AllowList::default(),
         callers: CallerList::default(),
+        kept: KeptFields::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,

@@ -79,7 +79,7 @@ pub fn read(received: &[u8], scan: &mut HeadScan, origin: Origin, access: &Acces
         let refused = Answer::text(Verdict::MethodRefused, "GET and HEAD to read, POST to change");
         return Err(Answer { allow: "GET, HEAD, POST", ..refused });
     }
-    let host = head.host(bytes);
+    let host = head.host(bytes).name;
     // Load balancers probe with HTTP/1.0 and without Host (later versions must have one, or are malformed). No browser does.
     let probes = PROBES.contains(&head.path(bytes)) && !changes && head.headers(bytes).all("Host").next().is_none();
     if origin != Origin::Unix && !probes && !is_ours(host, access) {
@@ -120,7 +120,7 @@ fn may_change(head: &RequestHead, bytes: &[u8], origin: Origin, access: &Access)
         return Err(Answer::text(Verdict::Forbidden, line));
     }
     let headers = head.headers(bytes);
-    let own = [b"http://", head.host(bytes)].concat();
+    let own = [b"http://", head.host(bytes).name, head.host(bytes).port].concat();
     let foreign = headers.all("Origin").any(|from| !from.eq_ignore_ascii_case(&own));
     let site = |site: &[u8]| !matches!(site, b"same-origin" | b"none");
     if foreign || headers.all("Sec-Fetch-Site").any(site) {

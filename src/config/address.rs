@@ -100,6 +100,10 @@ pub fn parse_host(text: &str) -> Result<String, NotAnAddress> {
             refuse("wildcards are not understood", "write one route per host, or leave `host` out")
         }
         _ if text.contains('/') => refuse(format!("\"{shown}\" is a URL, not a host"), fix),
+        _ if text.strip_suffix('.').is_some_and(is_host_name) => {
+            let name = text.trim_end_matches('.').to_ascii_lowercase();
+            refuse(format!("\"{shown}\" ends in a dot"), format!("the dot is ignored: host = \"{name}\""))
+        }
         Some((host, _)) if is_host_name(host) => {
             refuse(format!("\"{shown}\" has a port"), format!("ports are ignored: host = \"{host}\""))
         }
@@ -203,9 +207,10 @@ mod tests {
     fn hosts_are_lower_case_and_without_port() {
         assert_eq!(parse_host("Hooks.Example.com").unwrap(), "hooks.example.com");
         assert_eq!(parse_host("[::1]").unwrap(), "[::1]");
-        for text in ["", "a:80", "https://a", "*.a", "a b", "a/", "é", "."] {
+        for text in ["", "a:80", "https://a", "*.a", "a b", "a/", "é", ".", "a."] {
             assert!(parse_host(text).is_err(), "{text}");
         }
+        assert!(parse_host("Hooks.example.").unwrap_err().fix.contains("host = \"hooks.example\""));
     }
 
     #[test]

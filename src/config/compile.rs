@@ -54,6 +54,7 @@ fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route
         upstream: route.upstream,
         clients: allow_list(&route.clients),
         callers: route.callers.clone(),
+        kept: route.kept.clone(),
         observe: route.observe,
         admission: route.admission.clone(),
         replay: route.replay.map(|replay| ReplayPolicy { table: position, ..replay }),

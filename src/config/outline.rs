@@ -24,7 +24,7 @@ pub(super) type Digest = [u8; 32];
 
 #[derive(Clone)]
 struct RouteOutline {
-    parts: [(&'static str, Digest); 5],
+    parts: [(&'static str, Digest); 6],
     keys: BTreeMap<String, KeyOutline>,
 }
 
@@ -131,6 +131,7 @@ impl RouteOutline {
             replay,
             callers,
             callers_place: _,
+            kept,
             place: _,
         } = route;
         let verified = verification.as_ref().map(|it| (&it.scheme, &it.public_url, &it.tolerance));
@@ -143,6 +144,7 @@ impl RouteOutline {
             ),
             ("limits", digest(&(body_size, admission, observe, replay))),
             ("upstream", digest(upstream)),
+            ("headers", digest(kept)),
         ];
         let settings = verification.iter().flat_map(|it| &it.keys);
         let keys = settings.zip(bytes).map(|(settings, bytes)| (settings.id.clone(), of_key(settings, bytes.as_ref())));

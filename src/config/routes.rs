@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::address;
 use crate::config::admission;
+use crate::config::kept;
 use crate::config::keys;
 use crate::config::networks;
 use crate::config::observe::{self, Check};
@@ -21,6 +22,7 @@ use crate::gate::upstream::UpstreamAddress;
 use crate::gate::verify::PublicUrl;
 use crate::gate::verify::Scheme;
 use crate::gate::verify::Tolerance;
+use crate::wire::path::PathFlaw;
 
 const FIX_NO_ROUTE: &str = "add:\n\n[[route]]\npath = \"/webhooks/github\"\nscheme = \"github\"\n\
                             secrets = [{ id = \"1\", file = \"secrets/github\" }]\n";
@@ -143,6 +145,7 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], limits: &Limits) -> Opt
     let address = upstream_address(reader, "upstream");
     let clients = networks::clients(reader);
     let callers = tls::names(reader);
+    let kept = kept::read(reader);
     let callers_place = (!callers.is_empty()).then(|| reader.place("client_names"));
     let verification = verification(reader, schemes);
     let replay = replay::read(reader, verification.as_ref().map(Option::as_ref));
@@ -170,6 +173,7 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], limits: &Limits) -> Opt
         clients,
         callers,
         callers_place,
+        kept,
         admission,
         observe,
         replay,
@@ -194,11 +198,28 @@ fn path(reader: &Reader<'_>) -> Option<PathPattern> {
                     format!("write path = \"{}\", without scheme and host", shorten(path))
                 }
                 PatternError::NoSlash => format!("write path = \"/{}\"", shorten(text)),
+                PatternError::Flaw(flaw) => repair(text, flaw),
                 _ => "write it as senders do; {name} stands for one segment and {*rest} for all that follow".to_owned(),
             };
             reader.error("path", error.to_string(), fix);
             None
         }
+    }
+}
+
+/// What to write instead of a path that no request can have.
+fn repair(text: &str, flaw: PathFlaw) -> String {
+    match flaw {
+        PathFlaw::Needless(byte) => {
+            let (upper, lower) = (format!("%{byte:02X}"), format!("%{byte:02x}"));
+            let plain = char::from(byte).to_string();
+            format!("write path = \"{}\"", shorten(&text.replace(&upper, &plain).replace(&lower, &plain)))
+        }
+        PathFlaw::Parameter => {
+            let (path, _) = text.split_once([';']).unwrap_or((text, ""));
+            format!("such requests are refused: register a URL without \";\", for instance {}", shorten(path))
+        }
+        _ => "such requests are refused: register another URL with the sender".to_owned(),
     }
 }
 

@@ -14,6 +14,7 @@ use crate::config::readiness::Readiness;
 use crate::config::records::{AccessLog, Audit};
 use crate::config::secret::Secret;
 use crate::config::{admin, keys, records, reload, routes, sections, tls};
+use crate::gate::believed::KeptFields;
 use crate::gate::chain::KeyKind;
 use crate::gate::identity::CallerList;
 use crate::gate::limits::AdmissionLimits;
@@ -356,6 +357,8 @@ pub struct RouteSettings {
     pub callers: CallerList,
     /// Where these are written.
     pub callers_place: Option<Place>,
+    /// Which fields reach the application although applications believe them.
+    pub kept: KeptFields,
     /// Rate and media types.
     pub admission: RouteAdmission,
     /// Which checks only count.

@@ -166,9 +166,12 @@ fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now
     write_clients(out, route)?;
     write_body(out, route)?;
     write_admission(out, route)?;
-    match settings.upstreams.get(route.upstream) {
-        Some(upstream) => line(out, "upstream", upstream),
-        None => Ok(()),
+    if let Some(upstream) = settings.upstreams.get(route.upstream) {
+        line(out, "upstream", upstream)?;
+    }
+    match route.kept.names() {
+        [] => Ok(()),
+        names => line(out, "keeps", format_args!("{}, whoever says it", names.join(", "))),
     }
 }
 

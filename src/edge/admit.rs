@@ -133,16 +133,17 @@ fn growth_for<S>(connection: &mut Connection<S>, admitted: &Admitted<'_>, expect
     }
 }
 
-/// Judges the head: no work on a signature without admission.
+/// Judges the head: no work on a signature, or on names of headers, without admission.
 ///
 /// # Errors
-/// What [`crate::gate::verify::Verifier::begin`] refuses.
+/// What [`Route::refuse_tampering`] and [`crate::gate::verify::Verifier::begin`] refuse.
 pub fn begin<S: ByteStream>(
     _: &Admitted<'_>,
     route: &Route,
     connection: &Connection<S>,
     asked: &Asked<'_>,
 ) -> Result<Check, Outcome> {
+    route.refuse_tampering(&connection.inbound)?;
     Ok(route.verifier.begin(&connection.inbound, asked.head_read)?)
 }
 

@@ -291,9 +291,8 @@ fn resolve<'p, S: ByteStream>(
     asked: &mut Asked<'p>,
 ) -> Result<&'p Route, Outcome> {
     let (head, bytes) = connection.inbound.head();
-    let route = policy.gate.routes.resolve(head.host(bytes), head.path(bytes), head.method.of(bytes))?;
+    let route = policy.gate.routes.resolve(head.host(bytes).name, head.path(bytes), head.method.of(bytes))?;
     asked.route = Some(route);
-    route.refuse_tampering(&connection.inbound)?;
     Ok(route)
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
+use crate::gate::believed::Said;
 use crate::gate::identity::Caller;
 use crate::gate::replay;
 use crate::gate::route::Route;
@@ -18,7 +19,7 @@ use crate::wire::head::{HeadLimits, Known, ResponseHead, ResponseScan};
 use super::buffer::{BufferPool, HEADROOM};
 use super::connection::Sender;
 use super::exchange::Asked;
-use super::forwarding;
+use super::forwarding::{self, Told};
 use super::inbound::Inbound;
 use super::net::Net;
 use super::policy::{Policy, Upstream};
@@ -127,20 +128,29 @@ fn encode_head<N: Net>(
         return Err(Rejection::LoopDetected);
     }
     encode::request_line(out, head.method.of(bytes), head.path_and_query(bytes));
-    encode::field(out, b"Host", head.host(bytes));
-    // A sender that identifies deliveries by this header is not overruled.
-    let theirs = headers.of_kind(Known::XRequestId).next().is_some() && route.relies_on("X-Request-Id");
-    encode::copy_end_to_end(out, headers, |kind| match kind {
-        Known::XRequestId => !theirs,
-        Known::Host | Known::Via => true,
-        kind => forwarding::replaces(asked.client, kind),
-    });
-    forwarding::encode(out, headers, head.host(bytes), (asked.client, sender));
+    let host = head.host(bytes);
+    match host.name {
+        // RFC 9112 section 3.3: HTTP/1.0 may leave the host to us. It is then that of the application.
+        [] => encode::field(
+            out,
+            b"Host",
+            policy.upstreams.get(route.upstream).map(Upstream::authority).unwrap_or_default(),
+        ),
+        _ => encode::host(out, b"Host", host),
+    }
+    let drops = |kind, name: &[u8], value: &[u8]| route.drops(inbound, asked.client, Said { kind, name, value });
+    encode::copy_end_to_end(out, headers, drops);
+    let passes = |kind| {
+        let mut fields = headers.with_kind(kind);
+        fields.any(|(name, value)| !drops(kind, name, value))
+    };
+    forwarding::encode(out, headers, host, Told { client: asked.client, sender, passes });
     for via in headers.of_kind(Known::Via) {
         encode::field(out, b"Via", via);
     }
     encode::via(out, head.version, &worker.pseudonym);
-    if !theirs {
+    // A sender that identifies deliveries by this header is not overruled.
+    if !passes(Known::XRequestId) {
         encode::field(out, b"X-Request-Id", asked.id.text());
     }
     encode_verdict(out, policy.gate.routes.verdict(route), verified);

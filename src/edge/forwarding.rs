@@ -1,31 +1,35 @@
 //! What the application is told about whom the request came through.
 //!
 //! A stranger's words are replaced. A trusted proxy's `X-Forwarded-For` is continued with the proxy's own address, and
-//! its `X-Forwarded-Proto` and `X-Forwarded-Host` are passed on as they came. `Forwarded` and every other
-//! `X-Forwarded-*` end here: applications read one list, and it is this one.
+//! its `X-Forwarded-Proto` and `X-Forwarded-Host` are passed on as they came. What else applications believe is judged by
+//! [`crate::gate::believed`].
 
 use std::io::Write as _;
 
 use crate::gate::client::{Account, ClientAddress};
 use crate::wire::encode;
+use crate::wire::head::Host;
 use crate::wire::headers::{Headers, Known};
 
 use super::connection::{Peer, Sender};
 
-/// Whether a header of the request is replaced by one of ours.
-pub(super) const fn replaces(client: ClientAddress, kind: Known) -> bool {
-    match kind {
-        Known::XForwardedProto | Known::XForwardedHost => !client.account.is_believed(),
-        kind => kind.is_forwarding(),
-    }
+/// Whom a request came through, and which kinds of fields have been passed on.
+pub(super) struct Told<'c, P> {
+    /// The client.
+    pub(super) client: ClientAddress,
+    /// The other end of the connection.
+    pub(super) sender: Sender<'c>,
+    /// Whether a field of this kind has been passed on.
+    pub(super) passes: P,
 }
 
-/// Writes `X-Forwarded-For`, and `X-Forwarded-Proto` and `X-Forwarded-Host` unless they have been passed on.
-pub(super) fn encode(
+/// Writes `X-Forwarded-For`, and `X-Forwarded-Proto` and `X-Forwarded-Host` unless they have been passed on. Without a
+/// host there is nothing to say of it.
+pub(super) fn encode<P: Fn(Known) -> bool>(
     out: &mut Vec<u8>,
     headers: Headers<'_>,
-    host: &[u8],
-    (client, sender): (ClientAddress, Sender<'_>),
+    host: Host<'_>,
+    Told { client, sender, passes }: Told<'_, P>,
 ) {
     let peer = sender.peer;
     out.extend_from_slice(b"X-Forwarded-For: ");
@@ -45,11 +49,10 @@ pub(super) fn encode(
     }
     out.extend_from_slice(peer.map_or(b"unknown", Peer::text));
     out.extend_from_slice(b"\r\n");
-    let passed_on = |kind| !replaces(client, kind) && headers.of_kind(kind).next().is_some();
-    if !passed_on(Known::XForwardedProto) {
+    if !passes(Known::XForwardedProto) {
         encode::field(out, b"X-Forwarded-Proto", if sender.encrypted { b"https" } else { b"http" });
     }
-    if !passed_on(Known::XForwardedHost) {
-        encode::field(out, b"X-Forwarded-Host", host);
+    if !host.name.is_empty() && !passes(Known::XForwardedHost) {
+        encode::host(out, b"X-Forwarded-Host", host);
     }
 }

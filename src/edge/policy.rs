@@ -138,6 +138,18 @@ pub struct Upstream {
     pub idle_connections: usize,
 }
 
+impl Upstream {
+    /// The host by which a client of the application itself would call it: its address as it is configured, and
+    /// `localhost` for a Unix socket.
+    #[must_use]
+    pub fn authority(&self) -> &[u8] {
+        match &self.target {
+            Target::Tcp(addresses) => addresses.name.as_bytes(),
+            Target::Unix(_) => b"localhost",
+        }
+    }
+}
+
 /// Where an application listens.
 #[derive(Clone, Debug)]
 pub enum Target {

@@ -48,7 +48,7 @@ pub async fn read<N: Net>(
             _ => return Err(None),
         }
         match proxy_protocol::parse(connection.inbound.received()) {
-            Ok(None) => {}
+            Ok(None) => connection.inbound.make_room_for_head(&worker.buffers, proxy_protocol::V2_LIMIT),
             Ok(Some((header, length))) => {
                 match header {
                     ProxyHeader::Proxied { source, .. } => {

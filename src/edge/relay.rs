@@ -92,7 +92,7 @@ fn encode_head(
     (sink, framing): (Sink, ResponseFraming),
 ) {
     encode::status_line(out, head.status);
-    encode::copy_end_to_end(out, head.headers(bytes), |_| false);
+    encode::copy_end_to_end(out, head.headers(bytes), |_, _, _| false);
     match (sink, framing) {
         (Sink::Chunked, _) => encode::field(out, b"Transfer-Encoding", b"chunked"),
         (Sink::Exact, ResponseFraming::Length(length)) => encode::field_u64(out, b"Content-Length", length),

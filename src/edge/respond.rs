@@ -45,7 +45,7 @@ pub async fn write_answer<N: Net>(
         401 => encode::field(out, b"WWW-Authenticate", b"Webhook-Signature"),
         405 => {
             let (head, bytes) = connection.inbound.head();
-            let allow = policy.gate.routes.allow(head.host(bytes), head.path(bytes)).unwrap_or_default();
+            let allow = policy.gate.routes.allow(head.host(bytes).name, head.path(bytes)).unwrap_or_default();
             encode::field(out, b"Allow", allow.as_bytes());
         }
         409 if answer == IN_FLIGHT => encode::field_u64(out, b"Retry-After", RETRY_IN_FLIGHT_AFTER),

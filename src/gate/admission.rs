@@ -534,6 +534,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::gate::allowlist::AllowList;
+    use crate::gate::believed::KeptFields;
     use crate::gate::identity::CallerList;
     use crate::gate::observe::Observe;
     use crate::gate::pattern::PathPattern;
@@ -557,6 +558,7 @@ mod tests {
             admission,
             clients: AllowList::default(),
             callers: CallerList::default(),
+            kept: KeptFields::default(),
             observe: Observe::default(),
             replay: None,
         };

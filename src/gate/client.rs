@@ -172,7 +172,7 @@ fn end_of_pair(pairs: &[u8]) -> usize {
 
 /// An address as proxies write it: `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:80`.
 /// In place of a port there may be an obfuscated one (`_name`, RFC 7239 section 6.3).
-fn node(text: &[u8]) -> Option<IpAddr> {
+pub(super) fn node(text: &[u8]) -> Option<IpAddr> {
     let text = core::str::from_utf8(text).ok()?;
     let address = if let Some(rest) = text.strip_prefix('[') {
         let (address, port) = rest.split_once(']')?;

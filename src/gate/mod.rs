@@ -2,6 +2,7 @@
 
 pub mod admission;
 pub mod allowlist;
+pub mod believed;
 pub mod chain;
 pub mod client;
 pub mod conduct;
@@ -19,7 +20,9 @@ pub mod replay;
 pub mod route;
 pub mod route_admission;
 pub mod route_buckets;
+mod route_index;
 pub mod suspects;
+mod tampering;
 pub mod token_bucket;
 pub mod upstream;
 pub mod verify;

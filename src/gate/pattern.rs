@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::wire::path::{self, PathFlaw};
+
 /// A path is bound to at most so many parameters: the router keeps three without allocating.
 const MAX_PARAMETERS: usize = 3;
 
@@ -90,22 +92,7 @@ fn check_literal(segment: &str, last: bool) -> Result<(), PatternError> {
         let inside = matches!(character, '{' | '}');
         return Err(if inside { PatternError::PartOfSegment } else { PatternError::Character(character) });
     }
-    let mut decoded = Vec::with_capacity(segment.len());
-    let mut bytes = segment.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'%' {
-            decoded.push(byte);
-            continue;
-        }
-        let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
-        let (Some(high), Some(low)) = (digit(), digit()) else { return Err(PatternError::Escape) };
-        let byte = u8::try_from(high * 16 + low).unwrap_or_default();
-        if matches!(byte, b'/' | b'\\' | 0) {
-            return Err(PatternError::Escape);
-        }
-        decoded.push(byte);
-    }
-    if decoded == b"." || decoded == b".." { Err(PatternError::DotSegment) } else { Ok(()) }
+    path::flaw(segment.as_bytes()).map_or(Ok(()), |flaw| Err(PatternError::Flaw(flaw)))
 }
 
 /// Why a text is not a path pattern.
@@ -115,12 +102,10 @@ pub enum PatternError {
     NoSlash,
     /// Two slashes in a row.
     EmptySegment,
-    /// `.` or `..`, also percent-encoded.
-    DotSegment,
     /// A character that a path cannot contain.
     Character(char),
-    /// A percent sign that is not an escape, or an escaped slash, backslash or NUL.
-    Escape,
+    /// Something for which such requests are refused.
+    Flaw(PathFlaw),
     /// A parameter that is not a whole segment.
     PartOfSegment,
     /// A parameter name that is empty or not made of letters, digits and `_`.
@@ -136,10 +121,9 @@ impl fmt::Display for PatternError {
         match self {
             Self::NoSlash => f.write_str("a path begins with \"/\""),
             Self::EmptySegment => f.write_str("two slashes in a row: such requests are refused"),
-            Self::DotSegment => f.write_str("a \".\" or \"..\" segment: such requests are refused"),
             Self::Character('?' | '#') => f.write_str("a path ends before \"?\" and \"#\": the query is not routed"),
             Self::Character(character) => write!(f, "{character:?} cannot stand in a path"),
-            Self::Escape => f.write_str("\"%\" must begin an escape of two hexadecimal digits, and not of / \\ or NUL"),
+            Self::Flaw(flaw) => write!(f, "{flaw}: such requests are refused"),
             Self::PartOfSegment => f.write_str("a parameter must be a whole segment"),
             Self::ParameterName => f.write_str("a parameter needs a name of letters, digits and \"_\""),
             Self::RestNotLast => f.write_str("{*…} can only be the last segment"),
@@ -167,14 +151,21 @@ mod tests {
             ("a", PatternError::NoSlash),
             ("//", PatternError::EmptySegment),
             ("/a//b", PatternError::EmptySegment),
-            ("/a/../b", PatternError::DotSegment),
-            ("/a/%2e%2E", PatternError::DotSegment),
+            ("/a/../b", PatternError::Flaw(PathFlaw::Dot)),
+            ("/a./b", PatternError::Flaw(PathFlaw::Dot)),
+            ("/a/%2e%2E", PatternError::Flaw(PathFlaw::Needless(b'.'))),
+            ("/%41", PatternError::Flaw(PathFlaw::Needless(b'A'))),
+            ("/a;b", PatternError::Flaw(PathFlaw::Parameter)),
+            ("/a%3bb", PatternError::Flaw(PathFlaw::Parameter)),
+            ("/a%20", PatternError::Flaw(PathFlaw::Space)),
+            ("/a%FC", PatternError::Flaw(PathFlaw::NotUtf8)),
+            ("/a%EF%BC%8F", PatternError::Flaw(PathFlaw::LookAlike('\u{ff0f}'))),
             ("/a?b", PatternError::Character('?')),
             ("/a b", PatternError::Character(' ')),
             ("/ä", PatternError::Character('ä')),
-            ("/a%2Fb", PatternError::Escape),
-            ("/a%", PatternError::Escape),
-            ("/a%4", PatternError::Escape),
+            ("/a%2Fb", PatternError::Flaw(PathFlaw::Separator(b'/'))),
+            ("/a%", PatternError::Flaw(PathFlaw::Escape)),
+            ("/a%4", PatternError::Flaw(PathFlaw::Escape)),
             ("/a{b}", PatternError::PartOfSegment),
             ("/{a}b", PatternError::PartOfSegment),
             ("/{a", PatternError::PartOfSegment),
@@ -202,6 +193,14 @@ mod tests {
         #[test]
         fn no_text_panics(text in "[/{}*%a2.eF-]*") {
             let _ = PathPattern::parse(&text);
+        }
+
+        /// Where a path stands in a configuration, a request may have it: each pattern without parameters passes as a path,
+        /// and each path that passes is a pattern.
+        #[test]
+        fn exact_patterns_are_the_paths_of_requests(text in "/([/.;:%@aZ~=-]|%3A|%2e|%c3%bc|%41|%20|%2F){0,6}") {
+            let pattern = PathPattern::parse(&text);
+            proptest::prop_assert_eq!(pattern.is_ok(), path::flaw(text.as_bytes()).is_none(), "{:?}", pattern);
         }
     }
 }

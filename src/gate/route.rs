@@ -1,30 +1,18 @@
 //! Which route a request belongs to: host first, then path, then method.
 
-use std::collections::BTreeMap;
-
-use matchit::{InsertError, Router};
-
 use crate::gate::allowlist::AllowList;
+use crate::gate::believed::{self, KeptFields, Said};
+use crate::gate::client::ClientAddress;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
-use crate::gate::pattern::PathPattern;
 use crate::gate::replay::ReplayPolicy;
 use crate::gate::route_admission::RouteAdmission;
+use crate::gate::tampering;
 use crate::gate::verify::{Delivery, Verifier};
 use crate::outcome::Rejection;
-use crate::wire::encode::{self, ConnectionOptions};
-use crate::wire::head::{Known, has_other_separator, is_another_spelling};
+use crate::wire::encode;
 
-/// Which requests a route stands for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RouteKey {
-    /// Host in lower case, without port; `None` for any host.
-    pub host: Option<String>,
-    /// Paths.
-    pub path: PathPattern,
-    /// Methods, compared with case (RFC 9110, section 9.1).
-    pub methods: Vec<String>,
-}
+pub use crate::gate::route_index::{Conflict, RouteIndex, RouteKey};
 
 /// A rule: which requests it stands for, how they are verified, and where they go.
 #[derive(Debug)]
@@ -43,6 +31,8 @@ pub struct Route {
     pub clients: AllowList,
     /// Which names, proven by a certificate, may call.
     pub callers: CallerList,
+    /// Which fields reach its application although applications believe them.
+    pub kept: KeptFields,
     /// Which checks only count.
     pub observe: Observe,
     /// Who may spend our work on it.
@@ -64,29 +54,28 @@ impl Route {
         self.verifier.scheme().is_some_and(|scheme| scheme.headers_relied_on().any(|it| it.eq_ignore_ascii_case(name)))
     }
 
-    /// Refuses a request that plays with the headers that the verdict rests on: nominates one of them in `Connection`,
-    /// so that it would be dropped on the way, or sends a twin that differs in its separators only (`_` for `-`), which
-    /// an application may fold into the one that was verified.
+    /// Refuses a request that plays with the headers that the verdict rests on, or that we set (`gate/tampering.rs`). It
+    /// may take more time than the head is worth: ask for it behind admission.
     ///
     /// # Errors
     /// [`Rejection::HeaderReserved`]
     pub fn refuse_tampering<D: Delivery>(&self, delivery: &D) -> Result<(), Rejection> {
-        let headers = delivery.headers();
-        ConnectionOptions::of(headers)
-            .refuse_reserved(|name| self.is_relied_on(delivery, |header| name.eq_ignore_ascii_case(header)))?;
-        // Other spellings of the names that we have rules about are no requests at all.
-        let twin = |(kind, name, _): (Known, &[u8], &[u8])| {
-            kind == Known::Other
-                && has_other_separator(name)
-                && self.is_relied_on(delivery, |header| is_another_spelling(name, header))
-        };
-        if headers.with_kinds().any(twin) { Err(Rejection::HeaderReserved) } else { Ok(()) }
+        tampering::refuse(delivery.headers(), self.headers_relied_on(delivery))
     }
 
-    /// Whether `test` holds for a header that the scheme reads, or that the signature itself names as covered.
-    fn is_relied_on<D: Delivery>(&self, delivery: &D, test: impl Fn(&[u8]) -> bool) -> bool {
+    /// Whether a field of a delivery does not reach the application ([`believed::ends_here`]).
+    pub fn drops<D: Delivery>(&self, delivery: &D, client: ClientAddress, said: Said<'_>) -> bool {
+        believed::ends_here(said, client, &self.kept, |name| self.covers(delivery, name))
+    }
+
+    /// Whether the verdict rests on the header called `name`: the scheme reads it, or the signature names it as covered.
+    pub fn covers<D: Delivery>(&self, delivery: &D, name: &[u8]) -> bool {
+        self.headers_relied_on(delivery).any(|relied_on| relied_on.eq_ignore_ascii_case(name))
+    }
+
+    fn headers_relied_on<'d, D: Delivery>(&'d self, delivery: &'d D) -> impl Iterator<Item = &'d [u8]> {
         let by_scheme = self.verifier.scheme().into_iter().flat_map(|scheme| scheme.headers_relied_on());
-        by_scheme.map(str::as_bytes).chain(self.verifier.headers_named_by(delivery)).any(test)
+        by_scheme.map(str::as_bytes).chain(self.verifier.headers_named_by(delivery))
     }
 }
 
@@ -95,15 +84,6 @@ fn verdict_lines(route: &Route) -> Box<[u8]> {
     encode::field(&mut lines, b"X-Countersign-Route", route.name.as_bytes());
     encode::field(&mut lines, b"X-Countersign-Scheme", route.scheme_name().as_bytes());
     lines.into()
-}
-
-/// Two routes stand for the same requests, or cannot be told apart. Positions in the list that was given.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    /// The one that came first.
-    pub first: usize,
-    /// The one that came later.
-    pub second: usize,
 }
 
 /// All routes.
@@ -129,17 +109,18 @@ impl RouteTable {
         Ok(Self { routes, index, verdicts })
     }
 
-    /// The route of a request. `host` is the Host as received (the port is ignored, case too), `path` the path as
-    /// received, without the query. A route with a host goes before one without, an exact path before a parametrised
-    /// one; the method is looked at last.
+    /// The route of a request. `host` is the name that is asked, without port and trailing dot (its case does not matter),
+    /// `path` the path as received, without the query. A route with a host goes before one without, an exact path before
+    /// a parametrised one; the method is looked at last.
     ///
     /// Nothing is allocated for exact paths; a parametrised path may make the router remember where it can turn
     /// back when a literal segment and a parameter overlap.
     ///
     /// # Errors
-    /// [`Rejection::RouteUnknown`], or [`Rejection::MethodNotAllowed`]: then [`Self::allow`] has the methods.
+    /// [`Rejection::RouteUnknown`]; [`Rejection::TargetInvalid`], if an application may take the path for that of another
+    /// route; or [`Rejection::MethodNotAllowed`]: then [`Self::allow`] has the methods.
     pub fn resolve(&self, host: &[u8], path: &str, method: &[u8]) -> Result<&Route, Rejection> {
-        let site = self.index.site(host, path).ok_or(Rejection::RouteUnknown)?;
+        let site = self.index.site(host, path)?;
         let mut routes = site.routes.iter().filter_map(|position| self.routes.get(*position));
         routes
             .find(|route| route.key.methods.iter().any(|allowed| allowed.as_bytes() == method))
@@ -149,7 +130,7 @@ impl RouteTable {
     /// The value of `Allow` (RFC 9110, section 10.2.1) for a host and path, if there is a route.
     #[must_use]
     pub fn allow(&self, host: &[u8], path: &str) -> Option<&str> {
-        self.index.site(host, path).map(|site| site.allow.as_str())
+        self.index.site(host, path).ok().map(|site| site.allow.as_str())
     }
 
     /// What the application is told of every delivery of a route that passes: whole field lines.
@@ -165,117 +146,13 @@ impl RouteTable {
     }
 }
 
-/// All routes of one path: they differ in their methods.
-#[derive(Debug, Default)]
-struct Site {
-    routes: Vec<usize>,
-    allow: String,
-}
-
-/// The sites of one host. Exact paths have a router of their own: looking them up never has to turn back.
-#[derive(Debug, Default)]
-struct Paths {
-    exact: Router<usize>,
-    parametrised: Router<usize>,
-    /// Sites by the key of their pattern, with the first route of each.
-    known: BTreeMap<String, (usize, usize)>,
-}
-
-impl Paths {
-    fn site(&self, path: &str) -> Option<usize> {
-        let found = self.exact.at(path).or_else(|_| self.parametrised.at(path)).ok()?;
-        Some(*found.value)
-    }
-}
-
-/// From host and path to the positions of routes.
-#[derive(Debug, Default)]
-pub struct RouteIndex {
-    /// Sorted by host.
-    hosts: Vec<(String, Paths)>,
-    any_host: Paths,
-    sites: Vec<Site>,
-}
-
-impl RouteIndex {
-    /// Builds the index.
-    ///
-    /// # Errors
-    /// Every pair of routes that stand for the same requests.
-    pub fn new<'k>(keys: impl Iterator<Item = &'k RouteKey> + Clone) -> Result<Self, Vec<Conflict>> {
-        let all: Vec<&RouteKey> = keys.collect();
-        let mut names: Vec<&String> = all.iter().filter_map(|key| key.host.as_ref()).collect();
-        names.sort_unstable();
-        names.dedup();
-        let hosts = names.into_iter().map(|name| (name.clone(), Paths::default())).collect();
-        let mut index = Self { hosts, ..Self::default() };
-        let mut conflicts = Vec::new();
-        for (position, key) in all.iter().enumerate() {
-            if let Err(first) = index.insert(position, key, &all) {
-                conflicts.push(Conflict { first, second: position });
-            }
-        }
-        if conflicts.is_empty() { Ok(index) } else { Err(conflicts) }
-    }
-
-    /// Adds one route, or answers with the position of the one that is in its way.
-    fn insert(&mut self, position: usize, key: &RouteKey, all: &[&RouteKey]) -> Result<(), usize> {
-        let paths = match &key.host {
-            None => &mut self.any_host,
-            Some(host) => match self.hosts.binary_search_by(|(name, _)| name.cmp(host)) {
-                Ok(at) => &mut self.hosts[at].1,
-                Err(_) => return Err(position),
-            },
-        };
-        if let Some((site, _)) = paths.known.get(key.path.key()) {
-            let site = &mut self.sites[*site];
-            let overlaps = |other: &&usize| all[**other].methods.iter().any(|method| key.methods.contains(method));
-            if let Some(first) = site.routes.iter().find(overlaps) {
-                return Err(*first);
-            }
-            site.routes.push(position);
-            site.allow = [site.allow.as_str(), &key.methods.join(", ")].join(", ");
-            return Ok(());
-        }
-        let router = if key.path.is_exact() { &mut paths.exact } else { &mut paths.parametrised };
-        if let Err(error) = router.insert(key.path.key(), self.sites.len()) {
-            let known = match &error {
-                InsertError::Conflict { with } => paths.known.get(with),
-                _ => None,
-            };
-            return Err(known.map_or(position, |(_, first)| *first));
-        }
-        paths.known.insert(key.path.key().to_owned(), (self.sites.len(), position));
-        self.sites.push(Site { routes: vec![position], allow: key.methods.join(", ") });
-        Ok(())
-    }
-
-    fn site(&self, host: &[u8], path: &str) -> Option<&Site> {
-        let host = without_port(host);
-        let with_host =
-            self.hosts.binary_search_by(|(name, _)| name.bytes().cmp(host.iter().map(u8::to_ascii_lowercase)));
-        let specific = with_host.ok().and_then(|at| self.hosts.get(at)).and_then(|(_, paths)| paths.site(path));
-        let site = specific.or_else(|| self.any_host.site(path))?;
-        self.sites.get(site)
-    }
-}
-
-/// The host without its port; brackets of IPv6 addresses stay. The grammar has been checked by the parser.
-fn without_port(host: &[u8]) -> &[u8] {
-    match host.iter().rposition(|byte| *byte == b':') {
-        Some(colon) if host.get(colon + 1..).is_some_and(|port| port.iter().all(u8::is_ascii_digit)) => {
-            host.get(..colon).unwrap_or(host)
-        }
-        _ => host,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use std::sync::Arc;
 
     use super::*;
+    use crate::gate::pattern::PathPattern;
     use crate::gate::verify::{
         Key, Keyring, Kind, MacAlgorithm, Scheme, Source, Syntax, Template, TimestampSource, Tolerance, Unit, Validity,
     };
@@ -295,6 +172,7 @@ mod tests {
             upstream: 0,
             clients: AllowList::default(),
             callers: CallerList::default(),
+            kept: KeptFields::default(),
             observe: Observe::default(),
             admission: RouteAdmission::default(),
             replay: None,
@@ -321,12 +199,11 @@ mod tests {
     #[test]
     fn host_before_no_host_and_exact_before_parametrised() {
         assert_eq!(name("x", "/github", "POST").unwrap(), "/github POST");
-        assert_eq!(name("HOOKS.example.com:8443", "/github", "POST").unwrap(), "hooks.example.com/github POST");
+        assert_eq!(name("HOOKS.example.com", "/github", "POST").unwrap(), "hooks.example.com/github POST");
         assert_eq!(name("hooks.example.com", "/tenants/a/hook", "POST").unwrap(), "/tenants/{tenant}/hook POST");
         assert_eq!(name("x", "/tenants/acme/hook", "POST").unwrap(), "/tenants/acme/hook POST");
         assert_eq!(name("x", "/tenants/acmes/hook", "POST").unwrap(), "/tenants/{tenant}/hook POST");
         assert_eq!(name("x", "/files/a/b", "PUT").unwrap(), "/files/{*rest} PUT");
-        assert_eq!(name("[::1]:80", "/", "POST").unwrap(), "[::1]/ POST");
         assert_eq!(name("[::1]", "/", "POST").unwrap(), "[::1]/ POST");
     }
 

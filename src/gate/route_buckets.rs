@@ -42,6 +42,7 @@ mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
     use crate::gate::allowlist::AllowList;
+    use crate::gate::believed::KeptFields;
     use crate::gate::identity::CallerList;
     use crate::gate::observe::Observe;
     use crate::gate::pattern::PathPattern;
@@ -62,6 +63,7 @@ mod tests {
             admission: RouteAdmission { rate, ..RouteAdmission::default() },
             clients: AllowList::default(),
             callers: CallerList::default(),
+            kept: KeptFields::default(),
             observe: Observe::default(),
             replay: None,
         }

@@ -133,6 +133,7 @@ mod tests {
     /// A route that verifies, and one that does not.
     fn table() -> RouteTable {
         let route = |path: &str, verifier| Route {
+            kept: Default::default(),
             name: path.to_owned(),
             key: RouteKey { host: None, path: PathPattern::parse(path).unwrap(), methods: vec!["POST".to_owned()] },
             verifier,

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::stripe::MARGIN;
 use super::*;
 use crate::gate::allowlist::AllowList;
+use crate::gate::believed::KeptFields;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
@@ -92,6 +93,7 @@ fn route(ring: &[Entry]) -> Route {
         }),
         clients: AllowList::default(),
         callers: CallerList::default(),
+        kept: KeptFields::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
     }

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 use super::stripe::MARGIN;
 use super::*;
 use crate::gate::allowlist::AllowList;
+use crate::gate::believed::KeptFields;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
@@ -346,6 +347,7 @@ fn tables_outlive_a_configuration_by_the_name_of_their_route() {
         replay,
         clients: AllowList::default(),
         callers: CallerList::default(),
+        kept: KeptFields::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
     };

@@ -5,9 +5,7 @@
 
 use core::ops::Range;
 
-use crate::outcome::Rejection;
-use crate::wire::framing::elements;
-use crate::wire::head::Version;
+use crate::wire::head::{Host, Version};
 use crate::wire::headers::{Field, Headers, Known};
 use crate::wire::scan::is_token_byte;
 
@@ -48,6 +46,13 @@ pub fn field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
         }
     }
     out.extend_from_slice(b"\r\n");
+}
+
+/// Appends a field with a host and its port, which the parser of heads has checked.
+pub fn host(out: &mut Vec<u8>, name: &[u8], host: Host<'_>) {
+    for part in [name, b": ", host.name, host.port, b"\r\n"] {
+        out.extend_from_slice(part);
+    }
 }
 
 /// Whether there is a control character among these bytes, eight at a time: nearly all values are short and have none.
@@ -114,83 +119,19 @@ pub const fn hop_by_hop(kind: Known) -> bool {
     )
 }
 
-/// What the `Connection` fields of a message nominate: a view, nothing is collected.
-#[derive(Clone, Copy, Debug)]
-pub struct ConnectionOptions<'a> {
-    headers: Headers<'a>,
-    nominating: bool,
-}
-
-impl<'a> ConnectionOptions<'a> {
-    /// The options of the message with these headers.
-    #[must_use]
-    pub fn of(headers: Headers<'a>) -> Self {
-        let options = Self { headers, nominating: false };
-        Self { nominating: options.iter().any(names_a_field), ..options }
-    }
-
-    /// The options in order; empty list elements are left out.
-    pub fn iter(self) -> impl Iterator<Item = &'a [u8]> {
-        self.headers.of_kind(Known::Connection).flat_map(elements).filter(|option| !option.is_empty())
-    }
-
-    /// Whether the field called `name` is nominated as belonging to this connection only.
-    #[must_use]
-    pub fn nominates(self, name: &[u8]) -> bool {
-        self.nominating && self.iter().any(|option| names_a_field(option) && option.eq_ignore_ascii_case(name))
-    }
-
-    /// Refuses a request that nominates what must reach the application: the headers that we judge or set, and those
-    /// for which `is_signed` (given the name as written; compare without case) holds. Obeying would let a sender
-    /// remove a header after it was checked.
-    ///
-    /// # Errors
-    /// [`Rejection::HeaderReserved`]; [`Rejection::HeadMalformed`] for an option that is no token.
-    pub fn refuse_reserved(self, is_signed: impl Fn(&[u8]) -> bool) -> Result<(), Rejection> {
-        for option in self.iter() {
-            if !option.iter().all(|byte| is_token_byte(*byte)) {
-                return Err(Rejection::HeadMalformed);
-            }
-            if is_reserved(option) || is_signed(option) {
-                return Err(Rejection::HeaderReserved);
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether an option is the name of a field. `close` and `keep-alive` speak of the connection; what nearly every
-/// message says must not cost a comparison with every field.
-fn names_a_field(option: &[u8]) -> bool {
-    !option.eq_ignore_ascii_case(b"close") && !option.eq_ignore_ascii_case(b"keep-alive")
-}
-
-/// Whether no sender may nominate `name`, in any spelling that an application may fold into it.
-fn is_reserved(name: &[u8]) -> bool {
-    match Known::folded(name) {
-        Known::Host
-        | Known::ContentLength
-        | Known::ContentType
-        | Known::Via
-        | Known::XRequestId
-        | Known::XCountersign
-        | Known::Date => true,
-        Known::Other => name.eq_ignore_ascii_case(b"authorization"),
-        known => known.is_forwarding(),
-    }
-}
-
 /// Appends the end-to-end fields of a message as they were received, in order. Left out: hop-by-hop fields and those
 /// that `Connection` nominates; `Content-Length` and `Expect`, because framing is ours; `X-Countersign-*`, which we
-/// alone may set; and every kind for which `drop` holds.
-pub fn copy_end_to_end(out: &mut Vec<u8>, headers: Headers<'_>, drop: impl Fn(Known) -> bool) {
-    let options = ConnectionOptions::of(headers);
+/// alone may set; and every field for whose kind, name and value `drop` holds.
+pub fn copy_end_to_end(out: &mut Vec<u8>, headers: Headers<'_>, drop: impl Fn(Known, &[u8], &[u8]) -> bool) {
+    let nominated = headers.options().nominated();
     let bytes = headers.bytes();
+    let nominates = |name: &[u8]| nominated.iter().any(|option| option.of(bytes).eq_ignore_ascii_case(name));
     // Lines that stay and stand together are copied together.
     let mut run = 0..0;
     for field in headers.fields() {
         let ours = matches!(field.kind, Known::ContentLength | Known::Expect | Known::XCountersign);
-        if ours || hop_by_hop(field.kind) || drop(field.kind) || options.nominates(field.name.of(bytes)) {
+        let (name, value) = (field.name.of(bytes), field.value.of(bytes));
+        if ours || hop_by_hop(field.kind) || drop(field.kind, name, value) || nominates(name) {
             continue;
         }
         match plain_line(field, bytes) {
@@ -198,7 +139,7 @@ pub fn copy_end_to_end(out: &mut Vec<u8>, headers: Headers<'_>, drop: impl Fn(Kn
             Some(line) => out.extend_from_slice(bytes.get(core::mem::replace(&mut run, line)).unwrap_or_default()),
             None => {
                 out.extend_from_slice(bytes.get(core::mem::take(&mut run)).unwrap_or_default());
-                for part in [field.name.of(bytes), b": ", field.value.of(bytes), b"\r\n"] {
+                for part in [name, b": ", value, b"\r\n"] {
                     out.extend_from_slice(part);
                 }
             }
@@ -311,7 +252,7 @@ mod tests {
 
     #[test]
     fn every_status_of_ours_has_a_phrase() {
-        use crate::outcome::Fault;
+        use crate::outcome::{Fault, Rejection};
         let rejections = Rejection::ALL.iter().map(|rejection| rejection.answer());
         for answer in rejections.chain(Fault::ALL.iter().map(|fault| fault.answer())) {
             assert!(!reason(answer.status).is_empty(), "{}", answer.status);
@@ -333,47 +274,6 @@ mod tests {
     }
 
     #[test]
-    fn connection_options_are_a_list_over_all_fields() {
-        let headers = headers(&[("Connection", " close ,,X-A"), ("X", "X-C"), ("connection", "\tX-B\t,")]);
-        let options = ConnectionOptions::of(headers.view());
-        assert_eq!(options.iter().collect::<Vec<_>>(), [&b"close"[..], b"X-A", b"X-B"]);
-        assert!(options.nominates(b"x-a") && options.nominates(b"X-B"));
-        assert!(
-            !options.nominates(b"close")
-                && !options.nominates(b"X-C")
-                && !options.nominates(b"")
-                && !options.nominates(b"X-")
-        );
-    }
-
-    #[test]
-    fn what_matters_cannot_be_nominated() {
-        let signed = |name: &[u8]| name.eq_ignore_ascii_case(b"x-hub-signature-256");
-        let judge =
-            |value: &str| ConnectionOptions::of(headers(&[("Connection", value)]).view()).refuse_reserved(signed);
-        #[rustfmt::skip]
-        let reserved = [
-            "Host", "content-length", "Content-Type", "X-Forwarded-For", "x-forwarded-port", "Forwarded", "VIA", "X-Request-Id",
-            "X-Countersign-Route", "x_countersign_route", "Date", "Authorization", "X-Hub-Signature-256", "close, Host",
-            "keep-alive,x-forwarded-host", "X_Forwarded_For",
-        ];
-        for value in reserved {
-            assert_eq!(judge(value), Err(Rejection::HeaderReserved), "{value}");
-        }
-        for value in
-            ["close", "Keep-Alive, Upgrade", "TE, X-Hop", "", ",", "Transfer-Encoding", "Hostess", "X-Hub-Signature"]
-        {
-            assert_eq!(judge(value), Ok(()), "{value}");
-        }
-        for value in ["a b", "\"Host\"", "Host;", "a:b", "caf\u{e9}"] {
-            assert_eq!(judge(value), Err(Rejection::HeadMalformed), "{value}");
-        }
-        let second = headers(&[("Connection", "close"), ("Connection", "Host")]);
-        assert_eq!(ConnectionOptions::of(second.view()).refuse_reserved(signed), Err(Rejection::HeaderReserved));
-        assert_eq!(ConnectionOptions::of(headers(&[]).view()).refuse_reserved(|_| true), Ok(()));
-    }
-
-    #[test]
     fn only_end_to_end_fields_are_copied() {
         #[rustfmt::skip]
         let received = headers(&[
@@ -383,7 +283,7 @@ mod tests {
             ("x_countersign_verdict", "x"), ("X-CounterSign", "x"), ("Via", "1.1 b"), ("X-a", "\u{e9} ; B"), ("Content-Type", "x"),
             ("X-A", "2"),
         ]);
-        let copied = written(|out| copy_end_to_end(out, received.view(), |kind| kind == Known::Via));
+        let copied = written(|out| copy_end_to_end(out, received.view(), |kind, _, _| kind == Known::Via));
         assert_eq!(copied, "Host: a\r\nX-a: \u{e9} ; B\r\nContent-Type: x\r\nX-A: 2\r\n");
     }
 

@@ -141,7 +141,7 @@ fn refuse_coding(value: &[u8]) -> Refusal {
 }
 
 /// The elements of a list, without the white space around them (RFC 9110 section 5.6.1).
-pub(super) fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
+fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(trim)
 }
 
@@ -171,14 +171,8 @@ pub fn expects_continue(head: &RequestHead, bytes: &[u8]) -> Result<bool, Reject
 /// Whether the sender of this message wants the connection kept (RFC 9112 section 9.3). `close` wins.
 #[must_use]
 pub fn keep_alive(version: Version, headers: Headers<'_>) -> bool {
-    let mut asked = false;
-    for option in headers.of_kind(Known::Connection).flat_map(elements) {
-        if option.eq_ignore_ascii_case(b"close") {
-            return false;
-        }
-        asked |= option.eq_ignore_ascii_case(b"keep-alive");
-    }
-    asked || version == Version::Http11
+    let options = headers.options();
+    !options.closes() && (options.keeps_alive() || version == Version::Http11)
 }
 
 #[cfg(test)]

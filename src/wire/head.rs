@@ -8,12 +8,14 @@ use core::mem::MaybeUninit;
 
 use crate::outcome::Rejection;
 use crate::wire::headers::{Field, Headers, Kinds, Span};
+use crate::wire::options::{ConnectionOptions, TooManyOptions};
 use crate::wire::target::Target;
 
 pub use crate::wire::known::{Known, has_other_separator, is_another_spelling};
+pub use crate::wire::path::path_is_ambiguous;
 pub use crate::wire::response::{ResponseError, ResponseHead};
 pub use crate::wire::scan::{HeadScan, ResponseScan};
-pub use crate::wire::target::{host_is_valid, path_is_ambiguous};
+pub use crate::wire::target::{Host, host_is_valid};
 
 /// The most fields that any limit can allow: what fits on the stack while a head is parsed.
 pub const MAX_FIELDS: usize = 256;
@@ -62,7 +64,9 @@ pub struct RequestHead {
     /// The fields in order of arrival.
     pub fields: Vec<Field>,
     kinds: Kinds,
-    authority: Span,
+    options: ConnectionOptions,
+    host: Span,
+    port: Span,
     path: Span,
     path_and_query: Span,
 }
@@ -91,9 +95,10 @@ impl RequestHead {
     }
 
     fn clear(&mut self) {
-        let mut fields = core::mem::take(&mut self.fields);
+        let (mut fields, mut options) = (core::mem::take(&mut self.fields), core::mem::take(&mut self.options));
         fields.clear();
-        *self = Self { fields, ..Self::default() };
+        options.clear();
+        *self = Self { fields, options, ..Self::default() };
     }
 
     fn tokenize(&mut self, bytes: &[u8], limits: HeadLimits) -> Result<(), Rejection> {
@@ -119,10 +124,13 @@ impl RequestHead {
         for header in request.headers.iter() {
             let kind = Known::of_request(header.name.as_bytes())?;
             self.kinds.note(kind);
-            let name = Span::within(header.name.as_bytes(), bytes);
-            self.fields.push(Field { name, value: Span::within(header.value, bytes), kind });
+            let (name, value) = (Span::within(header.name.as_bytes(), bytes), Span::within(header.value, bytes));
+            if kind == Known::Connection {
+                self.options.read(value, bytes).map_err(|TooManyOptions| Rejection::HeadTooLarge)?;
+            }
+            self.fields.push(Field { name, value, kind });
         }
-        Ok(())
+        if self.options.is_malformed() { Err(Rejection::HeadMalformed) } else { Ok(()) }
     }
 
     /// What the tokens mean, and whether that is one thing only.
@@ -136,24 +144,25 @@ impl RequestHead {
         }
         let target = Target::parse(method, self.target.of(bytes))?;
         let host = self.judge_host(bytes)?;
-        let authority = match (target.authority, host) {
-            (Some(authority), Some(host)) if !authority.eq_ignore_ascii_case(host) => {
+        let host = match (target.authority, host) {
+            (Some(authority), Some(host)) if !authority.is_same(host, target.default_port) => {
                 return Err(Rejection::HostInvalid);
             }
             (Some(authority), _) => authority,
             (None, host) => host.unwrap_or_default(),
         };
-        self.authority = Span::within(authority, bytes);
+        self.host = Span::within(host.name, bytes);
+        self.port = Span::within(host.port, bytes);
         self.path = Span::within(target.path, bytes);
         self.path_and_query = Span::within(target.path_and_query, bytes);
         Ok(())
     }
 
     /// RFC 9112 section 3.2: exactly one valid `Host`, except that HTTP/1.0 may do without.
-    fn judge_host<'a>(&self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Rejection> {
+    fn judge_host<'a>(&self, bytes: &'a [u8]) -> Result<Option<Host<'a>>, Rejection> {
         let mut hosts = self.fields.iter().filter(|field| field.kind == Known::Host).map(|field| field.value.of(bytes));
         match (hosts.next(), hosts.next()) {
-            (Some(host), None) if host_is_valid(host) => Ok(Some(host)),
+            (Some(host), None) => Host::parse(host).map(Some).ok_or(Rejection::HostInvalid),
             (None, _) if self.version == Version::Http10 => Ok(None),
             _ => Err(Rejection::HostInvalid),
         }
@@ -162,7 +171,7 @@ impl RequestHead {
     /// The fields over the bytes that were parsed.
     #[must_use]
     pub fn headers<'a>(&'a self, bytes: &'a [u8]) -> Headers<'a> {
-        Headers::new(bytes, &self.fields, self.kinds)
+        Headers::new(bytes, &self.fields, self.kinds, &self.options)
     }
 
     /// The raw path: begins with `/`, unless it is the `*` of `OPTIONS`.
@@ -184,11 +193,10 @@ impl RequestHead {
         self.path_and_query.of(bytes).get(mark + 1..).unwrap_or_default()
     }
 
-    /// The host that is asked, with its port if there is one: the authority of an absolute-form or the `Host` field.
-    /// Empty only in HTTP/1.0.
+    /// The host that is asked: the authority of an absolute-form or the `Host` field. Empty only in HTTP/1.0.
     #[must_use]
-    pub fn host<'a>(&self, bytes: &'a [u8]) -> &'a [u8] {
-        self.authority.of(bytes)
+    pub fn host<'a>(&self, bytes: &'a [u8]) -> Host<'a> {
+        Host { name: self.host.of(bytes), port: self.port.of(bytes) }
     }
 
     /// RFC 9112 section 3.2.4: the empty path of an absolute-form is `/` in origin-form, and `*` for `OPTIONS`.
@@ -245,6 +253,10 @@ mod tests {
         parse(bytes).err()
     }
 
+    fn host(name: &'static [u8], port: &'static [u8]) -> Host<'static> {
+        Host { name, port }
+    }
+
     /// A request with this request line and this host.
     fn line(line: &str, host: &str) -> Result<RequestHead, Rejection> {
         parse(format!("{line}\r\nHost: {host}\r\n\r\n").as_bytes())
@@ -259,7 +271,10 @@ mod tests {
         let bytes = b"\r\nPOST /a?b HTTP/1.1\r\nhost: A.example\r\nX:\t c d \r\nEmpty:\r\nX: \xff\r\n\r\n";
         let head = parse(bytes).unwrap();
         assert_eq!((head.method.of(bytes), head.target.of(bytes)), (&b"POST"[..], &b"/a?b"[..]));
-        assert_eq!((head.version, head.path(bytes), head.host(bytes)), (Version::Http11, "/a", &b"A.example"[..]));
+        assert_eq!(
+            (head.version, head.path(bytes), head.host(bytes)),
+            (Version::Http11, "/a", host(b"A.example", b""))
+        );
         assert_eq!(head.path_and_query(bytes), b"/a?b");
         assert_eq!(head.query(bytes), b"b");
         let fields: Vec<_> = head.headers(bytes).with_kinds().collect();
@@ -275,7 +290,7 @@ mod tests {
         head.parse(b"POST /long/path HTTP/1.1\r\nHost: a\r\nX: y\r\n\r\n", LIMITS).unwrap();
         let bytes = b"GET / HTTP/1.0\r\n\r\n";
         head.parse(bytes, LIMITS).unwrap();
-        assert!(head.fields.is_empty() && head.host(bytes).is_empty() && head.path(bytes) == "/");
+        assert!(head.fields.is_empty() && head.host(bytes) == Host::default() && head.path(bytes) == "/");
         assert_eq!(head.parse(b"GET /a HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", LIMITS), Err(Rejection::HostInvalid));
         assert!(head.fields.is_empty() && head.target == Span::default());
     }
@@ -394,12 +409,18 @@ mod tests {
     fn an_absolute_target_agrees_with_its_host() {
         let bytes = b"POST http://A.example:80/b?c HTTP/1.1\r\nHost: a.example:80\r\n\r\n";
         let head = parse(bytes).unwrap();
-        assert_eq!((head.host(bytes), head.path(bytes)), (&b"A.example:80"[..], "/b"));
+        assert_eq!((head.host(bytes), head.path(bytes)), (host(b"A.example", b":80"), "/b"));
         assert_eq!(head.path_and_query(bytes), b"/b?c");
         let bytes = b"OPTIONS http://a HTTP/1.0\r\n\r\n";
-        assert_eq!(parse(bytes).map(|head| (head.host(bytes), head.path(bytes))), Ok((&b"a"[..], "*")));
+        assert_eq!(parse(bytes).map(|head| (head.host(bytes), head.path(bytes))), Ok((host(b"a", b""), "*")));
         assert_eq!(line("POST http://a HTTP/1.1", "a").map(|head| head.path(b"").len()), Ok(1));
-        for (target, host) in [("http://a/", "b"), ("http://a:80/", "a"), ("http://a/", "a:80")] {
+        for (target, host) in
+            [("http://a:80/", "a"), ("http://a/", "a:80"), ("https://a:443/", "A."), ("http://a.:80/", "a")]
+        {
+            assert!(line(&format!("GET {target} HTTP/1.1"), host).is_ok(), "{target}");
+        }
+        for (target, host) in [("http://a/", "b"), ("http://a:443/", "a"), ("https://a/", "a:80"), ("http://a/", "a:8")]
+        {
             assert_eq!(line(&format!("GET {target} HTTP/1.1"), host).err(), Some(Rejection::HostInvalid), "{target}");
         }
         assert_eq!(refusal(b"GET http://a/ HTTP/1.1\r\n\r\n"), Some(Rejection::HostInvalid));
@@ -467,7 +488,7 @@ mod tests {
         fn no_span_of_a_parsed_head_can_break_a_line(input in pieces()) {
             if let Ok(head) = parse(&input) {
                 let fields = head.fields.iter().flat_map(|field| [field.name, field.value]);
-                for span in fields.chain([head.method, head.target, head.authority, head.path, head.path_and_query]) {
+                for span in fields.chain([head.method, head.target, head.host, head.port, head.path, head.path_and_query]) {
                     prop_assert!(!span.of(&input).iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
                 }
                 // The scanner and the parser see the same head.

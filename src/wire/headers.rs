@@ -2,6 +2,8 @@
 
 pub use super::known::Known;
 
+use super::options::ConnectionOptions;
+
 /// A range of bytes in a head. Offsets are relative to the first byte of the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {
@@ -57,7 +59,10 @@ pub struct Field {
 
 /// Which kinds of names a message has: most messages have few of those that are asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Kinds(u32);
+pub(super) struct Kinds(u64);
+
+// More kinds need a wider word. The last of them is `Other`.
+const _: () = assert!((Known::Other as u32) < u64::BITS);
 
 impl Kinds {
     /// Notes a kind.
@@ -69,7 +74,7 @@ impl Kinds {
         self.0 & Self::bit(kind) != 0
     }
 
-    const fn bit(kind: Known) -> u32 {
+    const fn bit(kind: Known) -> u64 {
         1 << kind as u32
     }
 }
@@ -84,13 +89,31 @@ pub struct Headers<'a> {
     bytes: &'a [u8],
     fields: &'a [Field],
     kinds: Kinds,
+    options: &'a ConnectionOptions,
 }
 
 impl<'a> Headers<'a> {
-    /// A view of `fields`, whose spans are relative to `bytes`; `kinds` are theirs.
+    /// A view of `fields`, whose spans are relative to `bytes`; `kinds` and `options` are theirs.
     #[must_use]
-    pub(super) const fn new(bytes: &'a [u8], fields: &'a [Field], kinds: Kinds) -> Self {
-        Self { bytes, fields, kinds }
+    pub(super) const fn new(
+        bytes: &'a [u8],
+        fields: &'a [Field],
+        kinds: Kinds,
+        options: &'a ConnectionOptions,
+    ) -> Self {
+        Self { bytes, fields, kinds, options }
+    }
+
+    /// What the `Connection` fields say.
+    #[must_use]
+    pub const fn options(self) -> &'a ConnectionOptions {
+        self.options
+    }
+
+    /// The names of the fields that `Connection` nominates: they end at this hop. At most
+    /// [`OPTION_LIMIT`](super::options::OPTION_LIMIT).
+    pub fn nominated(self) -> impl Iterator<Item = &'a [u8]> {
+        self.options.nominated().iter().map(move |name| name.of(self.bytes))
     }
 
     /// The fields, if there is one of this kind.
@@ -116,6 +139,12 @@ impl<'a> Headers<'a> {
     /// Kinds, names and values in order of arrival.
     pub fn with_kinds(self) -> impl Iterator<Item = (Known, &'a [u8], &'a [u8])> {
         self.fields.iter().map(move |field| (field.kind, field.name.of(self.bytes), field.value.of(self.bytes)))
+    }
+
+    /// Names and values of all fields of this kind.
+    pub fn with_kind(self, kind: Known) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+        let fields = self.with(kind).iter().filter(move |field| field.kind == kind);
+        fields.map(move |field| (field.name.of(self.bytes), field.value.of(self.bytes)))
     }
 
     /// The values of all fields of this kind.
@@ -155,22 +184,26 @@ pub struct HeaderBuf {
     bytes: Vec<u8>,
     fields: Vec<Field>,
     kinds: Kinds,
+    options: ConnectionOptions,
 }
 
 impl HeaderBuf {
-    /// Adds a field.
+    /// Adds a field. Connection options over the limit of a head are left out.
     pub fn push(&mut self, name: &str, value: &[u8]) {
         let kind = Known::of(name.as_bytes());
         self.kinds.note(kind);
         let name = self.append(name.as_bytes());
         let value = self.append(value);
+        if kind == Known::Connection {
+            let _ = self.options.read(value, &self.bytes);
+        }
         self.fields.push(Field { name, value, kind });
     }
 
     /// A view of the fields.
     #[must_use]
     pub fn view(&self) -> Headers<'_> {
-        Headers::new(&self.bytes, &self.fields, self.kinds)
+        Headers::new(&self.bytes, &self.fields, self.kinds, &self.options)
     }
 
     fn append(&mut self, bytes: &[u8]) -> Span {

@@ -5,6 +5,7 @@
 //! ours that way is a collision and has an answer of its own here.
 
 use crate::outcome::Rejection;
+use crate::wire::believed;
 
 /// Which of the names that we have rules about a header field has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -55,6 +56,11 @@ pub enum Known {
     Server,
     /// `Content-Type`
     ContentType,
+    /// A name under which applications look for the address of their client, such as `X-Real-IP`, in any spelling.
+    ClientIp,
+    /// Another name by which applications believe who called or what was asked, such as `X-Original-URL` or
+    /// `X-SSL-Client-Verify`, in any spelling.
+    Believed,
     /// Any other name.
     #[default]
     Other,
@@ -69,17 +75,19 @@ impl Known {
     pub fn of_request(name: &[u8]) -> Result<Self, Rejection> {
         match Self::told_apart(name) {
             (Self::Other, _) => Ok(Self::Other),
-            (Self::XCountersign, _) => Ok(Self::XCountersign),
+            // The whole family is ours, and a spelling of the others is dropped like the name itself.
+            (known @ (Self::XCountersign | Self::ClientIp | Self::Believed), _) => Ok(known),
             (known, Spelling::Own) => Ok(known),
             (_, Spelling::Folded) => Err(Rejection::HeaderReserved),
         }
     }
 
-    /// The name as HTTP reads it: another separator makes it another name, except under `X-Countersign`.
+    /// The name as HTTP reads it: another separator makes it another name, except under `X-Countersign` and for
+    /// what applications believe.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
         match Self::told_apart(name) {
-            (Self::XCountersign, _) => Self::XCountersign,
+            (known @ (Self::XCountersign | Self::ClientIp | Self::Believed), _) => known,
             (known, Spelling::Own) => known,
             (_, Spelling::Folded) => Self::Other,
         }
@@ -120,13 +128,13 @@ impl Known {
         match spelling {
             Some(spelling) => (known, spelling),
             None if first == b'x' => Self::told_by_family(name),
-            None => (Self::Other, Spelling::Own),
+            None => (believed::kind(name), Spelling::Own),
         }
     }
 
     fn told_by_family(name: &[u8]) -> (Self, Spelling) {
         match Self::folded_family(name) {
-            Self::Other => (Self::Other, Spelling::Own),
+            Self::Other => (believed::kind(name), Spelling::Own),
             known => (known, Spelling::of(name)),
         }
     }
@@ -225,12 +233,25 @@ pub fn is_another_spelling(name: &[u8], other: &[u8]) -> bool {
 }
 
 /// Whether `name` is `canonical` (lower case, `-`) without case and with every separator read as `-`.
-fn folds_to(name: &[u8], canonical: &[u8]) -> bool {
+pub(super) fn folds_to(name: &[u8], canonical: &[u8]) -> bool {
     name.len() == canonical.len() && name.iter().zip(canonical).all(|(&a, &b)| fold(a) == b)
 }
 
+/// Each byte as an application server may read it in a name: letters in lower case, every separator as `-`.
+pub(super) static FOLD: [u8; 256] = {
+    let mut table = [b'-'; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        if (byte as u8).is_ascii_alphanumeric() {
+            table[byte] = (byte as u8).to_ascii_lowercase();
+        }
+        byte += 1;
+    }
+    table
+};
+
 const fn fold(byte: u8) -> u8 {
-    if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'-' }
+    FOLD[byte as usize]
 }
 
 #[cfg(test)]
@@ -278,7 +299,7 @@ mod tests {
 
     #[test]
     fn near_misses_are_other_names() {
-        let near = ["Hosts", "Hos", "Data", "Xia", "Content-Lengthy", "X-Forwarded", "X-Countersigned", "X-Request-Ip"];
+        let near = ["Hosts", "Hos", "Data", "Xia", "Content-Lengthy", "X-Countersigned", "X-Request-Ip"];
         for name in near.into_iter().chain(["", "X", "Authorization", "X-Hub-Signature-256", "user_agent", "te_"]) {
             assert_eq!(Known::of_request(name.as_bytes()), Ok(Known::Other), "{name}");
         }

@@ -9,9 +9,9 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 /// The longest line of version 1, with its line end, in bytes (section 2.1).
 pub const V1_LIMIT: usize = 107;
 
-/// The longest header of version 2 that is read, in bytes: the 16 fixed ones, the longest addresses (216 of Unix
-/// sockets), and 304 for what senders add. Section 2.2 asks receivers to bear 536 bytes.
-pub const V2_LIMIT: usize = 536;
+/// The longest header of version 2 that is read, in bytes. Section 2.2 asks receivers to bear 536 bytes; senders that add
+/// facts about TLS need more (authority, unique id, names in a client certificate, and the certificate itself).
+pub const V2_LIMIT: usize = 4096;
 
 /// What the sender says about the connection that it forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +83,10 @@ fn parse_v1(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
 }
 
 /// `TCP4 source destination port port`, with exactly one space between them.
+///
+/// The source is of the family that the line names. The destination may be of the other one: nginx names the family of
+/// its client, which it may know by an earlier PROXY header, and writes its own address beside it, whatever that is.
+/// Nothing is decided by the destination, and a text is an address of one family only.
 fn parse_v1_addresses(line: &str) -> Option<ProxyHeader> {
     let mut words = line.split(' ');
     let family = words.next()?;
@@ -93,7 +97,7 @@ fn parse_v1_addresses(line: &str) -> Option<ProxyHeader> {
             _ => None,
         }
     };
-    let (source, destination) = (address(words.next()?)?, address(words.next()?)?);
+    let (source, destination) = (address(words.next()?)?, words.next()?.parse().ok()?);
     let (source_port, destination_port) = (port(words.next()?)?, port(words.next()?)?);
     let header = ProxyHeader::Proxied {
         source: SocketAddr::new(source, source_port),
@@ -125,18 +129,21 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
     if above > 3 || below > 2 {
         return Err(Malformed);
     }
-    // The addresses, without which a header that promises them is cut short. What follows them (TLVs) is skipped.
+    // The addresses, without which a header that promises them is cut short.
     let needed = match (local, family) {
-        (true, _) => 0,
-        (false, 0x11 | 0x12) => 12,
-        (false, 0x21 | 0x22) => 36,
-        (false, 0x31 | 0x32) => 216,
-        _ => 0,
+        (false, 0x11 | 0x12) => Some(12),
+        (false, 0x21 | 0x22) => Some(36),
+        (false, 0x31 | 0x32) => Some(216),
+        // Section 2.2: what follows has no meaning then, and is skipped.
+        _ => None,
     };
-    if length < V2_FIXED + needed {
+    if length < V2_FIXED + needed.unwrap_or_default() {
         return Err(Malformed);
     }
     let Some(addresses) = bytes.get(V2_FIXED..length) else { return Ok(None) };
+    if !needed.is_none_or(|needed| are_vectors(addresses.get(needed..).unwrap_or_default())) {
+        return Err(Malformed);
+    }
     let header = match (local, family) {
         (false, 0x11) => v4_addresses(addresses).ok_or(Malformed)?,
         (false, 0x21) => v6_addresses(addresses).ok_or(Malformed)?,
@@ -144,6 +151,16 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
         (true, _) => ProxyHeader::Local,
     };
     Ok(Some((header, length)))
+}
+
+/// Whether these bytes are vectors (section 2.2: a type, a length of two bytes, as many bytes) and nothing else. What they
+/// say is not needed.
+fn are_vectors(mut bytes: &[u8]) -> bool {
+    while let [_, high, low, rest @ ..] = bytes {
+        let Some(rest) = rest.get(usize::from(u16::from_be_bytes([*high, *low]))..) else { return false };
+        bytes = rest;
+    }
+    bytes.is_empty()
 }
 
 fn v4_addresses(bytes: &[u8]) -> Option<ProxyHeader> {
@@ -190,6 +207,9 @@ mod tests {
             ("PROXY TCP4 0.0.0.0 255.255.255.255 0 65535\r\n", header("0.0.0.0:0", "255.255.255.255:65535")),
             ("PROXY TCP6 2001:db8::1 ::1 1 2\r\n", header("[2001:db8::1]:1", "[::1]:2")),
             (longest, header(all, all)),
+            // As nginx writes it where its client is known by another family than its own address.
+            ("PROXY TCP6 2001:db8::1 198.51.100.2 56324 443\r\n", header("[2001:db8::1]:56324", "198.51.100.2:443")),
+            ("PROXY TCP4 192.0.2.1 ::ffff:198.51.100.2 1 2\r\n", header("192.0.2.1:1", "[::ffff:198.51.100.2]:2")),
             ("PROXY UNKNOWN\r\n", ProxyHeader::Unknown),
             ("PROXY UNKNOWN whatever 1 2 3\r\n", ProxyHeader::Unknown),
         ] {
@@ -215,6 +235,9 @@ mod tests {
             "PROXY TCP4 1.2.3.4  1.2.3.4 1 2\r\n",
             "PROXY TCP4 ::1 ::1 1 2\r\n",
             "PROXY TCP6 1.2.3.4 1.2.3.4 1 2\r\n",
+            "PROXY TCP6 1.2.3.4 ::1 1 2\r\n",
+            "PROXY TCP4 ::1 1.2.3.4 1 2\r\n",
+            "PROXY TCP4 1.2.3.4 x 1 2\r\n",
             "PROXY TCP4 1.2.3.04 1.2.3.4 1 2\r\n",
             "PROXY TCP4 1.2.3.4 1.2.3.4 01 2\r\n",
             "PROXY TCP4 1.2.3.4 1.2.3.4 +1 2\r\n",
@@ -245,16 +268,20 @@ mod tests {
         let v6 = [[0x20, 1, 0x0d, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]; 2].concat();
         let v6 = [v6.as_slice(), &[0, 1, 0, 2]].concat();
         let proxied = header("192.0.2.1:56324", "198.51.100.2:443");
-        let with_tlvs = [v4.as_slice(), &[4, 0, 1, 0], &[0xee, 0xff, 0xff]].concat();
+        let with_vectors = [v4.as_slice(), &[4, 0, 1, 0], &[0xee, 0, 0], &[1, 0, 2, b'h', b'2']].concat();
+        let full = u16::try_from(V2_LIMIT - V2_FIXED - 12 - 3).unwrap().to_be_bytes();
+        let full = [v4.as_slice(), &[4], &full, &[0; V2_LIMIT - V2_FIXED - 12 - 3]].concat();
         let unix = [0; 216];
         for (bytes, expected) in [
             (v2(0x21, 0x11, &v4), proxied),
-            (v2(0x21, 0x11, &with_tlvs), proxied),
-            (v2(0x21, 0x11, &[v4.as_slice(), &[0; V2_LIMIT - V2_FIXED - 12]].concat()), proxied),
+            (v2(0x21, 0x11, &with_vectors), proxied),
+            (v2(0x21, 0x11, &full), proxied),
+            (v2(0x21, 0x11, &with_facts_about_tls()), header("192.0.2.1:123", "192.0.2.2:5678")),
             (v2(0x21, 0x21, &v6), header("[2001:db8::1]:1", "[2001:db8::1]:2")),
             (v2(0x20, 0x00, &[]), ProxyHeader::Local),
             (v2(0x20, 0x11, &v4), ProxyHeader::Local),
             (v2(0x20, 0x11, &[]), ProxyHeader::Local),
+            (v2(0x20, 0x11, &[v4.as_slice(), &[1, 2]].concat()), ProxyHeader::Local),
             (v2(0x21, 0x00, &[]), ProxyHeader::Unknown),
             (v2(0x21, 0x00, &[1, 2, 3]), ProxyHeader::Unknown),
             (v2(0x21, 0x31, &unix), ProxyHeader::Unknown),
@@ -265,9 +292,28 @@ mod tests {
         }
     }
 
+    /// What HAProxy 2.x sends for a client with a certificate: addresses, `PP2_TYPE_AUTHORITY` (255 bytes),
+    /// `PP2_TYPE_UNIQUE_ID` (128), `PP2_TYPE_SSL` with version, cipher and a name of 64 bytes. 534 bytes behind the fixed part.
+    fn with_facts_about_tls() -> Vec<u8> {
+        let vector =
+            |kind: u8, value: &[u8]| [&[kind], &u16::try_from(value.len()).unwrap().to_be_bytes()[..], value].concat();
+        let ssl =
+            [&[7, 0, 0, 0, 0][..], &vector(0x21, b"TLSv1.3"), &vector(0x22, &[b'n'; 64]), &vector(0x23, &[b'c'; 41])]
+                .concat();
+        let addresses = [192, 0, 2, 1, 192, 0, 2, 2, 0, 123, 0x16, 0x2e];
+        [&addresses[..], &vector(2, &[b'a'; 255]), &vector(5, &[b'u'; 128]), &vector(0x20, &ssl), &vector(4, &[])]
+            .concat()
+    }
+
     #[test]
     fn headers_that_are_not_of_version_2() {
+        let with_vectors = |vectors: &[u8]| v2(0x21, 0x11, &[&[0; 12], vectors].concat());
         for bytes in [
+            with_vectors(&[0xee, 0xff, 0xff]),
+            with_vectors(&[4, 0, 2, 0]),
+            with_vectors(&[4, 0]),
+            with_vectors(&[4]),
+            with_vectors(&[4, 0, 0, 4, 0, 1]),
             v2(0x11, 0x11, &[0; 12]),
             v2(0x22, 0x11, &[0; 12]),
             v2(0x31, 0x11, &[0; 12]),
@@ -287,7 +333,22 @@ mod tests {
     }
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
-        let rest = || prop::collection::vec(any::<u8>(), 0..600);
+        let rest = || {
+            prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..600),
+                // Addresses of one of the families, and vectors.
+                (
+                    prop::sample::select(vec![12_usize, 36, 216]),
+                    prop::collection::vec(prop::collection::vec(any::<u8>(), 0..200), 0..4)
+                )
+                    .prop_map(|(addresses, values)| {
+                        let vectors = values.iter().flat_map(|value| {
+                            [&[4][..], &u16::try_from(value.len()).unwrap().to_be_bytes(), value].concat()
+                        });
+                        vec![1; addresses].into_iter().chain(vectors).collect()
+                    }),
+            ]
+        };
         let command = prop_oneof![4 => 0x20_u8..=0x21, 1 => any::<u8>()];
         let family = prop_oneof![4 => prop::sample::select(vec![0_u8, 0x11, 0x12, 0x21, 0x22, 0x31]), 1 => any::<u8>()];
         prop_oneof![

@@ -4,13 +4,14 @@ use core::mem::MaybeUninit;
 
 use crate::wire::head::{HeadLimits, MAX_FIELDS, Version, lines_are_well_formed};
 use crate::wire::headers::{Field, Headers, Kinds, Known, Span};
+use crate::wire::options::{ConnectionOptions, TooManyOptions};
 
 /// What is wrong with an answer of the application.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ResponseError {
     /// The head is not HTTP/1.x as RFC 9112 writes it, or can be read in two ways.
     HeadMalformed,
-    /// The head, or the number of its fields, is over the limit.
+    /// The head, the number of its fields or of its `Connection` options, is over the limit.
     HeadTooLarge,
     /// `Content-Length` and `Transfer-Encoding` are malformed, repeated, or contradict each other.
     FramingInvalid,
@@ -48,6 +49,7 @@ pub struct ResponseHead {
     /// The fields in order of arrival.
     pub fields: Vec<Field>,
     kinds: Kinds,
+    options: ConnectionOptions,
 }
 
 impl ResponseHead {
@@ -72,9 +74,10 @@ impl ResponseHead {
     }
 
     fn clear(&mut self) {
-        let mut fields = core::mem::take(&mut self.fields);
+        let (mut fields, mut options) = (core::mem::take(&mut self.fields), core::mem::take(&mut self.options));
         fields.clear();
-        *self = Self { fields, ..Self::default() };
+        options.clear();
+        *self = Self { fields, options, ..Self::default() };
     }
 
     fn tokenize(&mut self, bytes: &[u8], limits: HeadLimits) -> Result<(), ResponseError> {
@@ -102,8 +105,11 @@ impl ResponseHead {
         for header in response.headers.iter() {
             let kind = Known::of(header.name.as_bytes());
             self.kinds.note(kind);
-            let name = Span::within(header.name.as_bytes(), bytes);
-            self.fields.push(Field { name, value: Span::within(header.value, bytes), kind });
+            let (name, value) = (Span::within(header.name.as_bytes(), bytes), Span::within(header.value, bytes));
+            if kind == Known::Connection {
+                self.options.read(value, bytes).map_err(|TooManyOptions| ResponseError::HeadTooLarge)?;
+            }
+            self.fields.push(Field { name, value, kind });
         }
         Ok(())
     }
@@ -111,7 +117,7 @@ impl ResponseHead {
     /// The fields over the bytes that were parsed.
     #[must_use]
     pub fn headers<'a>(&'a self, bytes: &'a [u8]) -> Headers<'a> {
-        Headers::new(bytes, &self.fields, self.kinds)
+        Headers::new(bytes, &self.fields, self.kinds, &self.options)
     }
 }
 

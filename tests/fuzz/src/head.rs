@@ -24,7 +24,10 @@ fn request(bytes: &[u8]) {
     if head.parse(bytes, LIMITS).is_ok() {
         assert!(head.target.of(bytes).len() <= LIMITS.target && !path_is_ambiguous(head.path(bytes)));
         assert!(matches!(head.path_and_query(bytes), [b'/', ..] | b"*"));
-        no_line_breaks(bytes, &head.fields, &[head.method.of(bytes), head.target.of(bytes), head.host(bytes)]);
+        let host = head.host(bytes);
+        assert!(!host.name.ends_with(b".") && !matches!(host.port, b":"));
+        assert!(core::str::from_utf8(head.query(bytes)).is_ok());
+        no_line_breaks(bytes, &head.fields, &[head.method.of(bytes), head.target.of(bytes), host.name, host.port]);
     }
 }
 

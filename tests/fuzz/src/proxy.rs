@@ -26,7 +26,6 @@ fn accepted(header: ProxyHeader, bytes: &[u8], length: usize) {
     let limit = if bytes.starts_with(b"PROXY ") { V1_LIMIT } else { V2_LIMIT };
     assert!(length <= limit.min(bytes.len()));
     let ProxyHeader::Proxied { source, destination } = header else { return };
-    assert_eq!(source.is_ipv4(), destination.is_ipv4());
     let family = if source.is_ipv4() { "TCP4" } else { "TCP6" };
     let (from, to) = (source.ip(), destination.ip());
     let line = format!("PROXY {family} {from} {to} {} {}\r\n", source.port(), destination.port());
