@@ -80,6 +80,7 @@ fn policy() -> Policy {
             response_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(4),
             idle_connections: 8,
+            reuse_after: Duration::ZERO,
         }],
         live: Live { listeners: vec![ListenerId::default()], ..Live::default() },
     }

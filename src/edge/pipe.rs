@@ -16,7 +16,7 @@ use crate::now::Now;
 
 use super::net::Net;
 use super::policy::Target;
-use super::stream::{ByteStream, Lent};
+use super::stream::{ByteStream, Duplex, Heard, Lent};
 
 /// What an application does when bytes have reached it.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,10 @@ pub struct VirtualNet {
     application: Option<Application>,
     /// How many bytes a read brings at most.
     grain: usize,
+    /// How many bytes an application takes with one write at most.
+    mouthful: usize,
+    /// How many bytes an application takes of each connection before it takes nothing more.
+    appetite: usize,
     /// Connections that were made to the application.
     pub connects: Rc<Cell<usize>>,
 }
@@ -49,7 +53,22 @@ impl VirtualNet {
     /// A world in which reads bring at most `grain` bytes, with an application, or without one to connect to.
     #[must_use]
     pub fn new(grain: usize, application: Option<Application>) -> Self {
-        Self { time: Rc::default(), next_deadline: Rc::default(), application, grain, connects: Rc::default() }
+        Self {
+            time: Rc::default(),
+            next_deadline: Rc::default(),
+            application,
+            grain,
+            mouthful: usize::MAX,
+            appetite: usize::MAX,
+            connects: Rc::default(),
+        }
+    }
+
+    /// The same world with an application that takes at most `mouthful` bytes of a request at a time, and `appetite` of
+    /// all that a connection brings.
+    #[must_use]
+    pub fn taking(self, mouthful: usize, appetite: usize) -> Self {
+        Self { mouthful, appetite, ..self }
     }
 
     /// A connection from a client that has sent `input`, and has closed its side if `closed`.
@@ -111,6 +130,8 @@ pub struct Pipe {
     closed: bool,
     application: Option<Application>,
     unanswered: Vec<u8>,
+    /// How much the application has taken.
+    taken: usize,
     /// Everything that was written to a client's end.
     pub outbox: Rc<RefCell<Vec<u8>>>,
 }
@@ -124,6 +145,7 @@ impl Pipe {
             closed,
             application,
             unanswered: Vec::new(),
+            taken: 0,
             outbox: Rc::default(),
         }
     }
@@ -138,6 +160,31 @@ impl Pipe {
         buf.extend_from_slice(unread.get(..count).unwrap_or_default());
         self.read += count;
         Some(count)
+    }
+
+    /// Hands over what is taken of `bytes`: all of it, where no application is at the other end.
+    fn give(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(application) = &self.application else {
+            self.outbox.borrow_mut().extend_from_slice(bytes);
+            return Ok(bytes.len());
+        };
+        if self.closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let count = bytes.len().min(self.net.mouthful).min(self.net.appetite - self.taken);
+        if count == 0 {
+            return Ok(0);
+        }
+        self.taken += count;
+        self.unanswered.extend_from_slice(bytes.get(..count).unwrap_or_default());
+        let Reaction { reply, close } = (application.borrow_mut())(&self.unanswered);
+        if !reply.is_empty() {
+            self.unanswered.clear();
+        }
+        self.inbox.drain(..std::mem::take(&mut self.read));
+        self.inbox.extend_from_slice(&reply);
+        self.closed |= close;
+        Ok(count)
     }
 
     fn unread(&self) -> &[u8] {
@@ -173,25 +220,41 @@ impl ByteStream for Pipe {
         .await
     }
 
-    async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, _deadline: Duration) -> Lent<usize> {
-        if self.application.is_some() && self.closed {
-            return (Err(io::ErrorKind::BrokenPipe.into()), buf);
+    async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {
+        match self.write_patiently(buf, range, deadline).await {
+            (Ok(Some(count)), buf) => (Ok(count), buf),
+            (Ok(None), _) => (Err(io::ErrorKind::TimedOut.into()), Vec::new()),
+            (Err(error), buf) => (Err(error), buf),
         }
+    }
+
+    async fn write_patiently(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<Option<usize>> {
         let bytes = buf.get(range).unwrap_or_default();
-        if let Some(application) = &self.application {
-            self.unanswered.extend_from_slice(bytes);
-            let Reaction { reply, close } = (application.borrow_mut())(&self.unanswered);
-            if !reply.is_empty() {
-                self.unanswered.clear();
+        let written = poll_fn(|_| match self.give(bytes) {
+            Ok(0) if !bytes.is_empty() => self.net.wait(deadline).map(|()| Ok(None)),
+            written => Poll::Ready(written.map(Some)),
+        });
+        (written.await, buf)
+    }
+
+    async fn write_and_listen(&mut self, duplex: Duplex, deadline: Duration) -> (Heard, Duplex) {
+        let Duplex { out, mut range, mut into } = duplex;
+        let heard = poll_fn(|_| {
+            loop {
+                if range.is_empty() {
+                    return Poll::Ready(Heard::Nothing);
+                }
+                if let Some(count) = self.take(&mut into) {
+                    return Poll::Ready(Heard::Bytes(count));
+                }
+                match self.give(out.get(range.clone()).unwrap_or_default()) {
+                    Ok(0) => return self.net.wait(deadline).map(|()| Heard::Failed(io::ErrorKind::TimedOut.into())),
+                    Ok(count) => range.start += count,
+                    Err(_) => return Poll::Ready(Heard::Unwritable),
+                }
             }
-            self.inbox.drain(..std::mem::take(&mut self.read));
-            self.inbox.extend_from_slice(&reply);
-            self.closed |= close;
-        } else {
-            self.outbox.borrow_mut().extend_from_slice(bytes);
-        }
-        let count = bytes.len();
-        (Ok(count), buf)
+        });
+        (heard.await, Duplex { out, range, into })
     }
 
     fn offer(&mut self, bytes: &[u8]) {
