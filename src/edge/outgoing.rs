@@ -135,7 +135,7 @@ pub struct Line<S> {
     in_order: bool,
 }
 
-impl<S: ByteStream> Line<S> {
+impl<S: Duplex> Line<S> {
     /// When what is left must have been written: `None` when everything has been.
     pub fn sends_until(&self) -> Option<Duration> {
         (!self.rest.is_empty()).then_some(self.deadline)
@@ -156,41 +156,38 @@ impl<S: ByteStream> Line<S> {
 
     /// Reads some of the answer, while what is left of the request goes on being written. `Ok(None)` means that nothing
     /// is left to be written any more, and nothing has been read: then the deadline is another one.
-    pub async fn read(&mut self, inbound: &mut Inbound, into: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
+    pub async fn read(&mut self, inbound: &Inbound, into: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
         if self.rest.is_empty() {
             let (result, into) = self.stream.read(into, deadline).await;
             return (result.map(Some), into);
         }
-        let duplex = Duplex { out: inbound.lend(), range: self.rest.clone(), into };
-        let (heard, Duplex { out, range, into }) = self.stream.write_and_listen(duplex, deadline).await;
-        inbound.returned(out);
-        self.rest = range;
-        let result = match heard {
-            Heard::Nothing => Ok(None),
-            Heard::Bytes(count) => {
+        let (written, heard) = self.stream.write_and_listen(inbound.part(self.rest.clone()), deadline).await;
+        self.rest.start += written;
+        match heard {
+            Heard::Nothing => (Ok(None), into),
+            Heard::Something => {
                 self.in_order = false;
-                Ok(Some(count))
+                let (result, into) = self.stream.read(into, deadline).await;
+                (result.map(Some), into)
             }
             Heard::Unwritable => {
                 self.stop_sending();
-                Ok(None)
+                (Ok(None), into)
             }
-            Heard::Failed(error) => Err(error),
-        };
-        (result, into)
+            Heard::Late => (Err(io::ErrorKind::TimedOut.into()), into),
+        }
     }
 
     /// Writes what is left to an application that has answered already and accepted the delivery: it may have answered
     /// first and read afterwards. Ends when it takes nothing for a second, or not everything within `timeout`.
-    pub async fn finish<N: Net<Stream = S>>(&mut self, worker: &Worker<N>, inbound: &mut Inbound, timeout: Duration) {
+    pub async fn finish<N: Net<Stream = S>>(&mut self, worker: &Worker<N>, inbound: &Inbound, timeout: Duration) {
         let end = worker.net.monotonic() + timeout;
         while !self.rest.is_empty() {
             let deadline = end.min(worker.net.monotonic() + STANDSTILL);
-            let (result, buf) = self.stream.write_patiently(inbound.lend(), self.rest.clone(), deadline).await;
-            inbound.returned(buf);
-            match result {
-                Ok(Some(count)) if count > 0 => self.rest.start += count,
-                _ => return,
+            let (written, heard) = self.stream.write_on(inbound.part(self.rest.clone()), deadline).await;
+            self.rest.start += written;
+            if written == 0 || heard == Heard::Unwritable {
+                return;
             }
         }
     }

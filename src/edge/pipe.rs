@@ -187,6 +187,25 @@ impl Pipe {
         Ok(count)
     }
 
+    async fn push(&mut self, bytes: &[u8], deadline: Duration, listens: bool) -> (usize, Heard) {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            if listens && !self.is_quiet() {
+                return (sent, Heard::Something);
+            }
+            match self.give(bytes.get(sent..).unwrap_or_default()) {
+                // Nothing can change any more but the time.
+                Ok(0) => {
+                    poll_fn(|_| self.net.wait(deadline)).await;
+                    return (sent, Heard::Late);
+                }
+                Ok(count) => sent += count,
+                Err(_) => return (sent, Heard::Unwritable),
+            }
+        }
+        (sent, Heard::Nothing)
+    }
+
     fn unread(&self) -> &[u8] {
         self.inbox.get(self.read..).unwrap_or_default()
     }
@@ -221,40 +240,15 @@ impl ByteStream for Pipe {
     }
 
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {
-        match self.write_patiently(buf, range, deadline).await {
-            (Ok(Some(count)), buf) => (Ok(count), buf),
-            (Ok(None), _) => (Err(io::ErrorKind::TimedOut.into()), Vec::new()),
-            (Err(error), buf) => (Err(error), buf),
-        }
-    }
-
-    async fn write_patiently(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<Option<usize>> {
         let bytes = buf.get(range).unwrap_or_default();
         let written = poll_fn(|_| match self.give(bytes) {
-            Ok(0) if !bytes.is_empty() => self.net.wait(deadline).map(|()| Ok(None)),
-            written => Poll::Ready(written.map(Some)),
+            Ok(0) if !bytes.is_empty() => self.net.wait(deadline).map(|()| Err(io::ErrorKind::TimedOut.into())),
+            written => Poll::Ready(written),
         });
-        (written.await, buf)
-    }
-
-    async fn write_and_listen(&mut self, duplex: Duplex, deadline: Duration) -> (Heard, Duplex) {
-        let Duplex { out, mut range, mut into } = duplex;
-        let heard = poll_fn(|_| {
-            loop {
-                if range.is_empty() {
-                    return Poll::Ready(Heard::Nothing);
-                }
-                if let Some(count) = self.take(&mut into) {
-                    return Poll::Ready(Heard::Bytes(count));
-                }
-                match self.give(out.get(range.clone()).unwrap_or_default()) {
-                    Ok(0) => return self.net.wait(deadline).map(|()| Heard::Failed(io::ErrorKind::TimedOut.into())),
-                    Ok(count) => range.start += count,
-                    Err(_) => return Poll::Ready(Heard::Unwritable),
-                }
-            }
-        });
-        (heard.await, Duplex { out, range, into })
+        match written.await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => (Err(error), Vec::new()),
+            written => (written, buf),
+        }
     }
 
     fn offer(&mut self, bytes: &[u8]) {
@@ -274,4 +268,14 @@ impl ByteStream for Pipe {
     fn join_task_of(&mut self, _other: &Self) {}
 
     fn leave_task(&mut self) {}
+}
+
+impl Duplex for Pipe {
+    async fn write_and_listen(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard) {
+        self.push(bytes, deadline, true).await
+    }
+
+    async fn write_on(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard) {
+        self.push(bytes, deadline, false).await
+    }
 }

@@ -74,7 +74,7 @@ pub async fn relay<N: Net>(
     asked.sent = reply.sent;
     asked.broken_rule = reply.broken_rule;
     // Whatever has become of the answer: an application that has accepted the delivery is to have all of it.
-    reply.line.finish(worker, &mut connection.inbound, timeout).await;
+    reply.line.finish(worker, &connection.inbound, timeout).await;
     let end = streamed?;
     worker.buffers.give_back(std::mem::take(&mut reply.buf));
     if let (Some(upstream), Some(pool)) = (policy.upstreams.get(reply.upstream), policy.pool(reply.upstream)) {
@@ -186,7 +186,7 @@ impl Passage {
             before = Some(if self.sink == Sink::Chunked && piece.length > 0 { b"\r\n" } else { b"" });
             start = HEADROOM;
             reply.buf.truncate(start);
-            ended = self.read_more(worker, &mut connection.inbound, reply).await? == 0;
+            ended = self.read_more(worker, &connection.inbound, reply).await? == 0;
         }
     }
 
@@ -194,7 +194,7 @@ impl Passage {
     async fn read_more<N: Net>(
         &self,
         worker: &Worker<N>,
-        inbound: &mut Inbound,
+        inbound: &Inbound,
         reply: &mut Reply<N::Stream>,
     ) -> Result<usize, Fault> {
         loop {

@@ -11,7 +11,7 @@ use super::inbound::Inbound;
 use super::net::Net;
 use super::outgoing::Line;
 use super::policy::Upstream;
-use super::stream::ByteStream;
+use super::stream::Duplex;
 use super::worker::Worker;
 
 /// What we accept as the head of an answer. Applications are trusted with more than strangers are, not with anything.
@@ -76,7 +76,7 @@ impl From<ResponseError> for Lost {
 /// Where a head ends, counted from its beginning, and how the body behind it does.
 type Found = (usize, ResponseFraming);
 
-impl<S: ByteStream> Unread<S> {
+impl<S: Duplex> Unread<S> {
     /// The answer that will come over `line`.
     pub fn new<N: Net<Stream = S>>(worker: &Worker<N>, line: Line<S>) -> Self {
         Self { line, buf: worker.buffers.lease(16 << 10), origin: HEADROOM, status: None }
@@ -90,7 +90,7 @@ impl<S: ByteStream> Unread<S> {
         mut self,
         worker: &Worker<N>,
         upstream: &Upstream,
-        inbound: &mut Inbound,
+        inbound: &Inbound,
         head: &mut HeadOf<'_>,
     ) -> Result<Reply<S>, Unusable<S>> {
         let found = self.find(worker, upstream, inbound, head).await;
@@ -121,7 +121,7 @@ impl<S: ByteStream> Unread<S> {
         &mut self,
         worker: &Worker<N>,
         upstream: &Upstream,
-        inbound: &mut Inbound,
+        inbound: &Inbound,
         head: &mut HeadOf<'_>,
     ) -> Result<Found, Lost> {
         let mut scan = ResponseScan::new();

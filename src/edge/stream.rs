@@ -2,8 +2,8 @@
 //!
 //! Deadlines are points on the process's monotonic clock ([`crate::now::Now::monotonic`]). An operation that misses
 //! its deadline fails with [`io::ErrorKind::TimedOut`], and the stream is then good for nothing but closing: the
-//! operation is abandoned, and bytes that it received may be gone with it. The exceptions are
-//! [`ByteStream::read_patiently`] and [`ByteStream::write_and_listen`], which cancel and wait for the truth.
+//! operation is abandoned, and bytes that it received may be gone with it. The one exception is
+//! [`ByteStream::read_patiently`], which cancels and waits for the truth.
 
 use std::cell::RefCell;
 use std::future::{Future, poll_fn};
@@ -16,9 +16,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use monoio::buf::{IoBuf, IoBufMut};
-use monoio::io::{
-    AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, CancelableAsyncWriteRent, Canceller, Split, Splitable,
-};
+use monoio::io::{AsyncReadRent, AsyncWriteRent, CancelableAsyncReadRent, Canceller};
 use monoio::net::{TcpStream, UnixStream};
 use monoio::time::{Instant, Sleep};
 use nix::errno::Errno;
@@ -31,29 +29,6 @@ use super::clock::Clock;
 /// The result of an operation, and the buffer that it borrowed. After a missed deadline the buffer is empty: the
 /// operation still owns the real one.
 pub type Lent<T> = (io::Result<T>, Vec<u8>);
-
-/// Bytes to be written, and a buffer to read into, while both happen at the same time.
-pub struct Duplex {
-    /// What is written.
-    pub out: Vec<u8>,
-    /// Which part of it. What has been written is taken off at the front.
-    pub range: Range<usize>,
-    /// What is read is appended to this.
-    pub into: Vec<u8>,
-}
-
-/// How writing and listening ended.
-#[derive(Debug)]
-pub enum Heard {
-    /// Everything has been written, and nothing has come.
-    Nothing,
-    /// So many bytes have come; 0 is the end of the stream.
-    Bytes(usize),
-    /// Nothing more can be written. Something may have come that can still be read.
-    Unwritable,
-    /// Reading failed, or the deadline has passed ([`io::ErrorKind::TimedOut`]).
-    Failed(io::Error),
-}
 
 /// A connection, as the rest of the edge sees it: TCP, Unix socket, or the in-memory pipe of the tests.
 #[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]
@@ -87,32 +62,6 @@ pub trait ByteStream {
     /// Writes some of `range`.
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize>;
 
-    /// Writes and reads at the same time: until something has come, or everything has been written. Both buffers come
-    /// back in every case, and how much of `out` was written is always known. For a connection to an application, which
-    /// may answer before it has read the whole request.
-    ///
-    /// A stream to a client needs no such thing: by default everything is written, and nothing is heard.
-    async fn write_and_listen(&mut self, duplex: Duplex, deadline: Duration) -> (Heard, Duplex) {
-        let Duplex { out, mut range, into } = duplex;
-        let (result, out) = self.write_all(out, range.clone(), deadline).await;
-        range.start = range.end;
-        let heard = match result {
-            Ok(()) => Heard::Nothing,
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Heard::Failed(error),
-            Err(_) => Heard::Unwritable,
-        };
-        (heard, Duplex { out, range, into })
-    }
-
-    /// Writes some of `range`. Waiting in vain until the deadline is no failure: `Ok(None)`, the buffer comes back, and
-    /// the stream can go on.
-    ///
-    /// A stream to a client needs no such thing: by default it is [`Self::write`].
-    async fn write_patiently(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<Option<usize>> {
-        let (result, buf) = self.write(buf, range, deadline).await;
-        (result.map(Some), buf)
-    }
-
     /// Sends what the kernel takes of `bytes` at once, without waiting: last words, which may be lost.
     fn offer(&mut self, bytes: &[u8]);
 
@@ -131,6 +80,30 @@ pub trait ByteStream {
 
     /// The opposite: this stream waits for another task to use it.
     fn leave_task(&mut self);
+}
+
+/// A connection to an application, which may answer before it has read all that is written to it.
+#[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]
+pub trait Duplex: ByteStream {
+    /// Writes until there is something to read, or everything has been written. Gives how much was written, too: that is
+    /// known in every case, and the stream can go on.
+    async fn write_and_listen(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard);
+
+    /// The same without listening: until everything has been written.
+    async fn write_on(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard);
+}
+
+/// How [`Duplex::write_and_listen`] has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Everything has been written, and nothing has come.
+    Nothing,
+    /// There is something to read: bytes, the end, or an error.
+    Something,
+    /// The connection takes nothing more. Something may have come all the same.
+    Unwritable,
+    /// The deadline has passed.
+    Late,
 }
 
 /// How far ahead the timer of a busy stream is set at most. It is not set anew for every operation: it runs for this
@@ -157,17 +130,14 @@ type Timer = Rc<RefCell<Pin<Box<Sleep>>>>;
 enum Kind {
     Tcp(TcpStream),
     Unix(UnixStream),
-    /// Both directions are in use by [`ByteStream::write_and_listen`]. Where that was given up, the connection is gone.
-    Lent,
 }
 
 /// The same call on either kind of socket.
 macro_rules! on {
-    ($self:expr, $stream:ident => $call:expr, lent => $lent:expr) => {
+    ($self:expr, $stream:ident => $call:expr) => {
         match $self {
             Kind::Tcp($stream) => $call,
             Kind::Unix($stream) => $call,
-            Kind::Lent => $lent,
         }
     };
 }
@@ -192,8 +162,7 @@ impl Socket {
     }
 
     fn raw_fd(&self) -> RawFd {
-        // No descriptor has the number -1: a look at it fails.
-        on!(&self.kind, stream => stream.as_raw_fd(), lent => -1)
+        on!(&self.kind, stream => stream.as_raw_fd())
     }
 
     /// One non-blocking look at what is there: the only way to see a FIN without an operation in flight on every idle
@@ -244,92 +213,66 @@ async fn within<F: Future>(
     outcome
 }
 
-fn timed_out() -> io::Error {
-    io::ErrorKind::TimedOut.into()
+/// What an operation has to wait for.
+enum Ready {
+    ToRead,
+    ToWrite,
 }
 
-fn gone() -> io::Error {
-    io::ErrorKind::NotConnected.into()
-}
-
-/// What of a socket an operation needs besides the connection.
-struct Pacing<'s> {
-    timer: &'s mut Option<Timer>,
-    clock: &'s Clock,
-    breather: &'s mut Breather,
-    deadline: Duration,
-}
-
-/// Which of two operations is done.
-enum Done<R, W> {
-    Read(R),
-    Write(W),
-}
-
-/// Waits for either of two operations; the other goes on.
-async fn either<R: Future, W: Future>(mut read: Pin<&mut R>, mut write: Pin<&mut W>) -> Done<R::Output, W::Output> {
-    poll_fn(|cx| match write.as_mut().poll(cx) {
-        Poll::Ready(output) => Poll::Ready(Done::Write(output)),
-        Poll::Pending => read.as_mut().poll(cx).map(Done::Read),
+/// Waits for either of two operations, and gives up the other.
+async fn either<R: Future, W: Future>(mut read: Pin<&mut R>, mut write: Pin<&mut W>) -> Ready {
+    poll_fn(|cx| {
+        if read.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ready::ToRead);
+        }
+        write.as_mut().poll(cx).map(|_| Ready::ToWrite)
     })
     .await
 }
 
-/// One read beside as many writes as it takes. What is under way at the end is cancelled and awaited: until then its
-/// buffer is the kernel's.
-async fn overlap<T>(stream: T, duplex: Duplex, pacing: Pacing<'_>) -> (Option<T>, Heard, Duplex)
-where
-    T: Split + CancelableAsyncReadRent + CancelableAsyncWriteRent,
-{
-    let (mut reader, mut writer) = stream.into_split();
-    let (stop_reading, stop_writing) = (Canceller::new(), Canceller::new());
-    let Duplex { mut out, mut range, into } = duplex;
-    let Pacing { timer, clock, breather, deadline } = pacing;
-    let room = into.len()..into.capacity().min(into.len() + PIECE);
-    let (heard, into) = {
-        let mut reading = pin!(reader.cancelable_read(into.slice_mut(room), stop_reading.handle()));
-        let mut finished = None;
-        let heard = loop {
-            if range.is_empty() {
-                break Heard::Nothing;
+impl Socket {
+    /// Writes with system calls of its own, which never wait, and waits for readiness. A write in the ring would be
+    /// cheaper, but it cannot be relied upon to end when it is cancelled: the kernel may have handed it to a thread that
+    /// waits for room until the other side closes. Waiting for readiness holds no buffer and can be given up at any time.
+    async fn push(&mut self, bytes: &[u8], deadline: Duration, listens: bool) -> (usize, Heard) {
+        let mut sent = 0;
+        while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+            if listens && !self.is_quiet() {
+                return (sent, Heard::Something);
             }
-            let mut writing = pin!(writer.cancelable_write(out.slice(range.clone()), stop_writing.handle()));
-            let first = {
-                let operation = pin!(either(reading.as_mut(), writing.as_mut()));
-                within(operation, timer, clock, breather, deadline).await
-            };
-            if let Some(Done::Write((written, slice))) = first {
-                out = slice.into_inner();
-                match written {
-                    Ok(count) if count > 0 => range.start += count,
-                    _ => break Heard::Unwritable,
+            match send(self.raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                Ok(count) if count == rest.len() => break,
+                Ok(count) => sent += count,
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(_) => return (sent, Heard::Unwritable),
+            }
+            if self.room(deadline, listens).await.is_none() {
+                return (sent, Heard::Late);
+            }
+        }
+        (bytes.len(), Heard::Nothing)
+    }
+
+    /// Waits until something can be written, or read.
+    async fn room(&mut self, deadline: Duration, listens: bool) -> Option<Ready> {
+        let Self { kind, alarms, timer, breather, .. } = self;
+        on!(kind, stream => {
+            let read = pin!(async {
+                if !listens {
+                    std::future::pending::<()>().await;
                 }
-                continue;
-            }
-            stop_writing.cancel();
-            let (written, slice) = writing.await;
-            out = slice.into_inner();
-            // An operation that was cancelled has written nothing; an error comes again with the next write.
-            range.start += written.unwrap_or_default();
-            let Some(Done::Read(read)) = first else { break Heard::Failed(timed_out()) };
-            finished = Some(read);
-            break Heard::Nothing;
-        };
-        let (read, slice) = match finished {
-            Some(finished) => finished,
-            None => {
-                stop_reading.cancel();
-                reading.await
-            }
-        };
-        let heard = match read {
-            Ok(count) => Heard::Bytes(count),
-            Err(error) if error.raw_os_error() == Some(ECANCELED) => heard,
-            Err(error) => Heard::Failed(error),
-        };
-        (heard, slice.into_inner())
-    };
-    (reader.reunite(writer).ok(), heard, Duplex { out, range, into })
+                // An error is met again by whoever reads.
+                let _ = stream.readable(false).await;
+            });
+            let write = pin!(stream.writable(false));
+            let ready = pin!(either(read, write));
+            within(ready, timer, alarms.clock(), breather, deadline).await
+        })
+    }
+}
+
+fn timed_out() -> io::Error {
+    io::ErrorKind::TimedOut.into()
 }
 
 impl ByteStream for Socket {
@@ -339,7 +282,7 @@ impl ByteStream for Socket {
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.read(buf.slice_mut(room)));
             within(operation, timer, alarms.clock(), breather, deadline).await
-        }, lent => return (Err(gone()), buf));
+        });
         match outcome {
             Some((result, slice)) => (result, slice.into_inner()),
             None => (Err(timed_out()), Vec::new()),
@@ -365,7 +308,7 @@ impl ByteStream for Socket {
                     };
                 }
             }
-        }, lent => return (Err(gone()), buf));
+        });
         (result.map(Some), slice.into_inner())
     }
 
@@ -376,7 +319,7 @@ impl ByteStream for Socket {
         let outcome = on!(&self.kind, stream => {
             let operation = pin!(stream.readable(false));
             self.alarms.until(deadline, operation).await
-        }, lent => return Err(gone()));
+        });
         outcome.unwrap_or_else(|| Err(timed_out()))
     }
 
@@ -385,50 +328,11 @@ impl ByteStream for Socket {
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.write(buf.slice(range)));
             within(operation, timer, alarms.clock(), breather, deadline).await
-        }, lent => return (Err(gone()), buf));
+        });
         match outcome {
             Some((result, slice)) => (result, slice.into_inner()),
             None => (Err(timed_out()), Vec::new()),
         }
-    }
-
-    async fn write_and_listen(&mut self, duplex: Duplex, deadline: Duration) -> (Heard, Duplex) {
-        let Self { kind, alarms, timer, breather, .. } = self;
-        let pacing = Pacing { timer, clock: alarms.clock(), breather, deadline };
-        // In a box: seldom needed, and large, and every request would have to carry the room for it.
-        match std::mem::replace(kind, Kind::Lent) {
-            Kind::Tcp(stream) => {
-                let (stream, heard, duplex) = Box::pin(overlap(stream, duplex, pacing)).await;
-                *kind = stream.map_or(Kind::Lent, Kind::Tcp);
-                (heard, duplex)
-            }
-            Kind::Unix(stream) => {
-                let (stream, heard, duplex) = Box::pin(overlap(stream, duplex, pacing)).await;
-                *kind = stream.map_or(Kind::Lent, Kind::Unix);
-                (heard, duplex)
-            }
-            Kind::Lent => (Heard::Failed(gone()), duplex),
-        }
-    }
-
-    async fn write_patiently(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<Option<usize>> {
-        let Self { kind, alarms, timer, breather, .. } = self;
-        let stop = Canceller::new();
-        let (result, slice) = on!(kind, stream => {
-            let mut operation = pin!(stream.cancelable_write(buf.slice(range), stop.handle()));
-            match within(operation.as_mut(), timer, alarms.clock(), breather, deadline).await {
-                Some(finished) => finished,
-                None => {
-                    stop.cancel();
-                    operation.await
-                }
-            }
-        }, lent => return (Err(gone()), buf));
-        let result = match result {
-            Err(error) if error.raw_os_error() == Some(ECANCELED) => Ok(None),
-            result => result.map(Some),
-        };
-        (result, slice.into_inner())
     }
 
     fn offer(&mut self, bytes: &[u8]) {
@@ -455,6 +359,17 @@ impl ByteStream for Socket {
     fn shut_down_write(&mut self) {
         // The peer may be gone already; there is nobody to tell.
         let _ = shutdown(self.raw_fd(), Shutdown::Write);
+    }
+}
+
+impl Duplex for Socket {
+    async fn write_and_listen(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard) {
+        // In a box: seldom needed, and every request would have to carry the room for it.
+        Box::pin(self.push(bytes, deadline, true)).await
+    }
+
+    async fn write_on(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard) {
+        Box::pin(self.push(bytes, deadline, false)).await
     }
 }
 
