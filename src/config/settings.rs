@@ -268,7 +268,7 @@ impl Default for Upstream {
             response_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(4),
             idle_connections: 64,
-            reuse_after: Duration::from_millis(1),
+            reuse_after: Duration::from_millis(5),
         }
     }
 }

@@ -86,7 +86,9 @@ fn write_process(out: &mut String, settings: &Settings, now: Now) -> fmt::Result
     line(
         out,
         "",
-        format_args!("keep {kept} idle connections per worker and address for {idle}, use again after {rest}"),
+        format_args!(
+            "keep {kept} idle connections per worker and address for {idle}, rest {rest} between two deliveries"
+        ),
     )
 }
 

@@ -206,6 +206,12 @@ impl Pipe {
         (sent, Heard::Nothing)
     }
 
+    /// How many bytes can be read.
+    #[cfg(test)]
+    pub(super) fn arrived(&self) -> usize {
+        self.unread().len()
+    }
+
     fn unread(&self) -> &[u8] {
         self.inbox.get(self.read..).unwrap_or_default()
     }

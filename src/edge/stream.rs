@@ -30,6 +30,30 @@ use super::clock::Clock;
 /// operation still owns the real one.
 pub type Lent<T> = (io::Result<T>, Vec<u8>);
 
+/// A connection to an application, which may answer before it has read all that is written to it.
+#[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]
+pub trait Duplex: ByteStream {
+    /// Writes until there is something to read, or everything has been written. Gives how much was written, too: that is
+    /// known in every case, and the stream can go on.
+    async fn write_and_listen(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard);
+
+    /// The same without listening: until everything has been written.
+    async fn write_on(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard);
+}
+
+/// How [`Duplex::write_and_listen`] has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Everything has been written, and nothing has come.
+    Nothing,
+    /// There is something to read: bytes, the end, or an error.
+    Something,
+    /// The connection takes nothing more. Something may have come all the same.
+    Unwritable,
+    /// The deadline has passed.
+    Late,
+}
+
 /// A connection, as the rest of the edge sees it: TCP, Unix socket, or the in-memory pipe of the tests.
 #[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]
 pub trait ByteStream {
@@ -80,30 +104,6 @@ pub trait ByteStream {
 
     /// The opposite: this stream waits for another task to use it.
     fn leave_task(&mut self);
-}
-
-/// A connection to an application, which may answer before it has read all that is written to it.
-#[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]
-pub trait Duplex: ByteStream {
-    /// Writes until there is something to read, or everything has been written. Gives how much was written, too: that is
-    /// known in every case, and the stream can go on.
-    async fn write_and_listen(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard);
-
-    /// The same without listening: until everything has been written.
-    async fn write_on(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard);
-}
-
-/// How [`Duplex::write_and_listen`] has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
-    /// Everything has been written, and nothing has come.
-    Nothing,
-    /// There is something to read: bytes, the end, or an error.
-    Something,
-    /// The connection takes nothing more. Something may have come all the same.
-    Unwritable,
-    /// The deadline has passed.
-    Late,
 }
 
 /// How far ahead the timer of a busy stream is set at most. It is not set anew for every operation: it runs for this

@@ -1,10 +1,11 @@
 //! Connections to the application: a pool per worker and upstream.
 //!
 //! An answer of HTTP/1.1 does not say which request it belongs to: what arrives first is the answer to what was sent
-//! last. So a connection is used again only if nothing can have been left on it. It rests after its answer for
-//! [`Upstream::reuse_after`], and is looked at directly before the next request: one that has been closed, or has said
-//! anything, is dropped. The look is a system call of about 0.15 µs. It cannot be left out for applications that have
-//! been quiet a thousand times: the first time that they are not, another delivery would get the answer.
+//! last. So a connection rests after its answer for [`Upstream::reuse_after`], and is looked at directly before the next
+//! request: one that has been closed, or has said anything, is dropped. The look is a system call of about 0.15 µs. It
+//! cannot be left out for applications that have been quiet a thousand times: the first time that they are not, another
+//! delivery would get the answer. Rest costs connections. While more than half of those that may be idle rest, the
+//! oldest is used before its time, so that their number stays bounded, whatever the rate.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -45,12 +46,15 @@ impl<S> Waiting<S> {
         self.resting.len() + self.rested.len()
     }
 
-    /// The youngest connection that has rested and is not too old.
+    /// The youngest connection that has rested and is not too old; where none has, and many rest, the oldest.
     fn take(&mut self, now: Duration, upstream: &Upstream) -> Option<S> {
         while self.resting.front().is_some_and(|idle| now >= idle.since + upstream.reuse_after) {
             self.rested.extend(self.resting.pop_front());
         }
-        let youngest = self.rested.pop()?;
+        let many = self.resting.len() > upstream.idle_connections / 2;
+        let Some(youngest) = self.rested.pop() else {
+            return if many { self.resting.pop_front().map(|idle| idle.stream) } else { None };
+        };
         if now < youngest.since + upstream.idle_timeout {
             return Some(youngest.stream);
         }
@@ -176,5 +180,66 @@ impl<S: ByteStream> Pool<S> {
         let taken = self.idle.borrow_mut().take(now, upstream);
         self.count_idle();
         taken
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::super::pipe::{Pipe, VirtualNet};
+    use super::super::policy::{Addresses, Target};
+    use super::*;
+
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn upstream() -> Upstream {
+        Upstream {
+            target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
+            connect_timeout: ms(1000),
+            response_timeout: ms(1000),
+            idle_timeout: ms(4000),
+            idle_connections: 8,
+            reuse_after: ms(5),
+        }
+    }
+
+    /// Connections that are told apart by how much lies in them.
+    fn connection(number: usize) -> Idle<Pipe> {
+        let net = VirtualNet::new(1, None);
+        Idle { stream: net.client(&vec![0; number], false), since: ms(number as u64) }
+    }
+
+    fn taken(waiting: &mut Waiting<Pipe>, now: u64) -> Option<usize> {
+        waiting.take(ms(now), &upstream()).map(|pipe| pipe.arrived())
+    }
+
+    #[test]
+    fn the_youngest_that_has_rested_is_used_first() {
+        let mut waiting = Waiting::default();
+        waiting.resting.extend((1..=4).map(connection));
+        assert_eq!(taken(&mut waiting, 5), None);
+        assert_eq!((taken(&mut waiting, 7), taken(&mut waiting, 7), taken(&mut waiting, 7)), (Some(2), Some(1), None));
+        assert_eq!((taken(&mut waiting, 4002), taken(&mut waiting, 4002)), (Some(4), Some(3)));
+        assert_eq!(waiting.len(), 0);
+    }
+
+    #[test]
+    fn those_that_are_too_old_are_closed() {
+        let mut waiting = Waiting::default();
+        waiting.resting.extend((1..=4).map(connection));
+        waiting.close_expired(ms(4002), ms(4000));
+        assert_eq!(waiting.len(), 2);
+        assert_eq!((taken(&mut waiting, 4004), waiting.len()), (None, 0));
+    }
+
+    #[test]
+    fn while_many_rest_the_oldest_rests_shorter() {
+        let mut waiting = Waiting::default();
+        waiting.resting.extend((1..=6).map(connection));
+        assert_eq!((taken(&mut waiting, 5), taken(&mut waiting, 5), taken(&mut waiting, 5)), (Some(1), Some(2), None));
+        assert_eq!(waiting.len(), 4);
     }
 }

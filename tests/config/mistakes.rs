@@ -110,20 +110,6 @@ fn mistakes_in_the_sections() {
                 "not smaller than head_size",
                 "smaller",
             ),
-            (
-                &with("[upstream]\naddress = '127.0.0.1:1'\nreuse_after = '4s'"),
-                11,
-                "upstream.reuse_after",
-                "not shorter than idle_timeout",
-                "idle_connections = 0",
-            ),
-            (
-                &with("[upstream]\naddress = '127.0.0.1:1'\nreuse_after = '11s'"),
-                11,
-                "upstream.reuse_after",
-                "11s is out of range",
-                "0s to 10s",
-            ),
             (&with("[limits]\nbody_size = '1 MB'"), 10, "limits.body_size", "unknown unit", "\"1MB\""),
             (&with("[limits]\nbody_timeout = '0s'"), 10, "limits.body_timeout", "0s is out of range", "1ms to 1h"),
             (&with("[limits]\nidle_timeout = '2h'"), 10, "limits.idle_timeout", "2h is out of range", "1ms to 1h"),
@@ -167,6 +153,20 @@ fn mistakes_in_the_upstream() {
             (&with("address = 'unix:app.sock'"), 4, "upstream.address", "does not name a socket", "absolute"),
             (&with("adress = '127.0.0.1:9000'\naddress = 'a:1'"), 4, "upstream.adress", "unknown key", "\"address\""),
             (&with("connect_timeout = '1s'"), 5, "route[0].upstream", "no application", "to [upstream]"),
+            (
+                &with("address = 'app:1'\nreuse_after = '4s'"),
+                5,
+                "upstream.reuse_after",
+                "not shorter than idle_timeout",
+                "idle_connections = 0",
+            ),
+            (
+                &with("address = 'app:1'\nreuse_after = '11s'"),
+                5,
+                "upstream.reuse_after",
+                "11s is out of range",
+                "0s to 10s",
+            ),
         ],
     );
 }
