@@ -80,6 +80,7 @@ fn policy() -> Policy {
             response_timeout: ten,
             idle_timeout: ten,
             idle_connections: 8,
+            reuse_after: Duration::ZERO,
         }],
         live: Live { listeners: vec![ListenerId::default()], ..Live::default() },
     }

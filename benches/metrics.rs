@@ -50,6 +50,8 @@ fn exchange(outcome: Outcome, key_id: Option<&str>, stages: Stages) -> Exchange<
         path: b"/webhooks/github",
         query: b"",
         outcome,
+        accepted: Some(200),
+        broken_rule: None,
         observed: Observed::NONE,
         key_id,
         delivery_id: None,

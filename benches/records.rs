@@ -37,6 +37,8 @@ fn exchange(body: &[u8]) -> Exchange<'_> {
         path: b"/webhooks/github",
         query: b"",
         outcome: Outcome::Forwarded { status: 200 },
+        accepted: Some(200),
+        broken_rule: None,
         observed: Observed::NONE,
         key_id: Some("2026-11"),
         delivery_id: None,

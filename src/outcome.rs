@@ -205,8 +205,10 @@ ends! {
         UpstreamConnectTimeout = "upstream_connect_timeout", 504 "gateway_timeout" Keep;
         /// The application closed or reset the connection before it answered.
         UpstreamClosed = "upstream_closed", 502 "bad_gateway" Keep;
-        /// The application's answer is malformed, over the limits, or can be read in two ways.
+        /// The application's answer is malformed, or can be read in two ways.
         UpstreamMalformed = "upstream_malformed", 502 "bad_gateway" Keep;
+        /// The head of the application's answer is larger than 64 KiB, or has more than 200 fields.
+        UpstreamHeadTooLarge = "upstream_head_too_large", 502 "bad_gateway" Keep;
         /// The application did not answer in time.
         UpstreamTimeout = "upstream_timeout", 504 "gateway_timeout" Keep;
         /// The application's answer broke off after it had begun: the client sees a visibly broken response.
@@ -247,6 +249,7 @@ impl Fault {
             | Self::UpstreamConnectTimeout
             | Self::UpstreamClosed
             | Self::UpstreamMalformed
+            | Self::UpstreamHeadTooLarge
             | Self::UpstreamTimeout
             | Self::UpstreamTruncated => Side::Upstream,
             Self::Draining => Side::Internal,

@@ -154,6 +154,8 @@ fn counting_for_nobody_takes_no_memory() {
         path: b"/hook",
         query: b"",
         outcome: Outcome::Forwarded { status: 200 },
+        accepted: None,
+        broken_rule: None,
         observed: Observed::NONE,
         key_id: Some("k"),
         delivery_id: None,

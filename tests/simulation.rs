@@ -85,6 +85,7 @@ fn policy() -> Policy {
             response_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(4),
             idle_connections: 8,
+            reuse_after: Duration::ZERO,
         }],
         live: Live { listeners: vec![ListenerId::default()], ..Live::default() },
     }
@@ -140,6 +141,12 @@ fn converse_under(policy: Policy, input: &[u8], closed: bool, (grain, reply): (u
         None => Reaction::default(),
     };
     let net = VirtualNet::new(grain, Some(Rc::new(RefCell::new(application))));
+    let outcome = converse_in(&net, policy, input, closed);
+    Outcome { delivered: delivered.take(), ..outcome }
+}
+
+/// A client's whole input through the proxy, to the application of `net`, which says for itself what it was sent.
+fn converse_in(net: &VirtualNet, policy: Policy, input: &[u8], closed: bool) -> Outcome {
     let codes = Arc::new(Codes::default());
     let observer: Arc<dyn Observer> = Arc::<Codes>::clone(&codes);
     let shared = Shared {
@@ -163,7 +170,7 @@ fn converse_under(policy: Policy, input: &[u8], closed: bool, (grain, reply): (u
         answer.match_indices("HTTP/1.1 ").filter_map(|(at, _)| answer.get(at + 9..at + 12)?.parse().ok()).collect();
     assert_eq!(shared.admission.held(), Held::default(), "what was granted has been released");
     let codes = codes.0.lock().unwrap().clone();
-    Outcome { codes, statuses, delivered: delivered.take(), answer, lasted }
+    Outcome { codes, statuses, delivered: Vec::new(), answer, lasted }
 }
 
 /// The body of a request that the proxy has sent, once it is whole.
@@ -376,6 +383,79 @@ fn broken_answers_become_502_and_broken_off_ones_a_broken_response() {
         let status = if code == "upstream_truncated" { 200 } else { 502 };
         assert_eq!(outcome.statuses, [status], "{}", String::from_utf8_lossy(reply));
         assert_eq!(payload(outcome.answer.as_bytes()).is_some(), status == 502);
+    }
+}
+
+/// Bytes that came beyond an answer are there before the next request is: they are no answer to it, however long the
+/// application had sent nothing of the kind.
+#[test]
+fn a_connection_is_looked_at_before_each_use() {
+    const QUIET: usize = 1_200;
+    let reply = ok().reply;
+    let mut answered = 0;
+    let answer = reply.clone();
+    let application = move |received: &[u8]| match complete(received) {
+        Some(_) => {
+            answered += 1;
+            let stray: &[u8] = if answered == QUIET { b"HTTP/1.1 204 stray\r\n\r\n" } else { b"" };
+            Reaction { reply: [&answer, stray].concat(), close: false }
+        }
+        None => Reaction::default(),
+    };
+    // A read brings an answer and nothing that is behind it.
+    let net = VirtualNet::new(reply.len(), Some(Rc::new(RefCell::new(application))));
+    let mut policy = policy();
+    policy.limits.requests_per_connection = u64::MAX;
+    let outcome = converse_in(&net, policy, &delivery(b"x", b"x", None).repeat(QUIET + 2), true);
+    assert_eq!(outcome.statuses, vec![200; QUIET + 2]);
+    assert_eq!(net.connects.get(), 2, "the connection is dropped, and the next one is used to the end");
+}
+
+proptest! {
+    /// An application that takes any part of a delivery, in any pieces, and answers as soon as it has the head, or after
+    /// any part of the body, or never.
+    #[test]
+    fn an_answer_counts_whenever_it_comes(
+        length in 1_usize..60_000,
+        mouthful in 1_usize..20_000,
+        appetite in prop_oneof![Just(usize::MAX), 400_usize..60_000],
+        at in prop::option::of(400_usize..60_000),
+        status in prop::sample::select(vec![200_u16, 204, 302, 413, 500]),
+        interim in any::<bool>(),
+    ) {
+        let taken = Rc::new(RefCell::new(Vec::new()));
+        let (seen, mut before, mut said) = (Rc::clone(&taken), Vec::new(), false);
+        let application = move |received: &[u8]| {
+            // It is shown what has come since it last said something.
+            let all = [&before, received].concat();
+            seen.replace(all.clone());
+            let whole = complete(&all).is_some();
+            let is_time = !said && (whole || at.is_some_and(|at| all.len() >= at));
+            let hint = interim && before.is_empty();
+            if !is_time && !hint {
+                return Reaction::default();
+            }
+            before = all;
+            said |= is_time;
+            let mut reply = if hint { b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec() } else { Vec::new() };
+            if is_time {
+                reply.extend(format!("HTTP/1.1 {status} x\r\nContent-Length: 0\r\n\r\n").bytes());
+            }
+            Reaction { reply, close: false }
+        };
+        let mouthful = mouthful.max(appetite.min(1 << 20) / 500).max(length / 500);
+        let net = VirtualNet::new(1000, Some(Rc::new(RefCell::new(application)))).taking(mouthful, appetite);
+        let body = vec![b'x'; length];
+        let outcome = converse_in(&net, policy(), &delivery(&body, &body, None), true);
+        let all = taken.borrow().clone();
+        let is_whole = complete(&all).is_some_and(|found| found == body);
+        let answered = is_whole || at.is_some_and(|at| all.len() >= at);
+        prop_assert_eq!(&outcome.statuses, &[if answered { status } else { 504 }]);
+        prop_assert_eq!(&outcome.codes, &[if answered { "forwarded" } else { "upstream_timeout" }]);
+        if appetite == usize::MAX && (200..300).contains(&status) {
+            prop_assert!(is_whole, "what is accepted arrives whole");
+        }
+        prop_assert_eq!(net.connects.get(), 1);
     }
 }
 

@@ -139,6 +139,8 @@ impl World {
         let Plan { mut policy, admission, .. } = plan_of("[upstream]\naddress = \"127.0.0.1:9\"").0;
         let metrics = Metrics::new(1);
         policy.live.listeners = vec![ListenerId::default()];
+        // Virtual time stands still between two exchanges, so that no connection would ever have rested.
+        policy.upstreams.iter_mut().for_each(|upstream| upstream.reuse_after = Duration::ZERO);
         let routes = policy.gate.routes.routes();
         policy.live.ledgers = Ledgers::new(Seed::new(&[7; Seed::LENGTH])).of(routes, Now::at_unix(Duration::ZERO));
         policy.live.route_buckets = RouteBuckets::default().of(routes, Duration::ZERO);

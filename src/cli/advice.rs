@@ -83,9 +83,13 @@ pub(super) fn of(code: &str) -> &'static str {
             "is the application running, and is [upstream] address right?"
         }
         "upstream_timeout" => "find out why the application is slow, or raise response_timeout",
-        "upstream_closed" | "upstream_malformed" | "upstream_truncated" => {
-            "look into the log of the application at this moment"
+        "upstream_malformed" => {
+            "the line of the access log names the rule that the answer broke (`rule`): correct the application, or what is between"
         }
+        "upstream_head_too_large" => {
+            "let the application answer with a head of at most 64 KiB and 200 fields: cookies are the usual cause"
+        }
+        "upstream_closed" | "upstream_truncated" => "look into the log of the application at this moment",
         "draining" => "nothing: the process was stopping; the sender tries again",
         "loop_detected" => "the upstream leads back to this process: correct its address",
         _ => "the sender does not speak HTTP/1.1 as RFC 9112 writes it: capture the request and look at its head",

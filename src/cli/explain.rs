@@ -19,6 +19,7 @@ use crate::gate::verify::mistakes::{Given, sorted_json};
 use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain, explain_head};
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
+use crate::wire::head::ResponseError;
 
 use super::asking;
 use super::captured::{self, Captured};
@@ -345,6 +346,12 @@ fn tell(record: &Value) -> bool {
     for observed in record.get("observed").and_then(Value::as_array).into_iter().flatten() {
         let code = observed.as_str().unwrap_or_default();
         line(format!("would have been refused as {code}, were this not only observed: {}", meaning(code)));
+    }
+    if let Some(rule) = ResponseError::ALL.iter().find(|rule| rule.code() == text("rule")) {
+        line(format!("the rule that the answer of the application broke: {rule}: {}", rule.meaning()));
+    }
+    if let (true, Some(status)) = (outcome == "failed", number("accepted")) {
+        line(format!("the application has accepted the delivery all the same ({status}): a copy is acknowledged"));
     }
     if reason == "forwarded" {
         return true;

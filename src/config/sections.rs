@@ -16,6 +16,7 @@ pub(super) const BODY_SIZE: RangeInclusive<u64> = 1..=256 << 20;
 
 const LISTENER_LIMIT: usize = 64;
 
+const TEN_SECONDS: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=HOUR;
 
@@ -88,6 +89,11 @@ pub(super) fn upstream(root: &Reader<'_>) -> (Upstream, Option<UpstreamAddress>)
     set(&mut upstream.response_timeout, reader.duration("response_timeout", TIMEOUT));
     set(&mut upstream.idle_timeout, reader.duration("idle_timeout", TIMEOUT));
     set(&mut upstream.idle_connections, count(&reader, "idle_connections", 0..=4096));
+    set(&mut upstream.reuse_after, reader.duration("reuse_after", Duration::ZERO..=TEN_SECONDS));
+    if reader.has("reuse_after") && upstream.reuse_after >= upstream.idle_timeout {
+        let message = "is not shorter than idle_timeout: no connection would ever be used again";
+        reader.error("reuse_after", message, "make it shorter, or write idle_connections = 0 to use none again");
+    }
     reader.finish();
     (upstream, address)
 }

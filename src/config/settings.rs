@@ -262,6 +262,8 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// How many idle connections each worker keeps for each address.
     pub idle_connections: usize,
+    /// How long a pooled connection rests after an answer before it can be used again.
+    pub reuse_after: Duration,
 }
 
 impl Default for Upstream {
@@ -271,6 +273,7 @@ impl Default for Upstream {
             response_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(4),
             idle_connections: 64,
+            reuse_after: Duration::from_millis(5),
         }
     }
 }

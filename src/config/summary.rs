@@ -86,7 +86,15 @@ fn write_process(out: &mut String, settings: &Settings, now: Now) -> fmt::Result
     let (connect, response) = (show_duration(upstream.connect_timeout), show_duration(upstream.response_timeout));
     line(out, "", format_args!("connect within {connect}, respond within {response}"))?;
     let idle = show_duration(upstream.idle_timeout);
-    line(out, "", format_args!("keep {} idle connections per worker and address for {idle}", upstream.idle_connections))
+    let rest = show_duration(upstream.reuse_after);
+    let kept = upstream.idle_connections;
+    line(
+        out,
+        "",
+        format_args!(
+            "keep {kept} idle connections per worker and address for {idle}, rest {rest} between two deliveries"
+        ),
+    )
 }
 
 fn write_admin(out: &mut String, settings: &Settings) -> fmt::Result {

@@ -84,6 +84,8 @@ fn passed() -> Exchange<'static> {
         path: b"/a",
         query: b"",
         outcome: Outcome::Forwarded { status: 200 },
+        accepted: None,
+        broken_rule: None,
         observed: Observed::NONE,
         key_id: None,
         delivery_id: None,

@@ -181,5 +181,6 @@ fn upstream(target: Target, settings: &settings::Upstream) -> Upstream {
         response_timeout: settings.response_timeout,
         idle_timeout: settings.idle_timeout,
         idle_connections: settings.idle_connections,
+        reuse_after: settings.reuse_after,
     }
 }

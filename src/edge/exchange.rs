@@ -16,7 +16,7 @@ use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
 use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, QUERY, RouteTag, Stage, Stages};
 use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::framing::{self, BodyFraming};
-use crate::wire::head::Version;
+use crate::wire::head::{ResponseError, Version};
 
 use super::admit::{self, Expected};
 use super::connection::{Connection, Next, Peer};
@@ -60,6 +60,10 @@ pub struct Asked<'p> {
     pub route: Option<&'p Route>,
     /// Who asks, as far as it is known: the connection's peer until the head has been read.
     pub client: ClientAddress,
+    /// The status with which the application has accepted the delivery, if it has.
+    pub accepted: Option<u16>,
+    /// The rule that the application's answer broke.
+    pub broken_rule: Option<ResponseError>,
     /// What checks that are only observed would have refused.
     pub observed: Observed,
     /// Seconds after which it makes sense to try again, where that is known.
@@ -106,6 +110,8 @@ impl<'p> Asked<'p> {
             body_read: false,
             route: None,
             client: ClientAddress::direct(peer.map(|peer| peer.address)),
+            accepted: None,
+            broken_rule: None,
             observed: Observed::NONE,
             retry_after: None,
             key_id: None,
@@ -139,6 +145,8 @@ impl<'p> Asked<'p> {
             path: self.excerpts.path.bytes(),
             query: self.excerpts.query.bytes(),
             outcome,
+            accepted: self.accepted,
+            broken_rule: self.broken_rule,
             observed: self.observed,
             key_id: self.key_id,
             delivery_id: self.excerpts.delivery_id.as_ref().map(Excerpt::bytes),
@@ -232,9 +240,16 @@ async fn story<'p, 'w, N: Net>(
         asked.mark(Stage::Verified, worker.net.look().monotonic);
     }
     let (verified, claim) = judged?;
-    let reply = forward::forward(worker, snapshot, way, asked, (route, verified, claim)).await?;
-    keep::keep(worker, connection, asked, Outcome::Forwarded { status: connection.reply_head.status }).await?;
-    relay::relay(worker, snapshot, connection, asked, reply).await
+    let reply = forward::forward(worker, snapshot, way, asked, (route, verified, claim)).await;
+    let outcome = match &reply {
+        Ok(_) => Outcome::Forwarded { status: connection.reply_head.status },
+        Err(outcome) => *outcome,
+    };
+    // What the application has accepted is recorded even if its answer cannot be passed on: a copy is acknowledged.
+    if reply.is_ok() || asked.accepted.is_some() {
+        keep::keep(worker, connection, asked, outcome).await?;
+    }
+    relay::relay(worker, snapshot, connection, asked, reply?).await
 }
 
 /// Everything that is decided about a delivery that is whole.

@@ -289,6 +289,11 @@ impl Inbound {
         Some(start..self.body_end)
     }
 
+    /// A part of the buffer, as [`Self::replace_head`] and [`Self::body_range`] give them.
+    pub fn part(&self, range: std::ops::Range<usize>) -> &[u8] {
+        self.buf.get(range).unwrap_or_default()
+    }
+
     /// Where the body lies in the buffer.
     pub fn body_range(&self) -> std::ops::Range<usize> {
         self.body_start..self.body_end

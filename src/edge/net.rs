@@ -12,13 +12,13 @@ use crate::now::Now;
 use super::alarms::Alarms;
 use super::clock::WorkerClock;
 use super::policy::Target;
-use super::stream::{ByteStream, Socket};
+use super::stream::{Duplex, Socket};
 
 /// The world of one worker.
 #[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]
 pub trait Net: 'static {
     /// A connection.
-    type Stream: ByteStream + 'static;
+    type Stream: Duplex + 'static;
 
     /// Both clocks, as they were at the first look since the task went on.
     fn now(&self) -> Now;

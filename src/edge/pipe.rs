@@ -16,7 +16,7 @@ use crate::now::Now;
 
 use super::net::Net;
 use super::policy::Target;
-use super::stream::{ByteStream, Lent};
+use super::stream::{ByteStream, Duplex, Heard, Lent};
 
 /// What an application does when bytes have reached it.
 #[derive(Clone, Debug, Default)]
@@ -38,6 +38,10 @@ pub struct VirtualNet {
     application: Option<Application>,
     /// How many bytes a read brings at most.
     grain: usize,
+    /// How many bytes an application takes with one write at most.
+    mouthful: usize,
+    /// How many bytes an application takes of each connection before it takes nothing more.
+    appetite: usize,
     /// Connections that were made to the application.
     pub connects: Rc<Cell<usize>>,
 }
@@ -49,7 +53,22 @@ impl VirtualNet {
     /// A world in which reads bring at most `grain` bytes, with an application, or without one to connect to.
     #[must_use]
     pub fn new(grain: usize, application: Option<Application>) -> Self {
-        Self { time: Rc::default(), next_deadline: Rc::default(), application, grain, connects: Rc::default() }
+        Self {
+            time: Rc::default(),
+            next_deadline: Rc::default(),
+            application,
+            grain,
+            mouthful: usize::MAX,
+            appetite: usize::MAX,
+            connects: Rc::default(),
+        }
+    }
+
+    /// The same world with an application that takes at most `mouthful` bytes of a request at a time, and `appetite` of
+    /// all that a connection brings.
+    #[must_use]
+    pub fn taking(self, mouthful: usize, appetite: usize) -> Self {
+        Self { mouthful, appetite, ..self }
     }
 
     /// A connection from a client that has sent `input`, and has closed its side if `closed`.
@@ -111,6 +130,8 @@ pub struct Pipe {
     closed: bool,
     application: Option<Application>,
     unanswered: Vec<u8>,
+    /// How much the application has taken.
+    taken: usize,
     /// Everything that was written to a client's end.
     pub outbox: Rc<RefCell<Vec<u8>>>,
 }
@@ -124,6 +145,7 @@ impl Pipe {
             closed,
             application,
             unanswered: Vec::new(),
+            taken: 0,
             outbox: Rc::default(),
         }
     }
@@ -138,6 +160,56 @@ impl Pipe {
         buf.extend_from_slice(unread.get(..count).unwrap_or_default());
         self.read += count;
         Some(count)
+    }
+
+    /// Hands over what is taken of `bytes`: all of it, where no application is at the other end.
+    fn give(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let Some(application) = &self.application else {
+            self.outbox.borrow_mut().extend_from_slice(bytes);
+            return Ok(bytes.len());
+        };
+        if self.closed {
+            return Err(io::ErrorKind::BrokenPipe.into());
+        }
+        let count = bytes.len().min(self.net.mouthful).min(self.net.appetite - self.taken);
+        if count == 0 {
+            return Ok(0);
+        }
+        self.taken += count;
+        self.unanswered.extend_from_slice(bytes.get(..count).unwrap_or_default());
+        let Reaction { reply, close } = (application.borrow_mut())(&self.unanswered);
+        if !reply.is_empty() {
+            self.unanswered.clear();
+        }
+        self.inbox.drain(..std::mem::take(&mut self.read));
+        self.inbox.extend_from_slice(&reply);
+        self.closed |= close;
+        Ok(count)
+    }
+
+    async fn push(&mut self, bytes: &[u8], deadline: Duration, listens: bool) -> (usize, Heard) {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            if listens && !self.is_quiet() {
+                return (sent, Heard::Something);
+            }
+            match self.give(bytes.get(sent..).unwrap_or_default()) {
+                // Nothing can change any more but the time.
+                Ok(0) => {
+                    poll_fn(|_| self.net.wait(deadline)).await;
+                    return (sent, Heard::Late);
+                }
+                Ok(count) => sent += count,
+                Err(_) => return (sent, Heard::Unwritable),
+            }
+        }
+        (sent, Heard::Nothing)
+    }
+
+    /// How many bytes can be read.
+    #[cfg(test)]
+    pub(super) fn arrived(&self) -> usize {
+        self.unread().len()
     }
 
     fn unread(&self) -> &[u8] {
@@ -173,25 +245,16 @@ impl ByteStream for Pipe {
         .await
     }
 
-    async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, _deadline: Duration) -> Lent<usize> {
-        if self.application.is_some() && self.closed {
-            return (Err(io::ErrorKind::BrokenPipe.into()), buf);
-        }
+    async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {
         let bytes = buf.get(range).unwrap_or_default();
-        if let Some(application) = &self.application {
-            self.unanswered.extend_from_slice(bytes);
-            let Reaction { reply, close } = (application.borrow_mut())(&self.unanswered);
-            if !reply.is_empty() {
-                self.unanswered.clear();
-            }
-            self.inbox.drain(..std::mem::take(&mut self.read));
-            self.inbox.extend_from_slice(&reply);
-            self.closed |= close;
-        } else {
-            self.outbox.borrow_mut().extend_from_slice(bytes);
+        let written = poll_fn(|_| match self.give(bytes) {
+            Ok(0) if !bytes.is_empty() => self.net.wait(deadline).map(|()| Err(io::ErrorKind::TimedOut.into())),
+            written => Poll::Ready(written),
+        });
+        match written.await {
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => (Err(error), Vec::new()),
+            written => (written, buf),
         }
-        let count = bytes.len();
-        (Ok(count), buf)
     }
 
     fn offer(&mut self, bytes: &[u8]) {
@@ -211,4 +274,14 @@ impl ByteStream for Pipe {
     fn join_task_of(&mut self, _other: &Self) {}
 
     fn leave_task(&mut self) {}
+}
+
+impl Duplex for Pipe {
+    async fn write_and_listen(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard) {
+        self.push(bytes, deadline, true).await
+    }
+
+    async fn write_on(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard) {
+        self.push(bytes, deadline, false).await
+    }
 }

@@ -136,6 +136,9 @@ pub struct Upstream {
     pub idle_timeout: Duration,
     /// How many connections each worker keeps.
     pub idle_connections: usize,
+    /// How long a connection rests after an answer before it can be used again: what the application sends beyond its
+    /// answer in this time is noticed.
+    pub reuse_after: Duration,
 }
 
 impl Upstream {

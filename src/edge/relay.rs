@@ -9,17 +9,16 @@ use crate::outcome::{Fault, Outcome};
 use crate::wire::chunked::ChunkDecoder;
 use crate::wire::encode;
 use crate::wire::framing::{self, ResponseFraming};
-use crate::wire::head::{ResponseHead, Version};
+use crate::wire::head::{ResponseError, ResponseHead, Version};
 
 use super::buffer::HEADROOM;
 use super::connection::Connection;
 use super::exchange::Asked;
-use super::forward::Reply;
+use super::inbound::Inbound;
 use super::net::Net;
-use super::policy::Policy;
+use super::reply::Reply;
 use super::snapshot::Snapshot;
 use super::stream::ByteStream;
-use super::tls::downstream::Downstream;
 use super::waiting::{GaveWay, Patience};
 use super::worker::Worker;
 
@@ -69,19 +68,37 @@ pub async fn relay<N: Net>(
     }
     let status = connection.reply_head.status;
     let patience = Rc::clone(&connection.patience);
-    let passage = Passage { sink, write_timeout: policy.limits.write_timeout, patience };
-    let streamed = passage.stream(worker, policy, &mut connection.stream, &mut reply).await;
+    let timeout = policy.upstreams.get(reply.upstream).map_or(Duration::ZERO, |upstream| upstream.response_timeout);
+    let passage = Passage { sink, timeout, write_timeout: policy.limits.write_timeout, patience };
+    let streamed = passage.stream(worker, connection, &mut reply).await;
     asked.sent = reply.sent;
-    let clean = streamed?;
+    asked.broken_rule = reply.broken_rule;
+    // Whatever has become of the answer: an application that has accepted the delivery is to have all of it.
+    reply.line.finish(worker, &connection.inbound, timeout).await;
+    let end = streamed?;
     worker.buffers.give_back(std::mem::take(&mut reply.buf));
-    if clean
-        && upstream_keeps
-        && reply.request_sent
-        && let (Some(upstream), Some(pool)) = (policy.upstreams.get(reply.upstream), policy.pool(reply.upstream))
-    {
-        pool.check_in(reply.checkout.stream, upstream, worker.net.now());
+    if let (Some(upstream), Some(pool)) = (policy.upstreams.get(reply.upstream), policy.pool(reply.upstream)) {
+        match end {
+            End::Exact if upstream_keeps => {
+                let reusable = reply.line.into_reusable();
+                reusable.into_iter().for_each(|stream| pool.check_in(stream, upstream, worker.net.now()));
+            }
+            End::Exact | End::Closed => {}
+            End::Beyond => pool.note_stray(),
+        }
     }
     Ok(status)
+}
+
+/// Where the connection to the application stands behind an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// Exactly behind it.
+    Exact,
+    /// More bytes have come than belong to it.
+    Beyond,
+    /// At its end, which is that of the answer.
+    Closed,
 }
 
 fn encode_head(
@@ -114,35 +131,37 @@ fn encode_head(
 
 struct Passage {
     sink: Sink,
+    /// For each piece of the answer to come.
+    timeout: Duration,
+    /// For each piece to be taken.
     write_timeout: Duration,
     patience: Rc<Patience>,
 }
 
 impl Passage {
-    /// Moves the body, piece by piece; the first piece carries the head, which lies in the worker's scratch. True when the
-    /// upstream connection stands exactly behind the answer, with not a byte more.
+    /// Moves the body, piece by piece; the first piece carries the head, which lies in the worker's scratch.
     async fn stream<N: Net>(
         &self,
         worker: &Worker<N>,
-        policy: &Policy,
-        downstream: &mut Downstream<N::Stream>,
+        connection: &mut Connection<N::Stream>,
         reply: &mut Reply<N::Stream>,
-    ) -> Result<bool, Outcome> {
+    ) -> Result<End, Outcome> {
         let mut source = match reply.framing {
             ResponseFraming::None => Source::Length(0),
             ResponseFraming::Length(length) => Source::Length(length),
             ResponseFraming::Chunked => Source::Chunked(ChunkDecoder::new(u64::MAX)),
             ResponseFraming::UntilClose => Source::UntilClose,
         };
-        let timeout = policy.upstreams.get(reply.upstream).map_or(Duration::ZERO, |up| up.response_timeout);
         let mut start = reply.head_end;
         let mut ended = false;
         // What ends the chunk before; nothing as long as the client has seen nothing.
         let mut before: Option<&[u8]> = None;
         loop {
-            let taken = source.take(&mut reply.buf, start, ended);
-            // As long as the client has seen nothing, it can still be told.
-            let piece = taken.map_err(|fault| if before.is_some() { fault } else { Fault::UpstreamMalformed })?;
+            let piece = source.take(&mut reply.buf, start, ended).map_err(|BrokenOff(rule)| {
+                reply.broken_rule = rule;
+                // As long as the client has seen nothing, it can still be told.
+                if before.is_some() { Fault::UpstreamTruncated } else { Fault::UpstreamMalformed }
+            })?;
             let range = {
                 let mut prefix = worker.scratch.borrow_mut();
                 if let Some(before) = before {
@@ -154,7 +173,7 @@ impl Passage {
             };
             if !range.is_empty() {
                 let deadline = worker.net.monotonic() + self.write_timeout;
-                let writing = pin!(downstream.write_all(std::mem::take(&mut reply.buf), range, deadline));
+                let writing = pin!(connection.stream.write_all(std::mem::take(&mut reply.buf), range, deadline));
                 let written = self.patience.during_write(|| worker.net.monotonic(), writing).await;
                 let (result, buf) = written.map_err(|GaveWay| Fault::ResponseGaveWay)?;
                 reply.buf = buf;
@@ -162,18 +181,29 @@ impl Passage {
                 reply.sent += piece.length as u64;
             }
             if piece.done {
-                return Ok(piece.clean && !ended);
+                return Ok(if ended { End::Closed } else { piece.end });
             }
             before = Some(if self.sink == Sink::Chunked && piece.length > 0 { b"\r\n" } else { b"" });
             start = HEADROOM;
             reply.buf.truncate(start);
-            let deadline = worker.net.monotonic() + timeout;
-            let (result, buf) = reply.checkout.stream.read(std::mem::take(&mut reply.buf), deadline).await;
+            ended = self.read_more(worker, &connection.inbound, reply).await? == 0;
+        }
+    }
+
+    /// Reads the next piece of the answer into its buffer.
+    async fn read_more<N: Net>(
+        &self,
+        worker: &Worker<N>,
+        inbound: &Inbound,
+        reply: &mut Reply<N::Stream>,
+    ) -> Result<usize, Fault> {
+        loop {
+            let deadline = worker.net.monotonic() + self.timeout;
+            let (result, buf) = reply.line.read(inbound, std::mem::take(&mut reply.buf), deadline).await;
             reply.buf = buf;
-            ended = match result {
-                Ok(count) => count == 0,
-                Err(_) => return Err(Fault::UpstreamTruncated.into()),
-            };
+            if let Some(count) = result.map_err(|_| Fault::UpstreamTruncated)? {
+                return Ok(count);
+            }
         }
     }
 
@@ -199,30 +229,40 @@ struct Piece {
     length: usize,
     /// Nothing follows.
     done: bool,
-    /// No byte stood behind the end.
-    clean: bool,
+    /// Where the connection then stands, as long as it has not ended.
+    end: End,
+}
+
+/// The answer ends before its end, perhaps because it breaks a rule.
+struct BrokenOff(Option<ResponseError>);
+
+impl Piece {
+    /// A piece of `length` bytes, of `taken` out of `arrived`.
+    const fn new(length: usize, done: bool, (taken, arrived): (usize, usize)) -> Self {
+        Self { length, done, end: if taken == arrived { End::Exact } else { End::Beyond } }
+    }
 }
 
 impl Source {
     /// Takes the payload out of what has arrived (`buf` from `start`), moving it to `start`.
-    fn take(&mut self, buf: &mut [u8], start: usize, ended: bool) -> Result<Piece, Fault> {
+    fn take(&mut self, buf: &mut [u8], start: usize, ended: bool) -> Result<Piece, BrokenOff> {
         let arrived = buf.len().saturating_sub(start);
         match self {
             Self::Length(left) => {
                 let length = usize::try_from(*left).unwrap_or(usize::MAX).min(arrived);
                 *left -= length as u64;
                 match (*left, ended) {
-                    (0, _) => Ok(Piece { length, done: true, clean: length == arrived }),
-                    (_, true) => Err(Fault::UpstreamTruncated),
-                    (_, false) => Ok(Piece { length, done: false, clean: true }),
+                    (0, _) => Ok(Piece::new(length, true, (length, arrived))),
+                    (_, true) => Err(BrokenOff(None)),
+                    (_, false) => Ok(Piece::new(length, false, (length, arrived))),
                 }
             }
-            Self::UntilClose => Ok(Piece { length: arrived, done: ended, clean: false }),
-            Self::Chunked(_) if ended => Err(Fault::UpstreamTruncated),
+            Self::UntilClose => Ok(Piece::new(arrived, ended, (arrived, arrived))),
+            Self::Chunked(_) if ended => Err(BrokenOff(None)),
             Self::Chunked(decoder) => {
                 let arrived = buf.get_mut(start..).unwrap_or_default();
-                let step = decoder.compact(arrived).map_err(|_| Fault::UpstreamTruncated)?;
-                Ok(Piece { length: step.data, done: step.done, clean: step.consumed == arrived.len() })
+                let step = decoder.compact(arrived).map_err(|_| BrokenOff(Some(ResponseError::ChunkMalformed)))?;
+                Ok(Piece::new(step.data, step.done, (step.consumed, arrived.len())))
             }
         }
     }

@@ -30,6 +30,30 @@ use super::clock::Clock;
 /// operation still owns the real one.
 pub type Lent<T> = (io::Result<T>, Vec<u8>);
 
+/// A connection to an application, which may answer before it has read all that is written to it.
+#[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]
+pub trait Duplex: ByteStream {
+    /// Writes until there is something to read, or everything has been written. Gives how much was written, too: that is
+    /// known in every case, and the stream can go on.
+    async fn write_and_listen(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard);
+
+    /// The same without listening: until everything has been written.
+    async fn write_on(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard);
+}
+
+/// How [`Duplex::write_and_listen`] has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// Everything has been written, and nothing has come.
+    Nothing,
+    /// There is something to read: bytes, the end, or an error.
+    Something,
+    /// The connection takes nothing more. Something may have come all the same.
+    Unwritable,
+    /// The deadline has passed.
+    Late,
+}
+
 /// A connection, as the rest of the edge sees it: TCP, Unix socket, or the in-memory pipe of the tests.
 #[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]
 pub trait ByteStream {
@@ -189,6 +213,64 @@ async fn within<F: Future>(
     outcome
 }
 
+/// What an operation has to wait for.
+enum Ready {
+    ToRead,
+    ToWrite,
+}
+
+/// Waits for either of two operations, and gives up the other.
+async fn either<R: Future, W: Future>(mut read: Pin<&mut R>, mut write: Pin<&mut W>) -> Ready {
+    poll_fn(|cx| {
+        if read.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Ready::ToRead);
+        }
+        write.as_mut().poll(cx).map(|_| Ready::ToWrite)
+    })
+    .await
+}
+
+impl Socket {
+    /// Writes with system calls of its own, which never wait, and waits for readiness. A write in the ring would be
+    /// cheaper, but it cannot be relied upon to end when it is cancelled: the kernel may have handed it to a thread that
+    /// waits for room until the other side closes. Waiting for readiness holds no buffer and can be given up at any time.
+    async fn push(&mut self, bytes: &[u8], deadline: Duration, listens: bool) -> (usize, Heard) {
+        let mut sent = 0;
+        while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+            if listens && !self.is_quiet() {
+                return (sent, Heard::Something);
+            }
+            match send(self.raw_fd(), rest, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL) {
+                Ok(count) if count == rest.len() => break,
+                Ok(count) => sent += count,
+                Err(Errno::EAGAIN | Errno::EINTR) => {}
+                Err(_) => return (sent, Heard::Unwritable),
+            }
+            if self.room(deadline, listens).await.is_none() {
+                return (sent, Heard::Late);
+            }
+        }
+        (bytes.len(), Heard::Nothing)
+    }
+
+    /// Waits until something can be written, or read.
+    async fn room(&mut self, deadline: Duration, listens: bool) -> Option<Ready> {
+        let Self { kind, alarms, timer, breather, .. } = self;
+        on!(kind, stream => {
+            let read = pin!(async {
+                if !listens {
+                    std::future::pending::<()>().await;
+                }
+                // An error is met again by whoever reads.
+                let _ = stream.readable(false).await;
+            });
+            let write = pin!(stream.writable(false));
+            let ready = pin!(either(read, write));
+            within(ready, timer, alarms.clock(), breather, deadline).await
+        })
+    }
+}
+
 fn timed_out() -> io::Error {
     io::ErrorKind::TimedOut.into()
 }
@@ -277,6 +359,17 @@ impl ByteStream for Socket {
     fn shut_down_write(&mut self) {
         // The peer may be gone already; there is nobody to tell.
         let _ = shutdown(self.raw_fd(), Shutdown::Write);
+    }
+}
+
+impl Duplex for Socket {
+    async fn write_and_listen(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard) {
+        // In a box: seldom needed, and every request would have to carry the room for it.
+        Box::pin(self.push(bytes, deadline, true)).await
+    }
+
+    async fn write_on(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard) {
+        Box::pin(self.push(bytes, deadline, false)).await
     }
 }
 

@@ -1,6 +1,14 @@
-//! Connections to the application: a pool per worker and upstream, and the rule for trying again.
+//! Connections to the application: a pool per worker and upstream.
+//!
+//! An answer of HTTP/1.1 does not say which request it belongs to: what arrives first is the answer to what was sent
+//! last. So a connection rests after its answer for [`Upstream::reuse_after`], and is looked at directly before the next
+//! request: one that has been closed, or has said anything, is dropped. The look is a system call of about 0.15 µs. It
+//! cannot be left out for applications that have been quiet a thousand times: the first time that they are not, another
+//! delivery would get the answer. Rest costs connections. While more than half of those that may be idle rest, the
+//! oldest is used before its time, so that their number stays bounded, whatever the rate.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -12,46 +20,52 @@ use super::net::Net;
 use super::policy::Upstream;
 use super::stream::ByteStream;
 
-/// An application that can be sent to, with the connections that wait for their next use (the youngest is used first,
-/// so that the others can grow old and go).
+/// An application that can be sent to, with the connections that wait for their next use.
 pub struct Pool<S> {
-    idle: RefCell<Vec<Idle<S>>>,
+    idle: RefCell<Waiting<S>>,
     meter: Option<PoolMeter>,
-    trust: Trust,
 }
 
-/// How long a connection may have been idle and still count as one that goes from hand to hand.
-const BRISK: Duration = Duration::from_millis(1);
-/// Brisk connections in a row that must have been quiet before they are looked at more seldom.
-const PROVEN: u32 = 1000;
-/// How seldom then: one of so many.
-const SAMPLE: u32 = 16;
-
-/// Whether an application is one that closes connections, unannounced, right behind its answers. A look at a connection
-/// is a system call; under load, an application that has been seen a thousand times not to do that is spared most of
-/// them, and a connection is then known to be open as of a millisecond ago.
-#[derive(Debug, Default)]
-struct Trust {
-    quiet: Cell<u32>,
+/// The connections that wait. The youngest of those that have rested is used first, so that the others can grow old and
+/// be closed.
+struct Waiting<S> {
+    /// The oldest first. Each moves to `rested` once.
+    resting: VecDeque<Idle<S>>,
+    /// The youngest last.
+    rested: Vec<Idle<S>>,
 }
 
-impl Trust {
-    /// Whether a connection that has been idle for so long can be used. `look` says whether it is quiet.
-    fn admits(&self, idle: Duration, look: impl FnOnce() -> bool) -> bool {
-        if idle >= BRISK {
-            return look();
-        }
-        let seen = self.quiet.get();
-        let next = if seen < PROVEN { seen + 1 } else { PROVEN + (seen - PROVEN + 1) % SAMPLE };
-        // Once proven, one in a round of samples.
-        let usable = seen > PROVEN || look();
-        self.quiet.set(if usable { next } else { 0 });
-        usable
+impl<S> Default for Waiting<S> {
+    fn default() -> Self {
+        Self { resting: VecDeque::new(), rested: Vec::new() }
+    }
+}
+
+impl<S> Waiting<S> {
+    fn len(&self) -> usize {
+        self.resting.len() + self.rested.len()
     }
 
-    /// A connection that was taken for open was not.
-    fn lose(&self) {
-        self.quiet.set(0);
+    /// The youngest connection that has rested and is not too old; where none has, and many rest, the oldest.
+    fn take(&mut self, now: Duration, upstream: &Upstream) -> Option<S> {
+        while self.resting.front().is_some_and(|idle| now >= idle.since + upstream.reuse_after) {
+            self.rested.extend(self.resting.pop_front());
+        }
+        let many = self.resting.len() > upstream.idle_connections / 2;
+        let Some(youngest) = self.rested.pop() else {
+            return if many { self.resting.pop_front().map(|idle| idle.stream) } else { None };
+        };
+        if now < youngest.since + upstream.idle_timeout {
+            return Some(youngest.stream);
+        }
+        // The youngest is too old, so all of them are.
+        self.rested.clear();
+        None
+    }
+
+    fn close_expired(&mut self, now: Duration, idle_timeout: Duration) {
+        self.rested.retain(|idle| now < idle.since + idle_timeout);
+        self.resting.retain(|idle| now < idle.since + idle_timeout);
     }
 }
 
@@ -78,7 +92,7 @@ impl<S> Pool<S> {
     /// An empty pool that counts what it does.
     #[must_use]
     pub fn new(meter: Option<PoolMeter>) -> Self {
-        Self { idle: RefCell::default(), meter, trust: Trust::default() }
+        Self { idle: RefCell::default(), meter }
     }
 
     fn count(&self, count: impl FnOnce(&UpstreamCells)) {
@@ -100,26 +114,30 @@ impl<S> Drop for Pool<S> {
 }
 
 impl<S: ByteStream> Pool<S> {
-    /// A connection to the application: an idle one that is still quiet, or a new one.
+    /// A connection to the application: one that has rested and is still quiet, or a new one. It is to be written to at
+    /// once: nothing may be awaited between the look and the first write.
     ///
     /// # Errors
     /// [`Fault::UpstreamConnect`] or [`Fault::UpstreamConnectTimeout`].
     pub async fn checkout<N: Net<Stream = S>>(&self, net: &N, upstream: &Upstream) -> Result<Checkout<S>, Fault> {
-        let now = net.now();
-        while let Some(Idle { stream, since }) = self.take_idle(now, upstream.idle_timeout) {
+        let now = net.monotonic();
+        while let Some(stream) = self.take_idle(now, upstream) {
             // A peer that has closed, or speaks out of turn, must not be given a delivery: once a byte of a POST is
-            // written it cannot be sent again elsewhere.
-            if self.trust.admits(now.monotonic.saturating_sub(since), || stream.is_quiet()) {
+            // written it cannot be sent again elsewhere, and what has come already is not the answer to it.
+            if stream.is_quiet() {
                 self.count(|cells| cells.reused.add(1));
                 return Ok(Checkout { stream, reused: true });
+            }
+            if !stream.has_ended() {
+                self.note_stray();
             }
         }
         self.connect(net, upstream).await
     }
 
-    /// A connection that had been used before was closed without an answer.
-    pub fn distrust(&self) {
-        self.trust.lose();
+    /// Counts a connection that is closed because the application has sent something beyond its answer.
+    pub fn note_stray(&self) {
+        self.count(|cells| cells.strays.add(1));
     }
 
     /// A new connection, whatever the pool holds.
@@ -146,7 +164,7 @@ impl<S: ByteStream> Pool<S> {
         stream.leave_task();
         let mut idle = self.idle.borrow_mut();
         if idle.len() < upstream.idle_connections {
-            idle.push(Idle { stream, since: now.monotonic });
+            idle.resting.push_back(Idle { stream, since: now.monotonic });
         }
         drop(idle);
         self.count_idle();
@@ -154,52 +172,74 @@ impl<S: ByteStream> Pool<S> {
 
     /// Closes connections that have waited too long.
     pub fn close_expired(&self, now: Now, idle_timeout: Duration) {
-        self.idle.borrow_mut().retain(|idle| now.monotonic < idle.since + idle_timeout);
+        self.idle.borrow_mut().close_expired(now.monotonic, idle_timeout);
         self.count_idle();
     }
 
-    fn take_idle(&self, now: Now, idle_timeout: Duration) -> Option<Idle<S>> {
-        let mut pool = self.idle.borrow_mut();
-        let youngest = pool.pop()?;
-        let young = now.monotonic < youngest.since + idle_timeout;
-        if !young {
-            // The youngest is too old, so all of them are.
-            pool.clear();
-        }
-        drop(pool);
+    fn take_idle(&self, now: Duration, upstream: &Upstream) -> Option<S> {
+        let taken = self.idle.borrow_mut().take(now, upstream);
         self.count_idle();
-        young.then_some(youngest)
+        taken
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::pipe::{Pipe, VirtualNet};
+    use super::super::policy::{Addresses, Target};
     use super::*;
 
-    /// Whether the next brisk connection is looked at.
-    fn looks(trust: &Trust, quiet: bool) -> bool {
-        let mut looked = false;
-        trust.admits(Duration::ZERO, || {
-            looked = true;
-            quiet
-        });
-        looked
+    const fn ms(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    fn upstream() -> Upstream {
+        Upstream {
+            target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
+            connect_timeout: ms(1000),
+            response_timeout: ms(1000),
+            idle_timeout: ms(4000),
+            idle_connections: 8,
+            reuse_after: ms(5),
+        }
+    }
+
+    /// Connections that are told apart by how much lies in them.
+    fn connection(number: usize) -> Idle<Pipe> {
+        let net = VirtualNet::new(1, None);
+        Idle { stream: net.client(&vec![0; number], false), since: ms(number as u64) }
+    }
+
+    fn taken(waiting: &mut Waiting<Pipe>, now: u64) -> Option<usize> {
+        waiting.take(ms(now), &upstream()).map(|pipe| pipe.arrived())
     }
 
     #[test]
-    fn an_application_earns_trust_and_loses_it() {
-        let trust = Trust::default();
-        assert!((0..=PROVEN).all(|_| looks(&trust, true)));
-        let samples = (0..160).filter(|_| looks(&trust, true)).count();
-        assert_eq!(samples, 10);
-        // What has been idle for longer is always looked at.
-        assert!(!trust.admits(BRISK, || false));
-        assert!(trust.admits(BRISK, || true));
-        trust.lose();
-        assert!((0..PROVEN - 1).all(|_| looks(&trust, true)));
-        assert!(looks(&trust, false));
-        assert!((0..PROVEN).all(|_| looks(&trust, true)));
-        while !looks(&trust, false) {}
-        assert!(looks(&trust, true));
+    fn the_youngest_that_has_rested_is_used_first() {
+        let mut waiting = Waiting::default();
+        waiting.resting.extend((1..=4).map(connection));
+        assert_eq!(taken(&mut waiting, 5), None);
+        assert_eq!((taken(&mut waiting, 7), taken(&mut waiting, 7), taken(&mut waiting, 7)), (Some(2), Some(1), None));
+        assert_eq!((taken(&mut waiting, 4002), taken(&mut waiting, 4002)), (Some(4), Some(3)));
+        assert_eq!(waiting.len(), 0);
+    }
+
+    #[test]
+    fn those_that_are_too_old_are_closed() {
+        let mut waiting = Waiting::default();
+        waiting.resting.extend((1..=4).map(connection));
+        waiting.close_expired(ms(4002), ms(4000));
+        assert_eq!(waiting.len(), 2);
+        assert_eq!((taken(&mut waiting, 4004), waiting.len()), (None, 0));
+    }
+
+    #[test]
+    fn while_many_rest_the_oldest_rests_shorter() {
+        let mut waiting = Waiting::default();
+        waiting.resting.extend((1..=6).map(connection));
+        assert_eq!((taken(&mut waiting, 5), taken(&mut waiting, 5), taken(&mut waiting, 5)), (Some(1), Some(2), None));
+        assert_eq!(waiting.len(), 4);
     }
 }

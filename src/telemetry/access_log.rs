@@ -74,6 +74,9 @@ pub(super) fn ending(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
         out.extend_from_slice(b",\"status\":");
         number(out, u64::from(status));
     }
+    if let Outcome::Failed(_) = exchange.outcome {
+        failing(out, exchange);
+    }
     string(out, b",\"key_id\":\"", exchange.key_id.unwrap_or_default().as_bytes());
     string(out, b",\"delivery_id\":\"", exchange.delivery_id.unwrap_or_default());
     if !exchange.observed.is_empty() {
@@ -84,6 +87,18 @@ pub(super) fn ending(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
             out.push(b'"');
         }
         out.push(b']');
+    }
+}
+
+/// What more there is to say of an exchange that failed: which rule the answer broke, and whether the application has
+/// accepted the delivery nevertheless.
+fn failing(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
+    if let Some(rule) = exchange.broken_rule {
+        string(out, b",\"rule\":\"", rule.code().as_bytes());
+    }
+    if let Some(status) = exchange.accepted {
+        out.extend_from_slice(b",\"accepted\":");
+        number(out, u64::from(status));
     }
 }
 
@@ -132,6 +147,14 @@ pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_
     }
     out.extend_from_slice(b" reason=");
     out.extend_from_slice(exchange.outcome.code().as_bytes());
+    if let (Outcome::Failed(_), Some(rule)) = (exchange.outcome, exchange.broken_rule) {
+        out.extend_from_slice(b" rule=");
+        out.extend_from_slice(rule.code().as_bytes());
+    }
+    if let (Outcome::Failed(_), Some(status)) = (exchange.outcome, exchange.accepted) {
+        out.extend_from_slice(b" accepted=");
+        number(out, u64::from(status));
+    }
     out.extend_from_slice(b" route=");
     escaped(out, exchange.route.map_or("-", |route| route.name).as_bytes());
     out.extend_from_slice(b" client=");
@@ -204,6 +227,7 @@ mod tests {
     use crate::now::Now;
     use crate::outcome::{Observed, Rejection};
     use crate::telemetry::exchange::{RouteTag, Stage};
+    use crate::wire::head::ResponseError;
     use proptest::prelude::*;
     use serde_json::Value;
 
@@ -226,6 +250,8 @@ mod tests {
             path: b"/hook",
             query: b"token=1",
             outcome,
+            accepted: None,
+            broken_rule: None,
             observed: Observed::NONE,
             key_id: Some("current"),
             delivery_id: Some(b"d-1"),
@@ -292,6 +318,27 @@ mod tests {
         assert_eq!(names, expected);
         assert_eq!(read["observed"], serde_json::json!(["timestamp_stale", "route_rate_limited"]));
         assert_eq!(read["status"], 400);
+    }
+
+    #[test]
+    fn an_answer_that_could_not_be_passed_on_is_named() {
+        let mut failed = exchange(Fault::UpstreamMalformed.into());
+        failed.broken_rule = Some(ResponseError::ContentLengthTwice);
+        failed.accepted = Some(200);
+        let read: Value = serde_json::from_str(&line(&failed, false)).unwrap();
+        assert_eq!((read["status"].as_u64(), read["accepted"].as_u64()), (Some(502), Some(200)));
+        assert_eq!(read["rule"], "content_length_twice");
+        let mut out = Vec::new();
+        text(&mut out, &failed, &mut Stamp::default(), false);
+        let text = String::from_utf8(out).unwrap();
+        assert!(
+            text.contains(" reason=upstream_malformed rule=content_length_twice accepted=200 route=hook "),
+            "{text}"
+        );
+        // Of an answer that was passed on the status says it all.
+        let mut passed = exchange(Outcome::Forwarded { status: 204 });
+        passed.accepted = Some(204);
+        assert!(!line(&passed, false).contains("accepted"));
     }
 
     #[test]

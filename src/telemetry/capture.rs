@@ -213,6 +213,8 @@ mod tests {
             path: b"/hook",
             query: b"",
             outcome: outcome.into(),
+            accepted: None,
+            broken_rule: None,
             observed: Observed::NONE,
             key_id: None,
             delivery_id: None,

@@ -11,6 +11,7 @@ use super::refusals::Refusals;
 use super::suspicion::Suspicion;
 use super::tally::Tally;
 use crate::outcome::{Fault, Outcome, Rejection};
+use crate::wire::head::ResponseError;
 
 /// Classes of status codes, from 1xx to 5xx.
 pub(super) const CLASSES: usize = 5;
@@ -28,6 +29,7 @@ pub(super) struct RouteCells {
     upstream: Histogram,
     rejected: [Tally; Rejection::ALL.len()],
     failed: [Tally; Fault::ALL.len()],
+    broken_rules: [Tally; ResponseError::ALL.len()],
     observed: [Tally; Rejection::ALL.len()],
 }
 
@@ -46,6 +48,7 @@ impl Default for RouteCells {
             upstream: Histogram::default(),
             rejected: zeros(),
             failed: zeros(),
+            broken_rules: zeros(),
             observed: zeros(),
         }
     }
@@ -66,7 +69,10 @@ impl RouteCells {
                 self.last.set(exchange.ended.unix.as_secs());
             }
             Outcome::Rejected(rejection) => add_one(&self.rejected, rejection as usize),
-            Outcome::Failed(fault) => add_one(&self.failed, fault as usize),
+            Outcome::Failed(fault) => {
+                add_one(&self.failed, fault as usize);
+                exchange.broken_rule.into_iter().for_each(|rule| add_one(&self.broken_rules, rule as usize));
+            }
         }
         if let Some(upstream) = exchange.stages.upstream() {
             self.upstream.record(upstream);
@@ -98,6 +104,8 @@ pub struct RouteTotals {
     pub rejected: Vec<u64>,
     /// Faults, in the order of the table of outcomes.
     pub failed: Vec<u64>,
+    /// Rules that answers of the application broke, in the order of their table.
+    pub broken_rules: Vec<u64>,
     /// What was only observed, in the order of the table of outcomes.
     pub observed: Vec<u64>,
     /// Bytes of request bodies.
@@ -135,6 +143,7 @@ impl RouteSeries {
             forwarded: core::array::from_fn(|class| self.sum(|cells| cells.forwarded.get(class).map_or(0, Tally::get))),
             rejected: list(|cells| &cells.rejected, Rejection::ALL.len()),
             failed: list(|cells| &cells.failed, Fault::ALL.len()),
+            broken_rules: list(|cells| &cells.broken_rules, ResponseError::ALL.len()),
             observed: list(|cells| &cells.observed, Rejection::ALL.len()),
             received: self.sum(|cells| cells.received.get()),
             sent: self.sum(|cells| cells.sent.get()),
@@ -251,6 +260,8 @@ pub struct UpstreamCells {
     pub reused: Tally,
     /// Attempts that failed.
     pub failed: Tally,
+    /// Connections that were closed because the application had sent something beyond its answer.
+    pub strays: Tally,
     /// Connections that wait.
     pub idle: Tally,
 }
@@ -264,6 +275,8 @@ pub struct UpstreamTotals {
     pub reused: u64,
     /// Attempts that failed.
     pub failed: u64,
+    /// Connections that were closed because the application had sent something beyond its answer.
+    pub strays: u64,
     /// Connections that wait.
     pub idle: u64,
 }
@@ -281,6 +294,7 @@ impl UpstreamSeries {
             opened: sum(|cells| &cells.opened),
             reused: sum(|cells| &cells.reused),
             failed: sum(|cells| &cells.failed),
+            strays: sum(|cells| &cells.strays),
             idle: sum(|cells| &cells.idle),
         }
     }

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use crate::now::Now;
 use crate::outcome::{Observed, Outcome};
+use crate::wire::head::ResponseError;
 
 /// An exchange that has ended. What it borrows is gone afterwards: whoever wants to keep something copies it.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,11 @@ pub struct Exchange<'a> {
     pub query: &'a [u8],
     /// How it ended.
     pub outcome: Outcome,
+    /// The status with which the application accepted the delivery (2xx). Where the exchange failed all the same, a
+    /// copy is a duplicate because of it.
+    pub accepted: Option<u16>,
+    /// The rule that the application's answer broke.
+    pub broken_rule: Option<ResponseError>,
     /// What checks that are only observed would have refused.
     pub observed: Observed,
     /// The key that matched. Known as soon as the signature has been found genuine, whatever came after.

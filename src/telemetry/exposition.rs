@@ -20,6 +20,7 @@ use super::names::{self, Name};
 use super::readings::{Readings, RecordsReading};
 use super::suspicion::Suspicion;
 use crate::outcome::{ConnectionEnd, Fault, Rejection, Side};
+use crate::wire::head::ResponseError;
 
 /// The media type of the page.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -176,6 +177,9 @@ fn route_only(page: &Page, route: &str, totals: &RouteTotals) {
     let twice = |rejection| totals.rejected(rejection) + totals.observed(rejection);
     let committed = twice(Rejection::Duplicate) + twice(Rejection::DuplicateConflict);
     page.counter(&names::DUPLICATES, &[route, "committed"], committed);
+    for (rule, count) in ResponseError::ALL.iter().zip(&totals.broken_rules) {
+        page.counter(&names::BROKEN_ANSWERS, &[route, rule.code()], *count);
+    }
     page.counter(&names::DUPLICATES, &[route, "in_flight"], twice(Rejection::DuplicateInFlight));
     page.counter(&names::REUSED_IDS, &[route], totals.observed(Rejection::IdReused));
     page.counter(&names::RATE_REFUSALS, &[route, "client"], totals.rejected(Rejection::ClientRateLimited));
@@ -251,6 +255,7 @@ fn upstreams(page: &Page, registered: &Registered, readings: &Readings) {
         let (labels, totals) = ([series.name.as_str()], series.totals());
         page.counter(&names::UPSTREAM_CONNECTS, &labels, totals.opened);
         page.counter(&names::UPSTREAM_REUSES, &labels, totals.reused);
+        page.counter(&names::UPSTREAM_STRAYS, &labels, totals.strays);
         page.counter(&names::UPSTREAM_CONNECT_FAILURES, &labels, totals.failed);
         page.gauge(&names::UPSTREAM_IDLE, &labels, totals.idle as f64);
     }
@@ -440,6 +445,8 @@ mod tests {
                 path: b"/",
                 query: b"",
                 outcome: Outcome::Forwarded { status: 204 },
+                accepted: Some(204),
+                broken_rule: None,
                 observed,
                 key_id: Some("k"),
                 delivery_id: None,

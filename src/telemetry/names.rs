@@ -67,6 +67,8 @@ names! {
         "Refusals by rule, by reason code. Acknowledged duplicates are among them.";
     FAULTS = Counter "countersign_faults_total" ["route", "side", "reason"] Count
         "Exchanges in which something broke, by whose fault it was and reason code.";
+    BROKEN_ANSWERS = Counter "countersign_upstream_broken_answers_total" ["route", "rule"] Count
+        "Answers of the application that could not be passed on, by the rule that they broke.";
     OBSERVED = Counter "countersign_observed_refusals_total" ["route", "reason"] Count
         "What checks that only count (observe) would have refused.";
     VERIFICATIONS = Counter "countersign_verifications_total" ["route", "key"] Count
@@ -141,6 +143,8 @@ names! {
         "Deliveries sent over a connection that was open already.";
     UPSTREAM_CONNECT_FAILURES = Counter "countersign_upstream_connect_failures_total" ["upstream"] Count
         "Attempts to connect to the application that failed or took too long.";
+    UPSTREAM_STRAYS = Counter "countersign_upstream_stray_answers_total" ["upstream"] Count
+        "Connections to the application that were closed because it had sent something beyond its answer.";
     UPSTREAM_IDLE = Gauge "countersign_upstream_connections_idle" ["upstream"] Count
         "Connections to the application that wait for their next use.";
     UPSTREAM_HEALTHY = Gauge "countersign_upstream_healthy" ["upstream"] Count
@@ -229,6 +233,7 @@ mod tests {
                 "kind",
                 "client_ca",
                 "authority",
+                "rule",
             ]);
             assert!(labels.iter().all(|label| bounded.clone().any(|known| known == label)), "{name}: {labels:?}");
         }

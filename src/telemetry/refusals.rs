@@ -132,6 +132,8 @@ pub(super) mod tests {
                 path: b"/hook",
                 query: b"",
                 outcome: outcome.into(),
+                accepted: None,
+                broken_rule: None,
                 observed: Observed::NONE,
                 key_id: None,
                 delivery_id: None,

@@ -33,13 +33,40 @@ pub enum ResponseFraming {
     UntilClose,
 }
 
-/// Why a framing is refused.
+/// The rule that a framing breaks. Requests and answers call it by names of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Refusal {
-    /// Malformed, repeated or contradictory.
-    Invalid,
+    LengthTwice,
+    LengthMalformed,
+    Both,
+    CodingTwice,
+    CodingMalformed,
+    CodingVersion,
     /// Well-formed, but not a coding that we speak.
-    Unsupported,
+    CodingUnknown,
+}
+
+impl From<Refusal> for Rejection {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::CodingUnknown => Self::TransferCodingUnsupported,
+            _ => Self::FramingInvalid,
+        }
+    }
+}
+
+impl From<Refusal> for ResponseError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::LengthTwice => Self::ContentLengthTwice,
+            Refusal::LengthMalformed => Self::ContentLengthMalformed,
+            Refusal::Both => Self::BothFramings,
+            Refusal::CodingTwice => Self::TransferEncodingTwice,
+            Refusal::CodingMalformed => Self::TransferEncodingMalformed,
+            Refusal::CodingVersion => Self::TransferEncodingVersion,
+            Refusal::CodingUnknown => Self::UnknownCoding,
+        }
+    }
 }
 
 /// How the body of this request ends.
@@ -48,16 +75,13 @@ enum Refusal {
 /// [`Rejection::FramingInvalid`] for anything malformed, repeated or contradictory,
 /// [`Rejection::TransferCodingUnsupported`] for a well-formed coding other than `chunked` alone.
 pub fn of_request(head: &RequestHead, bytes: &[u8]) -> Result<BodyFraming, Rejection> {
-    judge(head.version, head.headers(bytes)).map_err(|refusal| match refusal {
-        Refusal::Invalid => Rejection::FramingInvalid,
-        Refusal::Unsupported => Rejection::TransferCodingUnsupported,
-    })
+    judge(head.version, head.headers(bytes)).map_err(Rejection::from)
 }
 
 /// How the body of this response ends.
 ///
 /// # Errors
-/// [`ResponseError::FramingInvalid`] for anything that does not say the same to every reader.
+/// The rule that is broken, for anything that does not say the same to every reader.
 pub fn of_response(
     head: &ResponseHead,
     bytes: &[u8],
@@ -67,12 +91,11 @@ pub fn of_response(
     if request_was_head || matches!(head.status, 100..=199 | 204 | 304) {
         return Ok(ResponseFraming::None);
     }
-    match judge(head.version, head.headers(bytes)) {
-        Ok(BodyFraming::None) => Ok(ResponseFraming::UntilClose),
-        Ok(BodyFraming::Length(length)) => Ok(ResponseFraming::Length(length)),
-        Ok(BodyFraming::Chunked) => Ok(ResponseFraming::Chunked),
-        Err(Refusal::Invalid | Refusal::Unsupported) => Err(ResponseError::FramingInvalid),
-    }
+    Ok(match judge(head.version, head.headers(bytes))? {
+        BodyFraming::None => ResponseFraming::UntilClose,
+        BodyFraming::Length(length) => ResponseFraming::Length(length),
+        BodyFraming::Chunked => ResponseFraming::Chunked,
+    })
 }
 
 /// The length that a head without a body declares for the body that it speaks of: an answer to `HEAD`, or a 304.
@@ -80,16 +103,15 @@ pub fn of_response(
 /// for a body.
 ///
 /// # Errors
-/// [`ResponseError::FramingInvalid`] when it is malformed, stands more than once, or beside a transfer coding.
+/// The rule that is broken: it is malformed, stands more than once, or beside a transfer coding.
 pub fn declared_length(head: &ResponseHead, bytes: &[u8]) -> Result<Option<u64>, ResponseError> {
     if matches!(head.status, 100..=199 | 204) {
         return Ok(None);
     }
-    match judge(head.version, head.headers(bytes)) {
-        Ok(BodyFraming::Length(length)) => Ok(Some(length)),
-        Ok(BodyFraming::None | BodyFraming::Chunked) => Ok(None),
-        Err(Refusal::Invalid | Refusal::Unsupported) => Err(ResponseError::FramingInvalid),
-    }
+    Ok(match judge(head.version, head.headers(bytes))? {
+        BodyFraming::Length(length) => Some(length),
+        BodyFraming::None | BodyFraming::Chunked => None,
+    })
 }
 
 fn judge(version: Version, headers: Headers<'_>) -> Result<BodyFraming, Refusal> {
@@ -98,8 +120,9 @@ fn judge(version: Version, headers: Headers<'_>) -> Result<BodyFraming, Refusal>
     match (codings.next(), length) {
         (None, None) => Ok(BodyFraming::None),
         (None, Some(length)) => Ok(BodyFraming::Length(length)),
-        (Some(_), Some(_)) => Err(Refusal::Invalid),
-        (Some(_), None) if version == Version::Http10 || codings.next().is_some() => Err(Refusal::Invalid),
+        (Some(_), Some(_)) => Err(Refusal::Both),
+        (Some(_), None) if version == Version::Http10 => Err(Refusal::CodingVersion),
+        (Some(_), None) if codings.next().is_some() => Err(Refusal::CodingTwice),
         (Some(value), None) if value.eq_ignore_ascii_case(b"chunked") => Ok(BodyFraming::Chunked),
         (Some(value), None) => Err(refuse_coding(value)),
     }
@@ -110,9 +133,9 @@ fn content_length(headers: Headers<'_>) -> Result<Option<u64>, Refusal> {
     let mut values = headers.of_kind(Known::ContentLength);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Refusal::Invalid);
+        return Err(Refusal::LengthTwice);
     }
-    parse_decimal(value).map(Some).ok_or(Refusal::Invalid)
+    parse_decimal(value).map(Some).ok_or(Refusal::LengthMalformed)
 }
 
 /// 1*DIGIT, at most as many as the largest `u64` has.
@@ -133,11 +156,11 @@ fn refuse_coding(value: &[u8]) -> Refusal {
     for coding in elements(value) {
         let token = !coding.is_empty() && coding.iter().all(|byte| is_token_byte(*byte));
         if chunked || !token {
-            return Refusal::Invalid;
+            return Refusal::CodingMalformed;
         }
         chunked = coding.eq_ignore_ascii_case(b"chunked");
     }
-    Refusal::Unsupported
+    Refusal::CodingUnknown
 }
 
 /// The elements of a list, without the white space around them (RFC 9110 section 5.6.1).
@@ -326,21 +349,23 @@ mod tests {
             }
             assert_eq!(response(ok, fields, true), Ok(F::None), "{fields:?}");
         }
-        for fields in [
-            "Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
-            "Content-Length: 5\r\nContent-Length: 5\r\n",
-            "Content-Length: 5, 5\r\n",
-            "Content-Length: -1\r\n",
-            "Content-Length:\r\n",
-            "Transfer-Encoding: gzip\r\n",
-            "Transfer-Encoding: identity\r\n",
-            "Transfer-Encoding: gzip, chunked\r\n",
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
+        use ResponseError as E;
+        for (fields, rule) in [
+            ("Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", E::BothFramings),
+            ("Content-Length: 5\r\nContent-Length: 5\r\n", E::ContentLengthTwice),
+            ("Content-Length: 5, 5\r\n", E::ContentLengthMalformed),
+            ("Content-Length: -1\r\n", E::ContentLengthMalformed),
+            ("Content-Length:\r\n", E::ContentLengthMalformed),
+            ("Transfer-Encoding: gzip\r\n", E::UnknownCoding),
+            ("Transfer-Encoding: identity\r\n", E::UnknownCoding),
+            ("Transfer-Encoding: gzip, chunked\r\n", E::UnknownCoding),
+            ("Transfer-Encoding: chunked, chunked\r\n", E::TransferEncodingMalformed),
+            ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", E::TransferEncodingTwice),
         ] {
-            assert_eq!(response(ok, fields, false), Err(ResponseError::FramingInvalid), "{fields:?}");
+            assert_eq!(response(ok, fields, false), Err(rule), "{fields:?}");
         }
         let old = response("HTTP/1.0 200 OK", "Transfer-Encoding: chunked\r\n", false);
-        assert_eq!(old, Err(ResponseError::FramingInvalid));
+        assert_eq!(old, Err(E::TransferEncodingVersion));
     }
 
     #[test]
@@ -357,9 +382,9 @@ mod tests {
         assert_eq!(declared(103, "Content-Length: 12\r\n"), Ok(None));
         assert_eq!(declared(200, "Transfer-Encoding: chunked\r\n"), Ok(None));
         assert_eq!(declared(200, ""), Ok(None));
-        for fields in ["Content-Length: 1 2\r\n", "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n"] {
-            assert_eq!(declared(200, fields), Err(ResponseError::FramingInvalid), "{fields:?}");
-        }
+        assert_eq!(declared(200, "Content-Length: 1 2\r\n"), Err(ResponseError::ContentLengthMalformed));
+        let both = "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n";
+        assert_eq!(declared(200, both), Err(ResponseError::BothFramings));
     }
 
     proptest! {

@@ -13,7 +13,7 @@ use crate::wire::target::Target;
 
 pub use crate::wire::known::{Known, has_other_separator, is_another_spelling};
 pub use crate::wire::path::path_is_ambiguous;
-pub use crate::wire::response::{ResponseError, ResponseHead};
+pub use crate::wire::response::{ResponseError, ResponseHead, status_of};
 pub use crate::wire::scan::{HeadScan, ResponseScan};
 pub use crate::wire::target::{Host, host_is_valid};
 

@@ -203,13 +203,13 @@ impl ResponseScan {
     pub fn scan(&mut self, bytes: &[u8], limits: HeadLimits) -> Result<Option<usize>, ResponseError> {
         let window = bytes.get(..limits.size).unwrap_or(bytes);
         if window.iter().zip(RESPONSE_PREFIX).any(|(a, b)| a != b) {
-            return Err(ResponseError::HeadMalformed);
+            return Err(ResponseError::StatusLine);
         }
         match self.lines.advance(window) {
             Ok(Some(end)) => Ok(Some(end)),
             Ok(None) if window.len() < limits.size => Ok(None),
             Ok(None) => Err(ResponseError::HeadTooLarge),
-            Err(BareLf) => Err(ResponseError::HeadMalformed),
+            Err(BareLf) => Err(ResponseError::LineEnd),
         }
     }
 }
@@ -321,9 +321,10 @@ mod tests {
     fn responses_begin_at_once() {
         assert_eq!(response(b"HTTP/1.1 200 OK\r\n\r\nx", 1), Ok(Some(19)));
         assert_eq!(response(b"HTTP/1", 1), Ok(None));
-        for bad in [&b"\r\nHTTP/1.1 200 OK\r\n\r\n"[..], b"HTTP/2", b"http/1.1", b"garbage", b"HTTP/1.1 200 OK\n"] {
-            assert_eq!(response(bad, 1), Err(ResponseError::HeadMalformed), "{bad:?}");
+        for bad in [&b"\r\nHTTP/1.1 200 OK\r\n\r\n"[..], b"HTTP/2", b"http/1.1", b"garbage"] {
+            assert_eq!(response(bad, 1), Err(ResponseError::StatusLine), "{bad:?}");
         }
+        assert_eq!(response(b"HTTP/1.1 200 OK\n", 1), Err(ResponseError::LineEnd));
         assert_eq!(response(&[b"HTTP/1.1 ".as_slice(), &[b'a'; 60]].concat(), 7), Err(ResponseError::HeadTooLarge));
     }
 

@@ -153,6 +153,20 @@ fn mistakes_in_the_upstream() {
             (&with("address = 'unix:app.sock'"), 4, "upstream.address", "does not name a socket", "absolute"),
             (&with("adress = '127.0.0.1:9000'\naddress = 'a:1'"), 4, "upstream.adress", "unknown key", "\"address\""),
             (&with("connect_timeout = '1s'"), 5, "route[0].upstream", "no application", "to [upstream]"),
+            (
+                &with("address = 'app:1'\nreuse_after = '4s'"),
+                5,
+                "upstream.reuse_after",
+                "not shorter than idle_timeout",
+                "idle_connections = 0",
+            ),
+            (
+                &with("address = 'app:1'\nreuse_after = '11s'"),
+                5,
+                "upstream.reuse_after",
+                "11s is out of range",
+                "0s to 10s",
+            ),
         ],
     );
 }

@@ -52,6 +52,7 @@ const KEYS: &[&str] = &[
     "workers",
     "head_size",
     "idle_timeout",
+    "reuse_after",
     "connections",
     "body_memory",
     "body_rate_min",

@@ -25,6 +25,7 @@ on_both_drivers! {
     handshakes_and_certificates_are_told,
     numbers_are_exactly_those_of_the_traffic,
     upstream_connections_are_counted,
+    what_applications_do_wrong_is_counted,
 }
 
 /// A process with an admin port.
@@ -468,9 +469,50 @@ fn upstream_connections_are_counted(driver: Driver) {
     metrics.assert(&format!("countersign_upstream_connections_opened_total{label}"), 1.0);
     metrics.assert(&format!("countersign_upstream_connections_idle{label}"), 1.0);
     metrics.assert(&format!("countersign_upstream_connect_failures_total{label}"), 0.0);
+    metrics.assert(&format!("countersign_upstream_stray_answers_total{label}"), 0.0);
     metrics.assert("countersign_connections{state=\"active\"}", 1.0);
     drop(client);
     observed.await_number("countersign_connections{state=\"active\"}", 0.0);
+}
+
+/// What an application sends beyond its answer, with it or behind it, and the rules that its answers break.
+fn what_applications_do_wrong_is_counted(driver: Driver) {
+    let application = Application::following(|visit| {
+        const BROKEN: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok";
+        match visit.connection {
+            0 => {
+                visit.request();
+                visit.say(&[OK, b"more"].concat());
+                visit.wait_for_end();
+            }
+            1 => {
+                visit.request();
+                visit.say(OK);
+                std::thread::sleep(Duration::from_millis(20));
+                visit.say(OK);
+                visit.mark();
+                visit.wait_for_end();
+            }
+            _ => {
+                visit.request();
+                visit.say(BROKEN);
+                visit.wait_for_end();
+            }
+        }
+    });
+    let text = Proxy::on(driver, &application).text();
+    let observed = Observed::start(&text, "[admin]\naddress = \"127.0.0.1:0\"");
+    observed.await_ready();
+    let mut client = observed.program.connect();
+    let mut ask = || client.ask(&Delivery::of(b"x").bytes()).status;
+    assert_eq!((ask(), ask()), (200, 200));
+    application.await_mark(1);
+    assert_eq!((ask(), ask()), (502, 502));
+    let label = format!("{{upstream=\"{}\"}}", application.address());
+    observed.await_number(&format!("countersign_upstream_stray_answers_total{label}"), 2.0);
+    let rule = |rule: &str| format!("countersign_upstream_broken_answers_total{{route=\"hook\",rule=\"{rule}\"}}");
+    observed.await_number(&rule("content_length_twice"), 2.0);
+    observed.metrics().assert(&rule("both_framings"), 0.0);
 }
 
 /// Only where `/ready` asks for applications.

@@ -14,6 +14,7 @@ use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, even
 
 on_both_drivers! {
     every_delivery_has_a_record,
+    an_acceptance_that_could_not_be_passed_on_has_a_record,
     an_answer_waits_for_its_record,
     a_full_disk_refuses_deliveries,
     a_full_disk_may_be_passed_by,
@@ -110,6 +111,33 @@ fn every_delivery_has_a_record(driver: Driver) {
     assert_eq!(shown.lines().count(), 1, "{shown}");
     let (_, shown) = audit(&folder, &["show", "audit.jsonl", "--until", "2020-01-01T00:00:00Z"]);
     assert_eq!(shown, "");
+}
+
+/// A copy is acknowledged because of it, so it must be found in the trail.
+fn an_acceptance_that_could_not_be_passed_on_has_a_record(driver: Driver) {
+    let (application, folder) = (
+        Application::answering(b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nContent-Length: 2\r\n\r\nok"),
+        Folder::new(),
+    );
+    let program = Program::run(&audited(&folder, driver, &application, "fsync = \"each\""));
+    let mut client = program.connect();
+    let delivery = Delivery::of(b"{}").bytes();
+    assert_eq!(client.ask(&delivery).status, 502);
+    // It was durable before the answer left.
+    let trail = folder.path("audit.jsonl");
+    let record = deliveries(&trail).pop().unwrap();
+    for (name, value) in [
+        ("outcome", json!("failed")),
+        ("reason", json!("upstream_malformed")),
+        ("rule", json!("content_length_twice")),
+        ("status", json!(502)),
+        ("accepted", json!(201)),
+    ] {
+        assert_eq!(record[name], value, "{name} in {record}");
+    }
+    assert_eq!(client.ask(&delivery).status, 200);
+    let reasons: Vec<Value> = deliveries(&trail).into_iter().map(|record| record["reason"].clone()).collect();
+    assert_eq!(reasons, [json!("upstream_malformed"), json!("duplicate")], "one record each");
 }
 
 fn an_answer_waits_for_its_record(driver: Driver) {

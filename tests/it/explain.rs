@@ -221,3 +221,15 @@ fn a_line_of_the_log_is_told_in_plain_words() {
     assert!(output.status.code() == Some(2) && text.contains("no line about cc"), "{text}");
     assert_eq!(explain(&folder, &["bb"]).0.status.code(), Some(2));
 }
+
+#[test]
+fn a_broken_answer_is_told_with_its_rule_and_what_was_accepted() {
+    let folder = Folder::new();
+    let line = "{\"time\":\"2026-11-25T20:15:01.123Z\",\"request_id\":\"aa\",\"route\":\"hook\",\"outcome\":\"failed\",\
+                \"reason\":\"upstream_malformed\",\"status\":502,\"rule\":\"both_framings\",\"accepted\":200}\n";
+    folder.write("log", line);
+    let (_, text) = explain(&folder, &["aa", "--log", "log"]);
+    for part in ["both_framings: `Content-Length` stands beside", "accepted the delivery all the same (200)"] {
+        assert!(text.contains(part), "{part:?} in:\n{text}");
+    }
+}

@@ -195,13 +195,13 @@ fn targets(driver: Driver) {
         "/hook#fragment", "/hook?a#b", "hook", "*", "", "hooks.example:80", "//hook", "/./hook", "/x/../hook", "/hook/.",
         "/hook/..", "/%2e/hook", "/x/%2E%2e/hook", "/x/..;/hook", "/%2fhook", "/x%5chook", "/hook%00", "/hook%", "/hook%zz",
         "/x\\..\\hook", "/hook\"", "/hook<", "/hook^", "/ho{ok", "ftp://hooks.example/hook", "http://u@hooks.example/hook",
-        "http:///hook", "http://hooks.example?x", "/caf\u{e9}", "/hook?\u{e9}", "/hook;a", "/%68ook", "/hook.", "/hook%20", "/hook%3b",
+        "http:///hook", "http://hooks.example?x", "/caf\u{e9}", "/hook;a", "/%68ook", "/hook.", "/hook%20", "/hook%3b",
     ]
     .iter()
     .map(|target| with_line(&format!("POST {target} HTTP/1.1")))
     .collect();
     assert_refused(driver, &all(400, &malformed));
-    let passing: Vec<_> = ["/hook?", "/hook?a=b/../c//d", "/hook?x[]={y|z}`%zz", "http://hooks.example/hook?a"]
+    let passing: Vec<_> = ["/hook?", "/hook?\u{e9}", "/hook?a=b/../c//d", "/hook?x[]={y|z}`%zz", "http://hooks.example/hook?a"]
         .iter()
         .map(|target| with_line(&format!("POST {target} HTTP/1.1")))
         .collect();

@@ -4,6 +4,7 @@
 
 mod support;
 
+mod accepted;
 mod admin;
 mod answers;
 mod audit;

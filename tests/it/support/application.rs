@@ -99,13 +99,18 @@ impl Application {
 
     /// The same on a Unix-domain socket.
     pub(crate) fn on_unix_socket(path: &Path) -> Self {
-        let listener = UnixListener::bind(path).expect("a listener");
-        let incoming = move || listener.accept().map(|(stream, _)| Stream::Unix(stream));
-        let script = |visit: &mut Visit| {
+        Self::following_on_unix_socket(path, |visit| {
             while visit.request().is_some() {
                 visit.say(OK);
             }
-        };
+        })
+    }
+
+    /// Follows `script` on each connection to a Unix-domain socket, which takes a few hundred kilobytes at a time; TCP on
+    /// loopback may take many megabytes.
+    pub(crate) fn following_on_unix_socket(path: &Path, script: impl Fn(&mut Visit) + Send + Sync + 'static) -> Self {
+        let listener = UnixListener::bind(path).expect("a listener");
+        let incoming = move || listener.accept().map(|(stream, _)| Stream::Unix(stream));
         Self { address: Address::Unix(path.to_owned()), seen: serve(incoming, script) }
     }
 
@@ -233,6 +238,12 @@ impl Visit {
         let request = Request { line, fields: lines.map(split).collect(), body, connection: self.connection };
         self.seen.requests.lock().unwrap().push(request.clone());
         Some(request)
+    }
+
+    /// Reads the body behind a head that has been read, and records the request.
+    pub(crate) fn body_of(&mut self, head: &str) -> Option<Request> {
+        self.unread.splice(..0, head.bytes());
+        self.request()
     }
 
     /// Reads a head and leaves the body where it is.

@@ -14,6 +14,7 @@ use countersign::outcome::ConnectionEnd;
 use countersign::telemetry::exchange::Exchange;
 use countersign::telemetry::handshake::RefusedCertificate;
 use countersign::telemetry::metrics::Metrics;
+use countersign::wire::head::ResponseError;
 
 use super::delivery::{OLDER_SECRET, SECRET};
 use super::folder::Folder;
@@ -125,12 +126,14 @@ impl Plan {
         let driver = self.driver.name();
         // Longer than any test waits, so that a connection that is closed was closed for a reason.
         let idle = if upstream_lines.contains("idle_timeout") { "" } else { "idle_timeout = \"60s\"\n" };
+        // None is usual, so that what one delivery leaves behind is met by the next.
+        let reuse = if upstream_lines.contains("reuse_after") { "" } else { "reuse_after = \"0s\"\n" };
         let listeners: String =
             self.listeners.iter().map(|address| format!("[[listener]]\naddress = \"{address}\"\n")).collect();
         let [delay, grace] = &self.drain;
         format!(
             "[server]\nworkers = {workers}\ndriver = \"{driver}\"\ndrain_delay = \"{delay}\"\ndrain_grace = \"{grace}\"\n{listeners}{listener_lines}\
-             [upstream]\naddress = \"{upstream}\"\n{idle}{upstream_lines}\n[limits]\n{limits}\n\
+             [upstream]\naddress = \"{upstream}\"\n{idle}{reuse}{upstream_lines}\n[limits]\n{limits}\n\
              [[route]]\nname = \"hook\"\npath = \"/hook\"\nscheme = \"github\"\nreplay = {replay}\n{route_lines}\n\
              secrets = [{{ id = \"current\", value = \"{SECRET}\" }}, {{ id = \"older\", value = \"{OLDER_SECRET}\" }}]\n\
              {more_routes}"
@@ -230,6 +233,11 @@ impl Proxy {
         self.endings.exchanges.lock().unwrap().clone()
     }
 
+    /// The rules that answers of the application have broken, for each exchange that has ended.
+    pub(crate) fn broken_rules(&self) -> Vec<Option<&'static str>> {
+        self.endings.rules.lock().unwrap().clone()
+    }
+
     /// What observed checks would have refused, for each exchange that has ended.
     pub(crate) fn observed(&self) -> Vec<String> {
         self.endings.observed.lock().unwrap().clone()
@@ -305,6 +313,7 @@ impl Drop for Proxy {
 #[derive(Default)]
 struct Endings {
     exchanges: Mutex<Vec<&'static str>>,
+    rules: Mutex<Vec<Option<&'static str>>>,
     observed: Mutex<Vec<String>>,
     clients: Mutex<Vec<String>>,
     connections: Mutex<Vec<&'static str>>,
@@ -319,6 +328,7 @@ impl Observer for Endings {
         self.clients.lock().unwrap().push(client);
         self.workers.lock().unwrap().push(exchange.worker);
         self.callers.lock().unwrap().push(exchange.caller.unwrap_or_default().to_owned());
+        self.rules.lock().unwrap().push(exchange.broken_rule.map(ResponseError::code));
         self.observed.lock().unwrap().push(exchange.observed.to_string());
         self.exchanges.lock().unwrap().push(exchange.outcome.code());
     }

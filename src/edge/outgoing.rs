@@ -1,0 +1,194 @@
+//! A request on its way to the application, and the connection that it takes.
+//!
+//! A request usually leaves with one write, and then its answer is read. Only where the first write was not taken whole
+//! is the rest written and the answer read at the same time: the application may answer before it has read everything,
+//! and may never read the rest (RFC 9112 section 9.5).
+
+use std::io;
+use std::ops::Range;
+use std::time::Duration;
+
+use crate::outcome::Fault;
+
+use super::buffer::{BufferPool, HEADROOM};
+use super::inbound::Inbound;
+use super::net::Net;
+use super::policy::Upstream;
+use super::stream::{ByteStream, Duplex, Heard, Lent};
+use super::upstream::{Checkout, Pool};
+use super::worker::Worker;
+
+/// An application that has accepted a delivery before it has read all of it gets the rest, unless it takes nothing of it
+/// for this long.
+const STANDSTILL: Duration = Duration::from_secs(1);
+
+/// A request that has not been sent.
+pub struct Outgoing<'a> {
+    /// The request as it came; its head may have been written over.
+    pub inbound: &'a mut Inbound,
+    /// Head and body in the request's own buffer, where the head fits in front of the body.
+    whole: Option<Range<usize>>,
+    /// The head, where it does not.
+    apart: Vec<u8>,
+}
+
+impl<'a> Outgoing<'a> {
+    /// The request with another head.
+    pub fn new(inbound: &'a mut Inbound, head: &[u8], buffers: &BufferPool) -> Self {
+        let whole = inbound.replace_head(head);
+        let mut apart = Vec::new();
+        if whole.is_none() {
+            apart = buffers.lease(head.len());
+            apart.extend_from_slice(head);
+        }
+        Self { inbound, whole, apart }
+    }
+
+    /// Writes as much of the request as is taken at once, to an idle connection or a new one. A connection that fails
+    /// before it has taken a byte is replaced once; after the first byte nothing is ever sent again, because a delivery
+    /// must not happen twice.
+    ///
+    /// # Errors
+    /// A [`Fault`] on the upstream's side: nothing can have been answered.
+    pub async fn send<N: Net>(
+        &mut self,
+        worker: &Worker<N>,
+        upstream: &Upstream,
+        pool: &Pool<N::Stream>,
+        downstream: &N::Stream,
+    ) -> Result<Line<N::Stream>, Fault> {
+        let Checkout { mut stream, mut reused } = pool.checkout(&worker.net, upstream).await?;
+        loop {
+            stream.join_task_of(downstream);
+            let deadline = worker.net.monotonic() + upstream.response_timeout;
+            match self.begin(worker, &mut stream, deadline).await {
+                Ok(rest) => return Ok(Line { stream, rest, deadline, in_order: true }),
+                Err(Unsent { begun: false, .. }) if reused => {
+                    Checkout { stream, reused } = pool.connect(&worker.net, upstream).await?;
+                }
+                Err(unsent) if unsent.error.kind() == io::ErrorKind::TimedOut => return Err(Fault::UpstreamTimeout),
+                // An application may refuse a request before it has read it, and close: its answer may be there.
+                Err(Unsent { begun: true, .. }) => {
+                    return Ok(Line { stream, rest: 0..0, deadline, in_order: false });
+                }
+                Err(_) => return Err(Fault::UpstreamClosed),
+            }
+        }
+    }
+
+    /// The first write. Gives what is left to be written, as a range of the request's buffer.
+    async fn begin<N: Net>(
+        &mut self,
+        worker: &Worker<N>,
+        stream: &mut N::Stream,
+        deadline: Duration,
+    ) -> Result<Range<usize>, Unsent> {
+        let (range, begun) = match self.whole.clone() {
+            Some(range) => (range, false),
+            None => {
+                self.write_apart(worker, stream, deadline).await?;
+                (self.inbound.body_range(), true)
+            }
+        };
+        if range.is_empty() {
+            return Ok(range);
+        }
+        let (result, buf) = stream.write(self.inbound.lend(), range.clone(), deadline).await;
+        self.inbound.returned(buf);
+        match result {
+            Ok(count) if count > 0 => Ok(range.start + count..range.end),
+            Ok(_) => Err(Unsent { begun, error: io::ErrorKind::WriteZero.into() }),
+            Err(error) => Err(Unsent { begun, error }),
+        }
+    }
+
+    /// A head that does not fit in front of the body goes first, from a buffer of its own.
+    async fn write_apart<N: Net>(
+        &mut self,
+        worker: &Worker<N>,
+        stream: &mut N::Stream,
+        deadline: Duration,
+    ) -> Result<(), Unsent> {
+        let range = HEADROOM..self.apart.len();
+        let (result, buf) = stream.write_all(std::mem::take(&mut self.apart), range, deadline).await;
+        worker.buffers.give_back(buf);
+        // How much of the head was taken is not known: as good as some of it.
+        result.map_err(|error| Unsent { begun: true, error })
+    }
+}
+
+/// A first write that failed.
+struct Unsent {
+    /// Whether something may have been taken before.
+    begun: bool,
+    error: io::Error,
+}
+
+/// A connection that carries a delivery. Dropping it closes it.
+pub struct Line<S> {
+    stream: S,
+    /// What is left to be written of the request, as a range of its buffer.
+    rest: Range<usize>,
+    /// When writing must have come to its end.
+    deadline: Duration,
+    /// Whether the application has been sent the whole request before anything of its answer came.
+    in_order: bool,
+}
+
+impl<S: Duplex> Line<S> {
+    /// When what is left must have been written: `None` when everything has been.
+    pub fn sends_until(&self) -> Option<Duration> {
+        (!self.rest.is_empty()).then_some(self.deadline)
+    }
+
+    /// Gives up writing: the application does not want the rest.
+    pub fn stop_sending(&mut self) {
+        if !self.rest.is_empty() {
+            self.rest = 0..0;
+            self.in_order = false;
+        }
+    }
+
+    /// The connection, if it can carry another request: this one has been written whole, and then answered.
+    pub fn into_reusable(self) -> Option<S> {
+        (self.in_order && self.rest.is_empty()).then_some(self.stream)
+    }
+
+    /// Reads some of the answer, while what is left of the request goes on being written. `Ok(None)` means that nothing
+    /// is left to be written any more, and nothing has been read: then the deadline is another one.
+    pub async fn read(&mut self, inbound: &Inbound, into: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
+        if self.rest.is_empty() {
+            let (result, into) = self.stream.read(into, deadline).await;
+            return (result.map(Some), into);
+        }
+        let (written, heard) = self.stream.write_and_listen(inbound.part(self.rest.clone()), deadline).await;
+        self.rest.start += written;
+        match heard {
+            Heard::Nothing => (Ok(None), into),
+            Heard::Something => {
+                self.in_order = false;
+                let (result, into) = self.stream.read(into, deadline).await;
+                (result.map(Some), into)
+            }
+            Heard::Unwritable => {
+                self.stop_sending();
+                (Ok(None), into)
+            }
+            Heard::Late => (Err(io::ErrorKind::TimedOut.into()), into),
+        }
+    }
+
+    /// Writes what is left to an application that has answered already and accepted the delivery: it may have answered
+    /// first and read afterwards. Ends when it takes nothing for a second, or not everything within `timeout`.
+    pub async fn finish<N: Net<Stream = S>>(&mut self, worker: &Worker<N>, inbound: &Inbound, timeout: Duration) {
+        let end = worker.net.monotonic() + timeout;
+        while !self.rest.is_empty() {
+            let deadline = end.min(worker.net.monotonic() + STANDSTILL);
+            let (written, heard) = self.stream.write_on(inbound.part(self.rest.clone()), deadline).await;
+            self.rest.start += written;
+            if written == 0 || heard == Heard::Unwritable {
+                return;
+            }
+        }
+    }
+}
