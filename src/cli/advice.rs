@@ -36,6 +36,9 @@ pub(super) fn of(code: &str) -> &'static str {
         "signature_mismatch" | "digest_mismatch" | "content_unavailable" => {
             "compare the secret with the sender's, and let [admin] capture_refused keep the next one: `explain` tries the usual mistakes"
         }
+        "content_ambiguous" => {
+            "if the delivery is genuine, the `guard` of the scheme forbids what this sender does send: `countersign schemes NAME` shows it"
+        }
         "signature_malformed" | "signature_duplicate" => {
             "does the route's scheme describe how this sender writes its signature? `countersign schemes NAME` shows it"
         }
@@ -45,7 +48,9 @@ pub(super) fn of(code: &str) -> &'static str {
         "timestamp_missing" | "timestamp_duplicate" | "timestamp_malformed" => {
             "does the route's scheme say where this sender puts the timestamp, and in which unit?"
         }
-        "id_missing" | "id_duplicate" | "id_malformed" => "does the route's scheme say where this sender puts the id?",
+        "id_missing" | "id_duplicate" | "id_malformed" => {
+            "does the route's scheme say where this sender puts the id, and does its `guard` forbid what stands there?"
+        }
         "key_inactive" => "give the route a key whose not_before and not_after enclose the present",
         "credential_missing" | "credential_mismatch" => "compare the credential with the one that is set at the sender",
         "client_not_allowed" => {

@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::{Arc, LazyLock};
 
 use crate::config::document::Document;
+use crate::config::guard::read_guards;
 use crate::config::reader::Reader;
 use crate::gate::verify::{
     BodyDigest, DigestAlgorithm, Encoding, JsonPath, KeyEncoding, KeyForm, Kind, MacAlgorithm, PublicAlgorithm, Scheme,
@@ -92,6 +93,7 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let secret = read_secret(reader);
     let require = read_require(reader);
     let body_digest = read_body_digest(reader);
+    let guards = read_guards(reader);
     let (signature, syntax, encoding) = signature?;
     let scheme = Scheme {
         name: name.to_owned(),
@@ -107,6 +109,7 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
         secret: secret?,
         require: require?,
         body_digest: body_digest?,
+        guards: guards?,
     };
     let problems = scheme.validate();
     for problem in &problems {
@@ -353,8 +356,8 @@ mod tests {
             ("content = \"{body}\"\ntimestamp = { header = \"T\", unit = \"s\" }", "timestamp", "proves nothing"),
             ("content = \"{id}.{body}\"", "id", "nothing says where"),
             ("content = \"{timestamp}.{body}\"", "timestamp", "nothing says where"),
-            ("content = \"{header:A}{header:B}.{body}\"", "content", "nothing separates"),
-            ("content = \"{header:A}{body}\"", "content", "nothing separates"),
+            ("content = \"{header:A}{header:B}.{body}\"", "content", "cannot be told apart"),
+            ("content = \"{header:A}{body}\"", "content", "cannot be told apart"),
             (
                 "content = \"{timestamp}{timestamp}{body}\"\ntimestamp = { header = \"T\", unit = \"s\" }",
                 "content",

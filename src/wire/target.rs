@@ -35,6 +35,18 @@ const fn classes() -> [u8; 256] {
     table
 }
 
+/// Whether the parser lets `byte` stand in the path of a request.
+#[must_use]
+pub fn may_stand_in_path(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & PATH != 0
+}
+
+/// Whether the parser lets `byte` stand in the query of a request, the question mark before it included.
+#[must_use]
+pub fn may_stand_in_query(byte: u8) -> bool {
+    CLASSES[usize::from(byte)] & QUERY != 0
+}
+
 fn all_of(class: u8, bytes: &[u8]) -> bool {
     bytes.iter().all(|byte| CLASSES[usize::from(*byte)] & class != 0)
 }

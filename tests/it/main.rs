@@ -7,6 +7,7 @@ mod support;
 mod admin;
 mod answers;
 mod audit;
+mod boundaries;
 mod captured;
 mod client;
 mod deliver;

@@ -14,6 +14,7 @@ use super::credential;
 use super::identity::{Identities, ReplayKeys};
 use super::keyring::{Key, Keyring, Material};
 use super::mac::{self, Hasher, Tag};
+use super::named::NamedHeaders;
 use super::reading::{self, Content};
 use super::scheme::{Kind, Scheme, SchemeProblem, Source};
 use super::scheme_rules::TOLERANCE_LIMIT;
@@ -113,9 +114,10 @@ impl Verifier {
         Self { rule: None }
     }
 
-    /// The headers that the signature of this delivery itself names as covered; nothing for most schemes.
-    pub fn headers_named_by<'d, D: Delivery>(&self, delivery: &'d D) -> impl Iterator<Item = &'d [u8]> {
-        self.rule.iter().flat_map(|rule| reading::named_headers(&rule.scheme, delivery))
+    /// The headers that the signature of this delivery itself names as covered; nothing for most schemes. The names are
+    /// read anew each time, at most [`super::NAMED_LIMIT`] of them.
+    pub fn headers_named_by<'d, D: Delivery>(&self, delivery: &'d D) -> Option<NamedHeaders<'d>> {
+        reading::named_headers(&self.rule.as_ref()?.scheme, delivery)
     }
 
     /// The scheme; nothing for `scheme = "none"`.
@@ -289,6 +291,8 @@ impl Rule {
                 return Err(Rejection::SignatureMismatch);
             }
         };
+        // After the signature: a body that was changed on the way is a mismatch, whatever it begins or ends with.
+        self.scheme.guards.check_body(delivery.body())?;
         self.check_body_digest(delivery)?;
         let (timestamp, untimely) = self.judge_timestamp(delivery, now)?;
         let id = self.read_body_id(delivery)?;

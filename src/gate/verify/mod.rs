@@ -6,16 +6,20 @@
 //! can be forwarded. Tags and credentials are compared in `mac` only, in constant time.
 
 mod asymmetric;
+mod boundaries;
+mod bytes;
 mod credential;
 pub mod engine;
 pub mod explain;
 mod form;
+pub mod guard;
 pub mod identity;
 mod json;
 mod json_spelling;
 pub mod keyring;
 mod mac;
 pub mod mistakes;
+mod named;
 mod other_bodies;
 mod reading;
 pub mod scheme;
@@ -30,12 +34,15 @@ pub mod url;
 pub mod verified;
 
 pub use asymmetric::PublicAlgorithm;
+pub use bytes::ByteSet;
 pub use engine::{Check, Verifier};
 pub use explain::{Cause, Explanation, explain, explain_head};
+pub use guard::{Guards, Without};
 pub use identity::{FORMER, Identities, ReplayKeys};
 pub use json::JsonPath;
 pub use keyring::{Key, KeyError, Keyring, Validity};
 pub use mac::{DigestAlgorithm, MacAlgorithm, sha256};
+pub use named::{NAMED_LIMIT, NamedHeaders};
 pub use scheme::{
     BodyDigest, KeyEncoding, KeyForm, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource,
 };

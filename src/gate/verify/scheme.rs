@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::asymmetric::PublicAlgorithm;
+use super::guard::Guards;
 use super::json::JsonPath;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
 use super::signature::{Encoding, Syntax};
@@ -146,6 +147,8 @@ pub struct Scheme {
     pub require: Vec<(String, String)>,
     /// A digest of the body inside the signed content.
     pub body_digest: Option<BodyDigest>,
+    /// What keeps apart the parts of the content that nothing else separates.
+    pub guards: Guards,
 }
 
 /// Something about a scheme that cannot work or is not safe.
@@ -184,6 +187,7 @@ impl Scheme {
             secret: KeyForm::default(),
             require: Vec::new(),
             body_digest: None,
+            guards: Guards::default(),
         }
     }
 
