@@ -195,7 +195,13 @@ mod tests {
             assert_eq!(Unit::Seconds.parse(text.as_bytes()), None, "{text:?}");
             assert_eq!(Unit::Milliseconds.parse(text.as_bytes()), None, "{text:?}");
         }
-        assert_eq!(Unit::Seconds.parse(b"99999999999999999999"), None);
+        // Another length would be another place where the next part begins.
+        for text in ["999999999", "17600000000", "1760000000123", "99999999999999999999"] {
+            assert_eq!(Unit::Seconds.parse(text.as_bytes()), None, "{text:?}");
+        }
+        for text in ["1760000000", "176000000012", "17600000001234"] {
+            assert_eq!(Unit::Milliseconds.parse(text.as_bytes()), None, "{text:?}");
+        }
     }
 
     #[test]
@@ -204,6 +210,28 @@ mod tests {
         assert_eq!(Unit::Rfc3339.parse(b"2025-10-09T10:53:20.123456789+02:00"), Some(1_760_000_000_123));
         for text in ["2025-10-09", "2025-10-09T08:53:20", "1760000000", "12025-10-09T08:53:20Z", "\u{ff}"] {
             assert_eq!(Unit::Rfc3339.parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_rfc3339_begins_or_ends_with_another() {
+        let texts = [
+            "2025-10-09T08:53:20Z",
+            "2025-10-09t08:53:20.5z",
+            "2025-10-09T08:53:20.2025+02:00",
+            "2025-10-09T08:53:20-07:00",
+        ];
+        for text in texts {
+            assert!(is_rfc3339(text.as_bytes()) && Unit::Rfc3339.parse(text.as_bytes()).is_some(), "{text}");
+            for cut in 1..text.len() {
+                let (left, right) = text.split_at(cut);
+                assert!(!is_rfc3339(left.as_bytes()) && !is_rfc3339(right.as_bytes()), "{left} {right}");
+            }
+        }
+        for text in
+            ["2025-10-09 08:53:20Z", "2025-10-09T08:53:20.Z", "2025-10-09T08:53:20+0200", "2025-10-09T08:53:20Zz"]
+        {
+            assert!(!is_rfc3339(text.as_bytes()), "{text}");
         }
     }
 

@@ -172,6 +172,20 @@ mod tests {
     }
 
     #[test]
+    fn what_is_signed_unescaped_is_one_path_and_one_query() {
+        for one in ["/hook", "/in%20a?x=%3A:", "?a=%3B%3b", "", "/a?"] {
+            assert!(has_one_meaning(one.as_bytes()), "{one}");
+        }
+        for several in ["/hook%3Fx=1", "/a%3Ab?x", "/a%2fb", "?a=1;b=2", "/a?;"] {
+            assert!(!has_one_meaning(several.as_bytes()), "{several}");
+        }
+        let url = PublicUrl::parse("https://a.example/hook").unwrap();
+        assert_eq!(url.varying(b"/elsewhere%3F?x=1"), b"?x=1");
+        assert_eq!(url.varying(b"/elsewhere"), b"");
+        assert_eq!(PublicUrl::parse("https://a.example").unwrap().varying(b"/p?x"), b"/p?x");
+    }
+
+    #[test]
     fn twelve_escapes_are_decoded_and_no_other() {
         let unescaped = |text: &str| {
             let mut out = Vec::new();
