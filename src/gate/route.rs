@@ -1,7 +1,5 @@
 //! Which route a request belongs to: host first, then path, then method.
 
-use core::cell::LazyCell;
-use core::ops::Deref;
 use std::collections::BTreeMap;
 
 use matchit::{InsertError, Router};
@@ -12,7 +10,7 @@ use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
 use crate::gate::replay::ReplayPolicy;
-use crate::gate::verify::{Delivery, NamedHeaders, Verifier};
+use crate::gate::verify::{Delivery, Verifier};
 use crate::outcome::Rejection;
 use crate::wire::encode::{self, ConnectionOptions};
 use crate::wire::head::{Known, has_other_separator, is_another_spelling};
@@ -74,23 +72,21 @@ impl Route {
     /// [`Rejection::HeaderReserved`]
     pub fn refuse_tampering<D: Delivery>(&self, delivery: &D) -> Result<(), Rejection> {
         let headers = delivery.headers();
-        // Read once, and only if there is something to compare with.
-        let named = LazyCell::new(|| self.verifier.headers_named_by(delivery).unwrap_or_default());
         ConnectionOptions::of(headers)
-            .refuse_reserved(|name| self.is_relied_on(&named, |header| name.eq_ignore_ascii_case(header)))?;
+            .refuse_reserved(|name| self.is_relied_on(delivery, |header| name.eq_ignore_ascii_case(header)))?;
         // Other spellings of the names that we have rules about are no requests at all.
         let twin = |(kind, name, _): (Known, &[u8], &[u8])| {
             kind == Known::Other
                 && has_other_separator(name)
-                && self.is_relied_on(&named, |header| is_another_spelling(name, header))
+                && self.is_relied_on(delivery, |header| is_another_spelling(name, header))
         };
         if headers.with_kinds().any(twin) { Err(Rejection::HeaderReserved) } else { Ok(()) }
     }
 
     /// Whether `test` holds for a header that the scheme reads, or that the signature itself names as covered.
-    fn is_relied_on<'d>(&self, named: &impl Deref<Target = NamedHeaders<'d>>, test: impl Fn(&[u8]) -> bool) -> bool {
+    fn is_relied_on<D: Delivery>(&self, delivery: &D, test: impl Fn(&[u8]) -> bool) -> bool {
         let by_scheme = self.verifier.scheme().into_iter().flat_map(|scheme| scheme.headers_relied_on());
-        by_scheme.map(str::as_bytes).any(&test) || named.names().iter().any(|name| test(name))
+        by_scheme.map(str::as_bytes).chain(self.verifier.headers_named_by(delivery)).any(test)
     }
 }
 

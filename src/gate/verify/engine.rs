@@ -114,10 +114,11 @@ impl Verifier {
         Self { rule: None }
     }
 
-    /// The headers that the signature of this delivery itself names as covered; nothing for most schemes. The names are
-    /// read anew each time, at most [`super::NAMED_LIMIT`] of them.
-    pub fn headers_named_by<'d, D: Delivery>(&self, delivery: &'d D) -> Option<NamedHeaders<'d>> {
-        reading::named_headers(&self.rule.as_ref()?.scheme, delivery)
+    /// The headers that the signature of this delivery itself names as covered; nothing for most schemes. They are read
+    /// when this is called, at most [`super::NAMED_LIMIT`] of them, and not again while they are gone through.
+    pub fn headers_named_by<'d, D: Delivery>(&self, delivery: &'d D) -> impl Iterator<Item = &'d [u8]> {
+        let named = self.rule.as_ref().and_then(|rule| reading::named_headers(&rule.scheme, delivery));
+        named.into_iter().flat_map(NamedHeaders::into_names)
     }
 
     /// The scheme; nothing for `scheme = "none"`.

@@ -42,7 +42,7 @@ pub use identity::{FORMER, Identities, ReplayKeys};
 pub use json::JsonPath;
 pub use keyring::{Key, KeyError, Keyring, Validity};
 pub use mac::{DigestAlgorithm, MacAlgorithm, sha256};
-pub use named::{NAMED_LIMIT, NamedHeaders};
+pub use named::NAMED_LIMIT;
 pub use scheme::{
     BodyDigest, KeyEncoding, KeyForm, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource,
 };

@@ -9,7 +9,7 @@ pub const NAMED_LIMIT: usize = 32;
 
 /// A list of names, read once: distinct, at most [`NAMED_LIMIT`].
 #[derive(Clone, Copy, Debug, Default)]
-pub struct NamedHeaders<'d> {
+pub(super) struct NamedHeaders<'d> {
     names: [&'d [u8]; NAMED_LIMIT],
     count: usize,
 }
@@ -30,8 +30,11 @@ impl<'d> NamedHeaders<'d> {
     }
 
     /// The names as they are written.
-    #[must_use]
-    pub fn names(&self) -> &[&'d [u8]] {
+    pub(super) fn into_names(self) -> impl Iterator<Item = &'d [u8]> {
+        self.names.into_iter().take(self.count)
+    }
+
+    fn names(&self) -> &[&'d [u8]] {
         self.names.get(..self.count).unwrap_or_default()
     }
 
