@@ -157,6 +157,8 @@ ends! {
         IdMalformed = "id_malformed", 401 "unauthorized" Keep;
         /// Something else that the signed content is made of is missing, repeated or malformed.
         ContentUnavailable = "content_unavailable", 401 "unauthorized" Keep;
+        /// A value that is signed breaks a guard of the scheme: it could have been cut off its neighbour at another place.
+        ContentAmbiguous = "content_ambiguous", 401 "unauthorized" Keep;
         /// The signature holds, but the digest of the body that it vouches for is of another body.
         DigestMismatch = "digest_mismatch", 401 "unauthorized" Keep;
         /// No key of the route is inside its validity.

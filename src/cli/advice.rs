@@ -27,6 +27,23 @@ pub(super) fn after_all(rejection: Rejection) -> &'static str {
     }
 }
 
+/// What helps where the application is to blame, or is not there.
+fn of_upstream(code: &str) -> &'static str {
+    match code {
+        "upstream_connect" | "upstream_connect_timeout" => {
+            "is the application running, and is [upstream] address right?"
+        }
+        "upstream_timeout" => "find out why the application is slow, or raise response_timeout",
+        "upstream_malformed" => {
+            "the line of the access log names the rule that the answer broke (`rule`): correct the application, or what is between"
+        }
+        "upstream_head_too_large" => {
+            "let the application answer with a head of at most 64 KiB and 200 fields: cookies are the usual cause"
+        }
+        _ => "look into the log of the application at this moment",
+    }
+}
+
 /// What helps. Every reason has an answer.
 pub(super) fn of(code: &str) -> &'static str {
     match code {
@@ -35,6 +52,9 @@ pub(super) fn of(code: &str) -> &'static str {
         }
         "signature_mismatch" | "digest_mismatch" | "content_unavailable" => {
             "compare the secret with the sender's, and let [admin] capture_refused keep the next one: `explain` tries the usual mistakes"
+        }
+        "content_ambiguous" => {
+            "if the delivery is genuine, the `guard` of the scheme forbids what this sender does send: `countersign schemes NAME` shows it"
         }
         "signature_malformed" | "signature_duplicate" => {
             "does the route's scheme describe how this sender writes its signature? `countersign schemes NAME` shows it"
@@ -45,7 +65,9 @@ pub(super) fn of(code: &str) -> &'static str {
         "timestamp_missing" | "timestamp_duplicate" | "timestamp_malformed" => {
             "does the route's scheme say where this sender puts the timestamp, and in which unit?"
         }
-        "id_missing" | "id_duplicate" | "id_malformed" => "does the route's scheme say where this sender puts the id?",
+        "id_missing" | "id_duplicate" | "id_malformed" => {
+            "does the route's scheme say where this sender puts the id, and does its `guard` forbid what stands there?"
+        }
         "key_inactive" => "give the route a key whose not_before and not_after enclose the present",
         "credential_missing" | "credential_mismatch" => "compare the credential with the one that is set at the sender",
         "client_not_allowed" => {
@@ -79,17 +101,7 @@ pub(super) fn of(code: &str) -> &'static str {
         "downstream_closed" | "response_unread" => {
             "the sender gave up: compare its timeout with how long the application took"
         }
-        "upstream_connect" | "upstream_connect_timeout" => {
-            "is the application running, and is [upstream] address right?"
-        }
-        "upstream_timeout" => "find out why the application is slow, or raise response_timeout",
-        "upstream_malformed" => {
-            "the line of the access log names the rule that the answer broke (`rule`): correct the application, or what is between"
-        }
-        "upstream_head_too_large" => {
-            "let the application answer with a head of at most 64 KiB and 200 fields: cookies are the usual cause"
-        }
-        "upstream_closed" | "upstream_truncated" => "look into the log of the application at this moment",
+        code if code.starts_with("upstream_") => of_upstream(code),
         "draining" => "nothing: the process was stopping; the sender tries again",
         "loop_detected" => "the upstream leads back to this process: correct its address",
         _ => "the sender does not speak HTTP/1.1 as RFC 9112 writes it: capture the request and look at its head",

@@ -12,6 +12,7 @@ pub mod certificates;
 pub mod compile;
 pub mod document;
 pub mod files;
+mod guard;
 mod kept;
 mod keys;
 pub mod load;

@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::{Arc, LazyLock};
 
 use crate::config::document::Document;
+use crate::config::guard::read_guards;
 use crate::config::reader::Reader;
 use crate::config::sections::BODY_SIZE;
 use crate::gate::verify::{
@@ -99,6 +100,7 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let equal_bytes = reader.choice("equal_bytes", &EqualBytes::NAMES);
     let url_port = reader.choice("url_port", URL_PORTS).unwrap_or_default();
     let body_size = reader.size("body_size", BODY_SIZE);
+    let guards = read_guards(reader);
     let (signature, syntax, encoding) = signature?;
     let scheme = Scheme {
         name: name.to_owned(),
@@ -117,6 +119,7 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
         equal_bytes: equal_bytes.unwrap_or_default(),
         url_port,
         body_size,
+        guards: guards?,
     };
     if equal_bytes.is_some() && !matches!(scheme.told_apart(), ToldApart::Bytes(_)) {
         let message = "has no effect: only where a signature covers neither an id nor a time, equal bytes matter";
@@ -370,8 +373,8 @@ mod tests {
             ("content = \"{body}\"\ntimestamp = { header = \"T\", unit = \"s\" }", "timestamp", "proves nothing"),
             ("content = \"{id}.{body}\"", "id", "nothing says where"),
             ("content = \"{timestamp}.{body}\"", "timestamp", "nothing says where"),
-            ("content = \"{header:A}{header:B}.{body}\"", "content", "nothing separates"),
-            ("content = \"{header:A}{body}\"", "content", "nothing separates"),
+            ("content = \"{header:A}{header:B}.{body}\"", "content", "cannot be told apart"),
+            ("content = \"{header:A}{body}\"", "content", "cannot be told apart"),
             (
                 "content = \"{timestamp}{timestamp}{body}\"\ntimestamp = { header = \"T\", unit = \"s\" }",
                 "content",

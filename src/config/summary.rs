@@ -221,6 +221,9 @@ fn write_verification(out: &mut String, route: &RouteSettings, verification: &Ve
     } else {
         line(out, "signed", "nothing")?;
     }
+    if !scheme.guards.is_empty() {
+        line(out, "guard", &scheme.guards)?;
+    }
     line(out, "found in", signature_place(&scheme.signature))?;
     if let Some(url) = &verification.public_url {
         line(out, "public url", url)?;

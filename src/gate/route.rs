@@ -154,7 +154,8 @@ mod tests {
     use super::*;
     use crate::gate::pattern::PathPattern;
     use crate::gate::verify::{
-        Key, Keyring, Kind, MacAlgorithm, Scheme, Source, Syntax, Template, TimestampSource, Tolerance, Unit, Validity,
+        ByteSet, Key, Keyring, Kind, MacAlgorithm, Part, Scheme, Source, Syntax, Template, TimestampSource, Tolerance,
+        Unit, Validity, Without,
     };
     use crate::wire::headers::{HeaderBuf, Headers};
 
@@ -277,6 +278,8 @@ mod tests {
             unit: Unit::Seconds,
             tolerance: Tolerance::new(core::time::Duration::from_secs(300)),
         });
+        let bytes = ByteSet::of(b".");
+        scheme.guards.without = vec![Without { part: Part::Header("X-Fixed".to_owned()), bytes }];
         let key = Key::from_secret("k", &scheme, b"correct-horse-battery-staple", Validity::default()).unwrap();
         let verifier = Verifier::new(Arc::new(scheme), Keyring::new(vec![key]), None, None).unwrap();
         let route = Route { verifier, ..route(None, "/", &["POST"]) };

@@ -45,6 +45,18 @@ const fn classes() -> [u8; 256] {
     table
 }
 
+/// Whether the parser lets `byte` stand in the path of a request.
+#[must_use]
+pub fn may_stand_in_path(byte: u8) -> bool {
+    may_stand_in(PATH, byte)
+}
+
+/// Whether the parser lets `byte` stand in the query of a request, the question mark before it included.
+#[must_use]
+pub fn may_stand_in_query(byte: u8) -> bool {
+    may_stand_in(QUERY, byte)
+}
+
 pub(super) fn all_of(class: u8, bytes: &[u8]) -> bool {
     bytes.iter().fold(class, |seen, byte| seen & CLASSES[usize::from(*byte)]) != 0
 }

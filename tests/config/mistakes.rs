@@ -357,6 +357,70 @@ fn mistakes_everywhere_are_reported_in_one_run() {
     assert_eq!(lines, [2, 4, 6, 8, 9, 13, 17, 18], "{found:#?}");
 }
 
+/// Two parts that one signature could cut at two places are named, with what would keep them apart.
+#[test]
+fn a_content_that_can_be_cut_in_two_ways_is_refused() {
+    let scheme = |content: &str, more: &str| {
+        let text = format!(
+            "[scheme.mine]\nalgorithm = 'hmac-sha256'\ncontent = '{content}'\n\
+             signature = {{ header = 'X-S', encoding = 'hex' }}\n"
+        );
+        let used = |token: &str, line: &'static str| if content.contains(token) { line } else { "" };
+        let id = used("{id}", "id = { header = 'X-I' }\n");
+        let timestamp = used("{timestamp}", "timestamp = { header = 'X-T', unit = 's' }\n");
+        github(&format!("{text}{id}{timestamp}{more}"))
+    };
+    let line = scheme("", "").lines().position(|line| line.starts_with("content")).unwrap() as u32 + 1;
+    for (content, parts, guard) in [
+        ("{id}{timestamp}.{body}", "{id} and {body}", "guard = { id = { without = \".\" } }"),
+        ("{header:X}.{body}", "{header:X} and {body}", "guard = { \"header:X\" = { without = \".\" } }"),
+        ("{header:A}|{header:B}|{body}", "{header:A} and {header:B}", "guard = { \"header:A\" = { without = \"|\" } }"),
+        ("{path}.{body}", "{path} and {body}", "guard = { path = { without = \".\" } }"),
+        ("{url}{body}", "{url} and {body}", "guard = { url = { without = \"{\" }, body = { begins = \"{\" } }"),
+        ("{body}{url}", "{body} and {url}", "guard = { url = { without = \"}\" }, body = { ends = \"}\" } }"),
+        ("{id}{body}", "{id} and {body}", "guard = { id = { without = \"{\" }, body = { begins = \"{\" } }"),
+        ("{body}{body}", "{body} and {body}", "put a literal between them"),
+    ] {
+        let found = problems(&scheme(content, ""));
+        let problem = found.iter().find(|p| p.message.contains("cannot be told apart"));
+        let problem = problem.unwrap_or_else(|| panic!("{content}: {found:#?}"));
+        assert_eq!((problem.place.line, problem.place.key_path.as_str()), (line, "scheme.mine.content"), "{content}");
+        assert_eq!(problem.severity, Severity::Error);
+        assert!(problem.message.starts_with(parts), "{content}: {problem:?}");
+        assert!(problem.fix.contains(guard), "{content}: {problem:?}");
+        // What the fix says is enough, if not at once then with what is said next.
+        let guards = [guard, "guard = { \"header:A\" = { without = \"|\" }, \"header:B\" = { without = \"|\" } }"];
+        let apart = guards
+            .iter()
+            .filter(|guard| guard.starts_with("guard"))
+            .any(|guard| problems(&scheme(content, guard)).iter().all(|problem| problem.severity == Severity::Warning));
+        assert_eq!(apart, content != "{body}{body}", "{content}");
+    }
+}
+
+#[test]
+fn guards_that_keep_nothing_apart_are_mistakes() {
+    let scheme = |guard: &str| {
+        github(&format!(
+            "[scheme.mine]\nalgorithm = 'hmac-sha256'\ncontent = \"{{header:X}}\\n{{body}}\"\n\
+             signature = {{ header = 'X-S', encoding = 'hex' }}\nguard = {guard}\n"
+        ))
+    };
+    for (guard, key_path, message) in [
+        ("{ id = { without = '.' } }", "scheme.mine.guard", "{id} is not a part of `content`"),
+        ("{ idd = { without = '.' } }", "scheme.mine.guard.idd", "there is no token `{idd}`"),
+        ("{ 'header:X' = { without = '' } }", "scheme.mine.guard.header:X.without", "ASCII characters"),
+        ("{ 'header:X' = { begins = 'a' } }", "scheme.mine.guard.header:X.begins", "unknown key"),
+        ("{ body = { without = 'a' } }", "scheme.mine.guard.body.without", "unknown key"),
+        ("'none'", "scheme.mine.guard", "table"),
+    ] {
+        let found = problems(&scheme(guard));
+        let there = found.iter().any(|p| p.place.key_path == key_path && p.message.contains(message));
+        assert!(there, "{guard}: {found:#?}");
+    }
+    assert!(problems(&scheme("{ 'header:X' = { without = '.' } }")).iter().all(|p| p.severity == Severity::Warning));
+}
+
 /// A mistake elsewhere in a route does not hide what is wrong with its files.
 #[test]
 fn key_files_are_read_whatever_else_is_wrong_with_the_route() {

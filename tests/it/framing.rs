@@ -201,10 +201,11 @@ fn targets(driver: Driver) {
     .map(|target| with_line(&format!("POST {target} HTTP/1.1")))
     .collect();
     assert_refused(driver, &all(400, &malformed));
-    let passing: Vec<_> = ["/hook?", "/hook?\u{e9}", "/hook?a=b/../c//d", "/hook?x[]={y|z}`%zz", "http://hooks.example/hook?a"]
-        .iter()
-        .map(|target| with_line(&format!("POST {target} HTTP/1.1")))
-        .collect();
+    let passing: Vec<_> =
+        ["/hook?", "/hook?\u{e9}", "/hook?a=b/../c//d", "/hook?x[]={y|z}`%zz", "http://hooks.example/hook?a"]
+            .iter()
+            .map(|target| with_line(&format!("POST {target} HTTP/1.1")))
+            .collect();
     assert_passed(driver, &passing);
 }
 

@@ -8,6 +8,7 @@ mod accepted;
 mod admin;
 mod answers;
 mod audit;
+mod boundaries;
 mod captured;
 mod client;
 mod deliver;

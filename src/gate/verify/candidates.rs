@@ -209,7 +209,7 @@ mod tests {
         };
         assert_eq!(work("{body}", 1, UrlPort::AsConfigured), 0);
         assert_eq!(work("{body}", 3, UrlPort::AsConfigured), 2);
-        assert_eq!(work("{url}.{body}", 2, UrlPort::Either), 3);
+        assert_eq!(work("{url}{sorted_form_params}", 2, UrlPort::Either), 4);
         assert_eq!(work("{sorted_form_params}", 1, UrlPort::AsConfigured), 1);
         assert_eq!(Verifier::none().work_left(&request), Work::default());
     }

@@ -15,6 +15,7 @@ use super::credential;
 use super::keyring::{Key, Keyring, Material};
 use super::mac::{self, Hasher, Tag};
 use super::name::Name;
+use super::named::NamedHeaders;
 use super::reading::{self, Content};
 use super::scheme::{Kind, Scheme, SchemeProblem, Source};
 use super::scheme_rules::TOLERANCE_LIMIT;
@@ -139,9 +140,11 @@ impl Verifier {
         self.rule.is_some()
     }
 
-    /// The headers that the signature of this delivery itself names as covered; nothing for most schemes.
+    /// The headers that the signature of this delivery itself names as covered; nothing for most schemes. They are read
+    /// when this is called, at most [`super::NAMED_LIMIT`] of them, and not again while they are gone through.
     pub fn headers_named_by<'d, D: Delivery>(&self, delivery: &'d D) -> impl Iterator<Item = &'d [u8]> {
-        self.rule.iter().flat_map(|rule| reading::named_headers(&rule.scheme, delivery))
+        let named = self.rule.as_ref().and_then(|rule| reading::named_headers(&rule.scheme, delivery));
+        named.into_iter().flat_map(NamedHeaders::into_names)
     }
 
     /// The scheme; nothing for `scheme = "none"`.
@@ -365,6 +368,8 @@ impl Rule {
                 return Err(Rejection::SignatureMismatch);
             }
         };
+        // After the signature: a body that was changed on the way is a mismatch, whatever it begins or ends with.
+        self.scheme.guards.check_body(delivery.body())?;
         self.check_body_digest(delivery)?;
         let (timestamp, untimely) = self.judge_timestamp(delivery, now)?;
         let id = self.read_body_id(delivery)?;

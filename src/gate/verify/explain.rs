@@ -71,6 +71,10 @@ pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Expl
                 Err(Rejection::DigestMismatch) => {
                     report.say("the signature holds, but the body is not the one whose digest stands in the URL");
                 }
+                Err(Rejection::ContentAmbiguous) => report.say(format!(
+                    "what is signed breaks a guard of the scheme ({}): its parts could be told apart in two ways",
+                    scheme.guards
+                )),
                 Err(Rejection::TimestampStale | Rejection::TimestampFuture) => report.as_of_its_timestamp(),
                 _ => {}
             }
@@ -279,7 +283,9 @@ impl<D: Delivery> Report<'_, D> {
         let Some(moment) = timestamp.unit.parse(&text) else {
             let near =
                 [Unit::Seconds, Unit::Milliseconds, Unit::Rfc3339].into_iter().find(|unit| unit.parse(&text).is_some());
-            let hint = near.map(|unit| format!("; it looks like {}", unit.name())).unwrap_or_default();
+            let hint = near
+                .map(|unit| format!("; it looks like {}: is the unit of the scheme right?", unit.name()))
+                .unwrap_or_default();
             return self
                 .say(format!("timestamp in {place}: found, but not in the unit {}{hint}", timestamp.unit.name()));
         };
@@ -292,16 +298,6 @@ impl<D: Delivery> Report<'_, D> {
             seconds(Duration::from_millis(age.unsigned_abs())),
             seconds(tolerance)
         ));
-        if within == "outside of" && self.looks_like_another_unit(timestamp.unit, &text) {
-            self.say("read in another unit it would be near the present: is the unit of the scheme right?");
-        }
-    }
-
-    fn looks_like_another_unit(&self, unit: Unit, text: &[u8]) -> bool {
-        let near = |moment: i64| self.now.unix_millis().saturating_sub(moment).unsigned_abs() < 86_400_000;
-        [Unit::Seconds, Unit::Milliseconds]
-            .into_iter()
-            .any(|other| other != unit && other.parse(text).is_some_and(near))
     }
 
     fn id(&mut self) {

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::engine::Verifier;
 use super::explain::{Varied, run};
+use super::guard::Guards;
 use super::key_form::KeyForm;
 use super::keyring::{Key, Keyring, Validity, decode_secret};
 use super::other_bodies::other_spaces;
@@ -147,7 +148,8 @@ impl Given<'_> {
             }
         }
         let content = Template::parse("{body}").ok().filter(|content| *content != self.scheme.content)?;
-        let alone = Scheme { content, timestamp: None, id: None, body_digest: None, ..(**self.scheme).clone() };
+        let guards = Guards::default();
+        let alone = Scheme { content, timestamp: None, id: None, body_digest: None, guards, ..(**self.scheme).clone() };
         let wanted = self.scheme.content.to_string();
         let what = || format!("the body alone was signed, where the scheme wants `{}`", wanted.escape_debug());
         (self.scheme.signs() && matches(alone)).then(what)

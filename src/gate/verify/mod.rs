@@ -6,12 +6,15 @@
 //! can be forwarded. Tags and credentials are compared in `mac` only, in constant time.
 
 mod asymmetric;
+mod boundaries;
+mod bytes;
 mod candidates;
 mod credential;
 pub mod engine;
 pub mod equal_bytes;
 pub mod explain;
 mod form;
+pub mod guard;
 mod json;
 mod json_spelling;
 mod key_form;
@@ -19,6 +22,7 @@ pub mod keyring;
 mod mac;
 pub mod mistakes;
 mod name;
+mod named;
 mod other_bodies;
 mod reading;
 pub mod scheme;
@@ -33,15 +37,18 @@ pub mod url;
 pub mod verified;
 
 pub use asymmetric::PublicAlgorithm;
+pub use bytes::ByteSet;
 pub use candidates::Work;
 pub use engine::{Check, Verifier};
 pub use equal_bytes::{EqualBytes, ToldApart};
 pub use explain::{Cause, Explanation, explain, explain_head};
+pub use guard::{Guards, Without};
 pub use json::JsonPath;
 pub use key_form::{KeyEncoding, KeyForm};
 pub use keyring::{Key, KeyError, Keyring, Validity};
 pub use mac::{DigestAlgorithm, MacAlgorithm, sha256};
 pub use name::Name;
+pub use named::NAMED_LIMIT;
 pub use scheme::{BodyDigest, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource};
 pub use scheme_rules::TOLERANCE_LIMIT;
 pub use sign::{SignError, SignInput, sign};

@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use super::Delivery;
+use super::boundaries;
 use super::form::{self, FormError};
 use super::json::{JsonError, JsonPath};
+use super::named::NamedHeaders;
 use super::scheme::{Kind, Scheme, SignatureSource, Source};
 use super::signature::{FieldError, Signature, VALUE_LIMIT};
 use super::template::Part;
@@ -159,9 +161,12 @@ pub(super) fn source<'d, D: Delivery>(
 pub(super) fn id<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
     let Some(from) = &scheme.id else { return Ok(None) };
     let Some(id) = source(scheme, from, delivery, ID)? else { return Ok(None) };
-    let terminator = scheme.content.id_terminator();
-    let sound = id.len() <= ID_LIMIT && id.iter().all(|byte| byte.is_ascii_graphic() && Some(*byte) != terminator);
-    if sound { Ok(Some(id)) } else { Err(ID.malformed) }
+    let may = boundaries::id_bytes(scheme);
+    if id.len() > ID_LIMIT || !id.iter().all(|byte| may.has(*byte)) {
+        return Err(ID.malformed);
+    }
+    scheme.guards.check(&Part::Id, &id)?;
+    Ok(Some(id))
 }
 
 /// An id out of the head, for show: signed or not, sound or absent.
@@ -194,12 +199,12 @@ impl<D: Delivery> Content<'_, D> {
         match part {
             Part::Literal(bytes) => sink(bytes),
             Part::Body => sink(self.delivery.body()),
-            Part::Method => sink(self.delivery.method()),
-            Part::Path => sink(url::path_of(self.delivery.target())),
+            Part::Method => sink(self.method()?),
+            Part::Path => sink(self.guarded(part, url::path_of(self.delivery.target()))?),
             Part::Secret => sink(self.secret),
-            Part::Url => self.url()?.write(self.delivery.target(), sink),
+            Part::Url => self.url(part)?.write(self.delivery.target(), sink),
             Part::UrlUnescaped => {
-                self.url()?.write(self.delivery.target(), &mut |piece| url::write_unescaped(piece, sink));
+                self.url(part)?.write(self.delivery.target(), &mut |piece| url::write_unescaped(piece, sink));
             }
             Part::Timestamp => {
                 let timestamp = self.scheme.timestamp.as_ref().ok_or(TIMESTAMP.missing)?;
@@ -208,33 +213,51 @@ impl<D: Delivery> Content<'_, D> {
             Part::Id => sink(&required(id(self.scheme, self.delivery)?, ID)?),
             Part::Header(name) => {
                 let value = self.delivery.headers().unique(name).map_err(|_| CONTENT.duplicate)?;
-                sink(value.ok_or(CONTENT.missing)?);
+                sink(self.guarded(part, value.ok_or(CONTENT.missing)?)?);
             }
             Part::Field(key) => {
-                sink(signature_field(self.scheme, self.delivery, key, CONTENT)?.ok_or(CONTENT.missing)?);
+                let value = signature_field(self.scheme, self.delivery, key, CONTENT)?.ok_or(CONTENT.missing)?;
+                sink(self.guarded(part, value)?);
             }
-            Part::NamedHeaders(key) => self.write_named_headers(key, sink)?,
-            Part::Form(name) => sink(&required(form_field(self.delivery, name, CONTENT)?, CONTENT)?),
+            Part::NamedHeaders(key) => self.write_named_headers(part, key, sink)?,
+            Part::Form(name) => {
+                let value = required(form_field(self.delivery, name, CONTENT)?, CONTENT)?;
+                sink(self.guarded(part, &value)?);
+            }
             Part::SortedFormParams => self.write_form(sink)?,
         }
         Ok(())
     }
 
-    fn url(&self) -> Result<&PublicUrl, Rejection> {
-        self.public_url.ok_or(CONTENT.missing)
+    /// The value of a part, or a piece of it, if no guard forbids it.
+    fn guarded<'v>(&self, part: &Part, value: &'v [u8]) -> Result<&'v [u8], Rejection> {
+        self.scheme.guards.check(part, value).map(|()| value)
+    }
+
+    /// The method in capitals, as all that can be routed are: a URL after it begins with a small letter.
+    fn method(&self) -> Result<&[u8], Rejection> {
+        let method = self.delivery.method();
+        if method.iter().all(|byte| boundaries::METHOD.has(*byte)) { Ok(method) } else { Err(CONTENT.malformed) }
+    }
+
+    fn url(&self, part: &Part) -> Result<&PublicUrl, Rejection> {
+        let url = self.public_url.ok_or(CONTENT.missing)?;
+        let varying = self.guarded(part, url.varying(self.delivery.target()))?;
+        if *part == Part::UrlUnescaped && !url::has_one_meaning(varying) {
+            return Err(Rejection::ContentAmbiguous);
+        }
+        Ok(url)
     }
 
     /// The values of the headers that a field of the signature names, joined by dots.
-    fn write_named_headers(&self, key: &str, sink: &mut dyn FnMut(&[u8])) -> Result<(), Rejection> {
+    fn write_named_headers(&self, part: &Part, key: &str, sink: &mut dyn FnMut(&[u8])) -> Result<(), Rejection> {
         let names = signature_field(self.scheme, self.delivery, key, CONTENT)?.ok_or(CONTENT.missing)?;
-        for (index, name) in names.split(|byte| *byte == b' ').filter(|name| !name.is_empty()).enumerate() {
-            let name = core::str::from_utf8(name).map_err(|_| CONTENT.malformed)?;
-            if index > 0 {
-                sink(b".");
-            }
-            sink(self.delivery.headers().unique(name).map_err(|_| CONTENT.duplicate)?.ok_or(CONTENT.missing)?);
-        }
-        Ok(())
+        let mut broken = Ok(());
+        NamedHeaders::parse(names)?.write(self.delivery.headers(), &self.scheme.guards, &mut |piece| {
+            broken = broken.and(self.scheme.guards.check(part, piece));
+            sink(piece);
+        })?;
+        broken
     }
 
     /// An empty body has no parameters; any other must say that it is a form, or nothing of it would be covered.
@@ -311,14 +334,14 @@ fn signature_field<'d, D: Delivery>(
     scheme.syntax.field(value, key).map_err(|error| reasons.of_field(error))
 }
 
-/// The names of the headers that the signature itself says it covers (`{named_headers:KEY}`).
-pub(super) fn named_headers<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> impl Iterator<Item = &'d [u8]> {
+/// The headers that the signature itself says it covers (`{named_headers:KEY}`); nothing for a list that no signature
+/// can be verified with.
+pub(super) fn named_headers<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Option<NamedHeaders<'d>> {
     let key = scheme.content.parts().iter().find_map(|part| match part {
         Part::NamedHeaders(key) => Some(key),
         _ => None,
-    });
-    let names = key.and_then(|key| signature_field(scheme, delivery, key, CONTENT).ok().flatten()).unwrap_or_default();
-    names.split(|byte| *byte == b' ').filter(|name| !name.is_empty())
+    })?;
+    NamedHeaders::parse(signature_field(scheme, delivery, key, CONTENT).ok()??).ok()
 }
 
 fn required<'d>(value: Option<Cow<'d, [u8]>>, reasons: Reasons) -> Result<Cow<'d, [u8]>, Rejection> {

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::asymmetric::PublicAlgorithm;
 use super::equal_bytes::{EqualBytes, ToldApart};
+use super::guard::Guards;
 use super::json::JsonPath;
 use super::key_form::KeyForm;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
@@ -131,6 +132,8 @@ pub struct Scheme {
     pub url_port: UrlPort,
     /// The longest body that the sender sends, in bytes, where it names one.
     pub body_size: Option<u64>,
+    /// What keeps apart the parts of the content that nothing else separates.
+    pub guards: Guards,
 }
 
 /// Something about a scheme that cannot work or is not safe.
@@ -172,6 +175,7 @@ impl Scheme {
             equal_bytes: EqualBytes::Unknown,
             url_port: UrlPort::AsConfigured,
             body_size: None,
+            guards: Guards::default(),
         }
     }
 

@@ -2,14 +2,15 @@
 
 use core::time::Duration;
 
+use super::boundaries::{self, Ambiguity};
+use super::guard::Without;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
 use super::scheme::{Kind, Scheme, SchemeProblem, SignatureSource, Source};
 use super::signature::{CANDIDATE_LIMIT, Syntax};
 use super::template::Part;
 use super::url::UrlPort;
 
-/// The largest tolerance. It also keeps decimal timestamps at one length, so that no digit can move between a
-/// timestamp and what stands next to it.
+/// The largest tolerance.
 pub const TOLERANCE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
 
 impl Scheme {
@@ -20,7 +21,8 @@ impl Scheme {
         self.check_names(&mut found);
         self.check_content(&mut found);
         self.check_tokens(&mut found);
-        self.check_neighbours(&mut found);
+        self.check_guards(&mut found);
+        self.check_boundaries(&mut found);
         self.check_timestamp(&mut found);
         self.check_credential(&mut found);
         found.problems
@@ -49,6 +51,11 @@ impl Scheme {
         );
         let sha1 = matches!(self.kind, Kind::Hmac(MacAlgorithm::HmacSha1) | Kind::Digest(DigestAlgorithm::Sha1));
         warn(sha1, "SHA-1; use it only where the provider offers nothing newer");
+        warn(
+            self.content.contains(&Part::SortedFormParams),
+            "names and values of the form are signed with nothing between them, as this sender does it: whoever has seen \
+             a delivery can move characters from one to another under the same signature",
+        );
         warn(
             matches!(self.signature, SignatureSource::Query(_)),
             "the credential or signature stands in the URL, which is often logged",
@@ -208,24 +215,36 @@ impl Scheme {
         );
     }
 
-    fn check_neighbours(&self, found: &mut Findings) {
-        let free = |part: &Part| {
-            matches!(
-                part,
-                Part::Id | Part::Header(_) | Part::Form(_) | Part::Field(_) | Part::NamedHeaders(_) | Part::Path
-            )
-        };
-        for pair in self.content.parts().windows(2) {
-            let [left, right] = pair else { continue };
-            let ambiguous = free(left) && (free(right) || matches!(right, Part::Body | Part::SortedFormParams))
-                || matches!(left, Part::Body) && free(right);
-            found.when(
-                ambiguous,
-                "content",
-                &format!("nothing separates {left} from {right}: bytes could move from one to the other under the same signature"),
-                "put a literal between them, if the sender does",
-            );
+    /// From the signed bytes, the parts can be told apart in one way only.
+    fn check_boundaries(&self, found: &mut Findings) {
+        for part in self.content.parts() {
+            if let Part::NamedHeaders(key) = part {
+                let signed = self.content.contains(&Part::Field(key.clone()));
+                let message = format!("{part} signs values, but the list of their names is not signed");
+                found.when(!signed, "content", &message, &format!("add {{field:{key}}}, if the sender signs it"));
+            }
         }
+        if let Some(Ambiguity { left, right, fix }) = boundaries::ambiguity(self) {
+            let message = format!(
+                "{left} and {right} cannot be told apart: bytes could move between them under the same signature"
+            );
+            found.when(true, "content", &message, &fix);
+        }
+    }
+
+    fn check_guards(&self, found: &mut Findings) {
+        for Without { part, bytes } in &self.guards.without {
+            let missing = !self.content.contains(part);
+            found.when(missing, "guard", &format!("{part} is not a part of `content`"), "remove it");
+            let fix = "guard an id, a header, a field, a path or a URL; of the body say what it begins or ends with";
+            found.when(!part.can_be_guarded(), "guard", &format!("`without` says nothing about {part}"), fix);
+            let wrong = part.can_be_guarded() && !bytes.iter().all(|byte| part.can_be_guarded_against(byte));
+            let message =
+                format!("`{bytes}` cannot be kept out of {part}: it joins values, or an escape stands for it");
+            found.when(wrong, "guard", &message, "guard against other characters, for instance `{`");
+        }
+        let body = (self.guards.begins.is_some() || self.guards.ends.is_some()) && !self.content.contains(&Part::Body);
+        found.when(body, "guard", "{body} is not a part of `content`", "remove it");
     }
 
     fn check_timestamp(&self, found: &mut Findings) {

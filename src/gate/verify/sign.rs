@@ -72,6 +72,9 @@ impl fmt::Display for SignError {
             Self::PrivateKey(name) => write!(f, "an {name} private key in PKCS#8 (PEM or DER) is needed to sign"),
             Self::Url(error) => write!(f, "the URL: {error}"),
             Self::IdWanted => f.write_str("the scheme signs a delivery id: give one"),
+            Self::Content(Rejection::ContentAmbiguous) => {
+                f.write_str("the request breaks a guard of the scheme: a receiver could not tell what is signed apart")
+            }
             Self::Content(rejection) => write!(f, "the request lacks something that is signed ({rejection})"),
             Self::DigestWanted(parameter) => {
                 write!(f, "the scheme wants the digest of the body in the URL: add {parameter}")
@@ -144,6 +147,7 @@ fn tag(scheme: &Scheme, secret: &[u8], draft: &Draft) -> Result<Vec<u8>, SignErr
         Kind::Public(_) => Zeroizing::new(Vec::new()),
         _ => decode_secret(scheme, secret).map_err(SignError::Key)?,
     };
+    scheme.guards.check_body(draft.body()).map_err(SignError::Content)?;
     let content = Content { scheme, delivery: draft, public_url: Some(&draft.url), secret: &raw };
     content.write(scheme.content.parts(), &mut |piece| signed.extend_from_slice(piece)).map_err(SignError::Content)?;
     let mut hasher = match scheme.kind {

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use super::url::UNESCAPED;
+
 /// One piece of the signed content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Part {
@@ -41,7 +43,26 @@ impl Part {
         matches!(self, Self::SortedFormParams | Self::Form(_))
     }
 
-    fn named(name: &str) -> Option<Self> {
+    /// Whether a guard can say what it never contains. Of the body that would be a second look at all of it; a form
+    /// that is sorted has nothing to be told apart by.
+    pub(super) const fn can_be_guarded(&self) -> bool {
+        use Part::{Field, Form, Header, Id, NamedHeaders, Path, Url, UrlUnescaped};
+        matches!(self, Id | Header(_) | Form(_) | Field(_) | NamedHeaders(_) | Path | Url | UrlUnescaped)
+    }
+
+    /// Whether `byte` is one that a guard can exclude: values of named headers are joined by dots, and an escape that is
+    /// decoded could bring what was excluded.
+    pub(super) fn can_be_guarded_against(&self, byte: u8) -> bool {
+        match self {
+            Self::NamedHeaders(_) => byte != b'.',
+            Self::UrlUnescaped => !UNESCAPED.contains(&byte),
+            _ => self.can_be_guarded(),
+        }
+    }
+
+    /// The part that a token without its braces stands for.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
         let (token, argument) = name.split_once(':').map_or((name, None), |(token, rest)| (token, Some(rest)));
         Some(match (token, argument) {
             ("body", None) => Self::Body,

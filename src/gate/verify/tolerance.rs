@@ -8,6 +8,7 @@ use core::time::Duration;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use super::bytes::ByteSet;
 use crate::now::Now;
 use crate::outcome::Rejection;
 
@@ -25,7 +26,37 @@ pub enum Unit {
 /// The longest timestamp text, in bytes: RFC 3339 with nanoseconds and an offset has 35.
 const TEXT_LIMIT: usize = 40;
 
+/// How many digits seconds since 1970 have.
+const SECONDS_LENGTH: usize = 10;
+
+/// How many digits milliseconds since 1970 have.
+const MILLISECONDS_LENGTH: usize = 13;
+
+/// The part of an RFC 3339 text whose length is fixed: `0` stands for a digit.
+const RFC3339_MOMENT: &[u8; 19] = b"0000-00-00T00:00:00";
+
 impl Unit {
+    /// Whether every timestamp has the same length.
+    pub(super) const fn is_fixed_length(self) -> bool {
+        matches!(self, Self::Seconds | Self::Milliseconds)
+    }
+
+    /// What stands at the first places of a timestamp in every delivery: all of it for numbers.
+    pub(super) fn lead(self) -> Vec<ByteSet> {
+        match self {
+            Self::Seconds => vec![ByteSet::DIGITS; SECONDS_LENGTH],
+            Self::Milliseconds => vec![ByteSet::DIGITS; MILLISECONDS_LENGTH],
+            Self::Rfc3339 => {
+                let at = |form: &u8| match form {
+                    b'0' => ByteSet::DIGITS,
+                    b'T' => ByteSet::of(b"Tt"),
+                    form => ByteSet::of(&[*form]),
+                };
+                RFC3339_MOMENT.iter().map(at).collect()
+            }
+        }
+    }
+
     /// The name in a scheme table.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -37,15 +68,16 @@ impl Unit {
     }
 
     /// Milliseconds since 1970. Numbers are plain digits: no sign, no leading zero, no fraction, because two texts
-    /// for one moment are two signed contents for one delivery.
+    /// for one moment are two signed contents for one delivery. They have one length for the next centuries (from 2001
+    /// to 2286), so that no digit can move between a timestamp and what stands next to it.
     pub(super) fn parse(self, text: &[u8]) -> Option<i64> {
-        if text.len() > TEXT_LIMIT {
-            return None;
-        }
         match self {
-            Self::Seconds => parse_digits(text)?.checked_mul(1000),
-            Self::Milliseconds => parse_digits(text),
+            Self::Seconds => parse_digits(text, SECONDS_LENGTH)?.checked_mul(1000),
+            Self::Milliseconds => parse_digits(text, MILLISECONDS_LENGTH),
             Self::Rfc3339 => {
+                if text.len() > TEXT_LIMIT || !is_rfc3339(text) {
+                    return None;
+                }
                 let moment = OffsetDateTime::parse(core::str::from_utf8(text).ok()?, &Rfc3339).ok()?;
                 i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
             }
@@ -65,8 +97,35 @@ impl Unit {
     }
 }
 
-fn parse_digits(text: &[u8]) -> Option<i64> {
-    if !matches!(text.first(), Some(b'1'..=b'9')) || text.len() > 16 {
+/// Whether `text` has the form of RFC 3339, section 5.6, with a year of four digits. No text of this form is the
+/// beginning or the end of another one: it ends with the offset, and three numbers with hyphens stand only at its
+/// beginning.
+fn is_rfc3339(text: &[u8]) -> bool {
+    let Some((moment, rest)) = text.split_at_checked(RFC3339_MOMENT.len()) else { return false };
+    let fits = |(byte, form): (&u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        b'T' => matches!(byte, b'T' | b't'),
+        form => byte == form,
+    };
+    let offset = match rest.split_first() {
+        Some((b'.', fraction)) => {
+            let digits = fraction.iter().take_while(|byte| byte.is_ascii_digit()).count();
+            fraction.get(digits..).filter(|_| digits > 0).unwrap_or_default()
+        }
+        _ => rest,
+    };
+    moment.iter().zip(RFC3339_MOMENT).all(fits)
+        && match offset {
+            [b'Z' | b'z'] => true,
+            [b'+' | b'-', hours @ .., b':', m, n] => {
+                hours.len() == 2 && hours.iter().chain([m, n]).all(u8::is_ascii_digit)
+            }
+            _ => false,
+        }
+}
+
+fn parse_digits(text: &[u8], length: usize) -> Option<i64> {
+    if !matches!(text.first(), Some(b'1'..=b'9')) || text.len() != length {
         return None;
     }
     text.iter().try_fold(0_i64, |value, digit| {
@@ -136,7 +195,13 @@ mod tests {
             assert_eq!(Unit::Seconds.parse(text.as_bytes()), None, "{text:?}");
             assert_eq!(Unit::Milliseconds.parse(text.as_bytes()), None, "{text:?}");
         }
-        assert_eq!(Unit::Seconds.parse(b"99999999999999999999"), None);
+        // Another length would be another place where the next part begins.
+        for text in ["999999999", "17600000000", "1760000000123", "99999999999999999999"] {
+            assert_eq!(Unit::Seconds.parse(text.as_bytes()), None, "{text:?}");
+        }
+        for text in ["1760000000", "176000000012", "17600000001234"] {
+            assert_eq!(Unit::Milliseconds.parse(text.as_bytes()), None, "{text:?}");
+        }
     }
 
     #[test]
@@ -145,6 +210,28 @@ mod tests {
         assert_eq!(Unit::Rfc3339.parse(b"2025-10-09T10:53:20.123456789+02:00"), Some(1_760_000_000_123));
         for text in ["2025-10-09", "2025-10-09T08:53:20", "1760000000", "12025-10-09T08:53:20Z", "\u{ff}"] {
             assert_eq!(Unit::Rfc3339.parse(text.as_bytes()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_rfc3339_begins_or_ends_with_another() {
+        let texts = [
+            "2025-10-09T08:53:20Z",
+            "2025-10-09t08:53:20.5z",
+            "2025-10-09T08:53:20.2025+02:00",
+            "2025-10-09T08:53:20-07:00",
+        ];
+        for text in texts {
+            assert!(is_rfc3339(text.as_bytes()) && Unit::Rfc3339.parse(text.as_bytes()).is_some(), "{text}");
+            for cut in 1..text.len() {
+                let (left, right) = text.split_at(cut);
+                assert!(!is_rfc3339(left.as_bytes()) && !is_rfc3339(right.as_bytes()), "{left} {right}");
+            }
+        }
+        for text in
+            ["2025-10-09 08:53:20Z", "2025-10-09T08:53:20.Z", "2025-10-09T08:53:20+0200", "2025-10-09T08:53:20Zz"]
+        {
+            assert!(!is_rfc3339(text.as_bytes()), "{text}");
         }
     }
 

@@ -99,6 +99,11 @@ impl PublicUrl {
         &self.path
     }
 
+    /// What differs from one delivery to the next of the URL that the sender signed for a request to `target`.
+    pub(super) fn varying<'d>(&self, target: &'d [u8]) -> &'d [u8] {
+        if self.path.is_empty() { target } else { target.get(path_of(target).len()..).unwrap_or_default() }
+    }
+
     /// The URL that the sender signed for a request to `target`: our origin, our path or else the request's, and the
     /// query of the request as received.
     pub(super) fn write(&self, target: &[u8], sink: &mut dyn FnMut(&[u8])) {
@@ -122,17 +127,30 @@ pub(super) fn path_of(target: &[u8]) -> &[u8] {
     target.split(|byte| *byte == b'?').next().unwrap_or_default()
 }
 
+/// What HubSpot's v3 signature decodes.
+pub(super) const UNESCAPED: &[u8] = b":/?@!$'()*,;";
+
+/// Whether `varying`, a path or a query or both, has one spelling only among those that [`write_unescaped`] makes equal
+/// and somebody takes for something else: escapes in a path, which may be another path, and a `;` in a query, which some
+/// take for `&`.
+pub(super) fn has_one_meaning(varying: &[u8]) -> bool {
+    let path = path_of(varying);
+    let query = varying.get(path.len()..).unwrap_or_default();
+    let mut unescaped = 0;
+    write_unescaped(path, &mut |piece| unescaped += piece.len());
+    unescaped == path.len() && memchr::memchr(b';', query).is_none()
+}
+
 /// Writes `text` with the twelve escapes decoded that HubSpot's v3 signature decodes, in either case, and every other
 /// escape as it stands.
 pub(super) fn write_unescaped(text: &[u8], sink: &mut dyn FnMut(&[u8])) {
-    const DECODED: &[u8] = b":/?@!$'()*,;";
     let mut rest = text;
     while let Some(at) = rest.iter().position(|byte| *byte == b'%') {
         let (before, escape) = rest.split_at_checked(at).unwrap_or_default();
         sink(before);
         let (byte, after) = match escape {
             [_, high, low, after @ ..] => match (hex_value(*high), hex_value(*low)) {
-                (Some(high), Some(low)) if DECODED.contains(&(high << 4 | low)) => (high << 4 | low, after),
+                (Some(high), Some(low)) if UNESCAPED.contains(&(high << 4 | low)) => (high << 4 | low, after),
                 _ => (b'%', escape.get(1..).unwrap_or_default()),
             },
             _ => (b'%', escape.get(1..).unwrap_or_default()),
@@ -188,6 +206,20 @@ mod tests {
             assert_eq!(PublicUrl::parse(&format!("https://a/{byte}")), Err(UrlError::Character), "{byte}");
             assert_eq!(PublicUrl::parse(&format!("https://a{byte}/")), Err(UrlError::Character), "{byte}");
         }
+    }
+
+    #[test]
+    fn what_is_signed_unescaped_is_one_path_and_one_query() {
+        for one in ["/hook", "/in%20a?x=%3A:", "?a=%3B%3b", "", "/a?"] {
+            assert!(has_one_meaning(one.as_bytes()), "{one}");
+        }
+        for several in ["/hook%3Fx=1", "/a%3Ab?x", "/a%2fb", "?a=1;b=2", "/a?;"] {
+            assert!(!has_one_meaning(several.as_bytes()), "{several}");
+        }
+        let url = PublicUrl::parse("https://a.example/hook").unwrap();
+        assert_eq!(url.varying(b"/elsewhere%3F?x=1"), b"?x=1");
+        assert_eq!(url.varying(b"/elsewhere"), b"");
+        assert_eq!(PublicUrl::parse("https://a.example").unwrap().varying(b"/p?x"), b"/p?x");
     }
 
     #[test]
