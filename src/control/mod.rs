@@ -3,6 +3,7 @@
 
 pub mod access_log;
 pub mod audit;
+mod audit_end;
 pub mod audit_file;
 mod audit_writer;
 pub mod captures;
