@@ -6,6 +6,7 @@
 //! can be forwarded. Tags and credentials are compared in `mac` only, in constant time.
 
 mod asymmetric;
+mod budget;
 mod credential;
 pub mod engine;
 pub mod explain;
@@ -30,8 +31,9 @@ pub mod url;
 pub mod verified;
 
 pub use asymmetric::PublicAlgorithm;
+pub use budget::Budget;
 pub use engine::{Check, Verifier};
-pub use explain::{Cause, Explanation, explain, explain_head};
+pub use explain::{Cause, Explanation, explain, explain_head, explain_within};
 pub use identity::{FORMER, Identities, ReplayKeys};
 pub use json::JsonPath;
 pub use keyring::{Key, KeyError, Keyring, Validity};

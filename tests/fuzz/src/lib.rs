@@ -5,6 +5,7 @@
 
 pub mod chunked;
 pub mod config;
+pub mod explain;
 pub mod framing;
 pub mod head;
 pub mod proxy;
@@ -21,4 +22,5 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("config", config::run),
     ("proxy", proxy::run),
     ("signature", signature::run),
+    ("explain", explain::run),
 ];
