@@ -148,6 +148,22 @@ fn tags_are_compared_in_one_file_and_bytes_awaited_in_one() {
     }
 }
 
+/// What is printed anywhere else may have in it what a terminal obeys.
+#[test]
+fn terminals_are_written_to_in_one_file() {
+    const WAYS: [&str; 8] =
+        ["::stdout()", "::stderr()", "println!", "print!(", "eprint!(", "dbg!(", "/dev/tty", "Arguments::parse()"];
+    for (path, text) in sources() {
+        let name = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap().to_string_lossy();
+        // The lines of the access log are ASCII by themselves, and are not flushed one by one.
+        if ["control/terminal.rs", "control/access_log.rs"].contains(&&*name) {
+            continue;
+        }
+        let found = production(&text).find(|line| WAYS.iter().any(|way| line.contains(way)));
+        assert!(found.is_none(), "{name}: only control/terminal.rs writes to a terminal: {found:?}");
+    }
+}
+
 #[test]
 fn files_and_functions_stay_readable() {
     let mut wrong = Vec::new();

@@ -1,7 +1,8 @@
 //! `countersign audit`: proves a trail, and searches it.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::config::shown::is_unseen;
 use crate::telemetry::audit::chain::Line;
 use crate::telemetry::audit::{Examiner, Flaw, Link, SealKey, Summary, Unproven};
 use crate::telemetry::line::Stamp;
@@ -99,7 +101,11 @@ fn verify(arguments: &VerifyArguments) -> Result<bool, String> {
         let mut number = 0_u64;
         let flaw = each_line(&file, |text, whole| {
             number += 1;
-            let flaw = if whole { examiner.line(text).err() } else { Some(Flaw::Torn) };
+            let flaw = match whole {
+                true => examiner.line(text).err(),
+                false if text.len() as u64 == LINE_LIMIT => Some(Flaw::Form),
+                false => Some(Flaw::Torn),
+            };
             if number == 1
                 && let Some(summary) = examiner.summary()
             {
@@ -233,6 +239,9 @@ fn in_order(files: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     Ok(numbered.into_iter().map(|(_, file)| file).collect())
 }
 
+/// No record is nearly as long as this; what is goes on as another line.
+const LINE_LIMIT: u64 = 1 << 20;
+
 /// Shows each line to `look`, without its line break and whether it has one, until that gives something.
 fn each_line<T>(path: &Path, mut look: impl FnMut(&[u8], bool) -> Option<T>) -> Result<Option<T>, String> {
     let cannot = |error: std::io::Error| format!("{}: {error}", path.display());
@@ -240,7 +249,7 @@ fn each_line<T>(path: &Path, mut look: impl FnMut(&[u8], bool) -> Option<T>) -> 
     let mut text = Vec::new();
     loop {
         text.clear();
-        if reader.read_until(b'\n', &mut text).map_err(cannot)? == 0 {
+        if reader.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut text).map_err(cannot)? == 0 {
             return Ok(None);
         }
         let whole = text.last() == Some(&b'\n');
@@ -265,12 +274,29 @@ fn show(arguments: &ShowArguments) -> Result<(), String> {
             let in_time =
                 since.as_deref().is_none_or(|since| time >= since) && until.as_deref().is_none_or(|until| time < until);
             if in_time && wanted.iter().all(|(name, wanted)| has(name, wanted)) {
-                line(String::from_utf8_lossy(text));
+                line(json_plain(&String::from_utf8_lossy(text)));
             }
             None::<()>
         })?;
     }
     Ok(())
+}
+
+/// JSON that means the same and has nothing in it that a terminal would obey.
+fn json_plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unseen) {
+        return Cow::Borrowed(text);
+    }
+    let mut units = [0; 2];
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_unseen(character) {
+            character.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(character);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// A moment as records have it, so that it can be compared as text.

@@ -29,6 +29,7 @@ pub mod scheme;
 pub mod secret;
 mod sections;
 pub mod settings;
+pub mod shown;
 pub mod suggest;
 pub mod summary;
 mod tls;

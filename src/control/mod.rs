@@ -24,6 +24,7 @@ pub mod resolver;
 pub mod signals;
 pub mod supervisor;
 mod swap;
+pub mod terminal;
 mod trail;
 pub mod vitals;
 mod watch;

@@ -315,7 +315,13 @@ fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
     let upstream = metrics.samples["countersign_upstream_duration_seconds_sum{route=\"hook\"}"];
     assert!(total > upstream && upstream > 0.0, "{total} {upstream}");
     // Where no certificate is shown, no key has an end, and /ready asks for no application, there are no such numbers.
-    let absent = ["countersign_key_not_", "countersign_certificate_", "countersign_audit_failing", HEALTH];
+    let absent = [
+        "countersign_key_not_",
+        "countersign_certificate_",
+        "countersign_audit_failing",
+        "countersign_audit_unproven",
+        HEALTH,
+    ];
     every_name_is_there(&metrics, &absent);
 }
 
@@ -398,7 +404,10 @@ fn handshakes_and_certificates_are_told(driver: Driver) {
     }
     metrics.assert("countersign_tls_handshakes_in_progress", 0.0);
     // Nothing is observed here; all else is there.
-    every_name_is_there(&metrics, &["countersign_observed_", "countersign_audit_failing", HEALTH]);
+    every_name_is_there(
+        &metrics,
+        &["countersign_observed_", "countersign_audit_failing", "countersign_audit_unproven", HEALTH],
+    );
     let until = |metrics: &Metrics| {
         let series =
             "countersign_certificate_not_after_timestamp_seconds{listener=\"127.0.0.1:0\",certificate=\"tls.crt\"}";

@@ -27,5 +27,6 @@ mod reload;
 mod reload_live;
 mod reload_tls;
 mod replay;
+mod terminal;
 mod tls;
 mod upstream;
