@@ -126,7 +126,7 @@ fn exchanges(c: &mut Criterion) {
                 pseudonym: Arc::from(&b"countersign-0"[..]),
                 admission: admission(),
             };
-            let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
+            let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
             group.bench_function(format!("{name}/{size}"), |b| {
                 b.iter(|| {
                     net.run(connection::serve(

@@ -99,8 +99,12 @@ class Site:
             began=moment(now - datetime.timedelta(days=90)), ends=moment(now + datetime.timedelta(days=OLD_KEY_DAYS)))
         listener.close()
         self.write("alerts.toml", self.configuration)
-        command = [str(binary), "run", "--config", str(bench.folder / "alerts.toml")]
-        self.server = bench.start_anywhere("countersign", command, self.admin)
+        self._command = [str(binary), "run", "--config", str(bench.folder / "alerts.toml")]
+        self.start()
+
+    def start(self) -> None:
+        """Starts countersign."""
+        self.server = self.bench.start_anywhere("countersign", self._command, self.admin)
 
     def close(self) -> None:
         """Ends the applications."""

@@ -122,7 +122,7 @@ fn run(name: &str, refused: &str, requests: u64) -> (u64, PathBuf, Folder) {
         admission: Arc::new(admission),
         metrics: Metrics::new(1),
     };
-    let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
+    let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
     let mut noise = Noise(0x9e37_79b9_7f4a_7c15);
     let (mut answers, mut warm) = (0_u64, 0);
     let mut batch = 0;

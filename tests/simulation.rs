@@ -157,7 +157,7 @@ fn converse_in(net: &VirtualNet, policy: Policy, input: &[u8], closed: bool) -> 
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
     };
-    let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
+    let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
     let client = net.client(input, closed);
     let origin = Origin { peer: "192.0.2.1".parse().ok(), listener: ListenerId::default() };
     let permit = worker.open(origin).unwrap();
@@ -309,7 +309,7 @@ fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
     };
-    let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
+    let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
     let client = net.client(request, true);
     let outbox = Rc::clone(&client.outbox);
     let permit = worker.open(Origin::default()).unwrap();
@@ -483,7 +483,7 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
         pseudonym: Arc::from(&b"countersign-0"[..]),
         admission: admission(),
     };
-    let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
+    let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
     let client = net.client(&delivery(b"x", b"x", None), false);
     let permit = worker.open(Origin::default()).unwrap();
     let mut exchange = Box::pin(connection::serve(worker, client, Origin::default(), permit));
@@ -514,7 +514,7 @@ fn a_connection_that_must_go_serves_what_has_been_sent() {
                 pseudonym: Arc::from(&b"countersign-0"[..]),
                 admission: admission(),
             };
-            let worker = Rc::new(Worker::new(net.clone(), &shared, (0, 7)));
+            let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
             if !closed_listener {
                 worker.drain.advance(Stage::Closing);
             }

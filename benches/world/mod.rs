@@ -161,7 +161,7 @@ impl World {
             pseudonym: Arc::from(&b"countersign-0"[..]),
             admission: Arc::new(Admission::new(admission, RandomState::new())),
         };
-        Self { worker: Rc::new(Worker::new(net.clone(), &shared, (0, 7))), net }
+        Self { worker: Rc::new(Worker::new(net.clone(), &shared, 0)), net }
     }
 
     /// One connection that sends `input`, from its beginning to its end. Gives the number of connections that have been

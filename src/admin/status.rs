@@ -119,6 +119,7 @@ fn bounds(subject: &Subject<'_>) -> Value {
         "access_log_lost": readings.records.lost,
         "audit_blocked": readings.records.blocked,
         "audit_failing": readings.records.audit_failing,
+        "audit_unproven": readings.records.audit_unproven,
     })
 }
 

@@ -1,7 +1,8 @@
 //! `countersign audit`: proves a trail, and searches it.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -10,8 +11,9 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::config::shown::is_unseen;
 use crate::telemetry::audit::chain::Line;
-use crate::telemetry::audit::{Examiner, Flaw, Link, SealKey, Summary};
+use crate::telemetry::audit::{Examiner, Flaw, Link, SealKey, Summary, Unproven};
 use crate::telemetry::line::Stamp;
 
 use super::offline::read_secret;
@@ -70,7 +72,8 @@ struct ShowArguments {
     until: Option<String>,
 }
 
-/// 0 for a trail that is whole, 1 for one that is not, 2 when it cannot be read.
+/// `verify`: 0 for a trail that is proven, but for what a process that runs or was killed has not sealed; 1 for one that is
+/// broken or not proven; 2 when it cannot be read. `show`: 0 or 2.
 pub(super) fn run(arguments: &AuditArguments) -> ExitCode {
     let outcome = match &arguments.command {
         AuditCommand::Verify(arguments) => verify(arguments),
@@ -93,47 +96,124 @@ fn verify(arguments: &VerifyArguments) -> Result<bool, String> {
     });
     let expected = expected.transpose()?;
     let mut examiner = Examiner::new(&keys);
+    let mut places = Places::default();
     for file in in_order(&arguments.files)? {
         let mut number = 0_u64;
         let flaw = each_line(&file, |text, whole| {
             number += 1;
-            if whole { examiner.line(text).err() } else { Some(Flaw::Torn) }
+            let flaw = match whole {
+                true => examiner.line(text).err(),
+                false if text.len() as u64 == LINE_LIMIT => Some(Flaw::Form),
+                false => Some(Flaw::Torn),
+            };
+            if number == 1
+                && let Some(summary) = examiner.summary()
+            {
+                places.files.push((summary.last.seq, file.display().to_string()));
+            }
+            flaw
         })?;
         if let Some(flaw) = flaw {
+            tell(&examiner, &keys, &places);
             line(format!("broken: {}:{number}: {flaw}", file.display()));
-            line(match examiner.summary() {
-                Some(summary) => format!("proven before it: records {} to {}", summary.first, summary.last.seq),
-                None => "nothing before it has been proven".to_owned(),
-            });
             return Ok(false);
         }
     }
     let Some(summary) = examiner.summary() else { return Err("there is no record in it".to_owned()) };
-    Ok(conclude(&summary, &keys, expected))
+    tell(&examiner, &keys, &places);
+    Ok(conclude(&examiner, &summary, keys.is_empty(), expected))
 }
 
-/// What has been proven, and what has not.
-fn conclude(summary: &Summary, keys: &[SealKey], expected: Option<Link>) -> bool {
-    let Summary { first, records, last, seals, unknown_seals, sealed } = *summary;
+/// Where records stand: the number of the first one of each file, and the file.
+#[derive(Default)]
+struct Places {
+    files: Vec<(u64, String)>,
+}
+
+impl Places {
+    /// These records, and where they stand.
+    fn of(&self, first: u64, last: u64) -> String {
+        let (start, end) = (self.place(first), self.place(last));
+        if first == last {
+            format!("record {first} ({start})")
+        } else {
+            format!("records {first} to {last} ({start} to {end})")
+        }
+    }
+
+    fn place(&self, seq: u64) -> String {
+        let file = self.files.iter().rev().find(|(first, _)| *first <= seq);
+        file.map_or_else(String::new, |(first, name)| format!("{name}:{}", seq - first + 1))
+    }
+}
+
+/// What has been proven, and what has not, by the numbers of the records and the lines in which they stand.
+fn tell(examiner: &Examiner<'_>, keys: &[SealKey], places: &Places) {
+    let Some(Summary { first, last, seals, unknown_seals, sealed, .. }) = examiner.summary() else {
+        return line("nothing before it has been proven");
+    };
     if first > 1 {
         line(format!("begins with record {first}: what was before is not in these files"));
     }
-    let after = last.seq - sealed.unwrap_or(first.saturating_sub(1));
-    match (keys.is_empty(), sealed) {
-        (true, _) => line(format!("{unknown_seals} seals, not checked: give their keys with --key-file and --key-id")),
-        (false, Some(sealed)) => {
-            line(format!("{seals} seals hold, the last is record {sealed}; {after} records come after it"));
-            if unknown_seals > 0 {
-                line(format!("{unknown_seals} seals are under other keys, and not checked"));
+    if keys.is_empty() {
+        line(format!("{unknown_seals} seals, not checked: give their keys with --key-file and --key-id"));
+        return line(format!("not proven: {}: they hang together, and that is all", places.of(first, last.seq)));
+    }
+    let others = if unknown_seals > 0 { format!("; {unknown_seals} under other keys") } else { String::new() };
+    match sealed {
+        None => line(format!("no seal under the given keys in {} records{others}", last.seq - first + 1)),
+        Some(sealed) => {
+            line(format!("{seals} seals hold, the last is record {sealed}{others}"));
+            let mut from = first;
+            for Unproven { first, last, .. } in examiner.unproven() {
+                if from < *first {
+                    line(format!("proven: {}", places.of(from, first - 1)));
+                }
+                from = last + 1;
+            }
+            if from <= sealed {
+                line(format!("proven: {}", places.of(from, sealed)));
             }
         }
-        (false, None) => {
-            line(format!("broken: no seal under the given keys in {records} records ({unknown_seals} under others)"));
-            return false;
-        }
     }
+    for unproven in examiner.unproven() {
+        let after = "the process that came next found them so; a process that is killed leaves them";
+        tell_unproven(unproven, "not proven", after, places);
+    }
+    for seq in examiner.abrupt() {
+        let place = places.of(*seq, *seq);
+        line(format!("{place}: the process before it did not stop in order: what it did last may be missing here"));
+    }
+    if let Some(tail) = examiner.tail() {
+        tell_unproven(&tail, "not proven yet", "the next seal is not due yet, or the process was killed", places);
+    }
+}
+
+fn tell_unproven(unproven: &Unproven, ordinary: &str, explanation: &str, places: &Places) {
+    let Unproven { first, last, from, to, doubt } = unproven;
+    let records = places.of(*first, *last);
+    if doubt.is_ordinary() {
+        line(format!("{ordinary}: {records}, {from} to {to}: {doubt}; {explanation}"));
+    } else {
+        line(format!("not proven: {records}, {from} to {to}: {doubt}"));
+    }
+}
+
+/// The verdict, on the last line.
+fn conclude(examiner: &Examiner<'_>, summary: &Summary, keyless: bool, expected: Option<Link>) -> bool {
+    let Summary { records, last, .. } = *summary;
     if let Some(expected) = expected.filter(|expected| *expected != last) {
         line(format!("broken: the last record is {last}, not {expected}: records are missing at the end, or follow"));
+        return false;
+    }
+    // The last record stands for all before it: what was known elsewhere needs no seal.
+    let known = expected.is_some();
+    let doubtful = examiner.unproven().iter().any(|it| !it.doubt.is_ordinary())
+        || (!known && (keyless || examiner.tail().is_some_and(|tail| !tail.doubt.is_ordinary())));
+    if doubtful {
+        line(format!(
+            "not proven: {records} records, of which the ones named above may have been changed or removed; the last is {last}"
+        ));
         return false;
     }
     line(format!("whole: {records} records; the last is {last}"));
@@ -159,6 +239,9 @@ fn in_order(files: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     Ok(numbered.into_iter().map(|(_, file)| file).collect())
 }
 
+/// No record is nearly as long as this; what is goes on as another line.
+const LINE_LIMIT: u64 = 1 << 20;
+
 /// Shows each line to `look`, without its line break and whether it has one, until that gives something.
 fn each_line<T>(path: &Path, mut look: impl FnMut(&[u8], bool) -> Option<T>) -> Result<Option<T>, String> {
     let cannot = |error: std::io::Error| format!("{}: {error}", path.display());
@@ -166,7 +249,7 @@ fn each_line<T>(path: &Path, mut look: impl FnMut(&[u8], bool) -> Option<T>) -> 
     let mut text = Vec::new();
     loop {
         text.clear();
-        if reader.read_until(b'\n', &mut text).map_err(cannot)? == 0 {
+        if reader.by_ref().take(LINE_LIMIT).read_until(b'\n', &mut text).map_err(cannot)? == 0 {
             return Ok(None);
         }
         let whole = text.last() == Some(&b'\n');
@@ -191,12 +274,29 @@ fn show(arguments: &ShowArguments) -> Result<(), String> {
             let in_time =
                 since.as_deref().is_none_or(|since| time >= since) && until.as_deref().is_none_or(|until| time < until);
             if in_time && wanted.iter().all(|(name, wanted)| has(name, wanted)) {
-                line(String::from_utf8_lossy(text));
+                line(json_plain(&String::from_utf8_lossy(text)));
             }
             None::<()>
         })?;
     }
     Ok(())
+}
+
+/// JSON that means the same and has nothing in it that a terminal would obey.
+fn json_plain(text: &str) -> Cow<'_, str> {
+    if !text.contains(is_unseen) {
+        return Cow::Borrowed(text);
+    }
+    let mut units = [0; 2];
+    let mut out = String::with_capacity(text.len());
+    for character in text.chars() {
+        if is_unseen(character) {
+            character.encode_utf16(&mut units).iter().for_each(|unit| out.push_str(&format!("\\u{unit:04x}")));
+        } else {
+            out.push(character);
+        }
+    }
+    Cow::Owned(out)
 }
 
 /// A moment as records have it, so that it can be compared as text.

@@ -1,15 +1,13 @@
 //! A request that somebody has captured: a file with the bytes of one HTTP/1.1 message. Read leniently, because captures
 //! go through editors and terminals; what is odd about one is said.
 
-use miniz_oxide::inflate::{decompress_to_vec_with_limit, decompress_to_vec_zlib_with_limit};
+use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit, decompress_to_vec_zlib_with_limit};
 
+use crate::gate::verify::Budget;
 use crate::wire::chunked::ChunkDecoder;
 use crate::wire::headers::HeaderBuf;
 
-use super::offline::Written;
-
-/// No body is larger, decompressed or not.
-const LIMIT: usize = 256 << 20;
+use super::offline::{LIMIT, Written};
 
 /// A request, and what is odd about the capture.
 #[derive(Debug)]
@@ -72,7 +70,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Captured, String> {
 /// Takes the chunks out of a body; one that was captured without them stays as it is.
 fn unchunk(body: &mut Vec<u8>, oddities: &mut Vec<String>) {
     let mut copy = body.clone();
-    match ChunkDecoder::new(LIMIT as u64).compact(&mut copy) {
+    match ChunkDecoder::new(LIMIT).compact(&mut copy) {
         Ok(compacted) if compacted.done => {
             copy.truncate(compacted.data);
             *body = copy;
@@ -90,18 +88,26 @@ fn absolute(target: &str) -> String {
     }
 }
 
-/// What a compressed body was before, with the words for what has happened.
-pub(super) fn decompressed(body: &[u8]) -> Option<(Vec<u8>, String)> {
-    let found = match body {
+/// What a compressed body was before, with the words for what has happened; nothing where that is more than a quarter of
+/// what `budget` has left.
+pub(super) fn decompressed(body: &[u8], budget: &Budget) -> Option<(Vec<u8>, String)> {
+    let limit = budget.bound() / 4;
+    let (opened, how) = match body {
         [0x1f, 0x8b, 8, flags, _, _, _, _, _, _, rest @ ..] => {
-            decompress_to_vec_with_limit(behind_names(*flags, rest)?, LIMIT).ok().map(|it| (it, "gzip"))
+            (decompress_to_vec_with_limit(behind_names(*flags, rest)?, limit), "gzip")
         }
-        [first, ..] if first & 0xf == 8 => {
-            decompress_to_vec_zlib_with_limit(body, LIMIT).ok().map(|it| (it, "zlib (deflate)"))
-        }
-        _ => None,
+        [first, ..] if first & 0xf == 8 => (decompress_to_vec_zlib_with_limit(body, limit), "zlib (deflate)"),
+        _ => return None,
     };
-    found.map(|(body, how)| (body, format!("is compressed with {how}, and was signed before that")))
+    // What was written before it failed has been paid for as well.
+    let written = opened.as_ref().map_or_else(|failed| failed.output.len(), Vec::len);
+    let paid = budget.charge(written);
+    let too_long = opened.as_ref().is_err_and(|failed| failed.status == TINFLStatus::HasMoreOutput);
+    if too_long {
+        budget.refuse();
+    }
+    let before = opened.ok().filter(|_| paid)?;
+    Some((before, format!("is compressed with {how}, and was signed before that")))
 }
 
 /// RFC 1952 section 2.3: extra field, name and comment may stand in front of the compressed bytes.
@@ -138,14 +144,25 @@ mod tests {
         assert!(parse(b"{}").is_err() && parse(b"\r\n\r\n").is_err());
     }
 
+    /// Little that would be 64 MiB.
+    #[test]
+    fn what_is_opened_is_paid_for() {
+        let bomb = miniz_oxide::deflate::compress_to_vec_zlib(&vec![b'['; 64 << 20], 9);
+        let budget = Budget::of(bomb.len());
+        assert!(decompressed(&bomb, &budget).is_none() && budget.has_refused());
+        assert!(budget.spent() <= (64 << 20) / 4 + 128 * bomb.len() as u64, "{}", budget.spent());
+    }
+
     #[test]
     fn compressed_bodies_are_opened() {
         let deflated = miniz_oxide::deflate::compress_to_vec(b"hello hello", 6);
         let head = [0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 3];
         let gzip = [&head[..], b"name\0", &deflated, &[0; 8]].concat();
-        assert_eq!(decompressed(&gzip).unwrap().0, b"hello hello");
+        assert_eq!(decompressed(&gzip, &Budget::of(0)).unwrap().0, b"hello hello");
         let zlib = miniz_oxide::deflate::compress_to_vec_zlib(b"hello", 6);
-        assert_eq!(decompressed(&zlib).unwrap().0, b"hello");
-        assert!(decompressed(b"{}").is_none() && decompressed(&head).is_none());
+        assert_eq!(decompressed(&zlib, &Budget::of(0)).unwrap().0, b"hello");
+        for nothing in [&b"{}"[..], &head] {
+            assert!(decompressed(nothing, &Budget::of(0)).is_none());
+        }
     }
 }

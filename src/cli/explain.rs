@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use crate::config::settings::{KeySource, Verification};
 use crate::config::{parse_str, scheme};
 use crate::gate::verify::mistakes::{Given, sorted_json};
-use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain, explain_head};
+use crate::gate::verify::{Budget, Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain_head, explain_within};
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
 use crate::wire::head::ResponseError;
@@ -183,13 +183,18 @@ fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<bool, Str
 fn judge(bytes: &[u8], judgement: Judgement, now: Now) -> Result<bool, String> {
     let Captured { request, oddities } = captured::parse(bytes)?;
     oddities.into_iter().for_each(line);
-    let explanation = explain(&judgement.verifier, &request, now);
+    let budget = Budget::of(request.body.len());
+    let explanation = explain_within(&judgement.verifier, &request, now, &budget);
     line(explanation.lines.join("\n"));
     let Err(rejection) = explanation.verdict else { return Ok(true) };
     line(format!("what that means: {}", rejection.meaning()));
-    let found = if explanation.cause.is_some() { Vec::new() } else { tried(&request, &judgement, (rejection, now)) };
+    let found =
+        if explanation.cause.is_some() { Vec::new() } else { tried(&request, &judgement, &budget, (rejection, now)) };
     for what in &found {
         line(format!("explained: {what}"));
+    }
+    if explanation.cause.is_none() && found.is_empty() && budget.has_refused() {
+        line("not everything was tried: the body is too large for that; capture a smaller one");
     }
     match explanation.cause {
         Some(cause) => line(format!("what to do: {}", advice::of_cause(cause))),
@@ -200,11 +205,11 @@ fn judge(bytes: &[u8], judgement: Judgement, now: Now) -> Result<bool, String> {
 }
 
 /// The mistakes that would explain it.
-fn tried(request: &Written, judgement: &Judgement, (rejection, now): (Rejection, Now)) -> Vec<String> {
+fn tried(request: &Written, judgement: &Judgement, budget: &Budget, (rejection, now): (Rejection, Now)) -> Vec<String> {
     let Judgement { scheme, secrets, of_others, public_url, .. } = judgement;
-    let given = Given { scheme, secrets, public_url: public_url.as_ref(), now };
-    let mut bodies = sorted_json(&request.body);
-    bodies.extend(captured::decompressed(&request.body));
+    let given = Given { scheme, secrets, public_url: public_url.as_ref(), now, budget };
+    let mut bodies = sorted_json(&request.body, budget);
+    bodies.extend(captured::decompressed(&request.body, budget));
     let presets: Vec<Arc<Scheme>> = scheme::preset_names().filter_map(scheme::preset).collect();
     let mut found = given.explain(request, &bodies, &presets);
     // What is genuine but for its time is signed with one of the route's own.

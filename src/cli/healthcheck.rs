@@ -20,7 +20,13 @@ pub(super) struct HealthcheckArguments {
     #[arg(long, group = "probe")]
     startup: bool,
     /// The configuration file, for the address of its admin port
-    #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG", default_value = "countersign.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "COUNTERSIGN_CONFIG",
+        hide_env_values = true,
+        default_value = "countersign.toml"
+    )]
     config: PathBuf,
     /// The admin port itself: 127.0.0.1:9090, or unix:/path
     #[arg(long, conflicts_with = "config")]

@@ -69,14 +69,24 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ConfigArguments {
     /// The configuration file
-    #[arg(long, value_name = "FILE", env = "COUNTERSIGN_CONFIG", default_value = "countersign.toml")]
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "COUNTERSIGN_CONFIG",
+        hide_env_values = true,
+        default_value = "countersign.toml"
+    )]
     config: PathBuf,
 }
 
 /// Runs the command that the process was called with.
 #[must_use]
 pub fn main() -> ExitCode {
-    match Arguments::parse().command {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => return tell(&error),
+    };
+    match arguments.command {
         Command::Run(arguments) => run::run(&arguments.config),
         Command::Check(arguments) => check::run(&arguments.config),
         Command::Sign(arguments) => sign::run(&arguments),
@@ -87,4 +97,15 @@ pub fn main() -> ExitCode {
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
+}
+
+/// What is wrong with the arguments, or the help that was asked for. Both may quote arguments, or the environment.
+fn tell(error: &clap::Error) -> ExitCode {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        output::complain(text.trim_end());
+    } else {
+        output::line(text.trim_end());
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(CANNOT))
 }

@@ -81,9 +81,7 @@ pub(super) fn read_body(path: Option<&Path>) -> Result<Vec<u8>, String> {
     match path {
         None => Ok(Vec::new()),
         Some(path) if path == Path::new("-") => {
-            let mut body = Vec::new();
-            io::stdin().lock().read_to_end(&mut body).map_err(|error| format!("standard input: {error}"))?;
-            Ok(body)
+            whole(io::stdin().lock()).map_err(|error| format!("standard input: {error}"))
         }
         Some(path) => read_file(path),
     }
@@ -94,7 +92,19 @@ pub(super) fn read_body(path: Option<&Path>) -> Result<Vec<u8>, String> {
 /// # Errors
 /// A sentence for the user.
 pub(super) fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    fs::read(path).map_err(|error| format!("{}: {error}", path.display()))
+    fs::File::open(path).and_then(whole).map_err(|error| format!("{}: {error}", path.display()))
+}
+
+/// Nothing that a command reads whole is longer.
+pub(super) const LIMIT: u64 = 256 << 20;
+
+fn whole(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(LIMIT + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > LIMIT {
+        return Err(io::Error::other(format!("it has more than {} MiB", LIMIT >> 20)));
+    }
+    Ok(bytes)
 }
 
 /// Reads a secret as the proxy does: a line end after it does not count.

@@ -2,13 +2,16 @@
 //! not written, and nobody is told. An output that cannot be written otherwise, for instance because the disk is full, ends
 //! the command: nobody is to take half of a trail for the whole.
 
-use std::io::{self, Write};
+use std::io;
+
+use crate::config::shown::concealed;
+use crate::control::terminal::{Stream, write_line};
 
 use super::CANNOT;
 
 /// Writes a line to standard output.
 pub(super) fn line(text: impl AsRef<str>) {
-    if let Err(error) = write(&mut io::stdout().lock(), text.as_ref())
+    if let Err(error) = write_line(Stream::Output, text.as_ref())
         && error.kind() != io::ErrorKind::BrokenPipe
     {
         complain(format!("standard output cannot be written: {error}"));
@@ -16,11 +19,8 @@ pub(super) fn line(text: impl AsRef<str>) {
     }
 }
 
-/// Writes a line to standard error.
+/// Writes a line to standard error. What it quotes may be a secret in the wrong place: a file that is not there, a name
+/// that is not known, an argument.
 pub(super) fn complain(text: impl AsRef<str>) {
-    let _ = write(&mut io::stderr().lock(), text.as_ref());
-}
-
-fn write(out: &mut dyn Write, text: &str) -> io::Result<()> {
-    writeln!(out, "{text}").and_then(|()| out.flush())
+    let _ = write_line(Stream::Error, &concealed(text.as_ref()));
 }

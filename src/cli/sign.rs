@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::ValueEnum;
 
+use crate::config::shown::is_unseen;
 use crate::gate::verify::{SignInput, sign};
 
 use super::CANNOT;
@@ -107,9 +108,24 @@ fn curl(arguments: &SignArguments, headers: &[String]) -> String {
     words.join(" ")
 }
 
-/// A word that no shell takes apart.
+/// A word that no shell takes apart. One with characters that are not shown has their bytes as escapes, which most shells
+/// undo.
 fn quote(word: &str) -> String {
-    format!("'{}'", word.replace('\'', r"'\''"))
+    if !word.contains(is_unseen) {
+        return format!("'{}'", word.replace('\'', r"'\''"));
+    }
+    let mut quoted = String::from("$'");
+    for character in word.chars() {
+        match character {
+            '\'' | '\\' => quoted.extend(['\\', character]),
+            unseen if is_unseen(unseen) => {
+                let bytes = unseen.encode_utf8(&mut [0; 4]).as_bytes().to_vec();
+                bytes.iter().for_each(|byte| quoted.push_str(&format!("\\x{byte:02x}")));
+            }
+            other => quoted.push(other),
+        }
+    }
+    quoted + "'"
 }
 
 #[cfg(test)]
@@ -119,5 +135,6 @@ mod tests {
     #[test]
     fn quoting_survives_quotes() {
         assert_eq!(quote("it's $HOME"), r"'it'\''s $HOME'");
+        assert_eq!(quote("it's \u{1b}[2J\\\u{202e}"), r"$'it\'s \x1b[2J\\\xe2\x80\xae'");
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use crate::config::reader::Reader;
 use crate::config::secret::Secret;
 use crate::config::settings::{KeySettings, KeySource};
+use crate::config::shown::looks_like_a_secret;
 use crate::config::units::shorten;
 use crate::gate::verify::Validity;
 
@@ -47,6 +48,11 @@ pub(super) fn id(reader: &Reader<'_>, others: &[KeySettings]) -> Option<String> 
         let message = format!("\"{}\" is not a name for a key", shorten(id));
         reader.error("id", message, "use 1 to 64 letters, digits, \"-\", \"_\" and \".\"; never the secret itself");
         return None;
+    }
+    if looks_like_a_secret(id) {
+        let fix = "if it is one, exchange it and write a name like \"2026-11\": ids are in logs, metrics and \
+                   X-Countersign-Key-Id";
+        reader.warning("id", "looks like a secret, and ids are shown", fix);
     }
     if others.iter().any(|other| other.id == id) {
         reader.error(

@@ -31,6 +31,7 @@ pub mod scheme;
 pub mod secret;
 mod sections;
 pub mod settings;
+pub mod shown;
 pub mod suggest;
 pub mod summary;
 mod tls;

@@ -1,10 +1,12 @@
 //! What is wrong with a configuration, where, and what to do about it.
 //!
 //! Problems are collected, not thrown: an operator sees every mistake of a file in one run. A problem never quotes
-//! the value of a secret.
+//! the value of a secret, nor what looks like one ([`crate::config::shown`]).
 
 use core::fmt;
 use std::sync::Arc;
+
+use crate::config::shown::{concealed, harmless, plain_line};
 
 /// Where something stands in a configuration file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +38,7 @@ impl Place {
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
+        f.write_str(&plain_line(&concealed(&self.file)))?;
         if self.line > 0 {
             write!(f, ":{}:{}", self.line, self.column)?;
         }
@@ -92,13 +94,21 @@ pub struct Problems {
 
 impl Problems {
     /// Adds something that makes the configuration unusable.
-    pub fn error(&mut self, place: Place, message: impl Into<String>, fix: impl Into<String>) {
-        self.list.push(Problem { place, message: message.into(), fix: fix.into(), severity: Severity::Error });
+    pub fn error(&mut self, place: Place, message: impl AsRef<str>, fix: impl AsRef<str>) {
+        self.add(Severity::Error, place, message.as_ref(), fix.as_ref());
     }
 
     /// Adds something that the operator should know.
-    pub fn warning(&mut self, place: Place, message: impl Into<String>, fix: impl Into<String>) {
-        self.list.push(Problem { place, message: message.into(), fix: fix.into(), severity: Severity::Warning });
+    pub fn warning(&mut self, place: Place, message: impl AsRef<str>, fix: impl AsRef<str>) {
+        self.add(Severity::Warning, place, message.as_ref(), fix.as_ref());
+    }
+
+    /// What problems quote, names of keys included, was written by somebody else, who may have put a secret in a wrong
+    /// place.
+    fn add(&mut self, severity: Severity, place: Place, message: &str, fix: &str) {
+        let line = |text: &str| plain_line(&concealed(text)).into_owned();
+        let place = Place { key_path: line(&place.key_path), ..place };
+        self.list.push(Problem { place, message: line(message), fix: harmless(fix), severity });
     }
 
     /// Takes over everything from `others`.

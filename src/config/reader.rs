@@ -78,23 +78,23 @@ impl<'d> Reader<'d> {
     }
 
     /// Reports an error about `key` of this table.
-    pub fn error(&self, key: &str, message: impl Into<String>, fix: impl Into<String>) {
+    pub fn error(&self, key: &str, message: impl AsRef<str>, fix: impl AsRef<str>) {
         self.error_at(self.place(key), message, fix);
     }
 
     /// Reports an error at a place of this document.
-    pub fn error_at(&self, place: Place, message: impl Into<String>, fix: impl Into<String>) {
+    pub fn error_at(&self, place: Place, message: impl AsRef<str>, fix: impl AsRef<str>) {
         self.failed.set(true);
         self.document.report(|problems| problems.error(place, message, fix));
     }
 
     /// Reports a warning about `key` of this table.
-    pub fn warning(&self, key: &str, message: impl Into<String>, fix: impl Into<String>) {
+    pub fn warning(&self, key: &str, message: impl AsRef<str>, fix: impl AsRef<str>) {
         self.warning_at(self.place(key), message, fix);
     }
 
     /// Reports a warning at a place of this document.
-    pub fn warning_at(&self, place: Place, message: impl Into<String>, fix: impl Into<String>) {
+    pub fn warning_at(&self, place: Place, message: impl AsRef<str>, fix: impl AsRef<str>) {
         self.document.report(|problems| problems.warning(place, message, fix));
     }
 
@@ -254,8 +254,14 @@ impl<'d> Reader<'d> {
         match OffsetDateTime::parse(&text, &Rfc3339) {
             Ok(instant) => Some(instant.unix_timestamp()),
             Err(_) => {
-                let message = format!("\"{}\" is not a date and time with an offset", units::shorten(&text));
-                self.error(key, message, "write it like 2026-11-24T00:00:00Z (RFC 3339)");
+                // Whatever else stands there may be a secret.
+                let is_dated = text.bytes().all(|byte| byte.is_ascii_digit() || b"-+:.TtZz ".contains(&byte));
+                let shown = if is_dated { format!("\"{}\"", units::shorten(&text)) } else { "this".to_owned() };
+                self.error(
+                    key,
+                    format!("{shown} is not a date and time with an offset"),
+                    "write it like 2026-11-24T00:00:00Z (RFC 3339)",
+                );
                 None
             }
         }

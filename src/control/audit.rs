@@ -1,6 +1,9 @@
 //! The audit trail of a running process. Workers leave entries in buffers of their own; one thread chains, seals and
 //! writes them, makes them durable as the configuration says, and tells the workers how far it is.
 //!
+//! What is in the file when it starts is proven from its last seal on ([`super::audit_end`]); what cannot be is recorded
+//! and told before anything else, so that the next seal does not make it any better.
+//!
 //! When it cannot write, it keeps what it has and tries again. The buffers fill up meanwhile, and then, or as soon as
 //! writing has failed, deliveries are refused or pass uncounted in lines but not in numbers, as the configuration says:
 //! what has no record of its own is in one that says how many there were, and why.
@@ -17,13 +20,14 @@ use crate::gate::token_bucket::{Measure, TokenBucket};
 use crate::outcome::{Outcome, Rejection};
 use crate::telemetry::access_log::is_repeatable;
 use crate::telemetry::audit::record::{self, Change};
-use crate::telemetry::audit::{Link, SealKey, Tally};
+use crate::telemetry::audit::{SealKey, Tally};
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::line::Stamp;
 
 use super::access_log::share;
-use super::audit_file::{AuditFile, Opened, Store};
-use super::audit_writer::{Order, Writer};
+use super::audit_end::{UnprovenEnd, unproven_end};
+use super::audit_file::{AuditFile, Opened};
+use super::audit_writer::{Opening, Order, Writer};
 use super::event_log::{EventLog, unix_now};
 use super::worker_buffers::{Pending, WorkerBuffers};
 
@@ -43,6 +47,8 @@ pub struct Audit {
     when_blocked: WhenBlocked,
     /// The workers' ends of the sockets by which they are told.
     changes: Mutex<Vec<Option<UnixStream>>>,
+    /// Records that were there at the start and that nothing proves or explains.
+    unproven: u64,
 }
 
 /// What workers and writer share.
@@ -156,28 +162,36 @@ impl Audit {
         configuration: &str,
         log: Arc<EventLog>,
     ) -> Result<Self, String> {
+        let key = Arc::new(SealKey::new(&settings.key_id, secret));
         let limit = (settings.rotate_size, settings.rotate_every);
-        let opened = AuditFile::open(&settings.file, limit, unix_now());
-        let Opened { file, last, torn } =
-            opened.map_err(|why| format!("audit trail {}: {why}", settings.file.display()))?;
-        let audit = Self::over(settings, secret, workers, (Box::new(file), last), log)?;
+        let cannot = |why: String| format!("audit trail {}: {why}", settings.file.display());
+        let Opened { file, last, torn } = AuditFile::open(&settings.file, limit, unix_now()).map_err(cannot)?;
+        let unproven = unproven_end(&settings.file, &key, last).map_err(|error| cannot(error.to_string()))?;
+        let mut entries = Vec::new();
+        let mut add = |change| entries.push(entry_of(&change));
         if torn > 0 {
-            audit.change(&Change::Torn { bytes: torn });
+            add(Change::Torn { bytes: torn });
         }
-        audit.change(&Change::Start { version: env!("CARGO_PKG_VERSION"), configuration });
+        if let Some(UnprovenEnd { first, last, why, .. }) = &unproven {
+            add(Change::Unproven { first: *first, last: *last, why });
+        }
+        add(Change::Start { version: env!("CARGO_PKG_VERSION"), configuration });
+        unproven.iter().for_each(|unproven| unproven.tell(&log));
+        let opening = Opening { store: Box::new(file), last, entries };
+        let mut audit = Self::over(settings, key, workers, opening, log)?;
+        audit.unproven = unproven.as_ref().map_or(0, UnprovenEnd::unexplained);
         Ok(audit)
     }
 
     /// The same over any store, behind its last record.
     pub(super) fn over(
         settings: &records::Audit,
-        secret: &[u8],
+        key: Arc<SealKey>,
         workers: usize,
-        (store, last): (Box<dyn Store>, Link),
+        opening: Opening,
         log: Arc<EventLog>,
     ) -> Result<Self, String> {
         let failed = |error: std::io::Error| format!("audit trail: {error}");
-        let key = Arc::new(SealKey::new(&settings.key_id, secret));
         let shared = Arc::new(Shared::new(workers));
         let waits = settings.fsync == Fsync::Each;
         let (mut signals, mut changes) = (Vec::new(), Vec::new());
@@ -188,8 +202,7 @@ impl Audit {
             changes.push(Some(change));
         }
         let (orders, queue) = channel();
-        let writer =
-            Writer::new(settings, (Arc::clone(&shared), Arc::clone(&key)), (store, last), (queue, signals), log);
+        let writer = Writer::new(settings, (Arc::clone(&shared), Arc::clone(&key)), opening, (queue, signals), log);
         let writer = thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run()).map_err(failed)?;
         Ok(Self {
             shared,
@@ -201,14 +214,13 @@ impl Audit {
             waits,
             when_blocked: settings.when_blocked,
             changes: Mutex::new(changes),
+            unproven: 0,
         })
     }
 
     /// Records a change of what deliveries are judged by.
     pub fn change(&self, change: &Change<'_>) {
-        let mut entry = Vec::new();
-        record::change(&mut entry, change, &mut Stamp::default(), unix_now());
-        let _ = self.orders.send(Order::Entry(entry));
+        let _ = self.orders.send(Order::Entry(entry_of(change)));
         self.shared.buffers.wake();
     }
 
@@ -223,6 +235,12 @@ impl Audit {
     pub fn reading(&self) -> ([u64; 2], bool) {
         let unrecorded = self.shared.unrecorded.each_ref().map(|count| count.load(Ordering::Relaxed));
         (unrecorded, self.shared.failing.load(Ordering::Relaxed))
+    }
+
+    /// How many records were in the trail at the start that no seal proves, and that no killed process has left so.
+    #[must_use]
+    pub const fn unproven(&self) -> u64 {
+        self.unproven
     }
 
     /// Whether what this worker forwards now can be recorded, as far as that matters.
@@ -323,8 +341,7 @@ impl Audit {
     pub fn finish(&self) {
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writer) = writer {
-            self.change(&Change::Stop);
-            let _ = self.orders.send(Order::Stop);
+            let _ = self.orders.send(Order::Stop(entry_of(&Change::Stop)));
             self.shared.buffers.wake();
             let _ = writer.join();
         }
@@ -335,6 +352,13 @@ impl Audit {
         let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
         changes.get_mut(worker).and_then(Option::take)
     }
+}
+
+/// The entry of a change that happens now.
+fn entry_of(change: &Change<'_>) -> Vec<u8> {
+    let mut entry = Vec::new();
+    record::change(&mut entry, change, &mut Stamp::default(), unix_now());
+    entry
 }
 
 impl Drop for Audit {

@@ -119,7 +119,7 @@ impl AuditFile {
 const BEGINNING: &[u8] = b"{\"seq\":";
 
 /// No record is longer, so the last one is in so many bytes at the end.
-const WINDOW: u64 = 64 << 10;
+pub(super) const WINDOW: u64 = 64 << 10;
 
 /// The last whole line of a file of `size` bytes, and where it ends.
 fn last_line(file: &mut File, size: u64) -> io::Result<(Option<Vec<u8>>, u64)> {
@@ -155,8 +155,8 @@ fn lock(path: &Path) -> io::Result<Flock<File>> {
     })
 }
 
-/// The last record of the newest file that was put aside from `path`.
-fn newest(path: &Path) -> io::Result<Link> {
+/// The newest file that was put aside from `path`.
+pub(super) fn newest_aside(path: &Path) -> io::Result<Option<PathBuf>> {
     let mut found: Option<(u64, PathBuf)> = None;
     for entry in fs::read_dir(directory(path))? {
         let entry = entry?;
@@ -169,7 +169,12 @@ fn newest(path: &Path) -> io::Result<Link> {
             found = Some((number, entry.path()));
         }
     }
-    let Some((_, newest)) = found else { return Ok(Link::NONE) };
+    Ok(found.map(|(_, path)| path))
+}
+
+/// The last record of the newest file that was put aside from `path`.
+fn newest(path: &Path) -> io::Result<Link> {
+    let Some(newest) = newest_aside(path)? else { return Ok(Link::NONE) };
     let mut file = File::open(&newest)?;
     let size = file.metadata()?.len();
     let line = last_line(&mut file, size)?.0.unwrap_or_default();

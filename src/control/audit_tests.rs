@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use super::*;
 use crate::config::parse_str;
+use crate::control::audit_file::Store;
 use crate::now::Now;
 use crate::outcome::Observed;
-use crate::telemetry::audit::Examiner;
+use crate::telemetry::audit::{Examiner, Link};
 use crate::telemetry::exchange::{RouteTag, Stage, Stages};
 
 #[derive(Clone, Default)]
@@ -66,7 +67,8 @@ fn audit(disk: &Disk, keys: &str) -> Audit {
     );
     let (settings, _) = parse_str("test.toml", &text).unwrap();
     let settings = settings.audit.unwrap();
-    Audit::over(&settings, b"key", 1, (Box::new(disk.clone()), Link::NONE), Arc::new(EventLog::start())).unwrap()
+    let opening = Opening { store: Box::new(disk.clone()), last: Link::NONE, entries: Vec::new() };
+    Audit::over(&settings, Arc::new(SealKey::new("k", b"key")), 1, opening, Arc::new(EventLog::start())).unwrap()
 }
 
 fn passed() -> Exchange<'static> {

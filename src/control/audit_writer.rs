@@ -9,8 +9,8 @@ use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
 use crate::config::records::{self, BUFFER, Fsync};
-use crate::telemetry::audit::record::{self, Change};
-use crate::telemetry::audit::{Chain, Link, SealKey, Tally};
+use crate::telemetry::audit::record::{self, Change, Sealing};
+use crate::telemetry::audit::{Chain, Link, SEAL_RECORDS, SealKey, Tally};
 use crate::telemetry::line::Stamp;
 
 use super::audit::Shared;
@@ -31,8 +31,18 @@ const ROUND: Duration = Duration::from_secs(1);
 pub(super) enum Order {
     /// An entry.
     Entry(Vec<u8>),
-    /// Write what is left, and end.
-    Stop,
+    /// Write what is left and, as the last one, this entry; and end.
+    Stop(Vec<u8>),
+}
+
+/// What a writer begins with.
+pub(super) struct Opening {
+    /// Where records go.
+    pub(super) store: Box<dyn Store>,
+    /// The last record that is there.
+    pub(super) last: Link,
+    /// Entries that come before all others, and are sealed at once: what comes behind them has a seal of its own.
+    pub(super) entries: Vec<Vec<u8>>,
 }
 
 /// The state of the thread.
@@ -68,18 +78,21 @@ pub(super) struct Writer {
     /// The file is not in its place, and there cannot be another: nothing is written where nobody would find it.
     lost: Option<io::ErrorKind>,
     next_round: Duration,
+    /// When it looked at the clock last.
+    looked: Duration,
 }
 
 impl Writer {
     pub(super) fn new(
         settings: &records::Audit,
         (shared, key): (Arc<Shared>, Arc<SealKey>),
-        (store, last): (Box<dyn Store>, Link),
+        opening: Opening,
         (queue, signals): (Receiver<Order>, Vec<UnixStream>),
         log: Arc<EventLog>,
     ) -> Self {
         let (now, workers) = (unix_now(), shared.buffers.workers());
-        Self {
+        let Opening { store, last, entries } = opening;
+        let mut this = Self {
             shared,
             key,
             store,
@@ -103,14 +116,20 @@ impl Writer {
             sync_failed: false,
             lost: None,
             next_round: now + ROUND,
+            looked: now,
+        };
+        if !entries.is_empty() {
+            entries.iter().for_each(|entry| this.append_entry(entry, now));
+            this.seal(now);
         }
+        this
     }
 
     pub(super) fn run(mut self) {
         self.shared.buffers.adopt_writer();
         let mut stops = false;
         loop {
-            let now = unix_now();
+            let now = self.look();
             // What could not be written is tried again before anything is added to it.
             if self.batch.is_empty() {
                 stops |= self.collect(now);
@@ -139,6 +158,16 @@ impl Writer {
         }
     }
 
+    /// The time. Where the clock has been put back, everything is due: nothing waits until it has caught up.
+    fn look(&mut self) -> Duration {
+        let now = unix_now();
+        if now < self.looked {
+            (self.last_seal, self.last_sync, self.next_round) = (Duration::ZERO, Duration::ZERO, now);
+        }
+        self.looked = now;
+        now
+    }
+
     /// Says with which record the trail ends: what verifies it is told to expect that one.
     fn take_leave(&self) {
         let last = self.written;
@@ -155,14 +184,22 @@ impl Writer {
     fn collect(&mut self, now: Duration) -> bool {
         self.shared.begin_round();
         self.orders.extend(self.queue.try_iter());
-        let orders = mem::take(&mut self.orders);
-        let mut stops = false;
+        let mut last_entry = None;
+        for order in mem::take(&mut self.orders) {
+            match order {
+                Order::Entry(entry) => self.append_entry(&entry, now),
+                Order::Stop(entry) => last_entry = Some(entry),
+            }
+        }
+        let stops = last_entry.is_some();
         let mut blocked = Tally::default();
         for worker in 0..self.made.len() {
             let found = self.shared.take(worker, &mut self.spare);
-            for entry in self.spare.split(|byte| *byte == b'\n').filter(|entry| !entry.is_empty()) {
-                self.chain.append(&mut self.batch, entry);
+            let entries = mem::take(&mut self.spare);
+            for entry in entries.split(|byte| *byte == b'\n').filter(|entry| !entry.is_empty()) {
+                self.append_entry(entry, now);
             }
+            self.spare = entries;
             for (total, found) in self.shared.unrecorded.iter().zip([&found.over_rate, &found.blocked]) {
                 total.fetch_add(found.sum(), Ordering::Relaxed);
             }
@@ -170,17 +207,12 @@ impl Writer {
             blocked.add(&found.blocked);
             self.made.iter_mut().skip(worker).take(1).for_each(|made| *made = found.made);
         }
-        for order in orders {
-            match order {
-                Order::Entry(entry) => self.chain.append(&mut self.batch, &entry),
-                Order::Stop => stops = true,
-            }
-        }
+        last_entry.iter().for_each(|entry| self.append_entry(entry, now));
         let round = now >= self.next_round;
         let over_rate = if round || stops { mem::take(&mut self.over_rate) } else { Tally::default() };
         for (tally, why) in [(blocked, "blocked"), (over_rate, "rate")] {
             if tally.sum() > 0 {
-                self.entry(|out, stamp| tally.write(out, why, (stamp, now)));
+                self.entry(now, |out, stamp| tally.write(out, why, (stamp, now)));
             }
         }
         if mem::take(&mut self.sync_failed) {
@@ -196,14 +228,22 @@ impl Writer {
         stops
     }
 
-    fn entry(&mut self, write: impl FnOnce(&mut Vec<u8>, &mut Stamp)) {
+    /// Makes a line of an entry, and a seal when there are as many lines without one as there may be.
+    fn append_entry(&mut self, entry: &[u8], now: Duration) {
+        self.chain.append(&mut self.batch, entry);
+        if self.chain.last().seq.saturating_sub(self.sealed.seq) >= SEAL_RECORDS {
+            self.seal(now);
+        }
+    }
+
+    fn entry(&mut self, now: Duration, write: impl FnOnce(&mut Vec<u8>, &mut Stamp)) {
         let mut entry = Vec::new();
         write(&mut entry, &mut self.stamp);
-        self.chain.append(&mut self.batch, &entry);
+        self.append_entry(&entry, now);
     }
 
     fn change(&mut self, change: &Change<'_>, now: Duration) {
-        self.entry(|out, stamp| record::change(out, change, stamp, now));
+        self.entry(now, |out, stamp| record::change(out, change, stamp, now));
     }
 
     /// Seals what there is, unless nothing has come since the last seal.
@@ -211,8 +251,10 @@ impl Writer {
         let last = self.chain.last();
         self.last_seal = now;
         if last != self.sealed {
-            let key = Arc::clone(&self.key);
-            self.entry(|out, stamp| record::seal(out, &key, last, (stamp, now)));
+            let sealing = Sealing { key: &self.key, every: self.seal_every };
+            let mut entry = Vec::new();
+            record::seal(&mut entry, sealing, last, &mut self.stamp, now);
+            self.chain.append(&mut self.batch, &entry);
             self.sealed = self.chain.last();
         }
     }
@@ -305,6 +347,6 @@ impl Writer {
 
     fn is_told_to_stop(&mut self) -> bool {
         self.orders.extend(self.queue.try_iter());
-        self.orders.iter().any(|order| matches!(order, Order::Stop))
+        self.orders.iter().any(|order| matches!(order, Order::Stop(_)))
     }
 }

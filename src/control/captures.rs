@@ -7,10 +7,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::config::{CAPTURED_BODY, CAPTURED_HEAD};
 use crate::edge::worker::RefusedRequest;
 use crate::gate::route::Route;
-use crate::gate::verify::Kind;
+use crate::gate::verify::{Delivery, Kind};
 use crate::outcome::{Outcome, Rejection};
-use crate::telemetry::capture::{Captured, Captures, Extent};
+use crate::telemetry::capture::{Captured, Captures, Extent, is_harmless};
 use crate::telemetry::exchange::Exchange;
+use crate::wire::headers::{HeaderBuf, Headers};
 
 /// So many are copied in one second, whatever comes, and so many of one reason.
 const A_SECOND: u64 = 8;
@@ -18,7 +19,8 @@ const OF_A_REASON: u64 = 2;
 
 const EXTENT: Extent = Extent { head: CAPTURED_HEAD, body: CAPTURED_BODY };
 
-/// Fields that are credentials to somebody else, unless the scheme of the route relies on them.
+/// Fields that are credentials to somebody else: a request that says it has signed them is not believed. Where the scheme
+/// of the route relies on them they are kept.
 const FOREIGN: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-forwarded-client-cert"];
 
 /// The last refused requests.
@@ -64,7 +66,9 @@ impl Capturing {
         if !of_reason.is_some_and(|budget| budget.spend(second, OF_A_REASON)) || !self.all.spend(second, A_SECOND) {
             return;
         }
-        let captured = Captured::new(exchange, (request.head, request.body), EXTENT, |name| is_hidden(route, name));
+        let named = named_headers(route, request.head);
+        let hidden = |name: &[u8]| is_hidden(route, &named, name);
+        let captured = Captured::new(exchange, (request.head, request.body), EXTENT, hidden);
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).keep(captured);
     }
 
@@ -86,8 +90,48 @@ fn holds_a_secret(route: &Route) -> bool {
     route.verifier.scheme().is_some_and(|scheme| matches!(scheme.kind, Kind::Token | Kind::Basic))
 }
 
-fn is_hidden(route: &Route, name: &[u8]) -> bool {
-    FOREIGN.iter().any(|foreign| name.eq_ignore_ascii_case(foreign.as_bytes()) && !route.relies_on(foreign))
+/// What is neither signed nor known to be harmless may be a credential: of a gateway, of a mesh, of the sender elsewhere.
+fn is_hidden(route: &Route, named: &[Vec<u8>], name: &[u8]) -> bool {
+    let relied_on = core::str::from_utf8(name).is_ok_and(|name| route.relies_on(name));
+    let is = |known: &[u8]| name.eq_ignore_ascii_case(known);
+    let signed = named.iter().any(|named| is(named)) && !FOREIGN.iter().any(|foreign| is(foreign.as_bytes()));
+    !(relied_on || signed || is_harmless(name))
+}
+
+/// The fields that the signature of this request says it covers.
+fn named_headers(route: &Route, head: &[u8]) -> Vec<Vec<u8>> {
+    let mut headers = HeaderBuf::default();
+    for line in head.split(|byte| *byte == b'\n').skip(1) {
+        let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+        let (name, value) = line.split_at(colon);
+        if let Ok(name) = core::str::from_utf8(name)
+            && route.relies_on(name)
+        {
+            headers.push(name, value.get(1..).unwrap_or_default().trim_ascii());
+        }
+    }
+    route.verifier.headers_named_by(&Signed(headers)).map(<[u8]>::to_vec).collect()
+}
+
+/// A request of which there are the fields that its scheme relies on, and nothing else.
+struct Signed(HeaderBuf);
+
+impl Delivery for Signed {
+    fn method(&self) -> &[u8] {
+        b""
+    }
+
+    fn target(&self) -> &[u8] {
+        b""
+    }
+
+    fn headers(&self) -> Headers<'_> {
+        self.0.view()
+    }
+
+    fn body(&self) -> &[u8] {
+        b""
+    }
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! written by a thread of its own behind a bounded queue, so that a slow terminal never slows a worker, and at most
 //! twenty a second of those that strangers can cause. Exchanges are in the access log.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -12,9 +12,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
+use crate::config::shown::plain_line;
 use crate::edge::clock::Clock;
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::handshake::RefusedCertificate;
+
+use super::terminal::{Stream, write_line};
 
 /// Lines that wait to be written.
 const QUEUE: usize = 1024;
@@ -213,7 +216,7 @@ fn write_all(queue: &Receiver<Line>) {
     for line in queue {
         match line {
             // Nobody is left to tell when standard error is gone.
-            Line::Text(text) => drop(io::stderr().lock().write_all(text.as_bytes())),
+            Line::Text(text) => drop(write_line(Stream::Error, &text)),
             Line::Flush(done) => drop(done.send(())),
         }
     }
@@ -228,8 +231,9 @@ fn line(level: Level, message: &str) -> String {
     let now = unix_now();
     let whole = OffsetDateTime::from_unix_timestamp(i64::try_from(now.as_secs()).unwrap_or_default());
     let text = whole.ok().and_then(|whole| whole.format(&Rfc3339).ok()).unwrap_or_default();
+    let message = plain_line(message);
     // Always three digits, so that lines sort as text.
-    format!("{}.{:03}Z {level} {message}\n", text.trim_end_matches('Z'), now.subsec_millis())
+    format!("{}.{:03}Z {level} {message}", text.trim_end_matches('Z'), now.subsec_millis())
 }
 
 #[expect(clippy::disallowed_methods, reason = "the log stamps its lines itself, off the path of a request")]

@@ -3,6 +3,7 @@
 
 pub mod access_log;
 pub mod audit;
+mod audit_end;
 pub mod audit_file;
 mod audit_writer;
 pub mod captures;
@@ -23,6 +24,7 @@ pub mod resolver;
 pub mod signals;
 pub mod supervisor;
 mod swap;
+pub mod terminal;
 mod trail;
 pub mod vitals;
 mod watch;

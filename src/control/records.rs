@@ -106,7 +106,8 @@ impl Records {
         let audit = self.audit.as_ref().map(Audit::reading);
         let [over_rate, blocked] = audit.map(|(unrecorded, _)| unrecorded).unwrap_or_default();
         let audit_failing = audit.map(|(_, failing)| failing);
-        RecordsReading { left_out, lost, over_rate, blocked, audit_failing }
+        let audit_unproven = self.audit.as_ref().map(Audit::unproven);
+        RecordsReading { left_out, lost, over_rate, blocked, audit_failing, audit_unproven }
     }
 
     /// The refused requests that are kept, the youngest first; nothing where none are to be.

@@ -181,8 +181,8 @@ pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
     policy.live.tls = tickets.doors(&tls).map_err(StartError::Tls)?;
     let mut listeners = Listeners::default();
     let (opened, shared_addresses, entrances) = bind(&mut listeners, &wanted, workers)?;
-    let random = |_: ()| random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()));
-    let pseudonym = format!("countersign-{:08x}", random(())? & 0xffff_ffff);
+    let random = random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?;
+    let pseudonym = format!("countersign-{:08x}", random & 0xffff_ffff);
     let ledgers = Ledgers::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
     let buckets = RouteBuckets::default();
     policy.live.ledgers = ledgers.of(policy.gate.routes.routes(), clock.now());
@@ -207,7 +207,7 @@ pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
         |but: usize| ends.iter().enumerate().filter(move |(at, _)| *at != but).map(|(_, (orders, _))| orders.bell());
     let peers = (0..ends.len()).map(|at| bells(at).collect()).collect::<io::Result<Vec<Vec<_>>>>().map_err(failed)?;
     for (position, ((entrances, (orders, inbox)), peers)) in entrances.into_iter().zip(ends).zip(peers).enumerate() {
-        let assignment = Assignment { shared: shared.clone(), entrances, position, seed: random(())?, inbox, peers };
+        let assignment = Assignment { shared: shared.clone(), entrances, position, inbox, peers };
         let reports = reports.clone();
         let thread = thread::Builder::new()
             .name("worker".to_owned())

@@ -1,6 +1,8 @@
-//! Request ids: unique across workers, processes and restarts, and not guessable from one another by accident.
+//! Request ids: unique across workers, processes and restarts. They are told to strangers, so nothing can be read from
+//! them, neither how many there were nor which worker made them.
 
 use std::cell::Cell;
+use std::hash::{BuildHasher, RandomState};
 
 /// 128 bits, written as 32 lower-case hex digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,42 +44,96 @@ fn digits(number: u64) -> [u8; 16] {
 /// One in every byte.
 const EACH: u128 = 0x0101_0101_0101_0101_0101_0101_0101_0101;
 
-/// The ids of one worker: a random prefix, and a counter that is scrambled so that ids do not look alike.
-#[derive(Debug)]
+/// The ids of one worker: a counter, encrypted.
+///
+/// With a keyed function F, count c becomes `F(c)`, `c xor F(F(c))`: two rounds of a Feistel network whose other half is
+/// constant. No two counts give the same id, because both halves together say which one it was to those who know the key.
+/// Without the key both look like random numbers. Ids of others are as far away as those of 128 random bits. F is the
+/// SipHash-1-3 of the standard library, keyed by the system's randomness for each thread. Ids have no order: lines of logs
+/// are ordered by their times.
+#[derive(Debug, Default)]
 pub struct RequestIds {
-    prefix: u64,
+    key: RandomState,
     counter: Cell<u64>,
 }
 
 impl RequestIds {
-    /// Ids under `prefix`, which must be random per worker and process.
+    /// Ids under a key of their own.
     #[must_use]
-    pub fn new(prefix: u64) -> Self {
-        Self { prefix, counter: Cell::new(0) }
+    pub fn new() -> Self {
+        Self::default()
     }
 
     /// The next id.
     #[must_use]
     pub fn next(&self) -> RequestId {
-        let count = self.counter.get().wrapping_add(1);
-        self.counter.set(count);
-        // An odd multiplier is a bijection on 64 bits: no two counts give the same id.
-        RequestId::new(self.prefix, (count ^ self.prefix).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        let count = self.counter.get();
+        self.counter.set(count.wrapping_add(1));
+        let high = self.key.hash_one(count);
+        RequestId::new(high, count ^ self.key.hash_one(high))
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
     use super::*;
     use std::collections::HashSet;
 
     #[test]
     fn ids_are_unique_and_32_hex_digits() {
-        let ids = RequestIds::new(0xfedc_ba98_7654_3210);
-        let texts: HashSet<[u8; 32]> = (0..10_000).map(|_| *ids.next().text()).collect();
-        assert_eq!(texts.len(), 10_000);
-        assert!(texts.iter().all(|text| text.starts_with(b"fedcba9876543210")));
+        let workers = [RequestIds::new(), RequestIds::new(), RequestIds::new()];
+        let texts: HashSet<[u8; 32]> = (0..30_000).map(|n| *workers[n % 3].next().text()).collect();
+        assert_eq!(texts.len(), 30_000);
         assert!(texts.iter().flatten().all(u8::is_ascii_hexdigit));
+    }
+
+    fn number(digits: &[u8]) -> u64 {
+        let text = core::str::from_utf8(digits).unwrap_or_default();
+        u64::from_str_radix(text, 16).unwrap_or_default()
+    }
+
+    /// What undoes the scrambling of before, a multiplication by a constant, and everything else that is as simple, does
+    /// not give away how many ids there were in between.
+    #[test]
+    fn ids_do_not_count_requests() {
+        let ids = RequestIds::new();
+        let halves = |id: RequestId| (number(&id.text()[..16]), number(&id.text()[16..]));
+        let inverse = 0xf1de_83e1_9937_733d_u64;
+        assert_eq!(inverse.wrapping_mul(0x9e37_79b9_7f4a_7c15), 1);
+        let mut close = 0;
+        let mut last = halves(ids.next());
+        for _ in 0..1000 {
+            let next = halves(ids.next());
+            let unscrambled = |(high, low): (u64, u64)| low.wrapping_mul(inverse) ^ high;
+            let differences = [
+                unscrambled(next).abs_diff(unscrambled(last)),
+                next.0.abs_diff(last.0),
+                next.1.abs_diff(last.1),
+                (next.0 ^ next.1).abs_diff(last.0 ^ last.1),
+            ];
+            close += differences.iter().filter(|difference| **difference < 1 << 40).count();
+            last = next;
+        }
+        assert_eq!(close, 0);
+        // Nor do two workers, or two starts, have anything in common.
+        let (one, other) = (halves(RequestIds::new().next()), halves(RequestIds::new().next()));
+        assert!(one.0 != other.0 && one.1 != other.1);
+    }
+
+    /// Each bit is set in about half of all ids.
+    #[test]
+    fn all_bits_are_random() {
+        const COUNT: u32 = 4096;
+        let ids = RequestIds::new();
+        let mut set = [0_u32; 128];
+        for _ in 0..COUNT {
+            let id = ids.next();
+            let wide = u128::from(number(&id.text()[..16])) << 64 | u128::from(number(&id.text()[16..]));
+            set.iter_mut().enumerate().for_each(|(bit, count)| *count += u32::from(wide >> bit & 1 == 1));
+        }
+        // Eight times the standard deviation.
+        assert!(set.iter().all(|count| count.abs_diff(COUNT / 2) < 256), "{set:?}");
     }
 
     #[test]

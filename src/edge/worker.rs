@@ -144,13 +144,13 @@ pub struct Worker<N: Net> {
 }
 
 impl<N: Net> Worker<N> {
-    /// A worker without connections, the one at `position`. `seed` must be random: request ids begin with it.
-    pub fn new(net: N, shared: &Shared, (position, seed): (usize, u64)) -> Self {
+    /// A worker without connections, the one at `position`.
+    pub fn new(net: N, shared: &Shared, position: usize) -> Self {
         Self {
             net,
             buffers: BufferPool::default(),
             scratch: RefCell::new(Vec::with_capacity(2048)),
-            ids: RequestIds::new(seed),
+            ids: RequestIds::new(),
             date: DateLine::default(),
             drain: Rc::default(),
             pseudonym: Arc::clone(&shared.pseudonym),
@@ -301,8 +301,6 @@ pub struct Assignment {
     pub entrances: Vec<Entrance>,
     /// Which of the workers this is.
     pub position: usize,
-    /// Random; request ids begin with it.
-    pub seed: u64,
     /// What else is to be done, and when to stop.
     pub inbox: Inbox,
     /// The bells of the other workers.
@@ -317,10 +315,10 @@ pub struct Assignment {
 pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnce()) -> io::Result<usize> {
     let driver = runtime.driver();
     runtime.block_on(async move {
-        let Assignment { shared, entrances, position, seed, inbox, peers } = assignment;
+        let Assignment { shared, entrances, position, inbox, peers } = assignment;
         let alarms = Rc::new(Alarms::new(shared.clock.clone()));
         let net = Sockets { clock: WorkerClock::new(shared.clock.clone()), alarms: Rc::clone(&alarms) };
-        let worker = Rc::new(Worker::new(net, &shared, (position, seed)));
+        let worker = Rc::new(Worker::new(net, &shared, position));
         worker.peers.introduce(peers);
         let mut inbox = inbox.adopt(driver)?;
         let mut acceptors = Acceptors::new(Rc::clone(&worker), driver);

@@ -4,8 +4,9 @@
 //! A captured request holds what it came with, its signature and its body among it: without these nothing can be
 //! explained. So there are two ways out. [`Captured::shown`] is for lists: no body, and of header fields that
 //! may hold credentials the length alone. [`Captured::whole`] is for the operator's own `explain`, over a connection
-//! that comes from the same machine; whoever hands it out makes sure of that. What is a credential to others than the
-//! route (a cookie, say) is left out before anything is kept.
+//! that comes from the same machine; whoever hands it out makes sure of that. What may be a credential to others than the
+//! route (a cookie, the key of a gateway) is left out before anything is kept: every field that the route does not need to
+//! verify and that is not known to be harmless.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -146,7 +147,9 @@ const HARMLESS: [&str; 14] = [
     "x-github-event",
 ];
 
-fn is_harmless(name: &[u8]) -> bool {
+/// Whether nobody takes the value of this field for a credential.
+#[must_use]
+pub fn is_harmless(name: &[u8]) -> bool {
     HARMLESS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))
 }
 

@@ -339,13 +339,16 @@ fn vitals(page: &mut Page, moment: Moment<'_>) {
 
 fn records(page: &Page, readings: &Readings) {
     page.counter(&names::LOG_DROPPED, &[], readings.log_dropped);
-    let RecordsReading { left_out, lost, over_rate, blocked, audit_failing } = readings.records;
+    let RecordsReading { left_out, lost, over_rate, blocked, audit_failing, audit_unproven } = readings.records;
     page.counter(&names::ACCESS_LOG_MISSING, &["sampled"], left_out);
     page.counter(&names::ACCESS_LOG_MISSING, &["lost"], lost);
     page.counter(&names::AUDIT_UNRECORDED, &["sampled"], over_rate);
     page.counter(&names::AUDIT_UNRECORDED, &["blocked"], blocked);
     if let Some(failing) = audit_failing {
         page.gauge(&names::AUDIT_FAILING, &[], f64::from(u8::from(failing)));
+    }
+    if let Some(unproven) = audit_unproven {
+        page.gauge(&names::AUDIT_UNPROVEN, &[], unproven as f64);
     }
 }
 
@@ -386,7 +389,14 @@ mod tests {
                 since: Some(3),
             }],
             log_dropped: 3,
-            records: RecordsReading { left_out: 1, lost: 2, over_rate: 3, blocked: 4, audit_failing: Some(true) },
+            records: RecordsReading {
+                left_out: 1,
+                lost: 2,
+                over_rate: 3,
+                blocked: 4,
+                audit_failing: Some(true),
+                audit_unproven: Some(5),
+            },
             generation: 4,
             reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
             health: vec![HealthReading {
@@ -486,6 +496,7 @@ mod tests {
             r#"countersign_access_log_lines_missing_total{reason="lost"} 2"#,
             r#"countersign_audit_unrecorded_total{reason="blocked"} 4"#,
             "countersign_audit_failing 1",
+            "countersign_audit_unproven_records 5",
             r#"countersign_key_changed_timestamp_seconds{route="a\"b",key="k"} 3"#,
             "process_cpu_seconds_total 1",
         ] {

@@ -185,6 +185,8 @@ names! {
         "Deliveries without a record of their own in the audit trail, which counts them: sampled (refused ones over the rate), or blocked (it could not be written).";
     AUDIT_FAILING = Gauge "countersign_audit_failing" [] Count
         "1 while the audit trail cannot be written. Absent where there is none.";
+    AUDIT_UNPROVEN = Gauge "countersign_audit_unproven_records" [] Count
+        "Records that were in the audit trail when the process started, that no seal proves and no killed process explains. Absent where there is none.";
     BUILD = Gauge "countersign_build_info" ["version", "architecture"] Count
         "Always 1; what is running stands in the labels.";
     PROCESS_MEMORY = Gauge "process_resident_memory_bytes" [] Bytes

@@ -83,6 +83,8 @@ pub struct RecordsReading {
     pub blocked: u64,
     /// Whether the audit trail cannot be written; nothing where there is none.
     pub audit_failing: Option<bool>,
+    /// Records that were in the audit trail at the start and that nothing proves or explains; nothing where there is none.
+    pub audit_unproven: Option<u64>,
 }
 
 /// One key.

@@ -321,6 +321,7 @@ fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
         "countersign_certificate_",
         "countersign_client_ca_",
         "countersign_audit_failing",
+        "countersign_audit_unproven",
         HEALTH,
     ];
     every_name_is_there(&metrics, &absent);
@@ -407,7 +408,13 @@ fn handshakes_and_certificates_are_told(driver: Driver) {
     // Nothing is observed here; all else is there.
     every_name_is_there(
         &metrics,
-        &["countersign_observed_", "countersign_client_ca_", "countersign_audit_failing", HEALTH],
+        &[
+            "countersign_observed_",
+            "countersign_client_ca_",
+            "countersign_audit_failing",
+            "countersign_audit_unproven",
+            HEALTH,
+        ],
     );
     let until = |metrics: &Metrics| {
         let series =

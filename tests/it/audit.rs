@@ -23,6 +23,8 @@ on_both_drivers! {
     a_killed_process_leaves_a_trail_that_goes_on,
     the_chain_goes_on_in_other_files,
     what_deliveries_are_judged_by_is_recorded,
+    a_forged_end_is_not_proven,
+    a_killed_process_is_not_taken_for_a_forger,
 }
 
 const KEY: &str = "the-key-of-the-seals-0123456789";
@@ -76,37 +78,49 @@ fn every_delivery_has_a_record(driver: Driver) {
     let trail = folder.path("audit.jsonl");
     let records = records(&trail);
     let events: Vec<&str> = records.iter().map(|record| record["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["start", "secret", "secret", "delivery", "delivery", "delivery", "stop", "seal"]);
+    assert_eq!(events, ["start", "seal", "secret", "secret", "delivery", "delivery", "delivery", "stop", "seal"]);
     let sum = Command::new("sha256sum").arg(&config).output().unwrap().stdout;
     assert!(String::from_utf8(sum).unwrap().starts_with(records[0]["configuration"].as_str().unwrap()));
     for (record, outcome, reason, status, key) in [
-        (&records[3], "passed", "forwarded", 200, json!("current")),
-        (&records[4], "acknowledged", "duplicate", 200, json!("current")),
-        (&records[5], "refused", "signature_mismatch", 401, Value::Null),
+        (&records[4], "passed", "forwarded", 200, json!("current")),
+        (&records[5], "acknowledged", "duplicate", 200, json!("current")),
+        (&records[6], "refused", "signature_mismatch", 401, Value::Null),
     ] {
         assert_eq!((&record["outcome"], &record["reason"]), (&json!(outcome), &json!(reason)), "{record}");
         assert_eq!((&record["status"], &record["key_id"]), (&json!(status), &key), "{record}");
         assert_eq!((&record["route"], &record["client"]), (&json!("hook"), &json!("127.0.0.1")), "{record}");
     }
     let digest = "015abd7f5cc57a2dd94b7590f04ad8084273905ee33ec5cebeae62276a97f862";
-    assert_eq!(records[3]["body_sha256"], digest);
+    assert_eq!(records[4]["body_sha256"], digest);
     let text = fs::read_to_string(&trail).unwrap();
     assert!(!text.contains("sha256=") && !text.contains("{\\\"a\\\"") && !text.contains(KEY));
     let told = assert_whole(&folder, &["audit.jsonl"]);
-    assert!(told.contains("1 seals hold") && told.contains("whole: 8 records"), "{told}");
+    assert!(told.contains("2 seals hold") && told.contains("whole: 9 records"), "{told}");
     // The last record is printed where it can be kept elsewhere, and then nothing can be cut off.
-    let line = program.await_line("the audit trail ends with record 8:");
+    let line = program.await_line("the audit trail ends with record 9:");
     let last = line.rsplit(' ').next().unwrap();
     assert!(told.contains(last), "{told}");
-    fs::write(folder.path("cut"), text.split_inclusive('\n').take(6).collect::<String>()).unwrap();
-    assert_eq!(audit(&folder, &["verify", "cut"]).0.status.code(), Some(0));
+    assert_eq!(told.matches("proven: records 1 to 9 (audit.jsonl:1 to audit.jsonl:9)").count(), 1, "{told}");
+    fs::write(folder.path("cut"), text.split_inclusive('\n').take(7).collect::<String>()).unwrap();
+    let keyed = ["verify", "--key-file", "key", "--key-id", "k"];
+    let (output, told) = audit(&folder, &[&keyed[..], &["cut"]].concat());
+    let told_so =
+        told.contains("proven: records 1 to 2 (") && told.contains("not proven yet: records 3 to 7 (cut:3 to ");
+    assert!(output.status.code() == Some(0) && told_so && told.contains("whole: 7 records"), "{told}");
     let (output, told) = audit(&folder, &["verify", "cut", "--expect-last", last]);
-    assert!(output.status.code() == Some(1) && told.contains("the last record is 6:"), "{told}");
-    let (output, told) = audit(&folder, &["verify", "cut", "--key-file", "key", "--key-id", "k"]);
+    assert!(output.status.code() == Some(1) && told.contains("the last record is 7:"), "{told}");
+    // What is known elsewhere needs no seal, and without either nothing is proven.
+    let (output, told) = audit(&folder, &["verify", "audit.jsonl", "--expect-last", last]);
+    assert!(output.status.code() == Some(0) && told.contains("whole: 9 records"), "{told}");
+    let (output, told) = audit(&folder, &["verify", "audit.jsonl"]);
+    assert!(output.status.code() == Some(1) && told.contains("not proven: records 1 to 9"), "{told}");
+    let (output, told) = audit(&folder, &["verify", "audit.jsonl", "--key-file", "key", "--key-id", "other"]);
     assert!(output.status.code() == Some(1) && told.contains("no seal under the given keys"), "{told}");
+    assert!(told.contains("sealed with the key `k`"), "{told}");
     fs::write(folder.path("changed"), text.replacen("\"status\":401", "\"status\":200", 1)).unwrap();
-    let (output, told) = audit(&folder, &["verify", "changed"]);
-    assert!(output.status.code() == Some(1) && told.contains("broken: changed:6: it has been changed"), "{told}");
+    let (output, told) = audit(&folder, &[&keyed[..], &["changed"]].concat());
+    assert!(output.status.code() == Some(1) && told.contains("broken: changed:7: it has been changed"), "{told}");
+    assert!(told.contains("proven: records 1 to 2 (") && told.contains("not proven yet: records 3 to 6"), "{told}");
     let (_, shown) = audit(&folder, &["show", "audit.jsonl", "--route", "hook", "--reason", "duplicate"]);
     assert_eq!(shown.lines().count(), 1, "{shown}");
     let (_, shown) = audit(&folder, &["show", "audit.jsonl", "--until", "2020-01-01T00:00:00Z"]);
@@ -189,7 +203,7 @@ fn a_full_disk_refuses_deliveries(driver: Driver) {
             assert_eq!(client.ask(&delivery.bytes()).status, 503);
         }
         assert_eq!(application.requests().len(), reached, "nothing is forwarded");
-        assert_whole_without_seal(&folder);
+        assert_whole(&folder, &["audit.jsonl"]);
         // There is room again.
         let Some(()) = lift_limit(&program) else { return };
         send_until(&mut client, 200, &mut numbers);
@@ -202,11 +216,6 @@ fn a_full_disk_refuses_deliveries(driver: Driver) {
         let forwarded = recorded.iter().filter(|record| record["reason"] == "forwarded").count();
         assert_eq!(forwarded, application.requests().len());
     }
-}
-
-fn assert_whole_without_seal(folder: &Folder) {
-    let (output, text) = audit(folder, &["verify", "audit.jsonl"]);
-    assert_eq!(output.status.code(), Some(0), "{text}");
 }
 
 /// Nothing where there is no such program.
@@ -290,6 +299,97 @@ fn the_last_record_that_is_told_of_is_there(driver: Driver) {
     assert_eq!(output.status.code(), Some(0), "{line}: {text}");
 }
 
+/// What somebody without the key can do: another number, another line before it, another hash.
+fn made_anew(lines: &[String]) -> String {
+    let (mut before, mut text) = ("0".repeat(64), String::new());
+    for (number, line) in lines.iter().enumerate() {
+        let entry = &line[line.find("\"time\":").unwrap()..line.rfind(",\"hash\":").unwrap()];
+        let whole = format!("{{\"seq\":{},\"prev\":\"{before}\",{entry}", number + 1);
+        let digest = ring::digest::digest(&ring::digest::SHA256, whole.as_bytes());
+        before = digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        text += &format!("{whole},\"hash\":\"{before}\"}}\n");
+    }
+    text
+}
+
+/// Everything behind the first seal is thinned out and chained anew, with seals under a key that does not exist or
+/// without any: neither is proven, not even when a process has gone on behind it and sealed it.
+fn a_forged_end_is_not_proven(driver: Driver) {
+    let forging = [("seal_every = \"1s\"", false, "too_many"), ("seal_every = \"1s\"", true, "other_key")];
+    for (keys, sealed, why) in forging {
+        let (application, folder) = (Application::answering(OK), Folder::new());
+        let config = audited(&folder, driver, &application, keys);
+        let mut program = Program::run(&config);
+        let mut client = program.connect();
+        for number in 0..400 {
+            assert_eq!(client.ask(&Delivery::of(format!("{number}").as_bytes()).bytes()).status, 200);
+        }
+        program.signal("TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+        assert_whole(&folder, &["audit.jsonl"]);
+        let trail = folder.path("audit.jsonl");
+        let text = fs::read_to_string(&trail).unwrap();
+        let is_seal = |line: &str| line.contains("\"event\":\"seal\"");
+        let first = text.lines().position(is_seal).unwrap();
+        let kept = text.lines().enumerate().filter(|(number, line)| *number <= first || !is_seal(line));
+        let mut lines: Vec<String> = kept
+            .filter(|(number, line)| *number <= first || number % 3 > 0 && !line.contains("\"event\":\"stop\""))
+            .map(|(_, line)| line.to_owned())
+            .collect();
+        if sealed {
+            let seal = text.lines().rfind(|line| is_seal(line)).unwrap();
+            lines.push(seal.replace("\"key_id\":\"k\"", "\"key_id\":\"unknown\""));
+        }
+        fs::write(&trail, made_anew(&lines)).unwrap();
+        let verify = ["verify", "audit.jsonl", "--key-file", "key", "--key-id", "k"];
+        let (output, told) = audit(&folder, &verify);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        let range = format!("not proven: records {} to {} (", first + 2, lines.len());
+        assert!(told.contains(&range) && told.contains("\nnot proven: "), "{told}");
+        // The next process says so, in the trail, too, and its seals do not make it any better.
+        let mut program = Program::run(&config);
+        program.await_line(&format!("records {} to {} are NOT PROVEN", first + 2, lines.len()));
+        assert_eq!(program.connect().ask(&Delivery::of(b"after").bytes()).status, 200);
+        program.signal("TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+        let records = records(&trail);
+        let [unproven] = records.iter().filter(|record| record["event"] == "unproven").collect::<Vec<_>>()[..] else {
+            panic!("no record about it")
+        };
+        assert_eq!((&unproven["first"], &unproven["last"]), (&json!(first + 2), &json!(lines.len())), "{unproven}");
+        assert_eq!(unproven["why"], why);
+        let (output, told) = audit(&folder, &verify);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.contains(&range) && told.contains(&format!("proven: records {} to ", lines.len() + 1)), "{told}");
+        // One more has nothing to add.
+        let mut program = Program::run(&config);
+        program.address();
+        program.signal("TERM");
+        program.end();
+        assert!(!program.log().iter().any(|line| line.contains("PROVEN")));
+    }
+}
+
+/// A process that is killed leaves what it has not sealed, and that is all that is said of it.
+fn a_killed_process_is_not_taken_for_a_forger(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let config = audited(&folder, driver, &application, "fsync = \"each\"");
+    let program = Program::run(&config);
+    let mut client = program.connect();
+    for number in 0..10 {
+        assert_eq!(client.ask(&Delivery::of(format!("{number}").as_bytes()).bytes()).status, 200);
+    }
+    drop(program);
+    let told = assert_whole(&folder, &["audit.jsonl"]);
+    assert!(told.contains("proven: records 1 to 2 (") && told.contains("not proven yet: records 3 to 14"), "{told}");
+    let mut program = Program::run(&config);
+    program.await_line("records 3 to 14 are not proven: the process that wrote them was killed");
+    program.signal("TERM");
+    assert_eq!(program.end().0.code(), Some(0));
+    let told = assert_whole(&folder, &["audit.jsonl"]);
+    assert!(told.contains("not proven: records 3 to 14 (") && told.contains("whole: "), "{told}");
+}
+
 #[test]
 fn a_file_that_is_no_trail_is_left_as_it_is() {
     let (application, folder) = (Application::answering(OK), Folder::new());
@@ -319,7 +419,10 @@ fn what_cannot_be_printed_is_no_success() {
     let trail = folder.path("audit.jsonl");
     for command in ["verify", "show"] {
         let mut audit = Command::new(BINARY);
-        audit.args(["audit", command]).arg(&trail);
+        audit.args(["audit", command]).arg(&trail).current_dir(folder.path(""));
+        if command == "verify" {
+            audit.args(["--key-file", "key", "--key-id", "k"]);
+        }
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         let output = audit.stdout(full).output().unwrap();
         assert_eq!(output.status.code(), Some(2), "{command}");

@@ -32,5 +32,6 @@ mod reload_live;
 mod reload_tls;
 mod replay;
 mod reused_ids;
+mod terminal;
 mod tls;
 mod upstream;

@@ -8,6 +8,7 @@ use core::fmt;
 use core::time::Duration;
 
 use super::Delivery;
+use super::budget::Budget;
 use super::engine::Verifier;
 use super::mac;
 use super::other_bodies;
@@ -55,6 +56,11 @@ impl fmt::Display for Explanation {
 
 /// Verifies `delivery` and explains the verdict.
 pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Explanation {
+    explain_within(verifier, delivery, now, &Budget::of(delivery.body().len()))
+}
+
+/// The same with trials that cost no more than half of what is left of `budget`; the verdict itself is free.
+pub fn explain_within<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now, budget: &Budget) -> Explanation {
     let (verdict, key_id) = match run(verifier, delivery, now) {
         Ok(key_id) => (Ok(()), key_id),
         Err(rejection) => (Err(rejection), None),
@@ -63,11 +69,11 @@ pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Expl
     match verifier.scheme() {
         None => lines.push("scheme none: nothing is verified".to_owned()),
         Some(scheme) => {
-            let mut report = Report { verifier, scheme, delivery, now, lines: &mut lines, cause: &mut cause };
+            let mut report = Report { verifier, scheme, delivery, now, budget, lines: &mut lines, cause: &mut cause };
             report.head();
             report.keys();
             match verdict {
-                Err(Rejection::SignatureMismatch | Rejection::CredentialMismatch) => report.mismatch(),
+                Err(Rejection::SignatureMismatch | Rejection::CredentialMismatch) => budget.half(|| report.mismatch()),
                 Err(Rejection::DigestMismatch) => {
                     report.say("the signature holds, but the body is not the one whose digest stands in the URL");
                 }
@@ -75,7 +81,9 @@ pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Expl
                     "what is signed breaks a guard of the scheme ({}): its parts could be told apart in two ways",
                     scheme.guards
                 )),
-                Err(Rejection::TimestampStale | Rejection::TimestampFuture) => report.as_of_its_timestamp(),
+                Err(Rejection::TimestampStale | Rejection::TimestampFuture) => {
+                    budget.half(|| report.as_of_its_timestamp());
+                }
                 _ => {}
             }
         }
@@ -93,7 +101,8 @@ pub fn explain_head<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) ->
     let verdict = verifier.begin(delivery, now).map(|_| ());
     let (mut lines, mut cause) = (Vec::new(), None);
     if let Some(scheme) = verifier.scheme() {
-        let mut report = Report { verifier, scheme, delivery, now, lines: &mut lines, cause: &mut cause };
+        let budget = &Budget::of(0);
+        let mut report = Report { verifier, scheme, delivery, now, budget, lines: &mut lines, cause: &mut cause };
         report.head();
         report.keys();
     }
@@ -118,6 +127,7 @@ struct Report<'r, D> {
     scheme: &'r Scheme,
     delivery: &'r D,
     now: Now,
+    budget: &'r Budget,
     lines: &'r mut Vec<String>,
     cause: &'r mut Option<Cause>,
 }
@@ -125,6 +135,10 @@ struct Report<'r, D> {
 impl<D: Delivery> Report<'_, D> {
     fn say(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
+    }
+
+    fn matches(&self, verifier: &Verifier, delivery: &impl Delivery) -> bool {
+        self.budget.matches(verifier, delivery, self.now)
     }
 
     fn explained(&mut self, cause: Cause, line: impl fmt::Display) {
@@ -374,7 +388,7 @@ impl<D: Delivery> Report<'_, D> {
     fn another_head(&mut self, anytime: &Verifier) -> bool {
         let head = Varied::of(self.delivery);
         let bare = super::url::path_of(self.delivery.target());
-        if bare != self.delivery.target() && run(anytime, &Varied { target: bare, ..head }, self.now).is_ok() {
+        if bare != self.delivery.target() && self.matches(anytime, &Varied { target: bare, ..head }) {
             self.explained(Cause::Head, "without the query of the URL the signature would match");
             return true;
         }
@@ -382,7 +396,7 @@ impl<D: Delivery> Report<'_, D> {
             return false;
         }
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
-            if run(anytime, &Varied { method: method.as_bytes(), ..head }, self.now).is_ok() {
+            if self.matches(anytime, &Varied { method: method.as_bytes(), ..head }) {
                 self.explained(Cause::Head, format_args!("with the method {method} the signature would match"));
                 return true;
             }
@@ -421,13 +435,15 @@ impl<D: Delivery> Report<'_, D> {
             return self.say("the credential is none of the keys");
         }
         let head = Varied::of(self.delivery);
-        let changed = other_bodies::find(head.body, |body| run(&anytime, &Varied { body, ..head }, self.now).is_ok());
+        let budget = self.budget;
+        let fits = |body: &[u8]| budget.matches(&anytime, &Varied { body, ..head }, self.now);
+        let changed = budget.half(|| other_bodies::find(head.body, budget, fits));
         if let Some(what) = changed {
             let line = format!("the body {what}: with that undone the signature would match");
             return self.explained(Cause::Body, line);
         }
         for url in self.verifier.public_url().map(|url| self.other_urls(url)).unwrap_or_default() {
-            if run(&self.verifier.for_explanation(Some(url.clone())), self.delivery, self.now).is_ok() {
+            if self.matches(&self.verifier.for_explanation(Some(url.clone())), self.delivery) {
                 return self
                     .explained(Cause::Url, format_args!("with `{url}` in public_url the signature would match"));
             }

@@ -1,67 +1,104 @@
 //! Other spellings of the same JSON: what a body looked like before something on the way read it and wrote it again.
 //! Only for explanations; no verdict rests on it.
 
-/// One way of writing, with the words for what has happened to a body that was written so when it was signed.
-type Way = (fn(&[u8]) -> Vec<u8>, &'static str);
+use std::borrow::Cow;
 
-const LAYOUTS: [Way; 6] = [
-    (<[u8]>::to_vec, ""),
-    (|body| laid_out(body, b""), "has white space between its JSON tokens that was not signed"),
-    (spaced, "lacks the spaces after `,` and `:` in its JSON"),
-    (|body| indented(body, b"  "), "lacks the line breaks of its JSON, with two spaces for each level"),
-    (|body| indented(body, b"    "), "lacks the line breaks of its JSON, with four spaces for each level"),
-    (|body| indented(body, b"\t"), "lacks the line breaks of its JSON, with a tab for each level"),
-];
+use super::budget::Budget;
 
-const CHARACTERS: [Way; 4] = [
-    (<[u8]>::to_vec, ""),
-    (|body| escaped(body, "0123456789abcdef"), "has characters where \\uXXXX escapes were signed"),
-    (|body| escaped(body, "0123456789ABCDEF"), "has characters where \\uXXXX escapes in capitals were signed"),
-    (unescaped, "has \\uXXXX escapes where the characters were signed"),
-];
+/// One way of writing, with the words for what has happened to a body that was written so when it was signed. Gives
+/// nothing where more would be written than the bound.
+type Way = (fn(&[u8], usize) -> Option<Vec<u8>>, &'static str);
 
-const SLASHES: [Way; 3] = [
-    (<[u8]>::to_vec, ""),
-    (|body| exchanged(body, &[(b"/", br"\/")]), r"has `/` where `\/` was signed"),
-    (|body| exchanged(body, &[(br"\/", b"/")]), r"has `\/` where `/` was signed"),
-];
-
-const MARKUP: [Way; 3] = [
-    (<[u8]>::to_vec, ""),
+const LAYOUTS: [Way; 5] = [
+    (|body, _| Some(laid_out(body, b"")), "has white space between its JSON tokens that was not signed"),
+    (|body, _| Some(spaced(body)), "lacks the spaces after `,` and `:` in its JSON"),
+    (|body, bound| indented(body, b"  ", bound), "lacks the line breaks of its JSON, with two spaces for each level"),
     (
-        |body| exchanged(body, &[(b"<", br"\u003c"), (b">", br"\u003e"), (b"&", br"\u0026")]),
+        |body, bound| indented(body, b"    ", bound),
+        "lacks the line breaks of its JSON, with four spaces for each level",
+    ),
+    (|body, bound| indented(body, b"\t", bound), "lacks the line breaks of its JSON, with a tab for each level"),
+];
+
+const CHARACTERS: [Way; 3] = [
+    (|body, _| Some(escaped(body, b"0123456789abcdef")), "has characters where \\uXXXX escapes were signed"),
+    (
+        |body, _| Some(escaped(body, b"0123456789ABCDEF")),
+        "has characters where \\uXXXX escapes in capitals were signed",
+    ),
+    (|body, _| Some(unescaped(body)), "has \\uXXXX escapes where the characters were signed"),
+];
+
+const SLASHES: [Way; 2] = [
+    (|body, _| Some(exchanged(body, &[(b"/", br"\/")])), r"has `/` where `\/` was signed"),
+    (|body, _| Some(exchanged(body, &[(br"\/", b"/")])), r"has `\/` where `/` was signed"),
+];
+
+const MARKUP: [Way; 2] = [
+    (
+        |body, _| Some(exchanged(body, &[(b"<", br"\u003c"), (b">", br"\u003e"), (b"&", br"\u0026")])),
         "has `<`, `>` or `&` where their \\uXXXX escapes were signed",
     ),
     (
-        |body| exchanged(body, &[(br"\u003c", b"<"), (br"\u003e", b">"), (br"\u0026", b"&")]),
+        |body, _| Some(exchanged(body, &[(br"\u003c", b"<"), (br"\u003e", b">"), (br"\u0026", b"&")])),
         "has \\uXXXX escapes for `<`, `>` or `&` where the characters were signed",
     ),
 ];
 
+/// What can be another in the spelling of a body, one way of each at a time.
+const ASPECTS: [&[Way]; 4] = [&LAYOUTS, &CHARACTERS, &SLASHES, &MARKUP];
+
+/// No spelling that is tried is so many times as long as the body, and this much longer.
+const GROWTH: usize = 8;
+const SLACK: usize = 4096;
+
 /// What has happened to a body if, written with other white space between its tokens and other escapes inside of its
-/// strings, it `fits`. Nothing for a body that is not an object or an array.
-pub(super) fn find(body: &[u8], mut fits: impl FnMut(&[u8]) -> bool) -> Option<String> {
+/// strings, it `fits`. Nothing for a body that is not an object or an array. What differs in less is tried first, as far
+/// as `budget` goes.
+pub(super) fn find(body: &[u8], budget: &Budget, mut fits: impl FnMut(&[u8]) -> bool) -> Option<String> {
     if !matches!(body.trim_ascii().first(), Some(b'{' | b'[')) {
         return None;
     }
-    // What changes nothing has been tried before, with fewer words.
-    let others = |ways: &'static [Way], text: &[u8]| -> Vec<(Vec<u8>, &'static str)> {
-        let written = ways.iter().map(|(write, what)| (write(text), *what));
-        written.filter(|(written, what)| what.is_empty() || written != text).collect()
-    };
-    for (text, layout) in others(&LAYOUTS, body) {
-        for (text, character) in others(&CHARACTERS, &text) {
-            for (text, slash) in others(&SLASHES, &text) {
-                for (text, markup) in others(&MARKUP, &text) {
-                    if text != body && fits(&text) {
-                        let words = [layout, character, slash, markup].into_iter().filter(|what| !what.is_empty());
-                        return Some(words.collect::<Vec<&str>>().join(", and "));
-                    }
-                }
-            }
+    let bound = body.len().saturating_mul(GROWTH).saturating_add(SLACK);
+    // One aspect has nothing to do with another: what changes nothing of the body changes nothing of its other spellings.
+    let changes = |way: &Way| rewritten(body, way, budget, bound).is_some_and(|text| text != body);
+    let ways = ASPECTS.map(|ways| ways.iter().copied().filter(changes).collect::<Vec<Way>>());
+    for spelling in combinations(&ways) {
+        let mut text = Cow::Borrowed(body);
+        let whole = spelling.iter().all(|way| {
+            let written = rewritten(&text, way, budget, bound);
+            written.map(|written| text = Cow::Owned(written)).is_some()
+        });
+        if whole && *text != *body && fits(&text) {
+            return Some(spelling.iter().map(|(_, what)| *what).collect::<Vec<&str>>().join(", and "));
         }
     }
     None
+}
+
+/// The text written in that way, if it does not become too long and can be paid for.
+fn rewritten(text: &[u8], (write, _): &Way, budget: &Budget, bound: usize) -> Option<Vec<u8>> {
+    if text.len() > budget.bound() {
+        budget.refuse();
+        return None;
+    }
+    // What is given up has been written as far as the bound.
+    let written = write(text, bound);
+    let paid = budget.charge(written.as_ref().map_or(bound, Vec::len));
+    written.filter(|written| paid && written.len() <= bound)
+}
+
+/// At most one way of each aspect, those with the fewest first.
+fn combinations(ways: &[Vec<Way>; 4]) -> Vec<Vec<Way>> {
+    let mut all = vec![Vec::new()];
+    for aspect in ways {
+        let longer: Vec<Vec<Way>> =
+            all.iter().flat_map(|some| aspect.iter().map(|way| [some.as_slice(), &[*way]].concat())).collect();
+        all.extend(longer);
+    }
+    all.sort_by_key(Vec::len);
+    all.retain(|some| !some.is_empty());
+    all
 }
 
 /// With a space after each comma and colon.
@@ -91,18 +128,22 @@ fn laid_out(body: &[u8], gap: &[u8]) -> Vec<u8> {
     out
 }
 
-/// One value a line, each level of them behind one `step` more; empty objects and arrays stay as they are.
-fn indented(body: &[u8], step: &[u8]) -> Vec<u8> {
+/// One value a line, each level of them behind one `step` more; empty objects and arrays stay as they are. Nothing where
+/// that has more than `bound` bytes.
+fn indented(body: &[u8], step: &[u8], bound: usize) -> Option<Vec<u8>> {
     let compact = laid_out(body, b"");
     let mut out = Vec::with_capacity(2 * compact.len());
     let (mut in_string, mut after_backslash, mut depth) = (false, false, 0_usize);
     let mut rest = compact.iter().peekable();
     let new_line = |out: &mut Vec<u8>, depth: usize| {
         out.push(b'\n');
-        // Deeper than this is nothing that people write, and grows with the square of the body.
+        // Deeper than this is nothing that people write.
         (0..depth.min(64)).for_each(|_| out.extend_from_slice(step));
     };
     while let Some(byte) = rest.next() {
+        if out.len() > bound {
+            return None;
+        }
         if !in_string && matches!(byte, b'}' | b']') {
             depth = depth.saturating_sub(1);
             if !matches!(out.last(), Some(b'{' | b'[')) {
@@ -128,7 +169,7 @@ fn indented(body: &[u8], step: &[u8]) -> Vec<u8> {
             _ => {}
         }
     }
-    out
+    Some(out)
 }
 
 /// With each text of `pairs` exchanged for the other. What stands behind a backslash belongs to it.
@@ -149,10 +190,10 @@ fn exchanged(body: &[u8], pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
     out
 }
 
-fn escaped(body: &[u8], digits: &str) -> Vec<u8> {
+fn escaped(body: &[u8], digits: &[u8; 16]) -> Vec<u8> {
     let Ok(text) = core::str::from_utf8(body) else { return body.to_vec() };
     let mut out = String::with_capacity(text.len());
-    let digit = |unit: u16, shift: u32| digits.chars().nth(usize::from(unit >> shift & 0xf)).unwrap_or_default();
+    let digit = |unit: u16, shift: u32| digits.get(usize::from(unit >> shift & 0xf)).map_or('0', |it| char::from(*it));
     for character in text.chars() {
         if character.is_ascii() {
             out.push(character);
@@ -223,7 +264,7 @@ mod tests {
         let body = br#"{"a":[1,{"b":"{,:\\\""}],"c":{},"d":[]}"#;
         let expected =
             "{\n  \"a\": [\n    1,\n    {\n      \"b\": \"{,:\\\\\\\"\"\n    }\n  ],\n  \"c\": {},\n  \"d\": []\n}";
-        assert_eq!(text(indented(body, b"  ")), expected);
+        assert_eq!(text(indented(body, b"  ", 1000).unwrap()), expected);
         let value: serde_json::Value = serde_json::from_slice(body).unwrap();
         assert_eq!(expected, serde_json::to_string_pretty(&value).unwrap());
     }
@@ -231,7 +272,7 @@ mod tests {
     #[test]
     fn escapes_and_characters_are_exchanged() {
         let (plain, written) = ("[\"ä€😀\\n\\\\u00e4\"]", r#"["\u00e4\u20ac\ud83d\ude00\n\\u00e4"]"#);
-        assert_eq!(text(escaped(plain.as_bytes(), "0123456789abcdef")), written);
+        assert_eq!(text(escaped(plain.as_bytes(), b"0123456789abcdef")), written);
         assert_eq!(text(unescaped(written.as_bytes())), plain);
         for same in [r"\u0041", r"\ud83d", r"\ud83dx", r"\u+0e4", r"\u00e", r"\"] {
             assert_eq!(text(unescaped(same.as_bytes())), same);
@@ -245,7 +286,7 @@ mod tests {
     fn tried(body: &[u8]) -> Vec<String> {
         let mut tried = Vec::new();
         assert_eq!(
-            find(body, |text| {
+            find(body, &Budget::of(0), |text| {
                 tried.push(text.to_vec());
                 false
             }),
@@ -267,17 +308,77 @@ mod tests {
             "{\n\t\"a\": \"\\u00e4<\\/b>\"\n}",
         ] {
             assert!(tried(body.as_bytes()).iter().any(|text| text == signed), "{signed}");
-            let what = find(body.as_bytes(), |text| text == signed.as_bytes()).unwrap();
+            let what = find(body.as_bytes(), &Budget::of(0), |text| text == signed.as_bytes()).unwrap();
             assert!(!what.is_empty() && !what.contains("capitals") || signed.contains("00E4"), "{what}");
             assert!(tried(signed.as_bytes()).iter().any(|text| text == body), "{signed}");
         }
         assert!(tried(body.as_bytes()).iter().all(|text| text != body));
     }
 
+    /// What the trials on a body hash within `limit`: the sum, and the longest of them.
+    fn hashed(body: &[u8], limit: u64) -> (u64, usize) {
+        let (budget, mut sum, mut longest) = (Budget::within(limit), 0, 0);
+        let found = find(body, &budget, |text| {
+            longest = longest.max(text.len());
+            sum += if budget.spend(text.len()) { text.len() as u64 } else { 0 };
+            false
+        });
+        assert_eq!(found, None);
+        assert!(budget.spent() <= limit);
+        (sum, longest)
+    }
+
+    #[test]
+    fn hostile_bodies_cost_no_more_than_a_multiple_of_their_length() {
+        let repeat = |text: &str, length: usize| text.repeat(length / text.len()).into_bytes();
+        for text in ["[", "{", "[[],", "[\"<\\/é\",", "{\"a\":", "[\\u003c", "[\\u00e4/", "[\\\\", "[\"", "[é"] {
+            let body = repeat(text, 64 << 10);
+            let limit = 64 * body.len() as u64;
+            let (sum, longest) = hashed(&body, limit);
+            assert!(sum <= limit && longest <= 8 * body.len() + 4096, "{text}: {sum} {longest}");
+        }
+        // A megabyte that would be 250 megabytes when it is indented.
+        let body = repeat("[", 1 << 20);
+        let (sum, longest) = hashed(&body, 96 << 20);
+        assert!(sum <= 96 << 20 && longest <= 9 << 20, "{sum} {longest}");
+    }
+
+    #[test]
+    fn what_a_process_keeps_of_a_body_is_tried_in_every_way() {
+        let body = r#"{"a":"é https://a.example/b"},"#.repeat((64 << 10) / 30);
+        let body = format!("[{body}1]");
+        let budget = Budget::of(body.len());
+        let mut count = 0;
+        budget.half(|| {
+            budget.half(|| {
+                find(body.as_bytes(), &budget, |text| {
+                    count += 1;
+                    budget.spend(text.len());
+                    false
+                })
+            })
+        });
+        assert!(count == 29 && !budget.has_refused(), "{count}");
+    }
+
     proptest::proptest! {
         #[test]
+        fn work_is_bounded_whatever_the_body(
+            parts in proptest::collection::vec(
+                proptest::sample::select(vec!["[", "]", "{", "}", "\"", "\\", ",", ":", " ", "\n", "é", "<", "/", "\\/", "\\u003c", "\\ud83d"]),
+                1..60,
+            ),
+            times in 1_usize..500,
+        ) {
+            let body = format!("[{}", parts.concat().repeat(times));
+            let limit = 32 * body.len() as u64;
+            let (sum, longest) = hashed(body.as_bytes(), limit);
+            proptest::prop_assert!(sum <= limit && longest <= 8 * body.len() + 4096);
+        }
+
+        #[test]
         fn no_body_panics(body in "[\\[{].{0,40}(\\\\u[0-9a-f]{0,4}){0,3}[]}/<]{0,4}") {
-            let _ = find(body.as_bytes(), |_| false);
+            let _ = find(body.as_bytes(), &Budget::of(0), |_| false);
         }
     }
 }

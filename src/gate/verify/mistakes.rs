@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::budget::Budget;
 use super::engine::Verifier;
-use super::explain::{Varied, run};
+use super::explain::Varied;
 use super::guard::Guards;
 use super::key_form::KeyForm;
 use super::keyring::{Key, Keyring, Validity, decode_secret};
@@ -31,6 +32,8 @@ pub struct Given<'g> {
     pub public_url: Option<&'g PublicUrl>,
     /// The time to judge by.
     pub now: Now,
+    /// What the trials may cost.
+    pub budget: &'g Budget,
 }
 
 const ENCODINGS: [Encoding; 3] = [Encoding::Hex, Encoding::Base64, Encoding::Base64Url];
@@ -69,7 +72,7 @@ impl Given<'_> {
     /// Whether it would match at any time, with these keys.
     fn matches<D: Delivery>(&self, scheme: &Arc<Scheme>, keys: Vec<Key>, delivery: &D) -> bool {
         let anytime = self.verifier(scheme, keys).map(|verifier| verifier.for_explanation(None));
-        anytime.is_some_and(|verifier| run(&verifier, delivery, self.now).is_ok())
+        anytime.is_some_and(|verifier| self.budget.matches(&verifier, delivery, self.now))
     }
 
     /// The keys as the scheme makes them of the secrets; those that it cannot use are left out.
@@ -124,7 +127,7 @@ impl Given<'_> {
             other.timestamp.iter_mut().for_each(|timestamp| timestamp.unit = unit);
             let other = Arc::new(other);
             let verifier = self.verifier(&other, self.keys(&other));
-            if verifier.is_some_and(|verifier| run(&verifier, delivery, self.now).is_ok()) {
+            if verifier.is_some_and(|verifier| self.budget.matches(&verifier, delivery, self.now)) {
                 let (name, wanted) = (unit.name(), timestamp.unit.name());
                 found.push(format!(
                     "the timestamp is in the unit {name} where the scheme says {wanted}: so it is genuine"
@@ -185,7 +188,9 @@ impl Given<'_> {
                 found.push(format!("the query has {what}"));
             }
         }
-        let signs_form = self.scheme.content.contains(&Part::Body);
+        // Both are as long as the body at most, and there may be two of them at once.
+        let signs_form =
+            self.scheme.content.contains(&Part::Body) && self.budget.spend(delivery.body().len().saturating_mul(3));
         for (plus, what) in [(false, "percent-escapes"), (true, "percent-escapes and `+` for spaces")] {
             let decoded = percent_decoded(delivery.body(), plus);
             if signs_form && decoded != delivery.body() && matches(&Varied { body: &decoded, ..Varied::of(delivery) }) {
@@ -273,9 +278,14 @@ fn percent_decoded(text: &[u8], plus: bool) -> Vec<u8> {
 }
 
 /// The body as it would be with the keys of its JSON objects in alphabetical order and everything else in its shortest
-/// form, as many libraries write it, with the words for what then has happened. Nothing for what is not JSON.
+/// form, as many libraries write it, with the words for what then has happened. Nothing for what is not JSON, or where
+/// `budget` is too small for it.
 #[must_use]
-pub fn sorted_json(body: &[u8]) -> Vec<(Vec<u8>, String)> {
+pub fn sorted_json(body: &[u8], budget: &Budget) -> Vec<(Vec<u8>, String)> {
+    // A value in memory is some times as long as its text.
+    if !budget.spend(body.len().saturating_mul(VALUE)) {
+        return Vec::new();
+    }
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else { return Vec::new() };
     let Ok(compact) = serde_json::to_vec(&value) else { return Vec::new() };
     let spaced = super::json_spelling::spaced(&compact);
@@ -283,3 +293,5 @@ pub fn sorted_json(body: &[u8]) -> Vec<(Vec<u8>, String)> {
                 written in another way";
     [compact, spaced].into_iter().filter(|text| text != body).map(|text| (text, what.to_owned())).collect()
 }
+
+const VALUE: usize = 8;

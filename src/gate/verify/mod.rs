@@ -7,6 +7,7 @@
 
 mod asymmetric;
 mod boundaries;
+mod budget;
 mod bytes;
 mod candidates;
 mod credential;
@@ -37,11 +38,12 @@ pub mod url;
 pub mod verified;
 
 pub use asymmetric::PublicAlgorithm;
+pub use budget::Budget;
 pub use bytes::ByteSet;
 pub use candidates::Work;
 pub use engine::{Check, Verifier};
 pub use equal_bytes::{EqualBytes, ToldApart};
-pub use explain::{Cause, Explanation, explain, explain_head};
+pub use explain::{Cause, Explanation, explain, explain_head, explain_within};
 pub use guard::{Guards, Without};
 pub use json::JsonPath;
 pub use key_form::{KeyEncoding, KeyForm};

@@ -4,6 +4,10 @@
 //! begin with 1; the line before the first one has a hash of zeros.
 
 use core::fmt;
+use core::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use crate::telemetry::line::{hex, number};
 
@@ -174,5 +178,38 @@ impl<'a> Line<'a> {
         };
         let (hashed, line) = parts().ok_or(Malformed::Form)?;
         if Digest::of(hashed) == line.link.hash { Ok(line) } else { Err(Malformed::Hash) }
+    }
+
+    /// When it happened, as every entry begins: `"time":"2026-11-25T20:15:01.123Z"`, and what stands behind
+    /// `,"event":"`. Nothing for an entry that is not one of ours.
+    #[must_use]
+    pub fn parts(&self) -> Option<(Moment, &'a [u8])> {
+        let (time, rest) = self.entry.strip_prefix(b"\"time\":\"")?.split_first_chunk::<24>()?;
+        Some((Moment(*time), rest.strip_prefix(b"\",\"event\":\"")?))
+    }
+}
+
+/// The time of a record, as it is written. Earlier ones are less.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment([u8; 24]);
+
+impl Moment {
+    /// The time from `earlier` to this one; nothing where one of them is no time. Zero for what is not later.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Option<Duration> {
+        let parse = |it: &Self| OffsetDateTime::parse(core::str::from_utf8(&it.0).ok()?, &Rfc3339).ok();
+        Some(Duration::try_from(parse(&self)? - parse(&earlier)?).unwrap_or_default())
+    }
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0.escape_ascii(), f)
+    }
+}
+
+impl fmt::Debug for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }

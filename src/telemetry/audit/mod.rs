@@ -3,11 +3,11 @@
 //!
 //! A line is a JSON object. It begins with its number and the hash of the line before ([`chain`]), says what happened
 //! ([`record`]) and ends with its own hash. Seals, HMACs under a key that is kept elsewhere, stand among them
-//! ([`seal`]): whoever has no key cannot make the lines before a seal anew. [`examine`] proves a trail, or names the
-//! first line that is not as it was written.
+//! ([`seal`]): without the key the lines before a seal cannot be made anew. [`examine`] proves a trail, names the lines
+//! that no seal proves, or the first line that is not as it was written.
 //!
-//! What cannot be seen: that lines after the last seal are missing at the end, or have been made anew by somebody who
-//! can write to the file. Whoever remembers the last number and hash elsewhere sees that, too.
+//! What cannot be seen: that lines after the last seal are missing at the end, or that few of them (at most
+//! [`SEAL_RECORDS`]) have been made anew. The last number and hash, kept elsewhere, show that, too.
 
 pub mod chain;
 pub mod examine;
@@ -16,7 +16,7 @@ pub mod seal;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Chain, Digest, Link};
-pub use examine::{Examiner, Flaw, Summary};
+pub use chain::{Chain, Digest, Link, Moment};
+pub use examine::{Doubt, Examiner, Flaw, Summary, Unproven};
 pub use record::{Change, Step, Tally};
-pub use seal::SealKey;
+pub use seal::{SEAL_RECORDS, SealKey};

@@ -36,10 +36,20 @@ pub fn delivery(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, d
     }
 }
 
+/// What a seal is made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Sealing<'a> {
+    /// The key.
+    pub key: &'a SealKey,
+    /// How long records may be without the next seal.
+    pub every: Duration,
+}
+
 /// Appends the entry of a seal behind `last`.
-pub fn seal(out: &mut Vec<u8>, key: &SealKey, last: Link, (stamp, unix): (&mut Stamp, Duration)) {
+pub fn seal(out: &mut Vec<u8>, sealing: Sealing<'_>, last: Link, stamp: &mut Stamp, unix: Duration) {
+    let start = out.len();
     time(out, stamp, unix);
-    key.seal(out, last);
+    sealing.key.seal(out, start, last, sealing.every);
 }
 
 /// What happens beside deliveries.
@@ -91,6 +101,16 @@ pub enum Change<'a> {
         /// Bytes.
         bytes: u64,
     },
+    /// What was in the trail when the process started and no seal proved: what the lines are from here on does not make
+    /// it any better.
+    Unproven {
+        /// The number of the first such record.
+        first: u64,
+        /// That of the last one.
+        last: u64,
+        /// [`super::Doubt::code`], or `broken`.
+        why: &'a str,
+    },
     /// The file was no longer there, or had been replaced, while it was written to. A new one has been made.
     FileLost,
     /// What was written could not be made durable: it may be missing after a crash of the machine.
@@ -134,17 +154,41 @@ impl<'a> Step<'a> {
     }
 }
 
+/// With these a process begins, in this order; the last one is always there.
+const TORN: &str = "torn_line_removed";
+const UNPROVEN: &str = "unproven";
+const START: &str = "start";
+
+/// What an event, as it stands in a line behind `,"event":"`, has to do with the start of a process.
+pub(super) fn beginning(event: &[u8]) -> Option<Beginning> {
+    let is = |name: &str| event.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.starts_with(b"\""));
+    if is(START) {
+        return Some(Beginning::Complete);
+    }
+    (is(TORN) || is(UNPROVEN)).then_some(Beginning::Begun)
+}
+
+/// A record that a process writes before all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beginning {
+    /// Others of the kind follow.
+    Begun,
+    /// It is the last one of the kind.
+    Complete,
+}
+
 /// Appends the entry of a change.
 pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut Stamp, unix: Duration) {
     time(out, stamp, unix);
     let event = match change {
-        Change::Start { .. } => "start",
+        Change::Start { .. } => START,
         Change::Stop => "stop",
         Change::Configuration { .. } => "configuration",
         Change::Secret { .. } => "secret",
         Change::Certificate { .. } => "certificate",
         Change::Authority { .. } => "authority",
-        Change::Torn { .. } => "torn_line_removed",
+        Change::Torn { .. } => TORN,
+        Change::Unproven { .. } => UNPROVEN,
         Change::FileLost => "file_lost",
         Change::SyncFailed => "sync_failed",
     };
@@ -177,6 +221,13 @@ pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut Stamp, unix: D
         Change::Torn { bytes } => {
             out.extend_from_slice(b",\"bytes\":");
             number(out, *bytes);
+        }
+        Change::Unproven { first, last, why } => {
+            text(b",\"why\":\"", why);
+            for (name, value) in [(&b",\"first\":"[..], first), (b",\"last\":", last)] {
+                out.extend_from_slice(name);
+                number(out, *value);
+            }
         }
         Change::Stop | Change::FileLost | Change::SyncFailed => {}
     }

@@ -1,12 +1,13 @@
-//! Seals: an HMAC-SHA256 over the number of the seal and the hash of the line before it, which stands for all lines
-//! before.
+//! Seals: an HMAC-SHA256 over the number of the seal, the hash of the line before it, which stands for all lines before,
+//! and what the seal says: when it was made, under which key, and how long records may be without the next one.
 
 use core::fmt;
+use core::time::Duration;
 
 use ring::hmac;
 
 use super::chain::{Digest, Line, Link};
-use crate::telemetry::line::{escaped, hex};
+use crate::telemetry::line::{escaped, hex, number};
 
 /// The key of seals, and its name.
 pub struct SealKey {
@@ -21,7 +22,8 @@ impl fmt::Debug for SealKey {
     }
 }
 
-const PURPOSE: &[u8] = b"countersign audit seal 1\n";
+const PURPOSE: &[u8] = b"countersign audit seal 2\n";
+const FORMER_PURPOSE: &[u8] = b"countersign audit seal 1\n";
 const FINGERPRINT: &[u8] = b"countersign audit fingerprint 1\n";
 
 impl SealKey {
@@ -37,18 +39,22 @@ impl SealKey {
         &self.id
     }
 
-    /// Appends the members of a seal behind `last`, after those that say when.
-    pub(super) fn seal(&self, out: &mut Vec<u8>, last: Link) {
+    /// Appends the members of a seal behind `last`, after those that say when; the entry begins at `start` of `out`.
+    /// `every` is how long records may be without the next seal, in whole milliseconds.
+    pub(super) fn seal(&self, out: &mut Vec<u8>, start: usize, last: Link, every: Duration) {
         out.extend_from_slice(b",\"event\":\"seal\",\"key_id\":\"");
         escaped(out, self.id.as_bytes());
-        out.extend_from_slice(b"\",\"seal\":\"");
-        hex(out, hmac::sign(&self.key, &sealed(last)).as_ref());
+        out.extend_from_slice(EVERY);
+        number(out, u64::try_from(every.as_millis()).unwrap_or(u64::MAX));
+        let tag = hmac::sign(&self.key, &sealed(last, out.get(start..).unwrap_or_default()));
+        out.extend_from_slice(SEAL);
+        hex(out, tag.as_ref());
         out.push(b'"');
     }
 
-    /// Whether this key has made `tag` behind `last`.
-    fn has_made(&self, tag: &Digest, last: Link) -> bool {
-        hmac::verify(&self.key, &sealed(last), tag.bytes()).is_ok()
+    /// Whether this key has made `tag` over `message`.
+    fn has_made(&self, tag: &Digest, message: &[u8]) -> bool {
+        hmac::verify(&self.key, message, tag.bytes()).is_ok()
     }
 
     /// Tells secrets apart without giving them away: whoever has not got this key cannot try out what they may be.
@@ -65,36 +71,72 @@ impl SealKey {
     }
 }
 
-fn sealed(last: Link) -> Vec<u8> {
-    [PURPOSE, &(last.seq + 1).to_be_bytes(), last.hash.bytes()].concat()
+/// What a seal is made over: its number and the hash of the line before it, which stands for all lines before, and
+/// `members`, everything that the seal itself says.
+fn sealed(last: Link, members: &[u8]) -> Vec<u8> {
+    [PURPOSE, &(last.seq + 1).to_be_bytes(), last.hash.bytes(), members].concat()
 }
+
+/// The same as earlier versions did it: nothing that the seal says about itself was protected.
+fn sealed_before(last: Link) -> Vec<u8> {
+    [FORMER_PURPOSE, &(last.seq + 1).to_be_bytes(), last.hash.bytes()].concat()
+}
+
+/// How much may stand behind a seal before the next one is due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// By the times of the records.
+    pub every: Duration,
+    /// Records; nothing where the writer had no such bound.
+    pub records: Option<u64>,
+}
+
+/// The writer seals when there are so many records without a seal, whatever the time: what somebody without the key may
+/// change unseen is never more.
+pub const SEAL_RECORDS: u64 = 256;
+
+/// Seals of earlier versions do not say when the next one is due; this was the longest that could be configured.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// What a line has to do with seals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Verdict<'a> {
     /// It is no seal.
     None,
     /// A seal under a key that we have.
-    Holds,
-    /// A seal under a key that we have not.
-    Unknown,
+    Holds(Allowance),
+    /// A seal under a key that we have not, by its name.
+    Unknown(&'a [u8]),
     /// A seal that was not made by the key that it names.
     Broken,
 }
 
+const EVENT: &[u8] = b"seal\",\"key_id\":\"";
+const EVERY: &[u8] = b"\",\"seal_every_ms\":";
+const SEAL: &[u8] = b",\"seal\":\"";
+
 /// Judges a line; `last` is the one before.
-pub(super) fn judge(line: &Line<'_>, last: Link, keys: &[SealKey]) -> Verdict {
-    // "time":"2026-11-25T20:15:01.123Z" has 33 bytes.
-    let members = line.entry.get(33..).and_then(|rest| rest.strip_prefix(b",\"event\":\"seal\",\"key_id\":\""));
-    let Some(members) = members else { return Verdict::None };
+pub(super) fn judge<'a>(line: &Line<'a>, last: Link, keys: &[SealKey]) -> Verdict<'a> {
+    let Some(members) = line.parts().and_then(|(_, event)| event.strip_prefix(EVENT)) else { return Verdict::None };
     let parts = || {
-        let (id, tag) = members.split_at_checked(members.len().checked_sub(64 + 1)?)?;
-        Some((id.strip_suffix(b"\",\"seal\":\"")?, Digest::parse(tag.strip_suffix(b"\"")?)?))
+        let said = line.entry.len().checked_sub(SEAL.len() + 64 + 1)?;
+        let (said, tag) = line.entry.split_at_checked(said)?;
+        let tag = Digest::parse(tag.strip_prefix(SEAL)?.strip_suffix(b"\"")?)?;
+        let members = members.get(..members.len().checked_sub(line.entry.len() - said.len())?)?;
+        let (id, every) = match memchr::memmem::rfind(members, EVERY) {
+            None => (members.strip_suffix(b"\"")?, None),
+            Some(at) => {
+                let every = core::str::from_utf8(members.get(at + EVERY.len()..)?).ok()?.parse().ok()?;
+                (members.get(..at)?, Some(Duration::from_millis(every)))
+            }
+        };
+        Some((said, id, every, tag))
     };
-    let Some((id, tag)) = parts() else { return Verdict::Broken };
-    match keys.iter().find(|key| key.id.as_bytes() == id) {
-        None => Verdict::Unknown,
-        Some(key) if key.has_made(&tag, last) => Verdict::Holds,
-        Some(_) => Verdict::Broken,
-    }
+    let Some((said, id, every, tag)) = parts() else { return Verdict::Broken };
+    let Some(key) = keys.iter().find(|key| key.id.as_bytes() == id) else { return Verdict::Unknown(id) };
+    let (message, allowance) = match every {
+        Some(every) => (sealed(last, said), Allowance { every, records: Some(SEAL_RECORDS) }),
+        None => (sealed_before(last), Allowance { every: LONGEST, records: None }),
+    };
+    if key.has_made(&tag, &message) { Verdict::Holds(allowance) } else { Verdict::Broken }
 }

@@ -2,19 +2,26 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use core::time::Duration;
+use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
 use super::chain::Line;
-use super::record::{change, seal};
+use super::record::{Sealing, change, seal};
 use super::*;
 use crate::outcome::{Fault, Outcome, Rejection};
 use crate::telemetry::line::Stamp;
 
 const SEAL_EVERY: usize = 100;
 
-fn keys() -> Vec<SealKey> {
-    vec![SealKey::new("2026-11", b"the key that is kept elsewhere")]
+fn keys() -> &'static [SealKey] {
+    static KEYS: LazyLock<[SealKey; 1]> =
+        LazyLock::new(|| [SealKey::new("2026-11", b"the key that is kept elsewhere")]);
+    &*KEYS
+}
+
+const fn sealing(key: &SealKey) -> Sealing<'_> {
+    Sealing { key, every: Duration::from_secs(60) }
 }
 
 /// A trail behind `last` about entries with these texts, sealed now and then.
@@ -27,7 +34,7 @@ fn trail(last: Link, texts: &[String]) -> (Vec<u8>, Chain) {
         chain.append(&mut out, &entry);
         if position % SEAL_EVERY == SEAL_EVERY - 1 {
             let mut entry = Vec::new();
-            seal(&mut entry, &keys()[0], chain.last(), (&mut stamp, unix));
+            seal(&mut entry, sealing(&keys()[0]), chain.last(), &mut stamp, unix);
             chain.append(&mut out, &entry);
         }
     }
@@ -51,7 +58,7 @@ fn texts(count: usize) -> Vec<String> {
 #[test]
 fn a_trail_that_was_not_touched_is_proven() {
     let (bytes, chain) = trail(Link::NONE, &texts(250));
-    let summary = examine(&bytes, &keys()).unwrap();
+    let summary = examine(&bytes, keys()).unwrap();
     let expected =
         Summary { first: 1, records: 252, last: chain.last(), seals: 2, unknown_seals: 0, sealed: Some(202) };
     assert_eq!(summary, expected);
@@ -81,7 +88,7 @@ fn another_key_makes_no_seal() {
     }
     chain.append(&mut made_anew, seal_of_old);
     assert_eq!(examine(&made_anew, &[]).map(|it| it.records), Ok(101));
-    assert_eq!(examine(&made_anew, &keys()), Err((100, Flaw::Seal)));
+    assert_eq!(examine(&made_anew, keys()), Err((100, Flaw::Seal)));
 }
 
 /// One byte of a trail of ten thousand lines is changed, in a thousand seeded ways: always seen. The lines in front of
@@ -91,7 +98,7 @@ fn another_key_makes_no_seal() {
 fn any_byte_that_is_changed_is_seen() {
     const TRIALS: u64 = 1000;
     let (bytes, _) = trail(Link::NONE, &texts(10_000));
-    assert!(examine(&bytes, &keys()).is_ok());
+    assert!(examine(&bytes, keys()).is_ok());
     let mut random = 0x5eed_u64;
     for trial in 0..TRIALS {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -102,14 +109,14 @@ fn any_byte_that_is_changed_is_seen() {
         let end = (at + 4096).min(bytes.len());
         let end = bytes[..end].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
         let mut part = bytes[start..end.max(at + 1)].to_vec();
-        assert!(examine(&part, &keys()).is_ok());
+        assert!(examine(&part, keys()).is_ok());
         part[at - start] ^= flip;
-        let found = examine(&part, &keys());
+        let found = examine(&part, keys());
         assert!(found.is_err(), "trial {trial}: byte {at} ^ {flip:#x}");
         if trial % 100 == 0 {
             let mut whole = bytes.clone();
             whole[at] ^= flip;
-            assert!(examine(&whole, &keys()).is_err());
+            assert!(examine(&whole, keys()).is_err());
         }
     }
 }
@@ -209,4 +216,275 @@ proptest! {
 
 fn bytes_of(lines: &[Vec<u8>], position: usize) -> Vec<u8> {
     lines[position].clone()
+}
+
+/// A trail as a process writes it: a record each time that `step` has passed, a seal whenever one is due. `behind` is what
+/// was there before. Gives the lines, and the time of the last one.
+struct Written {
+    lines: Vec<Vec<u8>>,
+    chain: Chain,
+    now: Duration,
+}
+
+const EVERY: Duration = Duration::from_secs(1);
+
+impl Written {
+    fn new() -> Self {
+        Self { lines: Vec::new(), chain: Chain::behind(Link::NONE), now: Duration::from_secs(1_760_000_000) }
+    }
+
+    /// Goes on behind lines that are there.
+    fn behind(lines: Vec<Vec<u8>>, now: Duration) -> Self {
+        let last = Line::parse(lines.last().unwrap()).unwrap().link;
+        Self { lines, chain: Chain::behind(last), now }
+    }
+
+    fn push(&mut self, entry: &[u8]) {
+        let mut line = Vec::new();
+        self.chain.append(&mut line, entry);
+        line.pop();
+        self.lines.push(line);
+    }
+
+    fn change(&mut self, what: &Change<'_>) {
+        let mut entry = Vec::new();
+        change(&mut entry, what, &mut Stamp::default(), self.now);
+        self.push(&entry);
+    }
+
+    fn seal(&mut self, key: &SealKey) {
+        let mut entry = Vec::new();
+        seal(&mut entry, Sealing { key, every: EVERY }, self.chain.last(), &mut Stamp::default(), self.now);
+        self.push(&entry);
+    }
+
+    fn start(&mut self) {
+        self.change(&Change::Start { version: "1", configuration: "0" });
+        self.seal(&keys()[0]);
+    }
+
+    /// So many records in so many seconds, a seal each second under `key`.
+    fn records(&mut self, count: u32, seconds: u32, key: &SealKey) {
+        let mut sealed = self.now;
+        for number in 0..count {
+            self.now += Duration::from_secs(u64::from(seconds)) / count;
+            let name = number.to_string();
+            self.change(&Change::Secret { route: &name, key_id: "k", step: Step::Added("0") });
+            if self.now - sealed >= EVERY {
+                self.seal(key);
+                sealed = self.now;
+            }
+        }
+    }
+
+    fn without_seals_behind_the_first(&self) -> Vec<Vec<u8>> {
+        let is_seal = |line: &[u8]| line.windows(14).any(|part| part == b"\"event\":\"seal\"");
+        let mut seals = 0;
+        let kept = self.lines.iter().filter(|line| {
+            seals += usize::from(is_seal(line));
+            !is_seal(line) || seals == 1
+        });
+        kept.cloned().collect()
+    }
+}
+
+/// The same entries, chained anew: what somebody without the key can do.
+fn made_anew(lines: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let (mut chain, mut anew) = (Chain::behind(Link::NONE), Vec::new());
+    for line in lines {
+        let mut out = Vec::new();
+        chain.append(&mut out, Line::parse(line).unwrap().entry);
+        out.pop();
+        anew.push(out);
+    }
+    anew
+}
+
+/// Every third record behind the first ten left out.
+fn thinned_out(lines: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let kept = lines.iter().enumerate().filter(|(number, _)| *number < 10 || number % 3 > 0);
+    kept.map(|(_, line)| line.clone()).collect()
+}
+
+fn examined<'k>(lines: &[Vec<u8>], keys: &'k [SealKey]) -> Examiner<'k> {
+    let mut examiner = Examiner::new(keys);
+    lines.iter().for_each(|line| examiner.line(line).unwrap());
+    examiner
+}
+
+#[test]
+fn what_is_made_anew_behind_the_first_seal_is_not_proven() {
+    let (ours, theirs) = (&keys()[0], &SealKey::new("another", b"another key"));
+    for (count, seconds, code) in [(400, 10, "too_many"), (200, 10, "overdue")] {
+        let mut written = Written::new();
+        written.start();
+        written.records(count, seconds, ours);
+        assert!(examined(&written.lines, keys()).tail().is_none_or(|tail| tail.doubt == Doubt::Unsealed));
+        let forged = made_anew(&thinned_out(&written.without_seals_behind_the_first()));
+        // Sealed under a key that does not exist, or not at all.
+        let mut sealed = Written::behind(forged.clone(), written.now);
+        sealed.seal(theirs);
+        sealed.records(10, 1, theirs);
+        for (lines, code) in [(forged, code), (sealed.lines, "other_key")] {
+            let tail = examined(&lines, keys()).tail().unwrap();
+            assert_eq!((tail.doubt.code(), tail.first), (code, 3), "{tail:?}");
+            // A process goes on behind it, and seals it.
+            let end = tail.last;
+            let mut after = Written::behind(lines, written.now + Duration::from_secs(3600));
+            after.start();
+            after.records(20, 5, ours);
+            let examiner = examined(&after.lines, keys());
+            let [unproven] = examiner.unproven() else { panic!("{:?}", examiner.unproven()) };
+            assert_eq!((unproven.doubt.code(), unproven.first, unproven.last), (code, 3, end));
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_process_leaves_is_told_and_no_more() {
+    let ours = &keys()[0];
+    let mut written = Written::new();
+    written.start();
+    written.records(30, 3, ours);
+    written.records(5, 0, ours);
+    let tail = examined(&written.lines, keys()).tail().unwrap();
+    assert_eq!((tail.doubt.code(), tail.last - tail.first), ("unsealed", 4));
+    // The time until the next process starts does not count.
+    for _ in 0..3 {
+        written.now += Duration::from_secs(86_400);
+        written.change(&Change::Torn { bytes: 7 });
+        written.change(&Change::Unproven { first: tail.first, last: tail.last, why: "unsealed" });
+        written.start();
+        written.records(5, 0, ours);
+    }
+    written.change(&Change::Stop);
+    written.seal(ours);
+    let examiner = examined(&written.lines, keys());
+    assert_eq!(examiner.unproven().len(), 3);
+    assert_eq!(examiner.unproven()[0], tail);
+    assert!(examiner.unproven().iter().all(|it| it.doubt == Doubt::Unsealed && it.last - it.first == 4));
+    assert_eq!((examiner.tail(), examiner.abrupt()), (None, &[0_u64; 0][..]));
+    // A process that stopped in order leaves nothing; one that was killed right behind a seal, or robbed of its end, does
+    // not say that it stops.
+    written.start();
+    assert_eq!(examined(&written.lines, keys()).abrupt(), &[0_u64; 0]);
+    let seq = written.chain.last().seq + 1;
+    written.start();
+    assert_eq!(examined(&written.lines, keys()).abrupt(), &[seq]);
+}
+
+#[test]
+fn splitting_a_long_stretch_into_processes_does_not_make_it_short() {
+    let ours = &keys()[0];
+    let mut written = Written::new();
+    written.start();
+    for _ in 0..5 {
+        written.change(&Change::Start { version: "1", configuration: "0" });
+        written.records(60, 0, ours);
+    }
+    assert_eq!(examined(&written.lines, keys()).tail().unwrap().doubt.code(), "too_many");
+}
+
+#[test]
+fn what_a_seal_says_is_sealed_too() {
+    let ours = &keys()[0];
+    let mut written = Written::new();
+    written.start();
+    written.records(3, 0, ours);
+    written.seal(ours);
+    for (from, to) in [("seal_every_ms\":1000", "seal_every_ms\":9000"), ("2025-10-09T08:53:20", "2025-10-09T09:53:20")]
+    {
+        let mut lines = written.lines.clone();
+        let last = String::from_utf8(lines.pop().unwrap()).unwrap();
+        assert!(last.contains(from), "{last}");
+        lines.push(last.replace(from, to).into_bytes());
+        let entry =
+            |line: &[u8]| line[line.windows(7).position(|it| it == b"\"time\":").unwrap()..line.len() - 75].to_vec();
+        let forged = entry(lines.last().unwrap());
+        lines.pop();
+        let mut forging = Written::behind(lines, written.now);
+        forging.push(&forged);
+        let mut examiner = Examiner::new(&[]);
+        forging.lines.iter().for_each(|line| examiner.line(line).unwrap());
+        let mut examiner = Examiner::new(keys());
+        let (last, before) = forging.lines.split_last().unwrap();
+        before.iter().for_each(|line| examiner.line(line).unwrap());
+        assert_eq!(examiner.line(last), Err(Flaw::Seal), "{to}");
+    }
+}
+
+/// Trails of earlier versions are proven as before; how long they may go without a seal is not known so well.
+#[test]
+fn seals_of_earlier_versions_hold() {
+    let ours = &keys()[0];
+    let mut written = Written::new();
+    written.change(&Change::Start { version: "0", configuration: "0" });
+    let last = written.chain.last();
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, b"the key that is kept elsewhere");
+    let message = [&b"countersign audit seal 1\n"[..], &(last.seq + 1).to_be_bytes(), last.hash.bytes()].concat();
+    let tag: String = ring::hmac::sign(&key, &message).as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    written.push(
+        format!(r#""time":"2025-10-09T08:53:20.000Z","event":"seal","key_id":"2026-11","seal":"{tag}""#).as_bytes(),
+    );
+    written.now += Duration::from_secs(3000);
+    written.records(300, 0, ours);
+    let examiner = examined(&written.lines, keys());
+    assert_eq!(examiner.summary().unwrap().seals, 1);
+    assert_eq!(examiner.tail().unwrap().doubt, Doubt::Unsealed);
+    written.records(10, 0, ours);
+    written.now += Duration::from_secs(3700);
+    written.records(1, 0, ours);
+    assert_eq!(examined(&written.lines, keys()).tail().unwrap().doubt.code(), "overdue");
+}
+
+proptest! {
+    /// Whatever is done to records between two seals without the key, chained anew or not, is found.
+    #[test]
+    fn between_two_seals_nothing_can_be_made_anew(
+        count in 5_u32..60, what in 0_u8..4, at: prop::sample::Index, other: prop::sample::Index,
+    ) {
+        let mut written = Written::new();
+        written.start();
+        written.records(count, 10, &keys()[0]);
+        written.seal(&keys()[0]);
+        let last = written.lines.len() - 1;
+        let mut lines = written.lines.clone();
+        // The first seal is the second line.
+        let at = 2 + at.index(last - 2);
+        match what {
+            0 => drop(lines.remove(at)),
+            1 => lines.swap(at, 2 + (at - 1 + other.index(last - 3)) % (last - 2)),
+            2 => lines.insert(at, lines[other.index(last)].clone()),
+            _ => {
+                let mut forging = Written::new();
+                forging.now += Duration::from_secs(7);
+                forging.change(&Change::Stop);
+                lines[at] = forging.lines.remove(0);
+            }
+        }
+        for lines in [made_anew(&lines), lines] {
+            let mut examiner = Examiner::new(keys());
+            prop_assert!(lines.iter().any(|line| examiner.line(line).is_err()));
+        }
+    }
+
+    /// Whatever is done behind the last seal: what was before is proven, and the rest is told not to be.
+    #[test]
+    fn behind_the_last_seal_nothing_is_proven(count in 1_u32..300, kept in 0_usize..300, seconds in 0_u32..5) {
+        let mut written = Written::new();
+        written.start();
+        written.records(20, 3, &keys()[0]);
+        written.seal(&keys()[0]);
+        let sealed = written.chain.last().seq;
+        let mut lines = written.lines.clone();
+        let mut forging = Written::behind(lines.clone(), written.now);
+        forging.records(count, seconds, &SealKey::new("none", b"none"));
+        let behind = forging.lines.split_off(lines.len());
+        lines.extend(behind.into_iter().take(kept));
+        let examiner = examined(&lines, keys());
+        let tail = examiner.tail();
+        prop_assert_eq!(examiner.summary().unwrap().sealed, Some(sealed));
+        prop_assert_eq!(tail.map(|tail| (tail.first, tail.last)),
+            (lines.len() as u64 > sealed).then_some((sealed + 1, lines.len() as u64)));
+    }
 }

@@ -6,6 +6,7 @@
 pub mod chain;
 pub mod chunked;
 pub mod config;
+pub mod explain;
 pub mod framing;
 pub mod head;
 pub mod proxy;
@@ -23,4 +24,5 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("proxy", proxy::run),
     ("signature", signature::run),
     ("chain", chain::run),
+    ("explain", explain::run),
 ];

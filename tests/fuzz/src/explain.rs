@@ -1,0 +1,84 @@
+//! Explanations: whatever a body is, all trials together cost no more than a multiple of its length, and a delivery that
+//! is signed with another key matches none of them.
+
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use countersign::config::scheme::{preset, preset_names};
+use countersign::gate::verify::mistakes::{Given, sorted_json};
+use countersign::gate::verify::{
+    Budget, Delivery, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, SignInput, Validity, Verifier,
+    explain_within, sign,
+};
+use countersign::now::Now;
+use countersign::wire::headers::{HeaderBuf, Headers};
+
+/// What the sender signs with, and what we have; each raw, as hexadecimal digits and in base64.
+const THEIRS: [&str; 3] =
+    ["user:theirs", "5d8a3c1be2f94706a1c8d05be72f9346", "NWQ4YTNjMWJlMmY5NDcwNmExYzhkMDViZTcyZjkzNDY="];
+const OURS: [&str; 3] =
+    ["user:ours", "6d8a3c1be2f94706a1c8d05be72f9346", "NmQ4YTNjMWJlMmY5NDcwNmExYzhkMDViZTcyZjkzNDY="];
+
+const URL: &str = "https://hooks.example.com/hook";
+
+static SCHEMES: LazyLock<Vec<Arc<Scheme>>> = LazyLock::new(|| {
+    let presets = preset_names().filter_map(preset);
+    presets.filter(|scheme| scheme.signs() && !scheme.wants_public_key()).collect()
+});
+
+struct Request<'a> {
+    headers: HeaderBuf,
+    body: &'a [u8],
+}
+
+impl Delivery for Request<'_> {
+    fn method(&self) -> &[u8] {
+        b"POST"
+    }
+
+    fn target(&self) -> &[u8] {
+        b"/hook"
+    }
+
+    fn headers(&self) -> Headers<'_> {
+        self.headers.view()
+    }
+
+    fn body(&self) -> &[u8] {
+        self.body
+    }
+}
+
+fn secret(scheme: &Scheme, spellings: [&'static str; 3]) -> &'static str {
+    match scheme.secret.encoding {
+        KeyEncoding::Raw => spellings[0],
+        KeyEncoding::Encoded(Encoding::Hex) => spellings[1],
+        KeyEncoding::Encoded(_) => spellings[2],
+    }
+}
+
+/// The input is the number of a preset and a body. What is signed is another body.
+pub fn run(bytes: &[u8]) {
+    let Some((number, body)) = bytes.split_first() else { return };
+    let scheme = &SCHEMES[usize::from(*number) % SCHEMES.len()];
+    let now = Now::at_unix(Duration::from_secs(1_760_000_000));
+    let input = SignInput { method: "POST", url: URL, headers: &[], body: b"{\"id\":1}", now, id: Some("1") };
+    let Ok(signed) = sign(scheme, secret(scheme, THEIRS).as_bytes(), &input) else { return };
+    let mut headers = HeaderBuf::default();
+    signed.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
+    let request = Request { headers, body };
+    let ours = secret(scheme, OURS);
+    let Ok(key) = Key::from_secret("1", scheme, ours.as_bytes(), Validity::default()) else { return };
+    let url = PublicUrl::parse(URL).ok().filter(|_| scheme.signs_url());
+    let Ok(verifier) = Verifier::new(Arc::clone(scheme), Keyring::new(vec![key]), None, url.clone()) else { return };
+    let budget = Budget::of(body.len());
+    let explanation = explain_within(&verifier, &request, now, &budget);
+    assert!(explanation.verdict.is_err() && explanation.cause.is_none(), "{explanation}");
+    let secrets = [("1".to_owned(), ours.as_bytes().to_vec().into())];
+    let given = Given { scheme, secrets: &secrets, public_url: url.as_ref(), now, budget: &budget };
+    let bodies = sorted_json(body, &budget);
+    let _ = given.explain(&request, &bodies, &SCHEMES);
+    let length = body.len() as u64;
+    assert!(budget.spent() <= (64 << 20) + 128 * length, "{length}: {}", budget.spent());
+    assert!(budget.spent() <= (4096 + length) << 14, "{length}: {}", budget.spent());
+}
