@@ -62,10 +62,13 @@ pub async fn forward<'p, N: Net>(
         return Err(Fault::UpstreamConnect.into());
     };
     let sent = outgoing.send(worker, upstream, pool, socket).await;
-    let line = sent.map_err(|fault| draining_instead(worker, fault))?;
+    let mut line = sent.map_err(|fault| draining_instead(worker, fault))?;
     let Outgoing { inbound, .. } = outgoing;
-    let mut head = HeadOf { reply: reply_head, is_head: asked.is_head, upstream: route.upstream };
-    let answer = Unread::new(worker, line).read_head(worker, upstream, inbound, &mut head).await;
+    let mut head = HeadOf { reply: reply_head, is_head: asked.is_head };
+    let mut unread = Unread::new(worker, &mut line);
+    let found = unread.read_head(worker, upstream, inbound, &mut head).await;
+    let answer = unread.judge(found, head.reply);
+    let buf = unread.buf;
     let status = answer.as_ref().map_or_else(|unusable| unusable.status, |_| Some(head.reply.status));
     let now = worker.net.now();
     asked.accepted = status.filter(|status| replay::accepted(*status));
@@ -76,9 +79,12 @@ pub async fn forward<'p, N: Net>(
         asked.mark(Stage::Answered, now.monotonic);
     }
     match answer {
-        Ok(reply) => Ok(reply),
-        Err(Unusable { mut line, fault, broken_rule, .. }) => {
+        Ok((head_end, framing)) => {
+            Ok(Reply { line, upstream: route.upstream, buf, head_end, framing, sent: 0, broken_rule: None })
+        }
+        Err(Unusable { fault, broken_rule, .. }) => {
             asked.broken_rule = broken_rule;
+            worker.buffers.give_back(buf);
             if asked.accepted.is_some() {
                 line.finish(worker, inbound, upstream.response_timeout).await;
             }

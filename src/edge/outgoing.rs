@@ -57,60 +57,59 @@ impl<'a> Outgoing<'a> {
         pool: &Pool<N::Stream>,
         downstream: &N::Stream,
     ) -> Result<Line<N::Stream>, Fault> {
-        let Checkout { mut stream, mut reused } = pool.checkout(&worker.net, upstream).await?;
+        let checkout = pool.checkout(&worker.net, upstream).await?;
+        let mut line = Line { checkout, rest: 0..0, deadline: Duration::ZERO, in_order: true };
         loop {
-            stream.join_task_of(downstream);
-            let deadline = worker.net.monotonic() + upstream.response_timeout;
-            match self.begin(worker, &mut stream, deadline).await {
-                Ok(rest) => return Ok(Line { stream, rest, deadline, in_order: true }),
-                Err(Unsent { begun: false, .. }) if reused => {
-                    Checkout { stream, reused } = pool.connect(&worker.net, upstream).await?;
+            line.checkout.stream.join_task_of(downstream);
+            line.deadline = worker.net.monotonic() + upstream.response_timeout;
+            match self.begin(worker, &mut line).await {
+                Ok(()) => return Ok(line),
+                Err(Unsent { begun: false, .. }) if line.checkout.reused => {
+                    line.checkout = pool.connect(&worker.net, upstream).await?;
                 }
                 Err(unsent) if unsent.error.kind() == io::ErrorKind::TimedOut => return Err(Fault::UpstreamTimeout),
                 // An application may refuse a request before it has read it, and close: its answer may be there.
                 Err(Unsent { begun: true, .. }) => {
-                    return Ok(Line { stream, rest: 0..0, deadline, in_order: false });
+                    line.in_order = false;
+                    return Ok(line);
                 }
                 Err(_) => return Err(Fault::UpstreamClosed),
             }
         }
     }
 
-    /// The first write. Gives what is left to be written, as a range of the request's buffer.
-    async fn begin<N: Net>(
-        &mut self,
-        worker: &Worker<N>,
-        stream: &mut N::Stream,
-        deadline: Duration,
-    ) -> Result<Range<usize>, Unsent> {
+    /// The first write. What is left to be written is noted.
+    async fn begin<N: Net>(&mut self, worker: &Worker<N>, line: &mut Line<N::Stream>) -> Result<(), Unsent> {
         let (range, begun) = match self.whole.clone() {
             Some(range) => (range, false),
             None => {
-                self.write_apart(worker, stream, deadline).await?;
+                self.write_apart(worker, line).await?;
                 (self.inbound.body_range(), true)
             }
         };
         if range.is_empty() {
-            return Ok(range);
+            return Ok(());
         }
-        let (result, buf) = stream.write(self.inbound.lend(), range.clone(), deadline).await;
+        line.rest = range.clone();
+        let (result, buf) = line.checkout.stream.write(self.inbound.lend(), range, line.deadline).await;
         self.inbound.returned(buf);
         match result {
-            Ok(count) if count > 0 => Ok(range.start + count..range.end),
-            Ok(_) => Err(Unsent { begun, error: io::ErrorKind::WriteZero.into() }),
-            Err(error) => Err(Unsent { begun, error }),
+            Ok(count) if count > 0 => {
+                line.rest.start += count;
+                Ok(())
+            }
+            written => {
+                line.rest = 0..0;
+                Err(Unsent { begun, error: written.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into()) })
+            }
         }
     }
 
     /// A head that does not fit in front of the body goes first, from a buffer of its own.
-    async fn write_apart<N: Net>(
-        &mut self,
-        worker: &Worker<N>,
-        stream: &mut N::Stream,
-        deadline: Duration,
-    ) -> Result<(), Unsent> {
+    async fn write_apart<N: Net>(&mut self, worker: &Worker<N>, line: &mut Line<N::Stream>) -> Result<(), Unsent> {
         let range = HEADROOM..self.apart.len();
-        let (result, buf) = stream.write_all(std::mem::take(&mut self.apart), range, deadline).await;
+        let stream = &mut line.checkout.stream;
+        let (result, buf) = stream.write_all(std::mem::take(&mut self.apart), range, line.deadline).await;
         worker.buffers.give_back(buf);
         // How much of the head was taken is not known: as good as some of it.
         result.map_err(|error| Unsent { begun: true, error })
@@ -126,7 +125,7 @@ struct Unsent {
 
 /// A connection that carries a delivery. Dropping it closes it.
 pub struct Line<S> {
-    stream: S,
+    checkout: Checkout<S>,
     /// What is left to be written of the request, as a range of its buffer.
     rest: Range<usize>,
     /// When writing must have come to its end.
@@ -151,23 +150,24 @@ impl<S: Duplex> Line<S> {
 
     /// The connection, if it can carry another request: this one has been written whole, and then answered.
     pub fn into_reusable(self) -> Option<S> {
-        (self.in_order && self.rest.is_empty()).then_some(self.stream)
+        (self.in_order && self.rest.is_empty()).then_some(self.checkout.stream)
     }
 
-    /// Reads some of the answer, while what is left of the request goes on being written. `Ok(None)` means that nothing
-    /// is left to be written any more, and nothing has been read: then the deadline is another one.
-    pub async fn read(&mut self, inbound: &Inbound, into: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
-        if self.rest.is_empty() {
-            let (result, into) = self.stream.read(into, deadline).await;
-            return (result.map(Some), into);
-        }
-        let (written, heard) = self.stream.write_and_listen(inbound.part(self.rest.clone()), deadline).await;
+    /// The connection, once nothing is left to be written: then only the answer is waited for.
+    pub fn listening(&mut self) -> Option<&mut S> {
+        self.rest.is_empty().then_some(&mut self.checkout.stream)
+    }
+
+    /// Writes what is left of the request until something has come, and reads that. `Ok(None)` means that everything has
+    /// been written, or nothing more can be, and nothing has been read: then the deadline is another one.
+    pub async fn converse(&mut self, inbound: &Inbound, into: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
+        let (written, heard) = self.checkout.stream.write_and_listen(inbound.part(self.rest.clone()), deadline).await;
         self.rest.start += written;
         match heard {
             Heard::Nothing => (Ok(None), into),
             Heard::Something => {
                 self.in_order = false;
-                let (result, into) = self.stream.read(into, deadline).await;
+                let (result, into) = self.checkout.stream.read(into, deadline).await;
                 (result.map(Some), into)
             }
             Heard::Unwritable => {
@@ -184,7 +184,7 @@ impl<S: Duplex> Line<S> {
         let end = worker.net.monotonic() + timeout;
         while !self.rest.is_empty() {
             let deadline = end.min(worker.net.monotonic() + STANDSTILL);
-            let (written, heard) = self.stream.write_on(inbound.part(self.rest.clone()), deadline).await;
+            let (written, heard) = self.checkout.stream.write_on(inbound.part(self.rest.clone()), deadline).await;
             self.rest.start += written;
             if written == 0 || heard == Heard::Unwritable {
                 return;

@@ -247,12 +247,12 @@ impl ByteStream for Pipe {
 
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {
         let bytes = buf.get(range).unwrap_or_default();
-        let written = poll_fn(|_| match self.give(bytes) {
-            Ok(0) if !bytes.is_empty() => self.net.wait(deadline).map(|()| Err(io::ErrorKind::TimedOut.into())),
-            written => Poll::Ready(written),
-        });
-        match written.await {
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => (Err(error), Vec::new()),
+        match self.give(bytes) {
+            // Nothing can change any more but the time.
+            Ok(0) if !bytes.is_empty() => {
+                poll_fn(|_| self.net.wait(deadline)).await;
+                (Err(io::ErrorKind::TimedOut.into()), Vec::new())
+            }
             written => (written, buf),
         }
     }

@@ -74,7 +74,9 @@ pub async fn relay<N: Net>(
     asked.sent = reply.sent;
     asked.broken_rule = reply.broken_rule;
     // Whatever has become of the answer: an application that has accepted the delivery is to have all of it.
-    reply.line.finish(worker, &connection.inbound, timeout).await;
+    if reply.line.sends_until().is_some() {
+        reply.line.finish(worker, &connection.inbound, timeout).await;
+    }
     let end = streamed?;
     worker.buffers.give_back(std::mem::take(&mut reply.buf));
     if let (Some(upstream), Some(pool)) = (policy.upstreams.get(reply.upstream), policy.pool(reply.upstream)) {
@@ -199,7 +201,14 @@ impl Passage {
     ) -> Result<usize, Fault> {
         loop {
             let deadline = worker.net.monotonic() + self.timeout;
-            let (result, buf) = reply.line.read(inbound, std::mem::take(&mut reply.buf), deadline).await;
+            let buf = std::mem::take(&mut reply.buf);
+            let (result, buf) = match reply.line.listening() {
+                Some(stream) => {
+                    let (result, buf) = stream.read(buf, deadline).await;
+                    (result.map(Some), buf)
+                }
+                None => reply.line.converse(inbound, buf, deadline).await,
+            };
             reply.buf = buf;
             if let Some(count) = result.map_err(|_| Fault::UpstreamTruncated)? {
                 return Ok(count);

@@ -40,9 +40,7 @@ pub struct Reply<S> {
 }
 
 /// An answer that cannot be passed on.
-pub struct Unusable<S> {
-    /// The connection it comes over.
-    pub line: Line<S>,
+pub struct Unusable {
     /// What is wrong.
     pub fault: Fault,
     /// The rule that it breaks, if that is what is wrong.
@@ -52,9 +50,11 @@ pub struct Unusable<S> {
 }
 
 /// An answer of which nothing, or not the whole head, is known yet.
-pub struct Unread<S> {
-    line: Line<S>,
-    buf: Vec<u8>,
+pub struct Unread<'l, S> {
+    /// The connection it comes over.
+    pub line: &'l mut Line<S>,
+    /// What has arrived.
+    pub buf: Vec<u8>,
     /// Where the head begins that is being read.
     origin: usize,
     /// What the status line of that head says, once it has been looked for.
@@ -62,8 +62,10 @@ pub struct Unread<S> {
 }
 
 /// Why there is no head.
-enum Lost {
+pub enum Lost {
+    /// It did not come.
     Fault(Fault),
+    /// It breaks a rule.
     Broken(ResponseError),
 }
 
@@ -73,38 +75,29 @@ impl From<ResponseError> for Lost {
     }
 }
 
-/// Where a head ends, counted from its beginning, and how the body behind it does.
-type Found = (usize, ResponseFraming);
+/// Where a head ends, and how the body behind it does.
+pub type Found = (usize, ResponseFraming);
 
-impl<S: Duplex> Unread<S> {
+impl<'l, S: Duplex> Unread<'l, S> {
     /// The answer that will come over `line`.
-    pub fn new<N: Net<Stream = S>>(worker: &Worker<N>, line: Line<S>) -> Self {
+    pub fn new<N: Net<Stream = S>>(worker: &Worker<N>, line: &'l mut Line<S>) -> Self {
         Self { line, buf: worker.buffers.lease(16 << 10), origin: HEADROOM, status: None }
     }
 
-    /// Reads up to the end of the head, into `head`.
+    /// What [`Self::read_head`] has come to. A good head then stands at the beginning of the buffer.
     ///
     /// # Errors
     /// [`Unusable`], with what is known of the answer all the same.
-    pub async fn read_head<N: Net<Stream = S>>(
-        mut self,
-        worker: &Worker<N>,
-        upstream: &Upstream,
-        inbound: &Inbound,
-        head: &mut HeadOf<'_>,
-    ) -> Result<Reply<S>, Unusable<S>> {
-        let found = self.find(worker, upstream, inbound, head).await;
-        let Self { mut line, mut buf, origin, status } = self;
+    pub fn judge(&mut self, found: Result<Found, Lost>, head: &ResponseHead) -> Result<Found, Unusable> {
         match found {
             Ok((length, framing)) => {
-                if !(200..300).contains(&head.reply.status) {
-                    line.stop_sending();
+                if !(200..300).contains(&head.status) {
+                    self.line.stop_sending();
                 }
-                if origin > HEADROOM {
-                    buf.drain(HEADROOM..origin);
+                if self.origin > HEADROOM {
+                    self.buf.drain(HEADROOM..self.origin);
                 }
-                let head_end = HEADROOM + length;
-                Ok(Reply { line, upstream: head.upstream, buf, head_end, framing, sent: 0, broken_rule: None })
+                Ok((HEADROOM + length, framing))
             }
             Err(lost) => {
                 let (fault, broken_rule) = match lost {
@@ -112,12 +105,16 @@ impl<S: Duplex> Unread<S> {
                     Lost::Broken(rule) if rule.is_over_limit() => (Fault::UpstreamHeadTooLarge, Some(rule)),
                     Lost::Broken(rule) => (Fault::UpstreamMalformed, Some(rule)),
                 };
-                Err(Unusable { line, fault, broken_rule, status })
+                Err(Unusable { fault, broken_rule, status: self.status })
             }
         }
     }
 
-    async fn find<N: Net<Stream = S>>(
+    /// Reads up to the end of the head, into `head`. Gives its length, and how the body behind it ends.
+    ///
+    /// # Errors
+    /// [`Lost`]. [`Self::judge`] makes sense of either.
+    pub async fn read_head<N: Net<Stream = S>>(
         &mut self,
         worker: &Worker<N>,
         upstream: &Upstream,
@@ -151,11 +148,21 @@ impl<S: Duplex> Unread<S> {
                 }
             }
             self.make_room(worker);
-            let (result, back) = self.line.read(inbound, std::mem::take(&mut self.buf), deadline).await;
+            let buf = std::mem::take(&mut self.buf);
+            let (result, back) = match self.line.listening() {
+                Some(stream) => stream.read(buf, deadline).await,
+                None => match self.line.converse(inbound, buf, deadline).await {
+                    (Ok(None), back) => {
+                        deadline = time_left();
+                        self.buf = back;
+                        continue;
+                    }
+                    (result, back) => (result.map(Option::unwrap_or_default), back),
+                },
+            };
             self.buf = back;
             match result {
-                Ok(None) => deadline = time_left(),
-                Ok(Some(count)) if count > 0 => {}
+                Ok(count) if count > 0 => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     return Err(Lost::Fault(Fault::UpstreamTimeout));
                 }
@@ -180,8 +187,6 @@ pub struct HeadOf<'c> {
     pub reply: &'c mut ResponseHead,
     /// Whether the request was a `HEAD`.
     pub is_head: bool,
-    /// Which application answers.
-    pub upstream: usize,
 }
 
 impl HeadOf<'_> {

@@ -8,7 +8,6 @@
 //! oldest is used before its time, so that their number stays bounded, whatever the rate.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
@@ -26,46 +25,46 @@ pub struct Pool<S> {
     meter: Option<PoolMeter>,
 }
 
-/// The connections that wait. The youngest of those that have rested is used first, so that the others can grow old and
-/// be closed.
+/// The connections that wait, the oldest first. The youngest of those that have rested is used first, so that the others
+/// can grow old and be closed.
 struct Waiting<S> {
-    /// The oldest first. Each moves to `rested` once.
-    resting: VecDeque<Idle<S>>,
-    /// The youngest last.
-    rested: Vec<Idle<S>>,
+    idle: Vec<Idle<S>>,
+    /// How many of them, at the front, have rested.
+    rested: usize,
 }
 
 impl<S> Default for Waiting<S> {
     fn default() -> Self {
-        Self { resting: VecDeque::new(), rested: Vec::new() }
+        Self { idle: Vec::new(), rested: 0 }
     }
 }
 
 impl<S> Waiting<S> {
-    fn len(&self) -> usize {
-        self.resting.len() + self.rested.len()
-    }
-
     /// The youngest connection that has rested and is not too old; where none has, and many rest, the oldest.
     fn take(&mut self, now: Duration, upstream: &Upstream) -> Option<S> {
-        while self.resting.front().is_some_and(|idle| now >= idle.since + upstream.reuse_after) {
-            self.rested.extend(self.resting.pop_front());
+        while self.idle.get(self.rested).is_some_and(|idle| now >= idle.since + upstream.reuse_after) {
+            self.rested += 1;
         }
-        let many = self.resting.len() > upstream.idle_connections / 2;
-        let Some(youngest) = self.rested.pop() else {
-            return if many { self.resting.pop_front().map(|idle| idle.stream) } else { None };
+        let Some(youngest) = self.rested.checked_sub(1) else {
+            let many = self.idle.len() > upstream.idle_connections / 2;
+            return if many { Some(self.idle.remove(0).stream) } else { None };
         };
-        if now < youngest.since + upstream.idle_timeout {
-            return Some(youngest.stream);
+        self.rested = youngest;
+        // What is behind it moves up: those that rest, and they are few.
+        let Idle { stream, since } = self.idle.remove(youngest);
+        if now < since + upstream.idle_timeout {
+            return Some(stream);
         }
         // The youngest is too old, so all of them are.
-        self.rested.clear();
+        self.idle.drain(..youngest);
+        self.rested = 0;
         None
     }
 
     fn close_expired(&mut self, now: Duration, idle_timeout: Duration) {
-        self.rested.retain(|idle| now < idle.since + idle_timeout);
-        self.resting.retain(|idle| now < idle.since + idle_timeout);
+        let expired = self.idle.partition_point(|idle| now >= idle.since + idle_timeout);
+        self.idle.drain(..expired);
+        self.rested = self.rested.saturating_sub(expired);
     }
 }
 
@@ -102,7 +101,7 @@ impl<S> Pool<S> {
     }
 
     fn count_idle(&self) {
-        self.count(|cells| cells.idle.set(self.idle.borrow().len() as u64));
+        self.count(|cells| cells.idle.set(self.idle.borrow().idle.len() as u64));
     }
 }
 
@@ -162,11 +161,11 @@ impl<S: ByteStream> Pool<S> {
     /// Keeps a connection whose exchange ended cleanly, if there is a place for it.
     pub fn check_in(&self, mut stream: S, upstream: &Upstream, now: Now) {
         stream.leave_task();
-        let mut idle = self.idle.borrow_mut();
-        if idle.len() < upstream.idle_connections {
-            idle.resting.push_back(Idle { stream, since: now.monotonic });
+        let mut waiting = self.idle.borrow_mut();
+        if waiting.idle.len() < upstream.idle_connections {
+            waiting.idle.push(Idle { stream, since: now.monotonic });
         }
-        drop(idle);
+        drop(waiting);
         self.count_idle();
     }
 
@@ -219,27 +218,27 @@ mod tests {
     #[test]
     fn the_youngest_that_has_rested_is_used_first() {
         let mut waiting = Waiting::default();
-        waiting.resting.extend((1..=4).map(connection));
+        waiting.idle.extend((1..=4).map(connection));
         assert_eq!(taken(&mut waiting, 5), None);
         assert_eq!((taken(&mut waiting, 7), taken(&mut waiting, 7), taken(&mut waiting, 7)), (Some(2), Some(1), None));
         assert_eq!((taken(&mut waiting, 4002), taken(&mut waiting, 4002)), (Some(4), Some(3)));
-        assert_eq!(waiting.len(), 0);
+        assert_eq!(waiting.idle.len(), 0);
     }
 
     #[test]
     fn those_that_are_too_old_are_closed() {
         let mut waiting = Waiting::default();
-        waiting.resting.extend((1..=4).map(connection));
+        waiting.idle.extend((1..=4).map(connection));
         waiting.close_expired(ms(4002), ms(4000));
-        assert_eq!(waiting.len(), 2);
-        assert_eq!((taken(&mut waiting, 4004), waiting.len()), (None, 0));
+        assert_eq!(waiting.idle.len(), 2);
+        assert_eq!((taken(&mut waiting, 4004), waiting.idle.len()), (None, 0));
     }
 
     #[test]
     fn while_many_rest_the_oldest_rests_shorter() {
         let mut waiting = Waiting::default();
-        waiting.resting.extend((1..=6).map(connection));
+        waiting.idle.extend((1..=6).map(connection));
         assert_eq!((taken(&mut waiting, 5), taken(&mut waiting, 5), taken(&mut waiting, 5)), (Some(1), Some(2), None));
-        assert_eq!(waiting.len(), 4);
+        assert_eq!(waiting.idle.len(), 4);
     }
 }
