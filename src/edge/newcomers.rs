@@ -54,18 +54,26 @@ impl<N: Net> Worker<N> {
     }
 
     /// Makes room among the connections of one client, which senders and strangers may share: the one that is of least use
-    /// ends. It is one on which nothing was proven genuine: an idle one, else the next one of whose requests is refused or
-    /// that goes idle ([`crate::gate::admission::Admission::sheds`]), else the one that has made us wait longest. Where there
-    /// is none of them, it is the oldest idle one. One that is with the application stays.
+    /// ends. It is one on which nothing was proven genuine: an idle one, or one that makes us wait, of which there are more;
+    /// else the next one of whose requests is refused or that goes idle
+    /// ([`crate::gate::admission::Admission::sheds`]). Connections that were proven genuine end only where most of the
+    /// client's are such, and idle. One that is with the application stays.
     fn make_room_of(&self, client: ClientKey, allowance: &mut Allowance) -> bool {
-        if self.parking.close_oldest_of(client, false) {
-            self.connection_ended(ConnectionEnd::IdleClosed, None);
+        // Where most make us wait, the idle ones are those that have just been accepted: their requests are about to be read.
+        let waiting = self.waiting.len_of(client);
+        let waits = waiting > 0 && !self.parking.has(waiting, client, false);
+        if waits && self.waiting.make_way_of(client) || self.close_idle_of(client, false) {
             return true;
         }
         if std::mem::replace(allowance, Allowance::Beyond) == Allowance::Usual || self.waiting.make_way_of(client) {
             return true;
         }
-        let closed = self.parking.close_oldest_of(client, true);
+        let most = self.admission.connections_per_client() as usize / 2 + 1;
+        self.parking.has(most, client, true) && self.close_idle_of(client, true)
+    }
+
+    fn close_idle_of(&self, client: ClientKey, proven: bool) -> bool {
+        let closed = self.parking.close_oldest_of(client, proven);
         if closed {
             self.connection_ended(ConnectionEnd::IdleClosed, None);
         }

@@ -29,6 +29,13 @@ struct Clients {
     idle: BTreeSet<(ClientKey, bool, u64)>,
 }
 
+impl Clients {
+    /// The connections of one client, the oldest first.
+    fn of(&self, client: ClientKey, proven: bool) -> impl Iterator<Item = u64> {
+        self.idle.range((client, proven, 0)..=(client, proven, u64::MAX)).map(|(.., number)| *number)
+    }
+}
+
 #[derive(Debug)]
 struct Seat {
     permit: ConnectionPermit,
@@ -54,15 +61,25 @@ impl Parking {
 
     /// The same among the connections of one client: of those on which something was `proven` genuine, or of the others.
     pub fn close_oldest_of(&self, client: ClientKey, proven: bool) -> bool {
+        self.name_new();
+        let oldest = self.clients.borrow().of(client, proven).next();
+        oldest.is_some_and(|oldest| self.close(oldest))
+    }
+
+    /// Whether at least so many connections of one client are idle: of those on which something was `proven` genuine, or of
+    /// the others.
+    pub fn has(&self, count: usize, client: ClientKey, proven: bool) -> bool {
+        self.name_new();
+        self.clients.borrow().of(client, proven).take(count).count() == count
+    }
+
+    /// Takes down the clients of the connections that have come since.
+    fn name_new(&self) {
         let mut clients = self.clients.borrow_mut();
         for (number, seat) in self.seats.borrow().range(clients.counted..) {
             clients.idle.extend(seat.name(*number));
         }
         clients.counted = self.next.get();
-        let of_client = (client, proven, 0)..=(client, proven, u64::MAX);
-        let Some((.., oldest)) = clients.idle.range(of_client).next().copied() else { return false };
-        drop(clients);
-        self.close(oldest)
     }
 
     /// Closes every connection on which nothing was proven genuine and whose client has too many, as `sheds` says; how many.

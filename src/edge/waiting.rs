@@ -75,6 +75,13 @@ impl Waiting {
         self.end(number)
     }
 
+    /// In how many connections a client makes us wait.
+    pub fn len_of(&self, client: ClientKey) -> usize {
+        let mut crowds = self.crowds.borrow_mut();
+        self.count(&mut crowds);
+        crowds.connections.len_of(Party::Client(client))
+    }
+
     /// Takes a seat away, and everything that is held with it.
     fn end(&self, number: u64) -> bool {
         let Some(Seat { holding, waker, .. }) = self.seats.borrow_mut().remove(&number) else { return false };

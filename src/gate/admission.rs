@@ -185,6 +185,12 @@ impl Admission {
         }
     }
 
+    /// How many connections one client may have.
+    #[must_use]
+    pub fn connections_per_client(&self) -> u32 {
+        self.connections_per_client.load(Ordering::Relaxed)
+    }
+
     /// Whether a client has more connections than it may have.
     #[must_use]
     pub fn has_excess(&self) -> bool {

@@ -181,6 +181,12 @@ impl Crowd {
         self.shares.get(&party).into_iter().flat_map(|share| share.members.iter().copied())
     }
 
+    /// How many members a party has.
+    #[must_use]
+    pub fn len_of(&self, party: Party) -> usize {
+        self.shares.get(&party).map_or(0, |share| share.members.len())
+    }
+
     /// How many members there are.
     #[must_use]
     pub fn len(&self) -> usize {
