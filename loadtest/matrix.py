@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import measuring
-import peers
 import rig
 import scenarios
+from rig import peers
 
 SPARE_SLOTS = 512
 DIGEST_SECONDS = 0.3
