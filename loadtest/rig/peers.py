@@ -1,8 +1,8 @@
-"""The targets: who is compared, what each needs, and how each is started.
+"""The targets: what is compared, what each needs, and how each is started.
 
-Nothing is started here: `rig.py` does that. Each target stands before the same
-application on one core, with the configuration of its kind that somebody who
-knows it would choose for keep-alive and bodies of up to 2 MiB.
+Nothing is started here: `servers.py` does that. Each target stands before the
+same application on one core, with the configuration that an expert would
+choose for keep-alive and bodies of up to 2 MiB.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def countersign_values(name: str, setting: Setting) -> dict[str, object]:
     admin = f'[admin]\naddress = "127.0.0.1:{setting.admin}"\n' if setting.admin else ""
     return {"driver": driver_of(name), "workers": workers_of(name), "upstream": upstream,
             "pool": setting.pool,
-            # Nobody is behind a balancer here, and the others end at once, too.
+            # There is no load balancer here, and the others end at once, too.
             "drain": 'drain_delay = "0s"',
             "records": records_of(name), "admin": admin,
             "secrets": TWO_SECRETS if rotated else ONE_SECRET,

@@ -99,7 +99,7 @@ def cpu_reading(pids: list[int]) -> CpuReading:
 
 
 def core_busy_seconds(core: int) -> float:
-    """Seconds a CPU was not idle since boot, whoever used it."""
+    """Seconds a CPU was not idle since boot, all processes counted."""
     found = re.search(rf"^cpu{core} (.*)$", read("/proc/stat"), re.MULTILINE)
     if found is None:
         return 0.0

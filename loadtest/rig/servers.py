@@ -143,7 +143,7 @@ class Rig:
         """Start countersign on a port that another one may listen on already.
 
         `server_lines` are further lines of its `[server]`. It is ready when it
-        says so: that somebody accepts on the port means nothing.
+        says so: that the port accepts means nothing.
         """
         values = peers.countersign_values(name, self._setting(upstream, 0, 0))
         values["drain"] = ""  # `server_lines` may say so themselves
@@ -192,7 +192,7 @@ class Rig:
             ended = child.poll() is not None
             if ended or time.monotonic() > deadline:
                 what = "ended at start" if ended else f"not ready in {START_SECONDS:.0f} s"
-                # Nobody else knows of it, and it must not compete with those that are measured.
+                # The caller gets no handle to it, and it must not compete with those that are measured.
                 self.stop(server)
                 raise RigError(f"{name}: {what}:\n{read(str(log_path))[-2000:]}")
             time.sleep(0.02)
@@ -261,7 +261,7 @@ def raise_file_limit() -> int:
 
 
 def free_port() -> int:
-    """A port nobody listens on, below the range of outgoing connections."""
+    """A port without a listener, below the range of outgoing connections."""
     for _ in range(200):
         port = random.randrange(12000, 32000)
         with socket.socket() as probe:
@@ -274,7 +274,7 @@ def free_port() -> int:
 
 
 def accepts(port: int) -> bool:
-    """Whether somebody accepts connections on a port of 127.0.0.1."""
+    """Whether a port of 127.0.0.1 accepts connections."""
     try:
         socket.create_connection(("127.0.0.1", port), timeout=1).close()
     except OSError:

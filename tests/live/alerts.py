@@ -79,7 +79,7 @@ def old_key(site: Site) -> Iterator[Again]:
 
 @contextlib.contextmanager
 def short_certificate(site: Site) -> Iterator[Again]:
-    """A certificate for five days takes the place of the one on the listener; somebody speaks plain HTTP to it."""
+    """A certificate for five days takes the place of the one on the listener; a client speaks plain HTTP to it."""
     site.certify(SHORT_CERTIFICATE_DAYS)
 
     def plain() -> None:
@@ -124,7 +124,7 @@ def failing_application(site: Site) -> Iterator[Again]:
 
 @contextlib.contextmanager
 def application_away(site: Site) -> Iterator[Again]:
-    """The application of a route that nobody sends to stops listening."""
+    """The application of a route without deliveries stops listening."""
     site.elsewhere.close()
     yield lambda: None
 
@@ -379,7 +379,7 @@ def main(words: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         rig.say("tests/live/run alerts: interrupted")
-        return 2
+        return 130
     facts["time taken"] = f"{time.monotonic() - began:.0f} s"
     report(findings, changes, untried, facts, arguments.factor)
     fired = all(fired.seconds for fired in findings.fired)

@@ -363,6 +363,6 @@ def main(words: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         rig.say("tests/live/run reload: interrupted")
-        return 2
+        return 130
     report(reloads, loads, found, facts, arguments)
     return 0 if all(held for _, _, held in found) else 1

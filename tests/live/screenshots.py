@@ -211,7 +211,7 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser("tests/live/run screenshots", description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", metavar="PATH", required=True, help="where the pictures go")
     parser.add_argument("--page", metavar="PATH",
-                        help="show this file in the place of the page that is built in: for whoever works on it")
+                        help="show this file in the place of the page that is built in: for work on the page")
     parser.add_argument("--binary", metavar="PATH", help="show this countersign")
     arguments = parser.parse_args(words)
     Path(arguments.folder).mkdir(parents=True, exist_ok=True)
@@ -232,7 +232,7 @@ def main(words: list[str]) -> int:
         return 2
     except KeyboardInterrupt:
         rig.say("tests/live/run screenshots: interrupted")
-        return 2
+        return 130
     for problem in problems:
         print(problem)
     return 1 if problems else 0

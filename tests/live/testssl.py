@@ -19,10 +19,10 @@ LEFT_OUT = 77
 SCAN_SECONDS = 600.0
 # What testssl.sh thinks no worse than this of is no finding.
 HARMLESS = ("OK", "INFO", "LOW", "DEBUG")
-# These are about the certificate, which is made for the run and which nobody has signed, or about the scanner.
+# These are about the certificate, which is made for the run and self-signed, or about the scanner.
 NOT_OURS = {
     "cert_chain_of_trust": "the certificate is self-signed",
-    "cert_revocation": "the certificate is self-signed: nobody could revoke it",
+    "cert_revocation": "the certificate is self-signed: it cannot be revoked",
     "engine_problem": "about the OpenSSL of the scanner: GOST cannot be tested",
 }
 
@@ -114,14 +114,14 @@ def main(words: list[str]) -> int:
             began = time.monotonic()
             findings = scan(bench, server)
             seconds = time.monotonic() - began
-            # A scanner sends much that is no handshake: whoever has survived it serves on.
+            # A scanner sends much that is no handshake: the server must still serve.
             rig.check_target(bench, server, upstream)
     except (rig.RigError, OSError, subprocess.SubprocessError) as error:
         rig.say(f"tests/live/run testssl: {error}")
         return 2
     except KeyboardInterrupt:
         rig.say("tests/live/run testssl: interrupted")
-        return 2
+        return 130
     if arguments.json:
         arguments.json.write_text(json.dumps([vars(finding) for finding in findings], indent=2) + "\n",
                                   encoding="utf-8")
