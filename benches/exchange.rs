@@ -36,9 +36,9 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 const SECRET: &[u8] = b"correct-horse-battery-staple-0123456789";
 const BATCH: usize = 100;
 
-struct Nobody;
+struct NoObserver;
 
-impl Observer for Nobody {
+impl Observer for NoObserver {
     fn exchange(&self, _: &Exchange<'_>) {}
     fn accept_failed(&self, _: &io::Error) {}
 }
@@ -122,7 +122,7 @@ fn exchanges(c: &mut Criterion) {
                 policy: Arc::new(Published::new(policy())),
                 clock: Clock::start(),
                 metrics: Metrics::new(1),
-                observer: Arc::new(Nobody),
+                observer: Arc::new(NoObserver),
                 pseudonym: Arc::from(&b"countersign-0"[..]),
                 admission: admission(),
             };

@@ -47,7 +47,7 @@ MALFORMED = {"400 bad_request", "431 header_fields_too_large", "505 version_not_
              "414 uri_too_long", "501 not_implemented"}
 
 SLOW = {"408 request_timeout", *REFUSED}
-# Those who make us wait give way when a bound is met; those who come when nobody may be made to are refused.
+# Clients that make the proxy wait give way when a bound is met; when none may be made to, a newcomer is refused.
 GAVE_WAY = {"503 unavailable", "503 overloaded", *SLOW}
 # p99 under forgeries, in milliseconds; under everything else it is the default.
 FORGED_MS = 10
@@ -128,10 +128,10 @@ SCENARIOS = [
     Scenario("one-byte-heads", "heads a byte a second, from 40 addresses, 256 each",
              {"script": "byte-heads", "connections": 40 * 256, "sources": 40},
              GAVE_WAY, unit="connection", lead=LONG_LEAD),
-    Scenario("slow-read", "genuine deliveries whose large answers nobody reads",
+    Scenario("slow-read", "genuine deliveries whose large answers are not read",
              {"script": "slow-read", "connections": 200, "sources": MANY_ADDRESSES}, set(),
              unit="connection", signs=True, route="/webhooks/large", lead=LEAD),
-    Scenario("unread", "forged deliveries whose refusals nobody reads",
+    Scenario("unread", "forged deliveries whose refusals are not read",
              {"script": "unread", "connections": 250, "sources": MANY_ADDRESSES}, set(),
              unit="connection"),
     Scenario("silent", "connections that say nothing, 12,000 at a time",

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import measuring
-import peers
 import rig
 import scenarios
+from rig import peers
 
 SPARE_SLOTS = 512
 DIGEST_SECONDS = 0.3
@@ -144,7 +144,7 @@ class Field:
         return self._servers[place]
 
     def _each(self, number: int, action: Callable[..., None]) -> None:
-        # Nobody is always the first: whatever drifts within a round is shared.
+        # No target is always the first: what drifts within a round is shared.
         turn = (number - 1) % max(1, len(self._servers))
         for server in self._servers[turn:] + self._servers[:turn]:
             if not self._guarded(server.name, lambda server=server: action(server, number)):

@@ -11,9 +11,9 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import peers
 import rig
 import scenarios
+from rig import peers
 
 SYSCALL_SECONDS = 1.0
 # The two accounts of CPU time must agree this well, or the coarser one counts.

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import matrix
 import measuring
-import peers
 import scenarios
+from rig import peers
 
 NEW_CONNECTION_SHARE = 0.01
 FOREIGN_SHARE = 0.10

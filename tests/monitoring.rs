@@ -137,9 +137,9 @@ fn resident() -> usize {
     line.trim().trim_end_matches(" kB").parse::<usize>().unwrap() << 10
 }
 
-/// Samples that are kept until somebody asks would take more than a hundred megabytes here.
+/// Samples that are kept until a scrape would take more than a hundred megabytes here.
 #[test]
-fn counting_for_nobody_takes_no_memory() {
+fn counting_without_scrapes_takes_no_memory() {
     let route = RouteLabels { name: "hook".to_owned(), scheme: "github".to_owned(), keys: vec!["k".into()] };
     let meters = Metrics::new(1).register(&[route], &[]);
     let mut exchange = Exchange {

@@ -270,7 +270,7 @@ proptest! {
 
     /// Whatever a stranger sends, nothing reaches the application and the connection ends.
     #[test]
-    fn noise_reaches_nobody(input in prop::collection::vec(any::<u8>(), 0..2000), grain in 1_usize..500) {
+    fn noise_reaches_no_application(input in prop::collection::vec(any::<u8>(), 0..2000), grain in 1_usize..500) {
         let outcome = converse(&input, true, grain, ok());
         prop_assert!(outcome.delivered.is_empty());
     }
@@ -494,7 +494,7 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
 }
 
 /// Connections of a worker that is closing, or of a listener that is closed: what has been sent is answered, with
-/// `Connection: close`; whoever has just come is given a second; nothing else is waited for.
+/// `Connection: close`; a client that has just connected is given a second; nothing else is waited for.
 #[test]
 fn a_connection_that_must_go_serves_what_has_been_sent() {
     let request = delivery(b"x", b"x", None);
@@ -533,7 +533,7 @@ fn a_connection_that_must_go_serves_what_has_been_sent() {
     }
 }
 
-/// Whoever has said that a request is its last one, and has sent all of it, is not waited for when it is answered or
+/// A client that has announced its last request, and has sent all of it, is not waited for when it is answered or
 /// refused. Where something of it has not been read, or may come, closing would reset the answer.
 #[test]
 fn only_who_has_said_all_is_not_waited_for() {
@@ -560,7 +560,7 @@ fn only_who_has_said_all_is_not_waited_for() {
         ("a request behind a refused one", with(&forged, &genuine), 401, WAITED),
         ("a body that is on its way", with(elsewhere, b"Content-Length: 4\r\n\r\n"), 404, WAITED),
         ("a body that is invited", with(elsewhere, b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n"), 404, WAITED),
-        ("chunks that nobody reads", with(elsewhere, b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 404, WAITED),
+        ("chunks that are not read", with(elsewhere, b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n"), 404, WAITED),
         ("nothing that can be read", b"TRACE nonsense\r\n\r\n".to_vec(), 400, WAITED),
         ("not its last request", looping, 508, WAITED),
     ] {

@@ -22,7 +22,7 @@ pub enum Verdict {
     Busy,
     /// It was tried and did not work.
     Failed,
-    /// `Host` names somebody else.
+    /// `Host` names another server.
     Misdirected,
     /// The head is too large.
     TooLarge,
@@ -61,7 +61,7 @@ pub enum Media {
     Exposition,
     /// The status page.
     Html,
-    /// Bytes of somebody else, which no browser is to look into.
+    /// Bytes that a client has sent: no browser may interpret them.
     Bytes,
 }
 

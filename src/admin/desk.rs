@@ -15,7 +15,7 @@ pub enum Phase {
     Starting,
     /// Every worker accepts.
     Ready,
-    /// About to end: deliveries that come are still served, so that whoever sends them can go elsewhere first.
+    /// About to end: deliveries that come are still served, so that senders and load balancers can go elsewhere first.
     Draining,
     /// Told to stop: what is in flight is finished.
     Stopping,
@@ -61,7 +61,7 @@ pub trait Desk: Send + Sync {
     }
     /// Reads the configuration again. May take its time: it is called on a thread of its own.
     fn reload(&self) -> Errand;
-    /// Ends the process in the order that whoever sends traffic needs; `/ready` says no when this returns, and the port
+    /// Ends the process in the order that load balancers need; `/ready` says no when this returns, and the port
     /// answers until the end. Like [`Self::reload`].
     fn drain(&self) -> Errand;
 }

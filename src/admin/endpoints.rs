@@ -19,7 +19,7 @@ use super::status;
 /// A worker that has not run its timer for so long, which it does every second, is stuck.
 pub const STUCK: Duration = Duration::from_secs(10);
 
-/// A page that was made this long ago is given again: whoever asks faster than any person or scraper costs little.
+/// A page that was made this long ago is given again: a client that asks faster than a person or a scraper costs little.
 const FRESH: Duration = Duration::from_millis(100);
 
 /// What is asked for.
@@ -156,7 +156,7 @@ pub(super) fn is_ready(phase: Phase, health: &[HealthReading]) -> bool {
     phase == Phase::Ready && health.iter().all(|it| it.good)
 }
 
-/// So many applications are named to whoever asks whether all of them can be reached.
+/// So many applications are named in the answer to the question whether all of them can be reached.
 const NAMED: usize = 8;
 
 /// Which applications are the reason, a line each.

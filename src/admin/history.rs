@@ -1,4 +1,4 @@
-//! The last minutes, for the sparklines of the status page: so that whoever opens it sees what was, and not only what
+//! The last minutes, for the sparklines of the status page: so that an operator who opens it sees what was, and not only what
 //! comes. A ring of fixed size.
 
 use core::time::Duration;

@@ -23,7 +23,7 @@ fn line<'t>(text: &'t str, word: &str) -> Option<&'t str> {
 }
 
 #[test]
-fn whoever_keeps_refused_requests_is_warned() {
+fn a_configuration_that_keeps_refused_requests_is_warned_about() {
     let message = "the last 20 refused requests are kept in memory, with bodies and signatures";
     let fix = "remove it when you have found out why they are refused";
     let key = "admin.capture_refused";

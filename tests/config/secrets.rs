@@ -160,7 +160,7 @@ fn a_secret_that_the_scheme_cannot_decode_is_refused() {
 }
 
 #[test]
-fn only_a_secret_that_everybody_can_read_is_warned_about() {
+fn only_a_secret_that_every_user_can_read_is_warned_about() {
     for (mode, warned) in [(0o400, false), (0o440, false), (0o600, false), (0o640, false), (0o644, true), (0o604, true)]
     {
         let directory = directory();

@@ -224,7 +224,7 @@ fn everything_is_reported_at_once() {
 }
 
 #[test]
-fn a_key_that_everybody_can_read_is_warned_about() {
+fn a_key_that_every_user_can_read_is_warned_about() {
     let directory = certified();
     let path = directory.0.join("tls.key");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o444)).unwrap();

@@ -186,7 +186,7 @@ fn a_drain_is_a_stop(driver: Driver) {
     observed.program.signal("TERM");
     let (status, _) = observed.program.end();
     assert_eq!(status.code(), Some(0), "{:#?}", observed.program.log());
-    // But whoever sends it once more means: now.
+    // But a second signal means: now.
     let mut observed = start("60s");
     assert!(eventually(|| {
         observed.program.signal("TERM");
@@ -658,7 +658,7 @@ fn slow_and_silent_clients_do_not_delay_a_probe() {
     }
     let took = begun.elapsed();
     assert!(took < Duration::from_secs(2), "{took:?}");
-    // Whoever does not ask is sent away.
+    // A connection that sends no request is closed.
     let last = slow.last_mut().unwrap();
     let mut rest = Vec::new();
     let _ = last.read_to_end(&mut rest);

@@ -18,7 +18,7 @@ on_both_drivers! {
     an_answer_waits_for_its_record,
     a_full_disk_refuses_deliveries,
     a_full_disk_may_be_passed_by,
-    nothing_is_written_where_nobody_would_find_it,
+    nothing_is_written_to_a_file_without_a_name,
     the_last_record_that_is_told_of_is_there,
     a_killed_process_leaves_a_trail_that_goes_on,
     the_chain_goes_on_in_other_files,
@@ -254,7 +254,7 @@ fn a_full_disk_may_be_passed_by(driver: Driver) {
 }
 
 /// Killed at any moment under load, again and again: what was acknowledged as durable is there, and the trail is whole.
-fn nothing_is_written_where_nobody_would_find_it(driver: Driver) {
+fn nothing_is_written_to_a_file_without_a_name(driver: Driver) {
     let (application, folder) = (Application::answering(OK), Folder::new());
     let mut program = Program::run(&audited(&folder, driver, &application, "interval = \"20ms\""));
     let (mut client, mut numbers) = (program.connect(), 0..);

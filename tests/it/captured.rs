@@ -67,7 +67,7 @@ impl Kept {
         self.list()
     }
 
-    /// Sends a genuine delivery to whose body somebody has added a newline; its id.
+    /// Sends a genuine delivery whose body has got an additional newline on its way; its id.
     fn spoiled(&self, body: &str) -> String {
         let genuine = Delivery::of(body.as_bytes()).line("POST /hook?token=of-the-query HTTP/1.1");
         let genuine = genuine.field("Cookie", "session=of-somebody").field("Authorization", "Bearer of-others");
@@ -165,7 +165,7 @@ fn a_request_is_explained_as_of_when_it_came(driver: Driver) {
         let kept = kept.list_with(&id).into_iter().find(|it| it["request_id"] == id.as_str()).expect("it is there");
         (signed, id, kept)
     };
-    // Just within the tolerance when it comes, and outside of it when somebody asks. One that is late all the same has
+    // Just within the tolerance when it comes, and outside of it when it is looked at. One that is late all the same has
     // taken so long that there is room for the next among those that are kept.
     let (mut signed, mut id, mut described) = send(Duration::from_millis(500));
     let edge = eventually(|| {
@@ -297,7 +297,7 @@ fn what_its_bytes_do_not_explain_is_told_by_its_reason() {
 }
 
 #[test]
-fn nothing_is_kept_where_nobody_asks_for_it() {
+fn nothing_is_kept_where_the_configuration_does_not_ask_for_it() {
     let kept = Kept::start(Driver::Epoll, "");
     let id = kept.spoiled(BODY);
     assert_eq!(kept.get("/captured", "localhost").status, 404);

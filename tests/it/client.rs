@@ -118,7 +118,7 @@ fn two_headers_that_disagree_are_not_believed(driver: Driver) {
     let delivery = Delivery::of(b"{}").field("X-Forwarded-For", "198.51.100.1").field("Forwarded", "for=203.0.113.1");
     assert_eq!(client.ask(&delivery.bytes()).status, 200);
     assert_eq!(application.assert_requests(1)[0].field("X-Forwarded-For"), "127.0.1.1");
-    // Where a list decides, somebody whom nobody can name is refused.
+    // Where a list decides, a client without a known address is refused.
     assert_eq!(client.ask(&delivery.clone().line("POST /listed HTTP/1.1").bytes()).status, 403);
     let agreed = Delivery::of(b"{}").field("X-Forwarded-For", "198.51.100.1").field("Forwarded", "for=198.51.100.1");
     assert_eq!(client.ask(&agreed.line("POST /listed HTTP/1.1").bytes()).status, 200);
@@ -137,7 +137,7 @@ fn each_listener_trusts_its_own_proxies(driver: Driver) {
     assert_clients(&proxy, &["127.0.1.1", "203.0.113.1"]);
 }
 
-/// A header of version 2 for a TCP connection over IPv4, and something that nobody here understands.
+/// A header of version 2 for a TCP connection over IPv4, and a field of an unknown type.
 fn version_2(source: [u8; 4]) -> Vec<u8> {
     let [a, b, c, d] = source;
     let rest = [a, b, c, d, 127, 0, 0, 1, 0x12, 0x67, 0, 80, 0xee, 0, 3, 1, 2, 3];
@@ -191,7 +191,7 @@ fn connections_of_the_load_balancer_itself(driver: Driver) {
     assert_clients(&proxy, &["127.0.1.1"]);
 }
 
-/// Nobody knows whose connection it is: not the load balancer's, and what it says of its client is a stranger's word.
+/// The connection has no known client: it is not the load balancer's, and what it says of its client cannot be trusted.
 fn clients_that_the_load_balancer_cannot_name(driver: Driver) {
     let application = Application::answering(OK);
     let listed = "path = \"/listed\"\nscheme = \"none\"\nallow = [\"127.0.0.0/8\", \"203.0.113.0/24\"]";
@@ -243,7 +243,7 @@ fn connections_that_do_not_begin_as_they_must_are_closed(driver: Driver) {
     // Half of one.
     let mut client = from([127, 0, 1, 1], &proxy);
     client.send(b"PROXY TCP4 203").stop_talking().assert_closed();
-    // Nothing at all: a health check, of which nobody needs to hear.
+    // Nothing at all: a health check, which is not logged.
     from([127, 0, 1, 1], &proxy).stop_talking().assert_closed();
     let mut ends = vec!["proxy_unknown"];
     ends.extend(["proxy_header_invalid"; 7]);
@@ -277,7 +277,7 @@ fn other_clients_are_refused_before_their_body_is_read(driver: Driver) {
     let mut client = from([127, 0, 2, 1], &proxy);
     assert_eq!(client.ask(&Delivery::of(b"{}").bytes()).status, 403);
     assert_eq!(client.ask(&Delivery::of(b"{}").line("POST /other HTTP/1.1").bytes()).status, 404);
-    application.assert_saw_nothing("nobody was allowed");
+    application.assert_saw_nothing("no client was allowed");
     assert_eq!(from([127, 0, 3, 8], &proxy).ask(&Delivery::of(b"{}").bytes()).status, 200);
     // To be allowed is not to be genuine.
     assert_eq!(from([127, 0, 3, 8], &proxy).ask(&Delivery::forged(b"{}").bytes()).status, 401);

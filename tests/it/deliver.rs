@@ -9,11 +9,11 @@ on_both_drivers! {
     genuine_bodies_of_every_size_arrive_unchanged,
     chunks_of_odd_sizes_arrive_as_one_body,
     a_head_may_come_byte_by_byte,
-    forged_deliveries_reach_nobody,
+    forged_deliveries_reach_no_application,
     a_connection_serves_many_deliveries,
     pipelined_deliveries_are_answered_in_order,
     a_client_that_waits_is_invited_once_its_head_is_admitted,
-    nobody_is_invited_to_send_what_is_refused_anyway,
+    no_client_is_invited_to_send_what_is_refused_anyway,
     http_1_0_clients_are_served,
     head_requests_have_no_body,
     any_method_may_have_a_body,
@@ -77,7 +77,7 @@ fn a_head_may_come_byte_by_byte(driver: Driver) {
     assert_eq!(bodies, [b"{}".to_vec(), b"hello".to_vec()]);
 }
 
-fn forged_deliveries_reach_nobody(driver: Driver) {
+fn forged_deliveries_reach_no_application(driver: Driver) {
     let application = Application::answering(OK);
     let proxy = Proxy::on(driver, &application).start();
     let signature = github_signature(SECRET, b"body");
@@ -85,7 +85,7 @@ fn forged_deliveries_reach_nobody(driver: Driver) {
     let deliveries = [
         (Delivery::forged(b"body"), "signature_mismatch"),
         (Delivery::forged(b"body").chunked(&[1]), "signature_mismatch"),
-        (Delivery::signed_with("another-secret-of-somebody-else-0123", b"body"), "signature_mismatch"),
+        (Delivery::signed_with("another-secret-of-another-route-0123", b"body"), "signature_mismatch"),
         (unsigned.clone(), "signature_missing"),
         (unsigned.clone().field("X-Hub-Signature-256", ""), "signature_missing"),
         (unsigned.clone().field("X-Hub-Signature-256", "sha256=00"), "signature_malformed"),
@@ -154,7 +154,7 @@ fn a_client_that_waits_is_invited_once_its_head_is_admitted(driver: Driver) {
     assert!(application.assert_requests(4).iter().all(|request| request.all("Expect").is_empty()));
 }
 
-fn nobody_is_invited_to_send_what_is_refused_anyway(driver: Driver) {
+fn no_client_is_invited_to_send_what_is_refused_anyway(driver: Driver) {
     let application = Application::answering(OK);
     let proxy = Proxy::on(driver, &application).limit("body_size = \"100B\"").start();
     for (delivery, status) in [
@@ -372,7 +372,7 @@ fn an_upstream_may_be_named(driver: Driver) {
     assert_eq!(proxy.connect().ask(&Delivery::of(b"{}").bytes()).status, 200);
 }
 
-/// Clients that go in the middle of a head or a body, or without waiting for the answer, disturb nobody.
+/// Clients that go in the middle of a head or a body, or without waiting for the answer, disturb no other client.
 fn a_client_that_goes_leaves_nothing_behind(driver: Driver) {
     let application = echo();
     let proxy = Proxy::on(driver, &application).start();

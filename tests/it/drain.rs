@@ -1,4 +1,4 @@
-//! How the process leaves: it says so first, serves whoever has connected, and resets nobody.
+//! How the process leaves: it says so first, serves every client that has connected, and resets no connection.
 
 use std::io::{ErrorKind, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -15,10 +15,10 @@ on_both_drivers! {
     everything_is_served_until_the_delay_is_over,
     an_application_that_is_gone_means_try_again,
     idle_connections_are_closed_politely,
-    whoever_has_connected_is_served,
-    a_proxy_that_has_only_connected_holds_nobody_up,
+    clients_that_have_connected_are_served,
+    a_proxy_that_has_only_connected_does_not_delay_the_end,
     sigint_leaves_the_delay_out,
-    whoever_has_been_answered_is_not_cut_off,
+    clients_that_have_been_answered_are_not_cut_off,
 }
 
 fn delivery() -> Vec<u8> {
@@ -98,7 +98,7 @@ fn idle_connections_are_closed_politely(driver: Driver) {
     }
 }
 
-/// Connects and sends until nobody listens any more: whoever got a connection must get an answer.
+/// Connects and sends until the port is closed: every client that got a connection must get an answer.
 fn knock(address: SocketAddr) -> (usize, Vec<String>) {
     let (mut served, mut failures) = (0, Vec::new());
     loop {
@@ -114,7 +114,7 @@ fn knock(address: SocketAddr) -> (usize, Vec<String>) {
 }
 
 /// The kernel completes connections while the sockets are being closed: none of them is lost.
-fn whoever_has_connected_is_served(driver: Driver) {
+fn clients_that_have_connected_are_served(driver: Driver) {
     let application = Application::answering(OK);
     for _ in 0..5 {
         let proxy = Proxy::on(driver, &application).workers(2).drain("50ms", "10s").start();
@@ -131,7 +131,7 @@ fn whoever_has_connected_is_served(driver: Driver) {
 }
 
 /// Health checks of load balancers connect and say nothing.
-fn a_proxy_that_has_only_connected_holds_nobody_up(driver: Driver) {
+fn a_proxy_that_has_only_connected_does_not_delay_the_end(driver: Driver) {
     let application = Application::answering(OK);
     let lines = "proxy_protocol = \"v1v2\"\ntrusted_proxies = [\"127.0.0.0/8\"]";
     let proxy = Proxy::on(driver, &application).listener_line(lines).drain("0s", "10s").start();
@@ -164,7 +164,7 @@ fn sigint_leaves_the_delay_out(driver: Driver) {
     }
 }
 
-fn whoever_has_been_answered_is_not_cut_off(driver: Driver) {
+fn clients_that_have_been_answered_are_not_cut_off(driver: Driver) {
     let application = Application::answering(OK);
     let proxy = Proxy::on(driver, &application).drain("0s", "300ms").start();
     let mut client = proxy.connect();

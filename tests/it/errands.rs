@@ -143,7 +143,7 @@ fn a_worker_that_does_not_beat_is_stuck() {
 }
 
 #[test]
-fn a_reload_takes_its_time_and_holds_nobody_up() {
+fn a_reload_takes_its_time_and_delays_no_delivery() {
     let port = Port::open();
     let mut first = port.begin("POST /-/reload");
     // It is being done: probes are answered, a second one is not begun.

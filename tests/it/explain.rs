@@ -92,8 +92,8 @@ fn one_cause_is_named_once_and_what_to_do_fits_to_it() {
     let (_, text) = explain(&folder, &arguments);
     assert_eq!(text.matches("explained:").count(), 1, "{text}");
     assert!(text.contains("what to do: the sender signed other bytes") && !text.contains("--request"), "{text}");
-    // Nobody is sent where he is.
-    capture(&folder, &github_signature("of-somebody-else", b"{}"), b"{}");
+    // The advice does not lead back to this command.
+    capture(&folder, &github_signature("of-another-sender", b"{}"), b"{}");
     let (_, text) = explain(&folder, &arguments);
     assert!(!text.contains("explained:") && !text.contains("`explain"), "{text}");
     assert!(text.contains("what to do: none of the usual mistakes explains it: is the key"), "{text}");

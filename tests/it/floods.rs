@@ -18,7 +18,7 @@ on_both_drivers! {
     a_slow_head_is_judged_when_it_is_there,
     genuine_deliveries_cost_nothing,
     unverified_routes_count_everything,
-    a_forged_flood_stops_nobody_else,
+    a_forged_flood_stops_no_other_client,
     those_who_were_refused_take_turns,
     the_rate_of_a_route,
     an_observed_rate,
@@ -201,7 +201,7 @@ fn unverified_routes_count_everything(driver: Driver) {
     assert_eq!(statuses, [200, 200, 429]);
 }
 
-fn a_forged_flood_stops_nobody_else(driver: Driver) {
+fn a_forged_flood_stops_no_other_client(driver: Driver) {
     let (application, proxy) = start(driver, &["unverified_per_client = { rate = \"1/h\", burst = 5 }", REFUSE]);
     let forged = Delivery::forged(b"x").bytes();
     let (mut stranger, mut client) = (proxy.connect_from(STRANGER), proxy.connect());
@@ -212,8 +212,8 @@ fn a_forged_flood_stops_nobody_else(driver: Driver) {
     application.assert_requests(50);
 }
 
-/// Many more than are served between two looks of a worker: all get their answers, in their order, and nobody else has to
-/// wait until they have.
+/// Many more than are served between two looks of a worker: all get their answers, in their order, and no other client
+/// has to wait until they have.
 fn those_who_were_refused_take_turns(driver: Driver) {
     let (_application, proxy) = start(driver, &["unverified_per_client = { rate = \"1000000/s\", burst = 1000000 }"]);
     let (forged, genuine) = (Delivery::forged(b"x").bytes(), Delivery::of(b"x").bytes());

@@ -1,5 +1,5 @@
-//! Whoever makes us wait gives way when a bound of the process is met: strangers who take all of one keep nobody out, and
-//! a slow sender is not the one who pays for them.
+//! A client that makes the process wait gives way when a bound is met: attackers who take all of one keep no client out,
+//! and a slow sender does not pay for them.
 
 use std::path::Path;
 use std::process::Command;
@@ -17,11 +17,11 @@ on_both_drivers! {
     unfinished_chunked_bodies_do_not_keep_memory,
     unfinished_bodies_do_not_keep_others_from_being_asked,
     unfinished_heads_do_not_keep_connections,
-    refusals_that_nobody_reads_do_not_keep_connections,
-    answers_that_nobody_reads_do_not_keep_others_from_being_asked,
+    unread_refusals_do_not_keep_connections,
+    unread_answers_do_not_keep_others_from_being_asked,
     a_slow_sender_outlives_those_who_hold_more,
-    whoever_holds_as_much_waits_for_the_grace,
-    whoever_comes_and_goes_does_not_push_a_slow_sender_out,
+    a_client_that_holds_as_much_waits_for_the_grace,
+    a_client_that_comes_and_goes_does_not_push_a_slow_sender_out,
     unfinished_bodies_take_no_more_memory_than_check_adds_up,
 }
 
@@ -127,7 +127,7 @@ fn unfinished_heads_do_not_keep_connections(driver: Driver) {
     proxy.assert_nothing_held();
 }
 
-fn refusals_that_nobody_reads_do_not_keep_connections(driver: Driver) {
+fn unread_refusals_do_not_keep_connections(driver: Driver) {
     let (_application, proxy) = start(driver, &["connections = 2", "body_size = \"1KiB\""]);
     // Refused by its head; what might still come is read for two seconds, so that the answer arrives.
     let takers = strangers(&proxy, 2, &Delivery::forged(&noise(10_000)).head());
@@ -137,7 +137,7 @@ fn refusals_that_nobody_reads_do_not_keep_connections(driver: Driver) {
     proxy.assert_nothing_held();
 }
 
-fn answers_that_nobody_reads_do_not_keep_others_from_being_asked(driver: Driver) {
+fn unread_answers_do_not_keep_others_from_being_asked(driver: Driver) {
     let long = [format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", 64 << 20).into_bytes(), vec![b'x'; 64 << 20]];
     let application = Application::answering(&long.concat());
     let proxy = Proxy::on(driver, &application).limit("requests_in_flight = 1").start();
@@ -170,7 +170,7 @@ fn a_slow_sender_outlives_those_who_hold_more(driver: Driver) {
     application.assert_requests(5);
 }
 
-fn whoever_holds_as_much_waits_for_the_grace(driver: Driver) {
+fn a_client_that_holds_as_much_waits_for_the_grace(driver: Driver) {
     let (application, proxy) = start(driver, &["requests_in_flight = 1"]);
     let mut taker = strangers(&proxy, 1, &Delivery::forged(b"x").head());
     assert!(eventually(|| proxy.held().requests == 1));
@@ -185,7 +185,7 @@ fn whoever_holds_as_much_waits_for_the_grace(driver: Driver) {
     application.assert_requests(1);
 }
 
-fn whoever_comes_and_goes_does_not_push_a_slow_sender_out(driver: Driver) {
+fn a_client_that_comes_and_goes_does_not_push_a_slow_sender_out(driver: Driver) {
     let (_application, proxy) = start(driver, &["requests_in_flight = 40"]);
     let mut slow = proxy.connect();
     slow.send(&Delivery::of(b"x").head());

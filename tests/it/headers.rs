@@ -157,7 +157,7 @@ fn other_headers_arrive_as_they_were_written(driver: Driver) {
         .field("Under_score", "yes")
         .field("Empty", "");
     let mut bytes = delivery.bytes();
-    // Bytes beyond ASCII are nobody's business but the application's.
+    // Bytes beyond ASCII are passed on as they are: only the application interprets them.
     let at = memchr::memmem::find(&bytes, b"a  b").unwrap();
     bytes[at + 1] = 0xff;
     assert_eq!(proxy.connect().ask(&bytes).status, 200);

@@ -103,7 +103,7 @@ fn certificates_that_do_not_hold_are_refused(driver: Driver) {
     }
     // An authority of the same name has signed with another key.
     assert_connection_ends(&proxy, &["tls_certificate_expired", "tls_certificate_bad_signature"].repeat(2));
-    cast.application.assert_saw_nothing("nobody was who he said");
+    cast.application.assert_saw_nothing("no client had the name that it claimed");
 }
 
 /// What `openssl x509 -req` makes of a request without extensions: version 1. With its key.
@@ -342,7 +342,7 @@ fn no_session_is_resumed_where_certificates_are_asked_for(driver: Driver) {
     let (old, renewed) = (cast.theirs.certify(&["sender.example"]), stranger.certify(&["sender.example"]));
     let request = Delivery::of(b"{}").bytes();
     for version in VERSIONS {
-        // Whoever comes with a session of any listener shows its certificate anew, and is judged by that.
+        // A client that resumes a session of any listener shows its certificate anew, and is judged by that.
         for (first, own, then, expected) in [
             (asking, &old, asking, 200),
             (open, &old, asking, 200),

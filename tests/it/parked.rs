@@ -1,5 +1,5 @@
-//! Connections that have been quiet for a while hold next to nothing: what was there of them is there again when they
-//! speak, and whoever has to go hears of it.
+//! Connections that have been quiet for a while hold next to nothing: their state is restored when they
+//! send again, and a client whose connection must be closed gets an answer first.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use crate::support::{Application, Client, Delivery, Driver, Proxy, eventually, o
 
 on_both_drivers! {
     many_are_served_again_and_again,
-    whoever_was_refused_may_speak_again,
+    a_client_that_was_refused_may_send_again,
     half_a_line_end_is_not_forgotten,
     each_has_its_own_deadline,
 }
@@ -49,7 +49,7 @@ fn many_are_served_again_and_again(driver: Driver) {
     application.assert_requests(MANY * 6);
 }
 
-fn whoever_was_refused_may_speak_again(driver: Driver) {
+fn a_client_that_was_refused_may_send_again(driver: Driver) {
     let (application, proxy) = start(driver, &[]);
     let mut client = proxy.connect();
     for _ in 0..2 {

@@ -26,7 +26,7 @@ on_both_drivers! {
     bounds_are_in_the_log,
     strangers_cannot_flood_the_log,
     running_out_of_descriptors_is_survived,
-    outputs_that_nobody_reads_do_not_keep_it,
+    unread_outputs_do_not_keep_it,
     no_further_thread_is_needed_to_go_on_and_to_end,
 }
 
@@ -65,7 +65,7 @@ fn sigterm_ends_an_idle_process_at_once(driver: Driver) {
         program.signal(signal);
         let (status, took) = program.end();
         assert_eq!(status.code(), Some(0), "{:#?}", program.log());
-        // Whoever has just connected is given a second for a first request.
+        // A client that has just connected is given a second for a first request.
         let most = if busy { Duration::from_secs(1) + AT_ONCE } else { AT_ONCE };
         assert!(took < most, "{took:?}");
         program.await_line(&format!("SIG{signal}: stopping"));
@@ -334,7 +334,7 @@ fn an_address_in_use_is_named() {
     program.await_line(&format!("cannot listen on {address}"));
 }
 
-/// More connections than descriptors: idle ones make room for whoever has something to say, the process stays, and
+/// More connections than descriptors: idle ones make room for those with a request, the process stays, and
 /// serves as before when the crowd has gone.
 fn running_out_of_descriptors_is_survived(driver: Driver) {
     let application = Application::answering(OK);
@@ -428,8 +428,8 @@ fn where_io_uring_is_denied_it_cannot_be_insisted_on() {
     }
 }
 
-/// As when whoever collects the logs of a container hangs.
-fn outputs_that_nobody_reads_do_not_keep_it(driver: Driver) {
+/// As when the collector of a container's logs hangs.
+fn unread_outputs_do_not_keep_it(driver: Driver) {
     let (application, folder) = (Application::answering(OK), Folder::new());
     let config = folder.write("countersign.toml", &Proxy::on(driver, &application).text());
     let (reader, writer) = std::io::pipe().unwrap();

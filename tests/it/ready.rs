@@ -12,7 +12,7 @@ use crate::support::folder::Folder;
 use crate::support::proxy::Plan;
 use crate::support::{Application, Delivery, Driver, Proxy, eventually};
 
-/// Where nobody listens.
+/// An address without a listener.
 fn free_address() -> SocketAddr {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap()
 }
@@ -130,7 +130,7 @@ fn deliver(observed: &Observed, mut until: impl FnMut() -> bool) -> bool {
     })
 }
 
-/// It answers over connections that are there, although it accepts no more: nobody connects to see whether it would.
+/// It answers over connections that are there, although it accepts no more: no new connection is made to find out.
 #[test]
 fn answers_are_enough_whatever_they_say() {
     let once = "ready = { upstreams = \"all\", failures = 1, successes = 1, interval = \"500ms\" }";
@@ -150,7 +150,7 @@ fn answers_are_enough_whatever_they_say() {
     }));
     assert!(!observed.program.log().iter().any(|line| line.contains("unhealthy")), "{:#?}", observed.program.log());
     assert_eq!(observed.get("/ready").status, 200);
-    // Without a delivery somebody has to ask.
+    // Without a delivery only a probe finds out.
     await_ready(&observed, 503, "is unhealthy: cannot connect: Connection refused");
 }
 
@@ -162,7 +162,7 @@ fn deliveries_that_fail_count_although_it_accepts_connections() {
     await_ready(&observed, 200, "ready");
     assert!(deliver(&observed, || observed.get("/ready").status == 503));
     observed.program.await_line("is unhealthy, so that /ready says no: deliveries fail (upstream_closed)");
-    // Nobody sends to it any more: a connection is all that can be seen of it.
+    // No delivery is sent to it any more: a connection is all that can be seen of it.
     await_ready(&observed, 200, "ready");
 }
 
@@ -224,7 +224,7 @@ fn it_can_be_turned_on_and_off_while_it_runs() {
 
 /// A sidecar is there before its application: from the start on, nothing is presumed.
 #[test]
-fn nobody_is_let_in_before_the_application_has_been_reached_once() {
+fn it_is_not_ready_before_the_application_has_been_reached_once() {
     let (away, also_away) = (free_address(), free_address());
     let plan = Proxy::towards(Driver::Epoll, &away.to_string());
     let observed = observed(&plan, SLOW);
@@ -237,9 +237,9 @@ fn nobody_is_let_in_before_the_application_has_been_reached_once() {
     assert_eq!(observed.get("/ready").status, 200);
 }
 
-/// A queue that is full answers nothing, not even no: whoever connects waits for as long as it may.
+/// A full queue does not even refuse: a connect waits until its deadline.
 #[test]
-fn one_that_does_not_answer_holds_up_nobody() {
+fn one_that_does_not_answer_delays_no_other() {
     let silent = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
     silent.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
     silent.listen(0).unwrap();

@@ -18,7 +18,7 @@ on_both_drivers! {
     so_does_that_of_a_delivery_that_has_been_here,
     the_log_follows_its_name,
     hostile_bytes_stay_in_their_line,
-    a_log_that_cannot_be_written_harms_nobody,
+    a_log_that_cannot_be_written_harms_no_delivery,
     a_line_for_which_there_is_no_room_leaves_nothing_behind,
 }
 
@@ -102,7 +102,7 @@ fn so_does_that_of_a_delivery_that_has_been_here(driver: Driver) {
     }
 }
 
-/// Somebody moves the file away, and removes it: no line is written to nowhere for longer than a moment.
+/// An operator moves the file away, or removes it: lines are lost for a moment at most.
 fn the_log_follows_its_name(driver: Driver) {
     let (application, folder) = (Application::answering(OK), Folder::new());
     let program = logged(&folder, driver, &application, "output = \"access.jsonl\"");
@@ -145,7 +145,7 @@ fn hostile_bytes_stay_in_their_line(driver: Driver) {
     application.assert_requests(0);
 }
 
-fn a_log_that_cannot_be_written_harms_nobody(driver: Driver) {
+fn a_log_that_cannot_be_written_harms_no_delivery(driver: Driver) {
     let (application, folder) = (Application::answering(OK), Folder::new());
     let program = logged(&folder, driver, &application, "output = \"/dev/full\"");
     let mut client = program.connect();
@@ -174,7 +174,7 @@ fn a_line_for_which_there_is_no_room_leaves_nothing_behind(driver: Driver) {
         ask();
         full()
     }));
-    // Somebody has made room.
+    // There is room again.
     let limit = ["--fsize=unlimited:", "--pid", &program.id().to_string()];
     assert!(Command::new("prlimit").args(limit).status().unwrap().success());
     ask();

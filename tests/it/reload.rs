@@ -359,7 +359,7 @@ fn mounts_of_kubernetes(driver: Driver) {
     }
 }
 
-/// Whoever writes slowly is waited for, whoever else wants a reload: half of a configuration is a configuration, too.
+/// A file that is being written slowly is waited for, even when a reload is asked for: half of a configuration can be valid.
 fn a_configuration_half_written(driver: Driver) {
     let site = Site::new(driver, Noticed::ByEvents);
     let more = "[[route]]\nname = \"more\"\npath = \"/more\"\nscheme = \"none\"\n";
@@ -620,7 +620,7 @@ fn names_of_applications_are_followed(driver: Driver) {
 fn the_process_is_not_dumpable() {
     use std::os::unix::fs::PermissionsExt;
     use std::os::unix::process::CommandExt;
-    const NOBODY: u32 = 65534;
+    const UNPRIVILEGED: u32 = 65534;
     let folder = Folder::new();
     let application = Application::answering(OK);
     folder.write("secret", OLD);
@@ -632,7 +632,7 @@ fn the_process_is_not_dumpable() {
         for name in ["secret", "countersign.toml"] {
             fs::set_permissions(folder.path(name), fs::Permissions::from_mode(0o444)).unwrap();
         }
-        command.uid(NOBODY).gid(NOBODY);
+        command.uid(UNPRIVILEGED).gid(UNPRIVILEGED);
     }
     let program = Program::start(&mut command);
     program.address();
@@ -651,7 +651,7 @@ fn a_request_is_answered_and_the_status_is_kept() {
     let loaded = loaded.unwrap();
     let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
     let (plan, names) = plan(loaded);
-    let running = Mutex::new(supervisor::start(plan, Witnesses::new(Arc::new(Nobody), 1)).unwrap());
+    let running = Mutex::new(supervisor::start(plan, Witnesses::new(Arc::new(NoObserver), 1)).unwrap());
     let log = Arc::new(EventLog::start());
     let resolver = Arc::new(Resolver::start(names, Arc::clone(&log)));
     let warnings = Vec::new();
@@ -755,9 +755,9 @@ fn two_states_of_a_volume_never_mix() {
 }
 
 /// Listens to no exchange.
-struct Nobody;
+struct NoObserver;
 
-impl Observer for Nobody {
+impl Observer for NoObserver {
     fn exchange(&self, _: &Exchange<'_>) {}
     fn accept_failed(&self, _: &std::io::Error) {}
 }

@@ -1,5 +1,5 @@
 //! A new configuration for a proxy that runs: what changes from one request to the next, what outlives it, and that
-//! nobody notices who need not.
+//! clients that are not concerned do not notice.
 
 use std::io::Read;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -20,7 +20,7 @@ on_both_drivers! {
     an_exchange_ends_under_the_policy_that_it_began_with,
     listeners_come_and_go,
     a_closed_listener_finishes_what_it_has_begun,
-    whoever_has_connected_is_served_when_the_listener_goes,
+    clients_that_have_connected_are_served_when_the_listener_goes,
     a_listener_keeps_its_door_wherever_it_stands,
     an_address_that_is_taken_changes_nothing,
     applications_are_exchanged_and_connections_kept,
@@ -31,7 +31,7 @@ on_both_drivers! {
     idle_connections_make_room_when_a_bound_is_lowered,
     parked_connections_hear_of_it,
     what_needs_a_restart_is_said_and_the_rest_is_applied,
-    two_hundred_changes_under_load_harm_nobody,
+    two_hundred_changes_under_load_harm_no_delivery,
 }
 
 const DENY: &str = "deny = [\"127.0.0.0/8\"]";
@@ -174,7 +174,7 @@ fn a_closed_listener_finishes_what_it_has_begun(driver: Driver) {
     assert!(refuses(a));
 }
 
-fn whoever_has_connected_is_served_when_the_listener_goes(driver: Driver) {
+fn clients_that_have_connected_are_served_when_the_listener_goes(driver: Driver) {
     let application = Application::answering(OK);
     let plan = Proxy::on(driver, &application).workers(2);
     let other = free_address();
@@ -262,7 +262,7 @@ fn applications_are_exchanged_and_connections_kept(driver: Driver) {
     assert_eq!(client.ask(&delivery()).status, 200);
     second.assert_requests(1);
     first.assert_requests(2);
-    assert!(first.sees_closed(0), "nobody needs the connection any more");
+    assert!(first.sees_closed(0), "the connection is not needed any more");
     // A shorter idle time counts for connections that are there.
     proxy.apply(&plan.clone().to(&second).upstream("idle_timeout = \"1ms\""));
     assert!(second.sees_closed(0));
@@ -356,7 +356,7 @@ fn limits_may_be_lower_than_what_is_held(driver: Driver) {
     for client in &mut clients {
         assert_eq!(client.answer().status, 200);
     }
-    // Nobody is cut off, and whoever is in may go on.
+    // No connection is cut off, and open ones may go on.
     answer();
     assert_eq!(clients[0].ask(&delivery()).status, 200);
     clients.truncate(1);
@@ -449,7 +449,7 @@ fn send(address: SocketAddr, keep: bool, stop: &AtomicBool, sent: &AtomicUsize) 
     failures
 }
 
-fn two_hundred_changes_under_load_harm_nobody(driver: Driver) {
+fn two_hundred_changes_under_load_harm_no_delivery(driver: Driver) {
     let (first, second) = (Application::answering(OK), Application::answering(OK));
     let (stays, comes) = (free_address(), free_address());
     let plan = |round: usize| -> Plan {

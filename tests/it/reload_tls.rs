@@ -24,7 +24,7 @@ on_both_drivers! {
     authorities_are_read_again,
     a_connection_goes_with_the_authority_that_vouched_for_it,
     names_of_a_connection_are_those_of_the_policy,
-    nobody_goes_on_in_plain_text,
+    no_connection_goes_on_in_plain_text,
 }
 
 /// Noticed by events alone, and by looking alone.
@@ -120,7 +120,7 @@ fn a_certificate_and_its_key_change_together(driver: Driver) {
         site.replace("tls.key", &second.key);
         site.replace("tls.crt", &second.certificate);
         site.await_shown(&second);
-        assert_eq!(kept.ask(&delivery()).status, 200, "whoever is there stays");
+        assert_eq!(kept.ask(&delivery()).status, 200, "an open connection stays");
         let (old, new) = (fingerprint(&first.certificate), fingerprint(&second.certificate));
         site.program.await_line(&format!(
             "certificate tls.crt of listener 127.0.0.1:0 changed from SHA-256 {old} {END} to SHA-256 {new} {END}"
@@ -258,7 +258,7 @@ fn names_of_a_connection_are_those_of_the_policy(driver: Driver) {
     let mut proxy = with("client_names = [\"one.example\", \"two.example\"]").start();
     let both = theirs.certify(&["one.example", "two.example"]);
     let mut client = ours.client(Some(&both)).connect(proxy.addresses()[0]);
-    let mut nobody = None;
+    let mut without = None;
     let steps = [
         ("client_auth = \"request\"\nclient_names = [\"two.example\"]", "two.example"),
         ("client_auth = \"request\"", "one.example"),
@@ -273,17 +273,17 @@ fn names_of_a_connection_are_those_of_the_policy(driver: Driver) {
             let mut stranger = ours.client(None).connect(proxy.addresses()[0]);
             assert_eq!(stranger.ask(&Delivery::of(b"x").bytes()).status, 200);
             assert!(eventually(|| proxy.callers().last().is_some_and(String::is_empty)));
-            nobody = Some(stranger);
+            without = Some(stranger);
         }
     }
     // It has no certificate, and now one is required.
-    nobody.unwrap().assert_closed();
+    without.unwrap().assert_closed();
     proxy.apply(&with("client_names = [\"three.example\"]"));
     client.assert_closed();
     assert_eq!(proxy.connection_ends(), ["tls_certificate_missing", "tls_name_refused"]);
 }
 
-fn nobody_goes_on_in_plain_text(driver: Driver) {
+fn no_connection_goes_on_in_plain_text(driver: Driver) {
     let application = Application::answering(OK);
     let ours = Authority::new("ours");
     let plain = Proxy::on(driver, &application);

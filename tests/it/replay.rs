@@ -107,7 +107,7 @@ fn what_was_not_accepted_is_forwarded_again(driver: Driver) {
     assert_eq!(statuses, [500, 404, 429, 302, 503, 200, 200, 200]);
     application.assert_requests(6);
 
-    // Faults are no acceptance either: no answer, no application, an answer that nobody can read.
+    // Faults are no acceptance either: no answer, no application, an answer that is not HTTP.
     let broken = Application::following(|visit| {
         visit.request();
         if visit.connection == 1 {
@@ -218,7 +218,7 @@ fn a_client_that_goes_in_flight_does_not_undo_the_delivery(driver: Driver) {
     client.send(&delivery);
     application.assert_requests(1);
     drop(client);
-    // The application is still at it: nobody else may have it.
+    // The application is still at it: no copy may be forwarded.
     assert_eq!(proxy.connect().ask(&delivery).status, 409);
     answer_with(OK);
     let mut client = proxy.connect();
@@ -264,7 +264,7 @@ fn forged_copies_claim_nothing(driver: Driver) {
     }
     for body in [b"one", b"two"] {
         assert_eq!(client.ask(&Delivery::of(body).bytes()).body, b"ok");
-        // Whoever does not know the secret does not learn what has been delivered.
+        // A client without the secret does not learn what has been delivered.
         assert_eq!(client.ask(&Delivery::unsigned(body).bytes()).status, 401);
     }
     application.assert_requests(2);

@@ -24,7 +24,7 @@ on_both_drivers! {
     large_answers_arrive_unchanged,
     deliveries_may_be_pipelined_and_cut_anywhere,
     a_client_that_has_said_all_gets_its_answer,
-    a_client_that_has_said_all_stops_nobody_in_a_crowd,
+    a_client_that_has_said_all_stops_no_other_in_a_crowd,
     a_connection_that_is_cut_is_no_end_of_a_body,
     sessions_are_resumed_on_every_worker,
     the_name_that_is_asked_for_chooses_the_certificate,
@@ -185,7 +185,7 @@ fn a_client_that_has_said_all_gets_its_answer(driver: Driver) {
 }
 
 /// What it said last came along with its request: the socket alone looks idle, and nothing more comes.
-fn a_client_that_has_said_all_stops_nobody_in_a_crowd(driver: Driver) {
+fn a_client_that_has_said_all_stops_no_other_in_a_crowd(driver: Driver) {
     let Scene { proxy, client, .. } = scene(driver, |plan| plan.limit("connections = 8"));
     let _crowd: Vec<Client> = (0..7).map(|_| proxy.connect()).collect();
     assert!(eventually(|| proxy.held().connections == 7));
@@ -196,7 +196,7 @@ fn a_client_that_has_said_all_stops_nobody_in_a_crowd(driver: Driver) {
     assert!(eventually(|| proxy.held().connections == 7));
 }
 
-/// Whoever cuts the connection, with or without a word of the protocol, must not be able to shorten what was said.
+/// An attacker who cuts the connection, with or without a close_notify, must not be able to shorten a message.
 fn a_connection_that_is_cut_is_no_end_of_a_body(driver: Driver) {
     let Scene { application, proxy, client } = scene(driver, |plan| plan);
     let whole = Delivery::of(&noise(5000)).bytes();
@@ -309,7 +309,7 @@ fn a_handshake_has_its_time(driver: Driver) {
     dripping.assert_closed();
     assert!(begun.elapsed() < PATIENCE / 2);
     assert_connection_ends(&proxy, &["tls_handshake_timeout"; 3]);
-    // A health check, of which nobody needs to hear.
+    // A health check, which is not logged.
     proxy.connect().stop_talking().assert_closed();
     proxy.assert_nothing_held();
     assert_eq!(proxy.connection_ends().len(), 3);
@@ -332,7 +332,7 @@ fn handshakes_are_bounded(driver: Driver) {
     let limits = |plan: Plan| plan.limit("handshakes = 2");
     let Scene { proxy, client, .. } = scene(driver, limits);
     let address = proxy.addresses()[0];
-    // Whoever has said nothing yet takes no place.
+    // A connection that has sent nothing yet takes no place.
     let _silent: Vec<Client> = (0..5).map(|_| proxy.connect()).collect();
     let mut begun: Vec<Client> = (0..2).map(|_| proxy.connect()).collect();
     for client in &mut begun {
@@ -556,7 +556,7 @@ fn curl_is_served(driver: Driver) {
 }
 
 #[test]
-fn nobody_need_wait_for_a_socket_that_is_gone() {
+fn no_task_waits_for_a_socket_that_is_gone() {
     let application = Application::answering(OK);
     let authority = Authority::new("ca");
     let proxy = Proxy::on(Driver::Epoll, &application).encrypted(&authority.certify(&["localhost"]), "").start();

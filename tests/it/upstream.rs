@@ -17,7 +17,7 @@ on_both_drivers! {
     a_body_that_ends_with_the_connection_breaks_off_with_a_reset,
     slow_applications,
     a_reused_connection_times_out_like_a_new_one,
-    what_follows_a_delivery_that_nobody_takes_is_not_misread,
+    what_follows_a_delivery_without_a_route_is_not_misread,
     an_answer_that_stalls_breaks_off,
     an_answer_before_the_body_was_read_is_passed_on,
     an_answer_is_passed_on_although_the_body_is_never_read,
@@ -222,7 +222,7 @@ fn slow_applications(driver: Driver) {
 }
 
 /// The connections to the application were used by other connections before: their deadlines must not be waited for by
-/// whoever used them first.
+/// the first user of each.
 fn a_reused_connection_times_out_like_a_new_one(driver: Driver) {
     const CLIENTS: usize = 20;
     let together = std::sync::Arc::new(std::sync::Barrier::new(CLIENTS));
@@ -248,7 +248,7 @@ fn a_reused_connection_times_out_like_a_new_one(driver: Driver) {
 }
 
 /// The write that is given up gives the buffer back, and with it what the client has sent behind the delivery.
-fn what_follows_a_delivery_that_nobody_takes_is_not_misread(driver: Driver) {
+fn what_follows_a_delivery_without_a_route_is_not_misread(driver: Driver) {
     // A Unix socket takes a few hundred kilobytes; TCP on loopback may take tens of megabytes.
     let folder = Folder::new();
     let path = folder.path("app.sock");
@@ -342,7 +342,7 @@ fn idle_connections_that_closed_are_replaced(driver: Driver) {
         let mut client = proxy.connect();
         for round in 1..6 {
             assert_eq!(client.ask(&genuine()).status, 200, "{round}");
-            // The close must have arrived before the next delivery does: otherwise nobody could know.
+            // The close must have arrived before the next delivery does: otherwise the proxy could not know.
             application.await_mark(round - 1);
             assert_eq!(application.assert_requests(round).len(), application.connections());
         }

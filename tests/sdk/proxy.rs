@@ -31,7 +31,7 @@ impl Folder {
         &self.0
     }
 
-    /// Writes a file that nobody else can read.
+    /// Writes a file that no other user can read.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
         let path = self.0.join(name);
         let mut options = OpenOptions::new();

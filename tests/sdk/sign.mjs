@@ -140,7 +140,7 @@ covered(verifiers, 'shopify', '@shopify/shopify-api', shopify, async (sdk, { tex
     isEmbeddedApp: false,
     logger: { log: () => {} },
   });
-  // The SDK also asks for headers that nobody signs.
+  // The SDK also asks for headers that are not signed.
   const unsigned = { 'x-shopify-topic': 'orders/create', 'x-shopify-shop-domain': 'shop.example.com' };
   Object.assign(unsigned, { 'x-shopify-api-version': '2026-10', 'x-shopify-webhook-id': '1' });
   const rawRequest = { method: 'POST', url: '/', headers: { ...unsigned, ...headers } };

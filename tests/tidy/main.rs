@@ -3,6 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod circles;
+mod lengths;
+mod names;
+mod tuples;
+mod words;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -75,23 +79,38 @@ const BANNED_NAMES: [&str; 12] = [
     "manager", "handler", "helper", "helpers", "util", "utils", "common", "context", "process", "data", "misc", "base",
 ];
 
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
 fn sources() -> Vec<(PathBuf, String)> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut folders = vec![root];
+    let mut files = texts(&root().join("src"));
+    files.retain(|(path, _)| path.extension().is_some_and(|extension| extension == "rs"));
+    assert!(files.len() > 30, "the sources are where they are expected");
+    files
+}
+
+/// All text files below a folder, without those that are built or hidden.
+fn texts(folder: &Path) -> Vec<(PathBuf, String)> {
+    let mut folders = vec![folder.to_owned()];
     let mut files = Vec::new();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
+            let entry = entry.unwrap();
+            let (path, kind, name) = (entry.path(), entry.file_type().unwrap(), entry.file_name());
+            if name == "target" || name == "node_modules" || name.to_string_lossy().starts_with('.') {
+                continue;
+            }
+            if kind.is_dir() {
                 folders.push(path);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = fs::read_to_string(&path).unwrap();
+            } else if kind.is_file()
+                && let Ok(text) = String::from_utf8(fs::read(&path).unwrap())
+            {
                 files.push((path, text));
             }
         }
     }
     files.sort();
-    assert!(files.len() > 30, "the sources are where they are expected");
     files
 }
 
@@ -211,42 +230,81 @@ fn files_and_functions_stay_readable() {
 /// Name, lines and parameters of each function, by indentation: rustfmt makes that reliable.
 fn functions(text: &str) -> Vec<(String, usize, usize)> {
     let lines: Vec<&str> = text.lines().collect();
+    let length = |start: usize| {
+        let indent = lines[start].len() - lines[start].trim_start().len();
+        let close = format!("{}}}", " ".repeat(indent));
+        lines[start..].iter().position(|line| *line == close).map(|length| length + 1)
+    };
+    let found = starts(&lines).into_iter();
+    found.filter_map(|(at, name)| Some((name, length(at)?, parameters(&signature(&lines[at..]))))).collect()
+}
+
+/// Name and signature of each function with a body.
+fn signatures(text: &str) -> Vec<(String, String)> {
+    let lines: Vec<&str> = text.lines().collect();
+    starts(&lines).into_iter().map(|(at, name)| (name, signature(&lines[at..]))).collect()
+}
+
+/// The lines at which functions begin, with their names.
+fn starts(lines: &[&str]) -> Vec<(usize, String)> {
     let mut found = Vec::new();
-    for (start, line) in lines.iter().enumerate() {
-        let indent = line.len() - line.trim_start().len();
+    for (at, line) in lines.iter().enumerate() {
         let words = line.trim_start();
-        let Some(at) = words.find("fn ").filter(|at| {
+        let begins = |at: &usize| {
             words[..*at]
                 .split(' ')
                 .all(|word| word.is_empty() || ["pub", "const", "async"].contains(&word) || word.starts_with("pub("))
-        }) else {
-            continue;
         };
-        let name: String = words[at + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
-        let close = format!("{}}}", " ".repeat(indent));
-        let Some(length) = lines[start..].iter().position(|line| *line == close) else { continue };
-        let signature: String = lines[start..].iter().take_while(|line| !line.ends_with('{')).copied().collect();
-        let signature = if signature.is_empty() { (*line).to_owned() } else { signature };
-        found.push((name, length + 1, parameters(&signature)));
+        if let Some(name) = words.find("fn ").filter(begins) {
+            let name = words[name + 3..].chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+            found.push((at, name));
+        }
     }
     found
 }
 
+/// The signature that begins at the first line, as one line.
+fn signature(lines: &[&str]) -> String {
+    let more = |line: &&&str| !line.ends_with('{') && !line.ends_with(';') && !line.ends_with('}');
+    let whole: String = lines.iter().take_while(more).chain(lines.iter().find(|line| !more(line))).copied().collect();
+    whole
+}
+
 /// Parameters of a signature, not counting `self`.
 fn parameters(signature: &str) -> usize {
-    let open = signature.find('(').map_or(signature.len(), |at| at + 1);
-    let mut depth = 1;
-    let mut list = String::new();
-    for c in signature[open..].chars() {
-        depth += i32::from("([<".contains(c)) - i32::from(")]>".contains(c));
-        if depth == 0 {
-            break;
+    parameter_list(signature).len()
+}
+
+/// The parameters of a signature, without `self`.
+fn parameter_list(signature: &str) -> Vec<String> {
+    let Some(open) = signature.find("fn ").and_then(|at| list_start(&signature[at..]).map(|list| at + list)) else {
+        return Vec::new();
+    };
+    let (mut depth, mut before) = (1, ' ');
+    let close = signature[open..].char_indices().find(|(_, c)| {
+        depth += i32::from("([<".contains(*c)) - i32::from(")]>".contains(*c) && !(*c == '>' && before == '-'));
+        before = *c;
+        depth == 0
+    });
+    let list = &signature[open..close.map_or(signature.len(), |(at, _)| open + at)];
+    let is_self = |part: &String| {
+        let name = part.split(':').next().unwrap_or_default();
+        name.split([' ', '&']).any(|word| word == "self")
+    };
+    tuples::split(list).into_iter().filter(|part| !is_self(part)).collect()
+}
+
+/// Where the list of parameters begins: after the type parameters, which may have brackets of their own.
+fn list_start(signature: &str) -> Option<usize> {
+    let (mut angles, mut before) = (0, ' ');
+    for (at, c) in signature.char_indices() {
+        angles += i32::from(c == '<') - i32::from(c == '>' && before != '-');
+        if c == '(' && angles == 0 {
+            return Some(at + 1);
         }
-        list.push(if depth > 1 && c == ',' { ' ' } else { c });
+        before = c;
     }
-    list.split(',')
-        .filter(|part| !part.trim().is_empty() && !part.trim_start_matches(['&', ' ']).trim_end().ends_with("self"))
-        .count()
+    None
 }
 
 #[test]

@@ -37,7 +37,7 @@ type Problem = Box<dyn Error>;
 struct Shared {
     key: hmac::Key,
     upstream: SocketAddr,
-    /// Connections to the application that nobody uses.
+    /// Idle connections to the application.
     idle: RefCell<Vec<SendRequest<Full<Bytes>>>>,
 }
 

@@ -41,7 +41,7 @@ struct Plan {
     pace: Option<f64>,
     seconds: Duration,
     count: Option<u64>,
-    /// Nobody sends before all are connected.
+    /// No connection sends before all are connected.
     together: bool,
     /// What was answered 409 or 5xx is sent again after a pause, and does not count.
     retry: bool,
@@ -193,7 +193,7 @@ impl Attack {
     fn close(&mut self, token: usize) {
         if let Some(attacker) = self.attackers[token].take() {
             self.counts.open -= 1;
-            // What nobody has answered does not count: it is sent again.
+            // A request without an answer does not count: it is sent again.
             if let (Some(left), true) = (&mut self.left, attacker.expected > 0) {
                 *left += 1;
             }

@@ -79,7 +79,7 @@ impl Options {
     /// Nothing may be left.
     ///
     /// # Errors
-    /// An option that nobody knows.
+    /// An unknown option.
     pub fn finish(mut self) -> Result<(), String> {
         self.0.remove("i-own-this-deployment");
         self.0.pop_first().map_or(Ok(()), |(name, _)| Err(format!("unknown option --{name}")))

@@ -36,7 +36,7 @@ struct Application {
     counts: BTreeMap<String, u64>,
     accepted: u64,
     connections: u64,
-    /// The answer to whoever asks for much; one for all.
+    /// The large answer, shared by all connections.
     large: Rc<Vec<u8>>,
     fail: u64,
     delay: Duration,

@@ -169,7 +169,7 @@ pub(crate) struct Stoppable {
 }
 
 impl Stoppable {
-    /// Whoever connects from now on is refused. What has been connected stays.
+    /// Connects are refused from now on. Open connections stay.
     pub(crate) fn stop(self) -> Application {
         self.gone.store(true, Ordering::SeqCst);
         let Address::Tcp(address) = self.application.address else { unreachable!("it was given one") };

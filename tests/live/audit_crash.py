@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Kill countersign again and again while it writes an audit trail, and prove the trail.
 
 Each round starts the proxy on the same trail, sends deliveries over several
@@ -16,7 +15,6 @@ import http.client
 import json
 import random
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -151,26 +149,22 @@ def rounds(binary: Path, bench: rig.Rig, arguments: argparse.Namespace) -> None:
         raise rig.RigError("an answer was given before its record was there")
 
 
-def main() -> int:
+def main(words: list[str]) -> int:
     """Run; 0 when everything held."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser("tests/live/run audit-crash", description=__doc__.partition("\n")[0])
     parser.add_argument("--kills", type=int, default=200, metavar="N")
     parser.add_argument("--seconds", type=float, default=0.4, metavar="S",
                         help="the longest that a process lives")
     parser.add_argument("--fsync", choices=("each", "interval"), default="each")
     parser.add_argument("--binary", metavar="PATH",
                         help="a countersign to kill; built from this tree without it")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     try:
         rig.install_programs(["nginx", "taskset"])
         binary = rig.countersign_binary(arguments.binary, ["countersign"])
         with rig.Rig(binary) as bench:
             rounds(Path(str(binary)), bench, arguments)
     except (rig.RigError, OSError, subprocess.SubprocessError) as error:
-        rig.say(f"loadtest/audit-crash: {error}")
+        rig.say(f"tests/live/run audit-crash: {error}")
         return 1
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

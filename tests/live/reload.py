@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Reloads in a row under steady load: failed deliveries, memory, latency.
 
 README.md says what is measured and how to read it.
@@ -16,7 +15,6 @@ import socket
 import ssl
 import statistics
 import string
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -24,10 +22,9 @@ from dataclasses import asdict, dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
-sys.dont_write_bytecode = True
+import rig
 
-import rig  # noqa: E402  (the line above must come first)
-
+HERE = Path(__file__).resolve().parent
 PATIENCE_SECONDS = 10.0
 PROBE_PAUSE_SECONDS = 0.001
 # Buffers and tables reach their size during the first reloads.
@@ -200,7 +197,7 @@ class Site:
         return (self._bench.folder / "countersign.out").read_text(encoding="utf-8")
 
     def _configuration(self, number: int) -> str:
-        template = string.Template((rig.HERE / "reload.toml").read_text(encoding="utf-8"))
+        template = string.Template((HERE / "reload.toml").read_text(encoding="utf-8"))
         return template.substitute(driver=self._driver, workers=self._workers, port=self._port,
                                    tls_port=self._tls_port, upstream=self._upstream.port, number=number)
 
@@ -334,9 +331,9 @@ def report(reloads: list[Reload], loads: list[Load], found: list[tuple[str, str,
         Path(arguments.json).write_text(json.dumps(whole, indent=2) + "\n", encoding="utf-8")
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(words: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("tests/live/run reload", description=__doc__.partition("\n")[0])
     parser.add_argument("--reloads", type=int, default=1000, help="how many changes of a file")
     parser.add_argument("--rate", type=float, default=400,
                         help="deliveries per second: half of them encrypted, of either half again "
@@ -346,12 +343,12 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--binary", metavar="PATH", help="measure this countersign")
     parser.add_argument("--json", metavar="PATH", help="write every single reload here, too")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def main() -> int:
+def main(words: list[str]) -> int:
     """0 when every target held, 1 when one did not, 2 when nothing could be measured."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(words)
     try:
         rig.install_programs(["nginx", "taskset", "openssl"])
         binary = rig.countersign_binary(arguments.binary, ["countersign"])
@@ -362,14 +359,10 @@ def main() -> int:
             reloads, loads = measure(site, arguments)
             found = verdicts(reloads, loads, site.log())
     except rig.RigError as error:
-        rig.say(f"loadtest/reload: {error}")
+        rig.say(f"tests/live/run reload: {error}")
         return 2
     except KeyboardInterrupt:
-        rig.say("loadtest/reload: interrupted")
-        return 2
+        rig.say("tests/live/run reload: interrupted")
+        return 130
     report(reloads, loads, found, facts, arguments)
     return 0 if all(held for _, _, held in found) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Restarts under load: a new process on the same port, then SIGTERM to the old one.
 
 README.md says what is measured and how to read it.
@@ -14,15 +13,12 @@ import signal
 import socket
 import ssl
 import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-sys.dont_write_bytecode = True
-
-import rig  # noqa: E402  (the line above must come first)
+import rig
 
 ANSWER_SECONDS = 10.0
 # A client's first packet that is lost is sent again after a second.
@@ -272,9 +268,9 @@ def report(outcome: dict[str, object], arguments: argparse.Namespace) -> bool:
     return not failures and answered == outcome["reached"]
 
 
-def main() -> int:
+def main(words: list[str]) -> int:
     """Read the arguments, measure, report."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser("tests/live/run restart", description=__doc__.partition("\n")[0])
     parser.add_argument("--restarts", type=int, default=50)
     parser.add_argument("--drain-delay", default="1s")
     parser.add_argument("--fresh", type=int, default=4, help="clients with a connection per delivery")
@@ -286,7 +282,7 @@ def main() -> int:
     parser.add_argument("--epoll", action="store_true", help="on epoll instead of io_uring")
     parser.add_argument("--binary", help="measure this one instead of building")
     parser.add_argument("--json", type=Path, help="keep the figures here")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     try:
         rig.install_programs(["nginx", "taskset", *(["openssl"] if arguments.tls else [])])
         rig.raise_file_limit()
@@ -294,14 +290,10 @@ def main() -> int:
         with rig.Rig(binary, tls=arguments.tls) as bench:
             outcome = measure(bench, arguments)
     except rig.RigError as error:
-        rig.say(f"restart: {error}")
+        rig.say(f"tests/live/run restart: {error}")
         return 1
     except KeyboardInterrupt:
         return 130
     if arguments.json:
         arguments.json.write_text(json.dumps(outcome), encoding="utf-8")
     return 0 if report(outcome, arguments) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,8 +1,8 @@
-"""The targets: who is compared, what each needs, and how each is started.
+"""The targets: what is compared, what each needs, and how each is started.
 
-Nothing is started here: `rig.py` does that. Each target stands before the same
-application on one core, with the configuration of its kind that somebody who
-knows it would choose for keep-alive and bodies of up to 2 MiB.
+Nothing is started here: `servers.py` does that. Each target stands before the
+same application on one core, with the configuration that an expert would
+choose for keep-alive and bodies of up to 2 MiB.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-HERE = Path(__file__).resolve().parent
+LOADTEST = Path(__file__).resolve().parent.parent
 NGINX_MODULES = Path("/usr/lib/nginx/modules")
 NODE_MODULES = Path("/usr/share/nodejs")
 # HAProxy holds a body in one buffer, beside the head and room to rewrite it.
@@ -135,7 +135,7 @@ def countersign_values(name: str, setting: Setting) -> dict[str, object]:
     admin = f'[admin]\naddress = "127.0.0.1:{setting.admin}"\n' if setting.admin else ""
     return {"driver": driver_of(name), "workers": workers_of(name), "upstream": upstream,
             "pool": setting.pool,
-            # Nobody is behind a balancer here, and the others end at once, too.
+            # There is no load balancer here, and the others end at once, too.
             "drain": 'drain_delay = "0s"',
             "records": records_of(name), "admin": admin,
             "secrets": TWO_SECRETS if rotated else ONE_SECRET,
@@ -181,7 +181,7 @@ def nginx(name: str, setting: Setting) -> tuple[str, dict[str, object], list[str
     if name == "nginx-lua":
         values["modules"] = "\n".join(f"load_module {NGINX_MODULES}/{module}.so;" for module
                                       in ("ndk_http_module", "ngx_http_lua_module"))
-        values["lua"] = (f'lua_package_path "{HERE}/?.lua;;";\n    init_by_lua_block '
+        values["lua"] = (f'lua_package_path "{LOADTEST}/?.lua;;";\n    init_by_lua_block '
                          f'{{ require("verify").read("{setting.folder}/secret") }}')
         values["verify"] = 'access_by_lua_block { require("verify").check() }'
     return ("nginx.conf", values,
@@ -218,7 +218,7 @@ def envoy(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[st
             "common_tls_context": {"tls_certificates": [{
                 "certificate_chain": {"filename": f"{setting.folder}/tls.crt"},
                 "private_key": {"filename": f"{setting.folder}/tls.key"}}]}}})
-    values = {"upstream": setting.upstream, "pool": setting.pool, "here": HERE,
+    values = {"upstream": setting.upstream, "pool": setting.pool, "here": LOADTEST,
               "libcrypto": LIBCRYPTO,
               "buffer": max(ENVOY_BUFFER, 2 * setting.largest_body + HAPROXY_HEAD),
               "tls": f"transport_socket: {tls}" if tls else ""}
@@ -230,7 +230,7 @@ def express(_name: str, setting: Setting) -> tuple[str, dict[str, object], list[
     """The script of this folder; it has no configuration file."""
     # Only Debian's own node looks there by itself.
     return "", {}, ["env", f"NODE_PATH={NODE_MODULES}", "NODE_ENV=production", "node",
-                    str(HERE / "express.js"), "{port}", str(setting.upstream),
+                    str(LOADTEST / "express.js"), "{port}", str(setting.upstream),
                     f"{setting.folder}/secret",
                     str(max(setting.largest_body, EXPRESS_LIMIT))]
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Makes every alert of config/prometheus fire in a real Prometheus, each for its cause.
 
 README.md says what is done and how to read the report.
@@ -12,17 +11,14 @@ import ctypes
 import hashlib
 import os
 import socket
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable, Iterator
 
-sys.dont_write_bytecode = True
-
-import prometheus  # noqa: E402  (the line above must come first)
-import rig  # noqa: E402
-from scene import Background, Site, flood  # noqa: E402
+import prometheus
+import rig
+from scene import Background, Site, flood
 
 QUIET_SECONDS = 20.0
 PATIENCE_SECONDS = 30.0
@@ -84,7 +80,7 @@ def old_key(site: Site) -> Iterator[Again]:
 
 @contextlib.contextmanager
 def short_certificate(site: Site) -> Iterator[Again]:
-    """A certificate for five days takes the place of the one on the listener; somebody speaks plain HTTP to it."""
+    """A certificate for five days takes the place of the one on the listener; a client speaks plain HTTP to it."""
     site.certify(SHORT_CERTIFICATE_DAYS)
 
     def plain() -> None:
@@ -129,7 +125,7 @@ def failing_application(site: Site) -> Iterator[Again]:
 
 @contextlib.contextmanager
 def application_away(site: Site) -> Iterator[Again]:
-    """The application of a route that nobody sends to stops listening."""
+    """The application of a route without deliveries stops listening."""
     site.elsewhere.close()
     yield lambda: None
 
@@ -383,12 +379,12 @@ def report(findings: Findings, changes: list[str], untried: list[str], facts: di
             print(f"- {title}: {query.panel}: `{query.text}`")
 
 
-def main() -> int:
+def main(words: list[str]) -> int:
     """0 when every alert fired and every query had figures, 1 when not, 2 when nothing could be found out."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("tests/live/run alerts", description=__doc__.partition("\n")[0])
     parser.add_argument("--factor", type=int, default=60, help="what the rules' durations are divided by")
     parser.add_argument("--binary", metavar="PATH", help="watch this countersign")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     began = time.monotonic()
     try:
         rig.install_programs(["prometheus", "wrk", "taskset", "openssl"])
@@ -407,17 +403,13 @@ def main() -> int:
             finally:
                 site.close()
     except rig.RigError as error:
-        rig.say(f"loadtest/alerts: {error}")
+        rig.say(f"tests/live/run alerts: {error}")
         return 2
     except KeyboardInterrupt:
-        rig.say("loadtest/alerts: interrupted")
-        return 2
+        rig.say("tests/live/run alerts: interrupted")
+        return 130
     facts["time taken"] = f"{time.monotonic() - began:.0f} s"
     report(findings, changes, untried, facts, arguments.factor)
     fired = all(fired.seconds for fired in findings.fired)
     held = fired and not untried and not findings.unfounded and findings.held_under_load and not findings.empty
     return 0 if held else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Takes pictures of the status page as a person sees it: quiet, under flood, after a reload that failed.
 
 Each in light and dark, and as wide as a desktop and a phone.
@@ -13,14 +12,11 @@ import json
 import os
 import select
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-sys.dont_write_bytecode = True
-
-import rig  # noqa: E402  (the line above must come first)
-from scene import Background, Site, flood  # noqa: E402
+import rig
+from scene import Background, Site, flood
 
 WIDTHS = {"desktop": (1280, 800, 1), "phone": (390, 844, 2)}
 SCHEMES = ("light", "dark")
@@ -210,14 +206,14 @@ def stage(site: Site, studio: Studio) -> None:
         background.close()
 
 
-def main() -> int:
+def main(words: list[str]) -> int:
     """0 when the page fitted and kept up, 1 when it did not, 2 when there are no pictures."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("tests/live/run screenshots", description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", metavar="PATH", required=True, help="where the pictures go")
     parser.add_argument("--page", metavar="PATH",
-                        help="show this file in the place of the page that is built in: for whoever works on it")
+                        help="show this file in the place of the page that is built in: for work on the page")
     parser.add_argument("--binary", metavar="PATH", help="show this countersign")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     Path(arguments.folder).mkdir(parents=True, exist_ok=True)
     try:
         rig.install_programs(["chromium", "wrk", "taskset", "openssl"])
@@ -232,15 +228,11 @@ def main() -> int:
             stage(site, studio)
             problems = studio.problems + [f"the page complained: {text}" for text in browser.complaints]
     except rig.RigError as error:
-        rig.say(f"loadtest/screenshots: {error}")
+        rig.say(f"tests/live/run screenshots: {error}")
         return 2
     except KeyboardInterrupt:
-        rig.say("loadtest/screenshots: interrupted")
-        return 2
+        rig.say("tests/live/run screenshots: interrupted")
+        return 130
     for problem in problems:
         print(problem)
     return 1 if problems else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

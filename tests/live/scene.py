@@ -21,6 +21,7 @@ from typing import Iterator
 
 import rig
 
+HERE = Path(__file__).resolve().parent
 OLD_KEY_DAYS = 3
 # Senders have another address than wrk: what counts against an attacker does not count against them.
 SENDER = "127.0.0.2"
@@ -92,7 +93,7 @@ class Site:
         self.certify(90)
         now = datetime.datetime.now(datetime.timezone.utc)
         moment = "{:%Y-%m-%dT%H:%M:%SZ}".format
-        template = string.Template((rig.HERE / "alerts.toml").read_text(encoding="utf-8"))
+        template = string.Template((HERE / "alerts.toml").read_text(encoding="utf-8"))
         self.configuration = template.substitute(
             admin=self.admin, port=self.port, tls_port=self.tls_port, upstream=listener.getsockname()[1],
             elsewhere=self.elsewhere.getsockname()[1],

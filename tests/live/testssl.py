@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """testssl.sh against countersign: what a scanner of strangers finds in its TLS.
 
 README.md says what is asked and what is left out.
@@ -9,24 +8,21 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.dont_write_bytecode = True
-
-import rig  # noqa: E402  (the line above must come first)
+import rig
 
 LEFT_OUT = 77
 SCAN_SECONDS = 600.0
 # What testssl.sh thinks no worse than this of is no finding.
 HARMLESS = ("OK", "INFO", "LOW", "DEBUG")
-# These are about the certificate, which is made for the run and which nobody has signed, or about the scanner.
+# These are about the certificate, which is made for the run and self-signed, or about the scanner.
 NOT_OURS = {
     "cert_chain_of_trust": "the certificate is self-signed",
-    "cert_revocation": "the certificate is self-signed: nobody could revoke it",
+    "cert_revocation": "the certificate is self-signed: it cannot be revoked",
     "engine_problem": "about the OpenSSL of the scanner: GOST cannot be tested",
 }
 
@@ -87,18 +83,18 @@ def report(findings: list[Finding], facts: dict[str, str], seconds: float) -> bo
     return against == 0
 
 
-def parse_arguments() -> argparse.Namespace:
+def parse_arguments(words: list[str]) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser("tests/live/run testssl", description=__doc__.partition("\n")[0])
     parser.add_argument("--epoll", action="store_true", help="on epoll instead of io_uring")
     parser.add_argument("--binary", metavar="PATH", help="ask this countersign")
     parser.add_argument("--json", type=Path, metavar="PATH", help="keep every line here, too")
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
-def main() -> int:
+def main(words: list[str]) -> int:
     """0 when nothing counts, 1 when something does, 2 when there was no scan, 77 without testssl.sh."""
-    arguments = parse_arguments()
+    arguments = parse_arguments(words)
     try:
         rig.install_programs(["testssl"])
     except rig.RigError as error:
@@ -118,19 +114,15 @@ def main() -> int:
             began = time.monotonic()
             findings = scan(bench, server)
             seconds = time.monotonic() - began
-            # A scanner sends much that is no handshake: whoever has survived it serves on.
+            # A scanner sends much that is no handshake: the server must still serve.
             rig.check_target(bench, server, upstream)
     except (rig.RigError, OSError, subprocess.SubprocessError) as error:
-        rig.say(f"loadtest/testssl: {error}")
+        rig.say(f"tests/live/run testssl: {error}")
         return 2
     except KeyboardInterrupt:
-        rig.say("loadtest/testssl: interrupted")
-        return 2
+        rig.say("tests/live/run testssl: interrupted")
+        return 130
     if arguments.json:
         arguments.json.write_text(json.dumps([vars(finding) for finding in findings], indent=2) + "\n",
                                   encoding="utf-8")
     return 0 if report(findings, facts, seconds) else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())
