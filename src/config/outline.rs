@@ -281,6 +281,7 @@ scheme = "none"
     fn every_change_has_its_words() {
         for (from, to, words) in [
             ("192.0.2.0/24", "192.0.2.0/25", "route hook changed (clients)"),
+            ("allow = [", "keep_headers = [\"X-Real-IP\"]\nallow = [", "route hook changed (headers)"),
             ("scheme = \"github\"", "scheme = \"shopify\"", "route hook changed (verification)"),
             (
                 "scheme = \"github\"",

@@ -210,16 +210,31 @@ fn path(reader: &Reader<'_>) -> Option<PathPattern> {
 /// What to write instead of a path that no request can have.
 fn repair(text: &str, flaw: PathFlaw) -> String {
     match flaw {
-        PathFlaw::Needless(byte) => {
-            let (upper, lower) = (format!("%{byte:02X}"), format!("%{byte:02x}"));
-            let plain = char::from(byte).to_string();
-            format!("write path = \"{}\"", shorten(&text.replace(&upper, &plain).replace(&lower, &plain)))
-        }
+        PathFlaw::Needless(_) => match unescaped(text) {
+            Some(path) => format!("write path = \"{}\"", shorten(&path)),
+            None => "such requests are refused: register another URL with the sender".to_owned(),
+        },
         PathFlaw::Parameter => {
-            let (path, _) = text.split_once([';']).unwrap_or((text, ""));
+            let (path, _) = text.split_once(';').unwrap_or((text, ""));
             format!("such requests are refused: register a URL without \";\", for instance {}", shorten(path))
         }
         _ => "such requests are refused: register another URL with the sender".to_owned(),
+    }
+}
+
+/// The path without needless escapes, if nothing else is wrong with it.
+fn unescaped(text: &str) -> Option<String> {
+    let mut path = text.to_owned();
+    loop {
+        match PathPattern::parse(&path) {
+            Ok(_) => return Some(path),
+            Err(PatternError::Flaw(PathFlaw::Needless(byte))) => {
+                let (upper, lower) = (format!("%{byte:02X}"), format!("%{byte:02x}"));
+                let plain = char::from(byte).to_string();
+                path = path.replace(&upper, &plain).replace(&lower, &plain);
+            }
+            Err(_) => return None,
+        }
     }
 }
 

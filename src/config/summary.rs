@@ -179,7 +179,7 @@ fn write_route(out: &mut String, settings: &Settings, route: &RouteSettings, now
     }
     match route.kept.names() {
         [] => Ok(()),
-        names => line(out, "keeps", format_args!("{}, whoever says it", names.join(", "))),
+        names => line(out, "keeps", format_args!("{}, as anybody sends them", names.join(", "))),
     }
 }
 
@@ -505,6 +505,15 @@ upstream = "unix:/run/app.sock"
             let text = told(scheme, lines);
             assert!(text.contains(part), "{scheme}: {part}\n{text}");
         }
+    }
+
+    #[test]
+    fn what_a_route_keeps_is_named() {
+        let text =
+            TEXT.replace("scheme = \"none\"", "scheme = \"none\"\nkeep_headers = [\"X-Real-IP\", \"Forwarded\"]");
+        let (settings, _) = parse_str("test.toml", &text).unwrap();
+        let text = summary(&settings, Now::at_unix(Duration::from_secs(1_781_000_000)));
+        assert_eq!(text.matches("  keeps       X-Real-IP, Forwarded, as anybody sends them\n").count(), 1, "{text}");
     }
 
     #[test]

@@ -42,18 +42,26 @@ pub(super) fn refuse<'r>(headers: Headers<'_>, mut relied_on: impl Iterator<Item
     }
     let is_played_with = |header: &[u8]| {
         nominated.have(header) && headers.nominated().any(|name| name.eq_ignore_ascii_case(header))
-            || twins.have(header) && self::twins(headers).any(|name| is_another_spelling(name, header))
+            || twins.have(header) && has_twin(headers, header)
     };
     if relied_on.any(is_played_with) { Err(Rejection::HeaderReserved) } else { Ok(()) }
 }
 
-/// The names that may be twins of others. Other spellings of the names that we alone set or judge are no requests at all.
+/// The names that may be twins of others.
 fn twins(headers: Headers<'_>) -> impl Iterator<Item = &[u8]> {
-    let can_be = |kind| matches!(kind, Known::Other | Known::ClientIp | Known::Believed);
-    headers
-        .with_kinds()
-        .filter(move |(kind, name, _)| can_be(*kind) && has_other_separator(name))
-        .map(|(_, name, _)| name)
+    headers.with_kinds().filter(|(kind, name, _)| can_be_twin(*kind, name)).map(|(_, name, _)| name)
+}
+
+/// Whether a header has a twin among `headers`. It is asked for each name that is relied on: names of other lengths are
+/// not looked into, so that long names do not cost once more for each of them.
+fn has_twin(headers: Headers<'_>, header: &[u8]) -> bool {
+    let is_twin = |kind, name| is_another_spelling(name, header) && can_be_twin(kind, name);
+    headers.with_kinds().any(|(kind, name, _)| is_twin(kind, name))
+}
+
+/// Other spellings of the names that we alone set or judge are no requests at all.
+fn can_be_twin(kind: Known, name: &[u8]) -> bool {
+    matches!(kind, Known::Other | Known::ClientIp | Known::Believed) && has_other_separator(name)
 }
 
 /// Whether no sender may nominate `name`, in any spelling that an application may fold into it.

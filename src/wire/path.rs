@@ -6,6 +6,7 @@
 //! standard (url.spec.whatwg.org) changes it, except in the case of hexadecimal digits.
 
 use core::fmt;
+use core::ops::RangeInclusive;
 use std::borrow::Cow;
 
 use crate::wire::target::{PATH, PLAIN, all_of, hex_digit, may_stand_in};
@@ -31,7 +32,7 @@ pub enum PathFlaw {
     Needless(u8),
     /// Escaped bytes that are not UTF-8, among them overlong forms such as `%c0%af`.
     NotUtf8,
-    /// An escaped character that some systems replace by `/`, `\` or `.`.
+    /// An escaped character that some systems replace by one of `/ \ . ; % ? #`.
     LookAlike(char),
 }
 
@@ -49,16 +50,47 @@ impl fmt::Display for PathFlaw {
                 write!(f, "an escape of a character that needs none (%{byte:02X} is \"{}\")", byte.escape_ascii())
             }
             Self::NotUtf8 => f.write_str("escaped bytes that are not UTF-8"),
-            Self::LookAlike(c) => write!(f, "an escaped {c:?}, which some systems take for one of / \\ ."),
+            Self::LookAlike(c) => write!(f, "an escaped {c:?}, which some systems take for one of / \\ . ; % ? #"),
         }
     }
 }
 
-/// Characters that some systems replace by a slash, a backslash or a dot: compatibility forms (Unicode NFKC) and the
-/// "best fit" tables of Windows code pages.
-const LOOK_ALIKES: &[char] = &[
-    '\u{2024}', '\u{2025}', '\u{2026}', '\u{2044}', '\u{2215}', '\u{2216}', '\u{3002}', '\u{fe52}', '\u{fe68}',
-    '\u{ff0e}', '\u{ff0f}', '\u{ff3c}', '\u{ff61}',
+/// Characters that some systems replace by ones with a meaning, or by several with one among them: the compatibility forms
+/// of `/ \ . ; % ? #` (Unicode NFKC), the "best fit" tables of Windows code pages (a yen or won sign is a backslash there),
+/// and the dots of internationalised names (UTS 46).
+const LOOK_ALIKES: &[RangeInclusive<char>] = &[
+    '\u{a5}'..='\u{a5}',
+    '\u{37e}'..='\u{37e}',
+    '\u{2024}'..='\u{2026}',
+    '\u{2044}'..='\u{2044}',
+    '\u{2047}'..='\u{2049}',
+    '\u{20a9}'..='\u{20a9}',
+    '\u{2100}'..='\u{2101}',
+    '\u{2105}'..='\u{2106}',
+    '\u{2215}'..='\u{2216}',
+    '\u{2488}'..='\u{249b}',
+    '\u{3002}'..='\u{3002}',
+    '\u{33c2}'..='\u{33c2}',
+    '\u{33c7}'..='\u{33c7}',
+    '\u{33d8}'..='\u{33d8}',
+    '\u{fe14}'..='\u{fe14}',
+    '\u{fe16}'..='\u{fe16}',
+    '\u{fe19}'..='\u{fe19}',
+    '\u{fe30}'..='\u{fe30}',
+    '\u{fe52}'..='\u{fe52}',
+    '\u{fe54}'..='\u{fe54}',
+    '\u{fe56}'..='\u{fe56}',
+    '\u{fe5f}'..='\u{fe5f}',
+    '\u{fe68}'..='\u{fe68}',
+    '\u{fe6a}'..='\u{fe6a}',
+    '\u{ff03}'..='\u{ff03}',
+    '\u{ff05}'..='\u{ff05}',
+    '\u{ff0e}'..='\u{ff0f}',
+    '\u{ff1b}'..='\u{ff1b}',
+    '\u{ff1f}'..='\u{ff1f}',
+    '\u{ff3c}'..='\u{ff3c}',
+    '\u{ff61}'..='\u{ff61}',
+    '\u{1f100}'..='\u{1f100}',
 ];
 
 /// Whether two readers may take `path` for two different paths.
@@ -148,7 +180,7 @@ fn escaped_character(lead: u8, mut rest: &[u8]) -> Result<(u8, &[u8]), PathFlaw>
     }
     let text = bytes.get(..length).and_then(|bytes| core::str::from_utf8(bytes).ok()).ok_or(PathFlaw::NotUtf8)?;
     match text.chars().next() {
-        Some(c) if LOOK_ALIKES.contains(&c) => Err(PathFlaw::LookAlike(c)),
+        Some(c) if LOOK_ALIKES.iter().any(|range| range.contains(&c)) => Err(PathFlaw::LookAlike(c)),
         _ => Ok((0x80, rest)),
     }
 }
@@ -200,9 +232,10 @@ mod tests {
             // Not UTF-8: overlong, cut short, a surrogate, beyond the last character, a lone continuation, Latin-1.
             "/%c0%af", "/%e0%80%af", "/a%c3", "/a%c3/%bc", "/a%c3b", "/%ed%a0%80", "/%f4%90%80%80", "/%80", "/%ff", "/m%fcller",
             "/%C0%AE%C0%AE/a", "/%f8%80%80%80%af",
-            // Similar to slashes, backslashes and dots.
+            // Similar to slashes, backslashes and dots; to semicolons, percent and question marks, and number signs.
             "/%ef%bc%8f", "/a%EF%BC%8Fb", "/%ef%bc%8e%ef%bc%8e/a", "/%ef%bc%bc", "/%e2%80%a4", "/%e2%88%95", "/%e2%81%84",
-            "/%e3%80%82", "/%e2%80%a6",
+            "/%e3%80%82", "/%e2%80%a6", "/%c2%a5", "/%e2%84%80", "/%e2%92%88", "/%cd%be", "/a%EF%BC%9Bb", "/%ef%bc%852e", "/a%ef%b9%96b",
+            "/a%ef%bc%83", "/%f0%9f%84%80",
         ];
         for path in table {
             assert!(path_is_ambiguous(path), "{path:?}");
@@ -215,6 +248,7 @@ mod tests {
         let table = [
             "/", "/a", "/a/", "/a/b", "/.a", "/..a", "/a%20b", "/%2525", "/a.b", "/.well-known/a", "*", "", "/a.b/c.d/",
             "/%252e%252e", "/%c3%bc", "/%C3%BC", "/a%2Bb", "/a%3Ab", "/a%40b", "/a,b=c", "/%e2%82%ac", "/%f0%9f%98%80", "/%ef%bc%a1",
+            "/%c2%a3", "/%e2%82%a8", "/%e3%81%82",
         ];
         for path in table {
             assert_eq!(flaw(path.as_bytes()), None, "{path:?}");

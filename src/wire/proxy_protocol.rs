@@ -298,7 +298,7 @@ mod tests {
         let vector =
             |kind: u8, value: &[u8]| [&[kind], &u16::try_from(value.len()).unwrap().to_be_bytes()[..], value].concat();
         let ssl =
-            [&[7, 0, 0, 0, 0][..], &vector(0x21, b"TLSv1.3"), &vector(0x22, &[b'n'; 64]), &vector(0x23, &[b'c'; 41])]
+            [&[7, 0, 0, 0, 0][..], &vector(0x21, b"TLSv1.3"), &vector(0x22, &[b'n'; 64]), &vector(0x23, &[b'c'; 42])]
                 .concat();
         let addresses = [192, 0, 2, 1, 192, 0, 2, 2, 0, 123, 0x16, 0x2e];
         [&addresses[..], &vector(2, &[b'a'; 255]), &vector(5, &[b'u'; 128]), &vector(0x20, &ssl), &vector(4, &[])]

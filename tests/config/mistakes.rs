@@ -228,6 +228,20 @@ fn mistakes_in_what_a_route_asks_for() {
             ),
             (&github("body_size = '1GiB'"), 9, "route[0].body_size", "out of range", "256MiB"),
             (&github("upstream = 'app'"), 9, "route[0].upstream", "no port", "name:9000"),
+            (&github("host = 'Hooks.example.'"), 9, "route[0].host", "ends in a dot", "host = \"hooks.example\""),
+            (&github("keep_headers = 'X-Real-IP'"), 9, "route[0].keep_headers", "expected a list", "in brackets"),
+            (
+                &github("keep_headers = ['X-Real-IP', 'X-Forwarded-For']"),
+                9,
+                "route[0].keep_headers[1]",
+                "set by countersign",
+                "trusted_proxies",
+            ),
+            (&github("keep_headers = ['X-Countersign-Route']"), 9, "route[0].keep_headers[0]", "set by", "remove it"),
+            (&github("keep_headers = ['Connection']"), 9, "route[0].keep_headers[0]", "the connection", "remove it"),
+            (&github("keep_headers = ['X-GitHub-Event']"), 9, "route[0].keep_headers[0]", "anyway", "remove it"),
+            (&github("keep_headers = ['X_Forwarded_Port']"), 9, "route[0].keep_headers[0]", "spelling", "\"-\""),
+            (&github("keep_headers = ['X Real']"), 9, "route[0].keep_headers[0]", "not a header name", "name alone"),
             (
                 &route("path = 'a'\nscheme = 'github'\nsecrets = [{ id = '1', file = 'secrets/good' }]"),
                 6,
@@ -473,6 +487,14 @@ fn paths_as_other_programs_write_them() {
         &[
             (&with("https://h/w"), 6, path, "begins with", "path = \"/w\","),
             (&with("https://h"), 6, path, "begins with", "path = \"/\","),
+            // No request that is accepted has such a path.
+            (&with("/a;b"), 6, path, "a \";\"", "register a URL without"),
+            (&with("/%41/%7E"), 6, path, "%41 is \"A\"", "path = \"/A/~\""),
+            (&with("/a%2e"), 6, path, "%2E is \".\"", "register another URL"),
+            (&with("/a."), 6, path, "ends in a dot", "register another URL"),
+            (&with("/a%20"), 6, path, "ends in a space", "register another URL"),
+            (&with("/%c0%af"), 6, path, "not UTF-8", "register another URL"),
+            (&with("/%ef%bc%8f"), 6, path, "take for one of", "register another URL"),
         ],
     );
 }

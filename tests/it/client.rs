@@ -15,6 +15,7 @@ on_both_drivers! {
     two_headers_that_disagree_are_not_believed,
     each_listener_trusts_its_own_proxies,
     a_load_balancer_says_who_the_client_is,
+    a_long_header_of_a_load_balancer,
     a_load_balancer_in_front_of_a_proxy,
     connections_of_the_load_balancer_itself,
     clients_that_the_load_balancer_cannot_name,
@@ -149,8 +150,9 @@ fn a_load_balancer_says_who_the_client_is(driver: Driver) {
     let proxy = balanced(driver, &application).start();
     let delivery = Delivery::of(b"{}").field("X-Forwarded-For", "6.6.6.6").bytes();
     let v1 = b"PROXY TCP4 203.0.113.1 127.0.0.1 4711 80\r\n".to_vec();
-    let mapped = b"PROXY TCP6 ::ffff:203.0.113.3 ::1 4711 80\r\n".to_vec();
-    for header in [v1, version_2([203, 0, 113, 2]), mapped] {
+    // As nginx writes it: its own address beside that of its client, of whatever family.
+    let mixed = b"PROXY TCP6 ::ffff:203.0.113.3 127.0.0.1 4711 80\r\n".to_vec();
+    for header in [v1, version_2([203, 0, 113, 2]), mixed] {
         // In one piece with two requests, and byte by byte.
         let mut client = from([127, 0, 1, 1], &proxy);
         client.send(&[header.as_slice(), &delivery, &delivery].concat());
@@ -167,6 +169,37 @@ fn a_load_balancer_says_who_the_client_is(driver: Driver) {
     assert_eq!(told, clients);
     proxy.assert_endings(&["forwarded"; 9]);
     assert_clients(&proxy, &clients);
+}
+
+/// Facts about TLS that the load balancer adds: 534 bytes, and as many as there may be.
+fn a_long_header_of_a_load_balancer(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = balanced(driver, &application).start();
+    let delivery = Delivery::of(b"{}").bytes();
+    let header = |length: usize| {
+        let addresses = [203, 0, 113, 2, 127, 0, 0, 1, 0x12, 0x67, 0, 80];
+        let [high, low] = u16::try_from(length).unwrap().to_be_bytes();
+        let vector = u16::try_from(length - 15).unwrap().to_be_bytes();
+        let rest = vec![b'x'; length - 15];
+        [b"\r\n\r\n\0\r\nQUIT\n\x21\x11", &[high, low][..], &addresses, &[0x20], &vector, &rest].concat()
+    };
+    for length in [534, 4080] {
+        let mut client = from([127, 0, 1, 1], &proxy);
+        assert_eq!(client.ask(&[header(length), delivery.clone()].concat()).status, 200, "{length}");
+        let mut client = from([127, 0, 1, 1], &proxy);
+        for piece in [header(length), delivery.clone()].concat().chunks(100) {
+            client.send(piece);
+        }
+        assert_eq!(client.answer().status, 200, "{length} in pieces");
+    }
+    // One byte more than there may be, and a vector that is longer than the header.
+    let mut cut = header(534);
+    cut[29] = 0xff;
+    for header in [header(4081), cut] {
+        from([127, 0, 1, 1], &proxy).send(&header).assert_closed();
+    }
+    assert!(eventually(|| proxy.connection_ends() == ["proxy_header_invalid"; 2]));
+    assert_clients(&proxy, &["203.0.113.2"; 4]);
 }
 
 /// The load balancer names a proxy that is trusted, and that one names the client.

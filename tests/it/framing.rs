@@ -18,6 +18,8 @@ on_both_drivers! {
     transfer_codings,
     chunks,
     connection_options,
+    connection_options_are_few,
+    tampering_is_judged_behind_admission,
     nothing_behind_a_refusal_is_read_as_a_request,
     the_application_sees_exactly_what_was_verified,
     upgrades_are_no_tunnels,
@@ -194,7 +196,7 @@ fn targets(driver: Driver) {
     let malformed: Vec<_> = [
         "/hook#fragment", "/hook?a#b", "hook", "*", "", "hooks.example:80", "//hook", "/./hook", "/x/../hook", "/hook/.",
         "/hook/..", "/%2e/hook", "/x/%2E%2e/hook", "/x/..;/hook", "/%2fhook", "/x%5chook", "/hook%00", "/hook%", "/hook%zz",
-        "/x\\..\\hook", "/hook\"", "/hook<", "/hook^", "/ho{ok", "ftp://hooks.example/hook", "http://u@hooks.example/hook",
+        "/x\\..\\hook", "/hook\"", "/hook<", "/hook^", "/ho{ok", "/h\u{ff0f}ook", "ftp://hooks.example/hook", "http://u@hooks.example/hook",
         "http:///hook", "http://hooks.example?x", "/caf\u{e9}", "/hook;a", "/%68ook", "/hook.", "/hook%20", "/hook%3b",
     ]
     .iter()
@@ -340,8 +342,30 @@ fn connection_options(driver: Driver) {
     .chain([with_raw(b"Connection: close\r\nConnection: X-Hub-Signature-256"), with_raw(b"Connection: a b")])
     .collect();
     assert_refused(driver, &all(400, &reserved));
-    let passing = ["keep-alive", "Keep-Alive, TE", "X-Anything", "", ",", "Transfer-Encoding"];
+    let passing = ["keep-alive", "Keep-Alive, TE", "X-Anything", "", ",", "Transfer-Encoding", &"z,".repeat(31)];
     assert_passed(driver, &passing.map(|option| with_raw(format!("Connection: {option}").as_bytes())));
+}
+
+/// Each option is compared with names of fields, so there are few of them, however they are written.
+fn connection_options_are_few(driver: Driver) {
+    let many = [
+        with_raw(format!("Connection: {}", "z,".repeat(7_500)).as_bytes()),
+        with_raw(format!("Connection: close{}", ",".repeat(32)).as_bytes()),
+        with_raw(["Connection: z"; 33].join("\r\n").as_bytes()),
+    ];
+    assert_refused(driver, &all(431, &many));
+}
+
+/// Names are compared with what the verdict rests on only for clients that may spend our work.
+fn tampering_is_judged_behind_admission(driver: Driver) {
+    let application = Application::answering(OK);
+    let proxy = Proxy::on(driver, &application).route_line("deny = [\"127.0.0.1\"]").start();
+    for raw in [b"Connection: X-Hub-Signature-256".as_slice(), b"X_Hub_Signature_256: x"] {
+        assert_eq!(proxy.connect().ask(&with_raw(raw)).status, 403);
+        assert_eq!(proxy.connect_from([127, 0, 0, 2]).ask(&with_raw(raw)).status, 400);
+    }
+    proxy.assert_endings(&["client_not_allowed", "header_reserved", "client_not_allowed", "header_reserved"]);
+    application.assert_saw_nothing("all were refused");
 }
 
 /// After an error everything that the client has sent along is discarded, however genuine it looks.

@@ -1,7 +1,9 @@
 //! Heads: the scanner and the parser see the same one, in whatever pieces it comes, and no part of it breaks a line.
 
+use countersign::gate::pattern::PathPattern;
 use countersign::wire::head::{HeadLimits, HeadScan, RequestHead, ResponseHead, ResponseScan, path_is_ambiguous};
 use countersign::wire::headers::Field;
+use countersign::wire::path::generously;
 
 const LIMITS: HeadLimits = HeadLimits { size: 512, fields: 8, target: 64 };
 
@@ -24,11 +26,24 @@ fn request(bytes: &[u8]) {
     if head.parse(bytes, LIMITS).is_ok() {
         assert!(head.target.of(bytes).len() <= LIMITS.target && !path_is_ambiguous(head.path(bytes)));
         assert!(matches!(head.path_and_query(bytes), [b'/', ..] | b"*"));
+        one_reading(head.path(bytes));
         let host = head.host(bytes);
         assert!(!host.name.ends_with(b".") && !matches!(host.port, b":"));
         assert!(core::str::from_utf8(head.query(bytes)).is_ok());
         no_line_breaks(bytes, &head.fields, &[head.method.of(bytes), head.target.of(bytes), host.name, host.port]);
     }
+}
+
+/// A route can be written for the path, and readers who decode or lower it agree with themselves.
+fn one_reading(path: &str) {
+    assert!(path == "*" || PathPattern::parse(path).is_ok(), "{path}");
+    let once = generously(path).into_owned();
+    assert_eq!(generously(&once), once);
+    assert_eq!(
+        once.split('/').filter(|segment| !segment.is_empty()).count(),
+        path.split('/').filter(|segment| !segment.is_empty()).count()
+    );
+    assert!(!once.split('/').any(|segment| matches!(segment, "." | "..")));
 }
 
 fn response(bytes: &[u8]) {

@@ -32,6 +32,12 @@ const WORDS: &[&[u8]] = &[
     b"..",
     b"%2e",
     b"%00",
+    b"%3A",
+    b"%c0%af",
+    b"%ef%bc%8f",
+    b"%c3%bc",
+    b".",
+    b";",
     b"?",
     b"#",
     b"0",
@@ -59,6 +65,7 @@ const WORDS: &[&[u8]] = &[
     b"TCP4 ",
     b"\r\n\r\n\0\r\nQUIT\n",
     b"\x21\x11\0\x0c",
+    b"\x04\0\x01\0",
 ];
 
 /// Marsaglia's xorshift: repeatable, and random enough to shake a parser.
