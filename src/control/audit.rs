@@ -1,7 +1,7 @@
 //! The audit trail of a running process. Workers leave entries in buffers of their own; one thread chains, seals and
 //! writes them, makes them durable as the configuration says, and tells the workers how far it is.
 //!
-//! What is in the file when it starts is proven from its last seal on ([`super::audit_end`]); what cannot be is recorded
+//! What is in the file when it starts is proven from its last seal on (`audit_end.rs`); what cannot be is recorded
 //! and told before anything else, so that the next seal does not make it any better.
 //!
 //! When it cannot write, it keeps what it has and tries again. The buffers fill up meanwhile, and then, or as soon as

@@ -132,7 +132,7 @@ impl Turns {
     }
 
     /// Waits until a TLS handshake may be gone on with, which will cost so much
-    /// ([`crate::gate::chain::KeyKind::handshake_cost`]). They have a budget of their own ([`super::handshake_turns`]).
+    /// ([`crate::gate::chain::KeyKind::handshake_cost`]). They have a budget of their own (`handshake_turns.rs`).
     pub async fn handshake(&self, cost: u32, pace: Pace) {
         if !self.ushered.get() || self.handshakes.take(cost, pace) {
             return;

@@ -57,7 +57,7 @@ pub enum Lender {
 pub enum Allowance {
     /// As many as `connections_per_client` says.
     Usual,
-    /// An eighth more, at least [`SPARE`], for a moment: another one of the client ends for it
+    /// An eighth more, at least `SPARE`, for a moment: another one of the client ends for it
     /// ([`super::admission::Admission::sheds`]).
     Beyond,
 }

@@ -4,7 +4,7 @@
 //! request, and refusing it unseen costs nearly as much as verifying it. A suspect is verified with what others leave. All
 //! suspects together hold at most a share of what may be held; only where that share is full one is refused.
 //!
-//! [`unverified_per_client`]: super::admission::AdmissionLimits::unverified_per_client
+//! [`unverified_per_client`]: super::limits::AdmissionLimits::unverified_per_client
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 

@@ -126,7 +126,7 @@ impl TlsDoor {
         &self.authorities
     }
 
-    /// What a full handshake costs until the client has to say something again ([`KeyKind::handshake_cost`]).
+    /// What a full handshake costs until the client has to say something again ([`crate::gate::chain::KeyKind::handshake_cost`]).
     pub(super) const fn handshake_cost(&self) -> u32 {
         self.cost
     }
