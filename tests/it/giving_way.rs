@@ -54,6 +54,8 @@ fn told_to_go(clients: &mut [Client]) -> usize {
     for client in clients {
         if let Ok(answer) = client.try_answer() {
             assert_eq!((answer.status, answer.closes()), (503, true));
+            // It is closed after the answer; how soon is not asked.
+            client.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
             client.assert_closed();
             told += 1;
         }
