@@ -102,6 +102,24 @@ fn every_relative_link_leads_somewhere() {
 }
 
 #[test]
+fn every_path_that_is_named_exists() {
+    let mut missing = Vec::new();
+    for (name, text) in documents() {
+        let prose = prose_and_blocks(&text).0.join("\n");
+        for quoted in prose.split('`').skip(1).step_by(2) {
+            let path = quoted.split_whitespace().next().unwrap_or_default();
+            let is_path = ["src/", "tests/", "benches/", "config/", "loadtest/", "docs/", ".ci/"]
+                .iter()
+                .any(|folder| path.starts_with(folder));
+            if is_path && !path.contains(['*', '…']) && !root().join(path).exists() {
+                missing.push(format!("{name}: {path}"));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
 fn documents_that_are_read_whole_are_short() {
     for (name, limit) in SHORT {
         let lines = read(name).lines().count();
