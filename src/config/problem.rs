@@ -103,7 +103,7 @@ impl Problems {
         self.add(Severity::Warning, place, message.as_ref(), fix.as_ref());
     }
 
-    /// What problems quote, names of keys included, was written by somebody else, who may have put a secret in a wrong
+    /// What problems quote, names of keys included, was written by another person, who may have put a secret in a wrong
     /// place.
     fn add(&mut self, severity: Severity, place: Place, message: &str, fix: &str) {
         let line = |text: &str| plain_line(&concealed(text)).into_owned();

@@ -1,4 +1,4 @@
-//! What may be shown of text that somebody else has written: on a terminal, in a log, in a message.
+//! What may be shown of text from another source: on a terminal, in a log, in a message.
 //!
 //! [`plain`] takes away what would move a cursor, turn text around or pretend to be another line. [`concealed`] takes away
 //! what looks like a secret: people paste secrets into the wrong place, and a message about that must not carry them on.
@@ -121,7 +121,7 @@ pub fn concealed(text: &str) -> Cow<'_, str> {
     Cow::Owned(out)
 }
 
-/// Both: for everything that goes into a message about what somebody has written.
+/// Both: for everything that goes into a message that quotes what an operator has written.
 #[must_use]
 pub fn harmless(text: &str) -> String {
     plain(&concealed(text)).into_owned()
@@ -184,7 +184,7 @@ fn begins_as_secrets(word: &str) -> bool {
     })
 }
 
-/// A word that nobody would choose as a name: long, with digits; or changing between kinds of characters as chance does.
+/// A word that no operator would choose as a name: long, with digits; or changing between kinds of characters as chance does.
 fn looks_random(word: &str) -> bool {
     const NAMED: usize = 28;
     const SHORTEST: usize = 16;

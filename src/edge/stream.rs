@@ -261,7 +261,7 @@ impl Socket {
                 if !listens {
                     std::future::pending::<()>().await;
                 }
-                // An error is met again by whoever reads.
+                // An error is met again by the reader.
                 let _ = stream.readable(false).await;
             });
             let write = pin!(stream.writable(false));

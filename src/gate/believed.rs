@@ -8,7 +8,7 @@
 //! | covered by the signature | as it came |
 //! | named in `keep_headers` of the route | as it came |
 //! | `X-Forwarded-Proto`, `X-Forwarded-Host` | from a trusted proxy; otherwise replaced by what is true |
-//! | `X-Real-IP` and other names for one address | if it is the address of the client, whoever says so |
+//! | `X-Real-IP` and other names for one address | if it is the address of the client, from any sender |
 //! | `X-Forwarded-For` | is continued by the edge, or replaced |
 //! | all others: URL, method, scheme, user, certificate, `Forwarded`, `X-Forwarded-*` | never |
 //!

@@ -147,7 +147,7 @@ const HARMLESS: [&str; 14] = [
     "x-github-event",
 ];
 
-/// Whether nobody takes the value of this field for a credential.
+/// Whether no program takes the value of this field for a credential.
 #[must_use]
 pub fn is_harmless(name: &[u8]) -> bool {
     HARMLESS.iter().any(|known| name.eq_ignore_ascii_case(known.as_bytes()))

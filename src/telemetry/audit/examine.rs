@@ -95,7 +95,7 @@ pub enum Doubt {
 }
 
 impl Doubt {
-    /// Whether a trail that nobody has touched may have such records: at its end, or where a process was killed.
+    /// Whether an untouched trail may have such records: at its end, or where a process was killed.
     #[must_use]
     pub const fn is_ordinary(&self) -> bool {
         matches!(self, Self::Unsealed)

@@ -91,7 +91,7 @@ pub struct Allowance {
     pub records: Option<u64>,
 }
 
-/// The writer seals when there are so many records without a seal, whatever the time: what somebody without the key may
+/// The writer seals when there are so many records without a seal, whatever the time: what an attacker without the key may
 /// change unseen is never more.
 pub const SEAL_RECORDS: u64 = 256;
 

@@ -288,7 +288,7 @@ impl Written {
     }
 }
 
-/// The same entries, chained anew: what somebody without the key can do.
+/// The same entries, chained anew: what an attacker without the key can do.
 fn made_anew(lines: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let (mut chain, mut anew) = (Chain::behind(Link::NONE), Vec::new());
     for line in lines {
