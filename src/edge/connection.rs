@@ -285,7 +285,8 @@ impl<S: ByteStream> Connection<S> {
             self.expires = now + limits.idle_timeout;
         }
         // When connections are wanted, one without a request waits where it can be closed for another.
-        if worker.admission.is_crowded() && self.stream.is_quiet() && !self.inbound.is_torn() {
+        let wanted = worker.admission.is_crowded() || self.patience.holding().is_replaceable();
+        if wanted && self.stream.is_quiet() && !self.inbound.is_torn() {
             self.inbound.release_buffer(&worker.buffers);
             return Arrival::Quiet;
         }

@@ -145,8 +145,8 @@ pub(super) async fn park<N: Net>(
             connection.stream.say_goodbye();
             return None;
         }
-        // Its client has too many, and this is one of those on which nothing was proven genuine.
-        if !permit.holding().is_proven() && worker.admission.sheds(permit.holding()) {
+        // Its client has too many, and nothing was proven genuine on this one. One that has just come may be about to send.
+        if connection.served > 0 && !permit.holding().is_proven() && worker.admission.sheds(permit.holding()) {
             worker.connection_ended(ConnectionEnd::IdleClosed, None);
             connection.stream.say_goodbye();
             return None;

@@ -152,27 +152,25 @@ impl Admission {
         allowance: Allowance,
         now: Duration,
     ) -> Result<ConnectionPermit, ConnectionEnd> {
-        let owner = client.map(|client| self.count(client, allowance, now)).transpose()?;
+        let counted = client.map(|client| self.count(client, allowance, now)).transpose()?;
+        let owner = counted.map(|counted| counted.owner);
         if self.connections.take(1) {
-            return Ok(ConnectionPermit { holding: Rc::new(Holding::new(Arc::clone(self), owner)) });
+            let holding = Holding::new(Arc::clone(self), owner);
+            holding.note_company(counted.is_some_and(|counted| counted.among_many));
+            return Ok(ConnectionPermit { holding: Rc::new(holding) });
         }
         self.discount(owner);
         Err(ConnectionEnd::ConnectionsFull)
     }
 
-    fn count(
-        &self,
-        client: ClientKey,
-        allowance: Allowance,
-        now: Duration,
-    ) -> Result<(ClientKey, Lender), ConnectionEnd> {
+    fn count(&self, client: ClientKey, allowance: Allowance, now: Duration) -> Result<Counted, ConnectionEnd> {
         let usual = self.connections_per_client.load(Ordering::Relaxed);
         let counted = self.clients.connect(client, allowance.of(usual), now);
         let (lender, connections) = counted.map_err(|_| ConnectionEnd::ClientConnectionsFull)?;
         if connections > usual {
             self.excess.fetch_add(1, Ordering::Relaxed);
         }
-        Ok((client, lender))
+        Ok(Counted { owner: (client, lender), among_many: connections > usual / 2 })
     }
 
     fn discount(&self, owner: Option<(ClientKey, Lender)>) {
@@ -390,6 +388,15 @@ pub struct Request<'a> {
     pub is_proven: bool,
 }
 
+/// A connection that has been counted for a client.
+#[derive(Clone, Copy, Debug)]
+struct Counted {
+    /// The client, and where it is counted.
+    owner: (ClientKey, Lender),
+    /// Whether the client has more than half of the connections that it may have.
+    among_many: bool,
+}
+
 /// A connection that was granted; it counts until this is dropped.
 #[derive(Debug)]
 pub struct ConnectionPermit {
@@ -403,8 +410,9 @@ impl ConnectionPermit {
     /// [`ConnectionEnd::ClientConnectionsFull`]
     pub fn assign(&mut self, client: ClientKey, allowance: Allowance, now: Duration) -> Result<(), ConnectionEnd> {
         let admission = self.holding.admission();
-        let owner = admission.count(client, allowance, now)?;
+        let Counted { owner, among_many } = admission.count(client, allowance, now)?;
         admission.discount(self.holding.reassign(owner));
+        self.holding.note_company(among_many);
         Ok(())
     }
 

@@ -28,13 +28,15 @@ pub struct Holding {
     suspect: Cell<bool>,
     /// Whether the last delivery on the connection was genuine and accepted.
     proven: Cell<bool>,
+    /// Whether its client had more than half of the connections that it may have when this one was counted.
+    among_many: Cell<bool>,
 }
 
 impl Holding {
     /// A connection that has been counted.
     pub(super) const fn new(admission: Arc<Admission>, owner: Option<(ClientKey, Lender)>) -> Self {
         let (client, requesting, body) = (Cell::new(None), Cell::new(false), Cell::new(0));
-        let (suspect, proven) = (Cell::new(false), Cell::new(false));
+        let (suspect, proven, among_many) = (Cell::new(false), Cell::new(false), Cell::new(false));
         Self {
             admission,
             connected: Cell::new(true),
@@ -45,6 +47,7 @@ impl Holding {
             handshake: Cell::new(None),
             suspect,
             proven,
+            among_many,
         }
     }
 
@@ -96,6 +99,18 @@ impl Holding {
     #[must_use]
     pub const fn is_proven(&self) -> bool {
         self.proven.get()
+    }
+
+    /// Notes whether the client has many connections.
+    pub(super) fn note_company(&self, among_many: bool) {
+        self.among_many.set(among_many);
+    }
+
+    /// Whether the connection may have to end for another one of its client, whose bound is near: its client had more than
+    /// half of the connections that it may have when this one was counted, and nothing was proven genuine on it.
+    #[must_use]
+    pub const fn is_replaceable(&self) -> bool {
+        self.among_many.get() && !self.proven.get()
     }
 
     /// Whom the connection is counted for, and where.

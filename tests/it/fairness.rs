@@ -19,6 +19,7 @@ on_both_drivers! {
     bodies_that_are_cut_refuse_no_delivery_from_their_address,
     connections_that_forge_make_room_for_others_of_their_address,
     connections_that_wait_make_room_for_others_of_their_address,
+    connections_that_have_just_come_make_room_for_others_of_their_address,
     connections_that_are_with_the_application_stay,
     clients_behind_one_proxy_do_not_answer_for_one_another,
     clients_for_whom_there_is_no_room_do_not_refuse_one_another,
@@ -199,6 +200,20 @@ fn connections_that_wait_make_room_for_others_of_their_address(driver: Driver) {
     assert_eq!(status(&mut proxy.connect(), &genuine()), 200);
     application.assert_requests(62);
     drop((held, kept));
+    proxy.assert_nothing_held();
+}
+
+/// They have just been accepted, and have sent nothing: an attacker that resets what it has opened has many of them.
+fn connections_that_have_just_come_make_room_for_others_of_their_address(driver: Driver) {
+    let (application, proxy) = start(driver, &["connections_per_client = 8"]);
+    let mut kept = proxy.connect();
+    assert_eq!(status(&mut kept, &genuine()), 200);
+    let silent: Vec<Client> = (0..60).map(|_| proxy.connect()).collect();
+    assert_eq!(status(&mut proxy.connect(), &genuine()), 200);
+    assert_eq!(status(&mut kept, &genuine()), 200);
+    assert!(proxy.connection_ends().iter().all(|end| *end == "idle_closed"), "{:?}", proxy.connection_ends());
+    application.assert_requests(3);
+    drop((silent, kept));
     proxy.assert_nothing_held();
 }
 
