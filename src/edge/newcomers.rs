@@ -11,6 +11,9 @@ use super::connection::Origin;
 use super::net::Net;
 use super::worker::Worker;
 
+/// A body of which more bytes have arrived is on its way: its connection ends only where the client has no other to spare.
+const SMALL: u64 = 64 << 10;
+
 impl<N: Net> Worker<N> {
     /// Lets a connection in, in the place of one that is idle or makes us wait if need be.
     ///
@@ -62,13 +65,17 @@ impl<N: Net> Worker<N> {
         // Where most make us wait, the idle ones are those that have just been accepted: their requests are about to be read.
         let waiting = self.waiting.len_of(client);
         let waits = waiting > 0 && !self.parking.has(waiting, client, false);
-        if waits && self.waiting.make_way_of(client) || self.close_idle_of(client, false) {
+        if waits && self.waiting.make_way_of(client, SMALL) || self.close_idle_of(client, false) {
             return true;
         }
-        if std::mem::replace(allowance, Allowance::Beyond) == Allowance::Usual || self.waiting.make_way_of(client) {
+        if std::mem::replace(allowance, Allowance::Beyond) == Allowance::Usual {
             return true;
         }
+        // The others have just been accepted, unless most make us wait: a delivery that is on its way does not end for them.
         let most = self.admission.connections_per_client() as usize / 2 + 1;
+        if waiting >= most && self.waiting.make_way_of(client, u64::MAX) {
+            return true;
+        }
         self.parking.has(most, client, true) && self.close_idle_of(client, true)
     }
 

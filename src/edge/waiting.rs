@@ -60,16 +60,20 @@ impl Waiting {
         self.end(number)
     }
 
-    /// Makes the connection of a client give way that has made us wait longest, of those on which nothing was proven genuine.
-    /// False when none of the oldest is like that.
-    pub fn make_way_of(&self, client: ClientKey) -> bool {
+    /// Makes a connection of a client give way on which nothing was proven genuine: of the oldest that wait, the one of whose
+    /// body least has arrived, and at most `arrived` bytes. A large delivery, which takes long, does not give way to requests
+    /// that have stopped. False when none of the oldest is like that.
+    pub fn make_way_of(&self, client: ClientKey, arrived: u64) -> bool {
         let mut crowds = self.crowds.borrow_mut();
         self.count(&mut crowds);
         let seats = self.seats.borrow();
-        let useless = |number: &u64| seats.get(number).is_some_and(|seat| !seat.holding.is_proven());
-        let found = crowds.connections.oldest_of(Party::Client(client)).take(LOOK).find(useless);
+        let useless = |number: u64| {
+            let holding = &seats.get(&number)?.holding;
+            (!holding.is_proven() && holding.body() <= arrived).then(|| (holding.body(), number))
+        };
+        let found = crowds.connections.oldest_of(Party::Client(client)).take(LOOK).filter_map(useless).min();
         drop(seats);
-        let Some(number) = found else { return false };
+        let Some((_, number)) = found else { return false };
         crowds.leave(number);
         drop(crowds);
         self.end(number)
