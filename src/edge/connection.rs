@@ -12,19 +12,19 @@ use crate::gate::identity::Caller;
 use crate::outcome::{ConnectionEnd, Fault, Outcome, Rejection};
 use crate::wire::head::ResponseHead;
 
-use super::exchange;
-use super::forward::Way;
-use super::inbound::Inbound;
-use super::net::Net;
-use super::parked::{self, Parked};
+use super::call::exchange;
+use super::call::forward::Way;
+use super::call::inbound::Inbound;
+use super::door::preface;
+use super::door::tls::downstream::Downstream;
+use super::door::tls::handshake::{self, Ended};
+use super::door::tls::standing::Standing;
 use super::policy::{Limits, ListenerId};
-use super::preface;
-use super::stream::ByteStream;
-use super::tls::downstream::Downstream;
-use super::tls::handshake::{self, Ended};
-use super::tls::standing::Standing;
-use super::turns::Place;
-use super::waiting::{GaveWay, Patience};
+use super::runtime::net::Net;
+use super::runtime::stream::ByteStream;
+use super::wait::parked::{self, Parked};
+use super::wait::turns::Place;
+use super::wait::waiting::{GaveWay, Patience};
 use super::worker::Worker;
 
 /// How long a connection that has just been accepted may take to begin its first request when we close: its client has
@@ -376,7 +376,7 @@ impl<S: ByteStream> Connection<S> {
         let mut discarded = 0;
         let mut buf = worker.buffers.lease(16 << 10);
         while discarded < LINGER_BYTES {
-            buf.truncate(super::buffer::HEADROOM);
+            buf.truncate(super::runtime::buffer::HEADROOM);
             let reading = pin!(self.stream.read(buf, deadline));
             let Ok((result, back)) = self.patience.during(|| worker.net.monotonic(), reading).await else { return };
             buf = back;

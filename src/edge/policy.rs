@@ -13,7 +13,7 @@ use crate::ledger::Ledger;
 use crate::telemetry::metrics::Meters;
 use crate::wire::head::HeadLimits;
 
-use super::tls::door::TlsDoor;
+use super::door::tls::door::TlsDoor;
 
 /// The snapshot that an exchange starts with and finishes under.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub struct Live {
     /// What each route has seen ([`crate::ledger::Ledgers::of`]).
     pub ledgers: Vec<Option<Arc<Ledger>>>,
     /// What each listener speaks, in their order, with the ticket keys of the process
-    /// ([`super::tls::tickets::Tickets::doors`]); nothing for those that speak plain text.
+    /// ([`super::door::tls::tickets::Tickets::doors`]); nothing for those that speak plain text.
     pub tls: Vec<Option<TlsDoor>>,
     /// Whether a listener lets in other clients than under the policy before: idle connections are to look whether they
     /// are still welcome.

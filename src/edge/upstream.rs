@@ -15,9 +15,9 @@ use crate::now::Now;
 use crate::outcome::Fault;
 use crate::telemetry::{PoolMeter, UpstreamCells};
 
-use super::net::Net;
 use super::policy::Upstream;
-use super::stream::ByteStream;
+use super::runtime::net::Net;
+use super::runtime::stream::ByteStream;
 
 /// An application that can be sent to, with the connections that wait for their next use.
 pub struct Pool<S> {
@@ -186,9 +186,9 @@ impl<S: ByteStream> Pool<S> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::pipe::{Pipe, VirtualNet};
     use super::super::policy::{Addresses, Target};
     use super::*;
+    use crate::edge::runtime::pipe::{Pipe, VirtualNet};
 
     const fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)

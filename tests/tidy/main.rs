@@ -184,7 +184,7 @@ fn tags_are_compared_in_one_file_and_bytes_awaited_in_one() {
             "{name} compares in constant time; only gate/verify/mac.rs may"
         );
         let names_driver = production(&text).any(|line| line.contains("io_uring::") || line.contains("LegacyDriver"));
-        assert!(!names_driver || name == "edge/driver.rs", "{name} names a driver; only edge/driver.rs may");
+        assert!(!names_driver || name == "edge/runtime/driver.rs", "{name} names a driver; only edge/runtime/driver.rs may");
     }
 }
 

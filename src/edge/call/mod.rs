@@ -1,0 +1,15 @@
+//! One request: its story and the stages of it.
+
+pub mod admit;
+pub mod exchange;
+pub mod forward;
+mod forwarding;
+pub mod ids;
+pub mod inbound;
+pub mod keep;
+mod late;
+pub mod outgoing;
+pub mod pace;
+pub mod relay;
+pub mod reply;
+pub mod respond;

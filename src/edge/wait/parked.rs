@@ -1,0 +1,194 @@
+//! What remains of a connection while nothing happens on it. Most connections are idle most of the time, and what each of
+//! them holds then is held ten thousand times: no buffer, nothing of a request, no timer of its own.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::gate::admission::ConnectionPermit;
+use crate::gate::conduct::Conduct;
+use crate::gate::identity::Caller;
+use crate::outcome::ConnectionEnd;
+use crate::wire::head::ResponseHead;
+
+use super::turns::Place;
+use super::waiting::Patience;
+use crate::edge::call::inbound::Inbound;
+use crate::edge::connection::{Connection, Origin, Peer};
+use crate::edge::door::tls::downstream::Downstream;
+use crate::edge::door::tls::standing::Standing;
+use crate::edge::policy::ListenerId;
+use crate::edge::runtime::net::Net;
+use crate::edge::runtime::stream::ByteStream;
+use crate::edge::worker::Worker;
+
+/// How long a connection that has just answered keeps what it is busy with before it is parked.
+pub(in crate::edge) const WARM: Duration = Duration::from_millis(250);
+
+/// And how long when more than [`MANY`] of a worker do: what they keep is fifteen times what a parked one holds.
+const WARM_AMONG_MANY: Duration = Duration::from_millis(50);
+const MANY: usize = 128;
+
+/// The connections of a worker that wait for a request and are not parked.
+#[derive(Debug, Default)]
+pub struct Warm(Cell<usize>);
+
+/// One of them; it counts until this is dropped.
+#[derive(Debug)]
+pub(in crate::edge) struct Warming<'a>(&'a Cell<usize>);
+
+impl Warm {
+    pub(in crate::edge) fn enter(&self) -> Warming<'_> {
+        self.0.set(self.0.get() + 1);
+        Warming(&self.0)
+    }
+}
+
+impl Warming<'_> {
+    /// For how long.
+    pub(in crate::edge) const fn time(&self) -> Duration {
+        if self.0.get() > MANY { WARM_AMONG_MANY } else { WARM }
+    }
+}
+
+impl Drop for Warming<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get() - 1);
+    }
+}
+
+/// A connection that waits for a request. What is not here is made anew when one comes.
+pub struct Parked<S> {
+    stream: Downstream<S>,
+    peer: Option<IpAddr>,
+    /// Seldom there, and large.
+    caller: Option<Box<Caller>>,
+    standing: Standing,
+    served: u64,
+    listener: ListenerId,
+    conduct: Conduct,
+    opened: Duration,
+    expires: Duration,
+}
+
+impl<S: ByteStream> Parked<S> {
+    /// A connection that has just come.
+    pub(in crate::edge) fn newcomer<N: Net<Stream = S>>(worker: &Worker<N>, stream: S, origin: Origin) -> Box<Self> {
+        let opened = worker.net.monotonic();
+        Box::new(Self {
+            stream: Downstream::plain(stream),
+            peer: origin.peer,
+            caller: None,
+            standing: Standing::default(),
+            served: 0,
+            listener: origin.listener,
+            conduct: Conduct::default(),
+            opened,
+            expires: opened + worker.policy().limits.head_timeout,
+        })
+    }
+
+    /// The connection, ready to receive.
+    #[expect(clippy::boxed_local, reason = "what is moved out of a box in a task keeps the box as long as the task")]
+    pub(in crate::edge) fn wake<N: Net<Stream = S>>(
+        self: Box<Self>,
+        worker: &Worker<N>,
+        permit: &ConnectionPermit,
+    ) -> Box<Connection<S>> {
+        let (waiting, holding) = (Rc::clone(&worker.waiting), Rc::clone(permit.holding()));
+        Box::new(Connection {
+            stream: self.stream,
+            peer: self.peer.map(Peer::new),
+            caller: self.caller.map(|caller| *caller),
+            standing: self.standing,
+            inbound: Inbound::default(),
+            reply_head: ResponseHead::default(),
+            served: self.served,
+            listener: self.listener,
+            place: Place::of(&worker.turns, self.conduct),
+            patience: Rc::new(Patience::new(waiting, holding)),
+            opened: self.opened,
+            expires: self.expires,
+        })
+    }
+}
+
+impl<S: ByteStream> Connection<S> {
+    /// What remains of it. Nothing that has been received may be in need of it any more.
+    #[expect(clippy::boxed_local, reason = "what is moved out of a box in a task keeps the box as long as the task")]
+    fn rest(self: Box<Self>) -> Box<Parked<S>> {
+        Box::new(Parked {
+            stream: self.stream,
+            peer: self.peer.map(|peer| peer.address),
+            caller: self.caller.map(Box::new),
+            standing: self.standing,
+            served: self.served,
+            listener: self.listener,
+            conduct: self.place.conduct(),
+            opened: self.opened,
+            expires: self.expires,
+        })
+    }
+}
+
+/// Waits, parked, for a request: the connection and its permit, or nothing when the connection has been closed, by the
+/// client, by us, or because another was let in for it.
+pub(in crate::edge) async fn park<N: Net>(
+    worker: &Worker<N>,
+    mut connection: Box<Connection<N::Stream>>,
+    mut permit: ConnectionPermit,
+) -> Option<(Box<Connection<N::Stream>>, ConnectionPermit)> {
+    loop {
+        if connection.patience.is_over().is_err() || connection.is_over(worker) {
+            connection.stream.say_goodbye();
+            return None;
+        }
+        // Its client has too many, and this is one of those on which nothing was proven genuine.
+        if !permit.holding().is_proven() && worker.admission.sheds(permit.holding()) {
+            worker.connection_ended(ConnectionEnd::IdleClosed, None);
+            connection.stream.say_goodbye();
+            return None;
+        }
+        let deadline = if connection.served == 0 { connection.patience(worker) } else { connection.expires };
+        let mut parked = connection.rest();
+        let waited = match parked.stream.at_rest() {
+            Some(socket) => {
+                let readable = pin!(socket.readable(deadline));
+                worker.parking.wait(permit, readable).await
+            }
+            // Seldom, and large.
+            None => worker.parking.wait(permit, Box::pin(parked.stream.readable(deadline)).as_mut()).await,
+        };
+        // A connection that must make room for another has no permit any more.
+        let (readable, back) = waited?;
+        permit = back;
+        // When thousands close at once, none of them may become large again to find that out.
+        if readable.as_ref().is_some_and(|readable| readable.is_err() || parked.stream.has_ended()) {
+            parked.stream.say_goodbye();
+            return None;
+        }
+        connection = parked.wake(worker, &permit);
+        if readable.is_some() {
+            return Some((connection, permit));
+        }
+        // Called, it looks again whether it is over.
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_stay_warm_for_a_shorter_time() {
+        let warm = Warm::default();
+        let mut all: Vec<Warming<'_>> = (0..MANY).map(|_| warm.enter()).collect();
+        assert!(all.iter().all(|one| one.time() == WARM));
+        all.push(warm.enter());
+        assert_eq!(warm.enter().time(), WARM_AMONG_MANY);
+        all.truncate(1);
+        assert_eq!(warm.enter().time(), WARM);
+    }
+}
