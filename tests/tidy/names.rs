@@ -69,7 +69,7 @@ const KNOWN: [(&str, usize); 64] = [
     ("Verdict", 3),
     ("VerifyArguments", 2),
     ("Waiter", 3),
-    ("Waiting", 3),
+    ("Waiting", 2),
     ("WorkerState", 2),
 ];
 

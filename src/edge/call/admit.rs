@@ -13,7 +13,7 @@ use crate::outcome::{Outcome, Rejection};
 use crate::telemetry::suspicion::Suspicion;
 use crate::wire::framing::BodyFraming;
 
-use super::exchange::Asked;
+use super::asked::Asked;
 use super::inbound::{Growth, Inbound};
 use crate::edge::connection::Connection;
 use crate::edge::policy::Policy;
@@ -34,14 +34,15 @@ pub async fn admit<'w, N: Net>(
 ) -> Result<Admitted<'w>, Outcome> {
     let verdict = route.clients.admit(asked.client.proven());
     unless_observed(verdict, route.observe.allow, &mut asked.observed)?;
-    if !route.callers.admits(connection.caller.as_ref().map(Caller::identity)) {
+    if !route.callers.admits(connection.access.caller.as_ref().map(Caller::identity)) {
         return Err(Rejection::ClientNameRefused.into());
     }
     let (head, bytes) = connection.inbound.head();
     let has_body = !matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
     // A name is better than an address: it cannot be shared by accident, and has no neighbours. But what a proxy proves
     // is its own name, and not that of the client it speaks for.
-    let named = connection.caller.as_ref().and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
+    let named =
+        connection.access.caller.as_ref().and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
     let client = named.unwrap_or_else(|| ClientKey::of(asked.client.address));
     let is_proven = connection.place.conduct().is_proven(client);
     let request = Request { route, headers: head.headers(bytes), has_body, is_proven };

@@ -7,160 +7,42 @@ use std::time::Duration;
 use crate::gate::admission::Admitted;
 use crate::gate::client::{Account, ClientAddress};
 use crate::gate::conduct::Ended;
-use crate::gate::identity::Caller;
 use crate::gate::route::Route;
-use crate::gate::verify::{Check, Delivery, Verified};
+use crate::gate::verify::{Check, Verified};
 use crate::ledger::Claim;
 use crate::now::Now;
-use crate::outcome::{Fate, Fault, Observed, Outcome, Rejection};
-use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, QUERY, RouteTag, Stage, Stages};
+use crate::outcome::{Fate, Fault, Outcome, Rejection};
+use crate::telemetry::exchange::{Excerpt, Stage};
 use crate::wire::chunked::{ChunkDecoder, ChunkError};
 use crate::wire::framing::{self, BodyFraming};
-use crate::wire::head::{ResponseError, Version};
 
 use super::admit::{self, Expected};
+use super::asked::Asked;
 use super::forward;
-use super::ids::RequestId;
 use super::inbound::Inbound;
 use super::keep;
 use super::late;
 use super::pace::Pace;
 use super::relay;
 use super::respond;
-use crate::edge::connection::{Connection, Next, Peer};
+use crate::edge::connection::Connection;
+use crate::edge::observer::RefusedRequest;
 use crate::edge::policy::Policy;
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::ByteStream;
 use crate::edge::snapshot::Snapshot;
 use crate::edge::wait::waiting::GaveWay;
-use crate::edge::worker::{RefusedRequest, Worker};
+use crate::edge::worker::Worker;
 
-/// What is known of a request beyond its bytes; it outlives them.
-#[derive(Clone, Debug)]
-pub struct Asked<'p> {
-    /// Ours, for the answer, the application and the log.
-    pub id: RequestId,
-    /// When its first bytes were looked at.
-    pub started: Now,
-    /// When its head was whole: the present, to those who judge by the head.
-    pub head_read: Now,
-    /// The client's version.
-    pub version: Version,
-    /// Whether the method is `HEAD`: the answer then has no body.
-    pub is_head: bool,
-    /// Whether the client wants to send another request.
-    pub keep_alive: bool,
-    /// Whether the client has said that this is its last request.
-    pub is_last: bool,
-    /// How the body ends.
-    pub framing: BodyFraming,
-    /// Whether the body has been read to its end.
-    pub body_read: bool,
-    /// The route, once it is known.
-    pub route: Option<&'p Route>,
-    /// Who asks, as far as it is known: the connection's peer until the head has been read.
-    pub client: ClientAddress,
-    /// The status with which the application has accepted the delivery, if it has.
-    pub accepted: Option<u16>,
-    /// The rule that the application's answer broke.
-    pub broken_rule: Option<ResponseError>,
-    /// What checks that are only observed would have refused.
-    pub observed: Observed,
-    /// Seconds after which it makes sense to try again, where that is known.
-    pub retry_after: Option<u64>,
-    /// The key that matched.
-    pub key_id: Option<&'p str>,
-    /// Bytes of the answer's body that were sent.
-    pub sent: u64,
-    /// For the record: the request's own bytes give way to those that the application gets.
-    pub excerpts: Excerpts,
-    /// How long each stage took.
-    pub stages: Stages,
-}
-
-/// What the record says of the request in its own words.
-#[derive(Clone, Copy, Debug)]
-pub struct Excerpts {
-    /// The method.
-    pub method: Excerpt<METHOD>,
-    /// The path, without the query.
-    pub path: Excerpt<PATH>,
-    /// The query.
-    pub query: Excerpt<QUERY>,
-    /// The delivery id, if it is signed.
-    pub delivery_id: Option<Excerpt<DELIVERY_ID>>,
-}
-
-impl Excerpts {
-    const EMPTY: Self = Self { method: Excerpt::EMPTY, path: Excerpt::EMPTY, query: Excerpt::EMPTY, delivery_id: None };
-}
-
-impl<'p> Asked<'p> {
-    /// A request of which nothing is known yet.
-    fn new(id: RequestId, started: Now, peer: Option<&Peer>) -> Self {
-        Self {
-            id,
-            started,
-            head_read: started,
-            version: Version::Http11,
-            is_head: false,
-            keep_alive: false,
-            is_last: false,
-            framing: BodyFraming::None,
-            body_read: false,
-            route: None,
-            client: ClientAddress::direct(peer.map(|peer| peer.address)),
-            accepted: None,
-            broken_rule: None,
-            observed: Observed::NONE,
-            retry_after: None,
-            key_id: None,
-            sent: 0,
-            excerpts: Excerpts::EMPTY,
-            stages: Stages::default(),
-        }
-    }
-
-    /// Notes that a stage has ended at `monotonic`.
-    pub fn mark(&mut self, stage: Stage, monotonic: Duration) {
-        self.stages.mark(stage, monotonic.saturating_sub(self.started.monotonic));
-    }
-
-    /// The record of an exchange that has ended.
-    pub(in crate::edge) fn record<'a, S>(
-        &'a self,
-        connection: &'a Connection<S>,
-        outcome: Outcome,
-        ended: Now,
-    ) -> Exchange<'a> {
-        let tag = |route: &'p Route| RouteTag {
-            position: route.admission.position,
-            name: &route.name,
-            scheme: route.scheme_name(),
-        };
-        Exchange {
-            worker: 0,
-            request_id: *self.id.text(),
-            ended,
-            route: self.route.map(tag),
-            peer: connection.peer.as_ref().map(|peer| peer.address),
-            client: self.client.address,
-            caller: connection.caller.as_ref().and_then(Caller::name),
-            method: self.excerpts.method.bytes(),
-            path: self.excerpts.path.bytes(),
-            query: self.excerpts.query.bytes(),
-            outcome,
-            accepted: self.accepted,
-            broken_rule: self.broken_rule,
-            observed: self.observed,
-            key_id: self.key_id,
-            delivery_id: self.excerpts.delivery_id.as_ref().map(Excerpt::bytes),
-            body: (self.body_read && connection.inbound.is_intact()).then(|| connection.inbound.body()),
-            received: connection.inbound.body_length() as u64,
-            sent: self.sent,
-            stages: self.stages,
-        }
-    }
+/// What follows an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Another request may come.
+    Again,
+    /// The connection closes; everything that was sent has been read.
+    Close,
+    /// The connection closes after the client had a chance to read the answer.
+    Linger,
 }
 
 /// Serves one request under one policy: its story, its answer if the story ended early, its record.
@@ -169,7 +51,7 @@ pub async fn run<N: Net>(
     policy: &Snapshot<N::Stream>,
     connection: &mut Connection<N::Stream>,
 ) -> Next {
-    let mut asked = Asked::new(worker.ids.next(), worker.net.now(), connection.peer.as_ref());
+    let mut asked = Asked::new(worker.ids.next(), worker.net.now(), connection.access.peer.as_ref());
     let mut admitted = None;
     let outcome = match story(worker, policy, connection, &mut asked, &mut admitted).await {
         Ok(status) => Outcome::Forwarded { status },
@@ -239,7 +121,14 @@ async fn story<'p, 'w, N: Net>(
     if let Some(work) = late::work(route, &connection.inbound) {
         late::compute(worker, connection, (route, &mut check), work).await?;
     }
-    let (inbound, way) = connection.split();
+    let (inbound, way) = (
+        &mut connection.inbound,
+        forward::Way {
+            sender: connection.access.sender(connection.stream.is_encrypted()),
+            socket: connection.stream.socket(),
+            reply_head: &mut connection.reply_head,
+        },
+    );
     let judged = judge(worker, policy, inbound, asked, (route, check, admitted)).await;
     if judged.is_err() {
         asked.mark(Stage::Verified, worker.net.look().monotonic);
@@ -318,7 +207,7 @@ fn resolve<'p, S: ByteStream>(
 
 /// Says who the client is: the peer, or whom the trusted proxies name.
 fn identify<S: ByteStream>(policy: &Policy, connection: &Connection<S>, asked: &mut Asked<'_>) {
-    if let Some(door) = policy.door(connection.listener) {
+    if let Some(door) = policy.door(connection.access.listener) {
         let (head, bytes) = connection.inbound.head();
         asked.client = ClientAddress::of(asked.client.address, head.headers(bytes), &door.proxies);
     }

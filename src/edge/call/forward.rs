@@ -12,12 +12,12 @@ use crate::wire::encode;
 use crate::wire::framing::BodyFraming;
 use crate::wire::head::{Known, ResponseHead};
 
-use super::exchange::Asked;
+use super::asked::Asked;
 use super::forwarding::{self, Told};
 use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::reply::{HeadOf, Reply, Unread, Unusable};
-use crate::edge::connection::Sender;
+use crate::edge::peer::Sender;
 use crate::edge::policy::{Policy, Upstream};
 use crate::edge::runtime::net::Net;
 use crate::edge::snapshot::Snapshot;

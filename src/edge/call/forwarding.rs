@@ -11,7 +11,7 @@ use crate::wire::encode;
 use crate::wire::head::Host;
 use crate::wire::headers::{Headers, Known};
 
-use crate::edge::connection::{Peer, Sender};
+use crate::edge::peer::{Peer, Sender};
 
 /// Whom a request came through, and which kinds of fields have been passed on.
 pub(in crate::edge) struct Told<'c, P> {

@@ -2,10 +2,9 @@
 //! an answer waits for that. The worker goes on meanwhile: whoever writes the records is another thread, which says by a
 //! byte on a socket that it has come further.
 
-use std::cell::RefCell;
 use std::future::poll_fn;
 use std::rc::Rc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use monoio::io::AsyncReadRent;
@@ -14,56 +13,15 @@ use monoio::net::UnixStream;
 use crate::gate::verify::Verified;
 use crate::outcome::{Outcome, Rejection};
 
-use super::exchange::Asked;
+use super::asked::Asked;
 use super::inbound::Inbound;
 use crate::edge::connection::Connection;
+use crate::edge::observer::Kept;
 use crate::edge::runtime::net::{Net, Sockets};
 use crate::edge::worker::Worker;
 
 /// How long an answer waits for its record. A disk that takes longer does not work.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What an answer has to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Awaited {
-    /// Its record: how many there are of this worker, this one included.
-    Record(u64),
-    /// Every record that was made before, of all workers: so many times everything has to have been made durable. It has
-    /// none of its own.
-    Everything(u64),
-}
-
-/// A record that an answer has to wait for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ticket {
-    /// What it waits for.
-    pub awaited: Awaited,
-    /// Whether the sender is told to try again when the record cannot be kept; otherwise the answer is given all the
-    /// same.
-    pub mandatory: bool,
-}
-
-/// What has become of a record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// It is durable.
-    Durable,
-    /// Not yet.
-    Pending,
-    /// It cannot be written at present.
-    Failed,
-}
-
-/// The answers of a worker that wait for their records.
-#[derive(Debug, Default)]
-pub struct Waiting(RefCell<Vec<Waker>>);
-
-impl Waiting {
-    /// Lets all of them look again.
-    pub fn wake(&self) {
-        self.0.take().into_iter().for_each(Waker::wake);
-    }
-}
 
 /// Refuses a delivery that could not be recorded.
 ///
@@ -89,7 +47,7 @@ pub async fn keep<N: Net>(
     let deadline = now.monotonic + PATIENCE;
     let kept = poll_fn(|cx| match worker.kept(ticket) {
         Kept::Pending if worker.net.monotonic() < deadline => {
-            worker.unrecorded.0.borrow_mut().push(cx.waker().clone());
+            worker.unrecorded.push(cx.waker());
             Poll::Pending
         }
         kept => Poll::Ready(kept),

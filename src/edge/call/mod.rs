@@ -1,6 +1,7 @@
 //! One request: its story and the stages of it.
 
 pub mod admit;
+pub mod asked;
 pub mod exchange;
 pub mod forward;
 mod forwarding;

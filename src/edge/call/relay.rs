@@ -11,7 +11,7 @@ use crate::wire::encode;
 use crate::wire::framing::{self, ResponseFraming};
 use crate::wire::head::{ResponseError, ResponseHead, Version};
 
-use super::exchange::Asked;
+use super::asked::Asked;
 use super::inbound::Inbound;
 use super::reply::Reply;
 use crate::edge::connection::Connection;

@@ -6,7 +6,7 @@ use crate::outcome::{Answer, Fault, Outcome, Rejection};
 use crate::wire::encode;
 use crate::wire::head::Version;
 
-use super::exchange::Asked;
+use super::asked::Asked;
 use crate::edge::connection::Connection;
 use crate::edge::policy::Policy;
 use crate::edge::runtime::buffer::HEADROOM;

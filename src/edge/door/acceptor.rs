@@ -15,13 +15,14 @@ use crate::outcome::ConnectionEnd;
 use crate::telemetry::WorkerCells;
 
 use super::listener::{self, Entrance};
-use crate::edge::connection::{self, Origin};
 use crate::edge::drain::Open;
+use crate::edge::peer::Origin;
 use crate::edge::policy::{ListenerId, Policy};
 use crate::edge::runtime::breather::Breather;
 use crate::edge::runtime::driver::Driver;
 use crate::edge::runtime::net::{Net, Sockets};
 use crate::edge::runtime::stream::Socket;
+use crate::edge::serve;
 use crate::edge::wait::parked::Parked;
 use crate::edge::worker::Worker;
 
@@ -236,7 +237,7 @@ impl Acceptor {
 fn settle(worker: Rc<Worker<Sockets>>, newcomer: Box<Parked<Socket>>, permit: ConnectionPermit, open: Open) {
     worker.cells(WorkerCells::accepted);
     monoio::spawn(async move {
-        let staying = pin!(connection::stay(&worker, newcomer, permit));
+        let staying = pin!(serve::stay(&worker, newcomer, permit));
         worker.net.clock.turn(staying).await;
         drop(open);
     });

@@ -5,8 +5,6 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket as RawSocket, Type};
 
-use crate::edge::policy::ListenerId;
-
 /// Connections that the kernel completes while all workers are busy.
 const BACKLOG: i32 = 4096;
 
@@ -60,6 +58,10 @@ fn unbound(address: SocketAddr) -> io::Result<RawSocket> {
     }
     Ok(socket)
 }
+
+/// A listener, whatever its position in a configuration. Numbers are not used again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerId(pub u32);
 
 /// A worker's way in: its socket of one listener.
 #[derive(Debug)]

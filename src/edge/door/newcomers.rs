@@ -7,7 +7,7 @@ use crate::gate::crowd::{Bound, Party};
 use crate::gate::keyed_buckets::{Allowance, ClientKey};
 use crate::outcome::ConnectionEnd;
 
-use crate::edge::connection::Origin;
+use crate::edge::peer::Origin;
 use crate::edge::runtime::net::Net;
 use crate::edge::worker::Worker;
 
@@ -82,6 +82,20 @@ impl<N: Net> Worker<N> {
             self.connection_ended(ConnectionEnd::IdleClosed, None);
         }
         closed
+    }
+
+    /// Makes room of which others had none.
+    pub(in crate::edge) fn make_room(&self) {
+        let now = self.net.monotonic();
+        let candidates = self.parking.len() + self.waiting.len();
+        for _ in 0..self.admission.claim_shortage(Bound::Connections, candidates as u64) {
+            self.make_room_for(None, now);
+        }
+        for bound in Bound::ALL.into_iter().filter(|bound| *bound != Bound::Connections) {
+            for _ in 0..self.admission.claim_shortage(bound, self.waiting.len() as u64) {
+                self.make_way(bound, (Party::Alone(u64::MAX), 0), now);
+            }
+        }
     }
 
     /// Ends idle connections of clients that have too many because newcomers came to other workers.

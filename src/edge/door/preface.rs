@@ -6,10 +6,11 @@ use crate::gate::keyed_buckets::ClientKey;
 use crate::outcome::ConnectionEnd;
 use crate::wire::proxy_protocol::{self, ProxyHeader};
 
-use crate::edge::connection::{Connection, Peer};
+use crate::edge::connection::Connection;
+use crate::edge::peer::Peer;
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::ByteStream;
-use crate::edge::wait::parked::WARM;
+use crate::edge::wait::warm::WARM;
 use crate::edge::worker::Worker;
 
 /// Reads the header, if the listener wants one, and lets the connection stand for the client that it names.
@@ -23,10 +24,10 @@ pub async fn read<N: Net>(
     permit: &mut ConnectionPermit,
 ) -> Result<(), Option<ConnectionEnd>> {
     let policy = worker.policy();
-    let Some(door) = policy.door(connection.listener).filter(|door| door.proxy_protocol) else {
+    let Some(door) = policy.door(connection.access.listener).filter(|door| door.proxy_protocol) else {
         return Ok(());
     };
-    if !connection.peer.as_ref().is_some_and(|peer| door.proxies.contains(peer.address)) {
+    if !connection.access.peer.as_ref().is_some_and(|peer| door.proxies.contains(peer.address)) {
         return Err(Some(ConnectionEnd::ProxyUnknown));
     }
     connection.inbound.hold_buffer(&worker.buffers);
@@ -41,7 +42,7 @@ pub async fn read<N: Net>(
             Ok(None) if worker.net.monotonic() < connection.patience(worker) => continue,
             // A broken connection is as silent as a closed one; one that only waits until its time is up is not, unless
             // it is we who go.
-            Ok(None) if connection.inbound.has_received() || !worker.closes(connection.listener) => {
+            Ok(None) if connection.inbound.has_received() || !worker.closes(connection.access.listener) => {
                 return Err(Some(ConnectionEnd::ProxyHeaderInvalid));
             }
             _ if connection.inbound.has_received() => return Err(Some(ConnectionEnd::ProxyHeaderInvalid)),
@@ -53,10 +54,10 @@ pub async fn read<N: Net>(
                 match header {
                     ProxyHeader::Proxied { source, .. } => {
                         worker.assign(permit, ClientKey::of(Some(source.ip()))).map_err(Some)?;
-                        connection.peer = Some(Peer::new(source.ip()));
+                        connection.access.peer = Some(Peer::new(source.ip()));
                     }
                     // A stranger must neither pass for the proxy nor be believed as if he were one.
-                    ProxyHeader::Unknown => connection.peer = None,
+                    ProxyHeader::Unknown => connection.access.peer = None,
                     ProxyHeader::Local => {}
                 }
                 connection.inbound.step_over(length);

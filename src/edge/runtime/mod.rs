@@ -9,3 +9,4 @@ pub mod driver;
 pub mod net;
 pub mod pipe;
 pub mod stream;
+pub mod target;

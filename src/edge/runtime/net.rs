@@ -12,7 +12,7 @@ use crate::now::Now;
 use super::alarms::Alarms;
 use super::clock::WorkerClock;
 use super::stream::{Duplex, Socket};
-use crate::edge::policy::Target;
+use super::target::Target;
 
 /// The world of one worker.
 #[allow(async_fn_in_trait, reason = "one thread per core: futures need not be Send")]

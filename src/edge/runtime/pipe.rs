@@ -16,7 +16,7 @@ use crate::now::Now;
 
 use super::net::Net;
 use super::stream::{ByteStream, Duplex, Heard, Lent};
-use crate::edge::policy::Target;
+use super::target::Target;
 
 /// What an application does when bytes have reached it.
 #[derive(Clone, Debug, Default)]

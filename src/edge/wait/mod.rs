@@ -8,3 +8,5 @@ pub mod peers;
 pub mod turns;
 pub mod usher;
 pub mod waiting;
+pub mod wake_list;
+pub mod warm;

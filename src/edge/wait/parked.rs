@@ -1,7 +1,6 @@
 //! What remains of a connection while nothing happens on it. Most connections are idle most of the time, and what each of
 //! them holds then is held ten thousand times: no buffer, nothing of a request, no timer of its own.
 
-use std::cell::Cell;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -16,48 +15,15 @@ use crate::wire::head::ResponseHead;
 use super::turns::Place;
 use super::waiting::Patience;
 use crate::edge::call::inbound::Inbound;
-use crate::edge::connection::{Connection, Origin, Peer};
+use crate::edge::connection::Connection;
+use crate::edge::door::access::ClientAccess;
 use crate::edge::door::tls::downstream::Downstream;
 use crate::edge::door::tls::standing::Standing;
+use crate::edge::peer::{Origin, Peer};
 use crate::edge::policy::ListenerId;
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::ByteStream;
 use crate::edge::worker::Worker;
-
-/// How long a connection that has just answered keeps what it is busy with before it is parked.
-pub(in crate::edge) const WARM: Duration = Duration::from_millis(250);
-
-/// And how long when more than [`MANY`] of a worker do: what they keep is fifteen times what a parked one holds.
-const WARM_AMONG_MANY: Duration = Duration::from_millis(50);
-const MANY: usize = 128;
-
-/// The connections of a worker that wait for a request and are not parked.
-#[derive(Debug, Default)]
-pub struct Warm(Cell<usize>);
-
-/// One of them; it counts until this is dropped.
-#[derive(Debug)]
-pub(in crate::edge) struct Warming<'a>(&'a Cell<usize>);
-
-impl Warm {
-    pub(in crate::edge) fn enter(&self) -> Warming<'_> {
-        self.0.set(self.0.get() + 1);
-        Warming(&self.0)
-    }
-}
-
-impl Warming<'_> {
-    /// For how long.
-    pub(in crate::edge) const fn time(&self) -> Duration {
-        if self.0.get() > MANY { WARM_AMONG_MANY } else { WARM }
-    }
-}
-
-impl Drop for Warming<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get() - 1);
-    }
-}
 
 /// A connection that waits for a request. What is not here is made anew when one comes.
 pub struct Parked<S> {
@@ -100,13 +66,15 @@ impl<S: ByteStream> Parked<S> {
         let (waiting, holding) = (Rc::clone(&worker.waiting), Rc::clone(permit.holding()));
         Box::new(Connection {
             stream: self.stream,
-            peer: self.peer.map(Peer::new),
-            caller: self.caller.map(|caller| *caller),
-            standing: self.standing,
+            access: ClientAccess {
+                listener: self.listener,
+                peer: self.peer.map(Peer::new),
+                caller: self.caller.map(|caller| *caller),
+                standing: self.standing,
+            },
             inbound: Inbound::default(),
             reply_head: ResponseHead::default(),
             served: self.served,
-            listener: self.listener,
             place: Place::of(&worker.turns, self.conduct),
             patience: Rc::new(Patience::new(waiting, holding)),
             opened: self.opened,
@@ -121,11 +89,11 @@ impl<S: ByteStream> Connection<S> {
     fn rest(self: Box<Self>) -> Box<Parked<S>> {
         Box::new(Parked {
             stream: self.stream,
-            peer: self.peer.map(|peer| peer.address),
-            caller: self.caller.map(Box::new),
-            standing: self.standing,
+            peer: self.access.peer.map(|peer| peer.address),
+            caller: self.access.caller.map(Box::new),
+            standing: self.access.standing,
             served: self.served,
-            listener: self.listener,
+            listener: self.access.listener,
             conduct: self.place.conduct(),
             opened: self.opened,
             expires: self.expires,
@@ -174,21 +142,5 @@ pub(in crate::edge) async fn park<N: Net>(
             return Some((connection, permit));
         }
         // Called, it looks again whether it is over.
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn many_stay_warm_for_a_shorter_time() {
-        let warm = Warm::default();
-        let mut all: Vec<Warming<'_>> = (0..MANY).map(|_| warm.enter()).collect();
-        assert!(all.iter().all(|one| one.time() == WARM));
-        all.push(warm.enter());
-        assert_eq!(warm.enter().time(), WARM_AMONG_MANY);
-        all.truncate(1);
-        assert_eq!(warm.enter().time(), WARM);
     }
 }

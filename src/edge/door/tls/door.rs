@@ -164,7 +164,7 @@ impl TlsDoor {
     ///
     /// # Errors
     /// Why it would be refused.
-    pub(super) fn identify_again(
+    pub(in crate::edge::door) fn identify_again(
         &self,
         connection: &UnbufferedServerConnection,
         unix: Duration,
@@ -201,12 +201,12 @@ impl TlsDoor {
     }
 
     /// How a client stands that has been let in here.
-    pub(super) fn standing(&self) -> Standing {
-        Standing::by(self.callers.clone())
+    pub(in crate::edge::door) fn standing(&self) -> Standing {
+        Standing::By(self.callers.clone())
     }
 
     /// Whether whoever this verifier has let in would be let in here.
-    pub(super) fn is_kept_by(&self, verifier: Option<&Arc<CallerVerifier>>) -> bool {
+    pub(in crate::edge::door) fn is_kept_by(&self, verifier: Option<&Arc<CallerVerifier>>) -> bool {
         match (&self.callers, verifier) {
             (None, None) => true,
             (Some(own), Some(other)) => Arc::ptr_eq(own, other),

@@ -29,7 +29,7 @@ impl<S: ByteStream> Downstream<S> {
         &mut self.socket
     }
 
-    pub(super) fn session(&self) -> Option<&TlsSession> {
+    pub(in crate::edge::door) fn session(&self) -> Option<&TlsSession> {
         self.tls.as_deref()
     }
 

@@ -73,11 +73,11 @@ pub async fn secure<N: Net>(
     converse(worker, connection, door, &mut session).await?;
     connection.patience.is_over().map_err(|gave_way| Some(gave_way.into()))?;
     let identified = door.identify(session.connection(), worker.net.now().unix);
-    connection.caller = identified.map_err(|end| Some(end.into()))?;
-    if connection.caller.is_some() {
+    connection.access.caller = identified.map_err(|end| Some(end.into()))?;
+    if connection.access.caller.is_some() {
         connection.patience.holding().prove_handshake();
     }
-    connection.standing = door.standing();
+    connection.access.standing = door.standing();
     worker.cells(|cells| cells.secured(kind_of(session.connection())));
     connection.stream.encrypt_with(session);
     connection.expires = worker.net.monotonic() + policy.limits.head_timeout;

@@ -110,7 +110,7 @@ impl TlsSession {
     }
 
     /// What rustls knows of the connection.
-    pub(super) const fn connection(&self) -> &UnbufferedServerConnection {
+    pub(in crate::edge::door) const fn connection(&self) -> &UnbufferedServerConnection {
         &self.connection
     }
 

@@ -36,7 +36,7 @@ thread_local! {
 }
 
 /// The certificate that the verification refused which has just failed on this thread.
-pub(super) fn take_refused() -> Option<Box<RefusedCertificate>> {
+pub(in crate::edge::door) fn take_refused() -> Option<Box<RefusedCertificate>> {
     REFUSED.take()
 }
 
@@ -56,7 +56,7 @@ fn note_refused(end_entity: &CertificateDer<'_>, error: &Error) {
 /// rustls's own verification of the chain, and then the names: whoever has none of them is told so in the handshake
 /// (`access_denied`).
 #[derive(Debug)]
-pub(super) struct CallerVerifier {
+pub struct CallerVerifier {
     chains: Arc<dyn ClientCertVerifier>,
     roots: Arc<RootCertStore>,
     pub(super) names: CallerList,

@@ -1,0 +1,3 @@
+//! HTTP/1.1 towards clients.
+
+pub mod keep_alive;
