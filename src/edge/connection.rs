@@ -1,22 +1,19 @@
 //! One connection: its socket, how it was let in, and how it ends.
 
-use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::time::Duration;
 
-use crate::outcome::{Fault, Outcome, Rejection};
 use crate::wire::head::ResponseHead;
 
 use super::call::inbound::Inbound;
 use super::door::access::ClientAccess;
 use super::door::tls::downstream::Downstream;
-use super::peer::Sender;
 use super::runtime::buffer::HEADROOM;
 use super::runtime::net::Net;
 use super::runtime::stream::ByteStream;
 use super::wait::turns::Place;
-use super::wait::waiting::{GaveWay, Patience};
+use super::wait::waiting::Patience;
 use super::worker::Worker;
 
 /// How long a connection that has just been accepted may take to begin its first request when we close: its client has
@@ -51,11 +48,6 @@ pub struct Connection<S> {
 }
 
 impl<S: ByteStream> Connection<S> {
-    /// Whom its requests come from.
-    pub fn sender(&self) -> Sender<'_> {
-        self.access.sender(self.stream.is_encrypted())
-    }
-
     /// Whether nobody needs the connection any more: the worker stops, or the listener has been closed, and no request
     /// is on its way. Where bytes wait to be read, one is, and closing would reset it. Or it would not be let in any more.
     pub(super) fn is_over<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) -> bool {
@@ -69,70 +61,9 @@ impl<S: ByteStream> Connection<S> {
         self.access.is_welcome(&self.stream, worker, &worker.policy())
     }
 
-    /// Whether the answer that is about to begin is the last one.
-    pub(super) fn parts<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) -> bool {
-        worker.parts_from(self.access.listener) || !self.is_welcome(worker)
-    }
-
     /// When waiting for a first request ends.
     pub(super) fn patience<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> Duration {
         if worker.closes(self.access.listener) { self.expires.min(self.opened + NEWCOMER) } else { self.expires }
-    }
-
-    /// Reads more of the request. `Ok(())` means that something came.
-    ///
-    /// # Errors
-    /// `late` at the deadline, [`Fault::DownstreamClosed`] when the client has gone, [`Rejection::GaveWay`].
-    pub async fn receive<N: Net<Stream = S>>(
-        &mut self,
-        worker: &Worker<N>,
-        (deadline, late): (Duration, Fault),
-    ) -> Result<(), Outcome> {
-        let (result, buf) = {
-            let reading = pin!(self.stream.read(self.inbound.lend(), deadline));
-            let read = self.patience.during(|| worker.net.monotonic(), reading).await;
-            read.map_err(|GaveWay| Rejection::GaveWay)?
-        };
-        self.inbound.returned(buf);
-        self.take_turn(worker, self.inbound.has_charged_buffer()).await?;
-        match result {
-            Ok(0) => Err(Fault::DownstreamClosed.into()),
-            Ok(_) => Ok(()),
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(late.into()),
-            Err(_) => Err(Fault::DownstreamClosed.into()),
-        }
-    }
-
-    /// Waits for a turn in a request, where it has to. Where it gives way meanwhile, its buffer is released at
-    /// once.
-    ///
-    /// # Errors
-    /// [`Rejection::GaveWay`]
-    pub async fn take_turn<N: Net<Stream = S>>(&self, worker: &Worker<N>, large: bool) -> Result<(), Rejection> {
-        self.wait_for(worker, self.place.take_turn(large)).await
-    }
-
-    /// Waits for something of this worker in a request. Where it gives way meanwhile, its buffer is released at
-    /// once.
-    ///
-    /// # Errors
-    /// [`Rejection::GaveWay`]
-    pub(super) async fn wait_for<N: Net<Stream = S>, T>(
-        &self,
-        worker: &Worker<N>,
-        wait: impl Future<Output = T>,
-    ) -> Result<T, Rejection> {
-        let wait = pin!(wait);
-        // Waiting for us is not making us wait.
-        if !self.patience.is_seated() {
-            return Ok(wait.await);
-        }
-        self.patience.during(|| worker.net.monotonic(), wait).await.map_err(|GaveWay| Rejection::GaveWay)
-    }
-
-    /// Whether nothing has come behind the request.
-    pub(super) fn has_said_all(&self) -> bool {
-        self.inbound.is_all_read() && self.stream.is_quiet()
     }
 
     /// Discards a bounded amount of what still comes, after the answer has been written: closing a socket with unread

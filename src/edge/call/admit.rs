@@ -7,18 +7,16 @@ use crate::gate::identity::Caller;
 use crate::gate::keyed_buckets::ClientKey;
 use crate::gate::observe::unless_observed;
 use crate::gate::route::Route;
-use crate::gate::verify::{Check, Verified};
-use crate::now::Now;
+use crate::gate::verify::Check;
 use crate::outcome::{Outcome, Rejection};
 use crate::telemetry::suspicion::Suspicion;
 use crate::wire::framing::BodyFraming;
 
 use super::asked::Asked;
 use super::inbound::{Growth, Inbound};
-use crate::edge::connection::Connection;
-use crate::edge::policy::Policy;
+use super::request::Call;
+use crate::edge::peer::Sender;
 use crate::edge::runtime::net::Net;
-use crate::edge::runtime::stream::ByteStream;
 use crate::edge::worker::Worker;
 
 /// Asks for the right to spend work on this request, before anything of its body has been asked for. It is counted for
@@ -28,26 +26,26 @@ use crate::edge::worker::Worker;
 /// Which bound was met.
 pub async fn admit<'w, N: Net>(
     worker: &'w Worker<N>,
-    connection: &Connection<N::Stream>,
-    asked: &mut Asked<'_>,
+    call: &mut Call<'_, '_>,
+    sender: Sender<'_>,
     route: &Route,
 ) -> Result<Admitted<'w>, Outcome> {
+    let Call { inbound, asked, place, patience, .. } = call;
     let verdict = route.clients.admit(asked.client.proven());
     unless_observed(verdict, route.observe.allow, &mut asked.observed)?;
-    if !route.callers.admits(connection.access.caller.as_ref().map(Caller::identity)) {
+    if !route.callers.admits(sender.caller.map(Caller::identity)) {
         return Err(Rejection::ClientNameRefused.into());
     }
-    let (head, bytes) = connection.inbound.head();
+    let (head, bytes) = inbound.head();
     let has_body = !matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
     // A name is better than an address: it cannot be shared by accident, and has no neighbours. But what a proxy proves
     // is its own name, and not that of the client it speaks for.
-    let named =
-        connection.access.caller.as_ref().and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
+    let named = sender.caller.and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
     let client = named.unwrap_or_else(|| ClientKey::of(asked.client.address));
-    let is_proven = connection.place.conduct().is_proven(client);
+    let is_proven = place.conduct().is_proven(client);
     let request = Request { route, headers: head.headers(bytes), has_body, is_proven };
-    let (holding, now) = (connection.patience.holding(), asked.head_read.monotonic);
-    let newcomer = (Party::Client(client), u64::from(!is_whole(connection, asked)));
+    let (holding, now) = (patience.holding(), asked.head_read.monotonic);
+    let newcomer = (Party::Client(client), u64::from(!is_whole(inbound, asked)));
     let attempt = || loop {
         match worker.admission.admit(request, client, now, holding) {
             Err(Refused { bound: Some(bound), .. }) if worker.make_way(bound, newcomer, worker.net.monotonic()) => {}
@@ -69,7 +67,7 @@ pub async fn admit<'w, N: Net>(
 /// [`Rejection::BodyMemoryFull`], or [`Rejection::ClientRateLimited`] for the share of suspects; [`Rejection::GaveWay`].
 pub async fn hold_body<N: Net>(
     worker: &Worker<N>,
-    connection: &Connection<N::Stream>,
+    call: &Call<'_, '_>,
     admitted: &mut Admitted<'_>,
     (arrived, whole): (usize, bool),
 ) -> Result<(), Rejection> {
@@ -77,10 +75,10 @@ pub async fn hold_body<N: Net>(
         return Ok(());
     }
     // What he holds already is counted, if he has made us wait for it.
-    let held = connection.patience.holding().body();
+    let held = call.patience.holding().body();
     let newcomer = (admitted.party(), if whole { 0 } else { (arrived as u64).saturating_sub(held) });
     let mut attempt = || loop {
-        if connection.patience.has_given_way() {
+        if call.patience.has_given_way() {
             return Err(Rejection::GaveWay.into());
         }
         match admitted.hold_body(arrived) {
@@ -112,25 +110,25 @@ pub enum Expected {
 /// Those of [`hold_body`].
 pub async fn make_room<N: Net>(
     worker: &Worker<N>,
-    connection: &mut Connection<N::Stream>,
+    call: &mut Call<'_, '_>,
     admitted: &mut Admitted<'_>,
     expected: Expected,
 ) -> Result<(), Rejection> {
-    let growth = growth_for(connection, admitted, expected);
+    let growth = growth_for(call, admitted, expected);
     let Some(growth) = growth else { return Ok(()) };
     if growth.charge > 0 {
-        hold_body(worker, connection, admitted, (growth.charge, false)).await?;
+        hold_body(worker, call, admitted, (growth.charge, false)).await?;
     }
-    connection.inbound.grow(&worker.buffers, growth);
+    call.inbound.grow(&worker.buffers, growth);
     Ok(())
 }
 
-fn growth_for<S>(connection: &mut Connection<S>, admitted: &Admitted<'_>, expected: Expected) -> Option<Growth> {
-    let held = connection.patience.holding().body();
+fn growth_for(call: &mut Call<'_, '_>, admitted: &Admitted<'_>, expected: Expected) -> Option<Growth> {
+    let held = call.patience.holding().body();
     let plentiful = |charge: usize| admitted.has_plenty((charge as u64).saturating_sub(held));
     match expected {
-        Expected::Length(length) => connection.inbound.growth_for_body(length, plentiful),
-        Expected::AtMost(limit) => connection.inbound.growth_for_chunks(limit, plentiful),
+        Expected::Length(length) => call.inbound.growth_for_body(length, plentiful),
+        Expected::AtMost(limit) => call.inbound.growth_for_chunks(limit, plentiful),
     }
 }
 
@@ -138,27 +136,22 @@ fn growth_for<S>(connection: &mut Connection<S>, admitted: &Admitted<'_>, expect
 ///
 /// # Errors
 /// What [`Route::refuse_tampering`] and [`crate::gate::verify::Verifier::begin`] refuse.
-pub fn begin<S: ByteStream>(
-    _: &Admitted<'_>,
-    route: &Route,
-    connection: &Connection<S>,
-    asked: &Asked<'_>,
-) -> Result<Check, Outcome> {
-    route.refuse_tampering(&connection.inbound)?;
-    Ok(route.verifier.begin(&connection.inbound, asked.head_read)?)
+pub fn begin(_: &Admitted<'_>, route: &Route, call: &Call<'_, '_>) -> Result<Check, Outcome> {
+    route.refuse_tampering(call.inbound)?;
+    Ok(route.verifier.begin(call.inbound, call.asked.head_read)?)
 }
 
-/// Takes a token of the route, which only a genuine delivery can. Where the route has no rate it goes on as it is.
+/// What became of taking a token of the route, which only a genuine delivery can take. A route that only observes its rate
+/// notes the refusal.
 ///
 /// # Errors
-/// [`crate::outcome::Rejection::RouteRateLimited`], unless the route only observes it.
-pub fn spend(
-    admitted: &Admitted<'_>,
+/// [`Rejection::RouteRateLimited`]
+pub fn unless_rate_is_observed(
+    spent: Result<(), Refused>,
+    route: &Route,
     asked: &mut Asked<'_>,
-    (policy, route, verified): (&Policy, &Route, &Verified<'_, &mut Inbound>),
-    now: Now,
 ) -> Result<(), Outcome> {
-    match admitted.spend(policy.bucket(route), verified, now.monotonic) {
+    match spent {
         Err(refused) if route.observe.rate => asked.observed.note(refused.rejection),
         spent => spent.map_err(|refused| refuse(asked, refused))?,
     }
@@ -166,7 +159,7 @@ pub fn spend(
 }
 
 /// What became of a request of a client that was over its budget; nothing where it was not.
-pub fn suspicion(admitted: Option<&Admitted<'_>>, (outcome, genuine): (Outcome, bool)) -> Option<Suspicion> {
+pub fn suspicion(admitted: Option<&Admitted<'_>>, outcome: Outcome, genuine: bool) -> Option<Suspicion> {
     if outcome == Outcome::Rejected(Rejection::ClientRateLimited) {
         return Some(Suspicion::Refused);
     }
@@ -175,10 +168,10 @@ pub fn suspicion(admitted: Option<&Admitted<'_>>, (outcome, genuine): (Outcome, 
 }
 
 /// Whether nothing of the request is still to come.
-fn is_whole<S>(connection: &Connection<S>, asked: &Asked<'_>) -> bool {
+fn is_whole(inbound: &Inbound, asked: &Asked<'_>) -> bool {
     match asked.framing {
         BodyFraming::None => true,
-        BodyFraming::Length(length) => connection.inbound.has_body_of(length),
+        BodyFraming::Length(length) => inbound.has_body_of(length),
         BodyFraming::Chunked => false,
     }
 }

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use crate::edge::connection::Connection;
 use crate::edge::peer::Peer;
 use crate::gate::client::ClientAddress;
-use crate::gate::identity::Caller;
 use crate::gate::route::Route;
-use crate::gate::verify::Delivery;
 use crate::now::Now;
-use crate::outcome::{Observed, Outcome};
-use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, Exchange, METHOD, PATH, QUERY, RouteTag, Stage, Stages};
+use crate::outcome::Observed;
+use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, METHOD, PATH, QUERY, Stage, Stages};
 use crate::wire::framing::BodyFraming;
 use crate::wire::head::{ResponseError, Version};
 
@@ -78,7 +75,7 @@ impl Excerpts {
 
 impl<'p> Asked<'p> {
     /// A request of which nothing is known yet.
-    pub(super) fn new(id: RequestId, started: Now, peer: Option<&Peer>) -> Self {
+    pub(in crate::edge) fn new(id: RequestId, started: Now, peer: Option<&Peer>) -> Self {
         Self {
             id,
             started,
@@ -105,41 +102,5 @@ impl<'p> Asked<'p> {
     /// Notes that a stage has ended at `monotonic`.
     pub fn mark(&mut self, stage: Stage, monotonic: Duration) {
         self.stages.mark(stage, monotonic.saturating_sub(self.started.monotonic));
-    }
-
-    /// The record of an exchange that has ended.
-    pub(in crate::edge) fn record<'a, S>(
-        &'a self,
-        connection: &'a Connection<S>,
-        outcome: Outcome,
-        ended: Now,
-    ) -> Exchange<'a> {
-        let tag = |route: &'p Route| RouteTag {
-            position: route.admission.position,
-            name: &route.name,
-            scheme: route.scheme_name(),
-        };
-        Exchange {
-            worker: 0,
-            request_id: *self.id.text(),
-            ended,
-            route: self.route.map(tag),
-            peer: connection.access.peer.as_ref().map(|peer| peer.address),
-            client: self.client.address,
-            caller: connection.access.caller.as_ref().and_then(Caller::name),
-            method: self.excerpts.method.bytes(),
-            path: self.excerpts.path.bytes(),
-            query: self.excerpts.query.bytes(),
-            outcome,
-            accepted: self.accepted,
-            broken_rule: self.broken_rule,
-            observed: self.observed,
-            key_id: self.key_id,
-            delivery_id: self.excerpts.delivery_id.as_ref().map(Excerpt::bytes),
-            body: (self.body_read && connection.inbound.is_intact()).then(|| connection.inbound.body()),
-            received: connection.inbound.body_length() as u64,
-            sent: self.sent,
-            stages: self.stages,
-        }
     }
 }

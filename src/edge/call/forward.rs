@@ -5,7 +5,6 @@ use crate::gate::identity::Caller;
 use crate::gate::replay;
 use crate::gate::route::Route;
 use crate::gate::verify::Verified;
-use crate::ledger::Claim;
 use crate::outcome::{Fault, Outcome, Rejection};
 use crate::telemetry::exchange::Stage;
 use crate::wire::encode;
@@ -17,6 +16,7 @@ use super::forwarding::{self, Told};
 use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::reply::{HeadOf, Reply, Unread, Unusable};
+use super::request::Genuine;
 use crate::edge::peer::Sender;
 use crate::edge::policy::{Policy, Upstream};
 use crate::edge::runtime::net::Net;
@@ -31,6 +31,8 @@ pub struct Way<'c, S> {
     pub socket: &'c S,
     /// The head of the application's answer.
     pub reply_head: &'c mut ResponseHead,
+    /// Position of the application in [`Policy::upstreams`].
+    pub upstream: usize,
 }
 
 /// Sends a delivery that has been proven genuine, and reads the head of the answer. A status line of 2xx commits the
@@ -45,20 +47,22 @@ pub async fn forward<'p, N: Net>(
     policy: &Snapshot<N::Stream>,
     way: Way<'_, N::Stream>,
     asked: &mut Asked<'p>,
-    (route, verified, claim): (&Route, Verified<'p, &mut Inbound>, Claim<'_>),
+    genuine: Genuine<'p, '_>,
 ) -> Result<Reply<N::Stream>, Outcome> {
-    let Way { sender, socket, reply_head } = way;
+    let Way { sender, socket, reply_head, upstream: position } = way;
+    let Genuine { route, verified, claim } = genuine;
     let outgoing = {
         let mut head = worker.scratch.borrow_mut();
         head.clear();
-        let encoded = encode_head(&mut head, worker, sender, asked, (policy, route, &verified));
+        let onward = OnwardHead { policy, route, verified: &verified, sender, asked };
+        let encoded = onward.encode(&mut head, &worker.pseudonym);
         let outgoing = encoded.map(|()| Outgoing::new(verified.into_delivery(), &head, &worker.buffers));
         // A loop is seen only here, and verification has taken its time all the same.
         asked.mark(Stage::Verified, worker.net.look().monotonic);
         outgoing?
     };
     let mut outgoing = outgoing;
-    let (Some(upstream), Some(pool)) = (policy.upstreams.get(route.upstream), policy.pool(route.upstream)) else {
+    let (Some(upstream), Some(pool)) = (policy.upstreams.get(position), policy.pool(position)) else {
         return Err(Fault::UpstreamConnect.into());
     };
     let sent = outgoing.send(worker, upstream, pool, socket).await;
@@ -80,7 +84,7 @@ pub async fn forward<'p, N: Net>(
     }
     match answer {
         Ok((head_end, framing)) => {
-            Ok(Reply { line, upstream: route.upstream, buf, head_end, framing, sent: 0, broken_rule: None })
+            Ok(Reply { line, upstream: position, buf, head_end, framing, sent: 0, broken_rule: None })
         }
         Err(Unusable { fault, broken_rule, .. }) => {
             asked.broken_rule = broken_rule;
@@ -101,56 +105,65 @@ fn draining_instead<N: Net>(worker: &Worker<N>, fault: Fault) -> Outcome {
     }
 }
 
-/// Writes the head that the application gets: what came, without what is not end-to-end, and what we vouch for.
-fn encode_head<N: Net>(
-    out: &mut Vec<u8>,
-    worker: &Worker<N>,
-    sender: Sender<'_>,
-    asked: &Asked<'_>,
-    (policy, route, verified): (&Policy, &Route, &Verified<'_, &mut Inbound>),
-) -> Result<(), Rejection> {
-    let inbound = verified.delivery();
-    let (head, bytes) = inbound.head();
-    let headers = head.headers(bytes);
-    if headers.of_kind(Known::Via).any(|via| contains(via, &worker.pseudonym)) {
-        return Err(Rejection::LoopDetected);
+/// The head that the application gets: what came, without what is not end-to-end, and what we vouch for.
+struct OnwardHead<'a, 'p, 'c> {
+    policy: &'a Policy,
+    route: &'a Route,
+    verified: &'a Verified<'p, &'c mut Inbound>,
+    sender: Sender<'a>,
+    asked: &'a Asked<'p>,
+}
+
+impl OnwardHead<'_, '_, '_> {
+    /// Writes it.
+    ///
+    /// # Errors
+    /// [`Rejection::LoopDetected`]: the request has come through this process before.
+    fn encode(&self, out: &mut Vec<u8>, pseudonym: &[u8]) -> Result<(), Rejection> {
+        let Self { policy, route, verified, sender, asked } = *self;
+        let inbound = verified.delivery();
+        let (head, bytes) = inbound.head();
+        let headers = head.headers(bytes);
+        if headers.of_kind(Known::Via).any(|via| contains(via, pseudonym)) {
+            return Err(Rejection::LoopDetected);
+        }
+        encode::request_line(out, head.method.of(bytes), head.path_and_query(bytes));
+        let host = head.host(bytes);
+        match host.name {
+            // RFC 9112 section 3.3: HTTP/1.0 may leave the host to us. It is then that of the application.
+            [] => encode::field(
+                out,
+                b"Host",
+                policy.upstreams.get(route.upstream).map(Upstream::authority).unwrap_or_default(),
+            ),
+            _ => encode::host(out, b"Host", host),
+        }
+        let drops = |kind, name: &[u8], value: &[u8]| route.drops(inbound, asked.client, Said { kind, name, value });
+        encode::copy_end_to_end(out, headers, drops);
+        let passes = |kind| {
+            let mut fields = headers.with_kind(kind);
+            fields.any(|(name, value)| !drops(kind, name, value))
+        };
+        forwarding::encode(out, headers, host, Told { client: asked.client, sender, passes });
+        for via in headers.of_kind(Known::Via) {
+            encode::field(out, b"Via", via);
+        }
+        encode::via(out, head.version, pseudonym);
+        // A sender that identifies deliveries by this header is not overruled.
+        if !passes(Known::XRequestId) {
+            encode::field(out, b"X-Request-Id", asked.id.text());
+        }
+        encode_verdict(out, policy.gate.routes.verdict(route), verified);
+        if asked.observed.contains(Rejection::IdReused) {
+            encode::field(out, b"X-Countersign-Id-Reused", b"true");
+        }
+        encode_caller(out, route, sender.caller);
+        if asked.framing != BodyFraming::None {
+            encode::field_u64(out, b"Content-Length", inbound.body_length() as u64);
+        }
+        encode::end(out);
+        Ok(())
     }
-    encode::request_line(out, head.method.of(bytes), head.path_and_query(bytes));
-    let host = head.host(bytes);
-    match host.name {
-        // RFC 9112 section 3.3: HTTP/1.0 may leave the host to us. It is then that of the application.
-        [] => encode::field(
-            out,
-            b"Host",
-            policy.upstreams.get(route.upstream).map(Upstream::authority).unwrap_or_default(),
-        ),
-        _ => encode::host(out, b"Host", host),
-    }
-    let drops = |kind, name: &[u8], value: &[u8]| route.drops(inbound, asked.client, Said { kind, name, value });
-    encode::copy_end_to_end(out, headers, drops);
-    let passes = |kind| {
-        let mut fields = headers.with_kind(kind);
-        fields.any(|(name, value)| !drops(kind, name, value))
-    };
-    forwarding::encode(out, headers, host, Told { client: asked.client, sender, passes });
-    for via in headers.of_kind(Known::Via) {
-        encode::field(out, b"Via", via);
-    }
-    encode::via(out, head.version, &worker.pseudonym);
-    // A sender that identifies deliveries by this header is not overruled.
-    if !passes(Known::XRequestId) {
-        encode::field(out, b"X-Request-Id", asked.id.text());
-    }
-    encode_verdict(out, policy.gate.routes.verdict(route), verified);
-    if asked.observed.contains(Rejection::IdReused) {
-        encode::field(out, b"X-Countersign-Id-Reused", b"true");
-    }
-    encode_caller(out, route, sender.caller);
-    if asked.framing != BodyFraming::None {
-        encode::field_u64(out, b"Content-Length", inbound.body_length() as u64);
-    }
-    encode::end(out);
-    Ok(())
 }
 
 /// The verdict headers. Only what the signature covers is passed on as fact.

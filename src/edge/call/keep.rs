@@ -13,10 +13,10 @@ use monoio::net::UnixStream;
 use crate::gate::verify::Verified;
 use crate::outcome::{Outcome, Rejection};
 
-use super::asked::Asked;
 use super::inbound::Inbound;
-use crate::edge::connection::Connection;
+use super::request::Call;
 use crate::edge::observer::Kept;
+use crate::edge::peer::Sender;
 use crate::edge::runtime::net::{Net, Sockets};
 use crate::edge::worker::Worker;
 
@@ -38,12 +38,12 @@ pub fn recordable<N: Net>(worker: &Worker<N>, _: &Verified<'_, &mut Inbound>) ->
 /// delivery; when it comes again, it is a duplicate.
 pub async fn keep<N: Net>(
     worker: &Worker<N>,
-    connection: &Connection<N::Stream>,
-    asked: &Asked<'_>,
+    call: &Call<'_, '_>,
+    sender: Sender<'_>,
     outcome: Outcome,
 ) -> Result<(), Outcome> {
     let now = worker.net.now();
-    let Some(ticket) = worker.answering(&asked.record(connection, outcome, now)) else { return Ok(()) };
+    let Some(ticket) = worker.answering(&call.record(sender, outcome, now)) else { return Ok(()) };
     let deadline = now.monotonic + PATIENCE;
     let kept = poll_fn(|cx| match worker.kept(ticket) {
         Kept::Pending if worker.net.monotonic() < deadline => {

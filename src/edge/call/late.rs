@@ -4,11 +4,11 @@
 //! at a time: otherwise those that have had their turns together would do it together.
 
 use crate::gate::route::Route;
-use crate::gate::verify::{Check, Work};
+use crate::gate::verify::Work;
 use crate::outcome::Rejection;
 
 use super::inbound::Inbound;
-use crate::edge::connection::Connection;
+use super::request::{Call, Case};
 use crate::edge::runtime::net::Net;
 use crate::edge::worker::Worker;
 
@@ -30,16 +30,16 @@ pub(in crate::edge) fn work(route: &Route, inbound: &Inbound) -> Option<Work> {
 /// [`Rejection::GaveWay`]
 pub(in crate::edge) async fn compute<N: Net>(
     worker: &Worker<N>,
-    connection: &Connection<N::Stream>,
-    (route, check): (&Route, &mut Check),
+    call: &Call<'_, '_>,
+    case: &mut Case<'_, '_, '_>,
     work: Work,
 ) -> Result<(), Rejection> {
-    let _baton = connection.wait_for(worker, worker.baton.take()).await?;
+    let _baton = call.wait_for(worker, worker.baton.take()).await?;
     loop {
         for _ in 0..(work.bytes / WORK_OF_A_TURN).clamp(1, TURNS_LIMIT) {
-            connection.take_turn(worker, true).await?;
+            call.take_turn(worker, true).await?;
         }
-        if !route.verifier.advance(check, &connection.inbound, worker.net.look()) {
+        if !case.route.verifier.advance(&mut case.check, call.inbound, worker.net.look()) {
             return Ok(());
         }
     }

@@ -2,12 +2,15 @@
 
 use std::ops::ControlFlow;
 
-use crate::edge::call::exchange::{self, Next};
+use crate::edge::call::carrier::Next;
+use crate::edge::call::story;
 use crate::edge::connection::Connection;
 use crate::edge::policy::Limits;
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::ByteStream;
 use crate::edge::worker::Worker;
+
+use super::carrier::H1Carrier;
 
 /// Serves requests until the connection is to be closed, or parked because it has gone quiet.
 pub async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>) -> ControlFlow<()> {
@@ -27,7 +30,8 @@ pub async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N:
         let next = {
             let policy = worker.policy();
             if connection.access.is_welcome(&connection.stream, worker, &policy) {
-                exchange::run(worker, &policy, connection).await
+                let (mut call, mut carrier) = H1Carrier::split(worker, &policy, connection);
+                story::run(worker, &policy, &mut call, &mut carrier).await
             } else {
                 // The client learns why in its next handshake; nobody has looked at the request.
                 Next::Linger

@@ -6,9 +6,8 @@ use crate::outcome::{Answer, Fault, Outcome, Rejection};
 use crate::wire::encode;
 use crate::wire::head::Version;
 
-use super::asked::Asked;
-use crate::edge::connection::Connection;
-use crate::edge::policy::Policy;
+use crate::edge::call::asked::Asked;
+use crate::edge::call::carrier::OwnAnswer;
 use crate::edge::runtime::buffer::HEADROOM;
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::ByteStream;
@@ -26,13 +25,13 @@ const RETRY_IN_FLIGHT_AFTER: u64 = 1;
 ///
 /// # Errors
 /// [`Fault::ResponseUnread`] or [`Fault::DownstreamClosed`]: nobody takes it.
-pub async fn write_answer<N: Net>(
+pub(super) async fn write_answer<N: Net>(
     worker: &Worker<N>,
-    policy: &Policy,
-    connection: &mut Connection<N::Stream>,
+    stream: &mut impl ByteStream,
     asked: &mut Asked<'_>,
-    (answer, deadline): (Answer, Duration),
+    own: OwnAnswer<'_>,
 ) -> Result<(), Outcome> {
+    let OwnAnswer { answer, allow, deadline } = own;
     let mut buf = worker.buffers.lease(0);
     let out = &mut buf;
     encode::status_line(out, answer.status);
@@ -43,22 +42,14 @@ pub async fn write_answer<N: Net>(
     match answer.status {
         // RFC 9110 section 15.5.2 wants a challenge with every 401.
         401 => encode::field(out, b"WWW-Authenticate", b"Webhook-Signature"),
-        405 => {
-            let (head, bytes) = connection.inbound.head();
-            let allow = policy.gate.routes.allow(head.host(bytes).name, head.path(bytes)).unwrap_or_default();
-            encode::field(out, b"Allow", allow.as_bytes());
-        }
+        405 => encode::field(out, b"Allow", allow.as_bytes()),
         409 if answer == IN_FLIGHT => encode::field_u64(out, b"Retry-After", RETRY_IN_FLIGHT_AFTER),
         _ => {}
     }
     if matches!(answer.status, 429 | 503) {
         encode::field_u64(out, b"Retry-After", asked.retry_after.unwrap_or(RETRY_AFTER));
     }
-    match (asked.keep_alive, asked.version) {
-        (false, _) => encode::field(out, b"Connection", b"close"),
-        (true, Version::Http10) => encode::field(out, b"Connection", b"keep-alive"),
-        (true, Version::Http11) => {}
-    }
+    encode_fate(out, asked);
     let parts = if answer.status < 300 { SUCCESS } else { BODY };
     let body_length = parts.iter().map(|part| part.len()).sum::<usize>() + answer.error.len() + asked.id.text().len();
     encode::field_u64(out, b"Content-Length", body_length as u64);
@@ -70,7 +61,7 @@ pub async fn write_answer<N: Net>(
         }
         asked.sent = body_length as u64;
     }
-    write(worker, &mut connection.stream, buf, deadline).await
+    write(worker, stream, buf, deadline).await
 }
 
 const BODY: [&[u8]; 3] = [b"{\"error\":\"", b"\",\"request_id\":\"", b"\"}\n"];
@@ -80,7 +71,7 @@ const SUCCESS: [&[u8]; 3] = [b"{\"status\":\"", b"\",\"request_id\":\"", b"\"}\n
 ///
 /// # Errors
 /// As [`write_answer`].
-pub async fn write_continue<N: Net>(
+pub(super) async fn write_continue<N: Net>(
     worker: &Worker<N>,
     stream: &mut impl ByteStream,
     deadline: Duration,
@@ -103,4 +94,13 @@ async fn write<N: Net>(
         std::io::ErrorKind::TimedOut => Fault::ResponseUnread.into(),
         _ => Fault::DownstreamClosed.into(),
     })
+}
+
+/// Writes whether the connection goes on, where the client cannot know.
+pub(super) fn encode_fate(out: &mut Vec<u8>, asked: &Asked<'_>) {
+    match (asked.keep_alive, asked.version) {
+        (false, _) => encode::field(out, b"Connection", b"close"),
+        (true, Version::Http10) => encode::field(out, b"Connection", b"keep-alive"),
+        (true, Version::Http11) => {}
+    }
 }
