@@ -24,7 +24,7 @@
 //! build without the feature `io`, with no runtime in the graph.
 //!
 //! # The path of a request
-//! It is told in `edge/exchange.rs`, one line a room: read the head ([`wire::head`], [`wire::framing`]), say who the
+//! It is told in `edge/call/story.rs`, one line a room: read the head ([`wire::head`], [`wire::framing`]), say who the
 //! client is ([`gate::client`]), find the route ([`gate::route`]), ask whether the client may spend our work on it
 //! ([`gate::allowlist`], [`gate::admission`]), begin the verification with whatever can be refused before a body byte is
 //! read, read the body and hash it as it lands, finish ([`gate::verify`]), claim ([`ledger`]), take a token of the
@@ -38,7 +38,7 @@
 //!   request takes: only that of one part of its route's ledger ([`ledger`]), for a claim and for its commit, and that of
 //!   one shard of the clients' buckets ([`gate::keyed_buckets`]).
 //! - No way to switch verification off but `scheme = "none"`, in so many words.
-//! - No clock outside of `edge/clock.rs` (and the stamps of the process's own log), no comparison of secrets outside
+//! - No clock outside of `edge/runtime/clock.rs` (and the stamps of the process's own log), no comparison of secrets outside
 //!   of `gate/verify/mac.rs`.
 
 #[cfg(feature = "io")]

@@ -13,9 +13,10 @@ use countersign::config::load::load;
 use countersign::control::plan::{self, plan};
 use countersign::control::supervisor::Plan;
 use countersign::edge::clock::Clock;
-use countersign::edge::connection::{self, Origin};
+use countersign::edge::peer::Origin;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::ListenerId;
+use countersign::edge::serve;
 use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::admission::Admission;
@@ -173,7 +174,7 @@ impl World {
         let outbox = Rc::clone(&client.outbox);
         outbox.borrow_mut().reserve(input.len() + (1 << 20));
         let permit = self.worker.open(origin).unwrap();
-        self.net.run(connection::serve(Rc::clone(&self.worker), client, origin, permit)).unwrap();
+        self.net.run(serve::serve(Rc::clone(&self.worker), client, origin, permit)).unwrap();
         self.net.connects.get()
     }
 }

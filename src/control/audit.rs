@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crate::config::records::{self, BUFFER, Fsync, WhenBlocked};
-use crate::edge::keep::{Awaited, Kept, Ticket};
+use crate::edge::observer::{Awaited, Kept, Ticket};
 use crate::gate::token_bucket::{Measure, TokenBucket};
 use crate::outcome::{Outcome, Rejection};
 use crate::telemetry::access_log::is_repeatable;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::config::load::Loaded;
 use crate::config::records;
 use crate::config::settings::Settings;
-use crate::edge::keep::{Kept, Ticket};
+use crate::edge::observer::{Kept, Ticket};
 use crate::edge::worker::{Observer, RefusedRequest};
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::audit::{Change, Digest};

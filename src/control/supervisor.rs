@@ -18,10 +18,11 @@ use crate::edge::driver::{self, Driver, DriverChoice};
 use crate::edge::listener::{self, Entrance};
 use crate::edge::orders::{self, Order, Orders};
 use crate::edge::policy::Policy;
+use crate::edge::run::{self, Assignment};
 use crate::edge::snapshot::Published;
 use crate::edge::tls::door::TlsSetup;
 use crate::edge::tls::tickets::{Tickets, Unusable};
-use crate::edge::worker::{self, Assignment, Observer, Shared};
+use crate::edge::worker::{Observer, Shared};
 use crate::gate::admission::Admission;
 use crate::gate::limits::AdmissionLimits;
 use crate::gate::route_buckets::RouteBuckets;
@@ -293,7 +294,7 @@ fn run_worker(choice: DriverChoice, assignment: Assignment, reports: &Sender<Rep
     };
     let driver = runtime.driver();
     let ready = || drop(reports.send(Ok((driver, fallback.map(|why| why.to_string())))));
-    worker::run(runtime, assignment, ready).unwrap_or_else(|error| {
+    run::run(runtime, assignment, ready).unwrap_or_else(|error| {
         let _ = reports.send(Err(error.to_string()));
         0
     })

@@ -41,7 +41,23 @@ pub struct Route {
     pub replay: Option<ReplayPolicy>,
 }
 
+/// What becomes of a delivery that was proven genuine and is no copy. What accepts it commits its claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// An application is sent it, and accepts it by its answer.
+    Forward {
+        /// Position of the application in [`crate::gate::Gate::upstreams`].
+        upstream: usize,
+    },
+}
+
 impl Route {
+    /// What becomes of its deliveries.
+    #[must_use]
+    pub const fn disposition(&self) -> Disposition {
+        Disposition::Forward { upstream: self.upstream }
+    }
+
     /// The name of its scheme; `none` when nothing is verified.
     #[must_use]
     pub fn scheme_name(&self) -> &str {

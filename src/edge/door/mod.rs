@@ -1,0 +1,8 @@
+//! How connections come in: listening sockets, the limits on connections, the PROXY header, TLS.
+
+pub(super) mod acceptor;
+pub mod access;
+pub mod listener;
+pub mod newcomers;
+pub mod preface;
+pub mod tls;
