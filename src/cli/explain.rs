@@ -13,7 +13,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::config::settings::{KeySource, Verification};
+use crate::config::section::route::keys::KeySource;
+use crate::config::section::route::verification::Verification;
 use crate::config::{parse_str, scheme};
 use crate::gate::verify::mistakes::{Given, sorted_json};
 use crate::gate::verify::{Budget, Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain_head, explain_within};

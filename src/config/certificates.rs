@@ -16,7 +16,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::problem::Problems;
 use crate::config::secret::Secret;
-use crate::config::settings::{CallerSettings, CertificateFacts, CertificateSettings, FileSettings, MinVersion};
+use crate::config::section::listener::tls::{
+    CallerSettings, CertificateFacts, CertificateSettings, FileSettings, MinVersion,
+};
 use crate::gate::chain::KeyKind;
 use crate::gate::identity::NamePattern;
 

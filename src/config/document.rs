@@ -8,7 +8,6 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use crate::config::problem::{Place, Problems};
-use crate::config::reader::Reader;
 use crate::config::units;
 
 /// No configuration is longer than this, in bytes.
@@ -67,9 +66,9 @@ impl<'t> Document<'t> {
         if problems.is_empty() { Ok(document) } else { Err(problems) }
     }
 
-    /// A reader that stands on the whole document.
-    pub fn root(&self) -> Reader<'_> {
-        Reader::new(self, &self.root, 0..0, String::new())
+    /// The table of the whole document.
+    pub(super) const fn table(&self) -> &DeTable<'t> {
+        &self.root
     }
 
     /// Notes something that is wrong with this document.

@@ -2,15 +2,17 @@
 
 use core::fmt::{self, Write};
 
-use crate::config::settings::{Limits, Settings};
-use crate::config::summary::line;
+use crate::config::lines::line;
+use crate::config::section::admin::{CAPTURED_BODY, CAPTURED_HEAD};
+use crate::config::section::limits::LimitSettings;
+use crate::config::settings::Settings;
 use crate::config::units::show_size_rounded;
 use crate::gate::keyed_buckets::KeyedBuckets;
 use crate::ledger;
 
 /// What a connection holds at most beside the bytes of its body: the buffer for its head (a pooled one holds at least
 /// 20 KiB once a request needed it; the steps of the pool add less than 8 KiB) and 20 bytes for each field of it.
-fn bytes_per_connection(limits: &Limits) -> u64 {
+fn bytes_per_connection(limits: &LimitSettings) -> u64 {
     let buffer = (limits.head_size as u64 + (8 << 10)).max(20 << 10);
     buffer + 20 * limits.headers as u64
 }
@@ -27,7 +29,7 @@ const TLS_CONNECTION: u64 = (8 + 2 * 21 + 16) << 10;
 const TLS_HANDSHAKE: u64 = 80 << 10;
 
 /// What a refused request holds at most that is kept (`[admin] capture_refused`).
-const CAPTURED: u64 = (super::admin::CAPTURED_HEAD + super::admin::CAPTURED_BODY) as u64;
+const CAPTURED: u64 = (CAPTURED_HEAD + CAPTURED_BODY) as u64;
 
 /// What strangers can make us hold, and what genuine deliveries fill. What is beside it (the kernel's socket buffers, the tasks of connections, the answers
 /// of the application on their way) does not grow with what strangers send.

@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use crate::config::document::Document;
 use crate::config::guard::read_guards;
 use crate::config::reader::Reader;
-use crate::config::sections::BODY_SIZE;
+use crate::config::section::limits::BODY_SIZE;
 use crate::gate::verify::{
     BodyDigest, DigestAlgorithm, Encoding, EqualBytes, JsonPath, KeyEncoding, KeyForm, Kind, MacAlgorithm,
     PublicAlgorithm, Scheme, SignatureSource, Source, Syntax, TOKENS, TOLERANCE_LIMIT, Template, TimestampSource,
@@ -49,7 +49,7 @@ const URL_PORTS: &[(&str, UrlPort)] = &[("as-configured", UrlPort::AsConfigured)
 
 static SCHEMES: LazyLock<Vec<(&'static str, Arc<Scheme>)>> = LazyLock::new(|| {
     let Ok(document) = Document::parse("presets.toml", PRESETS) else { return Vec::new() };
-    let root = document.root();
+    let root = Reader::root(&document);
     let mut schemes = Vec::new();
     for line in PRESETS.lines() {
         let tables = header_name(line).zip(root.table("scheme"));
@@ -302,7 +302,7 @@ mod tests {
     #[test]
     fn every_preset_reads_without_a_problem() {
         let document = Document::parse("presets.toml", PRESETS).unwrap();
-        let root = document.root();
+        let root = Reader::root(&document);
         let tables = root.table("scheme").unwrap();
         let mut count = 0;
         for (name, table) in tables.named_tables() {
@@ -327,7 +327,7 @@ mod tests {
             let text = preset_text(name).unwrap();
             assert!(text.starts_with("# "), "{name}: {text}");
             let document = Document::parse("copy.toml", text).unwrap();
-            let root = document.root();
+            let root = Reader::root(&document);
             let (read, table) = root.table("scheme").unwrap().named_tables().pop().unwrap();
             assert_eq!(read, name);
             assert_eq!(read_scheme(name, &table), preset(name).as_deref().cloned());
@@ -336,7 +336,7 @@ mod tests {
 
     fn problems(text: &str) -> Vec<String> {
         let document = Document::parse("test.toml", text).unwrap();
-        let root = document.root();
+        let root = Reader::root(&document);
         for (name, table) in root.table("scheme").unwrap().named_tables() {
             assert_eq!(read_scheme(name, &table), None);
             table.finish();

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::config::readiness::Readiness;
+use crate::config::section::ready::Readiness;
 use crate::edge::clock::Clock;
 use crate::edge::policy::Target;
 use crate::edge::snapshot::Published;

@@ -17,7 +17,7 @@ use crate::config::files::Sources;
 use crate::config::load::{Loaded, load_noting};
 use crate::config::outline::Outline;
 use crate::config::problem::Problems;
-use crate::config::settings;
+use crate::config::section::reload::ReloadSettings;
 use crate::config::summary::moment_warnings;
 use crate::edge::clock::Clock;
 
@@ -60,7 +60,7 @@ pub struct Start {
     /// The files that it depended on when it was loaded, and what was in them.
     pub sources: Sources,
     /// How changes are noticed.
-    pub settings: settings::Reload,
+    pub settings: ReloadSettings,
     /// What is in force.
     pub outline: Outline,
     /// What has been warned about already.
@@ -124,7 +124,7 @@ struct Thread {
     /// The files as they were when what is in force was read, and when they were read last.
     in_force: Sources,
     seen: Sources,
-    settings: settings::Reload,
+    settings: ReloadSettings,
     outline: Outline,
     resolver: Arc<Resolver>,
     lookout: Option<Arc<Lookout>>,

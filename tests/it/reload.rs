@@ -721,7 +721,7 @@ fn two_states_of_a_volume_never_mix() {
     let start = Start {
         path,
         sources,
-        settings: countersign::config::settings::Reload { watch: false, poll: None },
+        settings: countersign::config::section::reload::ReloadSettings { watch: false, poll: None },
         outline: loaded.outline,
         warnings: Vec::new(),
         resolver: Arc::new(Resolver::start(Vec::new(), Arc::clone(&log))),

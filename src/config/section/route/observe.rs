@@ -1,13 +1,14 @@
-//! Reads `observe` of a route: the checks that only count.
+//! `observe` of a route: the checks that only count.
 
-use crate::config::reader::{Reader, did_you_mean};
+use crate::config::reader::Reader;
+use crate::config::suggest::did_you_mean;
 use crate::config::suggest::quoted_list;
 use crate::config::units::shorten;
 use crate::gate::observe::Observe;
 
 /// A check that can be observed.
 #[derive(Clone, Copy)]
-pub(super) enum Check {
+pub(super) enum Observable {
     Allow,
     Rate,
     Replay,
@@ -15,27 +16,27 @@ pub(super) enum Check {
 }
 
 /// Every one of them: its name, its switch, and what to say where the route has nothing that could be observed.
-const CHECKS: &[(Check, &str, Switch, Needless)] = &[
+const CHECKS: &[(Observable, &str, Switch, Needless)] = &[
     (
-        Check::Allow,
+        Observable::Allow,
         "allow",
         |observe| &mut observe.allow,
         ("everyone may call", "add allow = [\"…\"], or remove it here"),
     ),
     (
-        Check::Rate,
+        Observable::Rate,
         "rate",
         |observe| &mut observe.rate,
         ("the route has no rate", "give the route a rate, or remove it here"),
     ),
     (
-        Check::Replay,
+        Observable::Replay,
         "replay",
         |observe| &mut observe.replay,
         ("nothing is remembered on this route", "write replay = { mode = \"enforce\" }, or remove it here"),
     ),
     (
-        Check::Tolerance,
+        Observable::Tolerance,
         "tolerance",
         |observe| &mut observe.tolerance,
         ("the scheme of this route signs no timestamp", "remove it here"),
@@ -49,7 +50,7 @@ type Switch = fn(&mut Observe) -> &mut bool;
 type Needless = (&'static str, &'static str);
 
 /// Which checks the route only observes. `is_there` tells whether the route has the check at all.
-pub(super) fn read(route: &Reader<'_>, is_there: impl Fn(Check) -> bool) -> Observe {
+pub(super) fn read(route: &Reader<'_>, is_there: impl Fn(Observable) -> bool) -> Observe {
     let mut observe = Observe::default();
     let names: Vec<&str> = CHECKS.iter().map(|(_, name, ..)| *name).collect();
     for (name, place) in route.placed_strings("observe").unwrap_or_default() {

@@ -1,4 +1,4 @@
-//! Reads `[admin.ready]`: the applications that `/ready` asks for, and when it believes what it has seen of them.
+//! `[admin.ready]`: the applications that `/ready` asks for, and when it believes what it has seen of them.
 
 use core::num::NonZeroU32;
 use core::ops::RangeInclusive;

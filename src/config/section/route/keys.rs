@@ -1,13 +1,42 @@
-//! Reads `secrets` and `public_keys`: references to bytes that stand elsewhere.
+//! `secrets` and `public_keys` of a route: references to bytes that stand elsewhere.
 
 use std::path::PathBuf;
 
+use crate::config::problem::Place;
 use crate::config::reader::Reader;
 use crate::config::secret::Secret;
-use crate::config::settings::{KeySettings, KeySource};
 use crate::config::shown::looks_like_a_secret;
-use crate::config::units::shorten;
+use crate::config::units::{shorten, show_instant};
 use crate::gate::verify::Validity;
+use crate::now::Now;
+
+/// A reference to a secret or a public key.
+#[derive(Clone, Debug)]
+pub struct KeySettings {
+    /// Name of the key, unique in its route; the application gets it in `X-Countersign-Key-Id`.
+    pub id: String,
+    /// Where the bytes are.
+    pub source: KeySource,
+    /// When it counts.
+    pub validity: Validity,
+    /// Where the source is written.
+    pub place: Place,
+    /// When its file was written, in unix seconds; nothing for one that is in no file. [`crate::config::load()`] says so.
+    pub written: Option<i64>,
+    /// Whether a line end has been left out at the end of the bytes. [`crate::config::load()`] says so.
+    pub line_end_left_out: bool,
+}
+
+/// Where the bytes of a key are.
+#[derive(Clone, Debug)]
+pub enum KeySource {
+    /// In a file; relative to the directory of the configuration file.
+    File(PathBuf),
+    /// In an environment variable.
+    Env(String),
+    /// In the configuration itself.
+    Value(Secret),
+}
 
 /// More keys than this at once are not a rotation.
 const KEY_LIMIT: usize = 16;
@@ -41,7 +70,8 @@ pub(super) fn read(route: &Reader<'_>, list: &str) -> Option<Vec<KeySettings>> {
     Some(keys)
 }
 
-pub(super) fn id(reader: &Reader<'_>, others: &[KeySettings]) -> Option<String> {
+/// The name of a key, which no other has.
+pub(crate) fn id(reader: &Reader<'_>, others: &[KeySettings]) -> Option<String> {
     reader.require("id", "add id = \"2026-11\": it tells keys apart, in logs and in X-Countersign-Key-Id");
     let id = reader.string("id")?;
     if !(1..=64).contains(&id.len()) || !id.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
@@ -109,4 +139,19 @@ fn validity(reader: &Reader<'_>) -> Validity {
         reader.error("not_after", "is not later than not_before: the key would never count", "correct one of the two");
     }
     validity
+}
+
+/// For `check`: when a key counts.
+pub(super) fn described(key: &KeySettings, now: Now) -> String {
+    let show = show_instant;
+
+    let seconds = i64::try_from(now.unix.as_secs()).unwrap_or(i64::MAX);
+    let Validity { not_before, not_after } = key.validity;
+    let from = not_before.map(|start| format!(" from {}", show(start))).unwrap_or_default();
+    let until = not_after.map(|end| format!(" until {}", show(end))).unwrap_or_default();
+    match (not_before, not_after) {
+        (_, Some(end)) if seconds >= end => format!("expired at {}", show(end)),
+        (Some(start), _) if seconds < start => format!("does not count yet: it counts{from}{until}"),
+        _ => format!("counts{from}{until}"),
+    }
 }

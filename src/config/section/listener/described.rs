@@ -2,13 +2,9 @@
 
 use core::fmt;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
-use crate::config::settings::{
-    CallerSettings, CertificateFacts, CertificateSettings, Listener, MinVersion, TlsSettings,
-};
-use crate::config::summary::line;
+use super::tls::{CallerSettings, CertificateFacts, CertificateSettings, MinVersion, TlsSettings};
+use crate::config::lines::line;
+use crate::config::units::show_instant as shown;
 use crate::gate::chain::KeyKind;
 use crate::now::Now;
 
@@ -19,8 +15,8 @@ const SOON: i64 = 7 * 24 * 3600;
 const AUTHORITIES: usize = 8;
 
 /// The lines of a listener.
-pub(super) fn write(out: &mut String, listener: &Listener, now: Now) -> fmt::Result {
-    let Some(tls) = &listener.tls else { return line(out, "", "plain text: not encrypted") };
+pub(super) fn write(out: &mut String, tls: Option<&TlsSettings>, now: Now) -> fmt::Result {
+    let Some(tls) = tls else { return line(out, "", "plain text: not encrypted") };
     let versions = match tls.min_version {
         MinVersion::Tls12 => "TLS 1.3 and 1.2",
         MinVersion::Tls13 => "TLS 1.3",
@@ -99,13 +95,15 @@ fn write_callers(out: &mut String, tls: &TlsSettings, now: Now) -> fmt::Result {
 }
 
 /// Certificates and authorities that do not hold at this moment, or not for long, in full sentences.
-pub(super) fn moment_warnings(listeners: &[Listener], now: Now) -> impl Iterator<Item = String> + '_ {
-    let all = || listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    let own = all().flat_map(|tls| &tls.certificates).filter_map(move |certificate| {
+pub(crate) fn moment_warnings<'s>(
+    all: impl Iterator<Item = &'s TlsSettings> + Clone,
+    now: Now,
+) -> impl Iterator<Item = String> {
+    let own = all.clone().flat_map(|tls| &tls.certificates).filter_map(move |certificate| {
         let what = untimely(certificate, now)?;
         Some(format!("The certificate in {} {what}.", certificate.certificate.path.display()))
     });
-    let callers = all().filter_map(|tls| tls.callers.as_ref());
+    let callers = all.filter_map(|tls| tls.callers.as_ref());
     own.chain(callers.flat_map(move |callers| authority_warnings(callers, now)))
 }
 
@@ -129,9 +127,9 @@ fn untimely(certificate: &CertificateSettings, now: Now) -> Option<String> {
     let facts = certificate.facts.as_ref()?;
     let text = |when: String, what: &str| format!("{when}: {what}");
     judged(facts, now).map(|moment| match moment {
-        Moment::Over => text(format!("expired at {}", shown(facts.not_after)), "clients will refuse it"),
-        Moment::Early => text(format!("does not hold before {}", shown(facts.not_before)), "clients will refuse it"),
-        Moment::Soon => text(format!("expires soon, at {}", shown(facts.not_after)), "renew it"),
+        Untimely::Over => text(format!("expired at {}", shown(facts.not_after)), "clients will refuse it"),
+        Untimely::Early => text(format!("does not hold before {}", shown(facts.not_before)), "clients will refuse it"),
+        Untimely::Soon => text(format!("expires soon, at {}", shown(facts.not_after)), "renew it"),
     })
 }
 
@@ -140,33 +138,28 @@ fn untimely(certificate: &CertificateSettings, now: Now) -> Option<String> {
 fn untimely_authority(facts: &CertificateFacts, now: Now) -> Option<String> {
     const STILL: &str = "certificates that it has signed are accepted all the same, and by other programs perhaps not";
     judged(facts, now).map(|moment| match moment {
-        Moment::Over => format!("expired at {}: {STILL}; replace it", shown(facts.not_after)),
-        Moment::Early => format!("does not hold before {}: {STILL}", shown(facts.not_before)),
-        Moment::Soon => format!("expires soon, at {}: name its successor beside it", shown(facts.not_after)),
+        Untimely::Over => format!("expired at {}: {STILL}; replace it", shown(facts.not_after)),
+        Untimely::Early => format!("does not hold before {}: {STILL}", shown(facts.not_before)),
+        Untimely::Soon => format!("expires soon, at {}: name its successor beside it", shown(facts.not_after)),
     })
 }
 
 /// How a certificate stands whose time is not now, or not for long.
-enum Moment {
+enum Untimely {
     Over,
     Early,
     Soon,
 }
 
-fn judged(facts: &CertificateFacts, now: Now) -> Option<Moment> {
+fn judged(facts: &CertificateFacts, now: Now) -> Option<Untimely> {
     let seconds = i64::try_from(now.unix.as_secs()).unwrap_or(i64::MAX);
     if seconds > facts.not_after {
-        Some(Moment::Over)
+        Some(Untimely::Over)
     } else if seconds < facts.not_before {
-        Some(Moment::Early)
+        Some(Untimely::Early)
     } else if facts.not_after - seconds < SOON {
-        Some(Moment::Soon)
+        Some(Untimely::Soon)
     } else {
         None
     }
-}
-
-pub(super) fn shown(seconds: i64) -> String {
-    let instant = OffsetDateTime::from_unix_timestamp(seconds).ok();
-    instant.and_then(|instant| instant.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }

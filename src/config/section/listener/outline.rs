@@ -3,32 +3,33 @@
 
 use std::path::Path;
 
-use crate::config::outline::{Digest, digest};
-use crate::config::settings::{CertificateFacts, Listener, TlsSettings};
-use crate::config::tls_summary::shown;
+use super::ListenerSettings;
+use super::tls::{CertificateFacts, TlsSettings};
+use crate::config::digest::{Digest, digest};
+use crate::config::units::show_instant as shown;
 
 /// So many authorities are named where they come or go; the rest is counted.
 const NAMED: usize = 4;
 
 /// A listener.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) struct ListenerOutline {
+pub(crate) struct ListenerOutline {
     /// Whatever is not in the others.
     rest: Digest,
-    certificates: Vec<Known>,
+    certificates: Vec<KnownCertificate>,
     /// Authorities of clients; nothing where clients are not asked for a certificate.
-    authorities: Option<Vec<Known>>,
+    authorities: Option<Vec<KnownCertificate>>,
 }
 
 /// A certificate and the file that it is in.
 #[derive(Clone, PartialEq, Eq)]
-struct Known {
+struct KnownCertificate {
     path: String,
     fingerprint: String,
     not_after: i64,
 }
 
-impl Known {
+impl KnownCertificate {
     fn new(path: &Path, facts: &CertificateFacts) -> Self {
         let CertificateFacts { fingerprint, not_after, .. } = facts;
         Self { path: path.display().to_string(), fingerprint: fingerprint.clone(), not_after: *not_after }
@@ -44,15 +45,15 @@ impl Known {
 }
 
 impl ListenerOutline {
-    pub(super) fn of(listener: &Listener) -> Self {
-        let Listener { address: _, proxy_protocol, trusted_proxies, tls, place: _ } = listener;
+    pub(crate) fn of(listener: &ListenerSettings) -> Self {
+        let ListenerSettings { address: _, proxy_protocol, trusted_proxies, tls, place: _ } = listener;
         let (mut certificates, mut authorities) = (Vec::new(), None);
         let mut asked = None;
         if let Some(TlsSettings { certificates: shown, callers, min_version, place: _ }) = tls {
             let facts = shown.iter().filter_map(|pair| Some((&pair.certificate.path, pair.facts.as_ref()?)));
-            certificates = facts.map(|(path, facts)| Known::new(path, facts)).collect();
+            certificates = facts.map(|(path, facts)| KnownCertificate::new(path, facts)).collect();
             authorities = callers.as_ref().map(|callers| {
-                callers.facts.iter().map(|facts| Known::new(&callers.authorities.path, facts)).collect()
+                callers.facts.iter().map(|facts| KnownCertificate::new(&callers.authorities.path, facts)).collect()
             });
             asked = Some((min_version, callers.as_ref().map(|callers| (callers.required, &callers.names))));
         }
@@ -60,7 +61,7 @@ impl ListenerOutline {
     }
 
     /// What is different in `newer`, one phrase each.
-    pub(super) fn changes(&self, newer: &Self, address: &str) -> Vec<String> {
+    pub(crate) fn changes(&self, newer: &Self, address: &str) -> Vec<String> {
         let mut words = Vec::new();
         if self.rest != newer.rest {
             words.push(format!("listener {address} changed"));
@@ -78,7 +79,7 @@ impl ListenerOutline {
     fn certificate_changes(&self, newer: &Self, address: &str, words: &mut Vec<String>) {
         let before = words.len();
         let gone = self.certificates.iter().filter(|known| !known.is_among(&newer.certificates));
-        let mut gone: Vec<&Known> = gone.collect();
+        let mut gone: Vec<&KnownCertificate> = gone.collect();
         for new in newer.certificates.iter().filter(|known| !known.is_among(&self.certificates)) {
             let phrase = match gone.iter().position(|old| old.path == new.path) {
                 Some(at) => format!("changed from {} to {}", gone.remove(at).words(), new.words()),
@@ -87,7 +88,7 @@ impl ListenerOutline {
             words.push(format!("certificate {} of listener {address} {phrase}", new.path));
         }
         words.extend(gone.iter().map(|old| {
-            let Known { path, .. } = old;
+            let KnownCertificate { path, .. } = old;
             format!("certificate {path} of listener {address} removed: {}", old.words())
         }));
         // The first one is shown to whoever asks for nobody in particular.
@@ -98,9 +99,10 @@ impl ListenerOutline {
     }
 }
 
-fn authority_changes(older: &[Known], newer: &[Known], address: &str) -> Option<String> {
+fn authority_changes(older: &[KnownCertificate], newer: &[KnownCertificate], address: &str) -> Option<String> {
     let parts = [("added", newer, older), ("removed", older, newer)].map(|(word, ours, theirs)| {
-        let different: Vec<String> = ours.iter().filter(|it| !it.is_among(theirs)).map(Known::words).collect();
+        let different: Vec<String> =
+            ours.iter().filter(|it| !it.is_among(theirs)).map(KnownCertificate::words).collect();
         let more = different.len().saturating_sub(NAMED);
         let mut text = different.into_iter().take(NAMED).collect::<Vec<_>>().join(", ");
         if more > 0 {

@@ -1,13 +1,18 @@
-//! Reads `replay` of a route: what it remembers of the deliveries that it has let through.
+//! `replay` of a route: what it remembers of the deliveries that it has let through.
 
+use core::fmt;
 use core::time::Duration;
 
+use crate::config::lines::line;
 use crate::config::reader::Reader;
 use crate::config::scheme::preset;
-use crate::config::settings::Verification;
-use crate::config::units::show_duration;
+
+use super::verification::Verification;
+use crate::config::units::{show_duration, show_size_rounded};
+
 use crate::gate::replay::{CAPACITY, DuplicateAnswer, LIFETIME, ReplayPolicy, WhenFull};
 use crate::gate::verify::{EqualBytes, Scheme, ToldApart, Tolerance};
+use crate::ledger;
 
 /// What `mode` may say.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -155,6 +160,67 @@ fn check_use(reader: &Reader<'_>, verification: Option<&Verification>, mode: Mod
         }
         _ => {}
     }
+}
+
+/// For `check`. `observed` is whether a copy is only counted.
+pub(super) fn describe(
+    out: &mut String,
+    scheme: &Scheme,
+    policy: Option<&ReplayPolicy>,
+    observed: bool,
+) -> fmt::Result {
+    line(out, "replay key", scheme.replay_key().name())?;
+    line(out, "", told_apart(scheme))?;
+    let Some(policy) = policy else {
+        return line(out, "replays", "off: a delivery that comes twice is forwarded twice, also one that was captured");
+    };
+    described(policy, observed).into_iter().try_for_each(|(label, text)| line(out, label, text))?;
+    if !scheme.signs_timestamp() && !scheme.signs_id() {
+        line(out, "", "what is equal within this time counts as one delivery")?;
+    }
+    if scheme.told_apart() == ToldApart::Bytes(EqualBytes::TwoEvents) && !observed {
+        let lifetime = show_duration(policy.lifetime);
+        line(out, "WARNING", format_args!("the second of two equal events is lost within {lifetime}"))?;
+    }
+    Ok(())
+}
+
+/// What the replay key of a scheme means for two deliveries that have the same.
+fn told_apart(scheme: &Scheme) -> &'static str {
+    match scheme.told_apart() {
+        ToldApart::Id => "the id is signed: what has the same id is the same delivery",
+        ToldApart::Time => "the time is signed, and no id: what is equal at another time is another delivery",
+        ToldApart::Bytes(EqualBytes::OneEvent) => {
+            "neither id nor time is signed; bodies of this sender name their event: equal bytes are one event"
+        }
+        ToldApart::Bytes(EqualBytes::TwoEvents) => {
+            "neither id nor time is signed, and two events of this sender can have equal bytes"
+        }
+        ToldApart::Bytes(EqualBytes::Unknown) => {
+            "neither id nor time is signed, and it is not known whether two events can have equal bytes"
+        }
+        ToldApart::Nothing if scheme.signs() => "what is signed is the same in every delivery",
+        ToldApart::Nothing => "nothing is signed: equal bodies cannot be told apart",
+    }
+}
+
+/// What a route remembers, for how long and in how much memory.
+fn described(policy: &ReplayPolicy, observed: bool) -> [(&'static str, String); 3] {
+    let observed = if observed { " (only counted)" } else { "" };
+    let duplicates = match policy.duplicates {
+        DuplicateAnswer::Acknowledge => "acknowledged (200) and not forwarded",
+        DuplicateAnswer::Conflict => "refused (409)",
+    };
+    let full = match policy.when_full {
+        WhenFull::Refuse => "new ones are refused (503)",
+        WhenFull::EvictOldest => "the oldest are forgotten",
+    };
+    let memory = show_size_rounded(ledger::memory(policy.capacity) as u64);
+    [
+        ("replays", format!("duplicates of accepted deliveries are {duplicates}{observed}")),
+        ("", format!("for {} after the application has accepted them", show_duration(policy.lifetime))),
+        ("", format!("{} deliveries in at most {memory}; when there are more, {full}", policy.capacity)),
+    ]
 }
 
 #[cfg(test)]

@@ -1,16 +1,32 @@
-//! Reads `[reload]`: how changes of files are noticed.
+//! `[reload]`: how changes of files are noticed.
 
+use core::fmt;
 use core::time::Duration;
 
+use crate::config::lines::line;
 use crate::config::reader::Reader;
-use crate::config::settings::Reload;
 use crate::config::units::show_duration;
+
+/// `[reload]`: how changes of files are noticed. Beside this, SIGHUP always reloads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadSettings {
+    /// Whether the kernel tells about changes in the directories of the configuration and of every file it names.
+    pub watch: bool,
+    /// How often the files are looked at in any case; `None` for never.
+    pub poll: Option<Duration>,
+}
+
+impl Default for ReloadSettings {
+    fn default() -> Self {
+        Self { watch: true, poll: Some(Duration::from_secs(30)) }
+    }
+}
 
 /// More often than this is of no use, and less often no safety net.
 const POLL: core::ops::RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 
-pub(super) fn read(root: &Reader<'_>) -> Reload {
-    let mut reload = Reload::default();
+pub(crate) fn read(root: &Reader<'_>) -> ReloadSettings {
+    let mut reload = ReloadSettings::default();
     let Some(reader) = root.table("reload") else { return reload };
     if let Some(watch) = reader.bool("watch") {
         reload.watch = watch;
@@ -32,8 +48,12 @@ pub(super) fn read(root: &Reader<'_>) -> Reload {
 }
 
 /// For `check`.
-pub(super) fn described(reload: Reload) -> String {
-    let Reload { watch, poll } = reload;
+pub(crate) fn describe(out: &mut String, reload: ReloadSettings) -> fmt::Result {
+    line(out, "reload", described(reload))
+}
+
+fn described(reload: ReloadSettings) -> String {
+    let ReloadSettings { watch, poll } = reload;
     match (watch, poll.map(show_duration)) {
         (true, Some(poll)) => format!("when a file changes (watched, and looked at every {poll}), and on SIGHUP"),
         (true, None) => "when a file changes (watched), and on SIGHUP".to_owned(),

@@ -1,4 +1,4 @@
-//! Reads `keep_headers` of a route: what applications believe, and gets through all the same.
+//! `keep_headers` of a route: what applications believe, and gets through all the same.
 
 use crate::config::reader::Reader;
 use crate::config::units::shorten;
