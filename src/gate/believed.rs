@@ -17,6 +17,7 @@
 
 use crate::gate::client::{self, ClientAddress};
 use crate::wire::headers::Known;
+use crate::wire::scan::is_token_byte;
 
 /// The most names that a route may keep.
 pub const KEPT_LIMIT: usize = 32;
@@ -46,8 +47,7 @@ impl KeptFields {
     /// # Errors
     /// [`NotKept`]
     pub fn keep(&mut self, name: &str) -> Result<(), NotKept> {
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(token) {
+        if name.is_empty() || !name.bytes().all(is_token_byte) {
             return Err(NotKept::NotAName);
         }
         match Known::folded(name.as_bytes()) {

@@ -11,7 +11,7 @@ use crate::wire::headers::{Field, Headers, Kinds, Span};
 use crate::wire::options::{ConnectionOptions, TooManyOptions};
 use crate::wire::target::Target;
 
-pub use crate::wire::known::{Known, has_other_separator, is_another_spelling};
+pub use crate::wire::known::Known;
 pub use crate::wire::path::path_is_ambiguous;
 pub use crate::wire::response::{ResponseError, ResponseHead, status_of};
 pub use crate::wire::scan::{HeadScan, ResponseScan};
@@ -122,8 +122,8 @@ impl RequestHead {
             return Err(Rejection::HeadMalformed);
         }
         for header in request.headers.iter() {
-            let kind = Known::of_request(header.name.as_bytes())?;
-            self.kinds.note(kind);
+            let (kind, spelling) = Known::judged(header.name.as_bytes())?;
+            self.kinds.note(kind, spelling);
             let (name, value) = (Span::within(header.name.as_bytes(), bytes), Span::within(header.value, bytes));
             if kind == Known::Connection {
                 self.options.read(value, bytes).map_err(|TooManyOptions| Rejection::HeadTooLarge)?;
@@ -448,10 +448,14 @@ mod tests {
             "X-Forwarded_Proto",
             "keep_alive",
             "X_Request_Id",
+            "Content__Length",
+            "Content-Length_",
+            "Transfer-Encoding-",
+            "_Host",
         ] {
             assert_eq!(with_field(format!("{name}: 1").as_bytes()).err(), Some(Rejection::HeaderReserved), "{name}");
         }
-        for name in ["user_agent", "x_countersign_route", "x_hub_signature", "_", "Content__Length"] {
+        for name in ["user_agent", "x_countersign_route", "x_hub_signature", "_", "Content__Lengths"] {
             assert!(with_field(format!("{name}: 1").as_bytes()).is_ok(), "{name}");
         }
     }

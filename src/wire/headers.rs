@@ -3,6 +3,7 @@
 pub use super::known::Known;
 
 use super::options::ConnectionOptions;
+use super::spelling::Spelling;
 
 /// A range of bytes in a head. Offsets are relative to the first byte of the head.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,13 +62,20 @@ pub struct Field {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kinds(u64);
 
-// More kinds need a wider word. The last of them is `Other`.
-const _: () = assert!((Known::Other as u32) < u64::BITS);
+// More kinds need a wider word. The last of them is `Other`; the highest bit is for spellings.
+const _: () = assert!((Known::Other as u32) < u64::BITS - 1);
 
 impl Kinds {
-    /// Notes a kind.
-    pub(super) fn note(&mut self, kind: Known) {
-        self.0 |= Self::bit(kind);
+    /// There is a name that is not spelled in the plain way.
+    const FOLDED: u64 = 1 << (u64::BITS - 1);
+
+    /// Notes a kind, and how its name is spelled.
+    pub(super) fn note(&mut self, kind: Known, spelling: Spelling) {
+        self.0 |= Self::bit(kind) | if matches!(spelling, Spelling::Folded) { Self::FOLDED } else { 0 };
+    }
+
+    const fn has_folded(self) -> bool {
+        self.0 & Self::FOLDED != 0
     }
 
     const fn has(self, kind: Known) -> bool {
@@ -114,6 +122,12 @@ impl<'a> Headers<'a> {
     /// [`OPTION_LIMIT`](super::options::OPTION_LIMIT).
     pub fn nominated(self) -> impl Iterator<Item = &'a [u8]> {
         self.options.nominated().iter().map(move |name| name.of(self.bytes))
+    }
+
+    /// Whether a name is spelled in a way that applications may fold into another name.
+    #[must_use]
+    pub const fn has_folded_name(self) -> bool {
+        self.kinds.has_folded()
     }
 
     /// The fields, if there is one of this kind.
@@ -190,8 +204,8 @@ pub struct HeaderBuf {
 impl HeaderBuf {
     /// Adds a field. Connection options over the limit of a head are left out.
     pub fn push(&mut self, name: &str, value: &[u8]) {
-        let kind = Known::of(name.as_bytes());
-        self.kinds.note(kind);
+        let (kind, spelling) = Known::heard(name.as_bytes());
+        self.kinds.note(kind, spelling);
         let name = self.append(name.as_bytes());
         let value = self.append(value);
         if kind == Known::Connection {

@@ -12,4 +12,5 @@ pub mod path;
 pub mod proxy_protocol;
 pub mod response;
 pub mod scan;
+pub mod spelling;
 pub mod target;

@@ -168,8 +168,8 @@ impl ResponseHead {
             return Err(ResponseError::LineEnd);
         }
         for header in response.headers.iter() {
-            let kind = Known::of(header.name.as_bytes());
-            self.kinds.note(kind);
+            let (kind, spelling) = Known::heard(header.name.as_bytes());
+            self.kinds.note(kind, spelling);
             let (name, value) = (Span::within(header.name.as_bytes(), bytes), Span::within(header.value, bytes));
             if kind == Known::Connection {
                 self.options.read(value, bytes).map_err(|TooManyOptions| ResponseError::TooManyOptions)?;

@@ -215,7 +215,8 @@ impl ResponseScan {
 }
 
 /// RFC 9110 section 5.6.2: the bytes that a token is made of.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
+#[must_use]
+pub const fn is_token_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric()
         || matches!(
             byte,
