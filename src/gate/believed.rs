@@ -16,8 +16,8 @@
 //! stranger wrote them.
 
 use crate::gate::client::{self, ClientAddress};
+use crate::wire::characters::is_token_byte;
 use crate::wire::headers::Known;
-use crate::wire::scan::is_token_byte;
 
 /// The most names that a route may keep.
 pub const KEPT_LIMIT: usize = 32;

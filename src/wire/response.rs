@@ -2,8 +2,8 @@
 
 use core::mem::MaybeUninit;
 
-use crate::wire::head::{HeadLimits, MAX_FIELDS, Version, lines_are_well_formed};
 use crate::wire::headers::{Field, Headers, Kinds, Known, Span};
+use crate::wire::message::{HeadLimits, MAX_FIELDS, Version, lines_are_well_formed};
 use crate::wire::options::{ConnectionOptions, TooManyOptions};
 
 macro_rules! response_errors {
