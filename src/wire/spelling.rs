@@ -71,11 +71,11 @@ const fn defects(bytes: [u8; 8]) -> u64 {
     let word = u64::from_be_bytes(bytes);
     // Additions stay within their byte.
     let low = word & !HIGH;
-    let lower = low | 0x20 * EACH;
+    let lower = low | (0x20 * EACH);
     let letters = (lower + 0x1f * EACH) & !(lower + 0x05 * EACH);
     let digits = (low + 0x50 * EACH) & !(low + 0x46 * EACH);
-    let hyphens = !((low ^ 0x2d * EACH) + 0x7f * EACH) & HIGH;
-    (!(letters | digits | hyphens) | word) & HIGH | (hyphens & hyphens << 8)
+    let hyphens = !((low ^ (0x2d * EACH)) + 0x7f * EACH) & HIGH;
+    ((!(letters | digits | hyphens) | word) & HIGH) | (hyphens & (hyphens << 8))
 }
 
 /// The bytes of a name as they are read after folding.
