@@ -36,7 +36,7 @@
 //! # What is deliberately absent
 //! - No unsafe code. No allocation per header and no copy of the body on the path of a request. No lock that every
 //!   request takes: only that of one part of its route's ledger ([`ledger`]), for a claim and for its commit, and that of
-//!   one shard of the clients' buckets ([`gate::keyed_buckets`]).
+//!   one shard of the clients' budgets ([`gate::keyed_buckets`]).
 //! - No way to switch verification off but `scheme = "none"`, in so many words.
 //! - No clock outside of `edge/runtime/clock.rs` (and the stamps of the process's own log), no comparison of secrets outside
 //!   of `gate/verify/mac.rs`.

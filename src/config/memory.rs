@@ -38,8 +38,7 @@ pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
     let admission = &limits.admission;
     let each = bytes_per_connection(limits);
     let connections = admission.connections.saturating_mul(each);
-    let entry = KeyedBuckets::BYTES_PER_CLIENT as u64;
-    let clients = (admission.clients_tracked as u64).saturating_mul(entry);
+    let clients = KeyedBuckets::memory(admission.clients_tracked) as u64;
     let tables = || settings.routes.iter().filter_map(|route| route.replay.as_ref());
     let replays = tables().fold(0_u64, |sum, policy| sum.saturating_add(ledger::memory(policy.capacity) as u64));
     let encrypted = settings.listeners.iter().any(|listener| listener.tls.is_some());
@@ -61,7 +60,7 @@ pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
         let (each, all) = (rounded(TLS_HANDSHAKE), rounded(handshakes));
         line(out, "handshakes", format_args!("{} × {each} more = {all}", admission.handshakes))?;
     }
-    line(out, "clients", format_args!("{} × {entry}B = {}", admission.clients_tracked, rounded(clients)))?;
+    line(out, "clients", format_args!("{}, when all are there: {}", admission.clients_tracked, rounded(clients)))?;
     if encrypted {
         line(out, "", format_args!("and as much for their handshakes = {}", rounded(rates)))?;
     }

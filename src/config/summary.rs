@@ -98,8 +98,8 @@ upstream = "unix:/run/app.sock"
             "not genuine, of each: 100/s, 200 at once",
             "10000 connections × 26576B = 253.4MiB",
             "bodies      all together 256.0MiB",
-            "65536 × 48B = 3.0MiB",
-            "all         570.2MiB",
+            "65536, when all are there: 9.2MiB",
+            "all         576.5MiB",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }

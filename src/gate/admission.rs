@@ -14,11 +14,12 @@ use std::hash::RandomState;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use crate::gate::client_key::ClientKey;
 use crate::gate::crowd::{Bound, Party};
 use crate::gate::gauge::Gauge;
 use crate::gate::handshakes::HandshakePace;
 use crate::gate::holding::Holding;
-use crate::gate::keyed_buckets::{Allowance, ClientKey, KeyedBuckets, Lender};
+use crate::gate::keyed_buckets::{Allowance, KeyedBuckets, Lender};
 use crate::gate::limits::AdmissionLimits;
 use crate::gate::route::Route;
 use crate::gate::suspects::{Share, Suspects};
@@ -97,12 +98,13 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Nothing is held. `hash` must be random for the process.
+    /// Nothing is held. `random` must be random for the process.
     #[must_use]
-    pub fn new(limits: AdmissionLimits, hash: RandomState) -> Self {
+    #[expect(clippy::needless_pass_by_value, reason = "a hash for one process")]
+    pub fn new(limits: AdmissionLimits, random: RandomState) -> Self {
         Self {
-            pace: HandshakePace::new(&limits, hash.clone()),
-            clients: KeyedBuckets::new(limits.unverified_per_client, limits.clients_tracked, hash),
+            pace: HandshakePace::new(&limits, &random),
+            clients: KeyedBuckets::new(limits.unverified_per_client, limits.clients_tracked, &random),
             clients_tracked: limits.clients_tracked,
             connections_per_client: AtomicU32::new(limits.connections_per_client),
             connections: Gauge::new(limits.connections),

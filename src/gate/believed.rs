@@ -16,6 +16,7 @@
 //! stranger wrote them.
 
 use crate::gate::client::{self, ClientAddress};
+use crate::wire::characters::is_token_byte;
 use crate::wire::headers::Known;
 
 /// The most names that a route may keep.
@@ -46,8 +47,7 @@ impl KeptFields {
     /// # Errors
     /// [`NotKept`]
     pub fn keep(&mut self, name: &str) -> Result<(), NotKept> {
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
-        if name.is_empty() || !name.bytes().all(token) {
+        if name.is_empty() || !name.bytes().all(is_token_byte) {
             return Err(NotKept::NotAName);
         }
         match Known::folded(name.as_bytes()) {

@@ -12,7 +12,7 @@ use core::cmp::Reverse;
 use core::time::Duration;
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::gate::keyed_buckets::ClientKey;
+use crate::gate::client_key::ClientKey;
 
 /// How long somebody may make us wait before he gives way to everybody: several round trips around the earth.
 pub const GRACE: Duration = Duration::from_millis(500);

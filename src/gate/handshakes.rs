@@ -9,10 +9,11 @@
 use core::time::Duration;
 use std::hash::RandomState;
 
+use crate::gate::client_key::ClientKey;
 use crate::gate::crowd::Party;
 use crate::gate::gauge::Gauge;
 use crate::gate::holding::Holding;
-use crate::gate::keyed_buckets::{ClientKey, KeyedBuckets, Lender};
+use crate::gate::keyed_buckets::{KeyedBuckets, Lender};
 use crate::gate::limits::AdmissionLimits;
 use crate::outcome::ConnectionEnd;
 
@@ -40,8 +41,8 @@ pub struct HandshakePace {
 pub struct WaitingPermit<'a>(&'a Gauge);
 
 impl HandshakePace {
-    pub(super) fn new(limits: &AdmissionLimits, hash: RandomState) -> Self {
-        let clients = KeyedBuckets::new(limits.handshakes_per_client, limits.clients_tracked, hash);
+    pub(super) fn new(limits: &AdmissionLimits, random: &RandomState) -> Self {
+        let clients = KeyedBuckets::new(limits.handshakes_per_client, limits.clients_tracked, random);
         Self { clients, waiting: Gauge::new(share(limits.handshakes)) }
     }
 

@@ -5,8 +5,9 @@ use core::cell::Cell;
 use std::sync::Arc;
 
 use crate::gate::admission::Admission;
+use crate::gate::client_key::ClientKey;
 use crate::gate::crowd::{Bound, Party};
-use crate::gate::keyed_buckets::{ClientKey, Lender};
+use crate::gate::keyed_buckets::Lender;
 
 /// What a connection holds.
 #[derive(Debug)]

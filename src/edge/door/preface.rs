@@ -56,9 +56,9 @@ pub async fn read<N: Net>(
                         worker.assign(permit, ClientKey::of(Some(source.ip()))).map_err(Some)?;
                         connection.access.peer = Some(Peer::new(source.ip()));
                     }
-                    // A stranger must neither pass for the proxy nor be believed as if he were one.
-                    ProxyHeader::Unknown => connection.access.peer = None,
-                    ProxyHeader::Local => {}
+                    // A client without an address must neither pass for the proxy nor be believed as if it were one. The
+                    // proxy's own connections (LOCAL) are health checks, which need neither.
+                    ProxyHeader::Unknown | ProxyHeader::Local => connection.access.peer = None,
                 }
                 connection.inbound.step_over(length);
                 return Ok(());

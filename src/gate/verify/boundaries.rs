@@ -15,7 +15,7 @@ use super::guard::{Guards, Without};
 use super::scheme::Scheme;
 use super::signature::Syntax;
 use super::template::Part;
-use crate::wire::target::{may_stand_in_path, may_stand_in_query};
+use crate::wire::characters::{may_stand_in_path, may_stand_in_query};
 
 /// Two parts that cannot be told apart, and what a scheme can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
