@@ -10,7 +10,7 @@ use core::fmt;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::gate::keyed_buckets::ClientKey;
+use crate::gate::admission::keyed_buckets::ClientKey;
 
 /// The longest name that counts: host names are no longer, and an identity stands in headers and logs.
 pub const NAME_LIMIT: usize = 255;

@@ -14,6 +14,7 @@ mod credential;
 pub mod engine;
 pub mod equal_bytes;
 pub mod explain;
+mod fit;
 mod form;
 pub mod guard;
 mod json;
@@ -34,6 +35,7 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod tolerance;
+mod trials;
 pub mod url;
 pub mod verified;
 

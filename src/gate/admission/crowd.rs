@@ -35,7 +35,7 @@ pub enum Bound {
     Requests,
     /// Bytes of bodies.
     BodyMemory,
-    /// Exchanges of suspects ([`crate::gate::suspects`]) at a time.
+    /// Exchanges of suspects ([`crate::gate::admission::suspects`]) at a time.
     SuspectRequests,
     /// Bytes of their bodies.
     SuspectMemory,

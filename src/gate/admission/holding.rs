@@ -2,12 +2,14 @@
 //! can be taken back at once, by whoever makes room for others, while the connection still waits and does not know.
 
 use core::cell::Cell;
+use core::time::Duration;
 use std::sync::Arc;
 
-use crate::gate::admission::Admission;
+use crate::gate::admission::crowd::{Bound, Party};
+use crate::gate::admission::handshakes::Pace;
+use crate::gate::admission::keyed_buckets::Lender;
+use crate::gate::admission::live::Admission;
 use crate::gate::client_key::ClientKey;
-use crate::gate::crowd::{Bound, Party};
-use crate::gate::keyed_buckets::Lender;
 
 /// What a connection holds.
 #[derive(Debug)]
@@ -131,9 +133,17 @@ impl Holding {
         }
     }
 
-    /// Its TLS handshake has taken this token.
-    pub(super) fn owe_handshake(&self, token: (ClientKey, Lender)) {
-        self.handshake.set(Some(token));
+    /// Its TLS handshake begins: takes a token of the client that the connection is counted for.
+    #[must_use]
+    pub fn begin_handshake(&self, now: Duration) -> Pace {
+        let Some((client, _)) = self.owner.get() else { return Pace::Within };
+        match self.admission.handshake_pace().take(client, now) {
+            Some(lender) => {
+                self.handshake.set(Some((client, lender)));
+                Pace::Within
+            }
+            None => Pace::OverRate,
+        }
     }
 
     /// The client has proven who it is, or has sent a genuine delivery: its handshake does not count against it.

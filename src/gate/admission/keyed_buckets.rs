@@ -25,9 +25,9 @@ use dashmap::DashMap;
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
+use crate::gate::admission::token_bucket::{AtomicMeasure, Empty, Measure, Rate, TokenBucket, nanoseconds};
 pub use crate::gate::client_key::ClientKey;
 use crate::gate::map_room;
-use crate::gate::token_bucket::{AtomicMeasure, Empty, Measure, Rate, TokenBucket, nanoseconds};
 
 /// Where a token or a connection was counted, and must be given back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +69,7 @@ pub struct TooMany;
 pub struct KeyedBuckets {
     spread: SeedableRandomState,
     map: DashMap<ClientKey, Entry, SeedableRandomState>,
-    parts: Box<[Part]>,
+    parts: Box<[ClientPart]>,
     rates: Rates,
     rest: Mutex<Rest>,
 }
@@ -109,7 +109,7 @@ struct Entry {
 /// A part of the clients, on cache lines of its own.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Part {
+struct ClientPart {
     /// The latest time that was told, in nanoseconds. A clock that goes backwards must not make a difference between a
     /// bucket that was full and one that was forgotten.
     latest: AtomicU64,
@@ -120,7 +120,7 @@ struct Part {
 #[derive(Debug)]
 struct Register {
     /// Reserved at the start; memory is touched as clients come.
-    clients: Vec<Registered>,
+    clients: Vec<ClientSlot>,
     capacity: usize,
     /// Where the next search for an idle client begins.
     hand: usize,
@@ -128,7 +128,7 @@ struct Register {
 
 /// A client that is in the map.
 #[derive(Clone, Copy, Debug)]
-struct Registered {
+struct ClientSlot {
     client: ClientKey,
     /// Until when there is no use in looking whether it is idle, in nanoseconds.
     busy_until: u64,
@@ -167,8 +167,8 @@ impl KeyedBuckets {
     pub const fn memory(capacity: usize) -> usize {
         let parts = parts(capacity);
         map_room::memory(capacity, shards(parts), size_of::<(ClientKey, Entry)>())
-            + parts * size_of::<Part>()
-            + capacity * size_of::<Registered>()
+            + parts * size_of::<ClientPart>()
+            + capacity * size_of::<ClientSlot>()
     }
 
     /// An empty table for `capacity` clients. `random` must be random for the process.
@@ -182,7 +182,7 @@ impl KeyedBuckets {
             // The first ones take what does not divide.
             let capacity = capacity / count + usize::from(position < capacity % count);
             let register = Register { clients: Vec::with_capacity(capacity), capacity, hand: 0 };
-            Part { latest: AtomicU64::new(0), register: Mutex::new(register) }
+            ClientPart { latest: AtomicU64::new(0), register: Mutex::new(register) }
         };
         let (room, shards) = (map_room::room(capacity, shards(count)), shards(count));
         let map = DashMap::with_capacity_and_hasher_and_shard_amount(room, spread.clone(), shards);
@@ -291,7 +291,7 @@ impl KeyedBuckets {
 
     /// The same for a client that had no entry a moment ago.
     #[cold]
-    fn with_new<T>(&self, client: ClientKey, part: &Part, look: impl Fn(&mut Entry, Duration) -> T) -> Option<T> {
+    fn with_new<T>(&self, client: ClientKey, part: &ClientPart, look: impl Fn(&mut Entry, Duration) -> T) -> Option<T> {
         let mut register = locked(&part.register);
         // Another thread may have told a later time, and made or forgotten the entry.
         let latest = part.latest();
@@ -315,7 +315,7 @@ impl KeyedBuckets {
         Some(seen)
     }
 
-    fn part(&self, client: ClientKey) -> &Part {
+    fn part(&self, client: ClientKey) -> &ClientPart {
         // The number of parts is a power of two and not 0.
         &self.parts[self.spread.hash_one(client) as usize & (self.parts.len() - 1)]
     }
@@ -348,7 +348,7 @@ impl Entry {
     }
 }
 
-impl Part {
+impl ClientPart {
     /// Notes a time; the latest one that is known.
     fn tell(&self, now: Duration) -> Duration {
         now.max(Duration::from_nanos(self.latest.fetch_max(nanoseconds(now), Ordering::Relaxed)))
@@ -364,7 +364,7 @@ impl Register {
     /// for how long a client will be busy.
     fn enter(&mut self, client: ClientKey, now: Duration, forget: impl Fn(&ClientKey) -> Option<Duration>) -> bool {
         if self.clients.len() < self.capacity {
-            self.clients.push(Registered { client, busy_until: 0 });
+            self.clients.push(ClientSlot { client, busy_until: 0 });
             return true;
         }
         for _ in 0..SEARCH.min(self.clients.len()) {
@@ -374,7 +374,7 @@ impl Register {
                 continue;
             };
             let Some(wait) = forget(&other.client) else {
-                *other = Registered { client, busy_until: 0 };
+                *other = ClientSlot { client, busy_until: 0 };
                 return true;
             };
             other.busy_until = nanoseconds(now.saturating_add(wait));
