@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 23] = [
+const OWNERS: [(&str, &[&str]); 24] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
     ("ring", &["gate", "admin", "config", "telemetry", "control", "cli"]),
@@ -41,6 +41,7 @@ const OWNERS: [(&str, &[&str]); 23] = [
     ("arc_swap", &["ledger", "edge", "control"]),
     ("dashmap", &["gate", "ledger"]),
     ("foldhash", &["gate", "ledger"]),
+    ("const_hex", &["gate"]),
     ("serde_json", &["gate", "admin", "telemetry", "cli"]),
     ("toml", &["config"]),
     ("strsim", &["config"]),
