@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::gate::admission::ConnectionPermit;
-use crate::gate::crowd::{Bound, Party};
+use crate::gate::eviction::{Bound, Owner};
 use crate::gate::keyed_buckets::{Allowance, ClientKey};
 use crate::outcome::ConnectionEnd;
 
@@ -96,7 +96,7 @@ impl<N: Net> Worker<N> {
             self.connection_ended(ConnectionEnd::IdleClosed, None);
             return true;
         }
-        let party = client.map_or(Party::Alone(u64::MAX), Party::Client);
+        let party = client.map_or(Owner::Alone(u64::MAX), Owner::Client);
         self.make_way(Bound::Connections, (party, 1), now)
     }
 }

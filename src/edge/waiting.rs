@@ -1,5 +1,5 @@
 //! The connections of one worker that make us wait: for the rest of a head or a body, or for an answer to be taken. When
-//! a bound of the process is met, they give way ([`crate::gate::crowd`]).
+//! a bound of the process is met, they give way ([`crate::gate::eviction`]).
 //!
 //! A request that arrives whole never comes here. One that does not costs a seat in a map; what it holds is counted for
 //! its client only when room is needed.
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use crate::gate::crowd::{Bound, Crowd, Newcomer, Party};
+use crate::gate::eviction::{Bound, EvictionOrder, Newcomer, Owner};
 use crate::gate::holding::Holding;
 use crate::gate::keyed_buckets::ClientKey;
 
@@ -42,11 +42,11 @@ struct Seat {
 #[derive(Debug, Default)]
 struct Crowds {
     counted: u64,
-    connections: Crowd,
-    requests: Crowd,
-    body_memory: Crowd,
-    suspect_requests: Crowd,
-    suspect_memory: Crowd,
+    connections: EvictionOrder,
+    requests: EvictionOrder,
+    body_memory: EvictionOrder,
+    suspect_requests: EvictionOrder,
+    suspect_memory: EvictionOrder,
 }
 
 impl Waiting {
@@ -67,7 +67,7 @@ impl Waiting {
         self.count(&mut crowds);
         let seats = self.seats.borrow();
         let useless = |number: &u64| seats.get(number).is_some_and(|seat| !seat.holding.is_proven());
-        let found = crowds.connections.oldest_of(Party::Client(client)).take(LOOK).find(useless);
+        let found = crowds.connections.oldest_of(Owner::Client(client)).take(LOOK).find(useless);
         drop(seats);
         let Some(number) = found else { return false };
         crowds.leave(number);
@@ -79,7 +79,7 @@ impl Waiting {
     pub fn len_of(&self, client: ClientKey) -> usize {
         let mut crowds = self.crowds.borrow_mut();
         self.count(&mut crowds);
-        crowds.connections.len_of(Party::Client(client))
+        crowds.connections.len_of(Owner::Client(client))
     }
 
     /// Takes a seat away, and everything that is held with it.
@@ -158,7 +158,7 @@ impl Waiting {
 }
 
 impl Crowds {
-    const fn of(&self, bound: Bound) -> &Crowd {
+    const fn of(&self, bound: Bound) -> &EvictionOrder {
         match bound {
             Bound::Connections => &self.connections,
             Bound::Requests => &self.requests,

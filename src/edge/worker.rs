@@ -11,7 +11,7 @@ use std::time::Duration;
 use monoio::net::UnixStream;
 
 use crate::gate::admission::Admission;
-use crate::gate::crowd::{Bound, GRACE, Newcomer, Party};
+use crate::gate::eviction::{Bound, GRACE, Newcomer, Owner};
 use crate::gate::route::Route;
 use crate::now::Now;
 use crate::outcome::ConnectionEnd;
@@ -233,10 +233,10 @@ impl<N: Net> Worker<N> {
 
     /// Ends a connection that makes us wait and holds something of this bound, if there is one that costs others more than
     /// the newcomer would with this amount.
-    pub fn make_way(&self, bound: Bound, (party, amount): (Party, u64), now: Duration) -> bool {
+    pub fn make_way(&self, bound: Bound, (party, amount): (Owner, u64), now: Duration) -> bool {
         // One that has sent everything does not wait for suspects who have not.
         let grace = if amount == 0 && bound.is_of_suspects() { Duration::ZERO } else { GRACE };
-        let newcomer = Newcomer { party, amount, limit: self.admission.limit(bound), grace };
+        let newcomer = Newcomer { owner: party, amount, limit: self.admission.limit(bound), grace };
         self.waiting.make_way(bound, newcomer, now)
     }
 
@@ -259,7 +259,7 @@ impl<N: Net> Worker<N> {
         }
         for bound in Bound::ALL.into_iter().filter(|bound| *bound != Bound::Connections) {
             for _ in 0..self.admission.claim_shortage(bound, self.waiting.len() as u64) {
-                self.make_way(bound, (Party::Alone(u64::MAX), 0), now);
+                self.make_way(bound, (Owner::Alone(u64::MAX), 0), now);
             }
         }
     }

@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn within_the_budget_and_behind_proxies_nobody_is_a_suspect() {
+    fn within_the_budget_and_behind_proxies_no_request_is_a_suspect() {
         for change in
             [|it| Ended { over_budget: false, ..it }, |it| Ended { shared: true, ..it }] as [fn(Ended) -> Ended; 2]
         {

@@ -20,7 +20,7 @@ pub mod upstream;
 pub mod verify;
 
 pub use admission::{
-    crowd, handshakes, holding, keyed_buckets, limits, route_admission, route_buckets, suspects, token_bucket,
+    eviction, handshakes, holding, keyed_buckets, limits, route_admission, route_buckets, suspects, token_bucket,
 };
 
 /// The immutable snapshot that a request is judged by, from its first stage to its last.

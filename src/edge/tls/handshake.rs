@@ -8,7 +8,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::{Error, HandshakeKind, ProtocolVersion};
 
 use crate::gate::admission::HandshakePermit;
-use crate::gate::crowd::Bound;
+use crate::gate::eviction::Bound;
 use crate::gate::handshakes::Pace;
 use crate::outcome::{Answer, ConnectionEnd};
 use crate::telemetry::WorkerCells;

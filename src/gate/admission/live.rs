@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use std::hash::RandomState;
 
-use super::crowd::Bound;
+use super::eviction::Bound;
 use super::gauge::Gauge;
 use super::handshakes::HandshakePace;
 use super::keyed_buckets::{Allowance, KeyedBuckets, Lender};
@@ -46,7 +46,7 @@ pub struct Admission {
     pub(super) suspects: Suspects,
     /// Connections that clients have beyond what each may have.
     excess: AtomicU64,
-    /// For each bound, what was refused because it was met and that nobody has made room for yet.
+    /// For each limit, how many were refused because it was reached, for which no room has been made yet.
     shortages: [AtomicU64; Bound::ALL.len()],
 }
 
@@ -70,8 +70,8 @@ impl Admission {
         }
     }
 
-    /// Changes the bounds. They count at once and for everything, also for what has been granted before: nothing is taken
-    /// from anybody, but nothing more is given until there is room. [`AdmissionLimits::clients_tracked`] cannot change.
+    /// Changes the bounds. They count at once and for everything, also for what has been granted before: nothing is taken back,
+    /// but nothing more is given until there is room. [`AdmissionLimits::clients_tracked`] cannot change.
     pub fn set_limits(&self, limits: AdmissionLimits, now: Duration) {
         self.clients.set_rate(limits.unverified_per_client, now);
         self.connections_per_client.store(limits.connections_per_client, Ordering::Relaxed);
@@ -171,7 +171,7 @@ impl Admission {
         self.shortage(bound).fetch_add(1, Ordering::Relaxed) == 0
     }
 
-    /// Of how many of those who could make room (`candidates`) a worker should ask it, because others were refused.
+    /// How many evictions this worker should try (at most `candidates`) on behalf of those that found no room.
     #[must_use]
     pub fn claim_shortage(&self, bound: Bound, candidates: u64) -> u64 {
         let shortage = self.shortage(bound);

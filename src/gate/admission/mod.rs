@@ -8,7 +8,7 @@
 //! An exchange is admitted between route and verification. [`Admitted`] is the proof of it, which the next stages
 //! demand, and holds what the exchange has been granted until it is dropped.
 
-pub mod crowd;
+pub mod eviction;
 mod gauge;
 pub mod handshakes;
 pub mod holding;

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::crowd::{Bound, Party};
+use super::eviction::{Bound, Owner};
 use super::holding::Holding;
 use super::keyed_buckets::{Allowance, Lender};
 use super::live::Admission;
@@ -18,7 +18,7 @@ use crate::outcome::{ConnectionEnd, Rejection};
 use crate::wire::headers::Headers;
 
 impl Admission {
-    /// Grants a connection: the client's own bound first, so that whoever has reached it takes nothing from others.
+    /// Grants a connection: the client's own bound first, so that a client that has reached it takes nothing from others.
     /// Without a client, which may become known later, only the bound of the process is asked.
     ///
     /// # Errors
@@ -167,10 +167,10 @@ pub struct Admitted<'a> {
 }
 
 impl Admitted<'_> {
-    /// Who answers for it.
+    /// What answers for it.
     #[must_use]
-    pub const fn party(&self) -> Party {
-        Party::Client(self.client)
+    pub const fn owner(&self) -> Owner {
+        Owner::Client(self.client)
     }
 
     /// Charges the body: as far as it has arrived, or as its buffer reaches.
@@ -242,7 +242,7 @@ impl Admitted<'_> {
     /// Takes a token of the route, which only a verified delivery can, from its bucket, if it has one.
     ///
     /// # Errors
-    /// [`Rejection::RouteRateLimited`]; whoever observes it goes on.
+    /// [`Rejection::RouteRateLimited`]; where it is only observed the request goes on.
     pub fn spend<D>(&self, bucket: Option<&SharedBucket>, _: &Verified<'_, D>, now: Duration) -> Result<(), Refused> {
         let Some(bucket) = bucket else { return Ok(()) };
         bucket.take(now).map_err(|empty| Refused::empty(Rejection::RouteRateLimited, empty))

@@ -1,6 +1,6 @@
 //! What a request is told for which there is no room.
 
-use super::crowd::Bound;
+use super::eviction::Bound;
 use super::token_bucket::Empty;
 use crate::outcome::Rejection;
 

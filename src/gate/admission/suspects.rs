@@ -8,7 +8,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::gate::admission::crowd::Bound;
+use crate::gate::admission::eviction::Bound;
 use crate::gate::admission::gauge::Gauge;
 use crate::gate::admission::limits::{AdmissionLimits, OverBudget};
 
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_budget_makes_a_suspect_and_refuses_nobody() {
+    fn an_empty_budget_makes_a_suspect_and_refuses_no_request() {
         let (admission, routes) = (ready(LIMITS), table());
         let asking = Asking { admission: &admission, routes: &routes, headers: HeaderBuf::default() };
         let plain = || asking.ask((true, false));

@@ -6,7 +6,7 @@ use std::hash::RandomState;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::crowd::Bound;
+use super::eviction::Bound;
 use super::holding::Holding;
 use super::keyed_buckets::Allowance;
 use super::limits::AdmissionLimits;

@@ -73,7 +73,7 @@ pub trait Delivery {
     fn target(&self) -> &[u8];
     /// The header fields as received.
     fn headers(&self) -> Headers<'_>;
-    /// The bytes of the body that have arrived. At `begin` nobody looks at it; at `finish` it is whole.
+    /// The bytes of the body that have arrived. `begin` does not read it; at `finish` it is whole.
     fn body(&self) -> &[u8];
 }
 
