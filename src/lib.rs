@@ -30,8 +30,8 @@
 //! read, read the body and hash it as it lands, finish ([`gate::verify`]), claim ([`ledger`]), take a token of the
 //! route ([`gate::token_bucket`]), forward, commit, relay the answer. Each stage hands the next a
 //! value that it alone can make: only [`gate::verify::Verifier::finish`] makes a [`gate::verify::Verified`], and
-//! nothing else can be forwarded. Whoever makes us wait on the way gives way when a bound of the process is met
-//! ([`gate::crowd`], [`gate::holding`]).
+//! nothing else can be forwarded. Slow clients are evicted when a limit of the process is reached
+//! ([`gate::eviction`], [`gate::holding`]).
 //!
 //! # What is deliberately absent
 //! - No unsafe code. No allocation per header and no copy of the body on the path of a request. No lock that every

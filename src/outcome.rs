@@ -352,7 +352,7 @@ macro_rules! connection_ends {
 }
 
 connection_ends! {
-    /// How a connection ended at a bound, without an exchange: there was nobody to answer.
+    /// How a connection ended at a bound, without an exchange: there was no request to answer.
     ConnectionEnd {
         /// Refused: it comes from none of the proxies from which alone this listener takes connections.
         ProxyUnknown = "proxy_unknown";
@@ -418,7 +418,7 @@ impl ConnectionEnd {
         Self::TlsCertificateMissing as usize <= self as usize && self as usize <= Self::TlsNameRefused as usize
     }
 
-    /// What to answer, in plain text, where there is somebody who can read it.
+    /// What to answer, in plain text, if the client can read it.
     #[must_use]
     pub const fn answer(self) -> Option<Answer> {
         match self {

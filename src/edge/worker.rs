@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::gate::admission::Admission;
-use crate::gate::crowd::{Bound, GRACE, Newcomer, Party};
+use crate::gate::eviction::{Bound, GRACE, Newcomer, Owner};
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::WorkerCells;
 use crate::telemetry::exchange::Exchange;
@@ -178,10 +178,10 @@ impl<N: Net> Worker<N> {
 
     /// Ends a connection that makes us wait and holds something of this bound, if there is one that costs others more than
     /// the newcomer would with this amount.
-    pub fn make_way(&self, bound: Bound, (party, amount): (Party, u64), now: Duration) -> bool {
+    pub fn make_way(&self, bound: Bound, (party, amount): (Owner, u64), now: Duration) -> bool {
         // One that has sent everything does not wait for suspects who have not.
         let grace = if amount == 0 && bound.is_of_suspects() { Duration::ZERO } else { GRACE };
-        let newcomer = Newcomer { party, amount, limit: self.admission.limit(bound), grace };
+        let newcomer = Newcomer { owner: party, amount, limit: self.admission.limit(bound), grace };
         self.waiting.make_way(bound, newcomer, now)
     }
 

@@ -174,10 +174,10 @@ mod tests {
                 assert_eq!(!drops(&kept, account, (name, "::ffff:203.0.113.7")), certain, "{name} from {account:?}");
             }
         }
-        let nobody = ClientAddress { address: None, account: Account::Stranger };
+        let unknown = ClientAddress { address: None, account: Account::Stranger };
         let said = Said { kind: Known::ClientIp, name: b"X-Real-IP", value: b"203.0.113.7" };
-        assert!(ends_here(said, nobody, &kept, |_| false));
-        assert!(!ends_here(said, nobody, &kept, |name| name.eq_ignore_ascii_case(b"x-real-ip")), "it is signed");
+        assert!(ends_here(said, unknown, &kept, |_| false));
+        assert!(!ends_here(said, unknown, &kept, |name| name.eq_ignore_ascii_case(b"x-real-ip")), "it is signed");
     }
 
     #[test]

@@ -1,12 +1,12 @@
 //! Which route a request belongs to: host first, then path, then method.
 
+use crate::gate::admission::route_admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
 use crate::gate::believed::{self, KeptFields, Said};
 use crate::gate::client::ClientAddress;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::replay::ReplayPolicy;
-use crate::gate::route_admission::RouteAdmission;
 use crate::gate::tampering;
 use crate::gate::verify::{Delivery, Verifier};
 use crate::outcome::Rejection;

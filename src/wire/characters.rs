@@ -19,7 +19,8 @@ pub(super) fn trim(mut value: &[u8]) -> &[u8] {
 }
 
 /// The value of a hexadecimal digit.
-pub(super) const fn hex_digit(byte: u8) -> Option<u8> {
+#[must_use]
+pub const fn hex_digit(byte: u8) -> Option<u8> {
     match byte {
         b'0'..=b'9' => Some(byte - b'0'),
         b'a'..=b'f' => Some(byte - b'a' + 10),

@@ -50,7 +50,7 @@ pub enum Known {
     XForwardedOther,
     /// `X-Request-Id`
     XRequestId,
-    /// `X-Countersign-*` in any mix of case, `-` and `_`: what we tell the application, and nobody else may.
+    /// `X-Countersign-*` in any mix of case, `-` and `_`: what we alone tell the application.
     XCountersign,
     /// `Date`
     Date,

@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 23] = [
+const OWNERS: [(&str, &[&str]); 24] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
     ("ring", &["gate", "admin", "config", "telemetry", "control", "cli"]),
@@ -41,6 +41,7 @@ const OWNERS: [(&str, &[&str]); 23] = [
     ("arc_swap", &["ledger", "edge", "control"]),
     ("dashmap", &["gate", "ledger"]),
     ("foldhash", &["gate", "ledger"]),
+    ("const_hex", &["gate"]),
     ("serde_json", &["gate", "admin", "telemetry", "cli"]),
     ("toml", &["config"]),
     ("strsim", &["config"]),
@@ -56,13 +57,7 @@ const OWNERS: [(&str, &[&str]); 23] = [
 ];
 
 /// Circles of files that were there when the rule came: room and number of files. They may only become smaller.
-const KNOWN_CIRCLES: [(&str, usize); 5] = [
-    ("gate", 4),
-    ("admin", 3),
-    ("gate", 3),
-    ("control", 2),
-    ("control", 2),
-];
+const KNOWN_CIRCLES: [(&str, usize); 3] = [("admin", 3), ("control", 2), ("control", 2)];
 
 const FILE_LIMIT: usize = 500;
 const FUNCTION_LIMIT: usize = 70;

@@ -2,7 +2,7 @@
 
 use crate::gate::admission::{Admitted, Refused, Request};
 use crate::gate::client::Account;
-use crate::gate::crowd::Party;
+use crate::gate::eviction::Owner;
 use crate::gate::identity::Caller;
 use crate::gate::keyed_buckets::ClientKey;
 use crate::gate::observe::unless_observed;
@@ -45,7 +45,7 @@ pub async fn admit<'w, N: Net>(
     let is_proven = place.conduct().is_proven(client);
     let request = Request { route, headers: head.headers(bytes), has_body, is_proven };
     let (holding, now) = (patience.holding(), asked.head_read.monotonic);
-    let newcomer = (Party::Client(client), u64::from(!is_whole(inbound, asked)));
+    let newcomer = (Owner::Client(client), u64::from(!is_whole(inbound, asked)));
     let attempt = || loop {
         match worker.admission.admit(request, client, now, holding) {
             Err(Refused { bound: Some(bound), .. }) if worker.make_way(bound, newcomer, worker.net.monotonic()) => {}
@@ -76,7 +76,7 @@ pub async fn hold_body<N: Net>(
     }
     // What he holds already is counted, if he has made us wait for it.
     let held = call.patience.holding().body();
-    let newcomer = (admitted.party(), if whole { 0 } else { (arrived as u64).saturating_sub(held) });
+    let newcomer = (admitted.owner(), if whole { 0 } else { (arrived as u64).saturating_sub(held) });
     let mut attempt = || loop {
         if call.patience.has_given_way() {
             return Err(Rejection::GaveWay.into());

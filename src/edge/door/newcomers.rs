@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::gate::admission::ConnectionPermit;
-use crate::gate::crowd::{Bound, Party};
+use crate::gate::eviction::{Bound, Owner};
 use crate::gate::keyed_buckets::{Allowance, ClientKey};
 use crate::outcome::ConnectionEnd;
 
@@ -100,7 +100,7 @@ impl<N: Net> Worker<N> {
         }
         for bound in Bound::ALL.into_iter().filter(|bound| *bound != Bound::Connections) {
             for _ in 0..self.admission.claim_shortage(bound, self.waiting.len() as u64) {
-                self.make_way(bound, (Party::Alone(u64::MAX), 0), now);
+                self.make_way(bound, (Owner::Alone(u64::MAX), 0), now);
             }
         }
     }
@@ -121,7 +121,7 @@ impl<N: Net> Worker<N> {
             self.connection_ended(ConnectionEnd::IdleClosed, None);
             return true;
         }
-        let party = client.map_or(Party::Alone(u64::MAX), Party::Client);
+        let party = client.map_or(Owner::Alone(u64::MAX), Owner::Client);
         self.make_way(Bound::Connections, (party, 1), now)
     }
 }

@@ -1,5 +1,5 @@
 //! The connections of one worker that make us wait: for the rest of a head or a body, or for an answer to be taken. When
-//! a bound of the process is met, they give way ([`crate::gate::crowd`]).
+//! a bound of the process is met, they give way ([`crate::gate::eviction`]).
 //!
 //! A request that arrives whole never comes here. One that does not costs a seat in a map; what it holds is counted for
 //! its client only when room is needed.
@@ -12,7 +12,7 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
-use crate::gate::crowd::{Bound, Crowd, Newcomer, Party};
+use crate::gate::eviction::{Bound, EvictionOrder, Newcomer, Owner};
 use crate::gate::holding::Holding;
 use crate::gate::keyed_buckets::ClientKey;
 
@@ -42,11 +42,11 @@ struct Seat {
 #[derive(Debug, Default)]
 struct Crowds {
     counted: u64,
-    connections: Crowd,
-    requests: Crowd,
-    body_memory: Crowd,
-    suspect_requests: Crowd,
-    suspect_memory: Crowd,
+    connections: EvictionOrder,
+    requests: EvictionOrder,
+    body_memory: EvictionOrder,
+    suspect_requests: EvictionOrder,
+    suspect_memory: EvictionOrder,
 }
 
 impl Waiting {
@@ -71,7 +71,7 @@ impl Waiting {
             let holding = &seats.get(&number)?.holding;
             (!holding.is_proven() && holding.body() <= arrived).then(|| (holding.body(), number))
         };
-        let found = crowds.connections.oldest_of(Party::Client(client)).take(LOOK).filter_map(useless).min();
+        let found = crowds.connections.oldest_of(Owner::Client(client)).take(LOOK).filter_map(useless).min();
         drop(seats);
         let Some((_, number)) = found else { return false };
         crowds.leave(number);
@@ -83,7 +83,7 @@ impl Waiting {
     pub fn len_of(&self, client: ClientKey) -> usize {
         let mut crowds = self.crowds.borrow_mut();
         self.count(&mut crowds);
-        crowds.connections.len_of(Party::Client(client))
+        crowds.connections.len_of(Owner::Client(client))
     }
 
     /// Takes a seat away, and everything that is held with it.
@@ -162,7 +162,7 @@ impl Waiting {
 }
 
 impl Crowds {
-    const fn of(&self, bound: Bound) -> &Crowd {
+    const fn of(&self, bound: Bound) -> &EvictionOrder {
         match bound {
             Bound::Connections => &self.connections,
             Bound::Requests => &self.requests,

@@ -12,13 +12,13 @@ use std::sync::Arc;
 use super::Delivery;
 use super::candidates::{Candidates, Trial, VERIFICATION, Work};
 use super::credential;
+use super::fit::misfits;
 use super::keyring::{Key, Keyring, Material};
 use super::mac::{self, Hasher, Tag};
 use super::name::Name;
 use super::named::NamedHeaders;
 use super::reading::{self, Content};
 use super::scheme::{Kind, Scheme, SchemeProblem, Source};
-use super::scheme_rules::TOLERANCE_LIMIT;
 use super::signature::Encoding;
 use super::template::Part;
 use super::tolerance::Tolerance;
@@ -266,47 +266,6 @@ impl Verifier {
 
 fn other_url(scheme: &Scheme, public_url: Option<&PublicUrl>) -> Option<PublicUrl> {
     public_url.filter(|_| scheme.url_port == UrlPort::Either).map(PublicUrl::with_other_port)
-}
-
-/// Everything that is wrong with a scheme, and everything of a route that does not fit to it.
-fn misfits(scheme: &Scheme, keyring: &Keyring, tolerance: Option<Tolerance>, has_url: bool) -> Vec<SchemeProblem> {
-    let mut problems = scheme.validate();
-    let mut problem = |wrong: bool, field, message: &str, fix: &str| {
-        if wrong {
-            problems.push(SchemeProblem { field, message: message.to_owned(), fix: fix.to_owned() });
-        }
-    };
-    problem(keyring.keys().is_empty(), "secrets", "the route has no key", "give at least one secret or public key");
-    let foreign = keyring.keys().iter().any(|key| !belongs(scheme.kind, key));
-    problem(foreign, "secrets", "a key was prepared for another scheme", "prepare every key for this scheme");
-    let wants_url = scheme.signs_url();
-    problem(
-        wants_url && !has_url,
-        "public_url",
-        "the scheme signs the URL, which only you know",
-        "set `public_url` to the URL configured at the provider",
-    );
-    problem(!wants_url && has_url, "public_url", "the scheme does not sign the URL", "remove `public_url`");
-    problem(
-        tolerance.is_some() && !scheme.signs_timestamp(),
-        "tolerance",
-        "the scheme signs no timestamp, so a tolerance would promise what it cannot keep",
-        "remove `tolerance`",
-    );
-    let in_range =
-        tolerance.map(Tolerance::distance).is_none_or(|distance| !distance.is_zero() && distance <= TOLERANCE_LIMIT);
-    problem(!in_range, "tolerance", "the tolerance is out of range", "give a tolerance above zero and up to 24 hours");
-    problems
-}
-
-const fn belongs(kind: Kind, key: &Key) -> bool {
-    matches!(
-        (kind, key.material()),
-        (Kind::Hmac(_), Material::Mac(_))
-            | (Kind::Digest(_), Material::Secret(_))
-            | (Kind::Public(_), Material::Public(_))
-            | (Kind::Token | Kind::Basic, Material::Credential(_))
-    )
 }
 
 impl Rule {

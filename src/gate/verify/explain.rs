@@ -17,10 +17,10 @@ use super::scheme::{Kind, Scheme, SignatureSource, Source};
 use super::signature::{Encoding, Syntax, VALUE_LIMIT};
 use super::template::Part;
 use super::tolerance::Unit;
+use super::trials::{self, Varied, run};
 use super::url::PublicUrl;
 use crate::now::Now;
 use crate::outcome::Rejection;
-use crate::wire::headers::Headers;
 
 /// A verdict and what led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,15 +113,6 @@ pub fn explain_head<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) ->
     Explanation { verdict, key_id: None, lines, cause }
 }
 
-pub(super) fn run<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Result<Option<String>, Rejection> {
-    let mut check = verifier.begin(delivery, now)?;
-    check.update(delivery.body());
-    match verifier.finish(check, delivery, now) {
-        Ok(verified) => Ok(verified.key_id().map(str::to_owned)),
-        Err((rejection, _)) => Err(rejection),
-    }
-}
-
 struct Report<'r, D> {
     verifier: &'r Verifier,
     scheme: &'r Scheme,
@@ -138,7 +129,7 @@ impl<D: Delivery> Report<'_, D> {
     }
 
     fn matches(&self, verifier: &Verifier, delivery: &impl Delivery) -> bool {
-        self.budget.matches(verifier, delivery, self.now)
+        trials::matches(self.budget, verifier, delivery, self.now)
     }
 
     fn explained(&mut self, cause: Cause, line: impl fmt::Display) {
@@ -436,7 +427,7 @@ impl<D: Delivery> Report<'_, D> {
         }
         let head = Varied::of(self.delivery);
         let budget = self.budget;
-        let fits = |body: &[u8]| budget.matches(&anytime, &Varied { body, ..head }, self.now);
+        let fits = |body: &[u8]| trials::matches(budget, &anytime, &Varied { body, ..head }, self.now);
         let changed = budget.half(|| other_bodies::find(head.body, budget, fits));
         if let Some(what) = changed {
             let line = format!("the body {what}: with that undone the signature would match");
@@ -481,45 +472,5 @@ fn seconds(duration: Duration) -> String {
         duration.as_secs().to_string()
     } else {
         format!("{:.3}", duration.as_secs_f64())
-    }
-}
-
-/// A delivery of which something is another.
-pub(super) struct Varied<'d, D> {
-    pub(super) inner: &'d D,
-    pub(super) method: &'d [u8],
-    pub(super) target: &'d [u8],
-    pub(super) body: &'d [u8],
-}
-
-impl<D> Clone for Varied<'_, D> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-impl<D> Copy for Varied<'_, D> {}
-
-impl<'d, D: Delivery> Varied<'d, D> {
-    pub(super) fn of(inner: &'d D) -> Self {
-        Self { inner, method: inner.method(), target: inner.target(), body: inner.body() }
-    }
-}
-
-impl<D: Delivery> Delivery for Varied<'_, D> {
-    fn method(&self) -> &[u8] {
-        self.method
-    }
-
-    fn target(&self) -> &[u8] {
-        self.target
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.inner.headers()
-    }
-
-    fn body(&self) -> &[u8] {
-        self.body
     }
 }

@@ -1,5 +1,5 @@
 //! Other spellings of the same JSON: what a body looked like before something on the way read it and wrote it again.
-//! Only for explanations; no verdict rests on it.
+//! Only for explanations; no verdict rests on it. No crate writes one document in the ways of several libraries.
 
 use std::borrow::Cow;
 

@@ -8,7 +8,6 @@ use zeroize::Zeroizing;
 
 use super::budget::Budget;
 use super::engine::Verifier;
-use super::explain::Varied;
 use super::guard::Guards;
 use super::key_form::KeyForm;
 use super::keyring::{Key, Keyring, Validity, decode_secret};
@@ -17,6 +16,7 @@ use super::scheme::Scheme;
 use super::signature::{Encoding, Syntax};
 use super::template::Template;
 use super::tolerance::Unit;
+use super::trials::{self, Varied};
 use super::url::PublicUrl;
 use super::{Delivery, Part};
 use crate::now::Now;
@@ -72,7 +72,7 @@ impl Given<'_> {
     /// Whether it would match at any time, with these keys.
     fn matches<D: Delivery>(&self, scheme: &Arc<Scheme>, keys: Vec<Key>, delivery: &D) -> bool {
         let anytime = self.verifier(scheme, keys).map(|verifier| verifier.for_explanation(None));
-        anytime.is_some_and(|verifier| self.budget.matches(&verifier, delivery, self.now))
+        anytime.is_some_and(|verifier| trials::matches(self.budget, &verifier, delivery, self.now))
     }
 
     /// The keys as the scheme makes them of the secrets; those that it cannot use are left out.
@@ -127,7 +127,7 @@ impl Given<'_> {
             other.timestamp.iter_mut().for_each(|timestamp| timestamp.unit = unit);
             let other = Arc::new(other);
             let verifier = self.verifier(&other, self.keys(&other));
-            if verifier.is_some_and(|verifier| self.budget.matches(&verifier, delivery, self.now)) {
+            if verifier.is_some_and(|verifier| trials::matches(self.budget, &verifier, delivery, self.now)) {
                 let (name, wanted) = (unit.name(), timestamp.unit.name());
                 found.push(format!(
                     "the timestamp is in the unit {name} where the scheme says {wanted}: so it is genuine"

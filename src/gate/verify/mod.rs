@@ -14,6 +14,7 @@ mod credential;
 pub mod engine;
 pub mod equal_bytes;
 pub mod explain;
+mod fit;
 mod form;
 pub mod guard;
 mod json;
@@ -34,6 +35,7 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod tolerance;
+mod trials;
 pub mod url;
 pub mod verified;
 
@@ -71,7 +73,7 @@ pub trait Delivery {
     fn target(&self) -> &[u8];
     /// The header fields as received.
     fn headers(&self) -> Headers<'_>;
-    /// The bytes of the body that have arrived. At `begin` nobody looks at it; at `finish` it is whole.
+    /// The bytes of the body that have arrived. `begin` does not read it; at `finish` it is whole.
     fn body(&self) -> &[u8];
 }
 

@@ -256,7 +256,7 @@ impl Scheme {
         self.signs() && (self.content.any(|part| !is_fixed(part)) || self.body_digest.is_some())
     }
 
-    /// The headers whose values decide, or are shown as facts about the delivery. Nobody on the way may add, drop or
+    /// The headers whose values decide, or are shown as facts about the delivery. No hop may add, drop or
     /// rename them.
     pub fn headers_relied_on(&self) -> impl Iterator<Item = &str> {
         let signature = match &self.signature {

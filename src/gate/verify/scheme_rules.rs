@@ -40,7 +40,7 @@ impl Scheme {
         };
         warn(
             !self.signs(),
-            "nothing is signed: whoever learns the credential can send any body, and it is in every request",
+            "nothing is signed: an attacker that learns the credential can send any body, and it is in every request",
         );
         warn(self.signs() && !self.covers_body(), "the signature does not cover the whole body");
         warn(matches!(self.kind, Kind::Digest(_)), "a plain digest of the secret is weaker than an HMAC");
@@ -53,8 +53,8 @@ impl Scheme {
         warn(sha1, "SHA-1; use it only where the provider offers nothing newer");
         warn(
             self.content.contains(&Part::SortedFormParams),
-            "names and values of the form are signed with nothing between them, as this sender does it: whoever has seen \
-             a delivery can move characters from one to another under the same signature",
+            "names and values of the form are signed with nothing between them, as this sender does it: an attacker that has \
+             seen a delivery can move characters from one to another under the same signature",
         );
         warn(
             matches!(self.signature, SignatureSource::Query(_)),

@@ -198,70 +198,18 @@ impl Encoding {
     /// How senders write these bytes: lower-case hex, padded base64, bare base64url.
     pub(super) fn encode(self, bytes: &[u8]) -> String {
         match self {
-            Self::Hex => bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect(),
+            Self::Hex => const_hex::encode(bytes),
             Self::Base64 => BASE64.encode(bytes),
             Self::Base64Url => BASE64_URL_BARE.encode(bytes),
         }
     }
 }
 
-fn hex_digit(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16).unwrap_or('0')
-}
-
-/// The value of one hexadecimal digit.
-pub(super) const fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
-}
-
-/// Eight digits at a time: this runs for every delivery of every scheme that writes hexadecimal.
+/// Decodes hexadecimal digits of either case, and nothing else: the prefix `0x`, which the crate takes, is none.
 fn decode_hex(text: &[u8], out: &mut [u8]) -> Option<usize> {
-    let length = text.len() / 2;
-    let out = out.get_mut(..length).filter(|_| text.len().is_multiple_of(2))?;
-    let (words, rest) = text.as_chunks::<8>();
-    let (wide, narrow) = out.split_at_mut_checked(4 * words.len())?;
-    let mut sound = true;
-    for (digits, bytes) in words.iter().zip(wide.as_chunks_mut::<4>().0) {
-        let word = u64::from_le_bytes(*digits);
-        sound &= all_hex(word);
-        *bytes = hex_bytes(word).to_le_bytes();
-    }
-    for (digits, byte) in rest.as_chunks::<2>().0.iter().zip(narrow) {
-        *byte = hex_value(digits[0])? << 4 | hex_value(digits[1])?;
-    }
-    sound.then_some(length)
-}
-
-/// The same byte eight times.
-const fn each(byte: u8) -> u64 {
-    byte as u64 * 0x0101_0101_0101_0101
-}
-
-/// Whether the eight bytes of a word are hexadecimal digits.
-const fn all_hex(word: u64) -> bool {
-    const TOP: u64 = each(0x80);
-    // The upper bit of each byte that is not below `byte`; none of the bytes may have it itself.
-    const fn from(word: u64, byte: u8) -> u64 {
-        word.wrapping_add(each(0x80 - byte))
-    }
-    let folded = word | each(0x20);
-    let number = from(word, b'0') & !from(word, b'9' + 1);
-    let letter = from(folded, b'a') & !from(folded, b'f' + 1);
-    (word & TOP) == 0 && ((number | letter) & TOP) == TOP
-}
-
-/// What eight digits stand for, the first two as the lowest byte, if all of them are digits.
-const fn hex_bytes(word: u64) -> u32 {
-    // Letters have the bit 0x40, and are nine away from the digit in their lower bits.
-    let values = (word & each(0xf)) + ((word >> 6) & each(1)) * 9;
-    let pairs = ((values << 4) | (values >> 8)) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
-    (fours | (fours >> 16)) as u32
+    let out = out.get_mut(..text.len() / 2).filter(|_| !text.starts_with(b"0x"))?;
+    const_hex::decode_to_slice(text, out).ok()?;
+    Some(out.len())
 }
 
 #[cfg(test)]
@@ -269,12 +217,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::characters::hex_digit;
 
     proptest! {
         #[test]
-        fn eight_digits_at_a_time_are_what_one_after_the_other_is(text in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn digits_together_are_what_one_after_the_other_is(text in prop::collection::vec(any::<u8>(), 0..40)) {
             let one_by_one: Option<Vec<u8>> =
-                text.chunks(2).map(|digits| Some(hex_value(digits[0])? << 4 | hex_value(*digits.get(1)?)?)).collect();
+                text.chunks(2).map(|digits| Some(hex_digit(digits[0])? << 4 | hex_digit(*digits.get(1)?)?)).collect();
             let mut out = [0; 32];
             prop_assert_eq!(decode_hex(&text, &mut out).map(|length| out[..length].to_vec()), one_by_one);
         }
@@ -312,6 +261,9 @@ mod tests {
         assert_eq!(out, [0, 0xff, 0xa9, 0xc3, 0xde, 0xad, 0xbe, 0xef]);
         assert_eq!(decode_hex(b"00FfA9c3deadBEEF00", &mut out), None);
         assert_eq!(decode_hex(b"0", &mut out), None);
+        for text in [&b"0x00FfA9c3dead"[..], b"0X00FfA9c3dead", b"0x", b"0x0"] {
+            assert_eq!(decode_hex(text, &mut out), None);
+        }
         assert_eq!(decode_hex(b"", &mut out), Some(0));
     }
 }

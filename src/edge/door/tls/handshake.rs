@@ -8,7 +8,7 @@ use rustls::server::UnbufferedServerConnection;
 use rustls::{Error, HandshakeKind, ProtocolVersion};
 
 use crate::gate::admission::HandshakePermit;
-use crate::gate::crowd::Bound;
+use crate::gate::eviction::Bound;
 use crate::gate::handshakes::Pace;
 use crate::outcome::{Answer, ConnectionEnd};
 use crate::telemetry::WorkerCells;
@@ -126,7 +126,7 @@ async fn converse<N: Net>(
 
 /// The first message is there: what is known of its client.
 fn begin<N: Net>(worker: &Worker<N>, connection: &Connection<N::Stream>) -> Pace {
-    let pace = worker.admission.handshake_pace().begin(connection.patience.holding(), worker.net.monotonic());
+    let pace = connection.patience.holding().begin_handshake(worker.net.monotonic());
     if pace == Pace::OverRate {
         worker.cells(WorkerCells::handshake_over_rate);
     }

@@ -8,9 +8,9 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use crate::gate::crowd::Bound;
-use crate::gate::gauge::Gauge;
-use crate::gate::limits::{AdmissionLimits, OverBudget};
+use crate::gate::admission::eviction::Bound;
+use crate::gate::admission::gauge::Gauge;
+use crate::gate::admission::limits::{AdmissionLimits, OverBudget};
 
 /// What suspects hold, and the share that they may hold.
 #[derive(Debug)]
@@ -108,16 +108,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::gate::admission::holding::Holding;
+    use crate::gate::admission::route_admission::RouteAdmission;
+    use crate::gate::admission::token_bucket::Rate;
     use crate::gate::admission::{Admission, Admitted, Held, Refused, Request};
     use crate::gate::allowlist::AllowList;
     use crate::gate::client_key::ClientKey;
-    use crate::gate::holding::Holding;
     use crate::gate::identity::CallerList;
     use crate::gate::observe::Observe;
     use crate::gate::pattern::PathPattern;
     use crate::gate::route::{Route, RouteKey, RouteTable};
-    use crate::gate::route_admission::RouteAdmission;
-    use crate::gate::token_bucket::Rate;
     use crate::gate::verify::{Key, Keyring, Kind, MacAlgorithm, Scheme, Syntax, Template, Validity, Verifier};
     use crate::outcome::Rejection;
     use crate::wire::headers::HeaderBuf;
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_budget_makes_a_suspect_and_refuses_nobody() {
+    fn an_empty_budget_makes_a_suspect_and_refuses_no_request() {
         let (admission, routes) = (ready(LIMITS), table());
         let asking = Asking { admission: &admission, routes: &routes, headers: HeaderBuf::default() };
         let plain = || asking.ask((true, false));

@@ -1,6 +1,6 @@
 //! What a route asks of a request beside a signature.
 
-use crate::gate::token_bucket::Rate;
+use crate::gate::admission::token_bucket::Rate;
 use crate::outcome::Rejection;
 use crate::wire::headers::{Headers, Known};
 
@@ -12,7 +12,7 @@ pub struct RouteAdmission {
     /// The media types that a body may have, in lower case and without parameters; empty for any.
     pub content_types: Vec<String>,
     /// Position of the route in its table, which sets it: where its bucket is in the list that
-    /// [`crate::gate::route_buckets::RouteBuckets::of`] gives.
+    /// [`crate::gate::admission::route_buckets::RouteBuckets::of`] gives.
     pub position: usize,
 }
 

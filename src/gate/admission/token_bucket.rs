@@ -6,9 +6,11 @@
 //! have been taken. A clock that goes backwards brings nothing and costs nothing: the time that has been paid for is
 //! not paid for again.
 //!
+//! Written here because no crate changes the rate of a bucket that is in use, and none gives a token back.
+//!
 //! A rate may change while buckets live. What has been spent stays spent: as many tokens as were missing are missing
 //! under the new rate, even where that is more than the new bucket holds; the rest must come back first. So a sequence
-//! of changes, however long, gives nobody a token that no rate has brought.
+//! of changes, however long, gives no client a token that no rate has brought.
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use core::time::Duration;
@@ -181,10 +183,10 @@ impl TokenBucket {
 
 /// A bucket that all cores look at, without a lock.
 ///
-/// Whoever moves `counted` forward owns the time in between, and he alone credits it: no time is credited twice. Seen
-/// from others the credit may come a moment late, never early, so the bound of the module holds under any interleaving.
+/// The thread that moves `counted` forward owns the time in between, and it alone credits it: no time is credited twice.
+/// To other threads the credit may come a moment late, never early, so the bound of the module holds under any interleaving.
 ///
-/// When the rate changes, another bucket follows this one: whoever still holds this one takes from that.
+/// When the rate changes, another bucket follows this one: a holder of this one takes from that one.
 #[derive(Debug)]
 pub struct SharedBucket {
     rate: Rate,
@@ -240,7 +242,7 @@ impl SharedBucket {
     /// Goes on under another rate, as another bucket. Only the owner of the bucket may call this, and once.
     #[must_use]
     pub fn followed_by(&self, rate: Rate, now: Duration) -> Arc<Self> {
-        // From here on nobody takes from this one, and what was taken before is known.
+        // From here on no token is taken from this one, and what was taken before is known.
         let missing = self.missing.swap(FROZEN, Ordering::Relaxed);
         let counted = self.counted.load(Ordering::Relaxed);
         let at = nanoseconds(now).max(counted);
@@ -355,7 +357,7 @@ mod tests {
 
     proptest! {
         /// Every token that was ever taken was there at the start or has come at the rate of its time, whatever the rates
-        /// were; and it is the same for both kinds of buckets, also for whoever holds one that has been followed.
+        /// were; and it is the same for both kinds of buckets, also for a holder of one that has been followed.
         #[test]
         fn changes_of_the_rate_bring_nothing(
             first in small_rate(),

@@ -4,8 +4,8 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::route::Route;
 use super::token_bucket::SharedBucket;
+use crate::gate::route::Route;
 
 /// The buckets of a process.
 #[derive(Debug, Default)]
@@ -41,14 +41,14 @@ impl RouteBuckets {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::gate::admission::route_admission::RouteAdmission;
+    use crate::gate::admission::token_bucket::Rate;
     use crate::gate::allowlist::AllowList;
     use crate::gate::believed::KeptFields;
     use crate::gate::identity::CallerList;
     use crate::gate::observe::Observe;
     use crate::gate::pattern::PathPattern;
     use crate::gate::route::RouteKey;
-    use crate::gate::route_admission::RouteAdmission;
-    use crate::gate::token_bucket::Rate;
     use crate::gate::verify::Verifier;
     use proptest::prelude::*;
 

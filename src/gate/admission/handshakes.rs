@@ -9,12 +9,10 @@
 use core::time::Duration;
 use std::hash::RandomState;
 
+use crate::gate::admission::gauge::Gauge;
+use crate::gate::admission::keyed_buckets::{KeyedBuckets, Lender};
+use crate::gate::admission::limits::AdmissionLimits;
 use crate::gate::client_key::ClientKey;
-use crate::gate::crowd::Party;
-use crate::gate::gauge::Gauge;
-use crate::gate::holding::Holding;
-use crate::gate::keyed_buckets::{KeyedBuckets, Lender};
-use crate::gate::limits::AdmissionLimits;
 use crate::outcome::ConnectionEnd;
 
 /// One in so many of the handshakes that there may be at a time may wait although its client is over its rate.
@@ -51,17 +49,9 @@ impl HandshakePace {
         self.waiting.set_limit(share(limits.handshakes));
     }
 
-    /// Takes a token of the client that the connection is counted for.
-    #[must_use]
-    pub fn begin(&self, holding: &Holding, now: Duration) -> Pace {
-        let Party::Client(client) = holding.owner(0) else { return Pace::Within };
-        match self.clients.take(client, now) {
-            Ok(lender) => {
-                holding.owe_handshake((client, lender));
-                Pace::Within
-            }
-            Err(_) => Pace::OverRate,
-        }
+    /// Takes a token of a client.
+    pub(super) fn take(&self, client: ClientKey, now: Duration) -> Option<Lender> {
+        self.clients.take(client, now).ok()
     }
 
     pub(super) fn give_back(&self, client: ClientKey, lender: Lender) {
@@ -107,8 +97,8 @@ mod tests {
 
     use super::*;
     use crate::gate::admission::Admission;
-    use crate::gate::keyed_buckets::Allowance;
-    use crate::gate::token_bucket::Rate;
+    use crate::gate::admission::keyed_buckets::Allowance;
+    use crate::gate::admission::token_bucket::Rate;
 
     const NOW: Duration = Duration::from_secs(1);
 
@@ -126,28 +116,30 @@ mod tests {
     fn a_client_over_its_rate_is_known_and_others_are_not_concerned() {
         let admission = admission();
         let open = |last| admission.open(last, Allowance::Usual, NOW).unwrap();
-        let begin = |last: u8| admission.handshake_pace().begin(open(Some(client(last))).holding(), NOW);
+        let begin = |last: u8| open(Some(client(last))).holding().begin_handshake(NOW);
         assert_eq!(
             [begin(1), begin(1), begin(1), begin(2)],
             [Pace::Within, Pace::Within, Pace::OverRate, Pace::Within]
         );
         let unknown = open(None);
-        assert!((0..9).all(|_| admission.handshake_pace().begin(unknown.holding(), NOW) == Pace::Within));
+        assert!((0..9).all(|_| unknown.holding().begin_handshake(NOW) == Pace::Within));
     }
 
     #[test]
     fn a_handshake_that_was_worth_it_does_not_count_and_comes_back_once() {
         let admission = admission();
         let permit = admission.open(Some(client(1)), Allowance::Usual, NOW).unwrap();
-        let pace = admission.handshake_pace();
         for _ in 0..9 {
-            assert_eq!(pace.begin(permit.holding(), NOW), Pace::Within);
+            assert_eq!(permit.holding().begin_handshake(NOW), Pace::Within);
             permit.holding().prove_handshake();
         }
-        assert_eq!([(); 3].map(|()| pace.begin(permit.holding(), NOW)), [Pace::Within, Pace::Within, Pace::OverRate]);
+        assert_eq!(
+            [(); 3].map(|()| permit.holding().begin_handshake(NOW)),
+            [Pace::Within, Pace::Within, Pace::OverRate]
+        );
         // One of the two that were taken: the connection has made one handshake.
         (0..3).for_each(|_| permit.holding().prove_handshake());
-        assert_eq!([(); 2].map(|()| pace.begin(permit.holding(), NOW)), [Pace::Within, Pace::OverRate]);
+        assert_eq!([(); 2].map(|()| permit.holding().begin_handshake(NOW)), [Pace::Within, Pace::OverRate]);
     }
 
     #[test]

@@ -15,6 +15,9 @@
 //! **Locks.** A register may be locked while the map is asked for an entry, never the other way round. No entry is held
 //! across a call into the map or a wait: dashmap would deadlock.
 
+#[cfg(test)]
+mod tests;
+
 use core::hash::BuildHasher as _;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
@@ -25,9 +28,9 @@ use dashmap::DashMap;
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
+use crate::gate::admission::token_bucket::{AtomicMeasure, Empty, Measure, Rate, TokenBucket, nanoseconds};
 pub use crate::gate::client_key::ClientKey;
 use crate::gate::map_room;
-use crate::gate::token_bucket::{AtomicMeasure, Empty, Measure, Rate, TokenBucket, nanoseconds};
 
 /// Where a token or a connection was counted, and must be given back to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +72,7 @@ pub struct TooMany;
 pub struct KeyedBuckets {
     spread: SeedableRandomState,
     map: DashMap<ClientKey, Entry, SeedableRandomState>,
-    parts: Box<[Part]>,
+    parts: Box<[ClientPart]>,
     rates: Rates,
     rest: Mutex<Rest>,
 }
@@ -109,7 +112,7 @@ struct Entry {
 /// A part of the clients, on cache lines of its own.
 #[derive(Debug)]
 #[repr(align(128))]
-struct Part {
+struct ClientPart {
     /// The latest time that was told, in nanoseconds. A clock that goes backwards must not make a difference between a
     /// bucket that was full and one that was forgotten.
     latest: AtomicU64,
@@ -120,7 +123,7 @@ struct Part {
 #[derive(Debug)]
 struct Register {
     /// Reserved at the start; memory is touched as clients come.
-    clients: Vec<Registered>,
+    clients: Vec<ClientSlot>,
     capacity: usize,
     /// Where the next search for an idle client begins.
     hand: usize,
@@ -128,7 +131,7 @@ struct Register {
 
 /// A client that is in the map.
 #[derive(Clone, Copy, Debug)]
-struct Registered {
+struct ClientSlot {
     client: ClientKey,
     /// Until when there is no use in looking whether it is idle, in nanoseconds.
     busy_until: u64,
@@ -167,8 +170,8 @@ impl KeyedBuckets {
     pub const fn memory(capacity: usize) -> usize {
         let parts = parts(capacity);
         map_room::memory(capacity, shards(parts), size_of::<(ClientKey, Entry)>())
-            + parts * size_of::<Part>()
-            + capacity * size_of::<Registered>()
+            + parts * size_of::<ClientPart>()
+            + capacity * size_of::<ClientSlot>()
     }
 
     /// An empty table for `capacity` clients. `random` must be random for the process.
@@ -182,7 +185,7 @@ impl KeyedBuckets {
             // The first ones take what does not divide.
             let capacity = capacity / count + usize::from(position < capacity % count);
             let register = Register { clients: Vec::with_capacity(capacity), capacity, hand: 0 };
-            Part { latest: AtomicU64::new(0), register: Mutex::new(register) }
+            ClientPart { latest: AtomicU64::new(0), register: Mutex::new(register) }
         };
         let (room, shards) = (map_room::room(capacity, shards(count)), shards(count));
         let map = DashMap::with_capacity_and_hasher_and_shard_amount(room, spread.clone(), shards);
@@ -291,7 +294,7 @@ impl KeyedBuckets {
 
     /// The same for a client that had no entry a moment ago.
     #[cold]
-    fn with_new<T>(&self, client: ClientKey, part: &Part, look: impl Fn(&mut Entry, Duration) -> T) -> Option<T> {
+    fn with_new<T>(&self, client: ClientKey, part: &ClientPart, look: impl Fn(&mut Entry, Duration) -> T) -> Option<T> {
         let mut register = locked(&part.register);
         // Another thread may have told a later time, and made or forgotten the entry.
         let latest = part.latest();
@@ -315,7 +318,7 @@ impl KeyedBuckets {
         Some(seen)
     }
 
-    fn part(&self, client: ClientKey) -> &Part {
+    fn part(&self, client: ClientKey) -> &ClientPart {
         // The number of parts is a power of two and not 0.
         &self.parts[self.spread.hash_one(client) as usize & (self.parts.len() - 1)]
     }
@@ -348,7 +351,7 @@ impl Entry {
     }
 }
 
-impl Part {
+impl ClientPart {
     /// Notes a time; the latest one that is known.
     fn tell(&self, now: Duration) -> Duration {
         now.max(Duration::from_nanos(self.latest.fetch_max(nanoseconds(now), Ordering::Relaxed)))
@@ -364,7 +367,7 @@ impl Register {
     /// for how long a client will be busy.
     fn enter(&mut self, client: ClientKey, now: Duration, forget: impl Fn(&ClientKey) -> Option<Duration>) -> bool {
         if self.clients.len() < self.capacity {
-            self.clients.push(Registered { client, busy_until: 0 });
+            self.clients.push(ClientSlot { client, busy_until: 0 });
             return true;
         }
         for _ in 0..SEARCH.min(self.clients.len()) {
@@ -374,7 +377,7 @@ impl Register {
                 continue;
             };
             let Some(wait) = forget(&other.client) else {
-                *other = Registered { client, busy_until: 0 };
+                *other = ClientSlot { client, busy_until: 0 };
                 return true;
             };
             other.busy_until = nanoseconds(now.saturating_add(wait));
@@ -415,213 +418,5 @@ impl Rates {
         self.numbered(number).set(to);
         self.current.store(number, Ordering::Relaxed);
         Some((number, from))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used, clippy::expect_used)]
-    use core::net::IpAddr;
-    use std::collections::HashMap;
-
-    use proptest::prelude::*;
-
-    use super::*;
-
-    const SECOND: Duration = Duration::from_secs(1);
-
-    fn table(rate: Rate, capacity: usize) -> KeyedBuckets {
-        KeyedBuckets::new(rate, capacity, &RandomState::new())
-    }
-
-    fn client(number: u32) -> ClientKey {
-        ClientKey::of(Some(IpAddr::V4(number.into())))
-    }
-
-    #[test]
-    fn cycling_through_addresses_gives_nothing_back() {
-        let table = table(Rate::per_second(1, 2), 8);
-        for _ in 0..2 {
-            assert_eq!(table.take(client(0), SECOND), Ok(Lender::Own));
-        }
-        for other in 1..1000 {
-            let _ = table.take(client(other), SECOND);
-        }
-        assert!(table.take(client(0), SECOND).is_err(), "its own bucket is still empty");
-        assert_eq!(table.tracked(), 8);
-    }
-
-    #[test]
-    fn newcomers_share_when_there_is_no_room_and_the_others_keep_theirs() {
-        let table = table(Rate::per_second(1, 2), 4);
-        for number in 0..4 {
-            assert_eq!(table.take(client(number), SECOND), Ok(Lender::Own));
-        }
-        let spent: Vec<_> = (4..8).map(|number| table.take(client(number), SECOND).ok()).collect();
-        assert_eq!(spent, [Some(Lender::Shared), Some(Lender::Shared), None, None]);
-        for number in 0..4 {
-            assert_eq!(table.take(client(number), SECOND), Ok(Lender::Own), "a known client keeps its tokens");
-        }
-        // Two seconds later all are idle, and the next client gets an entry.
-        assert_eq!(table.take(client(9), 3 * SECOND), Ok(Lender::Own));
-        assert_eq!(table.tracked(), 4);
-    }
-
-    #[test]
-    fn a_client_with_connections_is_not_forgotten() {
-        let table = table(Rate::per_second(1, 2), 1);
-        let own = |count| Ok((Lender::Own, count));
-        assert_eq!(table.connect(client(0), 2, SECOND), own(1));
-        assert_eq!(table.connect(client(0), 2, SECOND), own(2));
-        assert_eq!(table.connect(client(0), 2, SECOND), Err(TooMany));
-        // A client for whom there is no room is not kept out by others of the kind.
-        (0..9).for_each(|_| assert_eq!(table.connect(client(1), 1, SECOND), Ok((Lender::Shared, 0))));
-        assert_eq!(table.connect(client(2), 1, SECOND), Ok((Lender::Shared, 0)));
-        assert_eq!(table.disconnect(client(1), Lender::Shared), 0);
-        assert_eq!((table.connections(client(0)), table.disconnect(client(0), Lender::Own)), (2, 2));
-        assert_eq!((table.connections(client(0)), table.disconnect(client(0), Lender::Own)), (1, 1));
-        assert_eq!(table.connect(client(3), 9, SECOND), own(1));
-        assert_eq!((table.connections(client(0)), table.disconnect(client(0), Lender::Own)), (0, 0));
-    }
-
-    #[derive(Clone, Debug)]
-    enum Step {
-        Wait(i64),
-        Take(u32),
-        GiveBack(usize),
-        Connect(u32),
-        Disconnect(usize),
-        Rate(u32, u32),
-    }
-
-    fn steps() -> impl Strategy<Value = Vec<Step>> {
-        let step = prop_oneof![
-            (-2_000_i64..2_000).prop_map(Step::Wait),
-            (0..12_u32).prop_map(Step::Take),
-            (0..12_u32).prop_map(Step::Take),
-            any::<usize>().prop_map(Step::GiveBack),
-            (0..12_u32).prop_map(Step::Connect),
-            any::<usize>().prop_map(Step::Disconnect),
-            (1..4_u32, 1..6_u32).prop_map(|(tokens, burst)| Step::Rate(tokens, burst)),
-        ];
-        proptest::collection::vec(step, 1..300)
-    }
-
-    proptest! {
-        /// Against a table that never forgets a client: one with an entry of its own is always answered as there,
-        /// also when the rate changes.
-        #[test]
-        fn forgetting_is_not_seen(capacity in 1..10_usize, steps in steps()) {
-            let mut rate = Rate::per_second(2, 3);
-            let table = table(rate, capacity);
-            let mut model: HashMap<u32, (TokenBucket, u32)> = HashMap::new();
-            let (mut taken, mut connected) = (Vec::new(), Vec::new());
-            let (mut now, mut latest) = (0_i64, Duration::ZERO);
-            for step in steps {
-                let time = Duration::from_millis(now as u64);
-                if matches!(step, Step::Take(_) | Step::Connect(_)) {
-                    latest = latest.max(time);
-                }
-                match step {
-                    Step::Wait(millis) => now = (now + millis).max(0),
-                    Step::Rate(tokens, burst) => {
-                        let next = Rate::per_second(tokens, burst);
-                        table.set_rate(next, time);
-                        if next != rate {
-                            latest = latest.max(time);
-                            let convert = |(bucket, _): &mut (TokenBucket, u32)| {
-                                bucket.convert(rate.measure(), next.measure(), latest);
-                            };
-                            model.values_mut().for_each(convert);
-                        }
-                        rate = next;
-                    }
-                    Step::Take(number) => {
-                        let known = table.map.contains_key(&client(number));
-                        let got = table.take(client(number), time);
-                        if known || got == Ok(Lender::Own) {
-                            let expected = model.entry(number).or_default().0.take(rate.measure(), latest);
-                            let expected = expected.map_err(|empty| Empty { wait: empty.wait + (latest - time) });
-                            prop_assert_eq!(got, expected.map(|()| Lender::Own));
-                        }
-                        taken.extend(got.ok().map(|lender| (number, lender)));
-                    }
-                    Step::GiveBack(which) if !taken.is_empty() => {
-                        let (number, lender) = taken.swap_remove(which % taken.len());
-                        table.give_back(client(number), lender);
-                        if lender == Lender::Own {
-                            model.entry(number).or_default().0.give_back(rate.measure());
-                        }
-                    }
-                    Step::Connect(number) => {
-                        let got = table.connect(client(number), 2, time);
-                        let count = &mut model.entry(number).or_default().1;
-                        match got {
-                            Ok((Lender::Own, counted)) => {
-                                *count += 1;
-                                prop_assert_eq!(counted, *count);
-                            }
-                            Ok((Lender::Shared, _)) => prop_assert_eq!(*count, 0),
-                            Err(TooMany) => prop_assert_eq!(*count, 2),
-                        }
-                        connected.extend(got.ok().map(|(lender, _)| (number, lender)));
-                        prop_assert!(model[&number].1 <= 2);
-                    }
-                    Step::Disconnect(which) if !connected.is_empty() => {
-                        let (number, lender) = connected.swap_remove(which % connected.len());
-                        table.disconnect(client(number), lender);
-                        if lender == Lender::Own {
-                            model.get_mut(&number).unwrap().1 -= 1;
-                        }
-                    }
-                    Step::GiveBack(_) | Step::Disconnect(_) => {}
-                }
-                prop_assert!(table.tracked() <= capacity);
-            }
-        }
-    }
-
-    /// A table that is full of idle clients is searched and never made larger, however many clients come.
-    #[test]
-    fn the_map_never_grows() {
-        let table = table(Rate::per_second(1, 1), 4096);
-        let before = table.map.capacity();
-        for number in 0..30_000_u32 {
-            let now = Duration::from_millis(u64::from(number) * 8);
-            let _ = table.take(client(number.wrapping_mul(2_654_435_761)), now);
-        }
-        // What entries have left behind when they were removed is no room at the moment.
-        assert!(table.tracked() <= 4096 && table.map.capacity() <= before);
-        let registered: usize = table.parts.iter().map(|part| locked(&part.register).clients.len()).sum();
-        assert_eq!(registered, table.tracked());
-    }
-
-    #[test]
-    fn threads_over_the_same_clients_take_no_more_than_there_is() {
-        let table = table(Rate::per_second(100, 20), 4096);
-        let clock = std::sync::atomic::AtomicU64::new(0);
-        let taken: Vec<_> = (0..8).map(|_| std::sync::atomic::AtomicU64::new(0)).collect();
-        std::thread::scope(|scope| {
-            for thread in 0..4_u32 {
-                let (table, clock, taken) = (&table, &clock, &taken);
-                scope.spawn(move || {
-                    for round in 0..20_000_u32 {
-                        let now = clock.fetch_add(50_000, std::sync::atomic::Ordering::Relaxed);
-                        let number = (round.wrapping_mul(2_654_435_761) >> 8) % 8;
-                        if table.take(client(number), Duration::from_nanos(now)).is_ok() {
-                            taken[number as usize].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                        }
-                        // Others come and go all the time.
-                        let _ = table.take(client(1000 + thread * 20_000 + round), Duration::from_nanos(now));
-                    }
-                });
-            }
-        });
-        // 4 s of virtual time.
-        for taken in taken {
-            let taken = taken.into_inner();
-            assert!(taken <= 20 + 400, "{taken}");
-            assert!(taken > 300, "{taken}");
-        }
     }
 }

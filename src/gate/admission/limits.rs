@@ -1,6 +1,6 @@
 //! The bounds of the process, as they are configured.
 
-use crate::gate::token_bucket::Rate;
+use crate::gate::admission::token_bucket::Rate;
 
 /// What becomes of a request of a client whose budget is empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,13 +1,15 @@
-//! What one connection holds of the bounds of the process: its own place, and what its exchange was granted. All of it
-//! can be taken back at once, by whoever makes room for others, while the connection still waits and does not know.
+//! What one connection holds of the limits of the process: its own permit, and what its exchange was granted. All of it can
+//! be taken back at once when the connection is evicted, while its task still waits.
 
 use core::cell::Cell;
+use core::time::Duration;
 use std::sync::Arc;
 
-use crate::gate::admission::Admission;
+use crate::gate::admission::eviction::{Bound, Owner};
+use crate::gate::admission::handshakes::Pace;
+use crate::gate::admission::keyed_buckets::Lender;
+use crate::gate::admission::live::Admission;
 use crate::gate::client_key::ClientKey;
-use crate::gate::crowd::{Bound, Party};
-use crate::gate::keyed_buckets::Lender;
 
 /// What a connection holds.
 #[derive(Debug)]
@@ -15,9 +17,9 @@ pub struct Holding {
     admission: Arc<Admission>,
     /// Whether the connection counts.
     connected: Cell<bool>,
-    /// Whom it is counted for.
+    /// The client that it is counted for.
     owner: Cell<Option<(ClientKey, Lender)>>,
-    /// Whose exchange it is.
+    /// The client of the exchange.
     client: Cell<Option<ClientKey>>,
     /// Whether an exchange counts.
     requesting: Cell<bool>,
@@ -52,7 +54,7 @@ impl Holding {
         }
     }
 
-    /// What a connection holds that is not counted itself: for whoever admits exchanges without connections.
+    /// What a connection holds that is not counted itself: for tests and benches that admit exchanges without connections.
     #[must_use]
     pub fn uncounted(admission: Arc<Admission>) -> Self {
         let holding = Self::new(admission, None);
@@ -64,7 +66,7 @@ impl Holding {
         &self.admission
     }
 
-    /// Who else the connection is counted for from now on; whom it was counted for.
+    /// Counts the connection for another client from now on. Returns the client that it was counted for.
     pub(super) fn reassign(&self, owner: (ClientKey, Lender)) -> Option<(ClientKey, Lender)> {
         self.owner.replace(Some(owner))
     }
@@ -114,7 +116,7 @@ impl Holding {
         self.among_many.get() && !self.proven.get()
     }
 
-    /// Whom the connection is counted for, and where.
+    /// The client that the connection is counted for, and where.
     pub(super) const fn owned_by(&self) -> Option<(ClientKey, Lender)> {
         self.owner.get()
     }
@@ -146,9 +148,17 @@ impl Holding {
         }
     }
 
-    /// Its TLS handshake has taken this token.
-    pub(super) fn owe_handshake(&self, token: (ClientKey, Lender)) {
-        self.handshake.set(Some(token));
+    /// Its TLS handshake begins: takes a token of the client that the connection is counted for.
+    #[must_use]
+    pub fn begin_handshake(&self, now: Duration) -> Pace {
+        let Some((client, _)) = self.owner.get() else { return Pace::Within };
+        match self.admission.handshake_pace().take(client, now) {
+            Some(lender) => {
+                self.handshake.set(Some((client, lender)));
+                Pace::Within
+            }
+            None => Pace::OverRate,
+        }
     }
 
     /// The client has proven who it is, or has sent a genuine delivery: its handshake does not count against it.
@@ -160,16 +170,16 @@ impl Holding {
         }
     }
 
-    /// Who answers for the connection; `number` is nobody else's.
+    /// What answers for the connection; `number` is that of no other connection.
     #[must_use]
-    pub fn owner(&self, number: u64) -> Party {
-        self.owner.get().map_or(Party::Alone(number), |(client, _)| Party::Client(client))
+    pub fn owner(&self, number: u64) -> Owner {
+        self.owner.get().map_or(Owner::Alone(number), |(client, _)| Owner::Client(client))
     }
 
-    /// Who answers for the exchange.
+    /// What answers for the exchange.
     #[must_use]
-    pub fn client(&self, number: u64) -> Party {
-        self.client.get().map_or_else(|| self.owner(number), Party::Client)
+    pub fn client(&self, number: u64) -> Owner {
+        self.client.get().map_or_else(|| self.owner(number), Owner::Client)
     }
 
     /// The client that answers for the connection, where it is known.
