@@ -20,10 +20,11 @@ mod refused;
 pub mod route_admission;
 pub mod route_buckets;
 pub mod suspects;
-#[cfg(test)]
-mod tests;
 pub mod token_bucket;
 
 pub use live::{Admission, Held};
 pub use permits::{Admitted, ConnectionPermit, HandshakePermit, Request};
 pub use refused::Refused;
+
+#[cfg(test)]
+mod tests;

@@ -15,9 +15,6 @@
 //! **Locks.** A register may be locked while the map is asked for an entry, never the other way round. No entry is held
 //! across a call into the map or a wait: dashmap would deadlock.
 
-#[cfg(test)]
-mod tests;
-
 use core::hash::BuildHasher as _;
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
@@ -420,3 +417,6 @@ impl Rates {
         Some((number, from))
     }
 }
+
+#[cfg(test)]
+mod tests;
