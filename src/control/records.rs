@@ -102,7 +102,7 @@ impl Records {
     /// What is not written down, and whether it can be.
     #[must_use]
     pub fn reading(&self) -> RecordsReading {
-        let (left_out, lost) = self.access_log.as_ref().map(AccessLog::missing).unwrap_or_default();
+        let [left_out, lost] = self.access_log.as_ref().map(AccessLog::missing).unwrap_or_default();
         let audit = self.audit.as_ref().map(Audit::reading);
         let [over_rate, blocked] = audit.map(|(unrecorded, _)| unrecorded).unwrap_or_default();
         let audit_failing = audit.map(|(_, failing)| failing);
