@@ -116,7 +116,7 @@ impl Records {
         self.captures.as_ref().map(Capturing::all)
     }
 
-    /// Opens files again by their names, after somebody has moved them away to keep them.
+    /// Opens files again by their names, after they were moved away to be kept.
     pub fn reopen(&self) {
         self.access_log.iter().for_each(AccessLog::reopen);
     }
@@ -147,6 +147,10 @@ impl Observer for Records {
 
     fn can_record(&self, worker: usize) -> bool {
         self.audit.as_ref().is_none_or(|audit| audit.can_record(worker))
+    }
+
+    fn records_answers(&self) -> bool {
+        self.audit.is_some()
     }
 
     fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {

@@ -126,15 +126,21 @@ impl<'p> Asked<'p> {
         self.stages.mark(stage, monotonic.saturating_sub(self.started.monotonic));
     }
 
-    /// The record of an exchange that has ended.
-    pub(super) fn record<'a, S>(&'a self, connection: &'a Connection<S>, outcome: Outcome, ended: Now) -> Exchange<'a> {
+    /// The record of an exchange that has ended, or is about to be answered, on the worker at `position`.
+    pub(super) fn record<'a, S>(
+        &'a self,
+        position: usize,
+        connection: &'a Connection<S>,
+        outcome: Outcome,
+        ended: Now,
+    ) -> Exchange<'a> {
         let tag = |route: &'p Route| RouteTag {
             position: route.admission.position,
             name: &route.name,
             scheme: route.scheme_name(),
         };
         Exchange {
-            worker: 0,
+            worker: position,
             request_id: *self.id.text(),
             ended,
             route: self.route.map(tag),
@@ -180,7 +186,7 @@ pub async fn run<N: Net>(
     let next = conclude(worker, policy, connection, &mut asked, outcome).await;
     let ended = worker.net.now();
     asked.mark(Stage::Total, ended.monotonic);
-    let exchange = asked.record(connection, outcome, ended);
+    let exchange = asked.record(worker.position(), connection, outcome, ended);
     worker.record(policy, &exchange);
     if let Outcome::Rejected(_) = outcome {
         let (head, body) = connection.inbound.raw();

@@ -84,8 +84,12 @@ pub async fn keep<N: Net>(
     asked: &Asked<'_>,
     outcome: Outcome,
 ) -> Result<(), Outcome> {
+    if !worker.records_answers() {
+        return Ok(());
+    }
     let now = worker.net.now();
-    let Some(ticket) = worker.answering(&asked.record(connection, outcome, now)) else { return Ok(()) };
+    let record = asked.record(worker.position(), connection, outcome, now);
+    let Some(ticket) = worker.answering(&record) else { return Ok(()) };
     let deadline = now.monotonic + PATIENCE;
     let kept = poll_fn(|cx| match worker.kept(ticket) {
         Kept::Pending if worker.net.monotonic() < deadline => {
