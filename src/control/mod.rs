@@ -14,6 +14,7 @@ pub mod inventory;
 mod journal;
 mod listeners;
 pub mod lookout;
+pub mod meters;
 pub mod phase;
 pub mod plan;
 pub mod probe;
