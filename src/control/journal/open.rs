@@ -99,3 +99,63 @@ impl<S: JournalSink> fmt::Debug for Journal<S> {
         f.debug_struct("Journal").field("name", &S::NAME).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::super::RoundEnd;
+    use super::*;
+    use crate::edge::keep::{Awaited, Kept};
+
+    /// A sink that writes everything at once into memory that the test reads.
+    #[derive(Clone, Default)]
+    struct Memory(Arc<Mutex<Vec<u8>>>);
+
+    impl JournalSink for Memory {
+        type State = ();
+        type Counted = u64;
+        type Order = &'static [u8];
+
+        const NAME: &'static str = "the memory";
+        const THREAD: &'static str = "memory";
+
+        fn order(&mut self, order: &'static [u8], _: Duration) {
+            self.0.lock().unwrap().extend_from_slice(order);
+        }
+        fn take(&mut self, bytes: &[u8], counted: u64, _: Duration) -> [u64; 2] {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            [counted, 0]
+        }
+        fn end_round(&mut self, _: RoundEnd) {}
+        fn write(&mut self, _: Duration, _: bool) -> io::Result<bool> {
+            Ok(true)
+        }
+        fn pause(&self, _: bool) -> Option<Duration> {
+            None
+        }
+    }
+
+    #[test]
+    fn what_workers_and_orders_leave_is_written_and_counted_before_a_flush_returns() {
+        let memory = Memory::default();
+        let journal = Journal::start(memory.clone(), 3, false, Arc::new(EventLog::start())).unwrap();
+        let record = |worker: usize| {
+            journal.lanes.with(worker, |pending| {
+                pending.bytes.extend_from_slice(b"record");
+                pending.made += 1;
+                pending.counted += 2;
+                Awaited::Record(pending.made)
+            })
+        };
+        let awaited: Vec<Awaited> = (0..3).filter_map(record).collect();
+        assert_eq!((awaited.len(), record(3)), (3, None), "there are three workers");
+        journal.order(b"order");
+        assert!(journal.flush());
+        assert!(awaited.iter().enumerate().all(|(worker, it)| journal.lanes.kept(worker, *it) == Kept::Durable));
+        assert_eq!(journal.lanes.kept(0, Awaited::Record(2)), Kept::Pending);
+        assert_eq!(journal.lanes.missed(), [6, 0]);
+        journal.finish();
+        let written = String::from_utf8(memory.0.lock().unwrap().clone()).unwrap();
+        assert_eq!((written.matches("record").count(), written.matches("order").count(), written.len()), (3, 1, 23));
+    }
+}
