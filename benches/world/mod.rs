@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign::config::load::load;
-use countersign::control::plan::{self, plan};
+use countersign::control::meters::meters;
+use countersign::control::plan::plan;
 use countersign::control::supervisor::Plan;
 use countersign::edge::clock::Clock;
 use countersign::edge::peer::Origin;
@@ -145,7 +146,7 @@ impl World {
         let routes = policy.gate.routes.routes();
         policy.live.ledgers = Ledgers::new(Seed::new(&[7; Seed::LENGTH])).of(routes, Now::at_unix(Duration::ZERO));
         policy.live.route_buckets = RouteBuckets::default().of(routes, Duration::ZERO);
-        policy.live.meters = plan::meters(&metrics, &policy.gate);
+        policy.live.meters = meters(&metrics, &policy.gate);
         // Replies are made before anything is counted.
         let mut replies = vec![REPLY.to_vec(); replies];
         let application = move |received: &[u8]| {

@@ -21,10 +21,7 @@ use crate::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
 use crate::edge::tls::certificates::Shown;
 use crate::edge::tls::door::{OldestVersion, TlsSetup};
 use crate::edge::tls::verifier::Callers;
-use crate::gate::Gate;
-use crate::gate::route::Route;
 use crate::gate::upstream::UpstreamAddress;
-use crate::telemetry::metrics::{Meters, Metrics, RouteLabels};
 use crate::telemetry::readings::{AuthorityReading, CertificateReading};
 use crate::wire::head::HeadLimits;
 
@@ -73,19 +70,6 @@ pub fn worker_count(configured: usize) -> usize {
         0 => thread::available_parallelism().map_or(1, NonZero::get),
         count => count,
     }
-}
-
-/// The handles of a gate's routes and upstreams. They are shown from now on: not for a policy that may still be refused.
-#[must_use]
-pub fn meters(metrics: &Arc<Metrics>, gate: &Gate) -> Meters {
-    let labels = |route: &Route| RouteLabels {
-        name: route.name.clone(),
-        scheme: route.scheme_name().to_owned(),
-        keys: route.verifier.keys().iter().map(|key| Arc::from(key.id())).collect(),
-    };
-    let routes: Vec<RouteLabels> = gate.routes.routes().iter().map(labels).collect();
-    let upstreams: Vec<String> = gate.upstreams.iter().map(ToString::to_string).collect();
-    metrics.register(&routes, &upstreams)
 }
 
 fn admin(settings: &AdminSettings) -> AdminPlan {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::admin::desk::Phase;
 use crate::admin::request::Access;
 use crate::admin::server::AdminAddress;
 use crate::edge::clock::Clock;
@@ -30,8 +31,8 @@ use crate::ledger::{Ledgers, Seed};
 use crate::telemetry::metrics::Metrics;
 
 use super::listeners::{Listener, Listeners};
-use super::phase::{Phase, Phases};
-use super::plan::meters;
+use super::meters::meters;
+use super::phase::Phases;
 
 /// Everything that has been decided before a thread is started.
 #[derive(Debug)]
@@ -54,7 +55,7 @@ pub struct Plan {
     pub drain: DrainTimes,
 }
 
-/// The admin port. The supervisor leaves it to whoever keeps the [`super::desk`].
+/// The admin port. The supervisor does not open it: the owner of the [`super::desk`] does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminPlan {
     /// Where it is.
@@ -75,7 +76,7 @@ pub struct Witnesses {
 }
 
 impl Witnesses {
-    /// An observer, and numbers that nobody has to look at.
+    /// An observer, and numbers of which no reader is needed.
     #[must_use]
     pub fn new(observer: Arc<dyn Observer>, workers: usize) -> Self {
         Self { observer, metrics: Metrics::new(workers), clock: Clock::start() }
@@ -307,12 +308,12 @@ impl Running {
         self.drain
     }
 
-    /// Stops in the order that whoever sends us traffic needs: not ready; for the configured delay everything is still
+    /// Stops in the order that senders and load balancers need: not ready; for the configured delay everything is still
     /// accepted, and every answer says `Connection: close`; then [`Self::stop`].
     pub fn drain(self) -> usize {
         self.phases.advance(Phase::Draining);
         self.workers.iter().for_each(|worker| worker.orders.send(Order::Part));
-        // Nobody sends: this waits for the time to pass.
+        // No message comes: this waits for the time to pass.
         let (_silent, nothing) = channel::<()>();
         let _ = nothing.recv_timeout(self.drain.delay);
         self.stop()

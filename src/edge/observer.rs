@@ -27,6 +27,11 @@ pub trait Observer: Send + Sync {
     fn can_record(&self, _worker: usize) -> bool {
         true
     }
+    /// Whether [`Observer::answering`] wants to know of answers; always the same. Where it does not, an exchange is put
+    /// together once, at its end.
+    fn records_answers(&self) -> bool {
+        false
+    }
     /// The application has answered, or a duplicate is about to be acknowledged; nothing of the answer has been sent
     /// yet. Gives what it has to wait for.
     fn answering(&self, _exchange: &Exchange<'_>) -> Option<Ticket> {

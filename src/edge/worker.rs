@@ -83,6 +83,7 @@ pub struct Worker<N: Net> {
     /// The other workers.
     pub peers: Peers,
     position: usize,
+    records_answers: bool,
     policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
     metrics: Arc<Metrics>,
@@ -108,6 +109,7 @@ impl<N: Net> Worker<N> {
             waiting: Rc::default(),
             peers: Peers::default(),
             position,
+            records_answers: shared.observer.records_answers(),
             policy: Latest::new(Arc::clone(&shared.policy), position),
             observer: Arc::clone(&shared.observer),
             metrics: Arc::clone(&shared.metrics),
@@ -121,9 +123,8 @@ impl<N: Net> Worker<N> {
 
     /// Counts an exchange that was judged by `policy`, and tells the observer how it ended.
     pub fn record(&self, policy: &Policy, exchange: &Exchange<'_>) {
-        let exchange = Exchange { worker: self.position, ..*exchange };
-        policy.live.meters.record(&exchange);
-        self.observer.exchange(&exchange);
+        policy.live.meters.record(exchange);
+        self.observer.exchange(exchange);
     }
 
     /// Shows the observer a request that was refused.
@@ -141,9 +142,19 @@ impl<N: Net> Worker<N> {
         self.observer.can_record(self.position)
     }
 
+    /// Its position among the workers of the process.
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Whether the observer wants to know what is about to be answered.
+    pub const fn records_answers(&self) -> bool {
+        self.records_answers
+    }
+
     /// Tells the observer what is about to be answered; gives what that has to wait for.
     pub fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {
-        self.observer.answering(&Exchange { worker: self.position, ..*exchange })
+        self.observer.answering(exchange)
     }
 
     /// What has become of a record.

@@ -1,5 +1,5 @@
 //! Where workers count: cells of their own for each route, key and upstream, so that no core waits for another one's
-//! cache line. They are added up when somebody looks.
+//! cache line. They are added up when they are read.
 
 use core::time::Duration;
 use std::sync::Arc;

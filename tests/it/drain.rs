@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use countersign::control::phase::Phase;
+use countersign::admin::desk::Phase;
 
 use crate::support::application::OK;
 use crate::support::folder::Folder;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::{PARAMETER_LIMIT, parameter_list, root, signatures, sources};
 
 /// Functions that had more when the rule came: file in `src` and name. They may only become fewer.
-const KNOWN: [(&str, &str); 1] = [("control/audit_writer.rs", "new")];
+const KNOWN: [(&str, &str); 0] = [];
 
 /// Parameters of a signature, fields of tuples counted, `self` not.
 fn fields(signature: &str) -> usize {

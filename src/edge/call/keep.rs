@@ -42,8 +42,11 @@ pub async fn keep<N: Net>(
     sender: Sender<'_>,
     outcome: Outcome,
 ) -> Result<(), Outcome> {
+    if !worker.records_answers() {
+        return Ok(());
+    }
     let now = worker.net.now();
-    let Some(ticket) = worker.answering(&call.record(sender, outcome, now)) else { return Ok(()) };
+    let Some(ticket) = worker.answering(&call.record(worker.position(), sender, outcome, now)) else { return Ok(()) };
     let deadline = now.monotonic + PATIENCE;
     let kept = poll_fn(|cx| match worker.kept(ticket) {
         Kept::Pending if worker.net.monotonic() < deadline => {

@@ -57,8 +57,14 @@ pub struct Genuine<'p, 'c> {
 }
 
 impl<'p> Call<'_, 'p> {
-    /// The record of the exchange if it ends like this.
-    pub(super) fn record<'a>(&'a self, sender: Sender<'a>, outcome: Outcome, ended: Now) -> Exchange<'a> {
+    /// The record of the exchange on the worker at `position` if it ends like this.
+    pub(super) fn record<'a>(
+        &'a self,
+        position: usize,
+        sender: Sender<'a>,
+        outcome: Outcome,
+        ended: Now,
+    ) -> Exchange<'a> {
         let Self { inbound, asked, .. } = self;
         let tag = |route: &'p Route| RouteTag {
             position: route.admission.position,
@@ -66,7 +72,7 @@ impl<'p> Call<'_, 'p> {
             scheme: route.scheme_name(),
         };
         Exchange {
-            worker: 0,
+            worker: position,
             request_id: *asked.id.text(),
             ended,
             route: asked.route.map(tag),

@@ -55,7 +55,7 @@ pub async fn run<'p, N: Net, C: Carrier<N>>(
     let next = conclude(worker, policy, call, carrier, outcome).await;
     let ended = worker.net.now();
     call.asked.mark(Stage::Total, ended.monotonic);
-    let exchange = call.record(carrier.sender(), outcome, ended);
+    let exchange = call.record(worker.position(), carrier.sender(), outcome, ended);
     worker.record(policy, &exchange);
     if let Outcome::Rejected(_) = outcome {
         let (head, body) = call.inbound.raw();

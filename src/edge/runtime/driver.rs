@@ -26,6 +26,18 @@ pub enum DriverChoice {
     Epoll,
 }
 
+impl DriverChoice {
+    /// The name in the configuration.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::IoUring => Driver::IoUring.name(),
+            Self::Epoll => Driver::Epoll.name(),
+        }
+    }
+}
+
 /// What a worker runs on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Driver {
