@@ -12,12 +12,12 @@ use super::door::tls::downstream::Downstream;
 use super::runtime::buffer::HEADROOM;
 use super::runtime::net::Net;
 use super::runtime::stream::ByteStream;
-use super::wait::turns::Place;
-use super::wait::waiting::Patience;
+use super::wait::slow_set::Occupancy;
+use super::wait::turns::TurnSlot;
 use super::worker::Worker;
 
-/// How long a connection that has just been accepted may take to begin its first request when we close: its client has
-/// connected to somebody who accepts.
+/// How long a connection that has just been accepted may take to begin its first request while we close: its client has
+/// met a listener that was open.
 const NEWCOMER: Duration = Duration::from_secs(1);
 
 /// What is discarded of a refused request before the connection goes, so that the client can read the refusal.
@@ -38,9 +38,9 @@ pub struct Connection<S> {
     /// Requests so far.
     pub served: u64,
     /// Among the other connections of the worker.
-    pub place: Place,
+    pub turn_slot: TurnSlot,
     /// What it holds, and whether it makes us wait.
-    pub patience: Rc<Patience>,
+    pub occupancy: Rc<Occupancy>,
     /// When it was accepted.
     pub(super) opened: Duration,
     /// When it is closed if it asks for nothing.
@@ -48,7 +48,7 @@ pub struct Connection<S> {
 }
 
 impl<S: ByteStream> Connection<S> {
-    /// Whether nobody needs the connection any more: the worker stops, or the listener has been closed, and no request
+    /// Whether the connection is not needed any more: the worker stops, or the listener has been closed, and no request
     /// is on its way. Where bytes wait to be read, one is, and closing would reset it. Or it would not be let in any more.
     pub(super) fn is_over<N: Net<Stream = S>>(&mut self, worker: &Worker<N>) -> bool {
         let closes = worker.closes(self.access.listener)
@@ -62,7 +62,7 @@ impl<S: ByteStream> Connection<S> {
     }
 
     /// When waiting for a first request ends.
-    pub(super) fn patience<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> Duration {
+    pub(super) fn first_request_deadline<N: Net<Stream = S>>(&self, worker: &Worker<N>) -> Duration {
         if worker.closes(self.access.listener) { self.expires.min(self.opened + NEWCOMER) } else { self.expires }
     }
 
@@ -78,7 +78,7 @@ impl<S: ByteStream> Connection<S> {
         while discarded < LINGER_BYTES {
             buf.truncate(HEADROOM);
             let reading = pin!(self.stream.read(buf, deadline));
-            let Ok((result, back)) = self.patience.during(|| worker.net.monotonic(), reading).await else { return };
+            let Ok((result, back)) = self.occupancy.during(|| worker.net.monotonic(), reading).await else { return };
             buf = back;
             match result {
                 Ok(count) if count > 0 => discarded += count,

@@ -13,11 +13,11 @@ use crate::telemetry::handshake::RefusedCertificate;
 pub trait Observer: Send + Sync {
     /// An exchange has ended.
     fn exchange(&self, exchange: &Exchange<'_>);
-    /// A request was refused: its bytes, which are gone afterwards. Nobody need look at them.
+    /// A request was refused: its bytes, which are gone afterwards. They may be ignored.
     fn refused(&self, _exchange: &Exchange<'_>, _request: &RefusedRequest<'_>) {}
     /// Accepting pauses because the process is out of descriptors or memory.
     fn accept_failed(&self, error: &io::Error);
-    /// A connection was refused or closed at a bound, without an exchange. Nobody need listen.
+    /// A connection was refused or closed at a bound, without an exchange. It may be ignored.
     fn connection_ended(&self, _end: ConnectionEnd, _peer: Option<IpAddr>) {}
     /// A connection has ended because of the certificate that its client has shown.
     fn certificate_refused(&self, end: ConnectionEnd, peer: Option<IpAddr>, _certificate: &RefusedCertificate) {

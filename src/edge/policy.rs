@@ -58,7 +58,7 @@ pub struct Retired {
     pub id: ListenerId,
     /// What it thought of proxies: its last connections come from them still.
     pub door: Door,
-    /// What it spoke: nobody is answered in plain text because it has been closed.
+    /// What it spoke: its clients are not answered in plain text because it has been closed.
     pub tls: Option<TlsDoor>,
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use monoio::net::UnixStream;
 
-use super::call::keep;
+use super::call::await_record;
 use super::door::acceptor::Acceptors;
 use super::door::listener::Entrance;
 use super::drain::Stage;
@@ -16,7 +16,7 @@ use super::runtime::alarms::Alarms;
 use super::runtime::clock::WorkerClock;
 use super::runtime::driver::{Driver, WorkerRuntime};
 use super::runtime::net::{Net, Sockets};
-use super::wait::usher;
+use super::wait::turn_loop;
 use super::worker::{Shared, Worker};
 
 /// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
@@ -57,15 +57,15 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         sweep(&worker);
         monoio::spawn(sweep_regularly(Rc::clone(&worker)));
         monoio::spawn(async move { alarms.keep().await });
-        monoio::spawn(usher::run(Rc::clone(&worker), UnixStream::pair()?));
+        monoio::spawn(turn_loop::run(Rc::clone(&worker), UnixStream::pair()?));
         if let Some(changes) = shared.observer.changes(position) {
             changes.set_nonblocking(driver == Driver::Epoll)?;
-            monoio::spawn(keep::listen(Rc::clone(&worker), UnixStream::from_std(changes)?));
+            monoio::spawn(await_record::listen(Rc::clone(&worker), UnixStream::from_std(changes)?));
         }
         ready();
         let grace = loop {
             match inbox.next().await {
-                // Whoever does not wait for the answer does not need it.
+                // A caller that does not wait for the answer does not need it.
                 Some(Order::Prepare(entrances, done)) => drop(done.send(acceptors.prepare(entrances))),
                 Some(Order::Abandon) => acceptors.abandon(),
                 Some(Order::Enforce(done)) => {
@@ -96,7 +96,7 @@ fn sweep(worker: &Worker<Sockets>) {
     let now = worker.net.now();
     // Answers that wait for their records look at their deadlines.
     worker.unrecorded.wake();
-    worker.cells(|cells| cells.beat(now.monotonic, worker.parking.len(), worker.turns.waiting()));
+    worker.cells(|cells| cells.beat(now.monotonic, worker.idle.len(), worker.turns.waiting()));
     worker.make_room();
     worker.close_useless();
     let policy = worker.policy();

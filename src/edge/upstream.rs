@@ -135,7 +135,7 @@ impl<S> Pool<S> {
     }
 }
 
-/// The connections close, and nobody must think that they wait.
+/// The connections close, and the gauge must not count them any more.
 impl<S> Drop for Pool<S> {
     fn drop(&mut self) {
         self.count(|cells| cells.idle.set(0));

@@ -25,11 +25,11 @@ use super::runtime::buffer::BufferPool;
 use super::runtime::clock::{Clock, DateLine};
 use super::runtime::net::Net;
 use super::snapshot::{Latest, Published, Snapshot};
-use super::wait::baton::Baton;
-use super::wait::parking::Parking;
+use super::wait::fifo_lock::FifoLock;
+use super::wait::idle_set::IdleSet;
 use super::wait::peers::Peers;
-use super::wait::turns::Turns;
-use super::wait::waiting::Waiting;
+use super::wait::slow_set::SlowSet;
+use super::wait::turns::TurnQueue;
 use super::wait::wake_list::WakeList;
 use super::wait::warm::Warm;
 
@@ -56,7 +56,7 @@ pub struct Worker<N: Net> {
     pub net: N,
     /// Pooled buffers.
     pub buffers: BufferPool,
-    /// Where heads are written before they are placed. All exchanges share it: nobody keeps it while it awaits something.
+    /// Where heads are written before they are placed. All exchanges share it: none keeps it across an await.
     pub scratch: RefCell<Vec<u8>>,
     /// Request ids.
     pub ids: RequestIds,
@@ -69,17 +69,17 @@ pub struct Worker<N: Net> {
     /// What is held of the bounds of the process.
     pub admission: Arc<Admission>,
     /// Connections that wait for a request.
-    pub parking: Parking,
+    pub idle: IdleSet,
     /// Those that are about to.
     pub warm: Warm,
     /// Connections that wait for one another.
-    pub turns: Rc<Turns>,
+    pub turns: Rc<TurnQueue>,
     /// Held by the connection that computes what is left of a large body when it is whole.
-    pub baton: Baton,
+    pub compute_lock: FifoLock,
     /// Answers that wait for their records.
     pub unrecorded: WakeList,
     /// Connections that make us wait in a request or an answer.
-    pub waiting: Rc<Waiting>,
+    pub slow: Rc<SlowSet>,
     /// The other workers.
     pub peers: Peers,
     position: usize,
@@ -101,12 +101,12 @@ impl<N: Net> Worker<N> {
             drain: Rc::default(),
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
-            parking: Parking::default(),
+            idle: IdleSet::default(),
             warm: Warm::default(),
             turns: Rc::default(),
-            baton: Baton::default(),
+            compute_lock: FifoLock::default(),
             unrecorded: WakeList::default(),
-            waiting: Rc::default(),
+            slow: Rc::default(),
             peers: Peers::default(),
             position,
             records_answers: shared.observer.records_answers(),
@@ -187,13 +187,13 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    /// Ends a connection that makes us wait and holds something of this bound, if there is one that costs others more than
-    /// the newcomer would with this amount.
-    pub fn make_way(&self, bound: Bound, (party, amount): (Owner, u64), now: Duration) -> bool {
-        // One that has sent everything does not wait for suspects who have not.
+    /// Evicts a slow connection that holds something of this limit, if there is one with a higher cost than the new one would
+    /// have with this amount.
+    pub fn evict_for(&self, bound: Bound, (owner, amount): (Owner, u64), now: Duration) -> bool {
+        // A request that has arrived whole does not wait for suspects that have not.
         let grace = if amount == 0 && bound.is_of_suspects() { Duration::ZERO } else { GRACE };
-        let newcomer = Newcomer { owner: party, amount, limit: self.admission.limit(bound), grace };
-        self.waiting.make_way(bound, newcomer, now)
+        let newcomer = Newcomer { owner, amount, limit: self.admission.limit(bound), grace };
+        self.slow.evict_for(bound, newcomer, now)
     }
 
     /// Whether the connections of a listener are closed as soon as no exchange is in flight on them.
@@ -209,7 +209,7 @@ impl<N: Net> Worker<N> {
     /// Closes up to `count` connections that are idle, those first that have been so longest.
     pub fn close_idle(&self, count: u64) {
         for _ in 0..count {
-            if self.parking.close_oldest() {
+            if self.idle.close_oldest() {
                 self.connection_ended(ConnectionEnd::IdleClosed, None);
             }
         }

@@ -30,7 +30,7 @@ pub async fn admit<'w, N: Net>(
     sender: Sender<'_>,
     route: &Route,
 ) -> Result<Admitted<'w>, Outcome> {
-    let Call { inbound, asked, place, patience, .. } = call;
+    let Call { inbound, asked, turn_slot, occupancy, .. } = call;
     let verdict = route.clients.admit(asked.client.proven());
     unless_observed(verdict, route.observe.allow, &mut asked.observed)?;
     if !route.callers.admits(sender.caller.map(Caller::identity)) {
@@ -42,13 +42,13 @@ pub async fn admit<'w, N: Net>(
     // is its own name, and not that of the client it speaks for.
     let named = sender.caller.and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
     let client = named.unwrap_or_else(|| ClientKey::of(asked.client.address));
-    let is_proven = place.conduct().is_proven(client);
+    let is_proven = turn_slot.conduct().is_proven(client);
     let request = Request { route, headers: head.headers(bytes), has_body, is_proven };
-    let (holding, now) = (patience.holding(), asked.head_read.monotonic);
+    let (holding, now) = (occupancy.holding(), asked.head_read.monotonic);
     let newcomer = (Owner::Client(client), u64::from(!is_whole(inbound, asked)));
     let attempt = || loop {
         match worker.admission.admit(request, client, now, holding) {
-            Err(Refused { bound: Some(bound), .. }) if worker.make_way(bound, newcomer, worker.net.monotonic()) => {}
+            Err(Refused { bound: Some(bound), .. }) if worker.evict_for(bound, newcomer, worker.net.monotonic()) => {}
             admitted => return admitted,
         }
     };
@@ -61,7 +61,7 @@ pub async fn admit<'w, N: Net>(
     admitted.map_err(|refused| refuse(asked, refused))
 }
 
-/// Charges the body as far as it has arrived; others who make us wait give way to it.
+/// Charges the body as far as it has arrived; slow connections are evicted for it.
 ///
 /// # Errors
 /// [`Rejection::BodyMemoryFull`], or [`Rejection::ClientRateLimited`] for the share of suspects; [`Rejection::GaveWay`].
@@ -74,15 +74,15 @@ pub async fn hold_body<N: Net>(
     if admitted.hold_body(arrived).is_ok() {
         return Ok(());
     }
-    // What he holds already is counted, if he has made us wait for it.
-    let held = call.patience.holding().body();
+    // What it holds already is counted, if the connection is slow.
+    let held = call.occupancy.holding().body();
     let newcomer = (admitted.owner(), if whole { 0 } else { (arrived as u64).saturating_sub(held) });
     let mut attempt = || loop {
-        if call.patience.has_given_way() {
+        if call.occupancy.was_evicted() {
             return Err(Rejection::GaveWay.into());
         }
         match admitted.hold_body(arrived) {
-            Err(Refused { bound: Some(bound), .. }) if worker.make_way(bound, newcomer, worker.net.monotonic()) => {}
+            Err(Refused { bound: Some(bound), .. }) if worker.evict_for(bound, newcomer, worker.net.monotonic()) => {}
             held => return held,
         }
     };
@@ -100,7 +100,7 @@ pub async fn hold_body<N: Net>(
 pub enum Expected {
     /// As much as has been announced.
     Length(usize),
-    /// Nobody knows, but no more than this.
+    /// The length is not known, but it is no more than this.
     AtMost(usize),
 }
 
@@ -124,7 +124,7 @@ pub async fn make_room<N: Net>(
 }
 
 fn growth_for(call: &mut Call<'_, '_>, admitted: &Admitted<'_>, expected: Expected) -> Option<Growth> {
-    let held = call.patience.holding().body();
+    let held = call.occupancy.holding().body();
     let plentiful = |charge: usize| admitted.has_plenty((charge as u64).saturating_sub(held));
     match expected {
         Expected::Length(length) => call.inbound.growth_for_body(length, plentiful),

@@ -12,7 +12,7 @@ use crate::wire::framing::BodyFraming;
 use crate::wire::head::{Known, ResponseHead};
 
 use super::asked::Asked;
-use super::forwarding::{self, Told};
+use super::forwarded_headers::{self, Told};
 use super::inbound::Inbound;
 use super::outgoing::Outgoing;
 use super::reply::{HeadOf, Reply, Unread, Unusable};
@@ -144,7 +144,7 @@ impl OnwardHead<'_, '_, '_> {
             let mut fields = headers.with_kind(kind);
             fields.any(|(name, value)| !drops(kind, name, value))
         };
-        forwarding::encode(out, headers, host, Told { client: asked.client, sender, passes });
+        forwarded_headers::encode(out, headers, host, Told { client: asked.client, sender, passes });
         for via in headers.of_kind(Known::Via) {
             encode::field(out, b"Via", via);
         }

@@ -175,7 +175,7 @@ impl Inbound {
         Some(self.growth(needed.min(step), length, &plentiful))
     }
 
-    /// The same for more of a chunked body of at most `limit` bytes, whose length nobody has announced.
+    /// Like [`Self::growth_for_body`], for more of a chunked body of at most `limit` bytes, whose length is not known.
     pub fn growth_for_chunks(&self, limit: usize, plentiful: impl Fn(usize) -> bool) -> Option<Growth> {
         let received = self.buf.len();
         if received < self.buf.capacity() {

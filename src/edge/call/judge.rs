@@ -13,8 +13,8 @@ use crate::telemetry::exchange::{Excerpt, Stage};
 
 use super::admit;
 use super::asked::Asked;
+use super::await_record;
 use super::inbound::Inbound;
-use super::keep;
 use super::request::{Case, Genuine};
 
 /// Judges a delivery that is whole.
@@ -46,7 +46,7 @@ async fn examine<'p, 'c, N: Net>(
     let now = worker.net.look();
     asked.mark(Stage::Body, now.monotonic);
     let verified = finish(inbound, asked, route, check, now)?;
-    keep::recordable(worker, &verified)?;
+    await_record::recordable(worker, &verified)?;
     let claim = claim(policy, asked, route, &verified, now).await?;
     // A copy that is only observed is forwarded, and counts all the same.
     if !asked.observed.contains_copy() {

@@ -34,7 +34,7 @@ pub(in crate::edge) async fn compute<N: Net>(
     case: &mut Case<'_, '_, '_>,
     work: Work,
 ) -> Result<(), Rejection> {
-    let _baton = call.wait_for(worker, worker.baton.take()).await?;
+    let _baton = call.wait_for(worker, worker.compute_lock.take()).await?;
     loop {
         for _ in 0..(work.bytes / WORK_OF_A_TURN).clamp(1, TURNS_LIMIT) {
             call.take_turn(worker, true).await?;

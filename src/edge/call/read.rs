@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::edge::policy::Policy;
 use crate::edge::runtime::net::Net;
-use crate::edge::wait::waiting::GaveWay;
+use crate::edge::wait::slow_set::Evicted;
 use crate::edge::worker::Worker;
 use crate::outcome::{Fault, Outcome, Rejection};
 use crate::telemetry::exchange::Stage;
@@ -107,7 +107,7 @@ pub async fn body<N: Net, C: Carrier<N>>(
             }
         }
     }
-    call.patience.is_over().map_err(|GaveWay| Rejection::GaveWay)?;
+    call.occupancy.end().map_err(|Evicted| Rejection::GaveWay)?;
     call.asked.body_read = true;
     Ok(())
 }
@@ -146,8 +146,8 @@ async fn receive<N: Net, C: Carrier<N>>(
 ) -> Result<(), Outcome> {
     let (result, buf) = {
         let reading = pin!(carrier.read(call.inbound.lend(), deadline));
-        let read = call.patience.during(|| worker.net.monotonic(), reading).await;
-        read.map_err(|GaveWay| Rejection::GaveWay)?
+        let read = call.occupancy.during(|| worker.net.monotonic(), reading).await;
+        read.map_err(|Evicted| Rejection::GaveWay)?
     };
     call.inbound.returned(buf);
     call.take_turn(worker, call.inbound.has_charged_buffer()).await?;

@@ -5,8 +5,8 @@ use std::rc::Rc;
 
 use crate::edge::peer::Sender;
 use crate::edge::runtime::net::Net;
-use crate::edge::wait::turns::Place;
-use crate::edge::wait::waiting::{GaveWay, Patience};
+use crate::edge::wait::slow_set::{Evicted, Occupancy};
+use crate::edge::wait::turns::TurnSlot;
 use crate::edge::worker::Worker;
 use crate::gate::admission::Admitted;
 use crate::gate::identity::Caller;
@@ -28,9 +28,9 @@ pub struct Call<'c, 'p> {
     /// What is known.
     pub asked: Asked<'p>,
     /// The connection in the turn queue of its worker.
-    pub place: &'c mut Place,
+    pub turn_slot: &'c mut TurnSlot,
     /// What the connection holds of the limits of the process, and whether it makes us wait.
-    pub patience: &'c Rc<Patience>,
+    pub occupancy: &'c Rc<Occupancy>,
     /// The head of the application's answer; kept for its memory.
     pub reply_head: &'c mut ResponseHead,
 }
@@ -100,7 +100,7 @@ impl<'p> Call<'_, 'p> {
     /// # Errors
     /// [`Rejection::GaveWay`]
     pub(super) async fn take_turn<N: Net>(&self, worker: &Worker<N>, large: bool) -> Result<(), Rejection> {
-        self.wait_for(worker, self.place.take_turn(large)).await
+        self.wait_for(worker, self.turn_slot.take_turn(large)).await
     }
 
     /// Waits for something of this worker.
@@ -114,9 +114,9 @@ impl<'p> Call<'_, 'p> {
     ) -> Result<T, Rejection> {
         let wait = pin!(wait);
         // Waiting for us is not making us wait.
-        if !self.patience.is_seated() {
+        if !self.occupancy.is_slow() {
             return Ok(wait.await);
         }
-        self.patience.during(|| worker.net.monotonic(), wait).await.map_err(|GaveWay| Rejection::GaveWay)
+        self.occupancy.during(|| worker.net.monotonic(), wait).await.map_err(|Evicted| Rejection::GaveWay)
     }
 }

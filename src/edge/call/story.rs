@@ -18,11 +18,11 @@ use crate::telemetry::exchange::Stage;
 use crate::wire::framing::BodyFraming;
 
 use super::admit;
+use super::await_record;
 use super::carrier::{Carrier, Next, OwnAnswer};
 use super::forward::{self, Way};
 use super::inbound::Inbound;
 use super::judge;
-use super::keep;
 use super::late;
 use super::read;
 use super::relay;
@@ -45,7 +45,7 @@ pub async fn run<'p, N: Net, C: Carrier<N>>(
         Ok(status) => Outcome::Forwarded { status },
         // A sender that is told that nothing is left to do must be able to rely on it.
         Err(acknowledged @ Outcome::Rejected(Rejection::Duplicate)) => {
-            keep::keep(worker, call, carrier.sender(), acknowledged).await.err().unwrap_or(acknowledged)
+            await_record::await_record(worker, call, carrier.sender(), acknowledged).await.err().unwrap_or(acknowledged)
         }
         Err(outcome) => outcome,
     };
@@ -78,7 +78,7 @@ async fn story<'p, 'w, N: Net, C: Carrier<N>>(
     let route = resolve(policy, call)?;
     let admitted = granted.insert(admit::admit(worker, call, carrier.sender(), route).await?);
     if admitted.is_suspect() {
-        call.place.take_suspects_turn().await;
+        call.turn_slot.take_suspects_turn().await;
     }
     let check = admit::begin(admitted, route, call)?;
     let mut case = Case { route, check, admitted };
@@ -99,7 +99,7 @@ async fn story<'p, 'w, N: Net, C: Carrier<N>>(
             // What the application has accepted is recorded even if its answer cannot be passed on: a copy is
             // acknowledged.
             if reply.is_ok() || call.asked.accepted.is_some() {
-                keep::keep(worker, call, carrier.sender(), outcome).await?;
+                await_record::await_record(worker, call, carrier.sender(), outcome).await?;
             }
             relay::relay(worker, snapshot, call, carrier, reply?).await
         }
@@ -133,15 +133,15 @@ fn judge_conduct<N: Net>(
     if let Some(suspicion) = admit::suspicion(admitted, outcome, genuine) {
         worker.cells(|cells| cells.suspected(suspicion));
     }
-    call.place.note(Ended {
+    call.turn_slot.note(Ended {
         outcome,
         client: admitted.map(Admitted::client),
         genuine,
         over_budget: admitted.is_some_and(Admitted::is_suspect),
         shared: asked.client.account != Account::Stranger,
     });
-    let holding = call.patience.holding();
-    holding.prove(call.place.conduct().has_proven());
+    let holding = call.occupancy.holding();
+    holding.prove(call.turn_slot.conduct().has_proven());
     // Its client has too many connections, and this is one of those on which something was just refused.
     asked.keep_alive &= !(matches!(outcome, Outcome::Rejected(_)) && worker.admission.sheds(holding));
 }
@@ -172,7 +172,7 @@ async fn conclude<N: Net, C: Carrier<N>>(
         match answer.fate {
             Fate::Leave => writing.await,
             _ => {
-                let written = call.patience.during_write(|| worker.net.monotonic(), writing).await;
+                let written = call.occupancy.during_write(|| worker.net.monotonic(), writing).await;
                 written.unwrap_or(Err(Fault::ResponseGaveWay.into()))
             }
         }

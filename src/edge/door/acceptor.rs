@@ -1,4 +1,4 @@
-//! The listeners of one worker: accept loops that survive, and end without losing anybody.
+//! The listeners of one worker: accept loops that survive errors, and end without losing a client.
 
 use std::cell::{Cell, RefCell};
 use std::io;
@@ -18,12 +18,12 @@ use super::listener::{self, Entrance};
 use crate::edge::drain::Open;
 use crate::edge::peer::Origin;
 use crate::edge::policy::{ListenerId, Policy};
-use crate::edge::runtime::breather::Breather;
+use crate::edge::runtime::coop::CoopBudget;
 use crate::edge::runtime::driver::Driver;
 use crate::edge::runtime::net::{Net, Sockets};
 use crate::edge::runtime::stream::Socket;
 use crate::edge::serve;
-use crate::edge::wait::parked::Parked;
+use crate::edge::wait::idle::IdleConnection;
 use crate::edge::worker::Worker;
 
 /// How long accepting pauses when the process is out of file descriptors or memory: something must end first.
@@ -39,7 +39,7 @@ const LANES: usize = 32;
 /// As many are accepted in a row where accepting need not wait (epoll).
 const BURST: u32 = 32;
 
-/// Idle connections that are closed then: each has a descriptor that somebody else can use.
+/// Idle connections that are closed then: each gives back a descriptor.
 const MADE_ROOM: u64 = 8;
 
 /// How long a handshake may take that had begun when its listener was closed: a round trip and some.
@@ -66,7 +66,7 @@ struct Acceptor {
 }
 
 /// How an accept loop is told to end. An accept that is under way is cancelled and its result awaited: one that is just
-/// dropped may have accepted somebody.
+/// dropped may have accepted a connection.
 #[derive(Default)]
 struct Ending {
     begun: Cell<bool>,
@@ -105,8 +105,8 @@ impl Acceptors {
         self.prepared.clear();
     }
 
-    /// Accepts on what was prepared, and closes the listeners that the policy does not have. Idle connections are called
-    /// if they may have to go.
+    /// Accepts on what was prepared, and closes the listeners that the policy does not have. Idle connections look
+    /// again whether they may stay.
     pub(in crate::edge) fn enforce(&mut self, policy: &Policy) {
         for acceptor in std::mem::take(&mut self.prepared) {
             let (acceptor, ending) = (Rc::new(acceptor), Rc::<Ending>::default());
@@ -128,7 +128,7 @@ impl Acceptors {
             stays
         });
         if calls {
-            self.worker.parking.call();
+            self.worker.idle.wake_all();
         }
     }
 
@@ -138,7 +138,7 @@ impl Acceptors {
         for (_, ending) in self.accepting.drain(..) {
             ending.begin();
         }
-        self.worker.parking.call();
+        self.worker.idle.wake_all();
     }
 }
 
@@ -152,13 +152,13 @@ impl Acceptor {
     }
 
     /// Accepts until it is told to end. What goes wrong with one connection ends that connection; running out of
-    /// descriptors or memory pauses the loop instead of spinning in it. The last lane that ends looks after who has begun
-    /// to connect. `_open` keeps the worker until it has ended.
+    /// descriptors or memory pauses the loop instead of spinning in it. The last lane that ends accepts the
+    /// clients that have begun to connect. `_open` keeps the worker until it has ended.
     async fn run(self: Rc<Self>, worker: Rc<Worker<Sockets>>, ending: Rc<Ending>, _open: Open) {
-        let mut breather = Breather::of(BURST);
+        let mut budget = CoopBudget::of(BURST);
         while !ending.begun.get() {
             let handle = ending.canceller.borrow().handle();
-            match breather.during(self.listener.cancelable_accept(handle)).await {
+            match budget.during(self.listener.cancelable_accept(handle)).await {
                 Ok((stream, peer)) => self.welcome(&worker, stream, peer),
                 Err(error) if concerns_one_connection(&error) || ending.begun.get() => {}
                 Err(error) => {
@@ -180,7 +180,7 @@ impl Acceptor {
         }
     }
 
-    /// Accepts who has begun to connect, before the socket is closed.
+    /// Accepts the clients that have begun to connect, before the socket is closed.
     async fn run_dry(&self, worker: &Rc<Worker<Sockets>>) {
         // Where this is not possible it is tried without.
         let _ = listener::refuse_newcomers(&self.twin);
@@ -219,13 +219,13 @@ impl Acceptor {
             Ok(permit) => Some(permit),
         };
         let socket = Socket::tcp(stream, &worker.net.alarms);
-        let newcomer = Parked::newcomer(worker, socket, origin);
+        let accepted = IdleConnection::accepted(worker, socket, origin);
         let (worker, open) = (Rc::clone(worker), worker.drain.open());
         match permit {
-            Some(permit) => settle(worker, newcomer, permit, open),
+            Some(permit) => settle(worker, accepted, permit, open),
             None => drop(monoio::spawn(async move {
                 match worker.peers.wait_for(|| worker.open(origin).ok()).await {
-                    Some(permit) => settle(worker, newcomer, permit, open),
+                    Some(permit) => settle(worker, accepted, permit, open),
                     None => worker.connection_ended(ConnectionEnd::ConnectionsFull, origin.peer),
                 }
             })),
@@ -234,10 +234,10 @@ impl Acceptor {
 }
 
 /// Gives a connection its task. What that contains is held as long as the connection.
-fn settle(worker: Rc<Worker<Sockets>>, newcomer: Box<Parked<Socket>>, permit: ConnectionPermit, open: Open) {
+fn settle(worker: Rc<Worker<Sockets>>, accepted: Box<IdleConnection<Socket>>, permit: ConnectionPermit, open: Open) {
     worker.cells(WorkerCells::accepted);
     monoio::spawn(async move {
-        let staying = pin!(serve::stay(&worker, newcomer, permit));
+        let staying = pin!(serve::stay(&worker, accepted, permit));
         worker.net.clock.turn(staying).await;
         drop(open);
     });

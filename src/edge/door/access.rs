@@ -8,9 +8,9 @@ use crate::edge::worker::Worker;
 use crate::gate::identity::Caller;
 
 use super::listener::ListenerId;
+use super::tls::admitted_by::AdmittedBy;
 use super::tls::door::TlsDoor;
 use super::tls::downstream::Downstream;
-use super::tls::standing::Standing;
 use super::tls::verifier;
 
 /// How a connection was let in, and who its client is.
@@ -23,7 +23,7 @@ pub struct ClientAccess {
     /// Who that is by a certificate, if one was shown.
     pub caller: Option<Caller>,
     /// By what it was let in.
-    pub standing: Standing,
+    pub admitted_by: AdmittedBy,
 }
 
 impl ClientAccess {
@@ -37,13 +37,13 @@ impl ClientAccess {
     /// it is; if not, that has been told to the observer, and the connection is to be closed after the exchange in flight.
     pub fn is_welcome<N: Net>(&mut self, stream: &Downstream<N::Stream>, worker: &Worker<N>, policy: &Policy) -> bool {
         let door = policy.tls(self.listener);
-        let verdict = match (&self.standing, door) {
-            (Standing::NotYet, _) | (Standing::Plain, None) => return true,
-            (Standing::By(before), Some(door)) if door.is_kept_by(before.as_ref()) => return true,
-            (Standing::Refused, _) => return false,
+        let verdict = match (&self.admitted_by, door) {
+            (AdmittedBy::NotYet, _) | (AdmittedBy::Plain, None) => return true,
+            (AdmittedBy::By(before), Some(door)) if door.is_kept_by(before.as_ref()) => return true,
+            (AdmittedBy::Refused, _) => return false,
             // The listener has changed between plain text and TLS.
-            (Standing::Plain, Some(_)) | (Standing::By(_), None) => Err(None),
-            (Standing::By(_), Some(door)) => match stream.session() {
+            (AdmittedBy::Plain, Some(_)) | (AdmittedBy::By(_), None) => Err(None),
+            (AdmittedBy::By(_), Some(door)) => match stream.session() {
                 Some(session) => door.identify_again(session.connection(), worker.net.now().unix).map_err(Some),
                 None => Err(None),
             },
@@ -51,7 +51,7 @@ impl ClientAccess {
         match verdict {
             Ok(caller) => {
                 self.caller = caller;
-                self.standing = door.map(TlsDoor::standing).unwrap_or_default();
+                self.admitted_by = door.map(TlsDoor::admitted_by).unwrap_or_default();
                 true
             }
             Err(end) => {
@@ -59,7 +59,7 @@ impl ClientAccess {
                 if let Some(end) = end {
                     worker.certificate_refused(end, peer, verifier::take_refused().as_deref());
                 }
-                self.standing = Standing::Refused;
+                self.admitted_by = AdmittedBy::Refused;
                 false
             }
         }

@@ -24,7 +24,7 @@ pub struct Bound {
 /// # Errors
 /// Of the operating system: in use, not permitted, not an address of this host.
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
-    // Without SO_REUSEPORT an address can be bound by nobody else.
+    // Without SO_REUSEPORT an address can be bound once only.
     let shared =
         address.port() != 0 && matches!(unbound(address)?.bind(&address.into()), Err(error) if is_taken(&error));
     let first = bind_one(address)?;
@@ -74,14 +74,14 @@ pub struct Entrance {
 
 /// From now on the kernel begins no new handshakes for this socket: it drops their first packets, as if the network had
 /// lost them, while handshakes that have begun are completed and go on to the queue. A client sends its first packet
-/// again after a second, and meets whoever listens by then.
+/// again after a second, and reaches the socket that listens by then.
 ///
 /// This is how a socket is closed without harm. The kernel resets what is in the queue of a listening socket that is
 /// closed, and handshakes that have not been completed, also where other sockets listen on the same port (unless the
 /// sysctl `net.ipv4.tcp_migrate_req` is set). So it must be closed when there are none.
 ///
 /// # Errors
-/// Of the operating system; newcomers go on coming then.
+/// Of the operating system; new clients are still accepted then.
 pub(in crate::edge) fn refuse_newcomers(socket: &TcpListener) -> io::Result<()> {
     const FLAGS: u32 = 13;
     const SYN: u32 = 0x02;
@@ -109,7 +109,7 @@ mod tests {
     use std::time::Duration;
 
     #[test]
-    fn newcomers_are_refused_and_whoever_is_in_the_queue_is_not() {
+    fn new_clients_are_refused_and_those_in_the_queue_are_not() {
         for address in ["127.0.0.1:0", "[::1]:0"] {
             // Not every host has IPv6.
             let Ok(bound) = bind(address.parse().unwrap(), 1) else { continue };

@@ -1,4 +1,4 @@
-//! Who is let in: where a bound is met, a connection that is of less use ends for the newcomer.
+//! Letting connections in: where a limit is reached, a connection of less use is closed for the new one.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::edge::worker::Worker;
 const SMALL: u64 = 64 << 10;
 
 impl<N: Net> Worker<N> {
-    /// Lets a connection in, in the place of one that is idle or makes us wait if need be.
+    /// Lets a connection in, and closes an idle or a slow one for it where a limit is reached.
     ///
     /// # Errors
     /// There is no room for it.
@@ -60,16 +60,16 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    /// Makes room among the connections of one client, which senders and strangers may share: the one that is of least use
+    /// Makes room among the connections of one client, which senders and attackers may share: the one that is of least use
     /// ends. It is one on which nothing was proven genuine: an idle one, or one that makes us wait, of which there are more;
     /// else the next one of whose requests is refused or that goes idle
     /// ([`crate::gate::admission::Admission::sheds`]). Connections that were proven genuine end only where most of the
     /// client's are such, and idle. One that is with the application stays.
     fn make_room_of(&self, client: ClientKey, allowance: &mut Allowance) -> bool {
         // Where most make us wait, the idle ones are those that have just been accepted: their requests are about to be read.
-        let waiting = self.waiting.len_of(client);
-        let waits = waiting > 0 && !self.parking.has(waiting, client, false);
-        if waits && self.waiting.make_way_of(client, SMALL) || self.close_idle_of(client, false) {
+        let waiting = self.slow.len_of(client);
+        let waits = waiting > 0 && !self.idle.has(waiting, client, false);
+        if waits && self.slow.evict_of(client, SMALL) || self.close_idle_of(client, false) {
             return true;
         }
         if std::mem::replace(allowance, Allowance::Beyond) == Allowance::Usual {
@@ -77,14 +77,14 @@ impl<N: Net> Worker<N> {
         }
         // The others have just been accepted, unless most make us wait: a delivery that is on its way does not end for them.
         let most = self.admission.connections_per_client() as usize / 2 + 1;
-        if waiting >= most && self.waiting.make_way_of(client, u64::MAX) {
+        if waiting >= most && self.slow.evict_of(client, u64::MAX) {
             return true;
         }
-        self.parking.has(most, client, true) && self.close_idle_of(client, true)
+        self.idle.has(most, client, true) && self.close_idle_of(client, true)
     }
 
     fn close_idle_of(&self, client: ClientKey, proven: bool) -> bool {
-        let closed = self.parking.close_oldest_of(client, proven);
+        let closed = self.idle.close_oldest_of(client, proven);
         if closed {
             self.connection_ended(ConnectionEnd::IdleClosed, None);
         }
@@ -94,13 +94,13 @@ impl<N: Net> Worker<N> {
     /// Makes room of which others had none.
     pub(in crate::edge) fn make_room(&self) {
         let now = self.net.monotonic();
-        let candidates = self.parking.len() + self.waiting.len();
+        let candidates = self.idle.len() + self.slow.len();
         for _ in 0..self.admission.claim_shortage(Bound::Connections, candidates as u64) {
             self.make_room_for(None, now);
         }
         for bound in Bound::ALL.into_iter().filter(|bound| *bound != Bound::Connections) {
-            for _ in 0..self.admission.claim_shortage(bound, self.waiting.len() as u64) {
-                self.make_way(bound, (Owner::Alone(u64::MAX), 0), now);
+            for _ in 0..self.admission.claim_shortage(bound, self.slow.len() as u64) {
+                self.evict_for(bound, (Owner::Alone(u64::MAX), 0), now);
             }
         }
     }
@@ -108,7 +108,7 @@ impl<N: Net> Worker<N> {
     /// Ends idle connections of clients that have too many because newcomers came to other workers.
     pub(in crate::edge) fn close_useless(&self) {
         if self.admission.has_excess() {
-            let closed = self.parking.close_useless(|holding| self.admission.sheds(holding));
+            let closed = self.idle.close_useless(|holding| self.admission.sheds(holding));
             (0..closed).for_each(|_| self.connection_ended(ConnectionEnd::IdleClosed, None));
         }
     }
@@ -116,12 +116,12 @@ impl<N: Net> Worker<N> {
     /// Ends a connection so that another can be let in: an idle one, unless one client alone makes us wait in more
     /// connections than are idle.
     pub(in crate::edge) fn make_room_for(&self, client: Option<ClientKey>, now: Duration) -> bool {
-        let idle = self.parking.len();
-        if (idle as u64) >= self.waiting.largest(Bound::Connections) && self.parking.close_oldest() {
+        let idle = self.idle.len();
+        if (idle as u64) >= self.slow.largest(Bound::Connections) && self.idle.close_oldest() {
             self.connection_ended(ConnectionEnd::IdleClosed, None);
             return true;
         }
-        let party = client.map_or(Owner::Alone(u64::MAX), Owner::Client);
-        self.make_way(Bound::Connections, (party, 1), now)
+        let owner = client.map_or(Owner::Alone(u64::MAX), Owner::Client);
+        self.evict_for(Bound::Connections, (owner, 1), now)
     }
 }

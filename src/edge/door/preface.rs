@@ -32,14 +32,16 @@ pub async fn read<N: Net>(
     }
     connection.inbound.hold_buffer(&worker.buffers);
     loop {
-        // Patience may run out while it is being tried: it is looked at again and again.
+        // Occupancy may run out while it is being tried: it is looked at again and again.
         let glance = worker.net.monotonic() + WARM;
-        let (result, buf) =
-            connection.stream.read_patiently(connection.inbound.lend(), connection.patience(worker).min(glance)).await;
+        let (result, buf) = connection
+            .stream
+            .read_patiently(connection.inbound.lend(), connection.first_request_deadline(worker).min(glance))
+            .await;
         connection.inbound.returned(buf);
         match result {
             Ok(Some(count)) if count > 0 => {}
-            Ok(None) if worker.net.monotonic() < connection.patience(worker) => continue,
+            Ok(None) if worker.net.monotonic() < connection.first_request_deadline(worker) => continue,
             // A broken connection is as silent as a closed one; one that only waits until its time is up is not, unless
             // it is we who go.
             Ok(None) if connection.inbound.has_received() || !worker.closes(connection.access.listener) => {

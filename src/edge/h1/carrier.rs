@@ -15,7 +15,7 @@ use crate::edge::peer::Sender;
 use crate::edge::policy::{Limits, Policy};
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::{ByteStream, Lent};
-use crate::edge::wait::waiting::{GaveWay, Patience};
+use crate::edge::wait::slow_set::{Evicted, Occupancy};
 use crate::edge::worker::Worker;
 use crate::outcome::{Fault, Outcome};
 use crate::wire::encode;
@@ -28,7 +28,7 @@ use super::respond;
 pub struct H1Carrier<'c, S> {
     stream: &'c mut Downstream<S>,
     access: &'c mut ClientAccess,
-    patience: &'c Patience,
+    occupancy: &'c Occupancy,
     /// Requests of the connection so far, this one included.
     served: u64,
     /// For each piece of the answer to be taken.
@@ -56,18 +56,18 @@ impl<'c, S: ByteStream> H1Carrier<'c, S> {
         policy: &Policy,
         connection: &'c mut Connection<S>,
     ) -> (Call<'c, 'p>, Self) {
-        let Connection { stream, access, inbound, reply_head, served, place, patience, .. } = connection;
+        let Connection { stream, access, inbound, reply_head, served, turn_slot, occupancy, .. } = connection;
         let asked = Asked::new(worker.ids.next(), worker.net.now(), access.peer.as_ref());
         let carrier = Self {
             stream,
             access,
-            patience,
+            occupancy,
             served: *served,
             write_timeout: policy.limits.write_timeout,
             framing: AnswerFraming::Exact,
             before: None,
         };
-        (Call { inbound, asked, place, patience, reply_head }, carrier)
+        (Call { inbound, asked, turn_slot, occupancy, reply_head }, carrier)
     }
 
     fn encode_head(&self, out: &mut Vec<u8>, asked: &Asked<'_>, reply: ReplyHead<'_>) {
@@ -166,8 +166,8 @@ impl<N: Net> Carrier<N> for H1Carrier<'_, N::Stream> {
         if !range.is_empty() {
             let deadline = worker.net.monotonic() + self.write_timeout;
             let writing = pin!(self.stream.write_all(buf, range, deadline));
-            let written = self.patience.during_write(|| worker.net.monotonic(), writing).await;
-            let (result, back) = written.map_err(|GaveWay| Fault::ResponseGaveWay)?;
+            let written = self.occupancy.during_write(|| worker.net.monotonic(), writing).await;
+            let (result, back) = written.map_err(|Evicted| Fault::ResponseGaveWay)?;
             buf = back;
             result.map_err(unread)?;
         }

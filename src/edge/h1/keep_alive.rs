@@ -12,7 +12,7 @@ use crate::edge::worker::Worker;
 
 use super::carrier::H1Carrier;
 
-/// Serves requests until the connection is to be closed, or parked because it has gone quiet.
+/// Serves requests until the connection is to be closed, or until it has gone quiet.
 pub async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>) -> ControlFlow<()> {
     loop {
         let limits = worker.policy().limits;
@@ -26,18 +26,18 @@ pub async fn converse<N: Net>(worker: &Worker<N>, connection: &mut Connection<N:
         }
         let busy = worker.drain.enter();
         connection.served += 1;
-        connection.place.take_turn(false).await;
+        connection.turn_slot.take_turn(false).await;
         let next = {
             let policy = worker.policy();
             if connection.access.is_welcome(&connection.stream, worker, &policy) {
                 let (mut call, mut carrier) = H1Carrier::split(worker, &policy, connection);
                 story::run(worker, &policy, &mut call, &mut carrier).await
             } else {
-                // The client learns why in its next handshake; nobody has looked at the request.
+                // The client learns why in its next handshake; the request has not been looked at.
                 Next::Linger
             }
         };
-        // Whoever has been answered is not cut off, however long it takes to go.
+        // A client that has been answered is not cut off, however long it takes to go.
         drop(busy);
         if next == Next::Linger {
             connection.linger(worker).await;
@@ -70,14 +70,14 @@ async fn await_request<N: Net>(worker: &Worker<N>, connection: &mut Connection<N
         connection.expires = now + limits.idle_timeout;
     }
     // When connections are wanted, one without a request waits where it can be closed for another.
-    let wanted = worker.admission.is_crowded() || connection.patience.holding().is_replaceable();
+    let wanted = worker.admission.is_crowded() || connection.occupancy.holding().is_replaceable();
     if wanted && connection.stream.is_quiet() && !connection.inbound.is_torn() {
         connection.inbound.release_buffer(&worker.buffers);
         return Arrival::Quiet;
     }
     connection.inbound.hold_buffer(&worker.buffers);
     let warm = worker.warm.enter();
-    let end = if connection.served == 0 { connection.patience(worker) } else { connection.expires };
+    let end = if connection.served == 0 { connection.first_request_deadline(worker) } else { connection.expires };
     let deadline = end.min(now + warm.time());
     loop {
         let (result, buf) = connection.stream.read_patiently(connection.inbound.lend(), deadline).await;

@@ -24,7 +24,7 @@ const RETRY_IN_FLIGHT_AFTER: u64 = 1;
 /// Writes the answer to a request that the application has not answered.
 ///
 /// # Errors
-/// [`Fault::ResponseUnread`] or [`Fault::DownstreamClosed`]: nobody takes it.
+/// [`Fault::ResponseUnread`] or [`Fault::DownstreamClosed`]: the client does not take it.
 pub(super) async fn write_answer<N: Net>(
     worker: &Worker<N>,
     stream: &mut impl ByteStream,

@@ -12,7 +12,7 @@ use monoio::time::Instant;
 
 use super::clock::Clock;
 
-/// A deadline in milliseconds, the next whole one, and what is nobody else's.
+/// A deadline in milliseconds, the next whole one, and a number of its own.
 type Key = (u64, u64);
 
 /// The deadlines of one worker, the nearest first. They are only met while [`Self::keep`] runs.
@@ -38,7 +38,7 @@ impl Alarms {
         &self.clock
     }
 
-    /// Drives `operation` (pinned by the caller, so that nobody holds it twice) until it is done, or gives nothing when it
+    /// Drives `operation` (pinned by the caller, so that it is not held twice) until it is done, or gives nothing when it
     /// is not by `deadline`.
     pub(in crate::edge) fn until<'a, F: Future>(
         &'a self,
@@ -51,7 +51,7 @@ impl Alarms {
         Until { alarms: self, key: (millis, number), operation }
     }
 
-    /// Wakes whoever waits for a deadline when it has come. One task of the worker runs this; it does not end.
+    /// Wakes the tasks whose deadlines have come. One task of the worker runs this; it does not end.
     pub async fn keep(&self) {
         let mut timer = pin!(monoio::time::sleep(Duration::ZERO));
         poll_fn::<(), _>(|cx| {
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn deadlines_are_met_in_their_order_whoever_came_first() {
+    fn deadlines_are_met_in_their_order() {
         let order = run(|alarms| async move {
             let order = Rc::new(RefCell::new(Vec::new()));
             let tasks: Vec<_> = [90, 30, 3_600_000, 60]

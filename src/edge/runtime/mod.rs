@@ -2,9 +2,9 @@
 //! sockets in production, [`pipe`] and virtual time in tests.
 
 pub mod alarms;
-pub(in crate::edge) mod breather;
 pub mod buffer;
 pub mod clock;
+pub(in crate::edge) mod coop;
 pub mod driver;
 pub mod net;
 pub mod pipe;

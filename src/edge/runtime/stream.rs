@@ -23,8 +23,8 @@ use nix::errno::Errno;
 use nix::sys::socket::{MsgFlags, Shutdown, recv, send, shutdown};
 
 use super::alarms::Alarms;
-use super::breather::{Breather, PAUSE};
 use super::clock::Clock;
+use super::coop::{CoopBudget, PAUSE};
 
 /// The result of an operation, and the buffer that it borrowed. After a missed deadline the buffer is empty: the
 /// operation still owns the real one.
@@ -119,7 +119,7 @@ pub struct Socket {
     alarms: Rc<Alarms>,
     /// While it is busy.
     timer: Option<Timer>,
-    breather: Breather,
+    budget: CoopBudget,
     /// While it is busy.
     canceller: Option<Canceller>,
 }
@@ -158,7 +158,7 @@ impl Socket {
     }
 
     fn new(kind: Kind, alarms: &Rc<Alarms>) -> Self {
-        Self { kind, alarms: Rc::clone(alarms), timer: None, breather: Breather::default(), canceller: None }
+        Self { kind, alarms: Rc::clone(alarms), timer: None, budget: CoopBudget::default(), canceller: None }
     }
 
     fn raw_fd(&self) -> RawFd {
@@ -178,7 +178,7 @@ async fn within<F: Future>(
     mut operation: Pin<&mut F>,
     timer: &mut Option<Timer>,
     clock: &Clock,
-    breather: &mut Breather,
+    budget: &mut CoopBudget,
     deadline: Duration,
 ) -> Option<F::Output> {
     let deadline = Instant::from_std(clock.instant(deadline));
@@ -204,7 +204,7 @@ async fn within<F: Future>(
         Poll::Pending
     })
     .await;
-    if breather.ends_turn(waited) {
+    if budget.ends_turn(waited) {
         // With the timer that is there: another would make every future that reads or writes larger by its size.
         let end = Instant::from_std(clock.instant(clock.monotonic() + PAUSE));
         timer.borrow_mut().as_mut().reset(end);
@@ -255,7 +255,7 @@ impl Socket {
 
     /// Waits until something can be written, or read.
     async fn room(&mut self, deadline: Duration, listens: bool) -> Option<Ready> {
-        let Self { kind, alarms, timer, breather, .. } = self;
+        let Self { kind, alarms, timer, budget, .. } = self;
         on!(kind, stream => {
             let read = pin!(async {
                 if !listens {
@@ -266,7 +266,7 @@ impl Socket {
             });
             let write = pin!(stream.writable(false));
             let ready = pin!(either(read, write));
-            within(ready, timer, alarms.clock(), breather, deadline).await
+            within(ready, timer, alarms.clock(), budget, deadline).await
         })
     }
 }
@@ -278,10 +278,10 @@ fn timed_out() -> io::Error {
 impl ByteStream for Socket {
     async fn read(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<usize> {
         let room = buf.len()..buf.capacity().min(buf.len() + PIECE);
-        let Self { kind, alarms, timer, breather, .. } = self;
+        let Self { kind, alarms, timer, budget, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.read(buf.slice_mut(room)));
-            within(operation, timer, alarms.clock(), breather, deadline).await
+            within(operation, timer, alarms.clock(), budget, deadline).await
         });
         match outcome {
             Some((result, slice)) => (result, slice.into_inner()),
@@ -291,11 +291,11 @@ impl ByteStream for Socket {
 
     async fn read_patiently(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<Option<usize>> {
         let room = buf.len()..buf.capacity();
-        let Self { kind, alarms, timer, breather, canceller } = self;
+        let Self { kind, alarms, timer, budget, canceller } = self;
         let canceller = canceller.get_or_insert_with(Canceller::new);
         let (result, slice) = on!(kind, stream => {
             let mut operation = pin!(stream.cancelable_read(buf.slice_mut(room), canceller.handle()));
-            match within(operation.as_mut(), timer, alarms.clock(), breather, deadline).await {
+            match within(operation.as_mut(), timer, alarms.clock(), budget, deadline).await {
                 Some(finished) => finished,
                 None => {
                     *canceller = std::mem::take(canceller).cancel();
@@ -313,7 +313,7 @@ impl ByteStream for Socket {
     }
 
     async fn readable(&mut self, deadline: Duration) -> io::Result<()> {
-        // Whoever waits like this may wait long, and many do: with what others share, and nothing else.
+        // Many connections wait like this, and for long: they share one timer, and hold nothing else.
         self.timer = None;
         self.canceller = None;
         let outcome = on!(&self.kind, stream => {
@@ -324,10 +324,10 @@ impl ByteStream for Socket {
     }
 
     async fn write(&mut self, buf: Vec<u8>, range: Range<usize>, deadline: Duration) -> Lent<usize> {
-        let Self { kind, alarms, timer, breather, .. } = self;
+        let Self { kind, alarms, timer, budget, .. } = self;
         let outcome = on!(kind, stream => {
             let operation = pin!(stream.write(buf.slice(range)));
-            within(operation, timer, alarms.clock(), breather, deadline).await
+            within(operation, timer, alarms.clock(), budget, deadline).await
         });
         match outcome {
             Some((result, slice)) => (result, slice.into_inner()),
@@ -336,7 +336,7 @@ impl ByteStream for Socket {
     }
 
     fn offer(&mut self, bytes: &[u8]) {
-        // The peer may be gone already; there is nobody to tell.
+        // The peer may be gone already; the error means nothing then.
         let _ = send(self.raw_fd(), bytes, MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL);
     }
 
@@ -357,7 +357,7 @@ impl ByteStream for Socket {
     }
 
     fn shut_down_write(&mut self) {
-        // The peer may be gone already; there is nobody to tell.
+        // The peer may be gone already; the error means nothing then.
         let _ = shutdown(self.raw_fd(), Shutdown::Write);
     }
 }

@@ -1,4 +1,4 @@
-//! Turns of TLS handshakes. A handshake costs as much as eight refused requests, or some hundreds, depending on the key
+//! TurnQueue of TLS handshakes. A handshake costs as much as eight refused requests, or some hundreds, depending on the key
 //! of the listener: all of it at once, and before anything is known of the client. Between two looks of a worker (see
 //! [`super::turns`]) handshakes are begun until they have cost [`BUDGET`]. After one that has cost more, the next begins
 //! when as many looks have been done as the rest of its cost is worth.

@@ -11,7 +11,7 @@ use monoio::time::sleep;
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(4);
 
-/// How many may wait for that at a time: everybody else is refused at once.
+/// How many may wait for that at a time: others are refused at once.
 const QUEUE: usize = 256;
 
 /// The bells of the other workers.
@@ -35,7 +35,7 @@ impl Peers {
         }
     }
 
-    /// Whether there is anybody to wait for, and room to wait.
+    /// Whether there are other workers, and room in the queue.
     #[must_use]
     pub fn can_be_waited_for(&self) -> bool {
         self.queue.get() < QUEUE && self.bells.get().is_some_and(|bells| !bells.is_empty())
@@ -59,7 +59,7 @@ impl Peers {
     }
 }
 
-/// Somebody who waits; he counts until this is dropped.
+/// A connection that waits; it counts until this is dropped.
 struct Queued<'a>(&'a Cell<usize>);
 
 impl<'a> Queued<'a> {

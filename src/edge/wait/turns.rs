@@ -1,9 +1,9 @@
-//! Turns: connections whose last request was refused wait for one another, and so do those that send large bodies and
+//! TurnQueue: connections whose last request was refused wait for one another, and so do those that send large bodies and
 //! requests of clients that are over their budgets.
 //!
 //! A worker does everything that is ready before it looks for what has become ready meanwhile, and a delivery needs
 //! several such looks: its request, the application's answer, the end of each write. Under a flood there would be a
-//! look only when every connection of the flood has been served once more. So between two looks only [`SEATS`] of those
+//! look only when every connection of the flood has been served once more. So between two looks only [`TURNS_PER_ROUND`] of those
 //! that wait are served. Large bodies cost as much, and before it is known whether they are genuine: each piece of one
 //! takes a turn, too. A connection that was not refused, is within its budget and sends little does not wait.
 //!
@@ -25,14 +25,14 @@ use crate::gate::handshakes::Pace;
 
 use super::handshake_turns::HandshakeTurns;
 
-/// Turns between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
-pub const SEATS: usize = 32;
+/// TurnQueue between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
+pub const TURNS_PER_ROUND: usize = 32;
 
 /// So many of them go to those that have waited longest.
-const AGED: usize = 8;
+pub(super) const AGED: usize = 8;
 
-/// As many turns does a piece of a large body take: hashing it takes longer than refusing a request.
-const LARGE: usize = 16;
+/// A piece of a large body costs this many turns: hashing it takes longer than refusing a request.
+pub(super) const LARGE: usize = 16;
 
 /// What a turn costs at most. Between two rounds the worker may have had nothing to do: that time is not the suspects'.
 const TURN: Duration = Duration::from_micros(25);
@@ -40,7 +40,7 @@ const TURN: Duration = Duration::from_micros(25);
 /// Suspects may be so far ahead of their share before they rest: a timer has a millisecond.
 const AHEAD: Duration = Duration::from_millis(2);
 
-/// What the usher needs of its worker.
+/// What the loop that hands out turns needs of its worker.
 pub trait Round {
     /// The time.
     fn now(&self) -> Duration;
@@ -52,15 +52,15 @@ pub trait Round {
     fn rest(&self, until: Duration) -> impl Future<Output = ()>;
 }
 
-/// The turns of one worker. Until [`Turns::usher`] runs, nobody waits.
+/// The turns of one worker. Until [`TurnQueue::run`] runs, no connection waits.
 #[derive(Debug, Default)]
-pub struct Turns {
-    ushered: Cell<bool>,
+pub struct TurnQueue {
+    is_running: Cell<bool>,
     free: Cell<usize>,
     /// Grows with each that comes to wait.
     next: Cell<u64>,
     waiting: RefCell<[VecDeque<Rc<Waiter>>; Rank::ALL.len()]>,
-    usher: RefCell<Option<Waker>>,
+    runner: RefCell<Option<Waker>>,
     handshakes: HandshakeTurns,
     /// When suspects have had no more than their share.
     even: Cell<Duration>,
@@ -73,7 +73,7 @@ pub struct Turns {
 struct Waiter {
     /// Where it stands among all who wait.
     number: Cell<u64>,
-    /// How many turns it needs, at most [`SEATS`].
+    /// How many turns it needs, at most [`TURNS_PER_ROUND`].
     turns: Cell<usize>,
     state: Cell<State>,
     waker: RefCell<Option<Waker>>,
@@ -83,7 +83,7 @@ struct Waiter {
 enum State {
     Waits,
     Called,
-    /// It has been given up: its connection had to give way.
+    /// It has been given up: its connection was evicted.
     #[default]
     Gone,
 }
@@ -97,13 +97,13 @@ impl Drop for Wait<'_> {
     }
 }
 
-impl Turns {
-    /// Waits for so many turns. Whoever waits again is the same `waiter`: that costs no memory.
+impl TurnQueue {
+    /// Waits for so many turns. A connection that waits again uses the same `waiter`: that costs no memory.
     async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>, rank: Rank, turns: usize) {
-        if !self.ushered.get() {
+        if !self.is_running.get() {
             return;
         }
-        // Suspects are counted: the usher gives them what they get.
+        // Suspects are counted: the loop gives them what they get.
         if rank != Rank::Suspect
             && let Some(left) = self.free.get().checked_sub(turns)
         {
@@ -117,8 +117,8 @@ impl Turns {
         if let Some(queue) = self.waiting.borrow_mut().get_mut(rank as usize) {
             queue.push_back(Rc::clone(waiter));
         }
-        if let Some(usher) = self.usher.take() {
-            usher.wake();
+        if let Some(runner) = self.runner.take() {
+            runner.wake();
         }
         let wait = Wait(waiter);
         poll_fn(|cx| {
@@ -134,11 +134,11 @@ impl Turns {
     /// Waits until a TLS handshake may be gone on with, which will cost so much
     /// ([`crate::gate::chain::KeyKind::handshake_cost`]). They have a budget of their own (`handshake_turns.rs`).
     pub async fn handshake(&self, cost: u32, pace: Pace) {
-        if !self.ushered.get() || self.handshakes.take(cost, pace) {
+        if !self.is_running.get() || self.handshakes.take(cost, pace) {
             return;
         }
-        if let Some(usher) = self.usher.take() {
-            usher.wake();
+        if let Some(runner) = self.runner.take() {
+            runner.wake();
         }
         self.handshakes.wait(cost, pace).await;
     }
@@ -150,11 +150,11 @@ impl Turns {
 
     /// Hands turns out, as often as a connection waits and a look has been done once more. One task of the worker runs
     /// this; it ends when a look fails, and then no connection waits any more.
-    pub async fn usher(&self, worker: &impl Round) {
-        self.ushered.set(true);
+    pub async fn run(&self, worker: &impl Round) {
+        self.is_running.set(true);
         let mut began = worker.now();
         loop {
-            let suspects = self.hand_out(SEATS);
+            let suspects = self.hand_out(TURNS_PER_ROUND);
             self.handshakes.hand_out();
             self.crowded(worker).await;
             if worker.look().await.is_err() {
@@ -164,7 +164,7 @@ impl Turns {
             self.charge(suspects, (began, now), worker.percent());
             began = now;
         }
-        self.ushered.set(false);
+        self.is_running.set(false);
         self.resting.set(false);
         self.hand_out(usize::MAX);
         self.handshakes.let_all_go();
@@ -203,7 +203,7 @@ impl Turns {
         suspects
     }
 
-    /// Who is next: who has waited longest, or the best one.
+    /// Who is next: the one that has waited longest, or the best one.
     fn next_rank(&self, waiting: &mut [VecDeque<Rc<Waiter>>], by_age: bool) -> Option<Rank> {
         for queue in waiting.iter_mut() {
             while queue.front().is_some_and(|waiter| waiter.state.get() != State::Waits) {
@@ -241,10 +241,10 @@ impl Turns {
     async fn woken(&self) {
         let mut asked = false;
         poll_fn(|cx| {
-            if std::mem::replace(&mut asked, true) && self.usher.borrow().is_none() {
+            if std::mem::replace(&mut asked, true) && self.runner.borrow().is_none() {
                 return Poll::Ready(());
             }
-            self.usher.replace(Some(cx.waker().clone()));
+            self.runner.replace(Some(cx.waker().clone()));
             Poll::Pending
         })
         .await;
@@ -267,21 +267,21 @@ async fn first_of(mut one: std::pin::Pin<&mut impl Future>, mut other: std::pin:
 
 /// A connection among the others of its worker.
 #[derive(Debug)]
-pub struct Place {
-    turns: Rc<Turns>,
+pub struct TurnSlot {
+    turns: Rc<TurnQueue>,
     conduct: Conduct,
     waiter: OnceCell<Rc<Waiter>>,
 }
 
-impl Place {
-    /// Nothing is known of the connection: it waits for nobody.
+impl TurnSlot {
+    /// Nothing is known of the connection: it does not wait.
     #[must_use]
-    pub fn new(turns: &Rc<Turns>) -> Self {
+    pub fn new(turns: &Rc<TurnQueue>) -> Self {
         Self::of(turns, Conduct::default())
     }
 
-    /// The place of a connection that has behaved like this.
-    pub(in crate::edge) fn of(turns: &Rc<Turns>, conduct: Conduct) -> Self {
+    /// The slot of a connection that has behaved like this.
+    pub(in crate::edge) fn of(turns: &Rc<TurnQueue>, conduct: Conduct) -> Self {
         Self { turns: Rc::clone(turns), conduct, waiter: OnceCell::new() }
     }
 
@@ -311,290 +311,5 @@ impl Place {
     /// How the last request ended.
     pub fn note(&mut self, ended: Ended) {
         self.conduct.note(ended);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::gate::keyed_buckets::ClientKey;
-    use crate::outcome::{Outcome, Rejection};
-    use std::pin::Pin;
-    use std::task::Context;
-
-    const FORGED: Rejection = Rejection::SignatureMismatch;
-
-    fn ended(outcome: impl Into<Outcome>, over_budget: bool) -> Ended {
-        let outcome = outcome.into();
-        let genuine = matches!(outcome, Outcome::Forwarded { .. });
-        Ended { outcome, client: Some(ClientKey::of(None)), genuine, over_budget, shared: false }
-    }
-
-    /// A worker whose looks are done, and whose time passes, when a test says so.
-    #[derive(Default)]
-    struct World {
-        looked: RefCell<Option<io::Result<()>>>,
-        now: Cell<Duration>,
-        percent: Cell<u32>,
-    }
-
-    impl Round for Rc<World> {
-        fn now(&self) -> Duration {
-            self.now.get()
-        }
-        fn percent(&self) -> u32 {
-            self.percent.get()
-        }
-        fn look(&self) -> impl Future<Output = io::Result<()>> {
-            poll_fn(|_| self.looked.take().map_or(Poll::Pending, Poll::Ready))
-        }
-        fn rest(&self, until: Duration) -> impl Future<Output = ()> {
-            poll_fn(move |_| if self.now.get() >= until { Poll::Ready(()) } else { Poll::Pending })
-        }
-    }
-
-    /// An usher whose looks are done when somebody says so.
-    struct Usher {
-        turns: Rc<Turns>,
-        world: Rc<World>,
-        task: Pin<Box<dyn Future<Output = ()>>>,
-    }
-
-    impl Usher {
-        fn new() -> Self {
-            let (turns, world) = (Rc::new(Turns::default()), Rc::new(World::default()));
-            world.percent.set(100);
-            let (all, of) = (Rc::clone(&turns), Rc::clone(&world));
-            let task = async move { all.usher(&of).await };
-            let mut usher = Self { turns, world, task: Box::pin(task) };
-            assert!(!poll(usher.task.as_mut()));
-            usher
-        }
-
-        /// A look is done, or fails; whether the usher goes on.
-        fn look(&mut self, result: io::Result<()>) -> bool {
-            assert!(!poll(self.task.as_mut()), "it has not looked yet");
-            self.world.looked.replace(Some(result));
-            !poll(self.task.as_mut())
-        }
-
-        /// A round of so many microseconds.
-        fn round(&mut self, micros: u64) {
-            self.pass(micros);
-            assert!(self.look(Ok(())));
-        }
-
-        fn pass(&self, micros: u64) {
-            self.world.now.set(self.world.now.get() + Duration::from_micros(micros));
-        }
-
-        fn new_places(&self, count: usize) -> Vec<Place> {
-            (0..count).map(|_| Place::new(&self.turns)).collect()
-        }
-
-        /// Places of connections that were refused so often, within the budget or over it.
-        fn refused(&self, count: usize, (times, over_budget): (usize, bool)) -> Vec<Place> {
-            let mut places = self.new_places(count);
-            places.iter_mut().for_each(|place| (0..times).for_each(|_| place.note(ended(FORGED, over_budget))));
-            places
-        }
-    }
-
-    const ONCE: (usize, bool) = (1, false);
-    const OFTEN: (usize, bool) = (9, true);
-
-    type Waits<'a> = Vec<Pin<Box<dyn Future<Output = ()> + 'a>>>;
-
-    fn poll<F: Future + ?Sized>(future: Pin<&mut F>) -> bool {
-        future.poll(&mut Context::from_waker(Waker::noop())).is_ready()
-    }
-
-    fn wait(places: &[Place], large: bool) -> Waits<'_> {
-        places.iter().map(|place| Box::pin(place.take_turn(large)) as _).collect()
-    }
-
-    /// Which of those who wait have been called; those have gone.
-    fn called(waits: &mut Waits<'_>) -> Vec<bool> {
-        let done: Vec<bool> = waits.iter_mut().map(|wait| poll(wait.as_mut())).collect();
-        let mut at = done.iter();
-        waits.retain(|_| !at.next().copied().unwrap_or_default());
-        done
-    }
-
-    fn count(waits: &mut Waits<'_>) -> usize {
-        called(waits).iter().filter(|done| **done).count()
-    }
-
-    #[test]
-    fn between_two_looks_only_a_few_are_served_in_their_order() {
-        let mut usher = Usher::new();
-        let places = usher.refused(2 * SEATS + 2, ONCE);
-        let mut waits = wait(&places, false);
-        let done = called(&mut waits);
-        assert!(done[..SEATS].iter().all(|done| *done) && !done[SEATS..].contains(&true));
-        // One that has gone meanwhile takes no turn.
-        drop(waits.remove(0));
-        assert!(usher.look(Ok(())));
-        let done = called(&mut waits);
-        assert!(done[..SEATS].iter().all(|done| *done) && !done[SEATS..].contains(&true));
-        assert!(usher.look(Ok(())));
-        assert_eq!(called(&mut waits), [true]);
-        // Nobody waits: what is left of the turns is there for whoever comes.
-        let places = usher.refused(SEATS, ONCE);
-        assert_eq!(count(&mut wait(&places, false)), SEATS - 1);
-    }
-
-    #[test]
-    fn pieces_of_large_bodies_take_several_turns() {
-        let mut usher = Usher::new();
-        let places = usher.new_places(SEATS);
-        let mut waits = wait(&places, true);
-        assert_eq!(count(&mut waits), SEATS / LARGE);
-        assert!(usher.look(Ok(())));
-        let done = called(&mut waits);
-        assert!(done[..SEATS / LARGE].iter().all(|done| *done) && !done[SEATS / LARGE..].contains(&true));
-    }
-
-    /// 6,400 unfinished bodies that have had to give way must not leave as many turns behind that are not used.
-    #[test]
-    fn those_who_have_gone_take_no_turns() {
-        let mut usher = Usher::new();
-        let places = usher.new_places(1000);
-        let mut waits = wait(&places, true);
-        assert_eq!(count(&mut waits), SEATS / LARGE);
-        let mut last = waits.split_off(waits.len() - 1);
-        drop(waits);
-        assert!(usher.look(Ok(())));
-        assert_eq!(called(&mut last), [true]);
-        assert_eq!(usher.turns.waiting(), 0);
-    }
-
-    #[test]
-    fn whoever_was_not_refused_waits_for_nobody() {
-        let usher = Usher::new();
-        let places = usher.refused(SEATS, ONCE);
-        let at_once = |place: &Place| poll(Box::pin(place.take_turn(false)).as_mut());
-        assert!(places.iter().all(at_once));
-        let mut new = Place::new(&usher.turns);
-        assert!(at_once(&new));
-        new.note(ended(FORGED, false));
-        assert!(!at_once(&new));
-        new.note(ended(Outcome::Forwarded { status: 200 }, false));
-        assert!(at_once(&new));
-        assert!(!poll(Box::pin(new.take_turn(true)).as_mut()), "what it sends is large");
-    }
-
-    /// A genuine delivery on a fresh connection from the address of a flood waits for one round, however wide that is.
-    #[test]
-    fn a_connection_that_was_never_refused_goes_before_those_that_were() {
-        let mut usher = Usher::new();
-        let (flood, refused) = (usher.refused(1000, OFTEN), usher.refused(1000, ONCE));
-        let (mut flood, mut refused) = (wait(&flood, false), wait(&refused, false));
-        assert_eq!((count(&mut flood), count(&mut refused)), (0, SEATS));
-        let (new, mut proven) = (usher.new_places(20), usher.new_places(1));
-        proven[0].note(ended(Outcome::Forwarded { status: 204 }, true));
-        let mut suspects: Waits<'_> = new.iter().map(|place| Box::pin(place.take_suspects_turn()) as _).collect();
-        assert_eq!(count(&mut suspects), 0);
-        let mut body = wait(&proven, true);
-        assert_eq!(count(&mut body), 0);
-        usher.round(500);
-        // Those who have waited longest, then the proven one, then those that are new.
-        assert_eq!((count(&mut flood), count(&mut body)), (AGED, 1));
-        assert_eq!((count(&mut suspects), count(&mut refused)), (SEATS - AGED - LARGE, 0));
-        usher.round(500);
-        assert_eq!((count(&mut flood), count(&mut suspects)), (AGED, 20 - (SEATS - AGED - LARGE)));
-        assert!(count(&mut refused) > 0);
-    }
-
-    #[test]
-    fn every_rank_is_served_however_many_better_ones_come() {
-        let mut usher = Usher::new();
-        let flood = usher.refused(100, OFTEN);
-        let mut flood = wait(&flood, false);
-        assert_eq!(count(&mut flood), 0);
-        for _ in 0..100_usize.div_ceil(AGED) {
-            let new = usher.new_places(4 * SEATS);
-            let mut suspects: Waits<'_> = new.iter().map(|place| Box::pin(place.take_suspects_turn()) as _).collect();
-            let _ = count(&mut suspects);
-            usher.round(100);
-            let _ = count(&mut flood);
-        }
-        assert!(flood.is_empty(), "{}", flood.len());
-    }
-
-    /// The share of the time that suspects have had after a second in which they always wait.
-    fn share_of_suspects(percent: u32, micros: u64) -> f64 {
-        let mut usher = Usher::new();
-        usher.world.percent.set(percent);
-        let places = usher.refused(100, OFTEN);
-        let (mut waits, mut busy) = (wait(&places, false), 0);
-        let _ = count(&mut waits);
-        let mut polled = 0_u32;
-        while usher.world.now.get() < Duration::from_secs(1) {
-            polled += 1;
-            let served = places.iter().zip(called(&mut waits)).filter(|(_, done)| *done).count();
-            if served > 0 {
-                busy += micros;
-                usher.pass(micros);
-                drop(waits);
-                waits = wait(&places, false);
-                let _ = called(&mut waits);
-            } else {
-                usher.pass(50);
-            }
-            usher.world.looked.replace(Some(Ok(())));
-            let _ = poll(usher.task.as_mut());
-        }
-        assert!(polled > 10);
-        busy as f64 / 1e6
-    }
-
-    #[test]
-    fn suspects_have_their_share_of_the_time_and_no_more() {
-        for percent in [10, 25, 50, 75] {
-            let had = share_of_suspects(percent, 400) * 100.0;
-            let wanted = f64::from(percent);
-            assert!(had < wanted + 3.0 && had > wanted * 0.7, "{had} of {wanted} %");
-        }
-        assert!(share_of_suspects(100, 400) > 0.9);
-    }
-
-    #[test]
-    fn new_connections_do_not_wait_for_the_rest_of_suspects() {
-        let mut usher = Usher::new();
-        usher.world.percent.set(1);
-        let flood = usher.refused(1000, OFTEN);
-        let mut flood = wait(&flood, false);
-        assert_eq!(count(&mut flood), 0);
-        usher.round(500);
-        assert_eq!(count(&mut flood), SEATS);
-        usher.round(500);
-        assert_eq!(count(&mut flood), 0, "they rest");
-        for _ in 0..10 {
-            // What was left of the turns is taken first.
-            let new = usher.new_places(SEATS);
-            let mut suspects: Waits<'_> = new.iter().map(|place| Box::pin(place.take_suspects_turn()) as _).collect();
-            let at_once = count(&mut suspects);
-            usher.round(100);
-            assert_eq!(count(&mut suspects), SEATS - at_once);
-        }
-        assert_eq!(count(&mut flood), 0);
-        // A look that was not asked for.
-        usher.world.looked.take();
-        usher.pass(1_000_000);
-        usher.round(0);
-        assert_eq!(count(&mut flood), SEATS);
-    }
-
-    #[test]
-    fn without_an_usher_nobody_waits() {
-        let mut usher = Usher::new();
-        let places = usher.refused(3 * SEATS, OFTEN);
-        let mut waits = wait(&places, false);
-        assert!(called(&mut waits).contains(&false));
-        assert!(!usher.look(Err(io::ErrorKind::Other.into())));
-        assert!(!called(&mut waits).contains(&false));
-        let places = usher.refused(3 * SEATS, OFTEN);
-        assert!(!called(&mut wait(&places, false)).contains(&false));
     }
 }

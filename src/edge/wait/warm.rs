@@ -4,14 +4,14 @@
 use std::cell::Cell;
 use std::time::Duration;
 
-/// How long a connection that has just answered keeps what it is busy with before it is parked.
+/// How long a connection that has just answered keeps its buffer and its timer.
 pub(in crate::edge) const WARM: Duration = Duration::from_millis(250);
 
-/// And how long when more than [`MANY`] of a worker do: what they keep is fifteen times what a parked one holds.
+/// And how long when more than [`MANY`] of a worker do: such a connection holds fifteen times what an idle one does.
 const WARM_AMONG_MANY: Duration = Duration::from_millis(50);
 const MANY: usize = 128;
 
-/// The connections of a worker that wait for a request and are not parked.
+/// The connections of a worker that wait for a request with their buffer.
 #[derive(Debug, Default)]
 pub struct Warm(Cell<usize>);
 

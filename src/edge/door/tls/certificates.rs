@@ -17,7 +17,8 @@ pub struct Shown {
     pub names: Vec<NamePattern>,
 }
 
-/// All certificates of a listener. The first is shown to whoever names nobody (RFC 6066, section 3), or somebody else.
+/// All certificates of a listener. The first is shown to clients that send no name
+/// (RFC 6066, section 3), or another one.
 #[derive(Debug)]
 pub(super) struct Certificates(pub(super) Vec<Shown>);
 

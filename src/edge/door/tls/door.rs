@@ -17,8 +17,8 @@ use crate::gate::identity::{Caller, Identity};
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::readings::{AuthorityReading, CertificateReading};
 
+use super::admitted_by::AdmittedBy;
 use super::certificates::{Certificates, Shown};
-use super::standing::Standing;
 use super::verifier::{CallerVerifier, Callers};
 
 /// The oldest version that is spoken.
@@ -97,7 +97,7 @@ impl TlsDoor {
         let cost = certificates.handshake_cost();
         let mut config = builder.with_cert_resolver(Arc::new(certificates));
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        // Ours is the order; what a client likes best may be what somebody has made it like.
+        // Our order counts: what a client prefers may be what an attacker has made it prefer.
         config.ignore_client_order = true;
         // A ticket stands for the certificate that its client showed then. Where that would be refused by now, rustls
         // leaves no way to ask for another: the client would come back with its ticket and be sent away each time.
@@ -105,7 +105,7 @@ impl TlsDoor {
             config.send_tls13_tickets = 0;
         } else {
             config.ticketer = Arc::clone(tickets);
-            // Each connection brings one for the next: whoever opens several at once has had as many.
+            // Each connection brings one for the next: a client that opens several at once has had as many.
             config.send_tls13_tickets = 1;
         }
         // Tickets are enough; a store would be a lock that all workers share.
@@ -141,7 +141,7 @@ impl TlsDoor {
         UnbufferedServerConnection::new(Arc::clone(&self.config))
     }
 
-    /// Who is at the other end of a connection whose handshake is done; nobody where none is asked for a certificate, or
+    /// Returns the client of a connection whose handshake is done; `None` where clients are not asked for certificates, or
     /// none was shown.
     ///
     /// Where clients are asked for certificates no session is resumed. If one were, the certificate that it brings would
@@ -160,7 +160,8 @@ impl TlsDoor {
         self.caller(connection)
     }
 
-    /// The same, for a certificate that was verified by somebody else: it is verified as if it had been shown now.
+    /// Like [`Self::identify`], for a certificate that another verifier has accepted: it is verified as if it had been shown
+    /// now.
     ///
     /// # Errors
     /// Why it would be refused.
@@ -201,11 +202,11 @@ impl TlsDoor {
     }
 
     /// How a client stands that has been let in here.
-    pub(in crate::edge::door) fn standing(&self) -> Standing {
-        Standing::By(self.callers.clone())
+    pub(in crate::edge::door) fn admitted_by(&self) -> AdmittedBy {
+        AdmittedBy::By(self.callers.clone())
     }
 
-    /// Whether whoever this verifier has let in would be let in here.
+    /// Whether clients that this verifier has let in would be let in here.
     pub(in crate::edge::door) fn is_kept_by(&self, verifier: Option<&Arc<CallerVerifier>>) -> bool {
         match (&self.callers, verifier) {
             (None, None) => true,

@@ -43,7 +43,7 @@ impl<S: ByteStream> Downstream<S> {
         self.tls.is_some()
     }
 
-    /// The socket, if it alone says when there is something to read: whoever waits for that waits without the weight of a
+    /// The socket, if it alone says when there is something to read: such a wait holds no
     /// session.
     pub fn at_rest(&mut self) -> Option<&mut S> {
         let busy = self.tls.as_ref().is_some_and(|tls| tls.is_readable() || tls.has_outgoing());

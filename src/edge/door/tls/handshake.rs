@@ -20,7 +20,7 @@ use crate::edge::policy::Policy;
 use crate::edge::runtime::buffer::HEADROOM;
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::ByteStream;
-use crate::edge::wait::waiting::GaveWay;
+use crate::edge::wait::slow_set::Evicted;
 use crate::edge::worker::Worker;
 
 use super::door::{TlsDoor, end_of};
@@ -49,8 +49,8 @@ impl From<ConnectionEnd> for Ended {
     }
 }
 
-impl From<GaveWay> for Ended {
-    fn from(_: GaveWay) -> Self {
+impl From<Evicted> for Ended {
+    fn from(_: Evicted) -> Self {
         ConnectionEnd::TlsHandshakesFull.into()
     }
 }
@@ -58,7 +58,7 @@ impl From<GaveWay> for Ended {
 /// Makes the handshake that the listener wants. What has been received already is a part of it.
 ///
 /// # Errors
-/// The connection has to be closed; `None` when nobody need hear of it: the client has gone without a word, as health
+/// The connection has to be closed; `None` when that is not reported: the client has gone without a word, as health
 /// checks do.
 pub async fn secure<N: Net>(
     worker: &Worker<N>,
@@ -71,13 +71,13 @@ pub async fn secure<N: Net>(
     let mut session = Box::new(TlsSession::new(opened, buffers, connection.inbound.received()));
     connection.inbound.forget(&worker.buffers);
     converse(worker, connection, door, &mut session).await?;
-    connection.patience.is_over().map_err(|gave_way| Some(gave_way.into()))?;
+    connection.occupancy.end().map_err(|gave_way| Some(gave_way.into()))?;
     let identified = door.identify(session.connection(), worker.net.now().unix);
     connection.access.caller = identified.map_err(|end| Some(end.into()))?;
     if connection.access.caller.is_some() {
-        connection.patience.holding().prove_handshake();
+        connection.occupancy.holding().prove_handshake();
     }
-    connection.access.standing = door.standing();
+    connection.access.admitted_by = door.admitted_by();
     worker.cells(|cells| cells.secured(kind_of(session.connection())));
     connection.stream.encrypt_with(session);
     connection.expires = worker.net.monotonic() + policy.limits.head_timeout;
@@ -118,7 +118,7 @@ async fn converse<N: Net>(
         }
         let listened = {
             let listening = pin!(session.listen(connection.stream.socket_mut(), deadline));
-            connection.patience.during(|| worker.net.monotonic(), listening).await
+            connection.occupancy.during(|| worker.net.monotonic(), listening).await
         };
         listened.map_err(|gave_way| Some(gave_way.into()))?.map_err(ended)?;
     }
@@ -126,15 +126,15 @@ async fn converse<N: Net>(
 
 /// The first message is there: what is known of its client.
 fn begin<N: Net>(worker: &Worker<N>, connection: &Connection<N::Stream>) -> Pace {
-    let pace = connection.patience.holding().begin_handshake(worker.net.monotonic());
+    let pace = connection.occupancy.holding().begin_handshake(worker.net.monotonic());
     if pace == Pace::OverRate {
         worker.cells(WorkerCells::handshake_over_rate);
     }
     pace
 }
 
-/// Waits for a turn. A client over its rate needs room to wait in, and gives way to others while it waits; waiting of
-/// others is ours to answer for.
+/// Waits for a turn. A client over its rate takes room of the queue, and can be evicted while it waits; others
+/// wait because of us and cannot.
 async fn take_turn<N: Net>(
     worker: &Worker<N>,
     connection: &Connection<N::Stream>,
@@ -144,12 +144,12 @@ async fn take_turn<N: Net>(
     let turn = pin!(worker.turns.handshake(cost, pace));
     match pace {
         Pace::Within => {
-            connection.patience.is_over()?;
+            connection.occupancy.end()?;
             turn.await;
         }
         Pace::OverRate => {
             let _room = worker.admission.handshake_pace().wait()?;
-            connection.patience.during(|| worker.net.monotonic(), turn).await?;
+            connection.occupancy.during(|| worker.net.monotonic(), turn).await?;
         }
     }
     Ok(())
@@ -170,12 +170,12 @@ fn ended(failure: Failure) -> Option<Ended> {
     }
 }
 
-/// How often it is looked whether somebody has made room, and how long between two looks.
+/// How often it is tried again after an eviction, and how long between two attempts.
 const LOOKS: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// A place among the handshakes. Where there is none, the one that costs others most is ended for it: strangers who begin
-/// handshakes and leave it at that keep nobody out.
+/// Takes a permit for a handshake. Where there is none, the connection of the highest cost is evicted: attackers that begin
+/// handshakes and do not go on block no one else.
 async fn enter<'w, N: Net>(
     worker: &'w Worker<N>,
     connection: &Connection<N::Stream>,
@@ -184,9 +184,9 @@ async fn enter<'w, N: Net>(
     if entered.is_ok() {
         return entered;
     }
-    let party = connection.patience.holding().owner(u64::MAX);
-    if worker.make_way(Bound::Connections, (party, 1), worker.net.monotonic()) {
-        // It gives its place back when its task has heard of it.
+    let party = connection.occupancy.holding().owner(u64::MAX);
+    if worker.evict_for(Bound::Connections, (party, 1), worker.net.monotonic()) {
+        // Its permit comes back when its task has noticed.
         for _ in 0..LOOKS {
             Box::pin(monoio::time::sleep(PAUSE)).await;
             entered = worker.admission.begin_handshake();
@@ -213,7 +213,7 @@ fn kind_of(connection: &UnbufferedServerConnection) -> Handshake {
 }
 
 /// Lets the client learn why its connection ends: by an alert that has been sent, or in plain text if it speaks that.
-/// Whoever was late, or came when there was no room, is not waited for.
+/// A client that was late, or came when there was no room, is not waited for.
 pub async fn take_leave<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>, end: ConnectionEnd) {
     if let Some(answer) = end.answer() {
         write_plainly(worker, connection, answer);

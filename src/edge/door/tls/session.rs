@@ -51,7 +51,7 @@ pub struct TlsSession {
     /// Records that have arrived; from `start` on rustls has not let go of them.
     incoming: Vec<u8>,
     start: usize,
-    /// Plain text that nobody has taken; from `taken` on.
+    /// Plain text that has not been taken; from `taken` on.
     plain: Vec<u8>,
     taken: usize,
     /// Records that are to be sent.
@@ -216,7 +216,7 @@ impl TlsSession {
             }
             match self.receive(socket, deadline).await {
                 Ok(Some(count)) if count > 0 => {}
-                // The end of the connection is not the end of what was to be said on it: somebody may have cut it.
+                // The end of the connection is not the end of what was to be said on it: an attacker may have cut it.
                 Ok(Some(_)) => return (Err(io::ErrorKind::UnexpectedEof.into()), buf),
                 Ok(None) => return (Ok(None), buf),
                 Err(error) => return (Err(error), buf),
@@ -295,7 +295,7 @@ impl TlsSession {
             }
             self.incoming.reserve_exact(FLIGHT - self.incoming.len());
         }
-        // Whoever gives this up in the middle leaves a session that nothing is known of any more.
+        // If this is given up in the middle, the state of the session is unknown.
         let stage = std::mem::replace(&mut self.stage, Stage::Failed);
         let (result, incoming) = socket.read_patiently(std::mem::take(&mut self.incoming), deadline).await;
         self.incoming = incoming;

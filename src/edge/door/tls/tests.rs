@@ -47,7 +47,7 @@ fn door() -> (TlsDoor, RootCertStore) {
 /// The socket, with a client at its other end. Nothing waits: what has not come when it is asked for never comes.
 struct Wire {
     client: ClientConnection,
-    /// What the client has sent and nobody has read.
+    /// What the client has sent and has not been read.
     sent: Vec<u8>,
     /// How much a read brings at most, and a write takes.
     grain: usize,
@@ -202,7 +202,7 @@ proptest! {
             Err(error) => prop_assert!(!polite && error.kind() == io::ErrorKind::UnexpectedEof),
             other => prop_assert!(false, "{other:?}"),
         }
-        // Whoever has said all can still be answered.
+        // A client that has closed its side can still be answered.
         if polite {
             let (result, _) = now(session.write_all_of(&mut wire, b"answer".to_vec()));
             result.unwrap();

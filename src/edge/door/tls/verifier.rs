@@ -53,8 +53,8 @@ fn note_refused(end_entity: &CertificateDer<'_>, error: &Error) {
     REFUSED.set(Some(Box::new(RefusedCertificate { subject: chain::subject(end_entity), why })));
 }
 
-/// rustls's own verification of the chain, and then the names: whoever has none of them is told so in the handshake
-/// (`access_denied`).
+/// rustls's own verification of the chain, and then the names: a client that has none of them is told so in the
+/// handshake (`access_denied`).
 #[derive(Debug)]
 pub struct CallerVerifier {
     chains: Arc<dyn ClientCertVerifier>,

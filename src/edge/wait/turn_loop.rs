@@ -19,7 +19,7 @@ use crate::edge::worker::Worker;
 pub(in crate::edge) async fn run(worker: Rc<Worker<Sockets>>, (near, far): (UnixStream, UnixStream)) {
     let ends = RefCell::new((near, far, [vec![0_u8; 1], vec![0_u8; 1]]));
     let turns = Rc::clone(&worker.turns);
-    turns.usher(&Rounds { worker, ends }).await;
+    turns.run(&Rounds { worker, ends }).await;
 }
 
 struct Rounds {

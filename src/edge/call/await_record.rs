@@ -1,5 +1,5 @@
 //! Accounting before answering: a delivery that cannot be recorded is not forwarded, and where records must be durable
-//! an answer waits for that. The worker goes on meanwhile: whoever writes the records is another thread, which says by a
+//! an answer waits for that. The worker goes on meanwhile: another thread writes the records, and says by a
 //! byte on a socket that it has come further.
 
 use std::future::poll_fn;
@@ -21,7 +21,7 @@ use crate::edge::runtime::net::{Net, Sockets};
 use crate::edge::worker::Worker;
 
 /// How long an answer waits for its record. A disk that takes longer does not work.
-const PATIENCE: Duration = Duration::from_secs(10);
+const RECORD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Refuses a delivery that could not be recorded.
 ///
@@ -36,7 +36,7 @@ pub fn recordable<N: Net>(worker: &Worker<N>, _: &Verified<'_, &mut Inbound>) ->
 /// # Errors
 /// [`Rejection::AuditUnavailable`]: the sender must not believe that all is well. The application may have accepted the
 /// delivery; when it comes again, it is a duplicate.
-pub async fn keep<N: Net>(
+pub async fn await_record<N: Net>(
     worker: &Worker<N>,
     call: &Call<'_, '_>,
     sender: Sender<'_>,
@@ -47,7 +47,7 @@ pub async fn keep<N: Net>(
     }
     let now = worker.net.now();
     let Some(ticket) = worker.answering(&call.record(worker.position(), sender, outcome, now)) else { return Ok(()) };
-    let deadline = now.monotonic + PATIENCE;
+    let deadline = now.monotonic + RECORD_TIMEOUT;
     let kept = poll_fn(|cx| match worker.kept(ticket) {
         Kept::Pending if worker.net.monotonic() < deadline => {
             worker.unrecorded.push(cx.waker());
@@ -61,7 +61,7 @@ pub async fn keep<N: Net>(
     }
 }
 
-/// Wakes whoever waits whenever something comes on `changes`.
+/// Wakes the answers that wait whenever something comes on `changes`.
 pub async fn listen(worker: Rc<Worker<Sockets>>, mut changes: UnixStream) {
     let mut buf = vec![0; 64];
     loop {

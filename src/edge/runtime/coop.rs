@@ -1,4 +1,4 @@
-//! Breathers: one task does not keep a worker from all others.
+//! Cooperative budgets: one task does not keep a worker from all others.
 //!
 //! On io_uring every operation waits in the ring, and others run meanwhile. On epoll an operation that need not wait is
 //! done at once, so that a client that always has something to say, or a queue of new connections that never ends, would
@@ -15,20 +15,20 @@ const TURN: u32 = 8;
 /// run again before it does.
 pub(in crate::edge) const PAUSE: Duration = Duration::from_millis(1);
 
-/// What has been taken of a turn.
+/// Operations that a task may still do before it must let others run.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::edge) struct Breather {
+pub(in crate::edge) struct CoopBudget {
     taken: u32,
     turn: u32,
 }
 
-impl Default for Breather {
+impl Default for CoopBudget {
     fn default() -> Self {
         Self::of(TURN)
     }
 }
 
-impl Breather {
+impl CoopBudget {
     /// One whose turn is so many operations long.
     pub(in crate::edge) const fn of(turn: u32) -> Self {
         Self { taken: 0, turn }

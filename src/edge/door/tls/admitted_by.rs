@@ -6,7 +6,7 @@ use super::verifier::CallerVerifier;
 
 /// What a connection was let in by.
 #[derive(Debug, Default)]
-pub enum Standing {
+pub enum AdmittedBy {
     /// It has not been let in yet.
     #[default]
     NotYet,

@@ -13,11 +13,11 @@ use crate::gate::keyed_buckets::ClientKey;
 /// Idle connections, in the order in which they became idle. Each leaves its permit here while it waits: a connection
 /// that is closed to make room has made it at once.
 #[derive(Debug, Default)]
-pub struct Parking {
+pub struct IdleSet {
     next: Cell<u64>,
-    /// How often everybody has been called.
+    /// How often all of them have been woken.
     calls: Cell<u64>,
-    seats: RefCell<BTreeMap<u64, Seat>>,
+    slots: RefCell<BTreeMap<u64, IdleSlot>>,
     clients: RefCell<Clients>,
 }
 
@@ -37,29 +37,29 @@ impl Clients {
 }
 
 #[derive(Debug)]
-struct Seat {
+struct IdleSlot {
     permit: ConnectionPermit,
     waker: Option<Waker>,
 }
 
-impl Parking {
+impl IdleSet {
     /// Waits for `operation` (pinned by the caller, so that an idle connection does not hold it twice) with the permit put
-    /// down. Gives its output, or nothing when everybody has been called, and the permit; or nothing at all when the
+    /// down. Gives its output, or nothing when all have been woken, and the permit; or nothing at all when the
     /// connection must be closed because another was let in for it.
-    pub fn wait<'a, F: Future>(&'a self, permit: ConnectionPermit, operation: Pin<&'a mut F>) -> Seated<'a, F> {
+    pub fn wait<'a, F: Future>(&'a self, permit: ConnectionPermit, operation: Pin<&'a mut F>) -> IdleWait<'a, F> {
         let number = self.next.get();
         self.next.set(number + 1);
-        self.seats.borrow_mut().insert(number, Seat { permit, waker: None });
-        Seated { parking: self, number, calls: self.calls.get(), operation }
+        self.slots.borrow_mut().insert(number, IdleSlot { permit, waker: None });
+        IdleWait { set: self, number, calls: self.calls.get(), operation }
     }
 
     /// Closes the connection that has been idle longest. False when there is none.
     pub fn close_oldest(&self) -> bool {
-        let Some(oldest) = self.seats.borrow().keys().next().copied() else { return false };
+        let Some(oldest) = self.slots.borrow().keys().next().copied() else { return false };
         self.close(oldest)
     }
 
-    /// The same among the connections of one client: of those on which something was `proven` genuine, or of the others.
+    /// Closes the one that has been idle longest among those of one client: of those on which something was `proven` genuine, or of the others.
     pub fn close_oldest_of(&self, client: ClientKey, proven: bool) -> bool {
         self.name_new();
         let oldest = self.clients.borrow().of(client, proven).next();
@@ -76,37 +76,37 @@ impl Parking {
     /// Takes down the clients of the connections that have come since.
     fn name_new(&self) {
         let mut clients = self.clients.borrow_mut();
-        for (number, seat) in self.seats.borrow().range(clients.counted..) {
-            clients.idle.extend(seat.name(*number));
+        for (number, slot) in self.slots.borrow().range(clients.counted..) {
+            clients.idle.extend(slot.name(*number));
         }
         clients.counted = self.next.get();
     }
 
     /// Closes every connection on which nothing was proven genuine and whose client has too many, as `sheds` says; how many.
     pub fn close_useless(&self, mut sheds: impl FnMut(&Holding) -> bool) -> usize {
-        let seats = self.seats.borrow();
-        let useless = seats.iter().filter(|(_, seat)| {
-            let holding = seat.permit.holding();
+        let slots = self.slots.borrow();
+        let useless = slots.iter().filter(|(_, slot)| {
+            let holding = slot.permit.holding();
             !holding.is_proven() && sheds(holding)
         });
         let numbers: Vec<u64> = useless.map(|(number, _)| *number).collect();
-        drop(seats);
+        drop(slots);
         numbers.into_iter().filter(|number| self.close(*number)).count()
     }
 
-    fn remove(&self, number: u64) -> Option<Seat> {
-        let seat = self.seats.borrow_mut().remove(&number)?;
+    fn remove(&self, number: u64) -> Option<IdleSlot> {
+        let slot = self.slots.borrow_mut().remove(&number)?;
         let mut clients = self.clients.borrow_mut();
         if number < clients.counted
-            && let Some(name) = seat.name(number)
+            && let Some(name) = slot.name(number)
         {
             clients.idle.remove(&name);
         }
-        Some(seat)
+        Some(slot)
     }
 
     fn close(&self, number: u64) -> bool {
-        let Some(Seat { permit, waker }) = self.remove(number) else { return false };
+        let Some(IdleSlot { permit, waker }) = self.remove(number) else { return false };
         drop(permit);
         if let Some(waker) = waker {
             waker.wake();
@@ -114,11 +114,11 @@ impl Parking {
         true
     }
 
-    /// Calls everybody: something has changed that concerns idle connections.
-    pub fn call(&self) {
+    /// Wakes all of them: something has changed that concerns idle connections.
+    pub fn wake_all(&self) {
         self.calls.set(self.calls.get() + 1);
-        for seat in self.seats.borrow_mut().values_mut() {
-            if let Some(waker) = seat.waker.take() {
+        for slot in self.slots.borrow_mut().values_mut() {
+            if let Some(waker) = slot.waker.take() {
                 waker.wake();
             }
         }
@@ -127,49 +127,49 @@ impl Parking {
     /// How many connections are idle.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.seats.borrow().len()
+        self.slots.borrow().len()
     }
 
     /// Whether no connection is idle.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.seats.borrow().is_empty()
+        self.slots.borrow().is_empty()
     }
 }
 
-impl Seat {
+impl IdleSlot {
     fn name(&self, number: u64) -> Option<(ClientKey, bool, u64)> {
         let holding = self.permit.holding();
         holding.owning_client().map(|client| (client, holding.is_proven(), number))
     }
 }
 
-/// A connection that waits. Its seat is taken away even when the wait is given up. Written by hand, because a compiled
+/// A connection that waits. Its slot is taken away even when the wait is given up. Written by hand, because a compiled
 /// one is three times as large, ten thousand times.
-pub struct Seated<'a, F> {
-    parking: &'a Parking,
+pub struct IdleWait<'a, F> {
+    set: &'a IdleSet,
     number: u64,
     /// The calls when it sat down.
     calls: u64,
     operation: Pin<&'a mut F>,
 }
 
-impl<F> Seated<'_, F> {
+impl<F> IdleWait<'_, F> {
     fn leave(&self) -> Option<ConnectionPermit> {
-        self.parking.remove(self.number).map(|seat| seat.permit)
+        self.set.remove(self.number).map(|slot| slot.permit)
     }
 }
 
-impl<F: Future> Future for Seated<'_, F> {
+impl<F: Future> Future for IdleWait<'_, F> {
     type Output = Option<(Option<F::Output>, ConnectionPermit)>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.parking.seats.borrow_mut().get_mut(&self.number) {
+        match self.set.slots.borrow_mut().get_mut(&self.number) {
             None => return Poll::Ready(None),
-            Some(seat) if seat.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) => {}
-            Some(seat) => seat.waker = Some(cx.waker().clone()),
+            Some(slot) if slot.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) => {}
+            Some(slot) => slot.waker = Some(cx.waker().clone()),
         }
-        let output = if self.parking.calls.get() == self.calls {
+        let output = if self.set.calls.get() == self.calls {
             match self.operation.as_mut().poll(cx) {
                 Poll::Pending => return Poll::Pending,
                 Poll::Ready(output) => Some(output),
@@ -181,7 +181,7 @@ impl<F: Future> Future for Seated<'_, F> {
     }
 }
 
-impl<F> Drop for Seated<'_, F> {
+impl<F> Drop for IdleWait<'_, F> {
     fn drop(&mut self) {
         drop(self.leave());
     }
@@ -210,29 +210,29 @@ mod tests {
     #[test]
     fn the_oldest_goes_first_and_its_place_is_free_at_once() {
         let (admission, permit) = admission();
-        let parking = Parking::default();
+        let set = IdleSet::default();
         let mut cx = Context::from_waker(Waker::noop());
         let first = pin!(std::future::pending::<()>());
-        let mut first = Box::pin(parking.wait(permit(), first));
+        let mut first = Box::pin(set.wait(permit(), first));
         let second = pin!(std::future::pending::<()>());
-        let mut second = Box::pin(parking.wait(permit(), second));
+        let mut second = Box::pin(set.wait(permit(), second));
         assert!(first.as_mut().poll(&mut cx).is_pending());
         assert!(second.as_mut().poll(&mut cx).is_pending());
-        assert_eq!((parking.len(), admission.held().connections), (2, 2));
-        assert!(parking.close_oldest());
+        assert_eq!((set.len(), admission.held().connections), (2, 2));
+        assert!(set.close_oldest());
         assert_eq!(admission.held().connections, 1);
         assert!(matches!(first.as_mut().poll(&mut cx), Poll::Ready(None)));
         assert!(second.as_mut().poll(&mut cx).is_pending());
-        parking.call();
+        set.wake_all();
         let Poll::Ready(Some((None, called))) = second.as_mut().poll(&mut cx) else { panic!("it is called") };
         drop(called);
         let third = pin!(std::future::ready(7));
-        let mut third = Box::pin(parking.wait(permit(), third));
+        let mut third = Box::pin(set.wait(permit(), third));
         let Poll::Ready(Some((Some(7), back))) = third.as_mut().poll(&mut cx) else { panic!("its permit comes back") };
         drop(back);
         // A wait that is given up leaves nothing behind.
         drop((first, second, third));
-        assert!(parking.is_empty() && !parking.close_oldest());
+        assert!(set.is_empty() && !set.close_oldest());
         assert_eq!(admission.held().connections, 0);
     }
 }

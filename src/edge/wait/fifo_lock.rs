@@ -1,4 +1,4 @@
-//! A baton: what only one connection of a worker does at a time, in the order in which they come.
+//! A lock for what only one connection of a worker does at a time, in the order in which they come.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -6,9 +6,9 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-/// Held by one, waited for by others. All of them are of one worker.
+/// FifoGuard by one, waited for by others. All of them are of one worker.
 #[derive(Debug, Default)]
-pub struct Baton {
+pub struct FifoLock {
     held: Cell<bool>,
     waiting: RefCell<VecDeque<Rc<Waiter>>>,
 }
@@ -20,51 +20,51 @@ struct Waiter {
     waker: RefCell<Option<Waker>>,
 }
 
-/// The right that the baton stands for. It is passed on when this is dropped.
+/// The lock is held until this is dropped.
 #[derive(Debug)]
-pub struct Held<'b> {
-    baton: &'b Baton,
+pub struct FifoGuard<'b> {
+    lock: &'b FifoLock,
 }
 
-impl Drop for Held<'_> {
+impl Drop for FifoGuard<'_> {
     fn drop(&mut self) {
-        self.baton.pass_on();
+        self.lock.pass_on();
     }
 }
 
-/// A place in the queue. One that is dropped is skipped later, and passes on the baton if it has just been given it.
-struct Place<'b> {
-    baton: &'b Baton,
+/// A wait in the queue. One that is dropped is skipped later, and passes the lock on if it has just been given it.
+struct FifoWait<'b> {
+    lock: &'b FifoLock,
     waiter: Rc<Waiter>,
 }
 
-impl Drop for Place<'_> {
+impl Drop for FifoWait<'_> {
     fn drop(&mut self) {
         self.waiter.gone.set(true);
         if self.waiter.called.get() {
-            self.baton.pass_on();
+            self.lock.pass_on();
         }
     }
 }
 
-impl Baton {
-    /// Waits for the baton.
-    pub async fn take(&self) -> Held<'_> {
+impl FifoLock {
+    /// Waits for the lock.
+    pub async fn take(&self) -> FifoGuard<'_> {
         if !self.held.replace(true) {
-            return Held { baton: self };
+            return FifoGuard { lock: self };
         }
-        let place = Place { baton: self, waiter: Rc::default() };
-        self.waiting.borrow_mut().push_back(Rc::clone(&place.waiter));
+        let wait = FifoWait { lock: self, waiter: Rc::default() };
+        self.waiting.borrow_mut().push_back(Rc::clone(&wait.waiter));
         poll_fn(|cx| {
-            // What was given is no longer the place's to pass on.
-            if place.waiter.called.replace(false) {
+            // What was given is no longer the wait's to pass on.
+            if wait.waiter.called.replace(false) {
                 return Poll::Ready(());
             }
-            place.waiter.waker.replace(Some(cx.waker().clone()));
+            wait.waiter.waker.replace(Some(cx.waker().clone()));
             Poll::Pending
         })
         .await;
-        Held { baton: self }
+        FifoGuard { lock: self }
     }
 
     /// Gives it to the waiter that came first.
@@ -92,7 +92,7 @@ mod tests {
 
     use super::*;
 
-    fn poll<'b>(take: &mut Pin<Box<impl Future<Output = Held<'b>>>>) -> Option<Held<'b>> {
+    fn poll<'b>(take: &mut Pin<Box<impl Future<Output = FifoGuard<'b>>>>) -> Option<FifoGuard<'b>> {
         match take.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(held) => Some(held),
             Poll::Pending => None,
@@ -101,10 +101,10 @@ mod tests {
 
     #[test]
     fn one_has_it_and_the_others_get_it_in_their_order() {
-        let baton = Baton::default();
-        let first = poll(&mut Box::pin(baton.take()));
+        let lock = FifoLock::default();
+        let first = poll(&mut Box::pin(lock.take()));
         assert!(first.is_some());
-        let mut waits: Vec<_> = (0..3).map(|_| Box::pin(baton.take())).collect();
+        let mut waits: Vec<_> = (0..3).map(|_| Box::pin(lock.take())).collect();
         assert!(waits.iter_mut().all(|wait| poll(wait).is_none()));
         drop(first);
         assert!(poll(&mut waits[1]).is_none() && poll(&mut waits[2]).is_none());
@@ -115,14 +115,14 @@ mod tests {
         assert!(third.is_some());
         drop(third);
         assert!(poll(&mut waits[2]).is_some());
-        assert!(!baton.held.get());
+        assert!(!lock.held.get());
     }
 
     #[test]
-    fn who_stops_waiting_keeps_nobody_waiting() {
-        let baton = Baton::default();
-        let first = poll(&mut Box::pin(baton.take()));
-        let mut waits: Vec<_> = (0..3).map(|_| Box::pin(baton.take())).collect();
+    fn a_wait_that_is_given_up_holds_up_no_other() {
+        let lock = FifoLock::default();
+        let first = poll(&mut Box::pin(lock.take()));
+        let mut waits: Vec<_> = (0..3).map(|_| Box::pin(lock.take())).collect();
         assert!(waits.iter_mut().all(|wait| poll(wait).is_none()));
         // One goes while it waits, one when it has been called.
         drop(waits.remove(0));
@@ -130,6 +130,6 @@ mod tests {
         drop(waits.remove(0));
         assert!(poll(&mut waits[0]).is_some());
         drop(waits);
-        assert!(!baton.held.get() && poll(&mut Box::pin(baton.take())).is_some());
+        assert!(!lock.held.get() && poll(&mut Box::pin(lock.take())).is_some());
     }
 }
