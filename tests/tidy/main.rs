@@ -13,18 +13,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use. What is not listed, it may not.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("now", &[]),
     ("outcome", &[]),
     ("wire", &["outcome", "now"]),
     ("gate", &["wire", "outcome", "now"]),
+    ("explain", &["gate", "wire", "outcome", "now"]),
     ("ledger", &["gate", "wire", "outcome", "now"]),
     ("telemetry", &["wire", "outcome", "now"]),
     ("config", &["ledger", "gate", "wire", "outcome", "now"]),
     ("edge", &["telemetry", "ledger", "gate", "wire", "outcome", "now"]),
     ("admin", &["telemetry", "wire", "outcome", "now"]),
     ("control", &["admin", "edge", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
-    ("cli", &["control", "admin", "edge", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
+    (
+        "cli",
+        &["explain", "control", "admin", "edge", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"],
+    ),
     ("main", &["cli"]),
 ];
 
@@ -41,7 +45,7 @@ const OWNERS: [(&str, &[&str]); 23] = [
     ("arc_swap", &["ledger", "edge", "control"]),
     ("dashmap", &["ledger"]),
     ("foldhash", &["ledger"]),
-    ("serde_json", &["gate", "admin", "telemetry", "cli"]),
+    ("serde_json", &["gate", "explain", "admin", "telemetry", "cli"]),
     ("toml", &["config"]),
     ("strsim", &["config"]),
     ("metrics", &["telemetry"]),
@@ -56,17 +60,8 @@ const OWNERS: [(&str, &[&str]); 23] = [
 ];
 
 /// Circles of files that were there when the rule came: room and number of files. They may only become smaller.
-const KNOWN_CIRCLES: [(&str, usize); 9] = [
-    ("edge", 26),
-    ("wire", 6),
-    ("gate", 4),
-    ("admin", 3),
-    ("gate", 3),
-    ("control", 2),
-    ("control", 2),
-    ("wire", 2),
-    ("wire", 2),
-];
+const KNOWN_CIRCLES: [(&str, usize); 8] =
+    [("edge", 26), ("wire", 6), ("admin", 3), ("gate", 3), ("control", 2), ("control", 2), ("wire", 2), ("wire", 2)];
 
 const FILE_LIMIT: usize = 500;
 const FUNCTION_LIMIT: usize = 70;

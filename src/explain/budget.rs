@@ -1,18 +1,15 @@
-//! What an explanation may cost. The trials of an explanation are many, and the request is one that a stranger may have
-//! made: all of them together take work that grows with its size and no faster.
+//! What an explanation may cost. An explanation has many trials, and an attacker may have made the request: all trials
+//! together take work that grows with the size of the request and no faster.
 
 use core::cell::Cell;
 
-use super::Delivery;
-use super::engine::Verifier;
-use super::explain::run;
-use super::scheme::Kind;
-use super::signature::CANDIDATE_LIMIT;
+use super::trial::run;
+use crate::gate::verify::{CANDIDATE_LIMIT, Delivery, Kind, Verifier};
 use crate::now::Now;
 
 /// Work that is left, in bytes that are written or hashed.
 #[derive(Debug)]
-pub struct Budget {
+pub struct TrialBudget {
     whole: u64,
     left: Cell<u64>,
     /// Nothing below this may be spent now.
@@ -29,7 +26,7 @@ const FACTOR: u64 = 128;
 /// What a trial costs beside the body: reading the head, making keys.
 const TRIAL: u64 = 4096;
 
-impl Budget {
+impl TrialBudget {
     /// For a request with a body of `length` bytes: 64 MiB, and 128 bytes for each of them.
     #[must_use]
     pub const fn of(length: usize) -> Self {
