@@ -6,6 +6,7 @@
 //! | [`now`], [`outcome`] | time as a value; every way an exchange can end, and THE table of answers | anything else |
 //! | [`wire`] | HTTP/1.1: bytes to values and back | routes, policy, io |
 //! | [`gate`] | decisions: which route, is it genuine | sockets, files, clocks, logs |
+//! | [`explain`] | why a delivery is genuine or not, in plain words, and which mistake would explain it | the path of a request |
 //! | [`ledger`] | what has been delivered, and which exchange has what is being delivered | sockets, files, clocks, logs |
 //! | [`telemetry`] | what can be told of an exchange, to people and machines | the gate, sockets |
 //! | [`config`] | a TOML file to the gate, or every problem at once | sockets, live state |
@@ -50,6 +51,7 @@ pub mod config;
 pub mod control;
 #[cfg(feature = "io")]
 pub mod edge;
+pub mod explain;
 pub mod gate;
 pub mod ledger;
 pub mod now;

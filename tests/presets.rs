@@ -1,6 +1,8 @@
 //! Every preset signs and verifies its own deliveries, and refuses them for the right reason after any change.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -8,14 +10,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::config::scheme;
 use countersign::gate::verify::{
-    Delivery, Encoding, Key, KeyEncoding, Keyring, Kind, PublicAlgorithm, PublicUrl, ReplayKey, Scheme, SignError,
-    SignInput, SignatureSource, Source, Syntax, Unit, Validity, Verified, Verifier, sign,
+    Encoding, Key, KeyEncoding, Keyring, Kind, PublicAlgorithm, PublicUrl, ReplayKey, Scheme, SignError, SignInput,
+    SignatureSource, Source, Syntax, Unit, Validity, Verified, Verifier, sign,
 };
 use countersign::now::Now;
 use countersign::outcome::Rejection;
-use countersign::wire::headers::{HeaderBuf, Headers};
+use countersign::wire::headers::HeaderBuf;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+use support::Received;
 
 const NOW: Duration = Duration::from_secs(1_760_000_000);
 const ID: &str = "delivery_1";
@@ -24,32 +27,6 @@ const JSON: &str = r#"{"note":"order","id":"evt_1","event":{"id":"evt_1"},"event
     "webhook_metadata":{"delivery":{"id":"evt_1"}},"webhookTimestamp":1760000000000,"time_ms":1760000000000,
     "signature":{"timestamp":"1760000000","token":"evt_1","signature":"SIGNATURE"},"passcode":"SIGNATURE"}"#;
 const FORM: &str = "note=order&payload=%7B%22a%22%3A1%7D&empty=&name=a+b";
-
-#[derive(Clone, Debug)]
-struct Received {
-    target: String,
-    list: Vec<(String, String)>,
-    headers: HeaderBuf,
-    body: Vec<u8>,
-}
-
-impl Delivery for Received {
-    fn method(&self) -> &[u8] {
-        b"POST"
-    }
-
-    fn target(&self) -> &[u8] {
-        self.target.as_bytes()
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.headers.view()
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.body
-    }
-}
 
 impl Received {
     fn with_headers(&self, list: Vec<(String, String)>) -> Self {

@@ -1,48 +1,26 @@
 //! What senders do in ways of their own: lists with a bad item, keys with unused bits, URLs with a port or without.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use core::time::Duration;
 use std::sync::Arc;
 
 use countersign::config::scheme;
+use countersign::explain::explain;
 use countersign::gate::verify::{
-    CANDIDATE_LIMIT, Delivery, Key, Keyring, PublicUrl, Scheme, SignInput, Validity, Verified, Verifier, explain, sign,
+    CANDIDATE_LIMIT, Key, Keyring, PublicUrl, Scheme, SignInput, Validity, Verified, Verifier, sign,
 };
 use countersign::now::Now;
 use countersign::outcome::Rejection;
-use countersign::wire::headers::{HeaderBuf, Headers};
+use countersign::wire::headers::HeaderBuf;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use support::Received;
 
 const NOW: Now = Now::at_unix(Duration::from_secs(1_760_000_000));
 const SECRET: &str = "correct-horse-battery-staple";
 const FORM: &str = "application/x-www-form-urlencoded";
-
-#[derive(Clone)]
-struct Received {
-    target: String,
-    list: Vec<(String, String)>,
-    headers: HeaderBuf,
-    body: Vec<u8>,
-}
-
-impl Delivery for Received {
-    fn method(&self) -> &[u8] {
-        b"POST"
-    }
-
-    fn target(&self) -> &[u8] {
-        self.target.as_bytes()
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.headers.view()
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.body
-    }
-}
 
 impl Received {
     /// What the sender makes of a body for this URL.

@@ -29,13 +29,13 @@ pub(super) struct AuditArguments {
 #[derive(Debug, clap::Subcommand)]
 enum AuditCommand {
     /// Prove that nothing has been changed, left out or moved, or name the first record that is not as it was written
-    Verify(VerifyArguments),
+    Verify(TrailArguments),
     /// Print the records that match, as they stand in the file; what it prints is not proven
     Show(ShowArguments),
 }
 
 #[derive(Debug, clap::Args)]
-struct VerifyArguments {
+struct TrailArguments {
     /// The files of one trail, in any order
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -110,7 +110,7 @@ pub(super) fn run(arguments: &AuditArguments) -> ExitCode {
     }
 }
 
-fn verify(arguments: &VerifyArguments) -> Result<bool, String> {
+fn verify(arguments: &TrailArguments) -> Result<bool, String> {
     let keys = keys(arguments)?;
     let expected = arguments.expect_last.as_deref().map(|text| {
         Link::parse(text).ok_or_else(|| format!("--expect-last '{text}': write it as `verify` prints it, SEQ:HASH"))
@@ -261,7 +261,7 @@ fn begins_as_told(summary: &Summary, before: Option<Before>) -> bool {
     first == expected
 }
 
-fn keys(arguments: &VerifyArguments) -> Result<Vec<SealKey>, String> {
+fn keys(arguments: &TrailArguments) -> Result<Vec<SealKey>, String> {
     if arguments.key_files.len() != arguments.key_ids.len() {
         return Err("give a --key-id with each --key-file".to_owned());
     }

@@ -42,12 +42,12 @@ pub(super) struct SignArguments {
     #[arg(long, value_name = "FILE")]
     body_file: Option<PathBuf>,
     /// How to print the headers
-    #[arg(long, value_enum, default_value_t = Format::Headers)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Headers)]
+    format: OutputFormat,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+enum OutputFormat {
     /// One header a line
     Headers,
     /// A curl command
@@ -87,8 +87,8 @@ fn text(arguments: &SignArguments) -> Result<String, String> {
     let all = given.iter().map(|(name, value)| format!("{name}: {value}"));
     let all: Vec<String> = all.chain(added.iter().map(|(name, value)| format!("{name}: {value}"))).collect();
     Ok(match arguments.format {
-        Format::Headers => all.join("\n"),
-        Format::Curl => curl(arguments, &all),
+        OutputFormat::Headers => all.join("\n"),
+        OutputFormat::Curl => curl(arguments, &all),
     })
 }
 

@@ -184,7 +184,7 @@ fn shown_address(bytes: &[u8]) -> Option<String> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(core::net::IpAddr::from)).ok().map(|address| address.to_string())
 }
 
-/// Host names as patterns, for choosing a certificate by the name that a client asks for. Others stand for nobody.
+/// Host names as patterns, for choosing a certificate by the name that a client asks for. Other names match no client.
 pub(super) fn patterns(facts: &CertificateFacts) -> Vec<NamePattern> {
     facts.names.iter().filter_map(|name| NamePattern::parse(name).ok()).collect()
 }

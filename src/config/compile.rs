@@ -64,7 +64,7 @@ fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route
     }
 }
 
-/// A list that was asked for is a list, even if nothing came of its file: nobody is let in then.
+/// A list that was asked for is a list, even if its file has no network: then no client is let in.
 fn allow_list(clients: &ClientSettings) -> AllowList {
     let everyone = clients.allow.is_empty() && clients.allow_file.is_none();
     let allow = (!everyone).then(|| clients.allow.iter().copied().collect());

@@ -13,7 +13,7 @@ use crate::config::units;
 /// No configuration is longer than this, in bytes.
 pub const MAX_TEXT: usize = 1 << 20;
 
-/// In longer lines, in bytes, columns are counted in bytes: nobody reads them, and counting would take its time.
+/// In longer lines, in bytes, columns are counted in bytes: counting characters would take long.
 const LONG_LINE: usize = 2000;
 
 /// So many mistakes of grammar are reported: one of them often causes the next.
@@ -76,14 +76,14 @@ impl<'t> Document<'t> {
         note(&mut self.problems.borrow_mut());
     }
 
-    /// Notes that somebody asked for a key.
+    /// Notes that a key was asked for.
     pub(super) fn asked(&self, key_path: &str) {
         let without_positions = |part: &str| part.split_once('[').map_or(part, |(name, _)| name).to_owned();
         let path: Vec<String> = key_path.split('.').map(without_positions).collect();
         self.vocabulary.borrow_mut().insert(path.join("."));
     }
 
-    /// Every key that somebody has asked for so far, with its path but without positions: `route.secrets.file`.
+    /// Every key that was asked for so far, with its path but without positions: `route.secrets.file`.
     #[must_use]
     pub fn vocabulary(&self) -> BTreeSet<String> {
         self.vocabulary.borrow().clone()

@@ -61,7 +61,7 @@ pub(super) fn read_text(file: &str, text: &str, problems: &mut Problems) -> Vec<
         }
     }
     if networks.is_empty() && mistakes == 0 {
-        let message = "there is no network in this file: nobody could call the route";
+        let message = "there is no network in this file: no client could call the route";
         problems.error(Place::file(file), message, "write one network a line, or remove allow_file to let in everyone");
     }
     networks
@@ -119,7 +119,7 @@ mod tests {
     #[test]
     fn an_empty_file_and_an_endless_list_of_mistakes_are_errors() {
         let (networks, problems) = read("# nothing\n");
-        assert!(networks.is_empty() && problems.len() == 1 && problems[0].contains("nobody could call"));
+        assert!(networks.is_empty() && problems.len() == 1 && problems[0].contains("no client could call"));
         let (_, problems) = read(&"x\n".repeat(1000));
         assert_eq!(problems.len(), MISTAKES + 1);
     }

@@ -100,6 +100,7 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let equal_bytes = reader.choice("equal_bytes", &EqualBytes::NAMES);
     let url_port = reader.choice("url_port", URL_PORTS).unwrap_or_default();
     let body_size = reader.size("body_size", BODY_SIZE);
+    let allow_length_extension = reader.bool("allow_length_extension").unwrap_or_default();
     let guards = read_guards(reader);
     let (signature, syntax, encoding) = signature?;
     let scheme = Scheme {
@@ -119,11 +120,16 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
         equal_bytes: equal_bytes.unwrap_or_default(),
         url_port,
         body_size,
+        allow_length_extension,
         guards: guards?,
     };
     if equal_bytes.is_some() && !matches!(scheme.told_apart(), ToldApart::Bytes(_)) {
         let message = "has no effect: only where a signature covers neither an id nor a time, equal bytes matter";
         reader.warning("equal_bytes", message, "remove it");
+    }
+    if allow_length_extension && !scheme.is_open_to_length_extension() {
+        let message = "has no effect: the signature is not open to length extension";
+        reader.warning("allow_length_extension", message, "remove it");
     }
     let problems = scheme.validate();
     for problem in &problems {
@@ -365,6 +371,52 @@ mod tests {
         ] {
             assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected} in {found:#?}");
         }
+    }
+
+    #[test]
+    fn a_digest_that_can_be_extended_is_accepted_in_so_many_words_only() {
+        let read = |lines: &str| {
+            let text = format!(
+                "[scheme.mine]\nsignature = {{ header = \"S\", encoding = \"hex\" }}\n\
+                 timestamp = {{ header = \"T\", unit = \"s\" }}\n{lines}\n"
+            );
+            let document = Document::parse("test.toml", &text).unwrap();
+            let root = Reader::root(&document);
+            let (name, table) = root.table("scheme").unwrap().named_tables().pop().unwrap();
+            let scheme = read_scheme(name, &table);
+            table.finish();
+            let warnings = scheme.as_ref().map(Scheme::warnings).unwrap_or_default().join(" ");
+            (scheme.is_some(), warnings, document.into_problems().to_string())
+        };
+        const ALLOWED: &str = "\nallow_length_extension = true";
+        for content in ["{secret}{timestamp}{body}", "v1{secret}{timestamp}{body}", "{timestamp}.{secret}{body}"] {
+            let lines = format!("algorithm = 'sha256'\ncontent = '{content}'");
+            let (read_it, _, problems) = read(&lines);
+            assert!(!read_it && problems.contains("scheme.mine.content: the content does not end with"), "{problems}");
+            assert!(problems.contains("accept it with allow_length_extension = true"), "{problems}");
+            let (read_it, warnings, problems) = read(&(lines + ALLOWED));
+            assert!(read_it && warnings.contains("open to length extension") && problems.is_empty(), "{problems}");
+        }
+        for lines in [
+            "algorithm = 'sha1'\ncontent = '{body}{timestamp}{secret}'",
+            "algorithm = 'sha256'\ncontent = '{timestamp}.{body}{secret}.end'",
+            "algorithm = 'hmac-sha256'\ncontent = '{timestamp}.{body}'",
+        ] {
+            let (read_it, warnings, problems) = read(lines);
+            assert!(read_it && problems.is_empty() && !warnings.contains("length extension"), "{problems}");
+            let (_, _, problems) = read(&format!("{lines}{ALLOWED}"));
+            assert!(problems.contains("mine.allow_length_extension: has no effect"), "{problems}");
+        }
+    }
+
+    #[test]
+    fn a_form_that_is_signed_alone_is_warned_about() {
+        let scheme = |content: &str| {
+            let content = Template::parse(content).unwrap();
+            Scheme::new("mine", Kind::Hmac(MacAlgorithm::HmacSha1), "S", content).warnings().join(" ")
+        };
+        assert!(scheme("{sorted_form_params}").contains("passes on every other route"));
+        assert!(!scheme("{url}{sorted_form_params}").contains("passes on every other route"));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-/// Shorter secrets can be guessed offline by whoever saw one signed delivery.
+/// An attacker who has one signed delivery can guess shorter secrets offline.
 const SHORT: usize = 16;
 
 /// Words that stand in documentation where a secret should stand.
@@ -30,7 +30,7 @@ const PLACEHOLDERS: [&str; 16] = [
     "fixme",
 ];
 
-/// The bytes of a secret (or of a public key, which nobody minds to treat the same).
+/// The bytes of a secret, or of a public key, which is treated the same.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
@@ -82,7 +82,7 @@ pub enum UnfitSecret {
     Unexpanded,
     /// One character over and over.
     Monotonous,
-    /// A public key or a certificate: everybody may know it, so nothing that it signs as a secret proves anything.
+    /// A public key or a certificate: it is public, so a signature that is made with it as a secret proves nothing.
     PublicKey,
 }
 

@@ -135,7 +135,7 @@ upstream = "unix:/run/app.sock"
             TEXT.replace("scheme = \"none\"", "scheme = \"none\"\nkeep_headers = [\"X-Real-IP\", \"Forwarded\"]");
         let (settings, _) = parse_str("test.toml", &text).unwrap();
         let text = summary(&settings, Now::at_unix(Duration::from_secs(1_781_000_000)));
-        assert_eq!(text.matches("  keeps       X-Real-IP, Forwarded, as anybody sends them\n").count(), 1, "{text}");
+        assert_eq!(text.matches("  keeps       X-Real-IP, Forwarded, as any client sends them\n").count(), 1, "{text}");
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod audit_end;
 pub mod audit_file;
 mod audit_sink;
 pub mod captures;
+pub mod composition;
 pub mod desk;
 pub mod event_log;
 pub mod hardening;

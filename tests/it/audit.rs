@@ -300,7 +300,7 @@ fn the_last_record_that_is_told_of_is_there(driver: Driver) {
     assert_eq!(output.status.code(), Some(0), "{line}: {text}");
 }
 
-/// What somebody without the key can do: another number, another line before it, another hash.
+/// What an attacker without the key can do: another number, another line before it, another hash.
 fn made_anew(lines: &[String]) -> String {
     let (mut before, mut text) = ("0".repeat(64), String::new());
     for (number, line) in lines.iter().enumerate() {

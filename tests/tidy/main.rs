@@ -13,18 +13,22 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use. What is not listed, it may not.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("now", &[]),
     ("outcome", &[]),
     ("wire", &["outcome", "now"]),
     ("gate", &["wire", "outcome", "now"]),
+    ("explain", &["gate", "wire", "outcome", "now"]),
     ("ledger", &["gate", "wire", "outcome", "now"]),
     ("telemetry", &["wire", "outcome", "now"]),
     ("config", &["ledger", "gate", "wire", "outcome", "now"]),
     ("edge", &["telemetry", "ledger", "gate", "wire", "outcome", "now"]),
     ("admin", &["telemetry", "wire", "outcome", "now"]),
     ("control", &["admin", "edge", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
-    ("cli", &["control", "admin", "edge", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
+    (
+        "cli",
+        &["explain", "control", "admin", "edge", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"],
+    ),
     ("main", &["cli"]),
 ];
 
@@ -42,7 +46,7 @@ const OWNERS: [(&str, &[&str]); 24] = [
     ("dashmap", &["gate", "ledger"]),
     ("foldhash", &["gate", "ledger"]),
     ("const_hex", &["gate"]),
-    ("serde_json", &["gate", "admin", "telemetry", "cli"]),
+    ("serde_json", &["gate", "explain", "admin", "telemetry", "cli"]),
     ("toml", &["config"]),
     ("strsim", &["config"]),
     ("metrics", &["telemetry"]),

@@ -6,14 +6,12 @@ use std::path::{Path, PathBuf};
 use crate::{production, sources};
 
 /// Names that more than one production type had when the rule came, and how many. They may only become fewer.
-const KNOWN: [(&str, usize); 33] = [
+const KNOWN: [(&str, usize); 28] = [
     ("Allowance", 2),
     ("Answer", 2),
     ("Bound", 3),
-    ("Captured", 2),
     ("Ended", 2),
     ("Entry", 2),
-    ("Format", 2),
     ("Held", 2),
     ("Kept", 2),
     ("Kind", 4),
@@ -27,7 +25,6 @@ const KNOWN: [(&str, usize); 33] = [
     ("Pace", 2),
     ("Refusal", 2),
     ("Request", 2),
-    ("Secret", 2),
     ("Source", 2),
     ("Stage", 3),
     ("Stamp", 2),
@@ -36,9 +33,7 @@ const KNOWN: [(&str, usize); 33] = [
     ("Tally", 2),
     ("Target", 2),
     ("Unusable", 2),
-    ("Upstream", 2),
     ("Verdict", 3),
-    ("VerifyArguments", 2),
     ("Waiter", 3),
 ];
 

@@ -20,7 +20,7 @@ impl<'d> Reader<'d> {
         self.tables_like(key, "")
     }
 
-    /// The same, with an example of the whole for whoever has written something else; it may be empty.
+    /// The same, with an example that the message shows where something else is written. The example may be empty.
     #[must_use]
     pub fn tables_like(&self, key: &str, example: &str) -> Option<Vec<Self>> {
         let value = self.ask(key)?;

@@ -155,11 +155,12 @@ fn check_neighbours(reader: &Reader<'_>, address: &AdminEndpoint, others: &Neigh
 fn check_remote(reader: &Reader<'_>, address: &AdminEndpoint) {
     match address {
         AdminEndpoint::Tcp(address) if !address.ip().is_loopback() => {
-            let message = "whoever reaches this port can reload the configuration and stop deliveries from coming";
+            let message =
+                "every client that reaches this port can reload the configuration and stop deliveries from coming";
             reader.warning("remote_control", message, "make sure that only your own hosts reach it");
         }
         _ => {
-            let message = "changes nothing: nobody else reaches this address";
+            let message = "changes nothing: no other host reaches this address";
             reader.warning("remote_control", message, "remove it, or give the port an address that others reach");
         }
     }
@@ -169,7 +170,7 @@ fn check_remote(reader: &Reader<'_>, address: &AdminEndpoint) {
 pub(crate) fn describe(out: &mut String, admin: Option<&AdminSettings>) -> fmt::Result {
     let Some(admin) = admin else { return line(out, "admin", "no port: neither probes nor metrics") };
 
-    let changes = if admin.remote_control { "whoever reaches it" } else { "this host alone" };
+    let changes = if admin.remote_control { "every host that reaches it" } else { "this host alone" };
     line(out, "admin", format_args!("{}; reload and drain for {changes}", admin.address))?;
     admin.ready.iter().try_for_each(|ready| line(out, "", ready::described(ready)))
 }

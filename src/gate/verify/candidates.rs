@@ -101,7 +101,7 @@ mod tests {
     use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
     use super::super::asymmetric::VERIFICATIONS;
-    use super::super::tests::Request;
+    use super::super::for_tests::Request;
     use super::super::{Encoding, UrlPort};
     use super::super::{
         Key, Keyring, Kind, MacAlgorithm, PublicAlgorithm, Source, Syntax, Template, Validity, Verifier,

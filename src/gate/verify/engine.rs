@@ -172,7 +172,7 @@ impl Verifier {
     }
 
     /// The URL that the sender may have signed instead of [`Verifier::public_url`].
-    pub(super) fn other_url(&self) -> Option<&PublicUrl> {
+    pub(crate) fn other_url(&self) -> Option<&PublicUrl> {
         self.rule.as_ref()?.other_url.as_ref()
     }
 
@@ -213,7 +213,7 @@ impl Verifier {
 
     /// The same verifier with keys that count at any time, no tolerance, and perhaps another URL: to explain what
     /// would have matched, never to verify.
-    pub(super) fn for_explanation(&self, public_url: Option<PublicUrl>) -> Self {
+    pub(crate) fn for_explanation(&self, public_url: Option<PublicUrl>) -> Self {
         let rule = self.rule.as_ref().map(|rule| Rule {
             keyring: Keyring::new(rule.keyring.keys().iter().map(Key::without_times).collect()),
             tolerance: None,

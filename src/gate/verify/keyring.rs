@@ -155,7 +155,7 @@ impl Key {
     }
 
     /// How many bytes the decoded secret had; nothing for a public key. Enough to notice a wrong file.
-    pub(super) const fn secret_length(&self) -> Option<usize> {
+    pub(crate) const fn secret_length(&self) -> Option<usize> {
         self.secret_length
     }
 

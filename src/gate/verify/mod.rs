@@ -7,25 +7,23 @@
 
 mod asymmetric;
 mod boundaries;
-mod budget;
 mod bytes;
 mod candidates;
 mod credential;
 pub mod engine;
 pub mod equal_bytes;
-pub mod explain;
 mod fit;
+#[cfg(test)]
+pub(crate) mod for_tests;
 mod form;
 pub mod guard;
+pub(crate) mod inspect;
 mod json;
-mod json_spelling;
 mod key_form;
 pub mod keyring;
 mod mac;
-pub mod mistakes;
 mod name;
 mod named;
-mod other_bodies;
 mod reading;
 pub mod scheme;
 mod scheme_rules;
@@ -35,17 +33,14 @@ pub mod template;
 #[cfg(test)]
 mod tests;
 pub mod tolerance;
-mod trials;
 pub mod url;
 pub mod verified;
 
 pub use asymmetric::PublicAlgorithm;
-pub use budget::Budget;
 pub use bytes::ByteSet;
 pub use candidates::Work;
 pub use engine::{Check, Verifier};
 pub use equal_bytes::{EqualBytes, ToldApart};
-pub use explain::{Cause, Explanation, explain, explain_head, explain_within};
 pub use guard::{Guards, Without};
 pub use json::JsonPath;
 pub use key_form::{KeyEncoding, KeyForm};

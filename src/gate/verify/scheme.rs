@@ -132,6 +132,8 @@ pub struct Scheme {
     pub url_port: UrlPort,
     /// The longest body that the sender sends, in bytes, where it names one.
     pub body_size: Option<u64>,
+    /// Whether the operator accepts that the signature of a plain digest is open to length extension.
+    pub allow_length_extension: bool,
     /// What keeps apart the parts of the content that nothing else separates.
     pub guards: Guards,
 }
@@ -175,6 +177,7 @@ impl Scheme {
             equal_bytes: EqualBytes::Unknown,
             url_port: UrlPort::AsConfigured,
             body_size: None,
+            allow_length_extension: false,
             guards: Guards::default(),
         }
     }

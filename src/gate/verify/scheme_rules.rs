@@ -44,10 +44,10 @@ impl Scheme {
         );
         warn(self.signs() && !self.covers_body(), "the signature does not cover the whole body");
         warn(matches!(self.kind, Kind::Digest(_)), "a plain digest of the secret is weaker than an HMAC");
-        let prefixed = self.content.parts().first() == Some(&Part::Secret);
         warn(
-            prefixed,
-            "the digest begins with the secret and is open to length extension; prefer a newer scheme of the provider",
+            self.is_open_to_length_extension(),
+            "the digest does not end with the secret and is open to length extension: an attacker who has one delivery \
+             can append to it; prefer a newer scheme of the provider",
         );
         let sha1 = matches!(self.kind, Kind::Hmac(MacAlgorithm::HmacSha1) | Kind::Digest(DigestAlgorithm::Sha1));
         warn(sha1, "SHA-1; use it only where the provider offers nothing newer");
@@ -55,6 +55,11 @@ impl Scheme {
             self.content.contains(&Part::SortedFormParams),
             "names and values of the form are signed with nothing between them, as this sender does it: an attacker that has \
              seen a delivery can move characters from one to another under the same signature",
+        );
+        warn(
+            self.signs_form_alone(),
+            "only names and values of the form are signed, and neither the URL nor a time: a delivery that was captured \
+             also passes on every other route with the same key, at any time",
         );
         warn(
             matches!(self.signature, SignatureSource::Query(_)),
@@ -65,6 +70,21 @@ impl Scheme {
             "the facts about this provider are not confirmed by its own documentation: test with a real delivery",
         );
         warnings
+    }
+
+    /// Whether an attacker who has one signed delivery can make the signature of a longer one: SHA-1 and SHA-256 go on from
+    /// any digest, so what stands last in the content must be the secret, or fixed text behind it.
+    #[must_use]
+    pub fn is_open_to_length_extension(&self) -> bool {
+        let last = self.content.parts().iter().rfind(|part| !matches!(part, Part::Literal(_)));
+        matches!(self.kind, Kind::Digest(_)) && self.content.contains(&Part::Secret) && last != Some(&Part::Secret)
+    }
+
+    /// Whether nothing of the request but names and values of its form is signed.
+    fn signs_form_alone(&self) -> bool {
+        let parts = self.content.parts();
+        parts.contains(&Part::SortedFormParams)
+            && parts.iter().all(|part| matches!(part, Part::SortedFormParams | Part::Literal(_) | Part::Secret))
     }
 
     fn check_names(&self, found: &mut Findings) {
@@ -134,6 +154,14 @@ impl Scheme {
                 "content",
                 "a plain digest without the secret can be made by anybody",
                 "add {secret}, or use an hmac algorithm",
+            );
+            found.when(
+                self.is_open_to_length_extension() && !self.allow_length_extension,
+                "content",
+                "the content does not end with {secret}: the digest is open to length extension, so an attacker who has \
+                 one delivery can append to it and sign that",
+                "use an hmac algorithm; if the sender signs like this and offers nothing else, accept it with \
+                 allow_length_extension = true",
             );
         } else {
             found.when(

@@ -71,7 +71,7 @@ impl Signature {
 
 /// A value that is not in the scheme's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Why a field of a structured signature value cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +84,7 @@ pub(super) enum FieldError {
 
 impl Syntax {
     /// The texts of the signatures that count, in order.
-    pub(super) fn candidates<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = Result<&'a [u8], Malformed>> {
+    pub(crate) fn candidates<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = Result<&'a [u8], Malformed>> {
         let separator = self.separator();
         let mut rest = Some(value);
         let items = core::iter::from_fn(move || {
@@ -187,7 +187,7 @@ impl Encoding {
     }
 
     /// Decodes a key: like [`Encoding::decode_into`], but unused bits of the last base64 symbol do not matter.
-    pub(super) fn decode_key_into(self, text: &[u8], out: &mut [u8]) -> Option<usize> {
+    pub(crate) fn decode_key_into(self, text: &[u8], out: &mut [u8]) -> Option<usize> {
         match self {
             Self::Hex => decode_hex(text, out),
             Self::Base64 => BASE64_KEY.decode_slice(text, out).ok(),
@@ -196,7 +196,7 @@ impl Encoding {
     }
 
     /// How senders write these bytes: lower-case hex, padded base64, bare base64url.
-    pub(super) fn encode(self, bytes: &[u8]) -> String {
+    pub(crate) fn encode(self, bytes: &[u8]) -> String {
         match self {
             Self::Hex => const_hex::encode(bytes),
             Self::Base64 => BASE64.encode(bytes),

@@ -106,7 +106,7 @@ impl PublicUrl {
 
     /// The URL that the sender signed for a request to `target`: our origin, our path or else the request's, and the
     /// query of the request as received.
-    pub(super) fn write(&self, target: &[u8], sink: &mut dyn FnMut(&[u8])) {
+    pub(crate) fn write(&self, target: &[u8], sink: &mut dyn FnMut(&[u8])) {
         sink(self.origin.as_bytes());
         sink(if self.path.is_empty() { path_of(target) } else { self.path.as_bytes() });
         if let Some(query) = form::query(target) {

@@ -5,10 +5,11 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use countersign::config::scheme::{preset, preset_names};
-use countersign::gate::verify::mistakes::{Given, sorted_json};
+use countersign::explain::mistakes::{Given, sorted_json};
+use countersign::explain::{TrialBudget, explain_within};
 use countersign::gate::verify::{
-    Budget, Delivery, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, SignInput, Validity, Verifier,
-    explain_within, sign,
+    Delivery, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, SignInput, Validity, Verifier,
+    sign,
 };
 use countersign::now::Now;
 use countersign::wire::headers::{HeaderBuf, Headers};
@@ -71,7 +72,7 @@ pub fn run(bytes: &[u8]) {
     let Ok(key) = Key::from_secret("1", scheme, ours.as_bytes(), Validity::default()) else { return };
     let url = PublicUrl::parse(URL).ok().filter(|_| scheme.signs_url());
     let Ok(verifier) = Verifier::new(Arc::clone(scheme), Keyring::new(vec![key]), None, url.clone()) else { return };
-    let budget = Budget::of(body.len());
+    let budget = TrialBudget::of(body.len());
     let explanation = explain_within(&verifier, &request, now, &budget);
     assert!(explanation.verdict.is_err() && explanation.cause.is_none(), "{explanation}");
     let secrets = [("1".to_owned(), ours.as_bytes().to_vec().into())];

@@ -102,11 +102,11 @@ fn proxies(listener: &Reader<'_>) -> (ProxyProtocol, Vec<Network>) {
     let protocol = listener.choice("proxy_protocol", &choices).unwrap_or_default();
     let proxies = networks::list(listener, "trusted_proxies");
     if proxies.iter().copied().collect::<Networks>().holds_a_whole_world() {
-        let message = "trusts every address: whoever connects could claim to be anyone";
+        let message = "trusts every address: any client could claim any address";
         listener.error("trusted_proxies", message, "name only the networks of your own proxies");
     }
     if protocol == ProxyProtocol::V1V2 && proxies.is_empty() && !listener.failed() {
-        let message = "nobody could connect: headers of the PROXY protocol are taken from trusted_proxies alone";
+        let message = "no client could connect: headers of the PROXY protocol are taken from trusted_proxies alone";
         listener.error("proxy_protocol", message, "add trusted_proxies = [\"…\"] with the networks of your proxies");
     }
     (protocol, proxies)

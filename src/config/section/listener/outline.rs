@@ -91,7 +91,7 @@ impl ListenerOutline {
             let KnownCertificate { path, .. } = old;
             format!("certificate {path} of listener {address} removed: {}", old.words())
         }));
-        // The first one is shown to whoever asks for nobody in particular.
+        // The first one is shown to clients that ask for no name.
         let order = |outline: &Self| outline.certificates.iter().map(|it| it.fingerprint.clone()).collect::<Vec<_>>();
         if words.len() == before && order(self) != order(newer) {
             words.push(format!("certificates of listener {address} in another order"));

@@ -48,7 +48,7 @@ fn content_types(reader: &Reader<'_>) -> Vec<String> {
     types
 }
 
-/// RFC 9110, section 8.3.1: two tokens and a slash. `*` would be a token too, but nobody sends it.
+/// RFC 9110, section 8.3.1: two tokens and a slash. `*` would be a token too, but no sender uses it.
 fn is_media_type(text: &str) -> bool {
     let token = |part: &str| {
         !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'+-.^_`|~".contains(&b))

@@ -22,7 +22,7 @@ pub struct ClientSettings {
 }
 
 impl ClientSettings {
-    /// Whether nobody is ever refused.
+    /// Whether no client is refused.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.allow.is_empty() && self.allow_file.is_none() && self.deny.is_empty()

@@ -208,7 +208,7 @@ fn check_conflicts(root: &Reader<'_>, routes: &[Read]) {
 pub(crate) fn check_callers(root: &Reader<'_>, routes: &[RouteSettings], asked: bool) {
     for route in routes.iter().filter(|route| !asked && !route.callers.is_empty()) {
         let place = route.callers_place.clone().unwrap_or_else(|| route.place.child("client_names"));
-        let message = "nobody could call: no listener asks its clients for a certificate";
+        let message = "no client could call: no listener asks its clients for a certificate";
         root.error_at(place, message, "add client_ca to the [listener.tls] that this route is called through");
     }
 }
@@ -277,7 +277,7 @@ pub(crate) fn describe(
     }
     match route.kept.names() {
         [] => Ok(()),
-        names => line(out, "keeps", format_args!("{}, as anybody sends them", names.join(", "))),
+        names => line(out, "keeps", format_args!("{}, as any client sends them", names.join(", "))),
     }
 }
 

@@ -141,8 +141,8 @@ fn check_use(reader: &Reader<'_>, verification: Option<&Verification>, mode: Mod
             }
         }
         (None, _) => {
-            let message = "nothing is verified here, so that anybody could have a delivery of somebody else refused \
-                           by sending it first";
+            let message = "nothing is verified here: an attacker could have a delivery of a sender refused by sending it \
+                           first";
             reader.error("mode", message, "name the scheme of the sender, or write mode = \"off\"");
         }
         (Some(it), _) if !it.scheme.signs() => {

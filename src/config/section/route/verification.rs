@@ -48,7 +48,7 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
         for key in ["secrets", "public_keys", "public_url", "tolerance"].into_iter().filter(|key| reader.has(key)) {
             reader.error(key, "has no effect: scheme = \"none\" verifies nothing", "remove it, or name a scheme");
         }
-        let message = "nothing is verified: whoever reaches this route reaches the application";
+        let message = "nothing is verified: every client of this route reaches the application";
         reader.warning("scheme", message, "name the scheme of the sender, unless that is what you want");
         return Some(None);
     }

@@ -1,24 +1,19 @@
-//! Why a delivery is genuine or not, in plain words, for the person at the other end of the `verify` command.
+//! A verdict with what led to it, in plain words.
 //!
-//! The verdict is the engine's own. Around it the same request is looked at once more, slowly, for the mistakes that
-//! people make: another encoding, a missing prefix, a trailing newline, a key that has expired. Secrets and the tags
-//! that would have been right are never shown.
+//! The verdict is the engine's own. Around it the same request is looked at once more, slowly, for the usual mistakes:
+//! another encoding, a missing prefix, a trailing newline, a key that has expired. Secrets and the tags that would have
+//! been right are never shown.
 
 use core::fmt;
 use core::time::Duration;
 
-use super::Delivery;
-use super::budget::Budget;
-use super::engine::Verifier;
-use super::mac;
+use super::budget::TrialBudget;
 use super::other_bodies;
-use super::reading;
-use super::scheme::{Kind, Scheme, SignatureSource, Source};
-use super::signature::{Encoding, Syntax, VALUE_LIMIT};
-use super::template::Part;
-use super::tolerance::Unit;
-use super::trials::{self, Varied, run};
-use super::url::PublicUrl;
+use super::trial::{Varied, run};
+use crate::gate::verify::{
+    Delivery, Encoding, Kind, Part, PublicUrl, Scheme, SignatureSource, Source, Syntax, Unit, VALUE_LIMIT, Verifier,
+    inspect, sha256,
+};
 use crate::now::Now;
 use crate::outcome::Rejection;
 
@@ -32,12 +27,12 @@ pub struct Explanation {
     /// What was looked for and what was found, one line each.
     pub lines: Vec<String>,
     /// What would have to be otherwise, where that has been found; one of the lines says it, after `explained: `.
-    pub cause: Option<Cause>,
+    pub cause: Option<MismatchCause>,
 }
 
 /// What would have to be otherwise for a signature to match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum MismatchCause {
     /// When a key counts.
     Key,
     /// The bytes of the body.
@@ -56,11 +51,11 @@ impl fmt::Display for Explanation {
 
 /// Verifies `delivery` and explains the verdict.
 pub fn explain<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Explanation {
-    explain_within(verifier, delivery, now, &Budget::of(delivery.body().len()))
+    explain_within(verifier, delivery, now, &TrialBudget::of(delivery.body().len()))
 }
 
 /// The same with trials that cost no more than half of what is left of `budget`; the verdict itself is free.
-pub fn explain_within<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now, budget: &Budget) -> Explanation {
+pub fn explain_within<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now, budget: &TrialBudget) -> Explanation {
     let (verdict, key_id) = match run(verifier, delivery, now) {
         Ok(key_id) => (Ok(()), key_id),
         Err(rejection) => (Err(rejection), None),
@@ -101,7 +96,7 @@ pub fn explain_head<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) ->
     let verdict = verifier.begin(delivery, now).map(|_| ());
     let (mut lines, mut cause) = (Vec::new(), None);
     if let Some(scheme) = verifier.scheme() {
-        let budget = &Budget::of(0);
+        let budget = &TrialBudget::of(0);
         let mut report = Report { verifier, scheme, delivery, now, budget, lines: &mut lines, cause: &mut cause };
         report.head();
         report.keys();
@@ -118,9 +113,9 @@ struct Report<'r, D> {
     scheme: &'r Scheme,
     delivery: &'r D,
     now: Now,
-    budget: &'r Budget,
+    budget: &'r TrialBudget,
     lines: &'r mut Vec<String>,
-    cause: &'r mut Option<Cause>,
+    cause: &'r mut Option<MismatchCause>,
 }
 
 impl<D: Delivery> Report<'_, D> {
@@ -129,10 +124,10 @@ impl<D: Delivery> Report<'_, D> {
     }
 
     fn matches(&self, verifier: &Verifier, delivery: &impl Delivery) -> bool {
-        trials::matches(self.budget, verifier, delivery, self.now)
+        self.budget.matches(verifier, delivery, self.now)
     }
 
-    fn explained(&mut self, cause: Cause, line: impl fmt::Display) {
+    fn explained(&mut self, cause: MismatchCause, line: impl fmt::Display) {
         *self.cause = Some(cause);
         self.say(format!("explained: {line}"));
     }
@@ -193,16 +188,13 @@ impl<D: Delivery> Report<'_, D> {
     }
 
     fn elsewhere(&mut self, place: &str) {
-        let mut texts = Vec::new();
-        let read = reading::signature_values(self.scheme, self.delivery, reading::SIGNATURE, |value| {
-            texts.push(value.to_vec());
-            Ok(())
-        });
-        match read {
-            Ok(()) => self.say(format!("signature in {place}: found")),
+        match inspect::signature_values(self.scheme, self.delivery) {
+            Ok(values) => {
+                self.say(format!("signature in {place}: found"));
+                values.iter().for_each(|value| self.form_of(value));
+            }
             Err(rejection) => self.say(format!("signature in {place}: not found ({rejection})")),
         }
-        texts.iter().for_each(|value| self.form_of(value));
     }
 
     fn similar_headers(&mut self) {
@@ -257,8 +249,8 @@ impl<D: Delivery> Report<'_, D> {
 
     fn encoding_of(&mut self, text: &[u8]) {
         let wanted = self.scheme.encoding;
-        let length_of = |encoding: Encoding| encoding.decode(text).map(|signature| signature.bytes().len());
-        let fits = |length: &usize| reading::fits(self.scheme.kind, *length);
+        let length_of = |encoding: Encoding| inspect::decoded_length(encoding, text);
+        let fits = |length: &usize| inspect::fits(self.scheme.kind, *length);
         match length_of(wanted) {
             Some(length) if fits(&length) => {}
             found => {
@@ -280,8 +272,8 @@ impl<D: Delivery> Report<'_, D> {
     fn timestamp(&mut self) {
         let Some(timestamp) = &self.scheme.timestamp else { return };
         let place = place_of(&timestamp.source);
-        let text = match reading::source(self.scheme, &timestamp.source, self.delivery, reading::TIMESTAMP) {
-            Ok(Some(text)) => text.into_owned(),
+        let text = match inspect::timestamp_text(self.scheme, &timestamp.source, self.delivery) {
+            Ok(Some(text)) => text,
             Ok(None) => return self.say(format!("timestamp in {place}: not found")),
             Err(rejection) => return self.say(format!("timestamp in {place}: cannot be read ({rejection})")),
         };
@@ -309,7 +301,7 @@ impl<D: Delivery> Report<'_, D> {
         let Some(source) = &self.scheme.id else { return };
         let place = place_of(source);
         let signed = if self.scheme.signs_id() { "signed" } else { "not signed, for show only" };
-        match reading::id(self.scheme, self.delivery) {
+        match inspect::id(self.scheme, self.delivery) {
             Ok(Some(_)) => self.say(format!("delivery id in {place}: found ({signed})")),
             Ok(None) => self.say(format!("delivery id in {place}: not found ({signed})")),
             Err(rejection) => self.say(format!("delivery id in {place}: {rejection} ({signed})")),
@@ -332,7 +324,7 @@ impl<D: Delivery> Report<'_, D> {
 
     /// What the verdict would have been at the moment that the delivery says it was sent.
     fn as_of_its_timestamp(&mut self) {
-        let Ok(Some(millis)) = reading::timestamp(self.scheme, self.delivery) else { return };
+        let Ok(Some(millis)) = inspect::timestamp(self.scheme, self.delivery) else { return };
         let Ok(seconds) = u64::try_from(millis / 1000) else { return };
         match run(self.verifier, self.delivery, Now::at_unix(Duration::from_secs(seconds))) {
             Ok(Some(id)) => self.say(format!("at that time the delivery would be accepted with the key `{id}`")),
@@ -353,7 +345,7 @@ impl<D: Delivery> Report<'_, D> {
     /// What the signature was compared with, without anything that is secret.
     fn what_was_used(&mut self) {
         let body = self.delivery.body();
-        let digest = Encoding::Hex.encode(mac::sha256(body).get(..8).unwrap_or_default());
+        let digest = Encoding::Hex.encode(sha256(body).get(..8).unwrap_or_default());
         self.say(format!("the body that was judged: {} bytes, SHA-256 {digest}…", body.len()));
         if let Some(url) = self.verifier.public_url() {
             let written = |url: &PublicUrl| {
@@ -378,9 +370,9 @@ impl<D: Delivery> Report<'_, D> {
     /// Whether a request with another query or method would match.
     fn another_head(&mut self, anytime: &Verifier) -> bool {
         let head = Varied::of(self.delivery);
-        let bare = super::url::path_of(self.delivery.target());
+        let bare = inspect::path_of(self.delivery.target());
         if bare != self.delivery.target() && self.matches(anytime, &Varied { target: bare, ..head }) {
-            self.explained(Cause::Head, "without the query of the URL the signature would match");
+            self.explained(MismatchCause::Head, "without the query of the URL the signature would match");
             return true;
         }
         if !self.scheme.content.contains(&Part::Method) {
@@ -388,7 +380,7 @@ impl<D: Delivery> Report<'_, D> {
         }
         for method in ["GET", "POST", "PUT", "PATCH", "DELETE"] {
             if self.matches(anytime, &Varied { method: method.as_bytes(), ..head }) {
-                self.explained(Cause::Head, format_args!("with the method {method} the signature would match"));
+                self.explained(MismatchCause::Head, format_args!("with the method {method} the signature would match"));
                 return true;
             }
         }
@@ -420,23 +412,26 @@ impl<D: Delivery> Report<'_, D> {
             self.what_was_used();
         }
         if let Ok(Some(id)) = run(&anytime, self.delivery, self.now) {
-            return self.explained(Cause::Key, format_args!("the key `{id}`, which is not active now, would match"));
+            return self
+                .explained(MismatchCause::Key, format_args!("the key `{id}`, which is not active now, would match"));
         }
         if !self.scheme.signs() {
             return self.say("the credential is none of the keys");
         }
         let head = Varied::of(self.delivery);
         let budget = self.budget;
-        let fits = |body: &[u8]| trials::matches(budget, &anytime, &Varied { body, ..head }, self.now);
+        let fits = |body: &[u8]| budget.matches(&anytime, &Varied { body, ..head }, self.now);
         let changed = budget.half(|| other_bodies::find(head.body, budget, fits));
         if let Some(what) = changed {
             let line = format!("the body {what}: with that undone the signature would match");
-            return self.explained(Cause::Body, line);
+            return self.explained(MismatchCause::Body, line);
         }
         for url in self.verifier.public_url().map(|url| self.other_urls(url)).unwrap_or_default() {
             if self.matches(&self.verifier.for_explanation(Some(url.clone())), self.delivery) {
-                return self
-                    .explained(Cause::Url, format_args!("with `{url}` in public_url the signature would match"));
+                return self.explained(
+                    MismatchCause::Url,
+                    format_args!("with `{url}` in public_url the signature would match"),
+                );
             }
         }
         if self.another_head(&anytime) {

@@ -1,9 +1,9 @@
 //! Other spellings of the same JSON: what a body looked like before something on the way read it and wrote it again.
-//! Only for explanations; no verdict rests on it. No crate writes one document in the ways of several libraries.
+//! Only for explanations; no verdict rests on it.
 
 use std::borrow::Cow;
 
-use super::budget::Budget;
+use super::budget::TrialBudget;
 
 /// One way of writing, with the words for what has happened to a body that was written so when it was signed. Gives
 /// nothing where more would be written than the bound.
@@ -55,7 +55,7 @@ const SLACK: usize = 4096;
 /// What has happened to a body if, written with other white space between its tokens and other escapes inside of its
 /// strings, it `fits`. Nothing for a body that is not an object or an array. What differs in less is tried first, as far
 /// as `budget` goes.
-pub(super) fn find(body: &[u8], budget: &Budget, mut fits: impl FnMut(&[u8]) -> bool) -> Option<String> {
+pub(super) fn find(body: &[u8], budget: &TrialBudget, mut fits: impl FnMut(&[u8]) -> bool) -> Option<String> {
     if !matches!(body.trim_ascii().first(), Some(b'{' | b'[')) {
         return None;
     }
@@ -77,7 +77,7 @@ pub(super) fn find(body: &[u8], budget: &Budget, mut fits: impl FnMut(&[u8]) -> 
 }
 
 /// The text written in that way, if it does not become too long and can be paid for.
-fn rewritten(text: &[u8], (write, _): &Way, budget: &Budget, bound: usize) -> Option<Vec<u8>> {
+fn rewritten(text: &[u8], (write, _): &Way, budget: &TrialBudget, bound: usize) -> Option<Vec<u8>> {
     if text.len() > budget.bound() {
         budget.refuse();
         return None;
@@ -286,7 +286,7 @@ mod tests {
     fn tried(body: &[u8]) -> Vec<String> {
         let mut tried = Vec::new();
         assert_eq!(
-            find(body, &Budget::of(0), |text| {
+            find(body, &TrialBudget::of(0), |text| {
                 tried.push(text.to_vec());
                 false
             }),
@@ -308,7 +308,7 @@ mod tests {
             "{\n\t\"a\": \"\\u00e4<\\/b>\"\n}",
         ] {
             assert!(tried(body.as_bytes()).iter().any(|text| text == signed), "{signed}");
-            let what = find(body.as_bytes(), &Budget::of(0), |text| text == signed.as_bytes()).unwrap();
+            let what = find(body.as_bytes(), &TrialBudget::of(0), |text| text == signed.as_bytes()).unwrap();
             assert!(!what.is_empty() && !what.contains("capitals") || signed.contains("00E4"), "{what}");
             assert!(tried(signed.as_bytes()).iter().any(|text| text == body), "{signed}");
         }
@@ -317,7 +317,7 @@ mod tests {
 
     /// What the trials on a body hash within `limit`: the sum, and the longest of them.
     fn hashed(body: &[u8], limit: u64) -> (u64, usize) {
-        let (budget, mut sum, mut longest) = (Budget::within(limit), 0, 0);
+        let (budget, mut sum, mut longest) = (TrialBudget::within(limit), 0, 0);
         let found = find(body, &budget, |text| {
             longest = longest.max(text.len());
             sum += if budget.spend(text.len()) { text.len() as u64 } else { 0 };
@@ -347,7 +347,7 @@ mod tests {
     fn what_a_process_keeps_of_a_body_is_tried_in_every_way() {
         let body = r#"{"a":"é https://a.example/b"},"#.repeat((64 << 10) / 30);
         let body = format!("[{body}1]");
-        let budget = Budget::of(body.len());
+        let budget = TrialBudget::of(body.len());
         let mut count = 0;
         budget.half(|| {
             budget.half(|| {
@@ -378,7 +378,7 @@ mod tests {
 
         #[test]
         fn no_body_panics(body in "[\\[{].{0,40}(\\\\u[0-9a-f]{0,4}){0,3}[]}/<]{0,4}") {
-            let _ = find(body.as_bytes(), &Budget::of(0), |_| false);
+            let _ = find(body.as_bytes(), &TrialBudget::of(0), |_| false);
         }
     }
 }

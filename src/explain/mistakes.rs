@@ -6,19 +6,14 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
-use super::budget::Budget;
-use super::engine::Verifier;
-use super::guard::Guards;
-use super::key_form::KeyForm;
-use super::keyring::{Key, Keyring, Validity, decode_secret};
+use super::budget::TrialBudget;
+use super::json_spelling;
 use super::other_bodies::other_spaces;
-use super::scheme::Scheme;
-use super::signature::{Encoding, Syntax};
-use super::template::Template;
-use super::tolerance::Unit;
-use super::trials::{self, Varied};
-use super::url::PublicUrl;
-use super::{Delivery, Part};
+use super::trial::Varied;
+use crate::gate::verify::{
+    Delivery, Encoding, Guards, Key, KeyForm, Keyring, Part, PublicUrl, Scheme, Syntax, Template, Unit, Validity,
+    Verifier, inspect,
+};
 use crate::now::Now;
 
 /// What is known beside the request.
@@ -33,7 +28,7 @@ pub struct Given<'g> {
     /// The time to judge by.
     pub now: Now,
     /// What the trials may cost.
-    pub budget: &'g Budget,
+    pub budget: &'g TrialBudget,
 }
 
 const ENCODINGS: [Encoding; 3] = [Encoding::Hex, Encoding::Base64, Encoding::Base64Url];
@@ -72,7 +67,7 @@ impl Given<'_> {
     /// Whether it would match at any time, with these keys.
     fn matches<D: Delivery>(&self, scheme: &Arc<Scheme>, keys: Vec<Key>, delivery: &D) -> bool {
         let anytime = self.verifier(scheme, keys).map(|verifier| verifier.for_explanation(None));
-        anytime.is_some_and(|verifier| trials::matches(self.budget, &verifier, delivery, self.now))
+        anytime.is_some_and(|verifier| self.budget.matches(&verifier, delivery, self.now))
     }
 
     /// The keys as the scheme makes them of the secrets; those that it cannot use are left out.
@@ -88,7 +83,7 @@ impl Given<'_> {
         let plain = Arc::new(Scheme { secret: raw, ..(**self.scheme).clone() });
         let mut found = Vec::new();
         for (id, secret) in self.secrets {
-            let usual = decode_secret(self.scheme, without_line_end(secret)).ok();
+            let usual = inspect::decode_secret(self.scheme, without_line_end(secret)).ok();
             for (bytes, what) in spellings(self.scheme, secret) {
                 if usual.as_ref() == Some(&bytes) || bytes.is_empty() {
                     continue;
@@ -127,7 +122,7 @@ impl Given<'_> {
             other.timestamp.iter_mut().for_each(|timestamp| timestamp.unit = unit);
             let other = Arc::new(other);
             let verifier = self.verifier(&other, self.keys(&other));
-            if verifier.is_some_and(|verifier| trials::matches(self.budget, &verifier, delivery, self.now)) {
+            if verifier.is_some_and(|verifier| self.budget.matches(&verifier, delivery, self.now)) {
                 let (name, wanted) = (unit.name(), timestamp.unit.name());
                 found.push(format!(
                     "the timestamp is in the unit {name} where the scheme says {wanted}: so it is genuine"
@@ -233,7 +228,7 @@ fn spellings(scheme: &Scheme, secret: &[u8]) -> Vec<(Zeroizing<Vec<u8>>, String)
             ("", what) => what.to_owned(),
             (how, what) => format!("{how} and {what}"),
         };
-        spellings.extend(decode_secret(scheme, text).ok().map(|key| (key, join(""))));
+        spellings.extend(inspect::decode_secret(scheme, text).ok().map(|key| (key, join(""))));
         spellings.push((Zeroizing::new(text.to_vec()), join("taken as it is written, prefix and all, not decoded,")));
         let rest = match scheme.secret.without_prefix(text) {
             rest if rest == text => text.strip_prefix(b"whsec_").unwrap_or(text),
@@ -281,14 +276,14 @@ fn percent_decoded(text: &[u8], plus: bool) -> Vec<u8> {
 /// form, as many libraries write it, with the words for what then has happened. Nothing for what is not JSON, or where
 /// `budget` is too small for it.
 #[must_use]
-pub fn sorted_json(body: &[u8], budget: &Budget) -> Vec<(Vec<u8>, String)> {
+pub fn sorted_json(body: &[u8], budget: &TrialBudget) -> Vec<(Vec<u8>, String)> {
     // A value in memory is some times as long as its text.
     if !budget.spend(body.len().saturating_mul(VALUE)) {
         return Vec::new();
     }
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else { return Vec::new() };
     let Ok(compact) = serde_json::to_vec(&value) else { return Vec::new() };
-    let spaced = super::json_spelling::spaced(&compact);
+    let spaced = json_spelling::spaced(&compact);
     let what = "has its JSON keys in another order than the alphabetical one that was signed, or numbers or escapes \
                 written in another way";
     [compact, spaced].into_iter().filter(|text| text != body).map(|text| (text, what.to_owned())).collect()

@@ -1,7 +1,7 @@
 //! What a body was when it was signed, before something on its way read it and wrote it again: the usual changes, undone.
 //! Only for explanations; no verdict rests on it.
 
-use super::budget::Budget;
+use super::budget::TrialBudget;
 use super::json_spelling;
 
 /// Undoes a change, where there is something to undo; with the words for what then has happened to the body.
@@ -29,7 +29,7 @@ const UNDOINGS: [Undoing; 15] = [
 ];
 
 /// What has happened to a body if, with that undone, it `fits`, as far as `budget` lets all of that be tried.
-pub(super) fn find(body: &[u8], budget: &Budget, mut fits: impl FnMut(&[u8]) -> bool) -> Option<String> {
+pub(super) fn find(body: &[u8], budget: &TrialBudget, mut fits: impl FnMut(&[u8]) -> bool) -> Option<String> {
     for (undo, what) in UNDOINGS {
         if body.len() > budget.bound() {
             budget.refuse();
@@ -123,9 +123,9 @@ mod tests {
             ("é".as_bytes(), "Ã©".as_bytes(), "encoded as UTF-8 twice"),
             (br#"{"a":"\/"}"#, br#"{"a":"/"}"#, r"has `/` where `\/` was signed"),
         ] {
-            let found = find(arrived, &Budget::of(0), |body| body == signed);
+            let found = find(arrived, &TrialBudget::of(0), |body| body == signed);
             assert!(found.as_ref().is_some_and(|found| found.contains(what)), "{what}: {found:?}");
         }
-        assert_eq!(find(b"a", &Budget::of(0), |body| body == b"a"), None);
+        assert_eq!(find(b"a", &TrialBudget::of(0), |body| body == b"a"), None);
     }
 }

@@ -1,11 +1,15 @@
-//! What an explanation may cost. The trials of an explanation are many, and the request may be
-//! an attacker's: all of them together take work that grows with its size and no faster.
+//! What an explanation may cost. An explanation has many trials, and an attacker may have made the request: all trials
+//! together take work that grows with the size of the request and no faster.
 
 use core::cell::Cell;
 
+use super::trial::run;
+use crate::gate::verify::{CANDIDATE_LIMIT, Delivery, Kind, Verifier};
+use crate::now::Now;
+
 /// Work that is left, in bytes that are written or hashed.
 #[derive(Debug)]
-pub struct Budget {
+pub struct TrialBudget {
     whole: u64,
     left: Cell<u64>,
     /// Nothing below this may be spent now.
@@ -19,7 +23,10 @@ const FLOOR: u64 = 64 << 20;
 /// For each byte of the body.
 const FACTOR: u64 = 128;
 
-impl Budget {
+/// What a trial costs beside the body: reading the head, making keys.
+const TRIAL: u64 = 4096;
+
+impl TrialBudget {
     /// For a request with a body of `length` bytes: 64 MiB, and 128 bytes for each of them.
     #[must_use]
     pub const fn of(length: usize) -> Self {
@@ -82,5 +89,17 @@ impl Budget {
         let result = trials();
         self.reserve.set(before);
         result
+    }
+
+    /// Whether `verifier` takes `delivery` for genuine, if that can be paid for.
+    pub(super) fn matches<D: Delivery>(&self, verifier: &Verifier, delivery: &D, now: Now) -> bool {
+        let candidates = match verifier.scheme().map(|scheme| scheme.kind) {
+            Some(Kind::Public(_)) => CANDIDATE_LIMIT,
+            _ => 1,
+        };
+        // Every key may hash the body, and what is read from inside of it is read once more.
+        let passes = verifier.keys().len().saturating_mul(candidates).saturating_add(1);
+        let once = delivery.body().len().saturating_add(delivery.target().len()).saturating_add(TRIAL as usize);
+        self.spend(once.saturating_mul(passes)) && run(verifier, delivery, now).is_ok()
     }
 }

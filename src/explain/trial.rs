@@ -1,18 +1,11 @@
-//! Trials of an explanation: is a delivery genuine in which one thing is different?
+//! One trial: a delivery, as it came or with one thing changed, judged by the engine.
 
-use super::Delivery;
-use super::budget::Budget;
-use super::engine::Verifier;
-use super::scheme::Kind;
-use super::signature::CANDIDATE_LIMIT;
+use crate::gate::verify::{Delivery, Verifier};
 use crate::now::Now;
 use crate::outcome::Rejection;
 use crate::wire::headers::Headers;
 
-/// What a trial costs beside the body, in bytes: reading the head, making keys.
-const TRIAL: usize = 4096;
-
-/// Verifies a delivery whose body is whole: the key that it matches, if there are keys.
+/// The verdict of the engine, with the id of the key that matched.
 pub(super) fn run<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> Result<Option<String>, Rejection> {
     let mut check = verifier.begin(delivery, now)?;
     check.update(delivery.body());
@@ -22,19 +15,7 @@ pub(super) fn run<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) -> R
     }
 }
 
-/// Whether `verifier` takes `delivery` for genuine, if `budget` can pay for the trial.
-pub(super) fn matches<D: Delivery>(budget: &Budget, verifier: &Verifier, delivery: &D, now: Now) -> bool {
-    let candidates = match verifier.scheme().map(|scheme| scheme.kind) {
-        Some(Kind::Public(_)) => CANDIDATE_LIMIT,
-        _ => 1,
-    };
-    // Every key may hash the body, and what is read from inside of it is read once more.
-    let passes = verifier.keys().len().saturating_mul(candidates).saturating_add(1);
-    let once = delivery.body().len().saturating_add(delivery.target().len()).saturating_add(TRIAL);
-    budget.spend(once.saturating_mul(passes)) && run(verifier, delivery, now).is_ok()
-}
-
-/// A delivery in which something is replaced.
+/// A delivery of which something is another.
 pub(super) struct Varied<'d, D> {
     pub(super) inner: &'d D,
     pub(super) method: &'d [u8],
