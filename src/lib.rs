@@ -8,6 +8,7 @@
 //! | [`gate`] | decisions: which route, is it genuine | sockets, files, clocks, logs |
 //! | [`ledger`] | what has been delivered, and which exchange has what is being delivered | sockets, files, clocks, logs |
 //! | [`telemetry`] | what can be told of an exchange, to people and machines | the gate, sockets |
+//! | [`inject`] | the sidecar in manifests of Kubernetes: text to text | everything else |
 //! | [`config`] | a TOML file to the gate, or every problem at once | sockets, live state |
 #![cfg_attr(
     feature = "io",
@@ -51,6 +52,7 @@ pub mod control;
 #[cfg(feature = "io")]
 pub mod edge;
 pub mod gate;
+pub mod inject;
 pub mod ledger;
 pub mod now;
 pub mod outcome;

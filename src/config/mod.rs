@@ -41,5 +41,6 @@ pub mod units;
 
 pub use admin::{CAPTURED_BODY, CAPTURED_HEAD, admin_address};
 pub use load::{Loaded, load};
+pub use memory::worst_case;
 pub use problem::{Place, Problem, Problems, Severity};
 pub use settings::{Settings, parse_str};

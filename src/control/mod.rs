@@ -8,6 +8,7 @@ pub mod audit_file;
 mod audit_writer;
 pub mod captures;
 pub mod desk;
+pub mod doctor;
 pub mod event_log;
 pub mod hardening;
 pub mod inventory;

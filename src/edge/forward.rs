@@ -1,12 +1,14 @@
 //! From a verified delivery to the first byte of the application's answer.
 
 use crate::gate::believed::Said;
+use crate::gate::client::Account;
 use crate::gate::identity::Caller;
 use crate::gate::replay;
 use crate::gate::route::Route;
 use crate::gate::verify::Verified;
 use crate::ledger::Claim;
 use crate::outcome::{Fault, Outcome, Rejection};
+use crate::telemetry::WorkerCells;
 use crate::telemetry::exchange::Stage;
 use crate::wire::encode;
 use crate::wire::framing::BodyFraming;
@@ -132,6 +134,9 @@ fn encode_head<N: Net>(
         let mut fields = headers.with_kind(kind);
         fields.any(|(name, value)| !drops(kind, name, value))
     };
+    if asked.client.account == Account::Stranger && headers.of_kind(Known::XForwardedFor).next().is_some() {
+        worker.cells(WorkerCells::forwarded_for_unheard);
+    }
     forwarding::encode(out, headers, host, Told { client: asked.client, sender, passes });
     for via in headers.of_kind(Known::Via) {
         encode::field(out, b"Via", via);
