@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::config::load::load_noting;
-use crate::control::doctor::finding::{Finding, Verdict};
+use crate::control::doctor::finding::{Finding, Grade};
 use crate::control::doctor::{Patient, examine};
 
 use super::asking::{address, ask};
@@ -57,8 +57,8 @@ pub(super) fn run(arguments: &DoctorArguments) -> ExitCode {
         findings.iter().for_each(print);
         line(conclusion(&findings));
     }
-    let worst = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
-    let bearable = if arguments.strict { Verdict::Note } else { Verdict::Warning };
+    let worst = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Grade::Good);
+    let bearable = if arguments.strict { Grade::Note } else { Grade::Warning };
     if worst > bearable { ExitCode::from(FOUND_WRONG) } else { ExitCode::SUCCESS }
 }
 
@@ -76,16 +76,16 @@ fn print(finding: &Finding) {
     }
 }
 
-fn count(findings: &[Finding], verdict: Verdict) -> usize {
+fn count(findings: &[Finding], verdict: Grade) -> usize {
     findings.iter().filter(|finding| finding.verdict == verdict).count()
 }
 
 fn conclusion(findings: &[Finding]) -> String {
-    let named = |verdict: Verdict| {
+    let named = |verdict: Grade| {
         let count = count(findings, verdict);
         format!("{count} {}{}", verdict.name(), if count == 1 { "" } else { "s" })
     };
-    format!("{}, {}, {}", named(Verdict::Fault), named(Verdict::Warning), named(Verdict::Note))
+    format!("{}, {}, {}", named(Grade::Fault), named(Grade::Warning), named(Grade::Note))
 }
 
 fn to_json(findings: &[Finding]) -> String {
@@ -98,9 +98,9 @@ fn to_json(findings: &[Finding]) -> String {
         })
     };
     json!({
-        "faults": count(findings, Verdict::Fault),
-        "warnings": count(findings, Verdict::Warning),
-        "notes": count(findings, Verdict::Note),
+        "faults": count(findings, Grade::Fault),
+        "warnings": count(findings, Grade::Warning),
+        "notes": count(findings, Grade::Note),
         "findings": findings.iter().map(of).collect::<Vec<_>>(),
     })
     .to_string()

@@ -1,7 +1,7 @@
 //! Adds the sidecar to a text that does not have it.
 
 use super::object::{self, BEFORE, ContainerPort};
-use super::shape::{Shape, quoted};
+use super::shape::{ManifestValue, quoted};
 use super::sidecar::{NAME, USER};
 use super::splice::{OddForm, Splices};
 use super::tree::{self, Node, NodeKind};
@@ -14,18 +14,18 @@ pub(super) const GRACE: u16 = 40;
 pub(super) const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "countersign-inject");
 
 /// The changes of a text, and what comes of them.
-struct Draft<'t> {
+struct InjectionDraft<'t> {
     text: &'t str,
     splices: Splices,
     notes: Vec<String>,
-    policies: Vec<Shape>,
+    policies: Vec<ManifestValue>,
 }
 
 pub(super) fn add(text: &str, options: &InjectionOptions) -> Result<Injected, InjectError> {
     let documents = tree::parse(text)?;
     let objects: Vec<&Node> = object::objects(&documents).collect();
     let workloads = chosen(&objects, options)?;
-    let mut draft = Draft { text, splices: Splices::default(), notes: Vec::new(), policies: Vec::new() };
+    let mut draft = InjectionDraft { text, splices: Splices::default(), notes: Vec::new(), policies: Vec::new() };
     for workload in workloads {
         let guarded = guarded_port(workload, options)?;
         draft.workload(workload, &guarded, options)?;
@@ -119,14 +119,14 @@ fn guarded_port(workload: &Node, options: &InjectionOptions) -> Result<Container
 #[derive(Default)]
 struct Additions {
     /// New entries of the pod.
-    entries: Vec<(&'static str, Shape)>,
+    entries: Vec<(&'static str, ManifestValue)>,
     /// What the object was like before, for the annotation.
     note: Vec<String>,
     /// Collections that were there with nothing in them.
     empty: Vec<&'static str>,
 }
 
-impl Draft<'_> {
+impl InjectionDraft<'_> {
     fn workload(
         &mut self,
         workload: &Node,
@@ -158,11 +158,11 @@ impl Draft<'_> {
         &mut self,
         pod: &Node,
         key: &'static str,
-        items: &[Shape],
+        items: &[ManifestValue],
         added: &mut Additions,
     ) -> Result<(), OddForm> {
         match pod.get(key) {
-            None => added.entries.push((key, Shape::List(items.to_vec()))),
+            None => added.entries.push((key, ManifestValue::List(items.to_vec()))),
             Some(list) => {
                 if list.is_empty() {
                     added.empty.push(key);
@@ -175,7 +175,8 @@ impl Draft<'_> {
 
     /// Volumes are given to the group of the sidecar, which can then read secrets that others cannot.
     fn group(&mut self, pod: &Node, added: &mut Additions) -> Result<(), OddForm> {
-        let group = [("fsGroup", Shape::number(USER)), ("fsGroupChangePolicy", Shape::text("OnRootMismatch"))];
+        let group =
+            [("fsGroup", ManifestValue::number(USER)), ("fsGroupChangePolicy", ManifestValue::text("OnRootMismatch"))];
         match pod.get("securityContext") {
             Some(context) if context.get("fsGroup").is_some() => return Ok(()),
             Some(context) => {
@@ -184,14 +185,14 @@ impl Draft<'_> {
                 }
                 // The second of the two may be there already.
                 let missing = group.into_iter().filter(|(key, _)| context.get(key).is_none());
-                let missing: Vec<(&str, Shape)> = missing.collect();
+                let missing: Vec<(&str, ManifestValue)> = missing.collect();
                 let keys: Vec<&str> = missing.iter().map(|(key, _)| *key).collect();
                 added.note.push(format!("group={}", keys.join(",")));
                 self.splices.add_entries(self.text, context, &missing)?;
             }
             None => {
                 added.note.push("group=fsGroup,fsGroupChangePolicy".to_owned());
-                added.entries.push(("securityContext", Shape::map(group)));
+                added.entries.push(("securityContext", ManifestValue::map(group)));
             }
         }
         Ok(())
@@ -202,7 +203,7 @@ impl Draft<'_> {
         match pod.get(KEY) {
             None => {
                 added.note.push("grace=absent".to_owned());
-                added.entries.push((KEY, Shape::number(GRACE)));
+                added.entries.push((KEY, ManifestValue::number(GRACE)));
             }
             Some(node) => {
                 let seconds = node.text().and_then(|text| text.parse::<u64>().ok());
@@ -225,10 +226,10 @@ impl Draft<'_> {
         if !empty.is_empty() {
             note.push(format!("empty={}", empty.join(",")));
         }
-        let annotation = (BEFORE, Shape::text(note.join(" ")));
+        let annotation = (BEFORE, ManifestValue::text(note.join(" ")));
         match annotations {
             Some(annotations) => self.splices.add_entries(self.text, annotations, &[annotation]),
-            None => self.splices.add_entries(self.text, metadata, &[("annotations", Shape::map([annotation]))]),
+            None => self.splices.add_entries(self.text, metadata, &[("annotations", ManifestValue::map([annotation]))]),
         }
     }
 
@@ -253,7 +254,7 @@ impl Draft<'_> {
                 }
                 None => {
                     note.push(format!("{number}=absent"));
-                    self.splices.add_entries(self.text, port, &[("targetPort", Shape::text(NAME))])?;
+                    self.splices.add_entries(self.text, port, &[("targetPort", ManifestValue::text(NAME))])?;
                 }
             }
         }
@@ -278,35 +279,36 @@ impl Draft<'_> {
 }
 
 /// Lets in what comes to the sidecar, and to ports of the application that it does not guard.
-fn policy(workload: &Node, pod: &Node, guarded: &ContainerPort, options: &InjectionOptions) -> Option<Shape> {
-    let labels: Vec<(String, Shape)> = workload
+fn policy(workload: &Node, pod: &Node, guarded: &ContainerPort, options: &InjectionOptions) -> Option<ManifestValue> {
+    let labels: Vec<(String, ManifestValue)> = workload
         .at(&["spec", "selector", "matchLabels"])?
         .pairs()
-        .map(|(key, value)| (key.to_owned(), Shape::text(value)))
+        .map(|(key, value)| (key.to_owned(), ManifestValue::text(value)))
         .collect();
     if labels.is_empty() {
         return None;
     }
     let open = |protocol: &str, number: u16| {
-        Shape::map([("protocol", Shape::text(protocol)), ("port", Shape::number(number))])
+        ManifestValue::map([("protocol", ManifestValue::text(protocol)), ("port", ManifestValue::number(number))])
     };
     let mut ports = vec![open("TCP", options.sidecar.listen), open("TCP", options.sidecar.admin)];
     let others = object::ports(pod).into_iter().filter(|port| port.number != guarded.number);
     ports.extend(others.map(|port| open(&port.protocol, port.number)));
-    let mut metadata = vec![("name".to_owned(), Shape::text(format!("{}-countersign", object::name(workload))))];
+    let mut metadata =
+        vec![("name".to_owned(), ManifestValue::text(format!("{}-countersign", object::name(workload))))];
     if let Some(space) = workload.at(&["metadata", "namespace"]).and_then(Node::text) {
-        metadata.push(("namespace".to_owned(), Shape::text(space)));
+        metadata.push(("namespace".to_owned(), ManifestValue::text(space)));
     }
-    metadata.push(("labels".to_owned(), Shape::map([(OURS.0, Shape::text(OURS.1))])));
-    let spec = Shape::map([
-        ("podSelector", Shape::map([("matchLabels", Shape::Map(labels))])),
-        ("policyTypes", Shape::texts(&["Ingress"])),
-        ("ingress", Shape::List(vec![Shape::map([("ports", Shape::List(ports))])])),
+    metadata.push(("labels".to_owned(), ManifestValue::map([(OURS.0, ManifestValue::text(OURS.1))])));
+    let spec = ManifestValue::map([
+        ("podSelector", ManifestValue::map([("matchLabels", ManifestValue::Map(labels))])),
+        ("policyTypes", ManifestValue::texts(&["Ingress"])),
+        ("ingress", ManifestValue::List(vec![ManifestValue::map([("ports", ManifestValue::List(ports))])])),
     ]);
-    Some(Shape::map([
-        ("apiVersion", Shape::text("networking.k8s.io/v1")),
-        ("kind", Shape::text("NetworkPolicy")),
-        ("metadata", Shape::Map(metadata)),
+    Some(ManifestValue::map([
+        ("apiVersion", ManifestValue::text("networking.k8s.io/v1")),
+        ("kind", ManifestValue::text("NetworkPolicy")),
+        ("metadata", ManifestValue::Map(metadata)),
         ("spec", spec),
     ]))
 }

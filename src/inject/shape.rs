@@ -4,7 +4,7 @@ use core::fmt::Write;
 
 /// A value.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Shape {
+pub(super) enum ManifestValue {
     /// Text; quoted where it could be taken for something else.
     Text(String),
     /// A number or a truth value.
@@ -15,7 +15,7 @@ pub(super) enum Shape {
     List(Vec<Self>),
 }
 
-impl Shape {
+impl ManifestValue {
     /// Text.
     pub(super) fn text(text: impl Into<String>) -> Self {
         Self::Text(text.into())
@@ -131,15 +131,21 @@ mod tests {
             ("a: b", "\"a: b\""),
             ("a\"\\\n", "\"a\\\"\\\\\\u000a\""),
         ] {
-            assert_eq!(Shape::text(text).lines(0), written);
+            assert_eq!(ManifestValue::text(text).lines(0), written);
         }
     }
 
     #[test]
     fn lines_and_brackets() {
-        let shape = Shape::map([
-            ("a", Shape::number(1_u64)),
-            ("b", Shape::List(vec![Shape::map([("c", Shape::truth(true)), ("d", Shape::texts(&["x", "y"]))])])),
+        let shape = ManifestValue::map([
+            ("a", ManifestValue::number(1_u64)),
+            (
+                "b",
+                ManifestValue::List(vec![ManifestValue::map([
+                    ("c", ManifestValue::truth(true)),
+                    ("d", ManifestValue::texts(&["x", "y"])),
+                ])]),
+            ),
         ]);
         assert_eq!(shape.lines(2), "a: 1\n  b:\n  - c: true\n    d: [\"x\", \"y\"]");
         assert_eq!(shape.flow(), r#"{"a": 1, "b": [{"c": true, "d": ["x", "y"]}]}"#);

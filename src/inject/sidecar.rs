@@ -1,6 +1,6 @@
 //! The container that is added to a pod, and the volumes that it mounts.
 
-use super::shape::Shape;
+use super::shape::ManifestValue;
 
 /// The name of the container, and of the port that it listens on.
 pub(super) const NAME: &str = "countersign";
@@ -35,21 +35,21 @@ pub struct SidecarOptions {
 impl SidecarOptions {
     /// The container.
     #[must_use]
-    pub(super) fn container(&self) -> Shape {
-        let mut entries = vec![("name", Shape::text(NAME)), ("image", Shape::text(&*self.image))];
+    pub(super) fn container(&self) -> ManifestValue {
+        let mut entries = vec![("name", ManifestValue::text(NAME)), ("image", ManifestValue::text(&*self.image))];
         if !self.plain {
-            entries.push(("restartPolicy", Shape::text("Always")));
+            entries.push(("restartPolicy", ManifestValue::text("Always")));
         }
         let port = |name: &str, number: u16| {
-            Shape::map([
-                ("name", Shape::text(name)),
-                ("containerPort", Shape::number(number)),
-                ("protocol", Shape::text("TCP")),
+            ManifestValue::map([
+                ("name", ManifestValue::text(name)),
+                ("containerPort", ManifestValue::number(number)),
+                ("protocol", ManifestValue::text("TCP")),
             ])
         };
         entries.extend([
-            ("args", Shape::texts(&["run", "--config", CONFIG_PATH])),
-            ("ports", Shape::List(vec![port(NAME, self.listen), port("countersign-adm", self.admin)])),
+            ("args", ManifestValue::texts(&["run", "--config", CONFIG_PATH])),
+            ("ports", ManifestValue::List(vec![port(NAME, self.listen), port("countersign-adm", self.admin)])),
             // The application starts when this one has.
             ("startupProbe", self.probe("/startup", 1, 60)),
             ("livenessProbe", self.probe("/live", 10, 3)),
@@ -59,68 +59,79 @@ impl SidecarOptions {
             ("securityContext", self.security()),
             ("volumeMounts", mounts()),
         ]);
-        Shape::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
+        ManifestValue::Map(entries.into_iter().map(|(key, value)| (key.to_owned(), value)).collect())
     }
 
     /// The volumes.
     #[must_use]
-    pub(super) fn volumes(&self) -> Vec<Shape> {
-        let config = Shape::map([("name", Shape::text(&*self.config_map))]);
-        let secret = Shape::map([
-            ("secretName", Shape::text(&*self.secret)),
+    pub(super) fn volumes(&self) -> Vec<ManifestValue> {
+        let config = ManifestValue::map([("name", ManifestValue::text(&*self.config_map))]);
+        let secret = ManifestValue::map([
+            ("secretName", ManifestValue::text(&*self.secret)),
             // 0440, in decimal, as JSON has it.
-            ("defaultMode", Shape::number(0o440_u16)),
+            ("defaultMode", ManifestValue::number(0o440_u16)),
         ]);
         vec![
-            Shape::map([("name", Shape::text(CONFIG_VOLUME)), ("configMap", config)]),
-            Shape::map([("name", Shape::text(SECRETS_VOLUME)), ("secret", secret)]),
+            ManifestValue::map([("name", ManifestValue::text(CONFIG_VOLUME)), ("configMap", config)]),
+            ManifestValue::map([("name", ManifestValue::text(SECRETS_VOLUME)), ("secret", secret)]),
         ]
     }
 
-    fn probe(&self, path: &str, period: u16, failures: u16) -> Shape {
-        let get = Shape::map([("path", Shape::text(path)), ("port", Shape::number(self.admin))]);
-        Shape::map([
+    fn probe(&self, path: &str, period: u16, failures: u16) -> ManifestValue {
+        let get =
+            ManifestValue::map([("path", ManifestValue::text(path)), ("port", ManifestValue::number(self.admin))]);
+        ManifestValue::map([
             ("httpGet", get),
-            ("periodSeconds", Shape::number(period)),
-            ("failureThreshold", Shape::number(failures)),
+            ("periodSeconds", ManifestValue::number(period)),
+            ("failureThreshold", ManifestValue::number(failures)),
         ])
     }
 
-    fn security(&self) -> Shape {
+    fn security(&self) -> ManifestValue {
         let profile = match &self.seccomp {
-            None => Shape::map([("type", Shape::text("RuntimeDefault"))]),
-            Some(path) => Shape::map([("type", Shape::text("Localhost")), ("localhostProfile", Shape::text(&**path))]),
+            None => ManifestValue::map([("type", ManifestValue::text("RuntimeDefault"))]),
+            Some(path) => ManifestValue::map([
+                ("type", ManifestValue::text("Localhost")),
+                ("localhostProfile", ManifestValue::text(&**path)),
+            ]),
         };
-        Shape::map([
-            ("allowPrivilegeEscalation", Shape::truth(false)),
-            ("readOnlyRootFilesystem", Shape::truth(true)),
-            ("runAsNonRoot", Shape::truth(true)),
-            ("runAsUser", Shape::number(USER)),
-            ("runAsGroup", Shape::number(USER)),
-            ("capabilities", Shape::map([("drop", Shape::texts(&["ALL"]))])),
+        ManifestValue::map([
+            ("allowPrivilegeEscalation", ManifestValue::truth(false)),
+            ("readOnlyRootFilesystem", ManifestValue::truth(true)),
+            ("runAsNonRoot", ManifestValue::truth(true)),
+            ("runAsUser", ManifestValue::number(USER)),
+            ("runAsGroup", ManifestValue::number(USER)),
+            ("capabilities", ManifestValue::map([("drop", ManifestValue::texts(&["ALL"]))])),
             ("seccompProfile", profile),
         ])
     }
 }
 
 /// The kubelet runs it as soon as the pod is to end, and sends SIGTERM when the application has ended.
-fn lifecycle() -> Shape {
-    let command = Shape::texts(&["/countersign", "drain", "--config", CONFIG_PATH]);
-    Shape::map([("preStop", Shape::map([("exec", Shape::map([("command", command)]))]))])
+fn lifecycle() -> ManifestValue {
+    let command = ManifestValue::texts(&["/countersign", "drain", "--config", CONFIG_PATH]);
+    ManifestValue::map([("preStop", ManifestValue::map([("exec", ManifestValue::map([("command", command)]))]))])
 }
 
-fn resources() -> Shape {
-    Shape::map([
-        ("requests", Shape::map([("cpu", Shape::text("50m")), ("memory", Shape::text("64Mi"))])),
-        ("limits", Shape::map([("cpu", Shape::text("500m")), ("memory", Shape::text("64Mi"))])),
+fn resources() -> ManifestValue {
+    ManifestValue::map([
+        (
+            "requests",
+            ManifestValue::map([("cpu", ManifestValue::text("50m")), ("memory", ManifestValue::text("64Mi"))]),
+        ),
+        ("limits", ManifestValue::map([("cpu", ManifestValue::text("500m")), ("memory", ManifestValue::text("64Mi"))])),
     ])
 }
 
-fn mounts() -> Shape {
+fn mounts() -> ManifestValue {
     let mount = |volume: &str, path: &str| {
-        Shape::map([("name", Shape::text(volume)), ("mountPath", Shape::text(path)), ("readOnly", Shape::truth(true))])
+        ManifestValue::map([
+            ("name", ManifestValue::text(volume)),
+            ("mountPath", ManifestValue::text(path)),
+            ("readOnly", ManifestValue::truth(true)),
+        ])
     };
-    Shape::List(vec![
+    ManifestValue::List(vec![
         mount(CONFIG_VOLUME, "/etc/countersign/config"),
         mount(SECRETS_VOLUME, "/etc/countersign/secrets"),
     ])

@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use super::shape::Shape;
+use super::shape::ManifestValue;
 use super::tree::{Node, NodeKind};
 
 /// Changes that are to be made.
@@ -38,7 +38,12 @@ impl Splices {
     ///
     /// # Errors
     /// [`OddForm`]: it is not a mapping.
-    pub(super) fn add_entries(&mut self, text: &str, map: &Node, entries: &[(&str, Shape)]) -> Result<(), OddForm> {
+    pub(super) fn add_entries(
+        &mut self,
+        text: &str,
+        map: &Node,
+        entries: &[(&str, ManifestValue)],
+    ) -> Result<(), OddForm> {
         let NodeKind::Map { is_flow, entries: present } = &map.kind else {
             return Err(OddForm(format!("{}: a mapping is expected", place(text, map))));
         };
@@ -59,12 +64,12 @@ impl Splices {
     ///
     /// # Errors
     /// [`OddForm`]: it is not a sequence.
-    pub(super) fn add_items(&mut self, text: &str, list: &Node, added: &[Shape]) -> Result<(), OddForm> {
+    pub(super) fn add_items(&mut self, text: &str, list: &Node, added: &[ManifestValue]) -> Result<(), OddForm> {
         let NodeKind::List { is_flow, items } = &list.kind else {
             return Err(OddForm(format!("{}: a sequence is expected", place(text, list))));
         };
         if *is_flow {
-            let added: Vec<String> = added.iter().map(Shape::flow).collect();
+            let added: Vec<String> = added.iter().map(ManifestValue::flow).collect();
             self.insert_flow(list, items.first(), &added);
             return Ok(());
         }

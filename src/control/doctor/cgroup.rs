@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 /// The limits of a cgroup; nothing where there is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Allowance {
+pub struct CgroupLimits {
     /// CPUs: time per period, divided by the period.
     pub cpus: Option<f64>,
     /// Bytes of memory.
@@ -21,7 +21,7 @@ const NO_LIMIT: u64 = 1 << 60;
 
 /// Reads them. `root` is `/` but for tests.
 #[must_use]
-pub fn read(root: &Path) -> Allowance {
+pub fn read(root: &Path) -> CgroupLimits {
     let own = fs::read_to_string(root.join("proc/self/cgroup")).unwrap_or_default();
     let mounted = root.join("sys/fs/cgroup");
     let folders = |controller: &str| -> Vec<PathBuf> {
@@ -48,7 +48,7 @@ pub fn read(root: &Path) -> Allowance {
     let least = |found: Vec<Option<f64>>| found.into_iter().flatten().reduce(f64::min);
     let cpus = folders("cpu").iter().map(|folder| cpus(folder)).collect();
     let memory = folders("memory").iter().filter_map(|folder| memory(folder)).min();
-    Allowance { cpus: least(cpus), memory }
+    CgroupLimits { cpus: least(cpus), memory }
 }
 
 /// Where a controller of version 1 may be mounted: by its own name, or by those of all that share its hierarchy.
@@ -111,7 +111,7 @@ mod tests {
                 ("sys/fs/cgroup/kubepods/memory.max", "max\n"),
             ],
         );
-        assert_eq!(read(&tree.0), Allowance { cpus: Some(0.5), memory: Some(64 << 20) });
+        assert_eq!(read(&tree.0), CgroupLimits { cpus: Some(0.5), memory: Some(64 << 20) });
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
                 ("sys/fs/cgroup/memory/memory.limit_in_bytes", "134217728\n"),
             ],
         );
-        assert_eq!(read(&tree.0), Allowance { cpus: Some(1.5), memory: Some(128 << 20) });
+        assert_eq!(read(&tree.0), CgroupLimits { cpus: Some(1.5), memory: Some(128 << 20) });
     }
 
     #[test]
@@ -139,7 +139,7 @@ mod tests {
                 ("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n"),
             ],
         );
-        assert_eq!(read(&tree.0), Allowance::default());
-        assert_eq!(read(Path::new("/nonexistent")), Allowance::default());
+        assert_eq!(read(&tree.0), CgroupLimits::default());
+        assert_eq!(read(Path::new("/nonexistent")), CgroupLimits::default());
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use super::finding::{Finding, Verdict};
+use super::finding::{Finding, Grade};
 
 /// A line of `/proc/self/mountinfo`: `proc_pid_mountinfo(5)`.
 #[derive(Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ fn judge_mount(file: &Path, mounts: &[Mount]) -> Option<Finding> {
     mounts.iter().find(fixed)?;
     Some(Finding::bad(
         "mounts",
-        Verdict::Warning,
+        Grade::Warning,
         format!(
             "{} is mounted as a single file or with subPath: it never changes while the container runs",
             file.display()
@@ -71,7 +71,7 @@ pub(super) fn permissions<'a>(secrets: impl Iterator<Item = &'a Path>) -> Vec<Fi
         if mode & 0o007 != 0 {
             findings.push(Finding::bad(
                 "permissions",
-                Verdict::Warning,
+                Grade::Warning,
                 format!("every user may read the secret {} (mode {mode:04o})", path.display()),
                 "chmod 600; in Kubernetes: defaultMode: 0440 on the volume and fsGroup in the pod's securityContext",
             ));
@@ -98,8 +98,8 @@ mod tests {
         let mounts = mounts(text);
         assert_eq!(mounts.len(), 4);
         let verdict = |path: &str| judge_mount(Path::new(path), &mounts).map(|finding| finding.verdict);
-        assert_eq!(verdict("/etc/countersign/sub/github"), Some(Verdict::Warning));
-        assert_eq!(verdict("/etc/one file"), Some(Verdict::Warning));
+        assert_eq!(verdict("/etc/countersign/sub/github"), Some(Grade::Warning));
+        assert_eq!(verdict("/etc/one file"), Some(Grade::Warning));
         assert_eq!(verdict("/etc/countersign/secrets/github"), None);
         assert_eq!(verdict("/etc/countersign.toml"), None);
     }

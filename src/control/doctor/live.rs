@@ -1,6 +1,6 @@
 //! What the metrics of a running process say about its surroundings.
 
-use super::finding::{Finding, Verdict};
+use super::finding::{Finding, Grade};
 
 /// Below this number of deliveries nothing is concluded.
 const ENOUGH: f64 = 20.0;
@@ -36,7 +36,7 @@ fn forwarded_for(metrics: &str) -> Finding {
     }
     Finding::bad(
         "proxies",
-        Verdict::Fault,
+        Grade::Fault,
         format!(
             "{unheard} of {genuine} genuine deliveries came with X-Forwarded-For from an address that is not trusted: a proxy \
              stands before the listener, and all clients look like one"
@@ -53,7 +53,7 @@ fn times(metrics: &str) -> Option<Finding> {
     (old + new >= ENOUGH && old + new > genuine).then(|| {
         Finding::bad(
             "times",
-            Verdict::Warning,
+            Grade::Warning,
             format!("{old} deliveries were too old and {new} too new, and {genuine} genuine: the clock may be wrong"),
             "compare `date -u` with another host, and synchronise the clock; replayed old deliveries look the same",
         )
@@ -88,11 +88,11 @@ mod tests {
             let findings = judge(&page(genuine, unheard, old));
             findings.into_iter().map(|finding| (finding.examined, finding.verdict)).collect::<Vec<_>>()
         };
-        let quiet = vec![("proxies", Verdict::Good), ("process", Verdict::Good)];
+        let quiet = vec![("proxies", Grade::Good), ("process", Grade::Good)];
         assert_eq!(verdicts(5, 5, 0), quiet);
         assert_eq!(verdicts(100, 1, 0), quiet);
-        assert_eq!(verdicts(100, 99, 0).first(), Some(&("proxies", Verdict::Fault)));
-        assert_eq!(verdicts(10, 0, 50).get(1), Some(&("times", Verdict::Warning)));
+        assert_eq!(verdicts(100, 99, 0).first(), Some(&("proxies", Grade::Fault)));
+        assert_eq!(verdicts(10, 0, 50).get(1), Some(&("times", Grade::Warning)));
         assert_eq!(sum(&page(7, 0, 0), "countersign_verifications", ""), 0.0, "names are compared whole");
     }
 }

@@ -11,8 +11,8 @@ use crate::config::worst_case;
 use crate::control::plan::worker_count;
 use crate::edge::driver::{self, Unavailable};
 
-use super::cgroup::Allowance;
-use super::finding::{Finding, Verdict};
+use super::cgroup::CgroupLimits;
+use super::finding::{Finding, Grade};
 
 /// Memory of a process without clients: code, tables of the allocator, stacks.
 const BARE: u64 = 8 << 20;
@@ -37,9 +37,9 @@ fn judge_io_uring(wanted: Driver, probed: Result<(), Unavailable>) -> Finding {
         (wanted, Err(why)) => {
             let (verdict, so) = match wanted {
                 Driver::IoUring => {
-                    (Verdict::Fault, "and [server] driver = \"io_uring\" demands it: the process does not start")
+                    (Grade::Fault, "and [server] driver = \"io_uring\" demands it: the process does not start")
                 }
-                _ => (Verdict::Note, "the process uses epoll, which works and costs more CPU"),
+                _ => (Grade::Note, "the process uses epoll, which works and costs more CPU"),
             };
             let fix = "lift what forbids it (in Kubernetes: the seccomp profile config/kubernetes/seccomp.json; on a host: \
                        sysctl kernel.io_uring_disabled=0), or say driver = \"epoll\"";
@@ -59,7 +59,7 @@ pub(super) fn descriptors(settings: &Settings) -> Finding {
     let (connections, requests) = (limits.connections, limits.requests_in_flight);
     Finding::bad(
         "descriptors",
-        Verdict::Warning,
+        Grade::Warning,
         format!(
             "{allowed} files may be open, fewer than [limits] connections = {connections} and requests_in_flight = \
              {requests} need together: accepting pauses when they run out"
@@ -69,7 +69,7 @@ pub(super) fn descriptors(settings: &Settings) -> Finding {
 }
 
 /// Whether the workers fit the CPU that the cgroup grants.
-pub(super) fn cpu(settings: &Settings, allowance: Allowance) -> Finding {
+pub(super) fn cpu(settings: &Settings, allowance: CgroupLimits) -> Finding {
     let workers = worker_count(settings.server.workers);
     match allowance.cpus {
         None => Finding::good("cpu", format!("{workers} workers, and no CPU quota")),
@@ -78,7 +78,7 @@ pub(super) fn cpu(settings: &Settings, allowance: Allowance) -> Finding {
         }
         Some(cpus) => Finding::bad(
             "cpu",
-            Verdict::Warning,
+            Grade::Warning,
             format!(
                 "{workers} workers share a quota of {cpus} CPUs: when it is used up, all of them pause until the next period"
             ),
@@ -88,7 +88,7 @@ pub(super) fn cpu(settings: &Settings, allowance: Allowance) -> Finding {
 }
 
 /// Whether the memory that clients can make the process hold fits into the cgroup.
-pub(super) fn memory(settings: &Settings, allowance: Allowance) -> Finding {
+pub(super) fn memory(settings: &Settings, allowance: CgroupLimits) -> Finding {
     let needed = worst_case(settings, worker_count(settings.server.workers)).saturating_add(BARE);
     let shown = show_size_rounded(needed);
     match allowance.memory {
@@ -99,7 +99,7 @@ pub(super) fn memory(settings: &Settings, allowance: Allowance) -> Finding {
         ),
         Some(limit) => Finding::bad(
             "memory",
-            Verdict::Warning,
+            Grade::Warning,
             format!(
                 "clients can make the process hold about {shown}, and the cgroup allows {}: the kernel would kill it",
                 show_size_rounded(limit)
@@ -115,7 +115,7 @@ pub(super) fn clock<'a>(now: Duration, root: &Path, files: impl Iterator<Item = 
     let fix = "synchronise the clock (chrony, systemd-timesyncd) of the host: containers have no clock of their own";
     if now < RELEASED {
         let says = "the clock is before the year 2026: signed times look as if they were in the future".to_owned();
-        return Finding::bad("clock", Verdict::Fault, says, fix);
+        return Finding::bad("clock", Grade::Fault, says, fix);
     }
     let written =
         |path: &Path| path.metadata().and_then(|it| it.modified()).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok();
@@ -126,7 +126,7 @@ pub(super) fn clock<'a>(now: Duration, root: &Path, files: impl Iterator<Item = 
             path.display(),
             ahead.as_secs()
         );
-        return Finding::bad("clock", Verdict::Warning, says, fix);
+        return Finding::bad("clock", Grade::Warning, says, fix);
     }
     if root.join("run/systemd/timesync/synchronized").exists() {
         return Finding::good("clock", "the clock is synchronised (systemd-timesyncd)");
@@ -147,35 +147,35 @@ mod tests {
 
     #[test]
     fn workers_are_compared_with_the_quota() {
-        let of = |cpus, workers| cpu(&settings(workers), Allowance { cpus, memory: None });
-        assert_eq!(of(None, 64).verdict, Verdict::Good);
-        assert_eq!(of(Some(0.5), 1).verdict, Verdict::Good);
-        assert_eq!(of(Some(1.5), 2).verdict, Verdict::Good);
+        let of = |cpus, workers| cpu(&settings(workers), CgroupLimits { cpus, memory: None });
+        assert_eq!(of(None, 64).verdict, Grade::Good);
+        assert_eq!(of(Some(0.5), 1).verdict, Grade::Good);
+        assert_eq!(of(Some(1.5), 2).verdict, Grade::Good);
         let finding = of(Some(0.5), 4);
-        assert_eq!((finding.verdict, finding.fix.is_some()), (Verdict::Warning, true));
+        assert_eq!((finding.verdict, finding.fix.is_some()), (Grade::Warning, true));
         assert!(finding.says.starts_with("4 workers share a quota of 0.5 CPUs"), "{}", finding.says);
     }
 
     #[test]
     fn bounds_are_compared_with_the_memory() {
         let of = |memory| memory_of(memory, &settings(1));
-        assert_eq!(of(None).verdict, Verdict::Good);
-        assert_eq!(of(Some(4 << 30)).verdict, Verdict::Good);
+        assert_eq!(of(None).verdict, Grade::Good);
+        assert_eq!(of(Some(4 << 30)).verdict, Grade::Good);
         let finding = of(Some(64 << 20));
-        assert_eq!(finding.verdict, Verdict::Warning);
+        assert_eq!(finding.verdict, Grade::Warning);
         assert!(finding.says.contains("the cgroup allows 64.0MiB"), "{}", finding.says);
     }
 
     fn memory_of(limit: Option<u64>, settings: &Settings) -> Finding {
-        memory(settings, Allowance { cpus: None, memory: limit })
+        memory(settings, CgroupLimits { cpus: None, memory: limit })
     }
 
     #[test]
     fn a_clock_before_the_release_is_a_fault() {
         let none = || std::iter::empty::<&Path>();
         let here = Path::new("/nonexistent");
-        assert_eq!(clock(Duration::from_secs(1_000), here, none()).verdict, Verdict::Fault);
-        assert_eq!(clock(RELEASED, here, none()).verdict, Verdict::Good);
+        assert_eq!(clock(Duration::from_secs(1_000), here, none()).verdict, Grade::Fault);
+        assert_eq!(clock(RELEASED, here, none()).verdict, Grade::Good);
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.toml");
         let later = file.metadata().unwrap().modified().unwrap().duration_since(SystemTime::UNIX_EPOCH).unwrap();
         let finding = clock(
@@ -183,12 +183,12 @@ mod tests {
             here,
             [file.as_path()].into_iter(),
         );
-        assert_eq!(finding.verdict, Verdict::Warning, "{finding:?}");
+        assert_eq!(finding.verdict, Grade::Warning, "{finding:?}");
     }
 
     #[test]
     fn io_uring_is_missed_only_where_it_is_wanted() {
-        assert_eq!(judge_io_uring(Driver::Auto, Ok(())).verdict, Verdict::Good);
-        assert_eq!(judge_io_uring(Driver::Epoll, Ok(())).verdict, Verdict::Good);
+        assert_eq!(judge_io_uring(Driver::Auto, Ok(())).verdict, Grade::Good);
+        assert_eq!(judge_io_uring(Driver::Epoll, Ok(())).verdict, Grade::Good);
     }
 }

@@ -19,7 +19,7 @@ use crate::config::summary::moment_warnings;
 use crate::edge::clock::Clock;
 
 use super::plan::plan;
-use finding::{Finding, Verdict};
+use finding::{Finding, Grade};
 
 /// What is known before the examination.
 pub struct Patient {
@@ -53,7 +53,7 @@ pub fn examine(patient: Patient) -> Vec<Finding> {
     findings.extend(files::permissions(secrets.iter().map(|path| path.as_path())));
     let of_moment = moment_warnings(settings, now).into_iter();
     let fix = "countersign check shows which keys and certificates count now";
-    findings.extend(of_moment.map(|says| Finding::bad("keys", Verdict::Fault, says, fix)));
+    findings.extend(of_moment.map(|says| Finding::bad("keys", Grade::Fault, says, fix)));
     findings.extend(network::listeners(settings, metrics.is_some()));
     findings.extend(network::clients(settings));
     findings.extend(network::applications(&plan(loaded).0.policy));
@@ -70,7 +70,7 @@ fn configuration(loaded: &Result<Loaded, usize>) -> Finding {
         ),
         Err(count) => Finding::bad(
             "configuration",
-            Verdict::Fault,
+            Grade::Fault,
             format!("the configuration has {count} problems; what depends on it was not examined"),
             "countersign check names each of them, with its place and its fix",
         ),

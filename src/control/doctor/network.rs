@@ -9,7 +9,7 @@ use crate::config::settings::{Listener, ProxyProtocol, Settings};
 use crate::control::probe::probe;
 use crate::edge::policy::Policy;
 
-use super::finding::{Finding, Verdict};
+use super::finding::{Finding, Grade};
 
 /// Whether each address can be listened on. `running` says that a process with this configuration answers already.
 pub(super) fn listeners(settings: &Settings, running: bool) -> Vec<Finding> {
@@ -46,7 +46,7 @@ fn judge_bind(address: SocketAddr, bound: io::Result<()>, running: bool) -> Find
         ),
         _ => (format!("{address} cannot be listened on: {error}"), "the system's message says why".to_owned()),
     };
-    Finding::bad(name, Verdict::Fault, says, fix)
+    Finding::bad(name, Grade::Fault, says, fix)
 }
 
 /// Whether each application accepts connections.
@@ -56,7 +56,7 @@ pub(super) fn applications(policy: &Policy) -> Vec<Finding> {
             Ok(()) => Finding::good("application", format!("{address} accepts connections")),
             Err(error) => Finding::bad(
                 "application",
-                Verdict::Fault,
+                Grade::Fault,
                 format!("{address} does not accept connections: {error}"),
                 "start the application, or correct [upstream] address (in a pod the application is at 127.0.0.1, whatever \
                  its Service is called); until then deliveries are answered 503",
@@ -83,7 +83,7 @@ fn judge_clients(listener: &Listener) -> Option<Finding> {
     let address = listener.address;
     Some(Finding::bad(
         "clients",
-        Verdict::Note,
+        Grade::Note,
         format!(
             "{address} trusts no proxy: if a load balancer, an ingress or a tunnel connects to it, all clients look like \
              one, and share one budget"
@@ -101,14 +101,14 @@ mod tests {
     fn each_reason_has_its_fix() {
         let address: SocketAddr = "192.0.2.1:80".parse().unwrap();
         let of = |kind: io::ErrorKind, running| judge_bind(address, Err(kind.into()), running);
-        assert_eq!(of(io::ErrorKind::AddrInUse, true).verdict, Verdict::Good);
+        assert_eq!(of(io::ErrorKind::AddrInUse, true).verdict, Grade::Good);
         for (kind, fix) in [
             (io::ErrorKind::AddrInUse, "ss -ltnp"),
             (io::ErrorKind::PermissionDenied, "CAP_NET_BIND_SERVICE"),
             (io::ErrorKind::AddrNotAvailable, "0.0.0.0"),
         ] {
             let finding = of(kind, false);
-            assert_eq!(finding.verdict, Verdict::Fault);
+            assert_eq!(finding.verdict, Grade::Fault);
             assert!(finding.fix.unwrap().contains(fix), "{kind}");
         }
     }
