@@ -24,14 +24,13 @@ impl Set {
     fn healthy(application: &str) -> Self {
         let folder = Folder::new();
         folder.write("github", "0123456789abcdef0123456789abcdef");
-        let port = free_port();
         let text = format!(
-            "[server]\nworkers = 1\ndriver = \"epoll\"\n[[listener]]\naddress = \"127.0.0.1:{port}\"\n\
+            "[server]\nworkers = 1\ndriver = \"epoll\"\n[[listener]]\naddress = \"127.0.0.1:0\"\n\
              [upstream]\naddress = \"{application}\"\n[limits]\nconnections = 100\nrequests_in_flight = 100\n\
-             body_memory = \"8MiB\"\nclients_tracked = 1024\n[admin]\naddress = \"127.0.0.1:{}\"\n\
+             body_memory = \"8MiB\"\nclients_tracked = 1024\n[admin]\naddress = \"unix:{}\"\n\
              [[route]]\npath = \"/hook\"\nscheme = \"github\"\nreplay = {{ capacity = 1000 }}\n\
              secrets = [{{ id = \"1\", file = \"github\" }}]\n",
-            free_port()
+            folder.path("admin.sock").display()
         );
         Self { folder, text }
     }
@@ -115,7 +114,8 @@ fn where_nothing_is_wrong_nothing_is_said() {
 
 #[test]
 fn an_application_that_is_away() {
-    let set = Set::healthy(&format!("127.0.0.1:{}", free_port()));
+    // No program listens on this port.
+    let set = Set::healthy("127.0.0.1:1");
     set.examine().assert_only(
         "application",
         "fault",
@@ -221,7 +221,9 @@ fn a_public_listener_that_trusts_no_proxy() {
 #[test]
 fn a_proxy_that_is_not_trusted_before_a_running_process() {
     let application = Application::answering(OK);
-    let set = Set::healthy(&application.address()).with("replay = { capacity = 1000 }", "replay = { mode = \"off\" }");
+    let set = Set::healthy(&application.address())
+        .with("replay = { capacity = 1000 }", "replay = { mode = \"off\" }")
+        .with("127.0.0.1:0", &format!("127.0.0.1:{}", free_port()));
     let program = Program::run(&set.config());
     program.await_line(" ready: ");
     let mut client = program.connect();

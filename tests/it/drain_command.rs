@@ -1,6 +1,5 @@
 //! `countersign drain`, as a preStop hook calls it.
 
-use std::net::TcpListener;
 use std::process::{Command, Output};
 
 use crate::support::application::OK;
@@ -15,8 +14,8 @@ on_both_drivers! {
 
 fn configured(folder: &Folder, driver: Driver, application: &Application, delay: &str) -> std::path::PathBuf {
     let text = Proxy::on(driver, application).drain(delay, "20s").text();
-    let admin = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-    folder.write("countersign.toml", &format!("{text}\n[admin]\naddress = \"{admin}\"\n"))
+    let admin = folder.path("admin.sock");
+    folder.write("countersign.toml", &format!("{text}\n[admin]\naddress = \"unix:{}\"\n", admin.display()))
 }
 
 fn drain(config: &std::path::Path, more: &[&str]) -> Output {
