@@ -165,7 +165,8 @@ class Stage:
 
     def end(self) -> None:
         """Remove everything, whatever has gone wrong."""
-        for name in self.names:
+        # The application first: it has the network of the sidecar.
+        for name in reversed(self.names):
             self.podman("rm", "--force", "--time", "1", name, check=False)
         run("ip", "netns", "delete", SPACE, check=False)
         self.podman("rmi", "--force", self.image, check=False)
