@@ -9,6 +9,7 @@
 //! | [`explain`] | why a delivery is genuine or not, in plain words, and which mistake would explain it | the path of a request |
 //! | [`ledger`] | what has been delivered, and which exchange has what is being delivered | sockets, files, clocks, logs |
 //! | [`telemetry`] | what can be told of an exchange, to people and machines | the gate, sockets |
+//! | [`inject`] | the sidecar in manifests of Kubernetes: text to text | everything else |
 //! | [`config`] | a TOML file to the gate, or every problem at once | sockets, live state |
 #![cfg_attr(
     feature = "io",
@@ -53,6 +54,7 @@ pub mod control;
 pub mod edge;
 pub mod explain;
 pub mod gate;
+pub mod inject;
 pub mod ledger;
 pub mod now;
 pub mod outcome;

@@ -201,8 +201,8 @@ ends! {
         ResponseUnread = "response_unread", 500 "internal" Abort;
         /// Others needed the room of an answer that the client was not taking.
         ResponseGaveWay = "response_gave_way", 500 "internal" Abort;
-        /// No connection to the application.
-        UpstreamConnect = "upstream_connect", 502 "bad_gateway" Keep;
+        /// No connection to the application: it is away.
+        UpstreamConnect = "upstream_connect", 503 "unavailable" Keep;
         /// Connecting to the application took too long.
         UpstreamConnectTimeout = "upstream_connect_timeout", 504 "gateway_timeout" Keep;
         /// The application closed or reset the connection before it answered.

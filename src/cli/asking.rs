@@ -41,12 +41,20 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 ///
 /// # Errors
 /// There is no answer in time, or none that is one.
-pub(super) fn ask(
-    address: &AdminEndpoint,
-    path: &str,
-    (timeout, limit): (Duration, u64),
-) -> io::Result<(u16, Vec<u8>)> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+pub(super) fn ask(address: &AdminEndpoint, path: &str, bounds: (Duration, u64)) -> io::Result<(u16, Vec<u8>)> {
+    request(address, &format!("GET {path}"), bounds)
+}
+
+/// Asks for a change.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) fn change(address: &AdminEndpoint, path: &str, bounds: (Duration, u64)) -> io::Result<(u16, Vec<u8>)> {
+    request(address, &format!("POST {path}"), bounds)
+}
+
+fn request(address: &AdminEndpoint, line: &str, (timeout, limit): (Duration, u64)) -> io::Result<(u16, Vec<u8>)> {
+    let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut received = Vec::new();
     match address {
         AdminEndpoint::Tcp(address) => {

@@ -6,8 +6,11 @@ mod audit;
 mod captured;
 mod check;
 mod demo;
+mod doctor;
+mod drain;
 mod explain;
 mod healthcheck;
+mod inject;
 mod offline;
 mod output;
 mod run;
@@ -62,6 +65,12 @@ enum Command {
     Schemes(schemes::SchemesArguments),
     /// Ask the admin port of a running process: 0 for yes, 1 for no
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Examine kernel, cgroup, clock, files and network for what keeps deliveries from arriving
+    Doctor(doctor::DoctorArguments),
+    /// Add the sidecar to a Deployment: YAML or JSON in, the same out
+    Inject(inject::InjectArguments),
+    /// End a running process in the order that load balancers need; for preStop hooks
+    Drain(drain::DrainArguments),
     /// Genuine and forged deliveries of five providers through a real proxy on loopback
     Demo(demo::DemoArguments),
 }
@@ -95,6 +104,9 @@ pub fn main() -> ExitCode {
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Schemes(arguments) => schemes::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Inject(arguments) => inject::run(&arguments),
+        Command::Drain(arguments) => drain::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

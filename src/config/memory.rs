@@ -31,25 +31,62 @@ const TLS_HANDSHAKE: u64 = 80 << 10;
 /// What a refused request holds at most that is kept (`[admin] capture_refused`).
 const CAPTURED: u64 = (CAPTURED_HEAD + CAPTURED_BODY) as u64;
 
-/// What strangers can make us hold, and what genuine deliveries fill. What is beside it (the kernel's socket buffers, the tasks of connections, the answers
-/// of the application on their way) does not grow with what strangers send.
+/// What each bound of a configuration can come to, in bytes.
+struct Bounds {
+    connections: u64,
+    clients: u64,
+    replays: u64,
+    records: u64,
+    handshakes: u64,
+    captured: u64,
+    /// Whether any listener speaks TLS.
+    encrypted: bool,
+}
+
+impl Bounds {
+    fn of(settings: &Settings) -> Self {
+        let limits = &settings.limits;
+        let admission = &limits.admission;
+        let encrypted = settings.listeners.iter().any(|listener| listener.tls.is_some());
+        let if_encrypted = |count: u64, each: u64| if encrypted { count.saturating_mul(each) } else { 0 };
+        let tables = settings.routes.iter().filter_map(|route| route.replay.as_ref());
+        let captures = settings.admin.as_ref().map(|admin| admin.capture_refused as u64).unwrap_or_default();
+        Self {
+            connections: admission.connections.saturating_mul(bytes_per_connection(limits)),
+            clients: KeyedBuckets::memory(admission.clients_tracked) as u64,
+            replays: tables.fold(0, |sum, policy| sum.saturating_add(ledger::memory(policy.capacity) as u64)),
+            records: if_encrypted(admission.connections, TLS_CONNECTION),
+            handshakes: if_encrypted(admission.handshakes, TLS_HANDSHAKE),
+            captured: captures.saturating_mul(CAPTURED),
+            encrypted,
+        }
+    }
+}
+
+/// All bounds together, without what workers keep for reuse.
+fn total(settings: &Settings) -> u64 {
+    let bounds = Bounds::of(settings);
+    let rates = if bounds.encrypted { bounds.clients } else { 0 };
+    let Bounds { connections, clients, replays, records, handshakes, captured, .. } = bounds;
+    let all = [settings.limits.admission.body_memory, clients, rates, replays, records, handshakes, captured];
+    all.into_iter().fold(connections, u64::saturating_add)
+}
+
+/// Bytes that clients can make a process with so many workers hold, as `check` adds them up.
+#[must_use]
+pub fn worst_case(settings: &Settings, workers: usize) -> u64 {
+    total(settings).saturating_add(POOL.saturating_mul(workers as u64))
+}
+
+/// What clients can make the process hold. The rest (socket buffers of the kernel, tasks of connections, answers of the
+/// application on their way) does not grow with what clients send.
 pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
-    let limits = &settings.limits;
-    let admission = &limits.admission;
-    let each = bytes_per_connection(limits);
-    let connections = admission.connections.saturating_mul(each);
-    let clients = KeyedBuckets::memory(admission.clients_tracked) as u64;
-    let tables = || settings.routes.iter().filter_map(|route| route.replay.as_ref());
-    let replays = tables().fold(0_u64, |sum, policy| sum.saturating_add(ledger::memory(policy.capacity) as u64));
-    let encrypted = settings.listeners.iter().any(|listener| listener.tls.is_some());
-    let records = if encrypted { admission.connections.saturating_mul(TLS_CONNECTION) } else { 0 };
-    let handshakes = if encrypted { admission.handshakes.saturating_mul(TLS_HANDSHAKE) } else { 0 };
-    let rates = if encrypted { clients } else { 0 };
+    let Bounds { connections, clients, replays, records, handshakes, captured, encrypted } = Bounds::of(settings);
+    let admission = &settings.limits.admission;
+    let each = bytes_per_connection(&settings.limits);
+    let tables = settings.routes.iter().filter(|route| route.replay.is_some()).count();
     let captures = settings.admin.as_ref().map(|admin| admin.capture_refused as u64).unwrap_or_default();
-    let captured = captures * CAPTURED;
-    let total = [admission.body_memory, clients, rates, replays, records, handshakes, captured]
-        .into_iter()
-        .fold(connections, u64::saturating_add);
+    let total = total(settings);
     let rounded = show_size_rounded;
     writeln!(out, "\nmemory that clients can make this process hold")?;
     line(out, "heads", format_args!("{} connections × {each}B = {}", admission.connections, rounded(connections)))?;
@@ -62,9 +99,9 @@ pub(super) fn write(out: &mut String, settings: &Settings) -> fmt::Result {
     }
     line(out, "clients", format_args!("{}, when all are there: {}", admission.clients_tracked, rounded(clients)))?;
     if encrypted {
-        line(out, "", format_args!("and as much for their handshakes = {}", rounded(rates)))?;
+        line(out, "", format_args!("and as much for their handshakes = {}", rounded(clients)))?;
     }
-    line(out, "replays", format_args!("{} tables, when full: {}", tables().count(), rounded(replays)))?;
+    line(out, "replays", format_args!("{tables} tables, when full: {}", rounded(replays)))?;
     if captures > 0 {
         let (each, all) = (rounded(CAPTURED), rounded(captured));
         line(out, "captured", format_args!("{captures} refused requests × {each} = {all}"))?;

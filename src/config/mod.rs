@@ -34,6 +34,7 @@ pub mod summary;
 pub mod units;
 
 pub use load::{Loaded, load};
+pub use memory::worst_case;
 pub use problem::{Place, Problem, Problems, Severity};
 pub use section::admin::{CAPTURED_BODY, CAPTURED_HEAD, admin_address};
 pub use settings::{Settings, parse_str};

@@ -9,6 +9,7 @@ mod audit_sink;
 pub mod captures;
 pub mod composition;
 pub mod desk;
+pub mod doctor;
 pub mod event_log;
 pub mod hardening;
 pub mod inventory;

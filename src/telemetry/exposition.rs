@@ -245,6 +245,8 @@ fn connections(page: &Page, metrics: &Metrics, readings: &Readings) {
     page.gauge(&names::HANDSHAKE_LIMIT, &[], readings.handshakes.limit as f64);
     let over_rate = metrics.workers().iter().map(super::cells::WorkerCells::handshakes_over_rate).sum();
     page.counter(&names::HANDSHAKES_OVER_RATE, &[], over_rate);
+    let unheard = metrics.workers().iter().map(super::cells::WorkerCells::unheard).sum();
+    page.counter(&names::UNTRUSTED_FORWARDED_FOR, &[], unheard);
     page.gauge(&names::HANDSHAKES_WAITING, &[], readings.handshakes_over_rate.held as f64);
     page.gauge(&names::HANDSHAKES_WAITING_LIMIT, &[], readings.handshakes_over_rate.limit as f64);
     page.counter(&names::ACCEPT_PAUSES, &[], metrics.accept_pauses());

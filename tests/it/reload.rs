@@ -604,7 +604,7 @@ fn names_of_applications_are_followed(driver: Driver) {
     // One that does not resolve holds nothing up for long, and is complained of once, though it is asked about again.
     site.edit(|text| text.replace("localhost", "no-such-name.invalid"));
     site.await_told("reloaded generation=3", 1);
-    assert_eq!(site.status(&Delivery::signed_with(OLD, b"x")), 502);
+    assert_eq!(site.status(&Delivery::signed_with(OLD, b"x")), 503);
     site.program.await_line("upstream no-such-name.invalid");
     sleep(Duration::from_millis(2500));
     assert_eq!(site.told("does not resolve"), 1, "{:#?}", site.program.log());

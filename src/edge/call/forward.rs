@@ -1,11 +1,13 @@
 //! From a verified delivery to the first byte of the application's answer.
 
 use crate::gate::believed::Said;
+use crate::gate::client::Account;
 use crate::gate::identity::Caller;
 use crate::gate::replay;
 use crate::gate::route::Route;
 use crate::gate::verify::Verified;
 use crate::outcome::{Fault, Outcome, Rejection};
+use crate::telemetry::WorkerCells;
 use crate::telemetry::exchange::Stage;
 use crate::wire::encode;
 use crate::wire::framing::BodyFraming;
@@ -51,6 +53,9 @@ pub async fn forward<'p, N: Net>(
 ) -> Result<Reply<N::Stream>, Outcome> {
     let Way { sender, socket, reply_head, upstream: position } = way;
     let Genuine { route, verified, claim } = genuine;
+    if asked.client.account == Account::Stranger && names_a_client(verified.delivery()) {
+        worker.cells(WorkerCells::forwarded_for_unheard);
+    }
     let outgoing = {
         let mut head = worker.scratch.borrow_mut();
         head.clear();
@@ -164,6 +169,12 @@ impl OnwardHead<'_, '_, '_> {
         encode::end(out);
         Ok(())
     }
+}
+
+/// Whether a request says for whom it came (`X-Forwarded-For`).
+fn names_a_client(inbound: &Inbound) -> bool {
+    let (head, bytes) = inbound.head();
+    head.headers(bytes).of_kind(Known::XForwardedFor).next().is_some()
 }
 
 /// The verdict headers. Only what the signature covers is passed on as fact.
