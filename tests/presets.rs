@@ -22,7 +22,9 @@ const ID: &str = "delivery_1";
 const PLACEHOLDER: &str = "SIGNATURE";
 const JSON: &str = r#"{"note":"order","id":"evt_1","event":{"id":"evt_1"},"event_id":"evt_1","meta":{"webhook_id":"evt_1"},
     "webhook_metadata":{"delivery":{"id":"evt_1"}},"webhookTimestamp":1760000000000,"time_ms":1760000000000,
-    "signature":{"timestamp":"1760000000","token":"evt_1","signature":"SIGNATURE"},"passcode":"SIGNATURE"}"#;
+    "signature":{"timestamp":"1760000000","token":"evt_1","signature":"SIGNATURE"},"passcode":"SIGNATURE",
+    "apikey":"SIGNATURE","sharedSecret":"SIGNATURE",
+    "webhookMetadata":{"webhookDeliveryAttemptTimestamp":"2025-10-09T08:53:20Z"}}"#;
 const FORM: &str = "note=order&payload=%7B%22a%22%3A1%7D&empty=&name=a+b";
 
 #[derive(Clone, Debug)]
@@ -268,10 +270,11 @@ fn signatures_outside_of_headers_are_needed_too() {
     for_each(|scheme, verifier, delivery| {
         let (changed, absent) = match &scheme.signature {
             SignatureSource::Headers(_) => return,
-            SignatureSource::Query(_) => (
-                Received { target: "/in?token=x".into(), ..delivery.clone() },
-                Received { target: "/in".into(), ..delivery.clone() },
-            ),
+            SignatureSource::Query(name) => {
+                let other = if scheme.signs() { "00".repeat(32) } else { "x".to_owned() };
+                let changed = Received { target: format!("/in?{name}={other}"), ..delivery.clone() };
+                (changed, Received { target: "/in".into(), ..delivery.clone() })
+            }
             _ => {
                 let absent = Received {
                     body: b"{\"signature\":{\"timestamp\":\"1760000000\",\"token\":\"t\"}}".to_vec(),
@@ -421,12 +424,12 @@ fn several_signatures_are_compared_and_their_number_is_bounded() {
             let others: String = (0..count).map(|_| format!("{other}{separator}")).collect();
             delivery.with_value(
                 name,
-                &format!(
-                    "{}{others}v9{}{}",
-                    &value[..at],
-                    if mark.contains('=') { format!("=x{separator}") } else { format!(",x{separator}") },
-                    &value[at..]
-                ),
+                // An item of another version counts where the prefix says that it is one.
+                &match mark.as_str() {
+                    "" => format!("{}{others}{}", &value[..at], &value[at..]),
+                    mark if mark.contains('=') => format!("{}{others}v9=x{separator}{}", &value[..at], &value[at..]),
+                    _ => format!("{}{others}v9,x{separator}{}", &value[..at], &value[at..]),
+                },
             )
         };
         let most = if scheme.wants_public_key() { 4 } else { 16 };

@@ -25,6 +25,7 @@ pub mod mistakes;
 mod name;
 mod named;
 mod other_bodies;
+mod private_key;
 mod reading;
 pub mod scheme;
 mod scheme_rules;

@@ -103,9 +103,13 @@ pub struct Scheme {
     pub name: String,
     /// One line for people.
     pub description: String,
-    /// How well the facts are known: `verified`, `third-party` or `from memory`; `generic` where there is no provider,
-    /// and empty for a user's own scheme.
+    /// What confirms the facts: `sdk`, `vector`, `source`, `document`, `third-party` or `from memory`; `generic` where
+    /// there is no sender, and empty for a user's own scheme.
     pub status: String,
+    /// What the sender asks a new endpoint, and the answer that it wants, in words; empty where it asks nothing.
+    pub handshake: String,
+    /// What the sender sends again, and how long an answer may take, in words; empty where that is not known.
+    pub retries: String,
     /// What makes a delivery genuine.
     pub kind: Kind,
     /// The signed content; empty for [`Kind::Token`] and [`Kind::Basic`].
@@ -162,6 +166,8 @@ impl Scheme {
             name: name.to_owned(),
             description: String::new(),
             status: String::new(),
+            handshake: String::new(),
+            retries: String::new(),
             kind,
             content,
             signature: SignatureSource::Headers(vec![header.to_owned()]),

@@ -10,8 +10,8 @@ use super::signature::{CANDIDATE_LIMIT, Syntax};
 use super::template::Part;
 use super::url::UrlPort;
 
-/// The largest tolerance.
-pub const TOLERANCE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The largest tolerance. Senders that name one for retries that are not signed anew name up to two days.
+pub const TOLERANCE_LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Scheme {
     /// Everything that is wrong with the scheme; empty when it can be used.
@@ -261,7 +261,7 @@ impl Scheme {
             !usable,
             "timestamp",
             "the tolerance is out of range",
-            "give a tolerance above zero and up to 24 hours",
+            "give a tolerance above zero and up to 168 hours",
         );
     }
 
