@@ -7,7 +7,7 @@ use super::Delivery;
 use super::engine::Verifier;
 use super::explain::run;
 use super::scheme::Kind;
-use super::signature::CANDIDATE_LIMIT;
+use super::signature::PUBLIC_CANDIDATE_LIMIT;
 use crate::now::Now;
 
 /// Work that is left, in bytes that are written or hashed.
@@ -97,12 +97,13 @@ impl Budget {
     /// Whether `verifier` takes `delivery` for genuine, if that can be paid for.
     pub(super) fn matches<D: Delivery>(&self, verifier: &Verifier, delivery: &D, now: Now) -> bool {
         let candidates = match verifier.scheme().map(|scheme| scheme.kind) {
-            Some(Kind::Public(_)) => CANDIDATE_LIMIT,
+            Some(Kind::Public(_)) => PUBLIC_CANDIDATE_LIMIT,
             _ => 1,
         };
         // Every key may hash the body, and what is read from inside of it is read once more.
         let passes = verifier.keys().len().saturating_mul(candidates).saturating_add(1);
         let once = delivery.body().len().saturating_add(delivery.target().len()).saturating_add(TRIAL as usize);
+        let once = once.saturating_add(verifier.arithmetic());
         self.spend(once.saturating_mul(passes)) && run(verifier, delivery, now).is_ok()
     }
 }

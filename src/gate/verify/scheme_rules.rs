@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::asymmetric::PublicAlgorithm;
 use super::boundaries::{self, Ambiguity};
 use super::guard::Without;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
@@ -49,7 +50,12 @@ impl Scheme {
             prefixed,
             "the digest begins with the secret and is open to length extension; prefer a newer scheme of the provider",
         );
-        let sha1 = matches!(self.kind, Kind::Hmac(MacAlgorithm::HmacSha1) | Kind::Digest(DigestAlgorithm::Sha1));
+        let sha1 = matches!(
+            self.kind,
+            Kind::Hmac(MacAlgorithm::HmacSha1)
+                | Kind::Digest(DigestAlgorithm::Sha1)
+                | Kind::Public(PublicAlgorithm::RsaPkcs1Sha1)
+        );
         warn(sha1, "SHA-1; use it only where the provider offers nothing newer");
         warn(
             self.content.contains(&Part::SortedFormParams),
