@@ -175,7 +175,7 @@ fn genuine(scheme: &Scheme, secret: &[u8]) -> Received {
     let body = if is_form { FORM } else { JSON };
     let content_type = if is_form { "application/x-www-form-urlencoded; charset=utf-8" } else { "application/json" };
     let headers = [("content-type", content_type)];
-    let mut target = "/in?a=1%3A2".to_owned();
+    let mut target = "/in?a=1%3A2&data.id=evt_1".to_owned();
     for _ in 0..3 {
         let url = format!("https://hooks.example.com{target}");
         let now = Now::at_unix(NOW);

@@ -6,6 +6,7 @@ use super::Delivery;
 use super::boundaries;
 use super::form::{self, FormError};
 use super::json::{JsonError, JsonPath};
+use super::mac;
 use super::named::NamedHeaders;
 use super::scheme::{Kind, Scheme, SignatureSource, Source};
 use super::signature::{FieldError, Signature, VALUE_LIMIT};
@@ -224,6 +225,11 @@ impl<D: Delivery> Content<'_, D> {
                 let value = required(form_field(self.delivery, name, CONTENT)?, CONTENT)?;
                 sink(self.guarded(part, &value)?);
             }
+            Part::Query(name) => {
+                let value = required(query_parameter(self.delivery, name, CONTENT)?, CONTENT)?;
+                sink(self.guarded(part, &value)?);
+            }
+            Part::Sha256Body => sink(&mac::sha256_hex(self.delivery.body())),
             Part::SortedFormParams => self.write_form(sink)?,
         }
         Ok(())

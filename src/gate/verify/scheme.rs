@@ -189,7 +189,7 @@ impl Scheme {
     #[must_use]
     pub fn covers_body(&self) -> bool {
         self.signs()
-            && (self.content.any(|part| matches!(part, Part::Body | Part::SortedFormParams))
+            && (self.content.any(|part| matches!(part, Part::Body | Part::SortedFormParams | Part::Sha256Body))
                 || self.body_digest.is_some() && self.signs_url())
     }
 
@@ -287,6 +287,7 @@ impl Scheme {
         parts.iter().any(|part| match part {
             Part::Timestamp => self.timestamp.as_ref().is_some_and(|timestamp| timestamp.source.is_in_body()),
             Part::Id => self.id.as_ref().is_some_and(Source::is_in_body),
+            Part::Sha256Body => true,
             other => other.reads_form(),
         })
     }

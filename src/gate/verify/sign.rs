@@ -213,10 +213,22 @@ impl Draft {
             }
             _ => {}
         }
+        let named = |key: &String| scheme.content.contains(&Part::NamedHeaders(key.clone()));
+        let read = |key: &String| {
+            let sources = scheme.timestamp.iter().map(|timestamp| &timestamp.source).chain(&scheme.id);
+            sources.into_iter().any(|source| *source == Source::Field(key.clone()))
+        };
         for part in scheme.content.parts() {
-            if let Part::NamedHeaders(key) = part {
-                let names: Vec<&str> = input.headers.iter().map(|(name, _)| *name).collect();
-                self.place(scheme, &Source::Field(key.clone()), &names.join(" ").to_ascii_lowercase());
+            match part {
+                Part::NamedHeaders(key) => {
+                    let names: Vec<&str> = input.headers.iter().map(|(name, _)| *name).collect();
+                    self.place(scheme, &Source::Field(key.clone()), &names.join(" ").to_ascii_lowercase());
+                }
+                // Nothing is known of its meaning: senders write a time or a nonce, and a time can be either.
+                Part::Field(key) if !named(key) && !read(key) => {
+                    self.place(scheme, &Source::Field(key.clone()), &input.now.unix.as_secs().to_string());
+                }
+                _ => {}
             }
         }
         if let (SignatureSource::Headers(names), false) = (&scheme.signature, self.fields.is_empty())
