@@ -20,7 +20,7 @@ pub(super) struct SignArguments {
     /// A configuration with a route that uses the scheme, for schemes of your own
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The secret, as the provider shows it; a private key in PKCS#8 for schemes with public keys
+    /// The secret, as the provider shows it; for schemes with public keys a private key: PKCS#8, or whsk_…
     #[arg(long, value_name = "FILE")]
     secret_file: PathBuf,
     /// The method

@@ -29,6 +29,14 @@ const ALGORITHMS: &[(&str, Kind)] = &[
     ("sha256", Kind::Digest(DigestAlgorithm::Sha256)),
     ("ed25519", Kind::Public(PublicAlgorithm::Ed25519)),
     ("ecdsa-p256-sha256", Kind::Public(PublicAlgorithm::EcdsaP256Sha256)),
+    ("ecdsa-p384-sha384", Kind::Public(PublicAlgorithm::EcdsaP384Sha384)),
+    ("rsa-pkcs1-sha1", Kind::Public(PublicAlgorithm::RsaPkcs1Sha1)),
+    ("rsa-pkcs1-sha256", Kind::Public(PublicAlgorithm::RsaPkcs1Sha256)),
+    ("rsa-pkcs1-sha384", Kind::Public(PublicAlgorithm::RsaPkcs1Sha384)),
+    ("rsa-pkcs1-sha512", Kind::Public(PublicAlgorithm::RsaPkcs1Sha512)),
+    ("rsa-pss-sha256", Kind::Public(PublicAlgorithm::RsaPssSha256)),
+    ("rsa-pss-sha384", Kind::Public(PublicAlgorithm::RsaPssSha384)),
+    ("rsa-pss-sha512", Kind::Public(PublicAlgorithm::RsaPssSha512)),
     ("token", Kind::Token),
     ("basic", Kind::Basic),
 ];
@@ -62,15 +70,40 @@ static SCHEMES: LazyLock<Vec<(&'static str, Arc<Scheme>)>> = LazyLock::new(|| {
     schemes
 });
 
+/// Further names of presets, each with the name of its preset.
+static ALIASES: LazyLock<Vec<(&'static str, &'static str)>> = LazyLock::new(|| {
+    let lines = PRESETS.split("\n[alias]\n").nth(1).unwrap_or_default().lines();
+    lines.filter_map(|line| line.split_once(" = ")).map(|(alias, name)| (alias, name.trim_matches('"'))).collect()
+});
+
+/// Further names of presets, each with the name of its preset: other names of a sender, and senders that sign in the same
+/// way. A scheme of a configuration may have such a name, and is then meant by it.
+pub fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALIASES.iter().copied()
+}
+
+/// The name in a scheme table of what makes a delivery genuine.
+#[must_use]
+pub fn algorithm_name(kind: Kind) -> &'static str {
+    ALGORITHMS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| name)
+}
+
 /// The names of the presets, in the order of their text.
 pub fn preset_names() -> impl Iterator<Item = &'static str> {
     SCHEMES.iter().map(|(name, _)| *name)
 }
 
-/// A preset.
+/// A preset, by its name or by an alias.
 #[must_use]
 pub fn preset(name: &str) -> Option<Arc<Scheme>> {
+    let name = without_alias(name);
     SCHEMES.iter().find(|(known, _)| *known == name).map(|(_, scheme)| Arc::clone(scheme))
+}
+
+/// The name of the preset that is meant.
+#[must_use]
+pub fn without_alias(name: &str) -> &str {
+    aliases().find(|(alias, _)| *alias == name).map_or(name, |(_, preset)| preset)
 }
 
 /// The text of a preset with the comment above it: a table that can be copied into a configuration file under another
@@ -88,6 +121,8 @@ fn header_name(line: &'static str) -> Option<&'static str> {
 pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let description = reader.string("description").unwrap_or_default().to_owned();
     let status = reader.string("status").unwrap_or_default().to_owned();
+    let handshake = reader.string("handshake").unwrap_or_default().to_owned();
+    let retries = reader.string("retries").unwrap_or_default().to_owned();
     reader.require("algorithm", "say how the sender signs, for instance algorithm = \"hmac-sha256\"");
     let kind = reader.choice("algorithm", ALGORITHMS);
     let content = read_content(reader);
@@ -107,6 +142,8 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
         name: name.to_owned(),
         description,
         status,
+        handshake,
+        retries,
         kind: kind?,
         content: content?,
         signature,
@@ -315,16 +352,25 @@ mod tests {
             assert!(read_scheme(name, &table).is_some(), "{name}");
             assert!(table.has("description"), "{name}");
             let status = table.string("status").unwrap();
-            assert!(["verified", "third-party", "from memory", "generic"].contains(&status), "{name}");
+            let standings = ["sdk", "vector", "source", "document", "third-party", "from memory", "generic"];
+            assert!(standings.contains(&status), "{name}");
             let told_apart = preset(name).unwrap().told_apart();
             assert_eq!(table.has("equal_bytes"), matches!(told_apart, ToldApart::Bytes(_)), "{name}");
             table.finish();
             count += 1;
         }
+        let written = root.table("alias").unwrap();
+        for (alias, name) in aliases() {
+            assert_eq!(written.string(alias), Some(name));
+            assert!(preset_names().any(|preset| preset == name), "{alias} = {name}");
+            assert!(preset_names().all(|preset| preset != alias), "{alias}");
+            assert_eq!(preset(alias), preset(name));
+        }
+        written.finish();
         root.finish();
         assert_eq!(document.into_problems().to_string(), "");
         assert_eq!(preset_names().count(), count);
-        assert!(count > 80);
+        assert!(count >= 160 && aliases().count() > 40, "{count}");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use core::cell::Cell;
 
 use super::trial::run;
-use crate::gate::verify::{CANDIDATE_LIMIT, Delivery, Kind, Verifier};
+use crate::gate::verify::{Delivery, Kind, PUBLIC_CANDIDATE_LIMIT, Verifier};
 use crate::now::Now;
 
 /// Work that is left, in bytes that are written or hashed.
@@ -94,12 +94,13 @@ impl TrialBudget {
     /// Whether `verifier` takes `delivery` for genuine, if that can be paid for.
     pub(super) fn matches<D: Delivery>(&self, verifier: &Verifier, delivery: &D, now: Now) -> bool {
         let candidates = match verifier.scheme().map(|scheme| scheme.kind) {
-            Some(Kind::Public(_)) => CANDIDATE_LIMIT,
+            Some(Kind::Public(_)) => PUBLIC_CANDIDATE_LIMIT,
             _ => 1,
         };
         // Every key may hash the body, and what is read from inside of it is read once more.
         let passes = verifier.keys().len().saturating_mul(candidates).saturating_add(1);
         let once = delivery.body().len().saturating_add(delivery.target().len()).saturating_add(TRIAL as usize);
+        let once = once.saturating_add(verifier.arithmetic());
         self.spend(once.saturating_mul(passes)) && run(verifier, delivery, now).is_ok()
     }
 }

@@ -259,7 +259,7 @@ fn a_summary_says_what_is_shown_to_whom_until_when() {
         "with one of these names: *.hooks.example.com",
         "TLS handshake within 10s, 1024 of them",
         "handshakes without a genuine delivery, of each client: 50/s, 100 at once; more wait behind others",
-        "and as much for their handshakes = 3.0MiB",
+        "and as much for their handshakes = 9.2MiB",
         "key ECDSA P-256 or Ed25519",
         "records     10000 connections × ",
     ] {

@@ -10,7 +10,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::Delivery;
-use super::candidates::{Candidates, Trial, VERIFICATION, Work};
+use super::candidates::{Candidates, Trial, Work};
 use super::credential;
 use super::fit::misfits;
 use super::keyring::{Key, Keyring, Material};
@@ -19,7 +19,7 @@ use super::name::Name;
 use super::named::NamedHeaders;
 use super::reading::{self, Content};
 use super::scheme::{Kind, Scheme, SchemeProblem, Source};
-use super::signature::Encoding;
+use super::signature::{Encoding, SIGNATURE_LIMIT, TAG_LIMIT};
 use super::template::Part;
 use super::tolerance::Tolerance;
 use super::url::{PublicUrl, UrlPort};
@@ -188,13 +188,18 @@ impl Verifier {
             Kind::Token | Kind::Basic => Work::default(),
             Kind::Public(_) => {
                 let candidates = Candidates::of(&rule.scheme, delivery).map_or(0, |candidates| candidates.count());
-                Work { pieces: candidates * keys, bytes: length.saturating_add(VERIFICATION) }
+                Work { pieces: candidates * keys, bytes: length.saturating_add(rule.keyring.arithmetic()) }
             }
             Kind::Hmac(_) | Kind::Digest(_) => {
                 let passes = (keys * urls).saturating_sub(usize::from(rule.streams)) + digests;
                 Work { pieces: 1, bytes: passes.saturating_mul(length) }
             }
         }
+    }
+
+    /// What the arithmetic of one verification with a public key takes, as a number of hashed bytes.
+    pub(crate) fn arithmetic(&self) -> usize {
+        self.rule.as_ref().map_or(0, |rule| rule.keyring.arithmetic())
     }
 
     /// Computes one piece of what is left when the body is whole, where it has pieces ([`Verifier::work_left`]); whether
@@ -279,7 +284,7 @@ impl Rule {
             return self.begin_credential(delivery, now);
         }
         if reading::signature_is_in_head(&self.scheme) {
-            reading::signatures(&self.scheme, delivery, |_| {})?;
+            self.check_signatures(delivery)?;
         }
         if !self.timestamp_is_in_body() {
             self.judge_timestamp(delivery, now)?;
@@ -295,6 +300,14 @@ impl Rule {
         let before = self.scheme.content.around_body().0;
         self.content(delivery, key).write(before, &mut |piece| hasher.update(piece))?;
         Ok(State::Hashing { key: index, hasher, length: 0 })
+    }
+
+    /// Refuses what has no signature, too many, or none of a length that fits.
+    fn check_signatures<D: Delivery>(&self, delivery: &D) -> Result<(), Rejection> {
+        if self.scheme.wants_public_key() {
+            return reading::signatures::<D, SIGNATURE_LIMIT>(&self.scheme, delivery, |_| {});
+        }
+        reading::signatures::<D, TAG_LIMIT>(&self.scheme, delivery, |_| {})
     }
 
     fn begin_credential<D: Delivery>(&self, delivery: &D, now: Now) -> Result<State, Rejection> {

@@ -37,7 +37,7 @@ pub(super) fn misfits(
     );
     let in_range =
         tolerance.map(Tolerance::distance).is_none_or(|distance| !distance.is_zero() && distance <= TOLERANCE_LIMIT);
-    problem(!in_range, "tolerance", "the tolerance is out of range", "give a tolerance above zero and up to 24 hours");
+    problem(!in_range, "tolerance", "the tolerance is out of range", "give a tolerance above zero and up to 168 hours");
     problems
 }
 

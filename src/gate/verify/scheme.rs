@@ -103,9 +103,13 @@ pub struct Scheme {
     pub name: String,
     /// One line for people.
     pub description: String,
-    /// How well the facts are known: `verified`, `third-party` or `from memory`; `generic` where there is no provider,
-    /// and empty for a user's own scheme.
+    /// What confirms the facts: `sdk`, `vector`, `source`, `document`, `third-party` or `from memory`; `generic` where
+    /// there is no sender, and empty for a user's own scheme.
     pub status: String,
+    /// What the sender asks a new endpoint, and the answer that it wants, in words; empty where it asks nothing.
+    pub handshake: String,
+    /// What the sender sends again, and how long an answer may take, in words; empty where that is not known.
+    pub retries: String,
     /// What makes a delivery genuine.
     pub kind: Kind,
     /// The signed content; empty for [`Kind::Token`] and [`Kind::Basic`].
@@ -164,6 +168,8 @@ impl Scheme {
             name: name.to_owned(),
             description: String::new(),
             status: String::new(),
+            handshake: String::new(),
+            retries: String::new(),
             kind,
             content,
             signature: SignatureSource::Headers(vec![header.to_owned()]),
@@ -186,7 +192,7 @@ impl Scheme {
     #[must_use]
     pub fn covers_body(&self) -> bool {
         self.signs()
-            && (self.content.any(|part| matches!(part, Part::Body | Part::SortedFormParams))
+            && (self.content.any(|part| matches!(part, Part::Body | Part::SortedFormParams | Part::Sha256Body))
                 || self.body_digest.is_some() && self.signs_url())
     }
 
@@ -284,6 +290,7 @@ impl Scheme {
         parts.iter().any(|part| match part {
             Part::Timestamp => self.timestamp.as_ref().is_some_and(|timestamp| timestamp.source.is_in_body()),
             Part::Id => self.id.as_ref().is_some_and(Source::is_in_body),
+            Part::Sha256Body => true,
             other => other.reads_form(),
         })
     }

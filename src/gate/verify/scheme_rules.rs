@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::asymmetric::PublicAlgorithm;
 use super::boundaries::{self, Ambiguity};
 use super::guard::Without;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
@@ -10,8 +11,8 @@ use super::signature::{CANDIDATE_LIMIT, Syntax};
 use super::template::Part;
 use super::url::UrlPort;
 
-/// The largest tolerance.
-pub const TOLERANCE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The largest tolerance. Senders that name one for retries that are not signed anew name up to two days.
+pub const TOLERANCE_LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 impl Scheme {
     /// Everything that is wrong with the scheme; empty when it can be used.
@@ -49,7 +50,12 @@ impl Scheme {
             "the digest does not end with the secret and is open to length extension: an attacker who has one delivery \
              can append to it; prefer a newer scheme of the provider",
         );
-        let sha1 = matches!(self.kind, Kind::Hmac(MacAlgorithm::HmacSha1) | Kind::Digest(DigestAlgorithm::Sha1));
+        let sha1 = matches!(
+            self.kind,
+            Kind::Hmac(MacAlgorithm::HmacSha1)
+                | Kind::Digest(DigestAlgorithm::Sha1)
+                | Kind::Public(PublicAlgorithm::RsaPkcs1Sha1)
+        );
         warn(sha1, "SHA-1; use it only where the provider offers nothing newer");
         warn(
             self.content.contains(&Part::SortedFormParams),
@@ -289,7 +295,7 @@ impl Scheme {
             !usable,
             "timestamp",
             "the tolerance is out of range",
-            "give a tolerance above zero and up to 24 hours",
+            "give a tolerance above zero and up to 168 hours",
         );
     }
 

@@ -16,8 +16,10 @@ pub const CANDIDATE_LIMIT: usize = 16;
 /// The most signatures that public keys are tried on for one delivery. Each of them costs a pass over the signed content
 /// and about as much again as one over 64 KiB; a sender that changes its key sends two.
 pub const PUBLIC_CANDIDATE_LIMIT: usize = 4;
-/// The longest decoded signature, in bytes: an ECDSA P-256 signature in DER has up to 72.
-const SIGNATURE_LIMIT: usize = 96;
+/// The longest tag or digest that is decoded, in bytes: HMAC-SHA512 has 64.
+pub(super) const TAG_LIMIT: usize = 96;
+/// The longest signature of a private key, in bytes: RSA with 8192 bits.
+pub(super) const SIGNATURE_LIMIT: usize = 1024;
 
 /// How signatures are laid out in their value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,15 +56,16 @@ pub enum Encoding {
     Base64Url,
 }
 
-/// The bytes of one signature as they arrived, decoded.
+/// The bytes of one signature as they arrived, decoded: at most `LIMIT`. Tags have a short one, because each delivery is
+/// read into it.
 #[derive(Clone, Copy)]
-pub(super) struct Signature {
-    bytes: [u8; SIGNATURE_LIMIT],
+pub(super) struct Signature<const LIMIT: usize = TAG_LIMIT> {
+    bytes: [u8; LIMIT],
     length: usize,
 }
 
-impl Signature {
-    pub(super) const EMPTY: Self = Self { bytes: [0; SIGNATURE_LIMIT], length: 0 };
+impl<const LIMIT: usize> Signature<LIMIT> {
+    pub(super) const EMPTY: Self = Self { bytes: [0; LIMIT], length: 0 };
 
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
@@ -172,7 +175,7 @@ impl Encoding {
     }
 
     /// The same in place: each delivery is read twice, and a signature is long enough for moving it to show.
-    pub(super) fn read(self, text: &[u8], signature: &mut Signature) -> bool {
+    pub(super) fn read<const LIMIT: usize>(self, text: &[u8], signature: &mut Signature<LIMIT>) -> bool {
         signature.length = self.decode_into(text, &mut signature.bytes).unwrap_or(0);
         signature.length > 0
     }

@@ -33,7 +33,7 @@ pub(super) fn read(root: &Reader<'_>) -> Vec<OwnScheme> {
     }
     for (name, reader) in named.into_iter().take(SCHEME_LIMIT) {
         let place = reader.here();
-        if name == "none" || scheme::preset(name).is_some() {
+        if name == "none" || scheme::preset_names().any(|preset| preset == name) {
             let message = "this name belongs to a scheme that is built in";
             tables.error(name, message, format!("choose another name: [scheme.my-{name}]"));
         }
@@ -58,8 +58,8 @@ pub(super) fn find_scheme(reader: &Reader<'_>, name: &str, schemes: &mut [OwnSch
     let preset = scheme::preset(name);
     if preset.is_none() {
         let mut names: Vec<&str> = schemes.iter().map(|own| own.name.as_str()).collect();
-        for preset in scheme::preset_names() {
-            names.push(preset);
+        for known in scheme::preset_names().chain(scheme::aliases().map(|(alias, _)| alias)) {
+            names.push(known);
         }
         names.push("none");
         let message = format!("there is no scheme \"{}\"", shorten(name));
