@@ -1,6 +1,7 @@
 //! What remains of a connection while nothing happens on it. Most connections are idle most of the time, and there may be
 //! ten thousand of them: each holds no buffer, nothing of a request, and no timer of its own.
 
+use std::io;
 use std::net::IpAddr;
 use std::pin::pin;
 use std::rc::Rc;
@@ -14,6 +15,7 @@ use crate::wire::head::ResponseHead;
 
 use super::slow_set::Occupancy;
 use super::turns::TurnSlot;
+use super::warm::WARM;
 use crate::edge::call::inbound::Inbound;
 use crate::edge::connection::Connection;
 use crate::edge::door::access::ClientAccess;
@@ -101,6 +103,10 @@ impl<S: ByteStream> Connection<S> {
     }
 }
 
+fn is_timeout(result: &io::Result<()>) -> bool {
+    result.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut)
+}
+
 /// Waits, idle, for a request: the connection and its permit, or nothing when the connection has been closed, by the
 /// client, by us, or because another was let in for it.
 pub(in crate::edge) async fn wait_for_request<N: Net>(
@@ -114,13 +120,15 @@ pub(in crate::edge) async fn wait_for_request<N: Net>(
             return None;
         }
         // Its client has too many, and nothing was proven genuine on this one. One that has just come may be about to send.
-        if connection.served > 0 && !permit.holding().is_proven() && worker.admission.sheds(permit.holding()) {
+        let soon = connection.opened + WARM;
+        let has_just_come = connection.served == 0 && worker.net.monotonic() < soon;
+        if !has_just_come && !permit.holding().is_proven() && worker.admission.sheds(permit.holding()) {
             worker.connection_ended(ConnectionEnd::IdleClosed, None);
             connection.stream.say_goodbye();
             return None;
         }
-        let deadline =
-            if connection.served == 0 { connection.first_request_deadline(worker) } else { connection.expires };
+        let end = if connection.served == 0 { connection.first_request_deadline(worker) } else { connection.expires };
+        let deadline = if has_just_come && worker.admission.has_excess() { end.min(soon) } else { end };
         let mut idle = connection.rest();
         let waited = match idle.stream.at_rest() {
             Some(socket) => {
@@ -133,6 +141,11 @@ pub(in crate::edge) async fn wait_for_request<N: Net>(
         // A connection that must make room for another has no permit any more.
         let (readable, back) = waited?;
         permit = back;
+        let looks_again = deadline < end && readable.as_ref().is_some_and(|readable| is_timeout(readable));
+        if looks_again {
+            connection = idle.wake(worker, &permit);
+            continue;
+        }
         // When thousands close at once, none of them may become large again to find that out.
         if readable.as_ref().is_some_and(|readable| readable.is_err() || idle.stream.has_ended()) {
             idle.stream.say_goodbye();
