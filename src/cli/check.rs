@@ -1,19 +1,26 @@
 //! `countersign check`: what `run` would say to this configuration.
 
-use std::path::Path;
 use std::process::ExitCode;
 
-use crate::config::load::load;
+use crate::config::load::load_source;
 use crate::config::problem::Problems;
 use crate::config::summary::summary;
 use crate::edge::clock::Clock;
 
-use super::FOUND_WRONG;
+use super::configured::{ConfigArguments, source};
 use super::output::{complain, line};
+use super::{CANNOT, FOUND_WRONG};
 
 /// Prints every problem and exits with 1, or a summary and exits with 0.
-pub(super) fn run(path: &Path) -> ExitCode {
-    match load(path) {
+pub(super) fn run(arguments: &ConfigArguments) -> ExitCode {
+    let source = match source(&arguments.path()) {
+        Ok(source) => source,
+        Err(why) => {
+            complain(why);
+            return ExitCode::from(CANNOT);
+        }
+    };
+    match load_source(&source).0 {
         Ok(loaded) => {
             print_problems(&loaded.warnings);
             line(summary(&loaded.settings, Clock::start().now()));

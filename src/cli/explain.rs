@@ -23,6 +23,7 @@ use crate::wire::head::ResponseError;
 
 use super::asking;
 use super::captured::{self, Captured};
+use super::configured::ConfigFlag;
 use super::offline::{Written, find_scheme, read_file, split_url, time};
 use super::output::{complain, line};
 use super::verify::of_route;
@@ -38,16 +39,15 @@ pub(super) struct ExplainArguments {
     #[arg(long, value_name = "FILE", requires = "request_id")]
     log: Option<PathBuf>,
     /// The admin port of the process, 127.0.0.1:9090 or unix:/path, if the configuration does not say it
-    #[arg(long, value_name = "ADDRESS", requires = "request_id", conflicts_with = "log")]
+    #[arg(long, value_name = "ADDRESS", env = "COUNTERSIGN_ADMIN", hide_env_values = true)]
     admin: Option<String>,
     /// A captured request: the raw bytes of one HTTP/1.1 message
     #[arg(long, value_name = "FILE", conflicts_with = "request_id")]
     request: Option<PathBuf>,
-    /// A configuration: for --route, and for schemes of your own
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFlag,
     /// A route of the configuration: its scheme, keys, tolerance and public URL
-    #[arg(long, value_name = "NAME", requires = "config", conflicts_with_all = ["scheme", "secret_files"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["scheme", "secret_files"])]
     route: Option<String>,
     /// The scheme (`countersign schemes` lists them)
     #[arg(long, value_name = "NAME")]
@@ -96,9 +96,9 @@ type Secrets = Vec<(String, Zeroizing<Vec<u8>>)>;
 
 fn of_request(arguments: &ExplainArguments, request: &Path) -> Result<bool, String> {
     let now = moment(arguments.at.as_deref())?;
-    let judgement = match (&arguments.route, &arguments.config) {
-        (Some(route), Some(config)) => by_route(config, route)?,
-        _ => by_arguments(arguments)?,
+    let judgement = match &arguments.route {
+        Some(route) => by_route(&arguments.config.path(), route)?,
+        None => by_arguments(arguments)?,
     };
     if arguments.at.is_none() && judgement.scheme.signs_timestamp() {
         line("judged as of now: if the capture is not of just now, say with --at when it came");
@@ -120,8 +120,8 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(format!("'{}' is no request id: these are 32 hexadecimal digits", id.escape_debug()));
     }
-    let config = arguments.config.as_deref().unwrap_or(Path::new("countersign.toml"));
-    let address = asking::address(arguments.admin.as_deref(), config)?;
+    let config = arguments.config.path();
+    let address = asking::address(arguments.admin.as_deref(), &config)?;
     let ask = |path: &str| match asking::ask(&address, path, (PATIENCE, ANSWER)) {
         Ok((200, bytes)) => Ok(bytes),
         Ok((_, words)) => Err(String::from_utf8_lossy(&words).trim().escape_debug().to_string()),
@@ -146,7 +146,7 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     line(format!("judged as of {}, by what the configuration and its files say now", written(now)));
     let judgement = match (&arguments.route, arguments.scheme.is_some()) {
         (None, true) => by_arguments(arguments)?,
-        (named, _) => by_route(config, named.as_deref().unwrap_or(route))?,
+        (named, _) => by_route(&config, named.as_deref().unwrap_or(route))?,
     };
     if known.get("cut").and_then(Value::as_bool) == Some(true) {
         return judge_head(&bytes, &judgement, now);
@@ -221,11 +221,8 @@ fn tried(request: &Written, judgement: &Judgement, budget: &Budget, (rejection, 
 }
 
 fn by_arguments(arguments: &ExplainArguments) -> Result<Judgement, String> {
-    let name = arguments
-        .scheme
-        .as_deref()
-        .ok_or("say how to judge it: --config and --route, or --scheme and --secret-file")?;
-    let scheme = find_scheme(name, arguments.config.as_deref())?;
+    let name = arguments.scheme.as_deref().ok_or("say how to judge it: --route, or --scheme and --secret-file")?;
+    let scheme = find_scheme(name, &arguments.config)?;
     let public_url = arguments.url.as_deref().map(|url| split_url(url).map(|(url, _)| url)).transpose()?;
     let mut secrets = Vec::new();
     for path in &arguments.secret_files {

@@ -1,7 +1,6 @@
 //! `countersign run`: the proxy, from start to SIGTERM.
 
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -10,7 +9,8 @@ use std::thread;
 use crate::admin::desk::Desk;
 use crate::admin::server::{self, Admin};
 use crate::config::files::Sources;
-use crate::config::load::{Loaded, load_noting};
+use crate::config::load::{Loaded, load_source};
+use crate::config::source::ConfigSource;
 use crate::config::summary::moment_warnings;
 use crate::control::desk::{FrontDesk, Interior};
 use crate::control::event_log::{EventLog, Level};
@@ -26,11 +26,19 @@ use crate::control::supervisor::{self, AdminPlan, DrainTimes, Running, StartErro
 use crate::edge::worker::Observer;
 
 use super::check::print_problems;
+use super::output::complain;
 use super::{CANNOT, FOUND_WRONG};
 
 /// Runs until a signal. 0 after a clean stop, 1 for a wrong configuration, 2 when it cannot start.
-pub(super) fn run(path: &Path) -> ExitCode {
-    let (loaded, sources) = match load_noting(path) {
+pub(super) fn run(source: Result<ConfigSource, String>) -> ExitCode {
+    let source = match source {
+        Ok(source) => source,
+        Err(why) => {
+            complain(why);
+            return ExitCode::from(CANNOT);
+        }
+    };
+    let (loaded, sources) = match load_source(&source) {
         (Ok(loaded), sources) => (loaded, sources),
         (Err(problems), _) => {
             print_problems(&problems);
@@ -45,7 +53,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
     if let Some(note) = hardening::too_few_files(&loaded.settings.limits.admission) {
         log.event(Level::Warn, &note);
     }
-    let code = match serve(path, loaded, sources, &log) {
+    let code = match serve(source, loaded, sources, &log) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
             log.event(Level::Error, &why);
@@ -56,7 +64,7 @@ pub(super) fn run(path: &Path) -> ExitCode {
     code
 }
 
-fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> Result<(), String> {
+fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> Result<(), String> {
     let no_signals = |error| format!("cannot listen for signals: {error}");
     let termination = Termination::listen().map_err(no_signals)?;
     let hang_ups = HangUps::listen().map_err(no_signals)?;
@@ -83,7 +91,7 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     let interior = Interior::of(&running);
     let running = Arc::new(Mutex::new(Some(running)));
     let start = reload::Start {
-        path: path.to_owned(),
+        source,
         sources,
         settings,
         outline,

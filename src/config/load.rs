@@ -22,6 +22,7 @@ use crate::config::secret::{self, Secret};
 use crate::config::settings::{
     self, Admin, ClientSettings, FileSettings, KeySettings, KeySource, Settings, TlsSettings, Verification,
 };
+use crate::config::source::ConfigSource;
 use crate::config::units::show_size;
 use crate::gate::Gate;
 use crate::gate::verify::{Validity, sha256};
@@ -66,14 +67,19 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 
 /// The same, with the files that the outcome depends on, whatever it is: when none of them changes, it stays the same.
 pub fn load_noting(path: &Path) -> (Result<Loaded, Problems>, Sources) {
-    let files = Files::of(path);
-    let outcome = load_from(path, &files);
+    load_source(&ConfigSource::File(path.to_owned()))
+}
+
+/// The same for text that need not stand in a file.
+pub fn load_source(source: &ConfigSource) -> (Result<Loaded, Problems>, Sources) {
+    let files = Files::of(&source.place());
+    let outcome = load_from(source, &files);
     (outcome, files.into_sources())
 }
 
-fn load_from(path: &Path, files: &Files) -> Result<Loaded, Problems> {
-    let file = path.display().to_string();
-    let text = read_text(path, &file, files)?;
+fn load_from(source: &ConfigSource, files: &Files) -> Result<Loaded, Problems> {
+    let file = source.name();
+    let text = read_text(source, &file, files)?;
     let (mut settings, mut problems) = settings::read(&file, &text);
     let keys: Vec<Vec<Option<Secret>>> = settings
         .routes
@@ -126,12 +132,17 @@ pub fn load_admin(path: &Path) -> io::Result<Option<Admin>> {
 }
 
 /// The text is erased when it has been read: it may hold secrets.
-fn read_text(path: &Path, file: &str, files: &Files) -> Result<Zeroizing<String>, Problems> {
+fn read_text(source: &ConfigSource, file: &str, files: &Files) -> Result<Zeroizing<String>, Problems> {
     let mut problems = Problems::default();
-    match files.read(path, MAX_TEXT) {
+    let read = match source.given() {
+        Some(bytes) => Ok(Zeroizing::new(bytes.to_vec())),
+        None => files.read(&source.place(), MAX_TEXT),
+    };
+    match read {
         Err(error) => {
             let fix = match error.kind() {
                 io::ErrorKind::FileTooLarge => "is this the right file?",
+                io::ErrorKind::NotFound => "check the path, or let `countersign init` write a configuration",
                 _ => "check the path, and that this user may read the file",
             };
             problems.error(Place::file(file), format!("the configuration cannot be read: {error}"), fix);

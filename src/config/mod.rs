@@ -32,6 +32,7 @@ pub mod secret;
 mod sections;
 pub mod settings;
 pub mod shown;
+pub mod source;
 pub mod suggest;
 pub mod summary;
 mod tls;

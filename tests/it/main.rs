@@ -18,6 +18,7 @@ mod equal_bytes;
 mod errands;
 mod explain;
 mod fairness;
+mod first_hour;
 mod floods;
 mod framing;
 mod giving_way;
