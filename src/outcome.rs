@@ -83,6 +83,8 @@ ends! {
     Rejection {
         /// The request head is not HTTP/1.1 as RFC 9112 writes it, or can be read in two ways.
         HeadMalformed = "head_malformed", 400 "bad_request" Close;
+        /// The client begins a TLS handshake where plain HTTP is spoken.
+        TlsUnexpected = "tls_unexpected", 400 "plain_http_expected" Close;
         /// A major version that we do not speak.
         VersionUnsupported = "version_unsupported", 505 "version_not_supported" Close;
         /// The request target is longer than the limit.

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::config::load::load_source;
+use crate::config::moment::moment_problems;
 use crate::config::problem::Problems;
 use crate::config::summary::summary;
 use crate::edge::clock::Clock;
@@ -22,8 +23,10 @@ pub(super) fn run(arguments: &ConfigArguments) -> ExitCode {
     };
     match load_source(&source).0 {
         Ok(loaded) => {
+            let now = Clock::start().now();
             print_problems(&loaded.warnings);
-            line(summary(&loaded.settings, Clock::start().now()));
+            print_problems(&moment_problems(&loaded.settings, now));
+            line(summary(&loaded.settings, now));
             ExitCode::SUCCESS
         }
         Err(problems) => {

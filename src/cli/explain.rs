@@ -16,14 +16,18 @@ use zeroize::Zeroizing;
 use crate::config::settings::{KeySource, Verification};
 use crate::config::{parse_str, scheme};
 use crate::gate::verify::mistakes::{Given, sorted_json};
-use crate::gate::verify::{Budget, Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain_head, explain_within};
+use crate::gate::verify::{
+    Budget, Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain_head, explain_within, shown_span,
+};
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
+use crate::telemetry;
 use crate::wire::head::ResponseError;
 
 use super::asking;
 use super::captured::{self, Captured};
 use super::configured::ConfigFlag;
+use super::nearest::nearest_route;
 use super::offline::{Written, find_scheme, read_file, split_url, time};
 use super::output::{complain, line};
 use super::verify::of_route;
@@ -68,7 +72,7 @@ pub(super) struct ExplainArguments {
 pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
     let outcome = match (&arguments.request, &arguments.request_id, &arguments.log) {
         (Some(request), _, _) => of_request(arguments, request),
-        (None, Some(id), Some(log)) => of_log(id, log),
+        (None, Some(id), Some(log)) => of_log(id, log, arguments),
         (None, Some(id), None) => of_process(arguments, id),
         (None, None, _) => Err("give --request FILE, or a request id".to_owned()),
     };
@@ -111,8 +115,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER: u64 = 16 << 20;
 
 /// Why there may be nothing of a request.
-const NOT_KEPT: &str = "it passed, many of its reason came in one second, others took its place, or its route compares \
-                        tokens or passwords. The access log may have its line: --log FILE";
+const NOT_KEPT: &str = "it passed, no route stands for it (404), the application failed (502, 503, 504), many of its reason \
+                        came in one second, others took its place, or its route compares tokens or passwords. The access \
+                        log may have its line: --log FILE";
 
 /// What a running process keeps of a request that it has refused, judged by the route that it fell under and by the time
 /// at which that was, if nothing else is said.
@@ -136,7 +141,7 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     line(format!("refused on route {}: {}", route.escape_debug(), reason.escape_debug()));
     if !is_about_verification(reason) {
         line(format!("what that means: {}", meaning(reason)));
-        line(format!("what to do: {}", advice::of(reason)));
+        line(format!("what to do: {}", telemetry::advice::of(reason)));
         return Ok(false);
     }
     let now = match (arguments.at.as_deref(), known.get("at").and_then(Value::as_u64)) {
@@ -173,7 +178,7 @@ fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<bool, Str
         Ok(()) => line("what to do: send a smaller one, or capture a whole one on its way: `explain --request FILE`"),
         Err(rejection) => {
             line(format!("what that means: {}", rejection.meaning()));
-            line(format!("what to do: {}", advice::of(rejection.code())));
+            line(format!("what to do: {}", telemetry::advice::of(rejection.code())));
         }
     }
     Ok(false)
@@ -308,7 +313,7 @@ fn moment(text: Option<&str>) -> Result<Now, String> {
 }
 
 /// What the log says of a request.
-fn of_log(id: &str, log: &Path) -> Result<bool, String> {
+fn of_log(id: &str, log: &Path, arguments: &ExplainArguments) -> Result<bool, String> {
     let file = File::open(log).map_err(|error| format!("{}: {error}", log.display()))?;
     let mut found = None;
     for text in BufReader::new(file).split(b'\n') {
@@ -324,7 +329,15 @@ fn of_log(id: &str, log: &Path) -> Result<bool, String> {
             log.display()
         )
     })?;
-    Ok(tell(&record))
+    let passed = tell(&record);
+    let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+    if ["route_unknown", "method_not_allowed"].contains(&text("reason"))
+        && let Some(config) = arguments.config.if_any()
+        && let Some(hint) = nearest_route(&config, text("method"), text("path"))
+    {
+        line(hint);
+    }
+    Ok(passed)
 }
 
 fn tell(record: &Value) -> bool {
@@ -341,7 +354,7 @@ fn tell(record: &Value) -> bool {
     ));
     let status = number("status").map_or_else(|| "without an answer".to_owned(), |status| format!("with {status}"));
     line(format!("{outcome} {status}: {reason}"));
-    let took = |name: &str| number(name).map_or_else(|| "-".to_owned(), |micros| format!("{micros} µs"));
+    let took = |name: &str| number(name).map_or_else(|| "-".to_owned(), |it| shown_span(Duration::from_micros(it)));
     let [head, body, verify, upstream, total] =
         ["head_us", "body_us", "verify_us", "upstream_us", "total_us"].map(took);
     line(format!("took {total}: head {head}, body {body}, verification {verify}, application {upstream}"));
@@ -359,7 +372,7 @@ fn tell(record: &Value) -> bool {
         return true;
     }
     line(format!("what that means: {}", meaning(&reason)));
-    line(format!("what to do: {}", advice::of(&reason)));
+    line(format!("what to do: {}", telemetry::advice::of(&reason)));
     false
 }
 

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use crate::config::hints::known_as;
 use crate::config::scheme;
 use crate::config::suggest::did_you_mean;
 use crate::config::units::show_size;
@@ -87,6 +88,14 @@ pub(super) fn built_in(name: &str) -> Result<std::sync::Arc<Scheme>, String> {
     let hint = || did_you_mean(name, &scheme::preset_names().collect::<Vec<_>>());
     scheme::preset(name)
         .ok_or_else(|| format!("there is no scheme \"{name}\": {}`countersign schemes` lists them", hint()))
+}
+
+/// The built-in scheme that was probably meant, as the beginning of a sentence; empty where none is near.
+pub(super) fn hint(name: &str) -> String {
+    match known_as(name) {
+        Some(scheme) => format!("it is called \"{scheme}\" here; "),
+        None => did_you_mean(name, &scheme::preset_names().collect::<Vec<_>>()),
+    }
 }
 
 /// The same path from everywhere: what a command is given is relative to the current directory.

@@ -12,6 +12,7 @@ mod explain;
 mod guard_plan;
 mod healthcheck;
 mod init;
+mod nearest;
 mod offline;
 mod output;
 mod private_files;

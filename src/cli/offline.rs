@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use crate::config::suggest::did_you_mean;
 use crate::config::{parse_str, scheme};
 use crate::edge::clock::Clock;
 use crate::gate::verify::{Delivery, PublicUrl, Scheme};
@@ -16,6 +15,7 @@ use crate::now::Now;
 use crate::wire::headers::{HeaderBuf, Headers};
 
 use super::configured::ConfigFlag;
+use super::guard_plan::hint;
 
 /// A request made of command line arguments.
 #[derive(Debug, Default)]
@@ -52,7 +52,7 @@ pub(super) fn find_scheme(name: &str, config: &ConfigFlag) -> Result<Arc<Scheme>
     let built_in = scheme::preset(name);
     let Some(path) = config.if_any().filter(|_| built_in.is_none()) else {
         let unknown = || {
-            let hint = did_you_mean(name, &scheme::preset_names().collect::<Vec<_>>());
+            let hint = hint(name);
             let where_else = "one of your own is looked for in countersign.toml, or where --config says";
             format!(
                 "there is no scheme \"{name}\": {hint}`countersign schemes` lists the built-in ones, and {where_else}"

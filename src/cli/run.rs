@@ -7,11 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::admin::desk::Desk;
-use crate::admin::server::{self, Admin};
+use crate::admin::server::{self, Admin, AdminAddress};
 use crate::config::files::Sources;
 use crate::config::load::{Loaded, load_source};
 use crate::config::source::ConfigSource;
 use crate::config::summary::moment_warnings;
+use crate::control::bind_advice::bind_advice;
 use crate::control::desk::{FrontDesk, Interior};
 use crate::control::event_log::{EventLog, Level};
 use crate::control::hardening;
@@ -45,8 +46,8 @@ pub(super) fn run(source: Result<ConfigSource, String>) -> ExitCode {
             return ExitCode::from(FOUND_WRONG);
         }
     };
-    print_problems(&loaded.warnings);
     let log = Arc::new(EventLog::start());
+    loaded.warnings.iter().for_each(|warning| log.event(Level::Warn, &reload_words::problem(warning)));
     for note in hardening::apply() {
         log.event(Level::Warn, &note);
     }
@@ -139,7 +140,13 @@ fn await_signals(mut termination: Termination) -> io::Result<Receiver<Signal>> {
 }
 
 fn open_admin(plan: &AdminPlan, desk: &Arc<FrontDesk>, witnesses: &Witnesses, log: &EventLog) -> Result<Admin, String> {
-    let cannot = |error: std::io::Error| format!("cannot open the admin port at {}: {error}", plan.address);
+    let cannot = |error: std::io::Error| {
+        let advice = match &plan.address {
+            AdminAddress::Tcp(address) => bind_advice(*address, &error),
+            AdminAddress::Unix(_) => String::new(),
+        };
+        format!("cannot open the admin port at {}: {error}{advice}", plan.address)
+    };
     let bound = server::bind(&plan.address).map_err(cannot)?;
     log.event(Level::Info, &format!("admin port at {}", bound.address));
     let desk: Arc<dyn Desk> = Arc::<FrontDesk>::clone(desk);

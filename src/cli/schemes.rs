@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use crate::config::scheme;
-use crate::config::suggest::did_you_mean;
 use crate::gate::verify::{EqualBytes, ToldApart};
 
 use super::CANNOT;
+use super::guard_plan::hint;
 use super::output::{complain, line};
 
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub(super) fn run(arguments: &SchemesArguments) -> ExitCode {
                     ToldApart::Bytes(EqualBytes::Unknown) => " (two events may have equal bytes: replay is off)",
                     _ => "",
                 };
-                line(format!("{name:<28} {}{note}", scheme.description));
+                line(format!("{name:<28} {:<12} {}{note}", scheme.status, scheme.description));
             }
             ExitCode::SUCCESS
         }
@@ -36,8 +36,7 @@ pub(super) fn run(arguments: &SchemesArguments) -> ExitCode {
                 ExitCode::SUCCESS
             }
             None => {
-                let hint = did_you_mean(name, &scheme::preset_names().collect::<Vec<_>>());
-                complain(format!("there is no scheme \"{name}\": {hint}`countersign schemes` lists them"));
+                complain(format!("there is no scheme \"{name}\": {}`countersign schemes` lists them", hint(name)));
                 ExitCode::from(CANNOT)
             }
         },

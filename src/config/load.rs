@@ -14,6 +14,7 @@ use crate::config::certificates::{self, TlsMaterial};
 use crate::config::compile;
 use crate::config::document::MAX_TEXT;
 use crate::config::files::{Files, Sources};
+use crate::config::hints;
 use crate::config::networks;
 use crate::config::outline::Outline;
 use crate::config::problem::{Place, Problems};
@@ -267,14 +268,22 @@ fn read_key(key: &mut KeySettings, files: &Files, public: bool, problems: &mut P
     key.line_end_left_out = !public && secret.bytes().len() < length;
     match secret::judge(&secret) {
         Err(unfit) if !public || unfit == secret::Unfit::Empty => {
-            let fix = match unfit {
-                secret::Unfit::PublicKey => "this scheme wants the secret that only you and the sender know",
-                _ => "put the real one there, as the sender shows it",
+            let fix = match (unfit, hints::variable(secret.bytes())) {
+                (secret::Unfit::PublicKey, _) => {
+                    "this scheme wants the secret that only you and the sender know".to_owned()
+                }
+                (_, Some(name)) => {
+                    format!("nothing is filled in here: write env = \"{name}\" in place of the key's source")
+                }
+                _ => "put the real one there, as the sender shows it".to_owned(),
             };
             problems.error(key.place.clone(), format!("{origin} {unfit}"), fix);
             return None;
         }
         Ok(oddities) if !public => {
+            if let Some(wrong) = hints::wrong_credential(secret.bytes()) {
+                problems.warning(key.place.clone(), format!("{origin} {}", wrong.what), wrong.fix);
+            }
             for oddity in oddities {
                 problems.warning(key.place.clone(), format!("{origin} {oddity}"), oddity.fix());
             }
@@ -313,6 +322,12 @@ fn key_bytes(
             let message = format!("{} cannot be read: {error}", path.display());
             let fix = if error.kind() == io::ErrorKind::FileTooLarge {
                 format!("a secret is at most {} long; is this the right file?", show_size(KEY_LIMIT as u64))
+            } else if error.kind() == io::ErrorKind::NotFound {
+                let what = if public { "public key" } else { "secret" };
+                format!(
+                    "write the {what} to it, readable by you alone, or correct the path: it is relative to the directory of \
+                     the configuration file"
+                )
             } else {
                 "check the path (it is relative to the configuration file) and the permissions".to_owned()
             };

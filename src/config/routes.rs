@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::address;
 use crate::config::admission;
+use crate::config::hints::known_as;
 use crate::config::kept;
 use crate::config::keys;
 use crate::config::networks;
@@ -19,6 +20,7 @@ use crate::config::units::shorten;
 use crate::gate::pattern::{PathPattern, PatternError};
 use crate::gate::route::{RouteIndex, RouteKey};
 use crate::gate::upstream::UpstreamAddress;
+use crate::gate::verify::Part;
 use crate::gate::verify::PublicUrl;
 use crate::gate::verify::Scheme;
 use crate::gate::verify::Tolerance;
@@ -158,6 +160,7 @@ fn route(reader: &Reader<'_>, schemes: &mut [OwnScheme], limits: &Limits) -> Opt
     observe.replay |= replay.observed;
     let (replay, verification) = (replay.policy, verification?);
     check_url_path(reader, path.as_ref(), verification.as_ref());
+    check_bodies(reader, &methods, verification.as_ref());
     if reader.failed() {
         return None;
     }
@@ -317,11 +320,7 @@ fn verification(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Option
     }
     let scheme = find_scheme(reader, name, schemes)?;
     for weakness in scheme.warnings() {
-        reader.warning(
-            "scheme",
-            weakness,
-            "choose something stronger if the sender offers it; if not, know what you rely on",
-        );
+        reader.warning("scheme", weakness.message, weakness.fix);
     }
     let (wanted, other, keys) = match scheme.wants_public_key() {
         true => ("public_keys", "secrets", public_keys),
@@ -381,6 +380,21 @@ fn check_url_path(reader: &Reader<'_>, path: Option<&PathPattern>, verification:
     }
 }
 
+/// A request without a body carries no signature of one.
+fn check_bodies(reader: &Reader<'_>, methods: &[String], verification: Option<&Verification>) {
+    let scheme = verification.map(|it| &it.scheme);
+    let Some(scheme) = scheme.filter(|it| it.content.contains(&Part::Body) && !it.signs_url()) else { return };
+    for method in methods.iter().filter(|method| ["GET", "HEAD"].contains(&method.as_str())) {
+        let message =
+            format!("{method} has no body, and the scheme \"{}\" signs one: every {method} is refused", scheme.name);
+        let fix = format!(
+            "remove it. For the request by which a sender asks whether the URL is yours, add a second [[route]] with the \
+             same path, another name, methods = [\"{method}\"] and the scheme of that request (docs/senders.md)"
+        );
+        reader.warning("methods", message, fix);
+    }
+}
+
 fn find_scheme(reader: &Reader<'_>, name: &str, schemes: &mut [OwnScheme]) -> Option<Arc<Scheme>> {
     if let Some(own) = schemes.iter_mut().find(|own| own.name == name) {
         own.used = true;
@@ -397,7 +411,9 @@ fn find_scheme(reader: &Reader<'_>, name: &str, schemes: &mut [OwnScheme]) -> Op
         }
         names.push("none");
         let message = format!("there is no scheme \"{}\"", shorten(name));
-        let fix = format!("{}describe it in [scheme.{}]", did_you_mean(name, &names), shorten(name));
+        let meant = known_as(name).map(|scheme| format!("write scheme = \"{scheme}\", or "));
+        let meant = meant.unwrap_or_else(|| did_you_mean(name, &names));
+        let fix = format!("{meant}describe it in [scheme.{}]", shorten(name));
         reader.error("scheme", message, fix);
     }
     preset

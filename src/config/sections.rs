@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use crate::config::address::{self, arrives_at};
 use crate::config::admission;
+use crate::config::exposure;
 use crate::config::networks;
 use crate::config::reader::Reader;
 use crate::config::settings::{Driver, Limits, Listener, Server, Settings, Upstream};
@@ -71,6 +72,7 @@ pub(super) fn listeners(root: &Reader<'_>) -> Vec<Listener> {
                     let message = format!("{address} is already given in line {}", other.place.line);
                     reader.error("address", message, "remove one of the two");
                 }
+                exposure::check(&reader, address, tls.is_some());
                 let place = reader.place("address");
                 listeners.push(Listener { address, proxy_protocol, trusted_proxies, tls, place });
             }

@@ -39,9 +39,9 @@ pub fn moment_warnings(settings: &Settings, now: Now) -> Vec<String> {
     tls_summary::moment_warnings(&settings.listeners, now).chain(routes).collect()
 }
 
-const NO_KEY: &str = "no key that counts at present: every delivery to it will be refused";
+pub(super) const NO_KEY: &str = "no key that counts at present: every delivery to it will be refused";
 
-fn lacks_key(route: &RouteSettings, now: Now) -> bool {
+pub(super) fn lacks_key(route: &RouteSettings, now: Now) -> bool {
     let verification = route.verification.as_ref();
     verification.is_some_and(|it| !it.keys.iter().any(|key| key.validity.contains(now)))
 }
@@ -258,8 +258,8 @@ fn write_verification(out: &mut String, route: &RouteSettings, verification: &Ve
             line(out, "", "the line end at its end is not part of it and has been left out")?;
         }
     }
-    for warning in scheme.warnings() {
-        line(out, "WARNING", warning)?;
+    for weakness in scheme.warnings() {
+        line(out, "WARNING", weakness.message)?;
     }
     Ok(())
 }

@@ -6,6 +6,7 @@ pub mod audit;
 mod audit_end;
 pub mod audit_file;
 mod audit_writer;
+pub mod bind_advice;
 pub mod captures;
 pub mod desk;
 pub mod event_log;

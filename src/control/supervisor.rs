@@ -28,6 +28,7 @@ use crate::gate::route_buckets::RouteBuckets;
 use crate::ledger::{Ledgers, Seed};
 use crate::telemetry::metrics::Metrics;
 
+use super::bind_advice::bind_advice;
 use super::listeners::{Listener, Listeners};
 use super::phase::{Phase, Phases};
 use super::plan::meters;
@@ -104,7 +105,9 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Listen(address, error) => {
+                write!(f, "cannot listen on {address}: {error}{}", bind_advice(*address, error))
+            }
             Self::Worker(why) => write!(f, "cannot start a worker: {why}"),
             Self::Tls(why) => why.fmt(f),
         }

@@ -25,6 +25,7 @@ mod giving_way;
 mod headers;
 mod limits;
 mod mtls;
+mod newcomers;
 mod parked;
 mod process;
 mod readings;
