@@ -8,8 +8,7 @@ use crate::config::scheme::preset;
 use crate::config::settings::KeySource;
 use crate::config::{Settings, load, parse_str};
 
-use super::check::print_problems;
-use super::output::line;
+use super::output::{line, print_problems};
 use super::private_files::{create, random_secret, write_configuration};
 
 /// As it is shipped.

@@ -29,7 +29,7 @@ use super::captured::{self, Captured};
 use super::configured::ConfigFlag;
 use super::nearest::nearest_route;
 use super::offline::{Written, find_scheme, read_file, split_url, time};
-use super::output::{complain, line};
+use super::output::{OutputFlag, complain, keep_lines, line, print_kept};
 use super::verify::of_route;
 use super::{CANNOT, FOUND_WRONG, advice};
 
@@ -50,6 +50,8 @@ pub(super) struct ExplainArguments {
     request: Option<PathBuf>,
     #[command(flatten)]
     config: ConfigFlag,
+    #[command(flatten)]
+    output: OutputFlag,
     /// A route of the configuration: its scheme, keys, tolerance and public URL
     #[arg(long, value_name = "NAME", conflicts_with_all = ["scheme", "secret_files"])]
     route: Option<String>,
@@ -70,12 +72,18 @@ pub(super) struct ExplainArguments {
 
 /// 0 when there is nothing to explain, 1 when it was refused, 2 when that cannot be found out.
 pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
+    if arguments.output.is_json() {
+        keep_lines();
+    }
     let outcome = match (&arguments.request, &arguments.request_id, &arguments.log) {
         (Some(request), _, _) => of_request(arguments, request),
         (None, Some(id), Some(log)) => of_log(id, log, arguments),
         (None, Some(id), None) => of_process(arguments, id),
         (None, None, _) => Err("give --request FILE, or a request id".to_owned()),
     };
+    if let Ok(genuine) = &outcome {
+        print_kept(*genuine);
+    }
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FOUND_WRONG),

@@ -9,10 +9,9 @@ use zeroize::Zeroizing;
 use crate::config::load;
 use crate::gate::verify::Scheme;
 
-use super::check::print_problems;
 use super::configured::DEFAULT;
 use super::guard_plan::{GuardPlan, built_in, numbered, upstream};
-use super::output::{complain, line};
+use super::output::{complain, line, print_problems};
 use super::private_files::{create, random_secret, write_configuration};
 use super::{CANNOT, FOUND_WRONG, example};
 

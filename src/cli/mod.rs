@@ -12,6 +12,7 @@ mod explain;
 mod guard_plan;
 mod healthcheck;
 mod init;
+mod manual;
 mod nearest;
 mod offline;
 mod output;
@@ -22,6 +23,7 @@ mod schemes;
 mod sign;
 mod signed_route;
 mod verify;
+mod version;
 
 use std::process::ExitCode;
 
@@ -61,7 +63,7 @@ enum Command {
     /// Guard an application: accept, verify, forward
     Run(quick::RunArguments),
     /// Validate a configuration as `run` does, and print what it means
-    Check(configured::ConfigArguments),
+    Check(check::CheckArguments),
     /// Print what a provider would send for a body
     Sign(sign::SignArguments),
     /// Verify a captured delivery offline, and say why it is refused
@@ -74,6 +76,12 @@ enum Command {
     Schemes(schemes::SchemesArguments),
     /// Ask the admin port of a running process: 0 for yes, 1 for no
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Version, commit, target, driver and cryptography of this binary
+    Version(version::VersionArguments),
+    /// Print the completions of a shell
+    Completions(manual::CompletionsArguments),
+    /// Print the manual page, or write one for each command
+    Man(manual::ManArguments),
     /// Genuine and forged deliveries of five providers through a real proxy on loopback
     Demo(demo::DemoArguments),
 }
@@ -95,6 +103,9 @@ pub fn main() -> ExitCode {
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Schemes(arguments) => schemes::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Version(arguments) => version::run(&arguments),
+        Command::Completions(arguments) => manual::completions::<Arguments>(&arguments),
+        Command::Man(arguments) => manual::man::<Arguments>(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

@@ -22,12 +22,13 @@ use crate::control::records::Records;
 use crate::control::reload;
 use crate::control::reload_words;
 use crate::control::resolver::Resolver;
+use crate::control::service_manager::{self, ServiceState};
 use crate::control::signals::{HangUps, Signal, Termination};
 use crate::control::supervisor::{self, AdminPlan, DrainTimes, Running, StartError, Witnesses};
+use crate::edge::inherited;
 use crate::edge::worker::Observer;
 
-use super::check::print_problems;
-use super::output::complain;
+use super::output::{complain, print_problems};
 use super::{CANNOT, FOUND_WRONG};
 
 /// Runs until a signal. 0 after a clean stop, 1 for a wrong configuration, 2 when it cannot start.
@@ -71,6 +72,8 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let hang_ups = HangUps::listen().map_err(no_signals)?;
     let departure = termination.departure();
     let told = await_signals(termination).map_err(no_signals)?;
+    let given = inherited::take_over().map_err(|error| format!("the sockets of LISTEN_FDS cannot be used: {error}"))?;
+    given.iter().for_each(|address| log.event(Level::Info, &format!("started with a socket at {address}")));
     let routes = loaded.settings.routes.len();
     let records = Arc::new(Records::start(&loaded, log)?);
     let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
@@ -110,10 +113,12 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
         moved.reopen();
         hung_up.hang_up();
     });
+    tell_manager(ServiceState::Ready(&format!("guards {routes} routes")), log);
     let signal = told.recv().unwrap_or(Signal::Terminate);
     reloader.stop();
     let Some(running) = lock(&running).take() else { return Ok(()) };
     log.event(Level::Info, &farewell(signal, running.drain_times()));
+    tell_manager(ServiceState::Stopping("finishes what is in flight"), log);
     let cut = match signal {
         Signal::Terminate => running.drain(),
         Signal::Interrupt => running.stop(),
@@ -139,6 +144,12 @@ fn await_signals(mut termination: Termination) -> io::Result<Receiver<Signal>> {
     Ok(told)
 }
 
+fn tell_manager(state: ServiceState<'_>, log: &EventLog) {
+    if let Err(error) = service_manager::tell(state) {
+        log.event(Level::Warn, &format!("the service manager is not told: {error}"));
+    }
+}
+
 fn open_admin(plan: &AdminPlan, desk: &Arc<FrontDesk>, witnesses: &Witnesses, log: &EventLog) -> Result<Admin, String> {
     let cannot = |error: std::io::Error| {
         let advice = match &plan.address {
@@ -147,7 +158,11 @@ fn open_admin(plan: &AdminPlan, desk: &Arc<FrontDesk>, witnesses: &Witnesses, lo
         };
         format!("cannot open the admin port at {}: {error}{advice}", plan.address)
     };
-    let bound = server::bind(&plan.address).map_err(cannot)?;
+    let given = match &plan.address {
+        AdminAddress::Tcp(address) => inherited::find(*address).map_err(cannot)?,
+        AdminAddress::Unix(_) => None,
+    };
+    let bound = given.map_or_else(|| server::bind(&plan.address), server::adopt).map_err(cannot)?;
     log.event(Level::Info, &format!("admin port at {}", bound.address));
     let desk: Arc<dyn Desk> = Arc::<FrontDesk>::clone(desk);
     Admin::start(bound, plan.access.clone(), desk, Arc::clone(&witnesses.metrics)).map_err(cannot)

@@ -11,8 +11,8 @@ use crate::config::settings::{RouteSettings, Settings};
 use crate::edge::clock::Clock;
 use crate::gate::verify::Scheme;
 
-use super::check::print_problems;
 use super::configured::source;
+use super::output::print_problems;
 
 /// What a sender of the route knows.
 pub(super) struct SignedRoute {

@@ -12,10 +12,9 @@ use crate::now::Now;
 use crate::outcome::Rejection;
 use crate::wire::headers::HeaderBuf;
 
-use super::check::print_problems;
 use super::configured::ConfigFlag;
 use super::offline::{Written, find_scheme, read_body, read_file, read_secret, split_header, split_url, time};
-use super::output::{complain, line};
+use super::output::{OutputFlag, complain, keep_lines, line, print_kept, print_problems};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
@@ -25,6 +24,8 @@ pub(super) struct VerifyArguments {
     scheme: Option<String>,
     #[command(flatten)]
     config: ConfigFlag,
+    #[command(flatten)]
+    output: OutputFlag,
     /// A route of the configuration: its scheme, keys, tolerance and public URL, as `run` uses them
     #[arg(long, value_name = "NAME",
           conflicts_with_all = ["scheme", "secret_files", "public_key_files"])]
@@ -55,13 +56,18 @@ pub(super) struct VerifyArguments {
 /// Prints why, then `accept …` or `reject: <reason code>` on the last line; exits with 0 or 1, or 2 when the arguments
 /// make no sense.
 pub(super) fn run(arguments: &VerifyArguments) -> ExitCode {
+    if arguments.output.is_json() {
+        keep_lines();
+    }
     match judge(arguments) {
         Ok(Ok(accepted)) => {
             line(format!("accept {accepted}"));
+            print_kept(true);
             ExitCode::SUCCESS
         }
         Ok(Err(rejection)) => {
             line(format!("reject: {}", rejection.code()));
+            print_kept(false);
             ExitCode::from(FOUND_WRONG)
         }
         Err(why) => {

@@ -22,6 +22,7 @@ pub mod reload;
 pub mod reload_words;
 pub mod reloader;
 pub mod resolver;
+pub mod service_manager;
 pub mod signals;
 pub mod supervisor;
 mod swap;

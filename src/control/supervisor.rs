@@ -258,7 +258,7 @@ pub(super) fn bind(listeners: &mut Listeners, wanted: &[SocketAddr], workers: us
         shared.extend((bound.shared && !mine).then_some(bound.address));
         let listener = listeners.introduce(*address, bound.address);
         for (worker, socket) in entrances.iter_mut().zip(bound.sockets) {
-            worker.push(Entrance { id: listener.id, socket });
+            worker.push(Entrance { id: listener.id, inherited: bound.inherited, socket });
         }
         opened.push(listener);
     }

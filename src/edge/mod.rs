@@ -17,6 +17,7 @@ mod forwarding;
 mod handshake_turns;
 pub mod ids;
 pub mod inbound;
+pub mod inherited;
 pub mod keep;
 mod late;
 pub mod listener;

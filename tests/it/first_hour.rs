@@ -5,6 +5,8 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output, Stdio};
 
+use serde_json::{Value, json};
+
 use crate::support::application::OK;
 use crate::support::child::BINARY;
 use crate::support::folder::Folder;
@@ -199,4 +201,65 @@ fn every_command_reads_the_default_configuration() {
     assert!(code == 2 && text.contains("it has own"), "{text}");
     let (code, text) = said(&folder, &["sign", "--scheme", "svix", "--secret-file", "secret"]);
     assert!(code == 2 && text.contains("--id msg_1"), "{text}");
+}
+
+#[test]
+fn check_counts_and_speaks_json() {
+    let folder = Folder::new();
+    succeeds(&folder, &["init", "github"]);
+    let (code, text) = said(&folder, &["check"]);
+    assert!(code == 0 && text.trim_end().ends_with("0 errors, 1 warning"), "{text}");
+    let (code, text) = said(&folder, &["check", "--strict"]);
+    assert!(code == 1 && text.contains("1 warning (--strict: warnings count as errors)"), "{text}");
+    let value: Value = serde_json::from_str(&succeeds(&folder, &["check", "--output", "json"])).unwrap();
+    assert_eq!((&value["ok"], &value["errors"], &value["warnings"]), (&json!(true), &json!(0), &json!(1)));
+    assert_eq!(value["problems"][0]["key"], "admin.capture_refused");
+    folder.write("bad.toml", "[[listener]]\naddress = 1\n");
+    let (code, text) = said(&folder, &["check", "bad.toml", "-o", "json"]);
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &value["ok"]), (1, &json!(false)));
+    assert!(value["problems"].as_array().unwrap().iter().any(|it| it["line"] == 2 && it["column"] == 11), "{value}");
+    assert!(
+        value["problems"].as_array().unwrap().iter().all(|it| it["fix"].as_str().is_some_and(|fix| !fix.is_empty()))
+    );
+}
+
+#[test]
+fn verdicts_and_schemes_are_json_for_programs() {
+    let folder = Folder::new();
+    succeeds(&folder, &["init", "github"]);
+    folder.write("body", "{}");
+    let header = succeeds(&folder, &["sign", "--route", "github", "--body", "{}"]);
+    let verify = ["verify", "--route", "github", "--body-file", "body", "-o", "json", "--header"];
+    let value: Value = serde_json::from_str(&succeeds(&folder, &[&verify[..], &[header.trim()]].concat())).unwrap();
+    assert_eq!(value["ok"], true);
+    let (code, text) = said(&folder, &[&verify[..], &["X-Other: 1"]].concat());
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &value["ok"], &value["reason"]), (1, &json!(false), &json!("signature_missing")));
+    folder.write("request", &format!("POST / HTTP/1.1\r\nContent-Length: 3\r\n{}\r\n\r\n{{}}\n", header.trim()));
+    let (code, text) = said(&folder, &["explain", "--request", "request", "--route", "github", "-o", "json"]);
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((code, &value["reason"]), (1, &json!("signature_mismatch")));
+    assert!(value["explained"][0].as_str().unwrap().contains("newline"), "{value}");
+    let value: Value = serde_json::from_str(&succeeds(&folder, &["schemes", "-o", "json"])).unwrap();
+    assert!(value.as_array().unwrap().iter().any(|it| it["name"] == "stripe" && it["signs_time"] == true));
+}
+
+#[test]
+fn the_binary_says_what_it_is_and_how_it_is_used() {
+    let folder = Folder::new();
+    let text = succeeds(&folder, &["version"]);
+    for part in ["countersign ", "commit ", "target ", "driver ", "rustls with ring"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let value: Value = serde_json::from_str(&succeeds(&folder, &["version", "-o", "json"])).unwrap();
+    assert_eq!(value["version"], env!("CARGO_PKG_VERSION"));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(succeeds(&folder, &["completions", shell]).contains("healthcheck"), "{shell}");
+    }
+    assert!(succeeds(&folder, &["man"]).contains(".TH countersign 1"));
+    succeeds(&folder, &["man", "--directory", "man"]);
+    for page in ["countersign.1", "countersign-run.1", "countersign-init.1"] {
+        assert!(folder.path("man").join(page).exists(), "{page}");
+    }
 }

@@ -22,6 +22,7 @@ mod first_hour;
 mod floods;
 mod framing;
 mod giving_way;
+mod handover;
 mod headers;
 mod limits;
 mod mtls;

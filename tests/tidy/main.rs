@@ -29,7 +29,7 @@ const ARROWS: [(&str, &[&str]); 12] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 24] = [
+const OWNERS: [(&str, &[&str]); 27] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
     ("ring", &["gate", "admin", "config", "telemetry", "control", "cli"]),
@@ -50,9 +50,12 @@ const OWNERS: [(&str, &[&str]); 24] = [
     ("notify", &["control"]),
     ("io_uring", &["edge"]),
     ("httpdate", &["edge"]),
+    ("listenfd", &["edge"]),
     ("signal_hook", &["control"]),
     ("clap", &["cli"]),
     ("miniz_oxide", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
     // edge: tests alone.
     ("rcgen", &["cli", "edge"]),
 ];
