@@ -1,4 +1,5 @@
 //! Tells `countersign version` what it was built from: the target, and the commit (`COUNTERSIGN_COMMIT`, or what git says).
+#![allow(clippy::disallowed_methods)]
 
 use std::process::Command;
 

@@ -117,3 +117,31 @@ fn of_verification(code: &str) -> &'static str {
         _ => "the client does not speak HTTP/1.1 as RFC 9112 writes it: capture the request and look at its head",
     }
 }
+
+/// What helps where a connection ended without an exchange.
+#[must_use]
+pub fn of_connection(code: &str) -> &'static str {
+    match code {
+        "proxy_unknown" | "proxy_header_invalid" => {
+            "add the proxy to `trusted_proxies` of the listener, and let it send the PROXY protocol; or remove proxy_protocol"
+        }
+        "connections_full" | "client_connections_full" => {
+            "raise [limits] connections or connections_per_client, or find out who opens so many; behind a proxy, name it in `trusted_proxies`"
+        }
+        "idle_closed" => "nothing: an idle connection made room for another one",
+        "tls_plaintext" => "register https:// with the sender: this listener speaks TLS",
+        "tls_handshakes_full" | "tls_handshake_rate_limited" | "tls_handshake_timeout" => {
+            "raise [limits] handshakes, handshakes_per_client or handshake_timeout, or find out who begins so many"
+        }
+        "tls_nothing_in_common" => "does the client speak TLS 1.2 or 1.3? `min_version` of the listener may refuse 1.2",
+        "tls_refused_by_client" => {
+            "give the listener a certificate of an authority that the client trusts, with the chain, for the name that it calls"
+        }
+        "tls_certificate_missing" => {
+            "give the client a certificate of an authority in client_ca, or write client_auth = \"request\""
+        }
+        "tls_name_refused" => "add a name of the client's certificate to `client_names` if it may call",
+        "tls_handshake_failed" => "look at the client's own message; a port scanner causes this, too",
+        _ => "give the client another certificate, or put the authority that has signed it into client_ca",
+    }
+}
