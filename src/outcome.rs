@@ -203,8 +203,8 @@ ends! {
         ResponseUnread = "response_unread", 500 "internal" Abort;
         /// Others needed the room of an answer that the client was not taking.
         ResponseGaveWay = "response_gave_way", 500 "internal" Abort;
-        /// No connection to the application.
-        UpstreamConnect = "upstream_connect", 502 "bad_gateway" Keep;
+        /// No connection to the application: it is away.
+        UpstreamConnect = "upstream_connect", 503 "unavailable" Keep;
         /// Connecting to the application took too long.
         UpstreamConnectTimeout = "upstream_connect_timeout", 504 "gateway_timeout" Keep;
         /// The application closed or reset the connection before it answered.
@@ -360,7 +360,7 @@ macro_rules! connection_ends {
 }
 
 connection_ends! {
-    /// How a connection ended at a bound, without an exchange: there was nobody to answer.
+    /// How a connection ended at a bound, without an exchange: there was no request to answer.
     ConnectionEnd {
         /// Refused: it comes from none of the proxies from which alone this listener takes connections.
         ProxyUnknown = "proxy_unknown";
@@ -426,7 +426,7 @@ impl ConnectionEnd {
         Self::TlsCertificateMissing as usize <= self as usize && self as usize <= Self::TlsNameRefused as usize
     }
 
-    /// What to answer, in plain text, where there is somebody who can read it.
+    /// What to answer, in plain text, if the client can read it.
     #[must_use]
     pub const fn answer(self) -> Option<Answer> {
         match self {

@@ -195,6 +195,21 @@ fn every_reason_code_is_documented() {
     assert!(missing.is_empty(), "not in docs/schemes.md: {missing:?}");
 }
 
+/// Headers that applications believe: the table in the source, and the one for operators.
+#[test]
+fn every_believed_header_is_documented() {
+    let (source, page) = (read("src/wire/believed.rs"), read("docs/operating.md").to_lowercase());
+    let tables = source.split("const ").filter(|table| table.contains(": &[&str] = &["));
+    let names: Vec<&str> = tables
+        .filter_map(|table| table.split("];").next())
+        .flat_map(|table| table.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\",")))
+        .collect();
+    assert!(names.len() > 100, "the tables are where they are expected");
+    let is_named = |name: &&&str| page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}*`"));
+    let missing: Vec<_> = names.iter().filter(|name| !is_named(name)).collect();
+    assert!(missing.is_empty(), "docs/operating.md does not name {missing:?}");
+}
+
 #[test]
 fn every_metric_that_is_named_exists() {
     let mut unknown = Vec::new();

@@ -1,19 +1,19 @@
 //! What to do about a verdict, in a sentence, where more than its reason code is known.
 
-use crate::gate::verify::Cause;
+use crate::explain::MismatchCause;
 use crate::outcome::Rejection;
 use crate::telemetry::advice;
 
 /// What helps where it is known what would have to be otherwise.
-pub(super) const fn of_cause(cause: Cause) -> &'static str {
+pub(super) const fn of_cause(cause: MismatchCause) -> &'static str {
     match cause {
-        Cause::Key => "let the key count (not_before, not_after), or sign with one that does",
-        Cause::Body => {
+        MismatchCause::Key => "let the key count (not_before, not_after), or sign with one that does",
+        MismatchCause::Body => {
             "the sender signed other bytes than have come: find what reads the body and writes it again on the way, or \
              in the tool that sends it"
         }
-        Cause::Url => "give the route the public_url that is set at the sender, byte for byte",
-        Cause::Head => "let what is in front pass on the method, the path and the query as they came",
+        MismatchCause::Url => "give the route the public_url that is set at the sender, byte for byte",
+        MismatchCause::Head => "let what is in front pass on the method, the path and the query as they came",
     }
 }
 

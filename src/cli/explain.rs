@@ -13,19 +13,19 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::config::settings::{KeySource, Verification};
+use crate::config::section::route::keys::KeySource;
+use crate::config::section::route::verification::Verification;
 use crate::config::{parse_str, scheme};
-use crate::gate::verify::mistakes::{Given, sorted_json};
-use crate::gate::verify::{
-    Budget, Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain_head, explain_within, shown_span,
-};
+use crate::explain::mistakes::{Given, sorted_json};
+use crate::explain::{TrialBudget, explain_head, explain_within, shown_span};
+use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier};
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
 use crate::telemetry;
 use crate::wire::head::ResponseError;
 
 use super::asking;
-use super::captured::{self, Captured};
+use super::captured::{self, CapturedRequest};
 use super::configured::ConfigFlag;
 use super::nearest::nearest_route;
 use super::offline::{Written, find_scheme, read_file, split_url, time};
@@ -194,9 +194,9 @@ fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<bool, Str
 
 /// Judges the bytes of a request, and says what would explain the verdict.
 fn judge(bytes: &[u8], judgement: Judgement, now: Now) -> Result<bool, String> {
-    let Captured { request, oddities } = captured::parse(bytes)?;
+    let CapturedRequest { request, oddities } = captured::parse(bytes)?;
     oddities.into_iter().for_each(line);
-    let budget = Budget::of(request.body.len());
+    let budget = TrialBudget::of(request.body.len());
     let explanation = explain_within(&judgement.verifier, &request, now, &budget);
     line(explanation.lines.join("\n"));
     let Err(rejection) = explanation.verdict else { return Ok(true) };
@@ -218,7 +218,12 @@ fn judge(bytes: &[u8], judgement: Judgement, now: Now) -> Result<bool, String> {
 }
 
 /// The mistakes that would explain it.
-fn tried(request: &Written, judgement: &Judgement, budget: &Budget, (rejection, now): (Rejection, Now)) -> Vec<String> {
+fn tried(
+    request: &Written,
+    judgement: &Judgement,
+    budget: &TrialBudget,
+    (rejection, now): (Rejection, Now),
+) -> Vec<String> {
     let Judgement { scheme, secrets, of_others, public_url, .. } = judgement;
     let given = Given { scheme, secrets, public_url: public_url.as_ref(), now, budget };
     let mut bodies = sorted_json(&request.body, budget);

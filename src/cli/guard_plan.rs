@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use crate::config::hints::known_as;
+use crate::config::other_names::known_as;
 use crate::config::scheme;
 use crate::config::suggest::did_you_mean;
 use crate::config::units::show_size;
@@ -85,16 +85,18 @@ pub(super) fn upstream(text: &str) -> String {
 /// # Errors
 /// A sentence for the operator.
 pub(super) fn built_in(name: &str) -> Result<std::sync::Arc<Scheme>, String> {
-    let hint = || did_you_mean(name, &scheme::preset_names().collect::<Vec<_>>());
     scheme::preset(name)
-        .ok_or_else(|| format!("there is no scheme \"{name}\": {}`countersign schemes` lists them", hint()))
+        .ok_or_else(|| format!("there is no scheme \"{name}\": {}`countersign schemes` lists them", hint(name)))
 }
 
 /// The built-in scheme that was probably meant, as the beginning of a sentence; empty where none is near.
 pub(super) fn hint(name: &str) -> String {
     match known_as(name) {
         Some(scheme) => format!("it is called \"{scheme}\" here; "),
-        None => did_you_mean(name, &scheme::preset_names().collect::<Vec<_>>()),
+        None => {
+            let aliases = scheme::aliases().map(|(alias, _)| alias);
+            did_you_mean(name, &scheme::preset_names().chain(aliases).collect::<Vec<_>>())
+        }
     }
 }
 

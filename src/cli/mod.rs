@@ -7,11 +7,14 @@ mod captured;
 mod check;
 mod configured;
 mod demo;
+mod doctor;
+mod drain;
 mod example;
 mod explain;
 mod guard_plan;
 mod healthcheck;
 mod init;
+mod inject;
 mod manual;
 mod nearest;
 mod offline;
@@ -82,6 +85,12 @@ enum Command {
     Completions(manual::CompletionsArguments),
     /// Print the manual page, or write one for each command
     Man(manual::ManArguments),
+    /// Examine kernel, cgroup, clock, files and network for what keeps deliveries from arriving
+    Doctor(doctor::DoctorArguments),
+    /// Add the sidecar to a Deployment: YAML or JSON in, the same out
+    Inject(inject::InjectArguments),
+    /// End a running process in the order that load balancers need; for preStop hooks
+    Drain(drain::DrainArguments),
     /// Genuine and forged deliveries of five providers through a real proxy on loopback
     Demo(demo::DemoArguments),
 }
@@ -106,6 +115,9 @@ pub fn main() -> ExitCode {
         Command::Version(arguments) => version::run(&arguments),
         Command::Completions(arguments) => manual::completions::<Arguments>(&arguments),
         Command::Man(arguments) => manual::man::<Arguments>(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Inject(arguments) => inject::run(&arguments),
+        Command::Drain(arguments) => drain::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

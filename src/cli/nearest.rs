@@ -5,7 +5,7 @@ use std::path::Path;
 use zeroize::Zeroizing;
 
 use crate::config::parse_str;
-use crate::config::settings::RouteSettings;
+use crate::config::section::route::RouteSettings;
 use crate::config::suggest::closest;
 
 use super::offline::read_file;

@@ -1,6 +1,6 @@
-//! Printing for people. A reader that has gone (`countersign schemes | head -1`) is no defect: what it does not want is
-//! not written, and nobody is told. An output that cannot be written otherwise, for instance because the disk is full, ends
-//! the command: nobody is to take half of a trail for the whole.
+//! Printing for people. A reader that has gone (`countersign schemes | head -1`) is no defect: the rest is not written,
+//! without a message. Any other output that cannot be written, for instance because the disk is full, ends the command, so
+//! that half of a trail is not taken for the whole.
 
 use std::io;
 use std::sync::{Mutex, PoisonError};

@@ -25,7 +25,7 @@ pub(super) struct SignArguments {
     route: Option<String>,
     #[command(flatten)]
     config: ConfigFlag,
-    /// The secret, as the provider shows it; a private key in PKCS#8 for schemes with public keys
+    /// The secret, as the provider shows it; for schemes with public keys a private key: PKCS#8, or whsk_…
     #[arg(long, value_name = "FILE", required_unless_present = "route")]
     secret_file: Option<PathBuf>,
     /// The method [default: POST, or the first one of the route]
@@ -50,12 +50,12 @@ pub(super) struct SignArguments {
     #[arg(long, value_name = "TEXT", conflicts_with = "body_file")]
     body: Option<String>,
     /// How to print the headers
-    #[arg(long, value_enum, default_value_t = Format::Headers)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Headers)]
+    format: OutputFormat,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+enum OutputFormat {
     /// One header a line
     Headers,
     /// A curl command
@@ -125,8 +125,8 @@ fn text(arguments: &SignArguments) -> Result<String, String> {
     let all = given.iter().map(|(name, value)| format!("{name}: {value}"));
     let all: Vec<String> = all.chain(added.iter().map(|(name, value)| format!("{name}: {value}"))).collect();
     Ok(match arguments.format {
-        Format::Headers => all.join("\n"),
-        Format::Curl => curl(arguments, &signer, &all),
+        OutputFormat::Headers => all.join("\n"),
+        OutputFormat::Curl => curl(arguments, &signer, &all),
     })
 }
 

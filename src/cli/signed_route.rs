@@ -7,7 +7,8 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 use crate::config::load::load_source;
-use crate::config::settings::{RouteSettings, Settings};
+use crate::config::section::route::RouteSettings;
+use crate::config::settings::Settings;
 use crate::edge::clock::Clock;
 use crate::gate::verify::Scheme;
 

@@ -7,7 +7,8 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::load;
-use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verified, Verifier, explain};
+use crate::explain::explain;
+use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verified, Verifier};
 use crate::now::Now;
 use crate::outcome::Rejection;
 use crate::wire::headers::HeaderBuf;

@@ -1,5 +1,5 @@
 //! What people put into a configuration by mistake, and what they meant: another format, a credential of another kind,
-//! the name of a variable, another name of a sender.
+//! the name of a variable.
 
 /// The format that a text is written in, where that is plainly not TOML.
 pub(super) fn other_format(text: &str) -> Option<&'static str> {
@@ -60,7 +60,7 @@ pub(super) fn wrong_credential(secret: &[u8]) -> Option<&'static WrongCredential
     CREDENTIALS.iter().find(|(starts, _)| starts.iter().any(&begins)).map(|(_, wrong)| wrong)
 }
 
-/// The name in `${NAME}` or `$(NAME)`: whoever writes that means a variable of the environment.
+/// The name in `${NAME}` or `$(NAME)`, which means a variable of the environment.
 pub(super) fn variable(text: &[u8]) -> Option<&str> {
     let text = core::str::from_utf8(text.trim_ascii()).ok()?.strip_prefix('$')?;
     let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
@@ -69,36 +69,9 @@ pub(super) fn variable(text: &[u8]) -> Option<&str> {
     fits.then_some(name)
 }
 
-/// Other names of senders, as people look for them.
-const OTHER_NAMES: [(&str, &str); 14] = [
-    ("facebook", "meta"),
-    ("whatsapp", "meta"),
-    ("instagram", "meta"),
-    ("messenger", "meta"),
-    ("x", "x-twitter"),
-    ("twitter", "x-twitter"),
-    ("shopify-app", "shopify"),
-    ("github-app", "github"),
-    ("jira", "jira-webhook"),
-    ("atlassian", "jira-webhook"),
-    ("hubspot", "hubspot-v3"),
-    ("codeberg", "forgejo"),
-    ("quickbooks", "intuit"),
-    ("standardwebhooks", "standard-webhooks"),
-];
-
-/// The built-in scheme of a sender that people call by this name.
-#[must_use]
-pub fn known_as(name: &str) -> Option<&'static str> {
-    let name = name.to_lowercase().replace(['_', ' '], "-");
-    OTHER_NAMES.iter().find(|(other, _)| *other == name).map(|(_, scheme)| *scheme)
-}
-
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::config::scheme::preset;
 
     #[test]
     fn other_formats_are_recognized() {
@@ -136,14 +109,6 @@ mod tests {
         assert_eq!(variable(b" $(a1)\n"), Some("a1"));
         for text in ["$GH", "${}", "${a b}", "{{ a }}", "x"] {
             assert_eq!(variable(text.as_bytes()), None);
-        }
-    }
-
-    #[test]
-    fn other_names_lead_to_schemes() {
-        for (name, scheme) in OTHER_NAMES {
-            assert!(preset(name).is_none() && preset(scheme).is_some(), "{name}");
-            assert_eq!(known_as(&name.to_uppercase()), Some(scheme));
         }
     }
 }

@@ -20,9 +20,12 @@ use crate::config::outline::Outline;
 use crate::config::problem::{Place, Problems};
 use crate::config::records::Audit;
 use crate::config::secret::{self, Secret};
-use crate::config::settings::{
-    self, Admin, ClientSettings, FileSettings, KeySettings, KeySource, Settings, TlsSettings, Verification,
-};
+use crate::config::section::admin::AdminSettings;
+use crate::config::section::listener::tls::{FileSettings, TlsSettings};
+use crate::config::section::route::clients::ClientSettings;
+use crate::config::section::route::keys::{KeySettings, KeySource};
+use crate::config::section::route::verification::Verification;
+use crate::config::settings::{self, Settings};
 use crate::config::source::ConfigSource;
 use crate::config::units::show_size;
 use crate::gate::Gate;
@@ -126,7 +129,7 @@ fn read_audit_key(audit: &mut Audit, files: &Files, problems: &mut Problems) -> 
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn load_admin(path: &Path) -> io::Result<Option<Admin>> {
+pub fn load_admin(path: &Path) -> io::Result<Option<AdminSettings>> {
     let bytes = Files::of(path).read(path, MAX_TEXT)?;
     let file = path.display().to_string();
     Ok(settings::read(&file, core::str::from_utf8(&bytes).unwrap_or_default()).0.admin)
@@ -267,9 +270,9 @@ fn read_key(key: &mut KeySettings, files: &Files, public: bool, problems: &mut P
     }
     key.line_end_left_out = !public && secret.bytes().len() < length;
     match secret::judge(&secret) {
-        Err(unfit) if !public || unfit == secret::Unfit::Empty => {
+        Err(unfit) if !public || unfit == secret::UnfitSecret::Empty => {
             let fix = match (unfit, hints::variable(secret.bytes())) {
-                (secret::Unfit::PublicKey, _) => {
+                (secret::UnfitSecret::PublicKey, _) => {
                     "this scheme wants the secret that only you and the sender know".to_owned()
                 }
                 (_, Some(name)) => {

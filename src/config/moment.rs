@@ -1,9 +1,10 @@
 //! What is wrong with a configuration at a moment although it holds: keys that do not count, certificates that do not.
 
 use crate::config::problem::{Place, Problems};
+use crate::config::section::listener::described::moment_warnings;
+use crate::config::section::route::{NO_KEY, lacks_key};
 use crate::config::settings::Settings;
-use crate::config::summary::{NO_KEY, lacks_key};
-use crate::config::tls_summary::{self, shown};
+use crate::config::units::show_instant as shown;
 use crate::now::Now;
 
 /// The same as [`crate::config::summary::moment_warnings`], each with its place and what to do.
@@ -23,9 +24,9 @@ pub fn moment_problems(settings: &Settings, now: Now) -> Problems {
         };
         problems.warning(place, format!("the route has {NO_KEY}"), fix);
     }
-    for warning in tls_summary::moment_warnings(&settings.listeners, now) {
-        let place = settings.listeners.iter().find_map(|listener| listener.tls.as_ref()).map(|tls| tls.place.clone());
-        let place = place.unwrap_or_else(|| Place::file(""));
+    let all_tls = settings.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+    for warning in moment_warnings(all_tls.clone(), now) {
+        let place = all_tls.clone().next().map_or_else(|| Place::file(""), |tls| tls.place.clone());
         problems.warning(place, warning, "put the new certificate into the file: it takes effect without a restart");
     }
     problems

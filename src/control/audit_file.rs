@@ -103,7 +103,7 @@ impl AuditFile {
         Ok((link, size - whole))
     }
 
-    /// Whether what comes from there to the end may be what is left of a record: nobody else's file is to be cut. After a
+    /// Whether what comes from there to the end may be what is left of a record: a file of another program is not cut. After a
     /// crash of the machine there may be zeros in the place of bytes.
     fn begins_a_record(&mut self, from: u64) -> io::Result<bool> {
         let mut rest = Vec::new();

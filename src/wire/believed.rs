@@ -1,17 +1,30 @@
 //! The names of fields by which applications believe who called or what was asked, and which any sender can set.
 //!
-//! The table names them; what becomes of such a field is for the gate to say. Names are compared as an application may
-//! read them: without case, and with every separator read as `-` (`X_Real_IP`, `SSL_CLIENT_VERIFY`).
+//! The table names them; what becomes of such a field is for the gate to say. Other spellings (`X_Real_IP`,
+//! `SSL_CLIENT_VERIFY`, `X-Real--IP`) are folded before they are looked up here.
 //!
-//! Sources: the request headers of nginx and HAProxy documentation, the frameworks that read them (Rack, Rails, Django,
-//! Symfony, ASP.NET, Spring, gunicorn), the npm package `request-ip`, RFC 7239, RFC 9440, CVE-2016-5385 (`Proxy`),
-//! CVE-2018-14773 (`X-Original-URL`), CVE-2025-61780 (`X-Sendfile-Type`).
+//! Sources: the request headers of nginx, HAProxy, Envoy and App Engine documentation, the frameworks that read them (Rack,
+//! Rails, Django, Symfony, ASP.NET, Spring, gunicorn, Next.js), the npm package `request-ip`, RFC 7239, RFC 9440,
+//! CVE-2016-5385 (`Proxy`), CVE-2018-14773 (`X-Original-URL`), CVE-2025-29927 (`X-Middleware-Subrequest`), CVE-2025-61780
+//! (`X-Sendfile-Type`).
 
-use crate::wire::known::{FOLD, Known, folds_to};
+use crate::wire::spelling::FOLD;
+
+/// What applications believe such a field about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Belief {
+    /// The address of the client, which is the whole value.
+    Address,
+    /// Something else.
+    Other,
+}
 
 /// Fields whose value is one address: that of the client.
 const ADDRESSES: &[&str] = &[
+    "ali-cdn-real-ip",
     "appengine-user-ip",
+    "cdn-real-ip",
+    "cdn-src-ip",
     "cf-connecting-ip",
     "cf-connecting-ipv6",
     "cf-pseudo-ipv4",
@@ -19,6 +32,7 @@ const ADDRESSES: &[&str] = &[
     "do-connecting-ip",
     "fastly-client-ip",
     "fly-client-ip",
+    "incap-client-ip",
     "proxy-client-ip",
     "remote-addr",
     "true-client-ip",
@@ -27,9 +41,13 @@ const ADDRESSES: &[&str] = &[
     "x-appengine-user-ip",
     "x-azure-clientip",
     "x-azure-socketip",
+    "x-cdn-src-ip",
     "x-client-ip",
     "x-cluster-client-ip",
+    "x-coming-from",
     "x-envoy-external-address",
+    "x-forward-for",
+    "x-from-ip",
     "x-nf-client-connection-ip",
     "x-original-remote-addr",
     "x-originating-ip",
@@ -37,11 +55,17 @@ const ADDRESSES: &[&str] = &[
     "x-real-ip",
     "x-remote-addr",
     "x-remote-ip",
+    "x-source-ip",
+    "x-sucuri-clientip",
     "x-true-client-ip",
+    "x-true-ip",
+    "x-trusted-ip",
+    "x-user-ip",
 ];
 
 /// Other fields that say who called, or what was asked: host, path, method, scheme, user, certificate.
 const OTHERS: &[&str] = &[
+    "base-url",
     "cf-access-authenticated-user-email",
     "cf-visitor",
     "client-cert",
@@ -49,43 +73,64 @@ const OTHERS: &[&str] = &[
     "cloudfront-forwarded-proto",
     "forwarded-for",
     "front-end-https",
+    "https",
     "path-info",
     "proxy",
     "remote-email",
     "remote-groups",
     "remote-name",
     "remote-user",
+    "request-uri",
     "script-name",
     "x-accel-mapping",
+    "x-accel-redirect",
+    "x-appengine-https",
     "x-arr-clientcert",
     "x-arr-ssl",
+    "x-authenticated-user",
+    "x-backend-host",
     "x-client-cn",
     "x-client-dn",
     "x-client-verify",
+    "x-envoy-internal",
+    "x-envoy-original-host",
+    "x-envoy-original-method",
     "x-envoy-original-path",
     "x-forwarded",
+    "x-gateway-host",
     "x-host",
     "x-host-override",
     "x-http-host-override",
     "x-http-method",
     "x-http-method-override",
+    "x-https",
+    "x-matched-path",
+    "x-method",
     "x-method-override",
+    "x-nextjs-data",
+    "x-now-route-matches",
     "x-original-for",
     "x-original-forwarded-for",
     "x-original-host",
     "x-original-method",
     "x-original-path",
+    "x-original-prefix",
     "x-original-proto",
     "x-original-scheme",
     "x-original-uri",
     "x-original-url",
+    "x-originating-host",
+    "x-real-host",
     "x-real-port",
     "x-replaced-path",
+    "x-request-uri",
     "x-rewrite-url",
     "x-scheme",
     "x-script-name",
     "x-sendfile-type",
+    "x-token-subject",
     "x-url-scheme",
+    "x-user",
     "x-vercel-forwarded-for",
     "x-waws-unencoded-url",
     "x-webauth-user",
@@ -100,6 +145,8 @@ const FAMILIES: &[&str] = &[
     "x-auth-request-",
     "x-client-cert",
     "x-goog-authenticated-user-",
+    "x-invoke-",
+    "x-middleware-",
     "x-ms-client-principal",
     "x-remote-",
     "x-ssl-",
@@ -151,29 +198,30 @@ const fn beginning_marks() -> u64 {
     marks
 }
 
-/// The kind of a name in one of the tables, [`Known::Other`] for all others.
+/// What a field with this plain name is believed about, `None` if it is in none of the tables.
 #[inline]
-pub(super) fn kind(name: &[u8]) -> Known {
-    let [_, _, third, fourth, ..] = name else { return Known::Other };
+pub(super) fn belief(name: &[u8]) -> Option<Belief> {
+    let [_, _, third, fourth, ..] = name else { return None };
     let whole = WHOLE.get(name.len()).is_some_and(|marks| marks & mark(name) != 0);
-    if whole || BEGINNINGS & beginning_mark(*third, *fourth) != 0 { looked_up(name) } else { Known::Other }
+    if whole || BEGINNINGS & beginning_mark(*third, *fourth) != 0 { looked_up(name) } else { None }
 }
 
 #[cold]
-fn looked_up(name: &[u8]) -> Known {
-    if ADDRESSES.iter().any(|known| folds_to(name, known.as_bytes())) {
-        return Known::ClientIp;
+fn looked_up(name: &[u8]) -> Option<Belief> {
+    let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
+    if ADDRESSES.iter().any(is) {
+        return Some(Belief::Address);
     }
-    let begins = |family: &&str| name.get(..family.len()).is_some_and(|start| folds_to(start, family.as_bytes()));
-    let known = OTHERS.iter().any(|known| folds_to(name, known.as_bytes())) || FAMILIES.iter().any(begins);
-    if known { Known::Believed } else { Known::Other }
+    let begins =
+        |family: &&str| name.get(..family.len()).is_some_and(|start| start.eq_ignore_ascii_case(family.as_bytes()));
+    (OTHERS.iter().any(is) || FAMILIES.iter().any(begins)).then_some(Belief::Other)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::known::Known;
 
-    /// The table that this replaced: what `kind` must say, without its marks.
     #[test]
     fn every_name_of_the_table_is_found_in_every_spelling() {
         let names = ADDRESSES.iter().map(|name| (*name, Known::ClientIp));
@@ -182,7 +230,9 @@ mod tests {
         for (name, known) in names.map(|(name, known)| (name.to_owned(), known)).chain(members) {
             let camel = name.split('-').map(|word| format!("{}{}", word[..1].to_uppercase(), &word[1..]));
             let camel = camel.collect::<Vec<_>>().join("-");
-            for spelling in [name.to_uppercase(), name.replace('-', "_"), name.replace('-', "."), camel, name] {
+            let ends = [format!("{name}_"), format!("-{name}"), format!("{name}-.")];
+            let separators = ["_", ".", "--", "_-", "___"].map(|separator| name.replace('-', separator));
+            for spelling in [name.to_uppercase(), camel, name].into_iter().chain(separators).chain(ends) {
                 assert_eq!(Known::folded(spelling.as_bytes()), known, "{spelling}");
                 assert_eq!(Known::of_request(spelling.as_bytes()), Ok(known), "{spelling}");
                 assert_eq!(Known::of(spelling.as_bytes()), known, "{spelling}");
@@ -200,7 +250,9 @@ mod tests {
             "X-Http-Methods",
             "SSL",
             "X-SSLs",
-            "Proxy-",
+            "X-Middleware",
+            "HTTP",
+            "X-Users",
             "Client",
             "X-Remote",
             "X-GitHub-Event",
@@ -230,8 +282,8 @@ mod tests {
     proptest::proptest! {
         /// The marks leave out no name that the tables have.
         #[test]
-        fn marks_only_save_time(name in "(x[-_.])?(ssl|real|client|remote|original|auth)?[-_.a-z]{0,24}") {
-            proptest::prop_assert_eq!(kind(name.as_bytes()), if name.len() < 4 { Known::Other } else { looked_up(name.as_bytes()) });
+        fn marks_only_save_time(name in "(x-)?(ssl|real|client|remote|original|auth|cdn|envoy)?[-a-z]{0,24}") {
+            proptest::prop_assert_eq!(belief(name.as_bytes()), if name.len() < 4 { None } else { looked_up(name.as_bytes()) });
         }
     }
 }

@@ -2,8 +2,8 @@
 
 use core::mem::MaybeUninit;
 
-use crate::wire::head::{HeadLimits, MAX_FIELDS, Version, lines_are_well_formed};
 use crate::wire::headers::{Field, Headers, Kinds, Known, Span};
+use crate::wire::message::{HeadLimits, MAX_FIELDS, Version, lines_are_well_formed};
 use crate::wire::options::{ConnectionOptions, TooManyOptions};
 
 macro_rules! response_errors {
@@ -168,8 +168,8 @@ impl ResponseHead {
             return Err(ResponseError::LineEnd);
         }
         for header in response.headers.iter() {
-            let kind = Known::of(header.name.as_bytes());
-            self.kinds.note(kind);
+            let (kind, spelling) = Known::heard(header.name.as_bytes());
+            self.kinds.note(kind, spelling);
             let (name, value) = (Span::within(header.name.as_bytes(), bytes), Span::within(header.value, bytes));
             if kind == Known::Connection {
                 self.options.read(value, bytes).map_err(|TooManyOptions| ResponseError::TooManyOptions)?;

@@ -5,7 +5,8 @@
 //! nothing is buffered for it; whether a complete head is good is for the parsers to say.
 
 use crate::outcome::Rejection;
-use crate::wire::head::HeadLimits;
+use crate::wire::characters::is_token_byte;
+use crate::wire::message::HeadLimits;
 use crate::wire::response::ResponseError;
 
 /// Empty lines that a request may be preceded by (RFC 9112 section 2.2: "at least one" should be ignored).
@@ -216,15 +217,6 @@ impl ResponseScan {
             Err(BareLf) => Err(ResponseError::LineEnd),
         }
     }
-}
-
-/// RFC 9110 section 5.6.2: the bytes that a token is made of.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
 }
 
 #[cfg(test)]

@@ -154,8 +154,8 @@ fn of_routes() -> Vec<Mistake> {
     let twice =
         "[[route]]\nname = 'b'\npath = '/github'\nscheme = 'github'\nsecrets = [{ id = '1', file = 'secrets/good' }]";
     vec![
-        wrong(scheme("Github", ""), "route[0].scheme", "no scheme \"Github\"", "did you mean \"github\"?"),
-        wrong(scheme("facebook", ""), "route[0].scheme", "no scheme \"facebook\"", "write scheme = \"meta\""),
+        wrong(scheme("Github", ""), "route[0].scheme", "no scheme \"Github\"", "write scheme = \"github\""),
+        wrong(scheme("codeberg", ""), "route[0].scheme", "no scheme \"codeberg\"", "write scheme = \"forgejo\""),
         wrong(github("tolerance = '5m'"), "route[0].tolerance", "signs no timestamp", "remove it"),
         wrong(
             scheme("stripe", "tolerance = 300"),

@@ -74,7 +74,7 @@ fn what_a_request_met_is_told_from_the_log_with_what_to_do() {
     assert_eq!(ask(&post("/hook/")), 404);
     assert_eq!(ask(&post("/hok")), 404);
     assert_eq!(ask(&Delivery::unsigned(b"").line("GET /hook HTTP/1.1").bytes()), 405);
-    assert_eq!(ask(&post("/hook")), 502);
+    assert_eq!(ask(&post("/hook")), 503);
     assert_eq!(ask(&post("/later")), 401);
     for (record, parts) in records(&folder, 6).iter().zip([
         &["tls_unexpected", "begins a TLS handshake", "speaks HTTPS to a listener for plain HTTP"][..],
@@ -140,7 +140,11 @@ fn what_a_capture_has_is_told_in_units_for_people() {
 #[test]
 fn senders_are_found_by_the_names_that_people_use() {
     let folder = Folder::new();
-    for (name, scheme) in [("facebook", "meta"), ("whatsapp", "meta"), ("x", "x-twitter"), ("shopify-app", "shopify")] {
+    for (name, scheme) in [("facebook", "meta"), ("whatsapp", "meta"), ("x", "x-twitter")] {
+        assert_said(&said(&folder, &["schemes", name]), &[&format!("# {name} is another name of {scheme}.")]);
+    }
+    for (name, scheme) in [("WhatsApp", "meta"), ("shopify-app", "shopify"), ("Standard_Webhooks", "standard-webhooks")]
+    {
         assert_said(&said(&folder, &["schemes", name]), &[&format!("it is called \"{scheme}\" here")]);
     }
     assert_said(&said(&folder, &["schemes"]), &["vercel", "third-party"]);

@@ -569,6 +569,7 @@ fn an_old_secret_is_forgotten(driver: Driver) {
     let site = Site::new(driver, Noticed::ByEvents);
     // A scheme for which the secret itself must be kept.
     let own = "[scheme.own]\nalgorithm = \"sha256\"\ncontent = \"{secret}{body}\"\n\
+               allow_length_extension = true\n\
                signature = { header = \"X-Signature\", encoding = \"hex\" }\n";
     site.edit(|text| text.replace("\"github\"", "\"own\"") + own);
     site.await_told("route hook changed (verification)", 1);
@@ -603,7 +604,7 @@ fn names_of_applications_are_followed(driver: Driver) {
     // One that does not resolve holds nothing up for long, and is complained of once, though it is asked about again.
     site.edit(|text| text.replace("localhost", "no-such-name.invalid"));
     site.await_told("reloaded generation=3", 1);
-    assert_eq!(site.status(&Delivery::signed_with(OLD, b"x")), 502);
+    assert_eq!(site.status(&Delivery::signed_with(OLD, b"x")), 503);
     site.program.await_line("upstream no-such-name.invalid");
     sleep(Duration::from_millis(2500));
     assert_eq!(site.told("does not resolve"), 1, "{:#?}", site.program.log());
@@ -730,7 +731,7 @@ fn two_states_of_a_volume_never_mix() {
     let start = Start {
         source: path.into(),
         sources,
-        settings: countersign::config::settings::Reload { watch: false, poll: None },
+        settings: countersign::config::section::reload::ReloadSettings { watch: false, poll: None },
         outline: loaded.outline,
         warnings: Vec::new(),
         resolver: Arc::new(Resolver::start(Vec::new(), Arc::clone(&log))),

@@ -4,12 +4,13 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use countersign::config::scheme::{preset, preset_names};
-use countersign::gate::verify::{
-    Delivery, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier, explain,
-};
+use countersign::explain::explain;
+use countersign::gate::verify::{Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier};
 use countersign::now::Now;
 use countersign::outcome::Rejection;
-use countersign::wire::headers::{HeaderBuf, Headers};
+use countersign::wire::headers::HeaderBuf;
+
+use crate::request::Request;
 
 /// In no corpus, and too long to be found by chance.
 const SECRET: &str = "user:5d8a3c1be2f94706a1c8d05be72f9346";
@@ -19,30 +20,6 @@ const P256_KEY: &str = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a139
 
 static VERIFIERS: LazyLock<Vec<Verifier>> =
     LazyLock::new(|| preset_names().filter_map(preset).map(|scheme| verifier(&scheme)).collect());
-
-struct Request<'a> {
-    target: &'a [u8],
-    headers: HeaderBuf,
-    body: &'a [u8],
-}
-
-impl Delivery for Request<'_> {
-    fn method(&self) -> &[u8] {
-        b"POST"
-    }
-
-    fn target(&self) -> &[u8] {
-        self.target
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.headers.view()
-    }
-
-    fn body(&self) -> &[u8] {
-        self.body
-    }
-}
 
 fn verifier(scheme: &std::sync::Arc<Scheme>) -> Verifier {
     let key = if scheme.wants_public_key() {
