@@ -155,12 +155,21 @@ const FAMILIES: &[&str] = &[
 /// The longest name in the table of whole names, in bytes.
 const LONGEST: usize = 34;
 
+/// How many whole names there are.
+const COUNT: usize = ADDRESSES.len() + OTHERS.len();
+
+/// The whole names, the shorter ones first.
+static BY_LENGTH: [(&str, Belief); COUNT] = by_length();
+
+/// The place in [`BY_LENGTH`] of the first name that is at least so long.
+static STARTS: [u8; LONGEST + 2] = starts();
+
 /// For each length of a whole name, the marks of the names that have it. A name without its mark there is not in the
 /// table, which is nearly every name.
 static WHOLE: [u64; LONGEST + 1] = whole_marks();
 
-/// The marks of the beginnings.
-static BEGINNINGS: u64 = beginning_marks();
+/// The beginnings by their third letter and, as one of 64 bits, their fourth.
+static BEGINNINGS: [u64; 32] = beginning_marks();
 
 /// One of 64 marks, from the letters in the middle and at the end.
 const fn mark(name: &[u8]) -> u64 {
@@ -169,30 +178,67 @@ const fn mark(name: &[u8]) -> u64 {
     1 << (middle.wrapping_mul(5).wrapping_add(last) & 63)
 }
 
-/// One of 64 marks, from the third and the fourth letter.
-const fn beginning_mark(third: u8, fourth: u8) -> u64 {
-    let (third, fourth) = (FOLD[third as usize] as u64, FOLD[fourth as usize] as u64);
-    1 << (third.wrapping_mul(5).wrapping_add(fourth) & 63)
+/// The place of a beginning in [`BEGINNINGS`], from the third and the fourth letter.
+const fn beginning_mark(third: u8, fourth: u8) -> (usize, u64) {
+    let (third, fourth) = (FOLD[third as usize], FOLD[fourth as usize]);
+    (third as usize & 31, 1 << (fourth & 63))
+}
+
+const fn by_length() -> [(&'static str, Belief); COUNT] {
+    let mut names = [("", Belief::Other); COUNT];
+    let (mut length, mut at) = (0, 0);
+    while length <= LONGEST {
+        let mut place = 0;
+        while place < COUNT {
+            let is_address = place < ADDRESSES.len();
+            let name = if is_address { ADDRESSES[place] } else { OTHERS[place - ADDRESSES.len()] };
+            if name.len() == length {
+                names[at] = (name, if is_address { Belief::Address } else { Belief::Other });
+                at += 1;
+            }
+            place += 1;
+        }
+        length += 1;
+    }
+    // A longer name would be missing.
+    assert!(at == COUNT);
+    names
+}
+
+const fn starts() -> [u8; LONGEST + 2] {
+    let names = by_length();
+    let mut starts = [0; LONGEST + 2];
+    let mut length = 0;
+    while length < starts.len() {
+        let mut at = 0;
+        while at < COUNT && names[at].0.len() < length {
+            at += 1;
+        }
+        starts[length] = at as u8;
+        length += 1;
+    }
+    starts
 }
 
 const fn whole_marks() -> [u64; LONGEST + 1] {
+    let names = by_length();
     let mut marks = [0; LONGEST + 1];
     let mut at = 0;
-    while at < ADDRESSES.len() + OTHERS.len() {
-        let name = if at < ADDRESSES.len() { ADDRESSES[at] } else { OTHERS[at - ADDRESSES.len()] };
-        let name = name.as_bytes();
+    while at < COUNT {
+        let name = names[at].0.as_bytes();
         marks[name.len()] |= mark(name);
         at += 1;
     }
     marks
 }
 
-const fn beginning_marks() -> u64 {
-    let mut marks = 0;
+const fn beginning_marks() -> [u64; 32] {
+    let mut marks = [0; 32];
     let mut at = 0;
     while at < FAMILIES.len() {
         let name = FAMILIES[at].as_bytes();
-        marks |= beginning_mark(name[2], name[3]);
+        let (place, bit) = beginning_mark(name[2], name[3]);
+        marks[place] |= bit;
         at += 1;
     }
     marks
@@ -202,19 +248,28 @@ const fn beginning_marks() -> u64 {
 #[inline]
 pub(super) fn belief(name: &[u8]) -> Option<Belief> {
     let [_, _, third, fourth, ..] = name else { return None };
-    let whole = WHOLE.get(name.len()).is_some_and(|marks| marks & mark(name) != 0);
-    if whole || BEGINNINGS & beginning_mark(*third, *fourth) != 0 { looked_up(name) } else { None }
+    if WHOLE.get(name.len()).is_some_and(|marks| marks & mark(name) != 0)
+        && let Some(belief) = whole(name)
+    {
+        return Some(belief);
+    }
+    let (place, bit) = beginning_mark(*third, *fourth);
+    let begins = BEGINNINGS.get(place).is_some_and(|bits| bits & bit != 0) && begins(name);
+    begins.then_some(Belief::Other)
 }
 
 #[cold]
-fn looked_up(name: &[u8]) -> Option<Belief> {
-    let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
-    if ADDRESSES.iter().any(is) {
-        return Some(Belief::Address);
-    }
-    let begins =
-        |family: &&str| name.get(..family.len()).is_some_and(|start| start.eq_ignore_ascii_case(family.as_bytes()));
-    (OTHERS.iter().any(is) || FAMILIES.iter().any(begins)).then_some(Belief::Other)
+fn whole(name: &[u8]) -> Option<Belief> {
+    let bounds = STARTS.get(name.len()).zip(STARTS.get(name.len() + 1));
+    let alike = bounds.and_then(|(start, end)| BY_LENGTH.get(usize::from(*start)..usize::from(*end)));
+    let found = alike.unwrap_or_default().iter().find(|(known, _)| name.eq_ignore_ascii_case(known.as_bytes()));
+    found.map(|(_, belief)| *belief)
+}
+
+#[cold]
+fn begins(name: &[u8]) -> bool {
+    let begins = |start: &[u8], family: &&str| start.eq_ignore_ascii_case(family.as_bytes());
+    FAMILIES.iter().any(|family| name.get(..family.len()).is_some_and(|start| begins(start, family)))
 }
 
 #[cfg(test)]
@@ -283,7 +338,16 @@ mod tests {
         /// The marks leave out no name that the tables have.
         #[test]
         fn marks_only_save_time(name in "(x-)?(ssl|real|client|remote|original|auth|cdn|envoy)?[-a-z]{0,24}") {
-            proptest::prop_assert_eq!(belief(name.as_bytes()), if name.len() < 4 { None } else { looked_up(name.as_bytes()) });
+            let name = name.as_bytes();
+            let is = |known: &&str| known.as_bytes() == name;
+            let expected = match () {
+                () if ADDRESSES.iter().any(is) => Some(Belief::Address),
+                () if OTHERS.iter().any(is) || FAMILIES.iter().any(|family| name.starts_with(family.as_bytes())) => {
+                    Some(Belief::Other)
+                }
+                () => None,
+            };
+            proptest::prop_assert_eq!(belief(name), expected);
         }
     }
 }

@@ -130,7 +130,8 @@ impl Known {
     }
 
     fn by_beginning_or_belief(name: &[u8]) -> Self {
-        let family = if matches!(name, [b'x' | b'X', ..]) { Self::family(name) } else { None };
+        let family =
+            if matches!(name, [b'x' | b'X', _, b'f' | b'F' | b'c' | b'C', ..]) { Self::family(name) } else { None };
         family.unwrap_or_else(|| match believed::belief(name) {
             Some(Belief::Address) => Self::ClientIp,
             Some(Belief::Other) => Self::Believed,
@@ -146,6 +147,10 @@ impl Known {
             (3, b'v') => (is(name, b"via"), Self::Via),
             (4, b'h') => (is(name, b"host"), Self::Host),
             (4, b'd') => (is(name, b"date"), Self::Date),
+            // In nearly every request, and without a rule: known here, they need not be looked at any further.
+            (6, b'a') => (is(name, b"accept"), Self::Other),
+            (10, b'u') => (is(name, b"user-agent"), Self::Other),
+            (15, b'a') => (is(name, b"accept-encoding"), Self::Other),
             (6, b's') => (is(name, b"server"), Self::Server),
             (6, b'e') => (is(name, b"expect"), Self::Expect),
             (7, b't') => (is(name, b"trailer"), Self::Trailer),

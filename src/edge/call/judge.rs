@@ -17,25 +17,11 @@ use super::await_record;
 use super::inbound::Inbound;
 use super::request::{Case, Genuine};
 
-/// Judges a delivery that is whole.
+/// Judges a delivery that is whole. The caller marks the time of a refusal.
 ///
 /// # Errors
 /// Why it is not forwarded.
 pub async fn judge<'p, 'c, N: Net>(
-    worker: &Worker<N>,
-    policy: &'p Policy,
-    inbound: &'c mut Inbound,
-    asked: &mut Asked<'p>,
-    case: Case<'p, '_, '_>,
-) -> Result<Genuine<'p, 'c>, Outcome> {
-    let judged = examine(worker, policy, inbound, asked, case).await;
-    if judged.is_err() {
-        asked.mark(Stage::Verified, worker.net.look().monotonic);
-    }
-    judged
-}
-
-async fn examine<'p, 'c, N: Net>(
     worker: &Worker<N>,
     policy: &'p Policy,
     inbound: &'c mut Inbound,

@@ -87,7 +87,8 @@ async fn story<'p, 'w, N: Net, C: Carrier<N>>(
         late::compute(worker, call, &mut case, work).await?;
     }
     let Call { inbound, asked, reply_head, .. } = &mut *call;
-    let genuine = judge::judge(worker, policy, inbound, asked, case).await?;
+    let judged = judge::judge(worker, policy, inbound, asked, case).await;
+    let genuine = judged.inspect_err(|_| asked.mark(Stage::Verified, worker.net.look().monotonic))?;
     match route.disposition() {
         Disposition::Forward { upstream } => {
             let way = Way { sender: carrier.sender(), socket: carrier.socket(), reply_head, upstream };
