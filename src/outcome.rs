@@ -83,6 +83,8 @@ ends! {
     Rejection {
         /// The request head is not HTTP/1.1 as RFC 9112 writes it, or can be read in two ways.
         HeadMalformed = "head_malformed", 400 "bad_request" Close;
+        /// The client begins a TLS handshake where plain HTTP is spoken.
+        TlsUnexpected = "tls_unexpected", 400 "plain_http_expected" Close;
         /// A major version that we do not speak.
         VersionUnsupported = "version_unsupported", 505 "version_not_supported" Close;
         /// The request target is longer than the limit.
@@ -333,10 +335,10 @@ impl Outcome {
 }
 
 macro_rules! connection_ends {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal;)+ }) => {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $code:literal;)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        pub enum $name { $($(#[doc = $doc])+ $variant,)+ }
 
         impl $name {
             /// Every one, in the order of the table.
@@ -346,6 +348,12 @@ macro_rules! connection_ends {
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)+ }
+            }
+
+            /// What it means, in a sentence for the operator.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
             }
         }
     };

@@ -238,7 +238,7 @@ fn a_changed_body_is_refused_wherever_it_is_covered() {
         let changed = delivery.with_text_replaced("order", "ordes");
         assert_ne!(changed.body, delivery.body);
         assert_eq!(verdict(verifier, &changed), expected, "{}", scheme.name);
-        let warned = scheme.warnings().iter().any(|text| text.contains("body"));
+        let warned = scheme.warnings().iter().any(|it| it.message.contains("body"));
         assert_eq!(warned, expected.is_ok(), "{}: {:?}", scheme.name, scheme.warnings());
     });
 }

@@ -78,10 +78,14 @@ pub struct Bound {
 pub fn bind(address: &AdminAddress) -> io::Result<Bound> {
     match address {
         AdminAddress::Tcp(address) => {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            let address = AdminAddress::Tcp(listener.local_addr()?);
-            Ok(Bound { listener: AdminListener::Tcp(listener), address })
+            // Shared with the process that this one takes the place of: without SO_REUSEPORT it could not start before
+            // that one has ended. Processes of other users cannot share it.
+            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&(*address).into())?;
+            socket.listen(BACKLOG)?;
+            adopt(socket.into())
         }
         AdminAddress::Unix(path) => {
             remove_stale(path)?;
@@ -95,6 +99,16 @@ pub fn bind(address: &AdminAddress) -> io::Result<Bound> {
             Ok(Bound { listener: AdminListener::Unix(listener, path.clone()), address: address.clone() })
         }
     }
+}
+
+/// The admin port on a socket that is bound already.
+///
+/// # Errors
+/// Of the operating system.
+pub fn adopt(listener: TcpListener) -> io::Result<Bound> {
+    listener.set_nonblocking(true)?;
+    let address = AdminAddress::Tcp(listener.local_addr()?);
+    Ok(Bound { listener: AdminListener::Tcp(listener), address })
 }
 
 /// A socket that a process left behind when it was killed. One that a process listens on stays, and binding fails.

@@ -23,8 +23,7 @@ use crate::gate::verify::{SignInput, sign};
 use crate::now::Now;
 use crate::telemetry::exchange::Exchange;
 
-use super::check::print_problems;
-use super::output::{complain, line};
+use super::output::{complain, line, print_problems};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]

@@ -1,6 +1,5 @@
 //! `countersign doctor`: what in the surroundings keeps deliveries from arriving, each with its fix.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,26 +10,22 @@ use crate::control::doctor::finding::{Finding, Grade};
 use crate::control::doctor::{Patient, examine};
 
 use super::asking::{address, ask};
-use super::output::line;
+use super::configured::ConfigArguments;
+use super::output::{OutputFlag, complain, line};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArguments {
-    /// The configuration file
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "COUNTERSIGN_CONFIG",
-        hide_env_values = true,
-        default_value = "countersign.toml"
-    )]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArguments,
     /// The admin port of a running process, instead of the one in the configuration: 127.0.0.1:9090, or unix:/path
-    #[arg(long)]
+    #[arg(long, env = "COUNTERSIGN_ADMIN", hide_env_values = true)]
     admin: Option<String>,
-    /// Print JSON
+    /// The same as --output json
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    output: OutputFlag,
     /// Exit with 1 for warnings, too
     #[arg(long)]
     strict: bool,
@@ -44,14 +39,15 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// 0 when nothing is wrong, 1 for a fault (with `--strict`: or a warning), 2 when there is no configuration to read.
 pub(super) fn run(arguments: &DoctorArguments) -> ExitCode {
-    if let Err(error) = arguments.config.metadata() {
-        super::output::complain(format!("{}: {error}", arguments.config.display()));
+    let path = arguments.config.path();
+    if let Err(error) = path.metadata() {
+        complain(format!("{}: {error}", path.display()));
         return ExitCode::from(CANNOT);
     }
-    let (loaded, sources) = load_noting(&arguments.config);
+    let (loaded, sources) = load_noting(&path);
     let loaded = loaded.map_err(|problems| problems.len());
     let findings = examine(Patient { loaded, sources, metrics: metrics(arguments) });
-    if arguments.json {
+    if arguments.json || arguments.output.is_json() {
         line(to_json(&findings));
     } else {
         findings.iter().for_each(print);
@@ -64,7 +60,7 @@ pub(super) fn run(arguments: &DoctorArguments) -> ExitCode {
 
 /// The metrics of a running process; nothing where none answers.
 fn metrics(arguments: &DoctorArguments) -> Option<String> {
-    let address = address(arguments.admin.as_deref(), &arguments.config).ok()?;
+    let address = address(arguments.admin.as_deref(), &arguments.config.path()).ok()?;
     let (status, page) = ask(&address, "/metrics", (PATIENCE, PAGE)).ok()?;
     (status == 200).then(|| String::from_utf8_lossy(&page).into_owned())
 }

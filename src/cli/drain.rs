@@ -1,7 +1,6 @@
 //! `countersign drain`: ends a running process as SIGTERM does, over its admin port. For `preStop` hooks of containers
 //! without a shell.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -9,22 +8,16 @@ use crate::config::section::admin::AdminEndpoint;
 use crate::edge::clock::Clock;
 
 use super::asking::{address, ask, change};
+use super::configured::ConfigArguments;
 use super::output::{complain, line};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DrainArguments {
-    /// The configuration file, for the address of its admin port
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "COUNTERSIGN_CONFIG",
-        hide_env_values = true,
-        default_value = "countersign.toml"
-    )]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArguments,
     /// The admin port itself: 127.0.0.1:9090, or unix:/path
-    #[arg(long, conflicts_with = "config")]
+    #[arg(long, env = "COUNTERSIGN_ADMIN")]
     address: Option<String>,
     /// Wait until the process has ended. Not in a container of the process itself, which ends with it
     #[arg(long)]
@@ -45,7 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// 0 when the process drains (with `--wait`: has ended), 1 when it does not, 2 when it cannot be asked.
 pub(super) fn run(arguments: &DrainArguments) -> ExitCode {
-    let asked = address(arguments.address.as_deref(), &arguments.config).and_then(|address| {
+    let asked = address(arguments.address.as_deref(), &arguments.config.path()).and_then(|address| {
         let answer = change(&address, "/-/drain", (PATIENCE, ANSWER));
         answer
             .map(|answer| (address.clone(), answer))

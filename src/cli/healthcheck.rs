@@ -3,9 +3,10 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::FOUND_WRONG;
 use super::asking::{address, ask};
+use super::configured::ConfigArguments;
 use super::output::{complain, line};
-use super::{ConfigArguments, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct HealthcheckArguments {
@@ -21,7 +22,7 @@ pub(super) struct HealthcheckArguments {
     #[command(flatten)]
     config: ConfigArguments,
     /// The admin port itself: 127.0.0.1:9090, or unix:/path
-    #[arg(long, conflicts_with = "config")]
+    #[arg(long, env = "COUNTERSIGN_ADMIN")]
     address: Option<String>,
     /// Seconds to wait for an answer
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=60))]
@@ -36,7 +37,7 @@ pub(super) fn run(arguments: &HealthcheckArguments) -> ExitCode {
         _ => "/ready",
     };
     let timeout = Duration::from_secs(u64::from(arguments.timeout));
-    let asked = address(arguments.address.as_deref(), &arguments.config.config).and_then(|address| {
+    let asked = address(arguments.address.as_deref(), &arguments.config.path()).and_then(|address| {
         ask(&address, path, (timeout, ANSWER))
             .map_err(|error| format!("the admin port at {address} does not answer: {error}"))
     });

@@ -2,32 +2,42 @@
 
 use std::process::ExitCode;
 
+use serde_json::json;
+
 use crate::config::scheme;
-use crate::config::suggest::did_you_mean;
 use crate::gate::verify::{EqualBytes, Scheme, ToldApart};
 
 use super::CANNOT;
-use super::output::{complain, line};
+use super::guard_plan::hint;
+use super::output::{OutputFlag, complain, line};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SchemesArguments {
     /// A scheme to print as configuration, ready to be copied and changed
     name: Option<String>,
+    #[command(flatten)]
+    output: OutputFlag,
 }
 
 /// Lists the presets, or prints one.
 pub(super) fn run(arguments: &SchemesArguments) -> ExitCode {
     let Some(name) = &arguments.name else {
-        list();
+        if arguments.output.is_json() {
+            print_json(scheme::preset_names());
+        } else {
+            list();
+        }
         return ExitCode::SUCCESS;
     };
     let meant = scheme::without_alias(name);
     let Some(text) = scheme::preset_text(meant) else {
-        let names: Vec<&str> = scheme::preset_names().chain(scheme::aliases().map(|(alias, _)| alias)).collect();
-        let hint = did_you_mean(name, &names);
-        complain(format!("there is no scheme \"{name}\": {hint}`countersign schemes` lists them"));
+        complain(format!("there is no scheme \"{name}\": {}`countersign schemes` lists them", hint(name)));
         return ExitCode::from(CANNOT);
     };
+    if arguments.output.is_json() {
+        print_json(scheme::preset_names().filter(|known| *known == meant));
+        return ExitCode::SUCCESS;
+    }
     if meant != name {
         line(format!("# {name} is another name of {meant}."));
     }
@@ -70,4 +80,22 @@ fn told_apart(scheme: &Scheme) -> &'static str {
         ToldApart::Bytes(EqualBytes::Unknown) => "bytes: equal unknown",
         ToldApart::Nothing => "nothing",
     }
+}
+
+/// Schemes as a JSON list.
+fn print_json(names: impl Iterator<Item = &'static str>) {
+    let list: Vec<_> = names
+        .filter_map(scheme::preset)
+        .map(|scheme| {
+            json!({
+                "name": scheme.name, "description": scheme.description, "status": scheme.status,
+                "algorithm": scheme::algorithm_name(scheme.kind), "told_apart_by": told_apart(&scheme),
+                "handshake": scheme.handshake, "retries": scheme.retries,
+                "aliases": scheme::aliases().filter(|(_, it)| *it == scheme.name).map(|(it, _)| it).collect::<Vec<_>>(),
+                "signs_body": scheme.covers_body(), "signs_time": scheme.signs_timestamp(), "signs_id": scheme.signs_id(),
+                "signs_url": scheme.signs_url(), "public_key": scheme.wants_public_key(),
+            })
+        })
+        .collect();
+    line(serde_json::Value::from(list).to_string());
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use crate::config::hints::other_format;
 use crate::config::problem::{Place, Problems};
 use crate::config::units;
 
@@ -55,6 +56,14 @@ impl<'t> Document<'t> {
             problems: RefCell::default(),
             vocabulary: RefCell::default(),
         };
+        if let Some(format) = other_format(text).filter(|_| !errors.is_empty()) {
+            let first = document.text.len() - document.text.trim_start().len();
+            let message = format!("this is {format}, and countersign reads TOML");
+            let fix =
+                "write tables and values as in config/example.toml; `countersign init` writes a file to begin with";
+            problems.error(document.place(first..first, String::new()), message, fix);
+            return Err(problems);
+        }
         for error in errors.iter().take(MAX_SYNTAX_PROBLEMS) {
             let place = document.place(error.span().unwrap_or_default(), String::new());
             problems.error(

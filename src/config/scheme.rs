@@ -431,7 +431,8 @@ mod tests {
             let (name, table) = root.table("scheme").unwrap().named_tables().pop().unwrap();
             let scheme = read_scheme(name, &table);
             table.finish();
-            let warnings = scheme.as_ref().map(Scheme::warnings).unwrap_or_default().join(" ");
+            let warnings = scheme.as_ref().map(Scheme::warnings).unwrap_or_default();
+            let warnings: String = warnings.iter().map(|it| it.message).collect();
             (scheme.is_some(), warnings, document.into_problems().to_string())
         };
         const ALLOWED: &str = "\nallow_length_extension = true";
@@ -459,7 +460,11 @@ mod tests {
     fn a_form_that_is_signed_alone_is_warned_about() {
         let scheme = |content: &str| {
             let content = Template::parse(content).unwrap();
-            Scheme::new("mine", Kind::Hmac(MacAlgorithm::HmacSha1), "S", content).warnings().join(" ")
+            Scheme::new("mine", Kind::Hmac(MacAlgorithm::HmacSha1), "S", content)
+                .warnings()
+                .iter()
+                .map(|it| it.message)
+                .collect::<String>()
         };
         assert!(scheme("{sorted_form_params}").contains("passes on every other route"));
         assert!(!scheme("{url}{sorted_form_params}").contains("passes on every other route"));

@@ -150,7 +150,10 @@ fn lock(path: &Path) -> io::Result<Flock<File>> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => io::Error::other("another process writes it"),
+        nix::errno::Errno::EWOULDBLOCK => io::Error::other(
+            "another process writes it. To replace that process without a gap, let both have the sockets of one service \
+             manager (socket activation), stop the old one, then start this one: docs/operating.md",
+        ),
         errno => errno.into(),
     })
 }

@@ -1,18 +1,20 @@
 //! The process, put together: in which order its parts start, who knows whom, and in which order they stop.
 
 use std::io;
-use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use crate::admin::desk::Desk;
-use crate::admin::server::{self, Admin};
+use crate::admin::server::{self, Admin, AdminAddress};
 use crate::config::files::Sources;
 use crate::config::load::Loaded;
+use crate::config::source::ConfigSource;
 use crate::config::summary::moment_warnings;
+use crate::edge::door::inherited;
 use crate::edge::worker::Observer;
 
+use super::bind_advice::bind_advice;
 use super::desk::{FrontDesk, Interior};
 use super::event_log::{EventLog, Level};
 use super::hardening;
@@ -22,25 +24,27 @@ use super::records::Records;
 use super::reload;
 use super::reload_words;
 use super::resolver::Resolver;
+use super::service_manager::{self, ServiceState};
 use super::signals::{HangUps, Signal, Termination};
 use super::supervisor::{self, AdminPlan, DrainTimes, Running, StartError, Witnesses};
 
 /// Exit code of a process that a second signal ends before its exchanges are finished.
 const CUT_OFF: i32 = 2;
 
-/// Runs with this configuration until a signal. `path` is its file, `sources` are the files that it depends on.
+/// Runs with this configuration until a signal. `source` is where it stands, `sources` are the files that it depends on.
 ///
 /// # Errors
 /// Why the process cannot start. It has been written to the log of the process.
-pub fn run(path: &Path, loaded: Loaded, sources: Sources) -> Result<(), String> {
+pub fn run(source: ConfigSource, loaded: Loaded, sources: Sources) -> Result<(), String> {
     let log = Arc::new(EventLog::start());
+    loaded.warnings.iter().for_each(|warning| log.event(Level::Warn, &reload_words::problem(warning)));
     for note in hardening::apply() {
         log.event(Level::Warn, &note);
     }
     if let Some(note) = hardening::too_few_files(&loaded.settings.limits.admission) {
         log.event(Level::Warn, &note);
     }
-    let outcome = serve(path, loaded, sources, &log);
+    let outcome = serve(source, loaded, sources, &log);
     if let Err(why) = &outcome {
         log.event(Level::Error, why);
     }
@@ -48,12 +52,14 @@ pub fn run(path: &Path, loaded: Loaded, sources: Sources) -> Result<(), String> 
     outcome
 }
 
-fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> Result<(), String> {
+fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> Result<(), String> {
     let no_signals = |error| format!("cannot listen for signals: {error}");
     let termination = Termination::listen().map_err(no_signals)?;
     let hang_ups = HangUps::listen().map_err(no_signals)?;
     let departure = termination.departure();
     let told = await_signals(termination).map_err(no_signals)?;
+    let given = inherited::take_over().map_err(|error| format!("the sockets of LISTEN_FDS cannot be used: {error}"))?;
+    given.iter().for_each(|address| log.event(Level::Info, &format!("started with a socket at {address}")));
     let routes = loaded.settings.routes.len();
     let records = Arc::new(Records::start(&loaded, log)?);
     let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
@@ -75,7 +81,7 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
     let interior = Interior::of(&running);
     let running = Arc::new(Mutex::new(Some(running)));
     let start = reload::Start {
-        path: path.to_owned(),
+        source,
         sources,
         settings,
         outline,
@@ -93,10 +99,12 @@ fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> 
         moved.reopen();
         hung_up.hang_up();
     });
+    tell_manager(ServiceState::Ready(&format!("guards {routes} routes")), log);
     let signal = told.recv().unwrap_or(Signal::Terminate);
     reloader.stop();
     let Some(running) = lock(&running).take() else { return Ok(()) };
     log.event(Level::Info, &farewell(signal, running.drain_times()));
+    tell_manager(ServiceState::Stopping("finishes what is in flight"), log);
     let cut = match signal {
         Signal::Terminate => running.drain(),
         Signal::Interrupt => running.stop(),
@@ -122,9 +130,25 @@ fn await_signals(mut termination: Termination) -> io::Result<Receiver<Signal>> {
     Ok(told)
 }
 
+fn tell_manager(state: ServiceState<'_>, log: &EventLog) {
+    if let Err(error) = service_manager::tell(state) {
+        log.event(Level::Warn, &format!("the service manager is not told: {error}"));
+    }
+}
+
 fn open_admin(plan: &AdminPlan, desk: &Arc<FrontDesk>, witnesses: &Witnesses, log: &EventLog) -> Result<Admin, String> {
-    let cannot = |error: std::io::Error| format!("cannot open the admin port at {}: {error}", plan.address);
-    let bound = server::bind(&plan.address).map_err(cannot)?;
+    let cannot = |error: io::Error| {
+        let advice = match &plan.address {
+            AdminAddress::Tcp(address) => bind_advice(*address, &error),
+            AdminAddress::Unix(_) => String::new(),
+        };
+        format!("cannot open the admin port at {}: {error}{advice}", plan.address)
+    };
+    let given = match &plan.address {
+        AdminAddress::Tcp(address) => inherited::find(*address).map_err(cannot)?,
+        AdminAddress::Unix(_) => None,
+    };
+    let bound = given.map_or_else(|| server::bind(&plan.address), server::adopt).map_err(cannot)?;
     log.event(Level::Info, &format!("admin port at {}", bound.address));
     let desk: Arc<dyn Desk> = Arc::<FrontDesk>::clone(desk);
     Admin::start(bound, plan.access.clone(), desk, Arc::clone(&witnesses.metrics)).map_err(cannot)

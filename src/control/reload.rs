@@ -5,7 +5,6 @@
 //! a hint; what counts is whether their contents differ from those that were read last.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -14,10 +13,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::config::files::Sources;
-use crate::config::load::{Loaded, load_noting};
+use crate::config::load::{Loaded, load_source};
 use crate::config::outline::Outline;
 use crate::config::problem::Problems;
 use crate::config::section::reload::ReloadSettings;
+use crate::config::source::ConfigSource;
 use crate::config::summary::moment_warnings;
 use crate::edge::clock::Clock;
 
@@ -55,8 +55,8 @@ const TRIES: usize = 5;
 /// What [`start`] needs.
 #[derive(Debug)]
 pub struct Start {
-    /// The configuration file.
-    pub path: PathBuf,
+    /// The configuration.
+    pub source: ConfigSource,
     /// The files that it depended on when it was loaded, and what was in them.
     pub sources: Sources,
     /// How changes are noticed.
@@ -88,7 +88,7 @@ pub fn start(start: Start, apply: Apply) -> Reloader {
     let status = Arc::new(ArcSwap::from_pointee(begun));
     let reloader = Reloader { orders: orders.clone(), status: Arc::clone(&status) };
     let mut thread = Thread {
-        path: start.path,
+        source: start.source,
         in_force: start.sources.clone(),
         seen: start.sources,
         settings: start.settings,
@@ -120,7 +120,7 @@ fn dated_keys(outline: &Outline) -> Arc<[(String, String, i64)]> {
 }
 
 struct Thread {
-    path: PathBuf,
+    source: ConfigSource,
     /// The files as they were when what is in force was read, and when they were read last.
     in_force: Sources,
     seen: Sources,
@@ -396,7 +396,7 @@ impl Thread {
     /// Reads the files until they stay as they were while they were read: what was made of two states fits neither.
     fn read(&mut self) -> Result<Result<Loaded, Problems>, ReloadError> {
         for _ in 0..TRIES {
-            let (outcome, sources) = load_noting(&self.path);
+            let (outcome, sources) = load_source(&self.source);
             self.seen = sources;
             self.aim();
             if self.seen.again() == self.seen {

@@ -30,6 +30,7 @@ use crate::gate::route_buckets::RouteBuckets;
 use crate::ledger::{Ledgers, Seed};
 use crate::telemetry::metrics::Metrics;
 
+use super::bind_advice::bind_advice;
 use super::listeners::{Listener, Listeners};
 use super::meters::meters;
 use super::phase::Phases;
@@ -106,7 +107,9 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Listen(address, error) => {
+                write!(f, "cannot listen on {address}: {error}{}", bind_advice(*address, error))
+            }
             Self::Worker(why) => write!(f, "cannot start a worker: {why}"),
             Self::Tls(why) => why.fmt(f),
         }
@@ -257,7 +260,7 @@ pub(super) fn bind(listeners: &mut Listeners, wanted: &[SocketAddr], workers: us
         shared.extend((bound.shared && !mine).then_some(bound.address));
         let listener = listeners.introduce(*address, bound.address);
         for (worker, socket) in entrances.iter_mut().zip(bound.sockets) {
-            worker.push(Entrance { id: listener.id, socket });
+            worker.push(Entrance { id: listener.id, inherited: bound.inherited, socket });
         }
         opened.push(listener);
     }

@@ -6,12 +6,15 @@
 
 mod budget;
 mod json_spelling;
+mod keys;
 pub mod mistakes;
 mod other_bodies;
 mod report;
+mod spans;
 #[cfg(test)]
 mod tests;
 mod trial;
 
 pub use budget::TrialBudget;
 pub use report::{Explanation, MismatchCause, explain, explain_head, explain_within};
+pub use spans::shown_span;

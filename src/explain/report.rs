@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use super::budget::TrialBudget;
 use super::other_bodies;
+use super::spans::shown_span;
 use super::trial::{Varied, run};
 use crate::gate::verify::{
     Delivery, Encoding, Kind, Part, PublicUrl, Scheme, SignatureSource, Source, Syntax, Unit, VALUE_LIMIT, Verifier,
@@ -108,18 +109,18 @@ pub fn explain_head<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now) ->
     Explanation { verdict, key_id: None, lines, cause }
 }
 
-struct Report<'r, D> {
-    verifier: &'r Verifier,
-    scheme: &'r Scheme,
-    delivery: &'r D,
-    now: Now,
+pub(super) struct Report<'r, D> {
+    pub(super) verifier: &'r Verifier,
+    pub(super) scheme: &'r Scheme,
+    pub(super) delivery: &'r D,
+    pub(super) now: Now,
     budget: &'r TrialBudget,
     lines: &'r mut Vec<String>,
     cause: &'r mut Option<MismatchCause>,
 }
 
 impl<D: Delivery> Report<'_, D> {
-    fn say(&mut self, line: impl Into<String>) {
+    pub(super) fn say(&mut self, line: impl Into<String>) {
         self.lines.push(line.into());
     }
 
@@ -291,9 +292,9 @@ impl<D: Delivery> Report<'_, D> {
         let direction = if age >= 0 { "old" } else { "in the future" };
         let within = if u128::from(age.unsigned_abs()) <= tolerance.as_millis() { "within" } else { "outside of" };
         self.say(format!(
-            "timestamp in {place}: {} s {direction}, {within} the tolerance of {} s",
-            seconds(Duration::from_millis(age.unsigned_abs())),
-            seconds(tolerance)
+            "timestamp in {place}: {} {direction}, {within} the tolerance of {}",
+            shown_span(Duration::from_millis(age.unsigned_abs())),
+            shown_span(tolerance)
         ));
     }
 
@@ -304,20 +305,9 @@ impl<D: Delivery> Report<'_, D> {
         match inspect::id(self.scheme, self.delivery) {
             Ok(Some(_)) => self.say(format!("delivery id in {place}: found ({signed})")),
             Ok(None) => self.say(format!("delivery id in {place}: not found ({signed})")),
-            Err(rejection) => self.say(format!("delivery id in {place}: {rejection} ({signed})")),
-        }
-    }
-
-    fn keys(&mut self) {
-        for key in self.verifier.keys() {
-            let validity = key.validity();
-            let now = i64::try_from(self.now.unix.as_secs()).unwrap_or(i64::MAX);
-            match (validity.not_before, validity.not_after) {
-                (_, Some(end)) if now >= end => self.say(format!("key `{}`: expired {} s ago", key.id(), now - end)),
-                (Some(start), _) if now < start => {
-                    self.say(format!("key `{}`: counts only in {} s", key.id(), start - now))
-                }
-                _ => self.say(format!("key `{}`: active", key.id())),
+            Err(rejection) => {
+                self.say(format!("delivery id in {place}: {rejection} ({signed})"));
+                self.strange_in_id(source);
             }
         }
     }
@@ -459,13 +449,5 @@ fn place_of(source: &Source) -> String {
         Source::Headers(names) => format!("header {}", names.join(" or ")),
         Source::Field(key) => format!("the field `{key}` of the signature"),
         Source::Json(path) => format!("the JSON body at `{}`", path.text()),
-    }
-}
-
-fn seconds(duration: Duration) -> String {
-    if duration.subsec_millis() == 0 {
-        duration.as_secs().to_string()
-    } else {
-        format!("{:.3}", duration.as_secs_f64())
     }
 }

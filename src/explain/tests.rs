@@ -110,9 +110,9 @@ fn a_mismatch_over_a_url_names_it_with_the_method() {
 }
 
 #[test]
-fn times_are_explained_in_seconds() {
+fn times_are_explained_in_units_for_people() {
     let text = explained(&verifier(stripe(), &[SECRET]), &signed_stripe("1759999588"));
-    assert!(text.contains("412 s old, outside of the tolerance of 300 s"), "{text}");
+    assert!(text.contains("6 min 52 s (412 s) old, outside of the tolerance of 5 min (300 s)"), "{text}");
     let text = explained(&verifier(stripe(), &[SECRET]), &signed_stripe("1760000000000"));
     assert!(text.contains("not in the unit s; it looks like ms") && !text.contains("--now"), "{text}");
 

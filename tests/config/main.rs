@@ -7,6 +7,7 @@ mod captured;
 mod clients;
 mod files;
 mod mistakes;
+mod newcomers;
 mod random;
 mod secrets;
 mod shipped;

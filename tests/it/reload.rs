@@ -656,8 +656,17 @@ fn a_request_is_answered_and_the_status_is_kept() {
     let log = Arc::new(EventLog::start());
     let resolver = Arc::new(Resolver::start(names, Arc::clone(&log)));
     let warnings = Vec::new();
-    let start =
-        Start { path: config, sources, settings, outline, warnings, resolver, lookout: None, records: None, log };
+    let start = Start {
+        source: config.into(),
+        sources,
+        settings,
+        outline,
+        warnings,
+        resolver,
+        lookout: None,
+        records: None,
+        log,
+    };
     let reloader = reload::start(start, Box::new(move |plan| running.lock().unwrap().apply(plan)));
     let begun = reloader.status();
     let [(route, key, since)] = &*begun.keys else { panic!("one key: {:?}", begun.keys) };
@@ -720,7 +729,7 @@ fn two_states_of_a_volume_never_mix() {
     let loaded = loaded.unwrap();
     let log = Arc::new(EventLog::start());
     let start = Start {
-        path,
+        source: path.into(),
         sources,
         settings: countersign::config::section::reload::ReloadSettings { watch: false, poll: None },
         outline: loaded.outline,

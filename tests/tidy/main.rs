@@ -47,7 +47,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 26] = [
+const OWNERS: [(&str, &[&str]); 30] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
     ("ring", &["gate", "admin", "config", "telemetry", "control", "cli"]),
@@ -69,9 +69,14 @@ const OWNERS: [(&str, &[&str]); 26] = [
     ("notify", &["control"]),
     ("io_uring", &["edge"]),
     ("httpdate", &["edge"]),
+    ("listenfd", &["edge"]),
     ("signal_hook", &["control"]),
     ("clap", &["cli"]),
     ("miniz_oxide", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
+    // edge: tests alone.
+    ("rcgen", &["cli", "edge"]),
     ("saphyr_parser", &["inject"]),
     ("similar", &["cli"]),
 ];

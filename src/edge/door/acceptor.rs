@@ -63,6 +63,8 @@ struct Acceptor {
     /// The same socket, for what the runtime cannot do.
     twin: StdListener,
     driver: Driver,
+    /// Others hold the socket, too.
+    inherited: bool,
 }
 
 /// How an accept loop is told to end. An accept that is under way is cancelled and its result awaited: one that is just
@@ -144,11 +146,11 @@ impl Acceptors {
 
 impl Acceptor {
     /// Hands a bound socket to the runtime of the calling thread.
-    fn adopt(Entrance { id, socket }: Entrance, driver: Driver) -> io::Result<Self> {
+    fn adopt(Entrance { id, inherited, socket }: Entrance, driver: Driver) -> io::Result<Self> {
         // io_uring waits inside the kernel and must be given a blocking socket; epoll the opposite.
         socket.set_nonblocking(driver == Driver::Epoll)?;
         let twin = socket.try_clone()?;
-        Ok(Self { id, listener: TcpListener::from_std(socket)?, twin, driver })
+        Ok(Self { id, listener: TcpListener::from_std(socket)?, twin, driver, inherited })
     }
 
     /// Accepts until it is told to end. What goes wrong with one connection ends that connection; running out of
@@ -175,7 +177,8 @@ impl Acceptor {
             }
         }
         ending.lanes.set(ending.lanes.get() - 1);
-        if ending.lanes.get() == 0 {
+        // What waits in a socket that others hold, too, is for the next process.
+        if ending.lanes.get() == 0 && !self.inherited {
             self.run_dry(&worker).await;
         }
     }

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket as RawSocket, Type};
 
+use super::inherited;
+
 /// Connections that the kernel completes while all workers are busy.
 const BACKLOG: i32 = 4096;
 
@@ -15,7 +17,10 @@ pub struct Bound {
     pub address: SocketAddr,
     /// Whether another process of this user listens there already: connections are shared with it.
     pub shared: bool,
-    /// One socket per worker; the kernel spreads connections over them (`SO_REUSEPORT`).
+    /// Whether the process was started with the socket: another one goes on with it when this one has ended.
+    pub inherited: bool,
+    /// One socket per worker; the kernel spreads connections over them (`SO_REUSEPORT`). Where it is inherited they are
+    /// one, with one queue.
     pub sockets: Vec<TcpListener>,
 }
 
@@ -24,6 +29,10 @@ pub struct Bound {
 /// # Errors
 /// Of the operating system: in use, not permitted, not an address of this host.
 pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+    if let Some(socket) = inherited::find(address)? {
+        let sockets = (0..workers).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
+        return Ok(Bound { address, shared: false, inherited: true, sockets });
+    }
     // Without SO_REUSEPORT an address can be bound once only.
     let shared =
         address.port() != 0 && matches!(unbound(address)?.bind(&address.into()), Err(error) if is_taken(&error));
@@ -33,7 +42,7 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
     while sockets.len() < workers {
         sockets.push(bind_one(address)?);
     }
-    Ok(Bound { address, shared, sockets })
+    Ok(Bound { address, shared, inherited: false, sockets })
 }
 
 fn is_taken(error: &io::Error) -> bool {
@@ -68,6 +77,8 @@ pub struct ListenerId(pub u32);
 pub struct Entrance {
     /// Which listener.
     pub id: ListenerId,
+    /// Whether others hold the socket, too, and go on with it.
+    pub inherited: bool,
     /// The socket.
     pub socket: TcpListener,
 }

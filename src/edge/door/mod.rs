@@ -2,6 +2,7 @@
 
 pub(super) mod acceptor;
 pub mod access;
+pub mod inherited;
 pub mod listener;
 pub mod newcomers;
 pub mod preface;

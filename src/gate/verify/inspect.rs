@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use zeroize::Zeroizing;
 
+use super::boundaries;
 use super::keyring::{self, KeyError};
 use super::reading;
 use super::scheme::{Kind, Scheme, Source};
@@ -48,6 +49,13 @@ pub(crate) fn timestamp<D: Delivery>(scheme: &Scheme, delivery: &D) -> Result<Op
 /// The id of a delivery.
 pub(crate) fn id<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
     reading::id(scheme, delivery)
+}
+
+/// The first byte of an id that an id of this scheme cannot have.
+pub(crate) fn strange_in_id<D: Delivery>(scheme: &Scheme, source: &Source, delivery: &D) -> Option<u8> {
+    let id = reading::source(scheme, source, delivery, reading::ID).ok()??;
+    let may = boundaries::id_bytes(scheme);
+    id.iter().copied().find(|byte| !may.has(*byte))
 }
 
 /// The path of a target, without its query.

@@ -52,7 +52,7 @@ pub use mac::{DigestAlgorithm, MacAlgorithm, sha256};
 pub use name::Name;
 pub use named::NAMED_LIMIT;
 pub use scheme::{BodyDigest, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource};
-pub use scheme_rules::TOLERANCE_LIMIT;
+pub use scheme_rules::{TOLERANCE_LIMIT, Weakness};
 pub use sign::{SignError, SignInput, sign};
 pub use signature::{CANDIDATE_LIMIT, Encoding, PUBLIC_CANDIDATE_LIMIT, Syntax, VALUE_LIMIT};
 pub use template::{Part, TOKENS, Template, TemplateError};

@@ -189,6 +189,12 @@ impl Template {
         self.parts.iter().any(test)
     }
 
+    /// Whether the byte stands between parts of the content.
+    #[must_use]
+    pub fn separates(&self, byte: u8) -> bool {
+        self.any(|part| matches!(part, Part::Literal(bytes) if bytes.contains(&byte)))
+    }
+
     /// Whether the piece stands in the content.
     #[must_use]
     pub fn contains(&self, part: &Part) -> bool {

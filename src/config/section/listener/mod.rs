@@ -8,6 +8,7 @@ use core::fmt;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use crate::config::address::{self, arrives_at};
+use crate::config::exposure;
 use crate::config::lines::{line, listed};
 use crate::config::networks;
 use crate::config::problem::Place;
@@ -87,6 +88,7 @@ pub(crate) fn read(root: &Reader<'_>) -> Vec<ListenerSettings> {
                     let message = format!("{address} is already given in line {}", other.place.line);
                     reader.error("address", message, "remove one of the two");
                 }
+                exposure::check(&reader, address, tls.is_some());
                 let place = reader.place("address");
                 listeners.push(ListenerSettings { address, proxy_protocol, trusted_proxies, tls, place });
             }

@@ -155,6 +155,7 @@ fn read_route(reader: &Reader<'_>, schemes: &mut [own_schemes::OwnScheme], limit
     observe.replay |= replay.observed;
     let (replay, verification) = (replay.policy, verification?);
     verification::check_url_path(reader, path.as_ref(), verification.as_ref());
+    verification::check_bodies(reader, &methods, verification.as_ref());
     if reader.failed() {
         return None;
     }
@@ -230,9 +231,9 @@ pub(crate) fn stray_keys(root: &Reader<'_>, known: &[RouteSettings]) -> Vec<(Vec
     stray
 }
 
-const NO_KEY: &str = "no key that counts at present: every delivery to it will be refused";
+pub(crate) const NO_KEY: &str = "no key that counts at present: every delivery to it will be refused";
 
-fn lacks_key(route: &RouteSettings, now: Now) -> bool {
+pub(crate) fn lacks_key(route: &RouteSettings, now: Now) -> bool {
     route.verification.as_ref().is_some_and(|it| it.lacks_key(now))
 }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::config::other_names::known_as;
 use crate::config::problem::Place;
 use crate::config::reader::Reader;
 use crate::config::scheme;
@@ -63,7 +64,9 @@ pub(super) fn find_scheme(reader: &Reader<'_>, name: &str, schemes: &mut [OwnSch
         }
         names.push("none");
         let message = format!("there is no scheme \"{}\"", shorten(name));
-        let fix = format!("{}describe it in [scheme.{}]", did_you_mean(name, &names), shorten(name));
+        let meant = known_as(name).map(|scheme| format!("write scheme = \"{scheme}\", or "));
+        let meant = meant.unwrap_or_else(|| did_you_mean(name, &names));
+        let fix = format!("{meant}describe it in [scheme.{}]", shorten(name));
         reader.error("scheme", message, fix);
     }
     preset

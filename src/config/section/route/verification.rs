@@ -10,7 +10,7 @@ use crate::config::lines::line;
 use crate::config::reader::Reader;
 use crate::config::units::show_duration;
 use crate::gate::pattern::PathPattern;
-use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, PublicUrl, Scheme, SignatureSource, Tolerance};
+use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Part, PublicUrl, Scheme, SignatureSource, Tolerance};
 use crate::now::Now;
 
 /// How the deliveries of a route are verified.
@@ -54,11 +54,7 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
     }
     let scheme = find_scheme(reader, name, schemes)?;
     for weakness in scheme.warnings() {
-        reader.warning(
-            "scheme",
-            weakness,
-            "choose something stronger if the sender offers it; if not, know what you rely on",
-        );
+        reader.warning("scheme", weakness.message, weakness.fix);
     }
     let (wanted, other, keys) = match scheme.wants_public_key() {
         true => ("public_keys", "secrets", public_keys),
@@ -160,10 +156,25 @@ pub(super) fn describe_keys(out: &mut String, verification: &Verification, obser
             line(out, "", "the line end at its end is not part of it and has been left out")?;
         }
     }
-    for warning in verification.scheme.warnings() {
-        line(out, "WARNING", warning)?;
+    for weakness in verification.scheme.warnings() {
+        line(out, "WARNING", weakness.message)?;
     }
     Ok(())
+}
+
+/// A request without a body carries no signature of one.
+pub(super) fn check_bodies(reader: &Reader<'_>, methods: &[String], verification: Option<&Verification>) {
+    let scheme = verification.map(|it| &it.scheme);
+    let Some(scheme) = scheme.filter(|it| it.content.contains(&Part::Body) && !it.signs_url()) else { return };
+    for method in methods.iter().filter(|method| ["GET", "HEAD"].contains(&method.as_str())) {
+        let message =
+            format!("{method} has no body, and the scheme \"{}\" signs one: every {method} is refused", scheme.name);
+        let fix = format!(
+            "remove it. For the request by which a sender asks whether the URL is yours, add a second [[route]] with the \
+             same path, another name, methods = [\"{method}\"] and the scheme of that request (docs/senders.md)"
+        );
+        reader.warning("methods", message, fix);
+    }
 }
 
 fn described(scheme: &Scheme) -> String {
