@@ -35,7 +35,7 @@ pub(super) struct InjectArguments {
     /// The port of the listener in the configuration
     #[arg(long, value_name = "PORT", default_value_t = 8443)]
     listen: u16,
-    /// The port of [admin] in the configuration
+    /// The port of `[admin]` in the configuration
     #[arg(long, value_name = "PORT", default_value_t = 9090)]
     admin: u16,
     /// The port of the application, where its containers have several or none

@@ -1,7 +1,7 @@
 //! How much room a concurrent map (`dashmap`) is made with, so that it never grows: a map that grows rehashes a shard while
 //! all who need the shard wait.
 //!
-//! A shard is made with room for twice ([`ROOM`]) what it will hold. hashbrown (0.14, `raw/mod.rs`, `reserve_rehash`)
+//! A shard is made with room for twice (`ROOM`) what it will hold. hashbrown (0.14, `raw/mod.rs`, `reserve_rehash`)
 //! allocates anew only when more than half of the room is in use; up to there it cleans up in place. Even that is needed
 //! only when removed entries have left marks behind, which they do where sixteen places in a row are taken: hardly ever,
 //! because a full map uses a quarter to half of its places.

@@ -44,7 +44,7 @@ pub enum Allowance {
     /// As many as `connections_per_client` says.
     Usual,
     /// An eighth more, at least `SPARE`, for a moment: another one of the client ends for it
-    /// ([`super::admission::Admission::sheds`]).
+    /// ([`super::live::Admission::sheds`]).
     Beyond,
 }
 
