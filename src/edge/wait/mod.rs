@@ -13,7 +13,7 @@
 //!
 //! Waiting for a single socket operation is the business of [`crate::edge::runtime::stream`]: a busy connection has one timer
 //! that its deadlines share, and [`crate::edge::runtime::alarms`] keeps the deadlines of all idle ones.
-//! [`crate::edge::runtime::coop`] makes a task on epoll pause that never has to wait.
+//! `edge/runtime/coop.rs` makes a task on epoll pause that never has to wait.
 
 pub mod fifo_lock;
 mod handshake_turns;
