@@ -141,7 +141,7 @@ pub(in crate::edge) async fn wait_for_request<N: Net>(
         // A connection that must make room for another has no permit any more.
         let (readable, back) = waited?;
         permit = back;
-        let looks_again = deadline < end && readable.as_ref().is_some_and(|readable| is_timeout(readable));
+        let looks_again = deadline < end && readable.as_ref().is_some_and(is_timeout);
         if looks_again {
             connection = idle.wake(worker, &permit);
             continue;
