@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::gate::admission::ConnectionPermit;
 use crate::gate::eviction::{Bound, Owner};
+use crate::gate::holding::IdleStanding;
 use crate::gate::keyed_buckets::{Allowance, ClientKey};
 use crate::outcome::ConnectionEnd;
 
@@ -64,12 +65,13 @@ impl<N: Net> Worker<N> {
     /// ends. It is one on which nothing was proven genuine: an idle one, or one that makes us wait, of which there are more;
     /// else the next one of whose requests is refused or that goes idle
     /// ([`crate::gate::admission::Admission::sheds`]). Connections that were proven genuine end only where most of the
-    /// client's are such, and idle. One that is with the application stays.
+    /// client's are such, and idle. One that has just come is about to send, and ends only where the reserve is used up. One that is
+    /// with the application stays.
     fn make_room_of(&self, client: ClientKey, allowance: &mut Allowance) -> bool {
         // Where most make us wait, the idle ones are those that have just been accepted: their requests are about to be read.
         let waiting = self.slow.len_of(client);
-        let waits = waiting > 0 && !self.idle.has(waiting, client, false);
-        if waits && self.slow.evict_of(client, SMALL) || self.close_idle_of(client, false) {
+        let waits = waiting > 0 && !self.idle.has(waiting, client, IdleStanding::Unproven);
+        if waits && self.slow.evict_of(client, SMALL) || self.close_idle_of(client, IdleStanding::Unproven) {
             return true;
         }
         if std::mem::replace(allowance, Allowance::Beyond) == Allowance::Usual {
@@ -77,14 +79,14 @@ impl<N: Net> Worker<N> {
         }
         // The others have just been accepted, unless most make us wait: a delivery that is on its way does not end for them.
         let most = self.admission.connections_per_client() as usize / 2 + 1;
-        if waiting >= most && self.slow.evict_of(client, u64::MAX) {
+        if waiting >= most && self.slow.evict_of(client, u64::MAX) || self.close_idle_of(client, IdleStanding::New) {
             return true;
         }
-        self.idle.has(most, client, true) && self.close_idle_of(client, true)
+        self.idle.has(most, client, IdleStanding::Proven) && self.close_idle_of(client, IdleStanding::Proven)
     }
 
-    fn close_idle_of(&self, client: ClientKey, proven: bool) -> bool {
-        let closed = self.idle.close_oldest_of(client, proven);
+    fn close_idle_of(&self, client: ClientKey, standing: IdleStanding) -> bool {
+        let closed = self.idle.close_oldest_of(client, standing);
         if closed {
             self.connection_ended(ConnectionEnd::IdleClosed, None);
         }

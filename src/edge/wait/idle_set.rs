@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use crate::gate::admission::ConnectionPermit;
-use crate::gate::holding::Holding;
+use crate::gate::holding::{Holding, IdleStanding};
 use crate::gate::keyed_buckets::ClientKey;
 
 /// Idle connections, in the order in which they became idle. Each leaves its permit here while it waits: a connection
@@ -21,18 +21,18 @@ pub struct IdleSet {
     clients: RefCell<Clients>,
 }
 
-/// Whose connections they are: by client, and whether something was proven genuine on it. Made when it is asked for, of those
+/// Whose connections they are: by client and standing. Made when it is asked for, of those
 /// who have come since; up to but not including `counted`.
 #[derive(Debug, Default)]
 struct Clients {
     counted: u64,
-    idle: BTreeSet<(ClientKey, bool, u64)>,
+    idle: BTreeSet<(ClientKey, IdleStanding, u64)>,
 }
 
 impl Clients {
     /// The connections of one client, the oldest first.
-    fn of(&self, client: ClientKey, proven: bool) -> impl Iterator<Item = u64> {
-        self.idle.range((client, proven, 0)..=(client, proven, u64::MAX)).map(|(.., number)| *number)
+    fn of(&self, client: ClientKey, standing: IdleStanding) -> impl Iterator<Item = u64> {
+        self.idle.range((client, standing, 0)..=(client, standing, u64::MAX)).map(|(.., number)| *number)
     }
 }
 
@@ -59,18 +59,17 @@ impl IdleSet {
         self.close(oldest)
     }
 
-    /// Closes the one that has been idle longest among those of one client: of those on which something was `proven` genuine, or of the others.
-    pub fn close_oldest_of(&self, client: ClientKey, proven: bool) -> bool {
+    /// Closes the one that has been idle longest among those of one client with this standing.
+    pub fn close_oldest_of(&self, client: ClientKey, standing: IdleStanding) -> bool {
         self.name_new();
-        let oldest = self.clients.borrow().of(client, proven).next();
+        let oldest = self.clients.borrow().of(client, standing).next();
         oldest.is_some_and(|oldest| self.close(oldest))
     }
 
-    /// Whether at least so many connections of one client are idle: of those on which something was `proven` genuine, or of
-    /// the others.
-    pub fn has(&self, count: usize, client: ClientKey, proven: bool) -> bool {
+    /// Whether at least so many connections of one client with this standing are idle.
+    pub fn has(&self, count: usize, client: ClientKey, standing: IdleStanding) -> bool {
         self.name_new();
-        self.clients.borrow().of(client, proven).take(count).count() == count
+        self.clients.borrow().of(client, standing).take(count).count() == count
     }
 
     /// Takes down the clients of the connections that have come since.
@@ -138,9 +137,9 @@ impl IdleSet {
 }
 
 impl IdleSlot {
-    fn name(&self, number: u64) -> Option<(ClientKey, bool, u64)> {
+    fn name(&self, number: u64) -> Option<(ClientKey, IdleStanding, u64)> {
         let holding = self.permit.holding();
-        holding.owning_client().map(|client| (client, holding.is_proven(), number))
+        holding.owning_client().map(|client| (client, holding.standing(), number))
     }
 }
 

@@ -11,6 +11,17 @@ use crate::gate::admission::keyed_buckets::Lender;
 use crate::gate::admission::live::Admission;
 use crate::gate::client_key::ClientKey;
 
+/// How useful an idle connection is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IdleStanding {
+    /// Requests came, and the last one was no accepted delivery.
+    Unproven,
+    /// No request was admitted yet: the first may be on its way.
+    New,
+    /// The last delivery was genuine and accepted.
+    Proven,
+}
+
 /// What a connection holds.
 #[derive(Debug)]
 pub struct Holding {
@@ -107,6 +118,16 @@ impl Holding {
     /// Notes whether the client has many connections.
     pub(super) fn note_company(&self, among_many: bool) {
         self.among_many.set(among_many);
+    }
+
+    /// How useful the connection is while it is idle.
+    #[must_use]
+    pub const fn standing(&self) -> IdleStanding {
+        match (self.proven.get(), self.client.get()) {
+            (true, _) => IdleStanding::Proven,
+            (false, Some(_)) => IdleStanding::Unproven,
+            (false, None) => IdleStanding::New,
+        }
     }
 
     /// Whether the connection may have to end for another one of its client, whose bound is near: its client had more than
