@@ -334,7 +334,8 @@ impl Outcome {
     }
 }
 
-macro_rules! connection_ends {
+/// A table of causes that have a code and a sentence each: the documentation of a variant is its meaning.
+macro_rules! coded_causes {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $code:literal;)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -359,7 +360,9 @@ macro_rules! connection_ends {
     };
 }
 
-connection_ends! {
+pub(crate) use coded_causes;
+
+coded_causes! {
     /// How a connection ended at a bound, without an exchange: there was no request to answer.
     ConnectionEnd {
         /// Refused: it comes from none of the proxies from which alone this listener takes connections.
