@@ -15,7 +15,7 @@ use countersign::telemetry::access_log::json;
 use countersign::telemetry::audit::record::delivery;
 use countersign::telemetry::audit::{Chain, Digest, Link};
 use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages};
-use countersign::telemetry::line::Stamp;
+use countersign::telemetry::line::TimeText;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn exchange(body: &[u8]) -> Exchange<'_> {
@@ -66,7 +66,7 @@ fn records(c: &mut Criterion) {
     let body = vec![b'x'; 256];
     let exchange = exchange(&body);
     let mut group = c.benchmark_group("records");
-    let (mut out, mut stamp) = (Vec::with_capacity(4096), Stamp::default());
+    let (mut out, mut stamp) = (Vec::with_capacity(4096), TimeText::default());
     group.bench_function("format an access log line", |b| {
         b.iter(|| {
             out.clear();

@@ -21,7 +21,7 @@ pub enum Fate {
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct AnswerRow {
     /// HTTP status code.
     pub status: u16,
     /// The one word that the client is told, in the JSON body of the answer.
@@ -65,8 +65,8 @@ macro_rules! ends {
 
             /// The row of the table.
             #[must_use]
-            pub const fn answer(self) -> Answer {
-                match self { $(Self::$variant => Answer { status: $status, error: $error, fate: Fate::$fate },)+ }
+            pub const fn answer(self) -> AnswerRow {
+                match self { $(Self::$variant => AnswerRow { status: $status, error: $error, fate: Fate::$fate },)+ }
             }
         }
 
@@ -317,15 +317,15 @@ impl Outcome {
             Self::Forwarded { status } => Some(status),
             Self::Rejected(rejection) => Some(rejection.answer().status),
             Self::Failed(fault) => match fault.answer() {
-                Answer { fate: Fate::Abort, .. } => None,
-                Answer { status, .. } => Some(status),
+                AnswerRow { fate: Fate::Abort, .. } => None,
+                AnswerRow { status, .. } => Some(status),
             },
         }
     }
 
     /// What to answer, or nothing when the application's answer has been passed on.
     #[must_use]
-    pub const fn answer(self) -> Option<Answer> {
+    pub const fn answer(self) -> Option<AnswerRow> {
         match self {
             Self::Forwarded { .. } => None,
             Self::Rejected(rejection) => Some(rejection.answer()),
@@ -431,9 +431,9 @@ impl ConnectionEnd {
 
     /// What to answer, in plain text, if the client can read it.
     #[must_use]
-    pub const fn answer(self) -> Option<Answer> {
+    pub const fn answer(self) -> Option<AnswerRow> {
         match self {
-            Self::TlsPlaintext => Some(Answer { status: 400, error: "tls_required", fate: Fate::Close }),
+            Self::TlsPlaintext => Some(AnswerRow { status: 400, error: "tls_required", fate: Fate::Close }),
             _ => None,
         }
     }
@@ -521,7 +521,7 @@ mod tests {
 
     #[test]
     fn every_verification_failure_looks_the_same_from_outside() {
-        let answers: Vec<Answer> = Rejection::ALL.iter().map(|r| r.answer()).filter(|a| a.status == 401).collect();
+        let answers: Vec<AnswerRow> = Rejection::ALL.iter().map(|r| r.answer()).filter(|a| a.status == 401).collect();
         assert!(answers.len() > 10);
         assert!(answers.iter().all(|a| *a == answers[0]));
     }

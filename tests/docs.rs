@@ -9,7 +9,7 @@ use countersign::config::scheme::preset_names;
 use countersign::config::settings::vocabulary;
 use countersign::outcome::{ConnectionEnd, Fault, Rejection};
 use countersign::telemetry::advice;
-use countersign::telemetry::names::{self, Kind};
+use countersign::telemetry::names::{self, MetricKind};
 use toml::de::DeTable;
 
 /// A newcomer reads these from the beginning to the end.
@@ -218,7 +218,7 @@ fn every_metric_that_is_named_exists() {
             text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|it| it.starts_with("countersign_"))
         {
             let known = names::ALL.iter().any(|metric| {
-                let of_histogram = metric.kind == Kind::Histogram && word.starts_with(metric.name);
+                let of_histogram = metric.kind == MetricKind::Histogram && word.starts_with(metric.name);
                 metric.name == word || of_histogram
             });
             if !known {

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::now::Now;
-use crate::telemetry::exposition::{self, Moment};
+use crate::telemetry::exposition::{self, Scrape};
 use crate::telemetry::health::{HealthReading, Standing};
 use crate::telemetry::metrics::Metrics;
 
@@ -112,7 +112,7 @@ impl Endpoints {
     fn exposition(&self, now: Now) -> String {
         let readings = self.desk.readings();
         let ready = is_ready(self.desk.phase(), &readings.health);
-        exposition::render(&self.metrics, Moment { readings: &readings, monotonic: now.monotonic, ready })
+        exposition::render(&self.metrics, Scrape { readings: &readings, monotonic: now.monotonic, ready })
     }
 
     fn status(&self, now: Now) -> String {

@@ -65,7 +65,7 @@ enum AdminListener {
 }
 
 /// The admin port, bound and not yet served.
-pub struct Bound {
+pub struct BoundAdmin {
     listener: AdminListener,
     /// Where it is, with the port that the kernel chose if the configuration said 0.
     pub address: AdminAddress,
@@ -75,7 +75,7 @@ pub struct Bound {
 ///
 /// # Errors
 /// Of the operating system.
-pub fn bind(address: &AdminAddress) -> io::Result<Bound> {
+pub fn bind(address: &AdminAddress) -> io::Result<BoundAdmin> {
     match address {
         AdminAddress::Tcp(address) => {
             // Shared with the process that this one takes the place of: without SO_REUSEPORT it could not start before
@@ -96,7 +96,7 @@ pub fn bind(address: &AdminAddress) -> io::Result<Bound> {
             socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)?;
             let listener = UnixListener::from(std::os::fd::OwnedFd::from(socket));
-            Ok(Bound { listener: AdminListener::Unix(listener, path.clone()), address: address.clone() })
+            Ok(BoundAdmin { listener: AdminListener::Unix(listener, path.clone()), address: address.clone() })
         }
     }
 }
@@ -105,10 +105,10 @@ pub fn bind(address: &AdminAddress) -> io::Result<Bound> {
 ///
 /// # Errors
 /// Of the operating system.
-pub fn adopt(listener: TcpListener) -> io::Result<Bound> {
+pub fn adopt(listener: TcpListener) -> io::Result<BoundAdmin> {
     listener.set_nonblocking(true)?;
     let address = AdminAddress::Tcp(listener.local_addr()?);
-    Ok(Bound { listener: AdminListener::Tcp(listener), address })
+    Ok(BoundAdmin { listener: AdminListener::Tcp(listener), address })
 }
 
 /// A socket that a process left behind when it was killed. One that a process listens on stays, and binding fails.
@@ -133,7 +133,7 @@ impl Admin {
     ///
     /// # Errors
     /// Of the operating system: no thread, no descriptors.
-    pub fn start(bound: Bound, access: Access, desk: Arc<dyn Desk>, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub fn start(bound: BoundAdmin, access: Access, desk: Arc<dyn Desk>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let (stop, wake) = UnixStream::pair()?;
         stop.set_nonblocking(true)?;
         wake.set_nonblocking(true)?;

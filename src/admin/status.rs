@@ -12,7 +12,7 @@ use crate::outcome::{Fault, Rejection};
 use crate::telemetry::handshake::Handshake;
 use crate::telemetry::histogram::{BOUNDS_TEXT, Distribution};
 use crate::telemetry::metrics::{Metrics, Registered};
-use crate::telemetry::readings::{Level, Readings};
+use crate::telemetry::readings::{Readings, Usage};
 use crate::telemetry::refusals::Refusal;
 use crate::telemetry::{RouteSeries, RouteTotals};
 
@@ -89,7 +89,7 @@ fn workers(subject: &Subject<'_>) -> Vec<Value> {
     subject.metrics.workers().iter().enumerate().map(describe).collect()
 }
 
-fn level(Level { held, limit }: Level) -> Value {
+fn level(Usage { held, limit }: Usage) -> Value {
     json!({ "held": held, "limit": limit })
 }
 
@@ -110,7 +110,7 @@ fn bounds(subject: &Subject<'_>) -> Value {
         "over_budget": level(readings.suspects),
         "over_budget_memory": level(readings.suspect_memory),
         "waiting_for_turn": subject.metrics.workers().iter().map(crate::telemetry::WorkerCells::waiting).sum::<u64>(),
-        "files": level(Level { held: vitals.files.unwrap_or_default(), limit: vitals.files_limit.unwrap_or_default() }),
+        "files": level(Usage { held: vitals.files.unwrap_or_default(), limit: vitals.files_limit.unwrap_or_default() }),
         "memory": vitals.memory,
         "connections_ended": ends,
         "accept_pauses": subject.metrics.accept_pauses(),

@@ -13,9 +13,9 @@ use crate::now::Now;
 use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, ReplayReading};
+use crate::telemetry::readings::{KeyReading, Readings, ReloadReading, ReplayReading, Usage};
 
-use super::event_log::{EventLog, Level as Urgency};
+use super::event_log::{EventLog, Level};
 use super::lookout::Lookout;
 use super::phase::Phases;
 use super::records::Records;
@@ -80,13 +80,13 @@ impl Interior {
 
     fn read(&self, readings: &mut Readings) {
         let (held, bounds) = (self.admission.held(), self.admission.bounds());
-        readings.connections = Level { held: held.connections, limit: bounds.connections };
-        readings.requests = Level { held: held.requests, limit: bounds.requests };
-        readings.body_memory = Level { held: held.body_memory, limit: bounds.body_memory };
-        readings.handshakes = Level { held: held.handshakes, limit: bounds.handshakes };
-        readings.handshakes_over_rate = Level { held: held.handshakes_over_rate, limit: bounds.handshakes_over_rate };
-        readings.suspects = Level { held: held.suspects, limit: bounds.suspects };
-        readings.suspect_memory = Level { held: held.suspect_memory, limit: bounds.suspect_memory };
+        readings.connections = Usage { held: held.connections, limit: bounds.connections };
+        readings.requests = Usage { held: held.requests, limit: bounds.requests };
+        readings.body_memory = Usage { held: held.body_memory, limit: bounds.body_memory };
+        readings.handshakes = Usage { held: held.handshakes, limit: bounds.handshakes };
+        readings.handshakes_over_rate = Usage { held: held.handshakes_over_rate, limit: bounds.handshakes_over_rate };
+        readings.suspects = Usage { held: held.suspects, limit: bounds.suspects };
+        readings.suspect_memory = Usage { held: held.suspect_memory, limit: bounds.suspect_memory };
         readings.drivers.clone_from(&self.drivers);
         readings.fallback.clone_from(&self.fallback);
         readings.generation = self.policy.generation();
@@ -108,7 +108,7 @@ impl Interior {
             let Some(ledger) = ledger else { continue };
             readings.replay.push(ReplayReading {
                 route: route.name.clone(),
-                entries: Level { held: ledger.held() as u64, limit: ledger.capacity() as u64 },
+                entries: Usage { held: ledger.held() as u64, limit: ledger.capacity() as u64 },
                 claims: ledger.claimed() as u64,
             });
         }
@@ -169,7 +169,7 @@ impl Desk for FrontDesk {
         if phase != Phase::Ready {
             return Errand::Done(format!("{} already", phase.name()));
         }
-        self.log.event(Urgency::Info, "the admin port was asked to drain: the process ends as after SIGTERM");
+        self.log.event(Level::Info, "the admin port was asked to drain: the process ends as after SIGTERM");
         // Here already, so that `/ready` says no when this is answered.
         open.interior.phases.advance(Phase::Draining);
         match open.departure.request() {

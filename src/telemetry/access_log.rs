@@ -5,7 +5,7 @@
 
 use crate::outcome::{Fault, Outcome, Side};
 use crate::telemetry::exchange::{Exchange, Stages};
-use crate::telemetry::line::{Stamp, address, escaped, micros, number};
+use crate::telemetry::line::{TimeText, address, escaped, micros, number};
 
 /// No line is longer, in bytes, as long as the names that the operator chose have less than a kibibyte: every excerpt
 /// of a stranger's text six times as long as it came, and every reason code.
@@ -23,7 +23,7 @@ pub fn is_repeatable(exchange: &Exchange<'_>) -> bool {
 }
 
 /// Appends the line as a JSON object. What is not known is not there; `peer` is there where it is not the client.
-pub fn json(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_query: bool) {
+pub fn json(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut TimeText, with_query: bool) {
     out.extend_from_slice(b"{\"time\":\"");
     stamp.write(out, exchange.ended.unix);
     out.extend_from_slice(b"\",\"request_id\":\"");
@@ -128,7 +128,7 @@ fn timings(out: &mut Vec<u8>, stages: &Stages) {
 }
 
 /// Appends the line for people: the same facts in less room.
-pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_query: bool) {
+pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut TimeText, with_query: bool) {
     stamp.write(out, exchange.ended.unix);
     out.push(b' ');
     out.extend_from_slice(exchange.outcome.word().as_bytes());
@@ -200,7 +200,7 @@ impl Missing {
     }
 
     /// Appends a line about it.
-    pub fn write(self, out: &mut Vec<u8>, (stamp, unix): (&mut Stamp, core::time::Duration), json: bool) {
+    pub fn write(self, out: &mut Vec<u8>, (stamp, unix): (&mut TimeText, core::time::Duration), json: bool) {
         let (open, lost, close) = if json {
             (&b"\",\"event\":\"lines_missing\",\"left_out\":"[..], &b",\"lost\":"[..], &b"}\n"[..])
         } else {
@@ -264,7 +264,7 @@ mod tests {
 
     fn line(exchange: &Exchange<'_>, with_query: bool) -> String {
         let mut out = Vec::new();
-        json(&mut out, exchange, &mut Stamp::default(), with_query);
+        json(&mut out, exchange, &mut TimeText::default(), with_query);
         String::from_utf8(out).unwrap()
     }
 
@@ -281,7 +281,7 @@ mod tests {
         );
         assert!(line(&exchange, true).contains("\"path\":\"/hook\",\"query\":\"token=1\","));
         let mut out = Vec::new();
-        text(&mut out, &exchange, &mut Stamp::default(), true);
+        text(&mut out, &exchange, &mut TimeText::default(), true);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "1994-11-06T08:49:37.042Z passed 200 POST /hook?token=1 reason=forwarded route=hook client=192.0.2.7 \
@@ -329,7 +329,7 @@ mod tests {
         assert_eq!((read["status"].as_u64(), read["accepted"].as_u64()), (Some(502), Some(200)));
         assert_eq!(read["rule"], "content_length_twice");
         let mut out = Vec::new();
-        text(&mut out, &failed, &mut Stamp::default(), false);
+        text(&mut out, &failed, &mut TimeText::default(), false);
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.contains(" reason=upstream_malformed rule=content_length_twice accepted=200 route=hook "),
@@ -368,7 +368,7 @@ mod tests {
         for json in [true, false] {
             let mut out = Vec::new();
             let missing = Missing { left_out: 12, lost: 3 };
-            missing.write(&mut out, (&mut Stamp::default(), Duration::from_secs(1)), json);
+            missing.write(&mut out, (&mut TimeText::default(), Duration::from_secs(1)), json);
             let line = String::from_utf8(out).unwrap();
             assert!(line.ends_with('\n') && line.contains("12") && line.contains('3'));
             assert_eq!(serde_json::from_str::<Value>(&line).is_ok(), json);

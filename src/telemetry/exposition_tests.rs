@@ -4,7 +4,7 @@ use super::super::exchange::{Exchange, RouteTag, Stages};
 use super::super::health::{HealthReading, Standing};
 use super::super::metrics::RouteLabels;
 use super::super::readings::{
-    AuthorityReading, CertificateReading, KeyReading, Level, ReloadReading, ReplayReading, Vitals,
+    AuthorityReading, CertificateReading, KeyReading, ReloadReading, ReplayReading, Usage, Vitals,
 };
 use super::*;
 use crate::now::Now;
@@ -12,7 +12,7 @@ use crate::outcome::{Observed, Outcome};
 
 /// A process in which there is everything that can be told.
 fn everything() -> Readings {
-    let level = Level { held: 1, limit: 2 };
+    let level = Usage { held: 1, limit: 2 };
     let (one, second) = (Some(1), Duration::from_secs(1));
     Readings {
         connections: level,
@@ -77,7 +77,7 @@ fn everything() -> Readings {
 }
 
 fn page(metrics: &Metrics) -> String {
-    render(metrics, Moment { readings: &everything(), monotonic: Duration::from_secs(9), ready: true })
+    render(metrics, Scrape { readings: &everything(), monotonic: Duration::from_secs(9), ready: true })
 }
 
 fn counting() -> std::sync::Arc<Metrics> {

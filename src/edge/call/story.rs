@@ -13,7 +13,7 @@ use crate::gate::admission::Admitted;
 use crate::gate::client::{Account, ClientAddress};
 use crate::gate::conduct::Ended;
 use crate::gate::route::{Disposition, Route};
-use crate::outcome::{Answer, Fate, Fault, Outcome, Rejection};
+use crate::outcome::{AnswerRow, Fate, Fault, Outcome, Rejection};
 use crate::telemetry::exchange::Stage;
 use crate::wire::framing::BodyFraming;
 
@@ -185,7 +185,12 @@ async fn conclude<N: Net, C: Carrier<N>>(
     }
 }
 
-fn own_answer<'a, N: Net>(worker: &Worker<N>, policy: &'a Policy, inbound: &Inbound, answer: Answer) -> OwnAnswer<'a> {
+fn own_answer<'a, N: Net>(
+    worker: &Worker<N>,
+    policy: &'a Policy,
+    inbound: &Inbound,
+    answer: AnswerRow,
+) -> OwnAnswer<'a> {
     let allow = match answer.status {
         405 => {
             let (head, bytes) = inbound.head();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::outcome::{Answer, Fault, Outcome, Rejection};
+use crate::outcome::{AnswerRow, Fault, Outcome, Rejection};
 use crate::wire::encode;
 use crate::wire::head::Version;
 
@@ -17,7 +17,7 @@ use crate::edge::worker::Worker;
 const RETRY_AFTER: u64 = 5;
 
 /// The answer to a copy of a delivery whose fate is known in a moment.
-const IN_FLIGHT: Answer = Rejection::DuplicateInFlight.answer();
+const IN_FLIGHT: AnswerRow = Rejection::DuplicateInFlight.answer();
 /// Seconds after which it makes sense to ask for that fate.
 const RETRY_IN_FLIGHT_AFTER: u64 = 1;
 

@@ -21,7 +21,7 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::gate::conduct::{Conduct, Ended, Rank};
-use crate::gate::handshakes::Pace;
+use crate::gate::handshakes::HandshakeStanding;
 
 use super::handshake_turns::HandshakeTurns;
 
@@ -75,12 +75,12 @@ struct Waiter {
     number: Cell<u64>,
     /// How many turns it needs, at most [`TURNS_PER_ROUND`].
     turns: Cell<usize>,
-    state: Cell<State>,
+    state: Cell<TurnState>,
     waker: RefCell<Option<Waker>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum TurnState {
     Waits,
     Called,
     /// It has been given up: its connection was evicted.
@@ -93,7 +93,7 @@ struct Wait<'a>(&'a Waiter);
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.0.state.set(State::Gone);
+        self.0.state.set(TurnState::Gone);
     }
 }
 
@@ -111,7 +111,7 @@ impl TurnQueue {
             return;
         }
         let waiter = waiter.get_or_init(Rc::default);
-        waiter.state.set(State::Waits);
+        waiter.state.set(TurnState::Waits);
         waiter.turns.set(turns);
         waiter.number.set(self.next.replace(self.next.get() + 1));
         if let Some(queue) = self.waiting.borrow_mut().get_mut(rank as usize) {
@@ -122,7 +122,7 @@ impl TurnQueue {
         }
         let wait = Wait(waiter);
         poll_fn(|cx| {
-            if wait.0.state.get() == State::Called {
+            if wait.0.state.get() == TurnState::Called {
                 return Poll::Ready(());
             }
             wait.0.waker.replace(Some(cx.waker().clone()));
@@ -133,7 +133,7 @@ impl TurnQueue {
 
     /// Waits until a TLS handshake may be gone on with, which will cost so much
     /// ([`crate::gate::chain::KeyKind::handshake_cost`]). They have a budget of their own (`handshake_turns.rs`).
-    pub async fn handshake(&self, cost: u32, pace: Pace) {
+    pub async fn handshake(&self, cost: u32, pace: HandshakeStanding) {
         if !self.is_running.get() || self.handshakes.take(cost, pace) {
             return;
         }
@@ -194,7 +194,7 @@ impl TurnQueue {
             free = left;
             aged = aged.saturating_sub(used);
             suspects += if rank == Rank::Suspect { used } else { 0 };
-            waiter.state.set(State::Called);
+            waiter.state.set(TurnState::Called);
             if let Some(waker) = waiter.waker.take() {
                 waker.wake();
             }
@@ -206,7 +206,7 @@ impl TurnQueue {
     /// Who is next: the one that has waited longest, or the best one.
     fn next_rank(&self, waiting: &mut [VecDeque<Rc<Waiter>>], by_age: bool) -> Option<Rank> {
         for queue in waiting.iter_mut() {
-            while queue.front().is_some_and(|waiter| waiter.state.get() != State::Waits) {
+            while queue.front().is_some_and(|waiter| waiter.state.get() != TurnState::Waits) {
                 queue.pop_front();
             }
         }
