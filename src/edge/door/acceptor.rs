@@ -161,7 +161,10 @@ impl Acceptor {
         while !ending.begun.get() {
             let handle = ending.canceller.borrow().handle();
             match budget.during(self.listener.cancelable_accept(handle)).await {
-                Ok((stream, peer)) => self.welcome(&worker, stream, peer),
+                Ok((stream, peer)) => {
+                    self.welcome(&worker, stream, peer);
+                    worker.turns.newcomer().await;
+                }
                 Err(error) if concerns_one_connection(&error) || ending.begun.get() => {}
                 Err(error) => {
                     let first = !ending.pauses.replace(true);

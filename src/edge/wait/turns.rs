@@ -24,6 +24,7 @@ use crate::gate::conduct::{Conduct, Ended, Rank};
 use crate::gate::handshakes::HandshakeStanding;
 
 use super::handshake_turns::HandshakeTurns;
+use super::newcomer_turns::NewcomerTurns;
 
 /// TurnQueue between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
 pub const TURNS_PER_ROUND: usize = 32;
@@ -62,6 +63,7 @@ pub struct TurnQueue {
     waiting: RefCell<[VecDeque<Rc<Waiter>>; Rank::ALL.len()]>,
     runner: RefCell<Option<Waker>>,
     handshakes: HandshakeTurns,
+    newcomers: NewcomerTurns,
     /// When suspects have had no more than their share.
     even: Cell<Duration>,
     /// Whether they have had more.
@@ -143,6 +145,16 @@ impl TurnQueue {
         self.handshakes.wait(cost, pace).await;
     }
 
+    /// Waits until another connection may be accepted (`newcomer_turns.rs`).
+    pub async fn newcomer(&self) {
+        while self.is_running.get() && !self.newcomers.take() {
+            if let Some(runner) = self.runner.take() {
+                runner.wake();
+            }
+            self.newcomers.wait().await;
+        }
+    }
+
     /// A handshake has cost less than was thought.
     pub fn give_back_handshake(&self, cost: u32) {
         self.handshakes.give_back(cost);
@@ -153,14 +165,18 @@ impl TurnQueue {
     pub async fn run(&self, worker: &impl Round) {
         self.is_running.set(true);
         let mut began = worker.now();
+        let mut took = Duration::ZERO;
         loop {
             let suspects = self.hand_out(TURNS_PER_ROUND);
             self.handshakes.hand_out();
+            self.newcomers.hand_out(took);
             self.crowded(worker).await;
+            let looking = worker.now();
             if worker.look().await.is_err() {
                 break;
             }
             let now = worker.now();
+            took = now.saturating_sub(looking);
             self.charge(suspects, (began, now), worker.percent());
             began = now;
         }
@@ -168,6 +184,7 @@ impl TurnQueue {
         self.resting.set(false);
         self.hand_out(usize::MAX);
         self.handshakes.let_all_go();
+        self.newcomers.let_all_go();
     }
 
     /// Counts a round in which suspects had so many turns against their share.
@@ -224,7 +241,7 @@ impl TurnQueue {
         loop {
             self.resting.set(self.is_ahead(worker.now()));
             let someone = self.next_rank(&mut *self.waiting.borrow_mut(), false).is_some();
-            if someone || self.handshakes.is_crowded() {
+            if someone || self.handshakes.is_crowded() || self.newcomers.is_crowded() {
                 return;
             }
             let suspects = self.waiting.borrow().iter().any(|queue| !queue.is_empty());
