@@ -80,6 +80,14 @@ pub fn of(code: &str) -> &'static str {
         "id_reused" => {
             "nothing: the delivery was forwarded. Does the sender give two events one id, or does the application need to know?"
         }
+        "challenge_token_mismatch" => {
+            "compare `challenge_tokens` of the route with the verify token that is set at the sender"
+        }
+        "challenge_too_long" | "challenge_malformed" => {
+            "nothing, if it is rare: no sender's handshake looks like this. If a sender's does, challenge = false leaves it to a route of its own"
+        }
+        "first_call_rate_limited" => "register the webhook again in a minute; find out who sends so many",
+        "pairing_refused" => "put the secret into the file of the route by hand: docs/handshakes.md says how",
         "draining" => "nothing: the process was stopping; the sender tries again",
         "loop_detected" => "the upstream leads back to this process: correct its address",
         code if code.starts_with("upstream_") => of_upstream(code),
