@@ -61,6 +61,7 @@ fn policy() -> Policy {
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,
+        challenges: None,
     };
     let ten = Duration::from_secs(10);
     Policy {

@@ -169,6 +169,17 @@ ends! {
         CredentialMissing = "credential_missing", 401 "unauthorized" Keep;
         /// The credential is none of the route's.
         CredentialMismatch = "credential_mismatch", 401 "unauthorized" Keep;
+        /// A handshake is right but for its verify token, which is none of the route's.
+        ChallengeTokenMismatch = "challenge_token_mismatch", 403 "forbidden" Keep;
+        /// The value that a handshake brings is longer than a sender's.
+        ChallengeTooLong = "challenge_too_long", 400 "bad_request" Keep;
+        /// The value that a handshake brings is empty, stands there twice, or has bytes that a sender's has not: markup,
+        /// quotes, control characters.
+        ChallengeMalformed = "challenge_malformed", 400 "bad_request" Keep;
+        /// More unsigned first calls than the route answers.
+        FirstCallRateLimited = "first_call_rate_limited", 429 "too_many_requests" Keep;
+        /// A handshake brings the secret of the deliveries. Any client could send one of its own.
+        PairingRefused = "pairing_refused", 401 "unauthorized" Keep;
         /// The delivery cannot be recorded, or not durably, and must not pass without that.
         AuditUnavailable = "audit_unavailable", 503 "unavailable" Keep;
         /// More genuine deliveries than the route takes.
@@ -223,6 +234,19 @@ ends! {
 }
 
 impl Rejection {
+    /// Whether the request lacks what would show that it is genuine, rather than having something wrong.
+    #[must_use]
+    pub const fn is_absence(self) -> bool {
+        matches!(
+            self,
+            Self::HeaderRequired
+                | Self::SignatureMissing
+                | Self::TimestampMissing
+                | Self::IdMissing
+                | Self::CredentialMissing
+        )
+    }
+
     /// Whether this is never an answer: it is noted of deliveries that are forwarded.
     #[must_use]
     pub const fn is_only_noted(self) -> bool {
@@ -269,6 +293,11 @@ pub enum Outcome {
         /// Status code of the application's answer.
         status: u16,
     },
+    /// It was a handshake, and we have answered it with this status.
+    Answered {
+        /// Status code of the answer.
+        status: u16,
+    },
     /// We refused.
     Rejected(Rejection),
     /// Something broke.
@@ -288,22 +317,24 @@ impl From<Fault> for Outcome {
 }
 
 impl Outcome {
-    /// The reason code; `forwarded` for a delivery that reached the application.
+    /// The reason code; `forwarded` for a delivery that reached the application, `challenge_answered` for a handshake.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
             Self::Forwarded { .. } => "forwarded",
+            Self::Answered { .. } => "challenge_answered",
             Self::Rejected(rejection) => rejection.code(),
             Self::Failed(fault) => fault.code(),
         }
     }
 
-    /// What it amounts to, in a word: `passed`, `acknowledged` (a duplicate, of which nothing is left to do), `refused`,
-    /// `failed`.
+    /// What it amounts to, in a word: `passed`, `answered` (a handshake), `acknowledged` (a duplicate, of which nothing is
+    /// left to do), `refused`, `failed`.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Forwarded { .. } => "passed",
+            Self::Answered { .. } => "answered",
             Self::Rejected(Rejection::Duplicate) => "acknowledged",
             Self::Rejected(_) => "refused",
             Self::Failed(_) => "failed",
@@ -314,7 +345,7 @@ impl Outcome {
     #[must_use]
     pub const fn status(self) -> Option<u16> {
         match self {
-            Self::Forwarded { status } => Some(status),
+            Self::Forwarded { status } | Self::Answered { status } => Some(status),
             Self::Rejected(rejection) => Some(rejection.answer().status),
             Self::Failed(fault) => match fault.answer() {
                 AnswerRow { fate: Fate::Abort, .. } => None,
@@ -328,6 +359,7 @@ impl Outcome {
     pub const fn answer(self) -> Option<AnswerRow> {
         match self {
             Self::Forwarded { .. } => None,
+            Self::Answered { status } => Some(AnswerRow { status, error: "", fate: Fate::Keep }),
             Self::Rejected(rejection) => Some(rejection.answer()),
             Self::Failed(fault) => Some(fault.answer()),
         }

@@ -64,6 +64,7 @@ fn route() -> Route {
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,
+        challenges: None,
     }
 }
 

@@ -146,6 +146,7 @@ fn route((position, series): (usize, &Arc<RouteSeries>), registered: &Registered
             ("scheme".to_owned(), json!(series.scheme)),
             ("forwarded".to_owned(), json!(totals.forwarded())),
             ("classes".to_owned(), json!(totals.forwarded)),
+            ("answered".to_owned(), json!(totals.answered)),
             ("duplicates".to_owned(), json!(totals.acknowledged())),
             ("received".to_owned(), json!(totals.received)),
             ("last".to_owned(), json!((totals.last > 0).then_some(totals.last))),

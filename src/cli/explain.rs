@@ -381,7 +381,7 @@ fn tell(record: &Value) -> bool {
     if let (true, Some(status)) = (outcome == "failed", number("accepted")) {
         line(format!("the application has accepted the delivery all the same ({status}): a copy is acknowledged"));
     }
-    if reason == "forwarded" {
+    if reason == "forwarded" || reason == "challenge_answered" {
         return true;
     }
     line(format!("what that means: {}", meaning(&reason)));

@@ -17,6 +17,7 @@ pub const LINE_LIMIT: usize = 8 << 10;
 pub fn is_repeatable(exchange: &Exchange<'_>) -> bool {
     match exchange.outcome {
         Outcome::Forwarded { .. } => false,
+        Outcome::Answered { .. } => exchange.key_id.is_none(),
         Outcome::Rejected(_) => true,
         Outcome::Failed(fault) => exchange.key_id.is_none() && Fault::side(fault) == Side::Downstream,
     }

@@ -80,10 +80,27 @@ pub fn of(code: &str) -> &'static str {
         "id_reused" => {
             "nothing: the delivery was forwarded. Does the sender give two events one id, or does the application need to know?"
         }
+        code if code.starts_with("challenge_") || code.starts_with("first_call_") || code == "pairing_refused" => {
+            of_handshake(code)
+        }
         "draining" => "nothing: the process was stopping; the sender tries again",
         "loop_detected" => "the upstream leads back to this process: correct its address",
         code if code.starts_with("upstream_") => of_upstream(code),
         code => of_verification(code),
+    }
+}
+
+/// What helps where a question of a sender about the endpoint is not answered.
+fn of_handshake(code: &str) -> &'static str {
+    match code {
+        "challenge_token_mismatch" => {
+            "compare `challenge_tokens` of the route with the verify token that is set at the sender"
+        }
+        "challenge_too_long" | "challenge_malformed" => {
+            "nothing, if it is rare: no sender's handshake looks like this. If a sender's does, challenge = false leaves it to a route of its own"
+        }
+        "first_call_rate_limited" => "register the webhook again in a minute; find out who sends so many",
+        _ => "put the secret into the file of the route by hand: docs/handshakes.md says how",
     }
 }
 

@@ -139,6 +139,7 @@ fn routes(page: &mut Page, metrics: &Metrics, registered: &Registered) {
     for (route, scheme, totals) in &all {
         let outcomes = [
             ("forwarded", totals.forwarded()),
+            ("answered", totals.answered),
             ("duplicate", totals.acknowledged()),
             ("rejected", totals.refused()),
             ("failed", totals.broken()),

@@ -60,7 +60,7 @@ macro_rules! names {
 
 names! {
     EXCHANGES = Counter "countersign_exchanges_total" ["route", "scheme", "outcome"] Count
-        "Exchanges that have ended: forwarded, duplicate, rejected or failed. Requests that fell under no route have an empty route.";
+        "Exchanges that have ended: forwarded, answered (a handshake), duplicate, rejected or failed. Requests that fell under no route have an empty route.";
     RESPONSES = Counter "countersign_forwarded_responses_total" ["route", "class"] Count
         "Answers of the application to forwarded deliveries, by class of their status (1xx to 5xx).";
     REJECTIONS = Counter "countersign_rejections_total" ["route", "reason"] Count

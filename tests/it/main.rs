@@ -25,6 +25,7 @@ mod floods;
 mod framing;
 mod giving_way;
 mod handover;
+mod handshakes;
 mod headers;
 mod limits;
 mod mtls;

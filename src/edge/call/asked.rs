@@ -5,8 +5,9 @@ use std::time::Duration;
 use crate::edge::peer::Peer;
 use crate::gate::client::ClientAddress;
 use crate::gate::route::Route;
+use crate::gate::verify::ChallengeReply;
 use crate::now::Now;
-use crate::outcome::Observed;
+use crate::outcome::{Observed, Outcome};
 use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, METHOD, PATH, QUERY, Stage, Stages};
 use crate::wire::framing::BodyFraming;
 use crate::wire::head::{ResponseError, Version};
@@ -46,6 +47,8 @@ pub struct Asked<'p> {
     pub observed: Observed,
     /// Seconds after which it makes sense to try again, where that is known.
     pub retry_after: Option<u64>,
+    /// The answer to a handshake.
+    pub challenge: Option<Box<ChallengeReply>>,
     /// The key that matched.
     pub key_id: Option<&'p str>,
     /// Bytes of the answer's body that were sent.
@@ -92,11 +95,19 @@ impl<'p> Asked<'p> {
             broken_rule: None,
             observed: Observed::NONE,
             retry_after: None,
+            challenge: None,
             key_id: None,
             sent: 0,
             excerpts: Excerpts::EMPTY,
             stages: Stages::default(),
         }
+    }
+
+    /// Keeps the answer to a handshake; gives what becomes of the exchange.
+    pub fn answer_with(&mut self, reply: Box<ChallengeReply>) -> Outcome {
+        let status = reply.status;
+        self.challenge = Some(reply);
+        Outcome::Answered { status }
     }
 
     /// Notes that a stage has ended at `monotonic`.

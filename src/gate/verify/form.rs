@@ -43,6 +43,11 @@ pub(super) fn unique<'a>(form: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u
     Ok(found)
 }
 
+/// Whether every name of a form is one of those, and it can be read.
+pub(super) fn has_only(form: &[u8], is_known: impl Fn(&[u8]) -> bool) -> bool {
+    pairs(form).all(|pair| pair.is_ok_and(|(name, _)| is_known(&name)))
+}
+
 /// Names and values, sorted by name and then value, each distinct pair once, written without separators: what Twilio
 /// signs after the URL (its Node SDK for repeated names).
 pub(super) fn sorted(form: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), FormError> {

@@ -36,6 +36,12 @@ impl JsonPath {
         &self.text
     }
 
+    /// The names on the path; what is an index in an array may be one too.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let is_index = |segment: &&String| segment.bytes().all(|byte| byte.is_ascii_digit());
+        self.segments.iter().filter(move |segment| !is_index(segment)).map(String::as_str)
+    }
+
     /// The string or the whole number at the path, as text; nothing when there is nothing at the path.
     pub(super) fn find<'de>(&self, body: &'de [u8]) -> Result<Option<Cow<'de, [u8]>>, JsonError> {
         let mut deserializer = serde_json::Deserializer::from_slice(body);

@@ -8,6 +8,7 @@ pub mod chunked;
 pub mod config;
 pub mod explain;
 pub mod framing;
+pub mod handshake;
 pub mod head;
 pub mod proxy;
 mod request;
@@ -25,5 +26,6 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("proxy", proxy::run),
     ("signature", signature::run),
     ("chain", chain::run),
+    ("handshake", handshake::run),
     ("explain", explain::run),
 ];
