@@ -19,12 +19,18 @@ const MADE: &str = "Made of the data of the built-in schemes; `BLESS=1 cargo tes
 
 /// Deliveries that need more than a JSON body: the scheme, and the arguments of `countersign sign`.
 const FORM: &str = "--header 'Content-Type: application/x-www-form-urlencoded' --body 'payload=%7B%7D'";
-const TRIED_WITH: [(&str, &str); 7] = [
+const TRIED_WITH: [(&str, &str); 10] = [
     ("gitea-form", FORM),
     ("forgejo-form", FORM),
     ("gogs-form", FORM),
     ("twilio", FORM),
     ("mandrill", FORM),
+    ("linear", r#"--body "{\"webhookTimestamp\":$(date +%s)000}""#),
+    ("pusher", r#"--body "{\"time_ms\":$(date +%s)000}""#),
+    (
+        "plain",
+        r#"--body "{\"id\":\"evt_1\",\"webhookMetadata\":{\"webhookDeliveryAttemptTimestamp\":\"$(date -u +%Y-%m-%dT%H:%M:%SZ)\"}}""#,
+    ),
     (
         "twilio-json",
         "--url \"https://hooks.example.com/webhooks/twilio-json?bodySHA256=$(printf '{}' | sha256sum | cut -d ' ' -f 1)\" --body '{}'",
@@ -229,9 +235,14 @@ fn page(scheme: &Scheme, setup: Option<&String>) -> String {
     );
     page += &match trial(scheme) {
         Some(command) => format!("In another terminal, in the same folder:\n\n```console\n$ {command}\n```\n"),
-        None => "Only the sender can make a genuine delivery: let it send a test event. The request id of one that is refused is in the \
-                 access log; `countersign explain REQUEST-ID` says why.\n"
-            .to_owned(),
+        None if scheme.wants_public_key() => {
+            "Only the sender can make a genuine delivery: let it send a test event. The request id of one that is refused is in the \
+             access log; `countersign explain REQUEST-ID` says why.\n"
+                .to_owned()
+        }
+        None => format!(
+            "The signature stands in the body: `countersign sign --route {name} --body-file FILE` prints it, to be put into the file.\n"
+        ),
     };
     let retries = if scheme.retries.is_empty() {
         "Whether it sends a delivery again is not known.".to_owned()
@@ -264,7 +275,8 @@ fn page(scheme: &Scheme, setup: Option<&String>) -> String {
 /// The list of all pages.
 fn list() -> String {
     let mut list = format!(
-        "# Senders: a page for each built-in scheme\n\n{MADE} What each says of where its settings are is in [setup.toml](setup.toml).\n\
+        "# Senders: a page for each built-in scheme\n\n{MADE} Where a sender has its settings is in [setup.toml](setup.toml), from \
+         memory and not tested: menus move.\n\
          How senders ask whether a URL is yours: [handshakes](../senders.md). What the columns mean: [schemes](../schemes.md).\n\n\
          | scheme | sender | kind | confirmed by | replay protection by default |\n|---|---|---|---|---|\n"
     );

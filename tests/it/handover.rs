@@ -76,6 +76,24 @@ fn deliver(address: SocketAddr, stop: &AtomicBool, answered: &AtomicU64) -> Vec<
     wrong
 }
 
+/// Asks the admin port again and again whether the process lives; every answer but 200.
+fn probe(admin: SocketAddr, stop: &AtomicBool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let answer = TcpStream::connect(admin).and_then(|stream| {
+            let mut client = Client::over(stream);
+            client.send(format!("GET /live HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").as_bytes());
+            client.try_answer()
+        });
+        match answer {
+            Ok(answer) if answer.status == 200 => thread::sleep(Duration::from_millis(1)),
+            Ok(answer) => wrong.push(format!("status {}", answer.status)),
+            Err(error) => wrong.push(error.to_string()),
+        }
+    }
+    wrong
+}
+
 fn a_service_manager_replaces_processes_without_a_failed_delivery(driver: Driver) {
     let application = Application::answering(OK);
     let folder = Folder::new();
@@ -109,6 +127,8 @@ fn a_service_manager_replaces_processes_without_a_failed_delivery(driver: Driver
             thread::spawn(move || deliver(address, &stop, &answered))
         })
         .collect();
+    let (asked, until) = (admin.local_addr().unwrap(), Arc::clone(&stop));
+    let prober = thread::spawn(move || probe(asked, &until));
     for _ in 0..REPLACED {
         let before = answered.load(Ordering::Relaxed);
         assert!(crate::support::eventually(|| answered.load(Ordering::Relaxed) > before + 20));
@@ -120,6 +140,8 @@ fn a_service_manager_replaces_processes_without_a_failed_delivery(driver: Driver
     stop.store(true, Ordering::Relaxed);
     let wrong: Vec<String> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
     assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), answered.load(Ordering::Relaxed));
+    let wrong = prober.join().unwrap();
+    assert!(wrong.is_empty(), "probes: {wrong:?}");
     current.signal("TERM");
     assert_eq!(current.end().0.code(), Some(0));
     let verify = ["audit", "verify", "audit.jsonl", "--key-file", "seal", "--key-id", "k"];
