@@ -187,3 +187,25 @@ fn a_trail_of_another_process_is_said_with_the_way_to_replace_it() {
     assert_eq!(second.end().0.code(), Some(2));
     second.await_line("socket activation");
 }
+
+/// A probe that the process has accepted when it ends is answered, and not reset.
+#[test]
+fn a_question_that_has_begun_is_answered_at_the_end() {
+    let folder = Folder::new();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    configuration(&folder, Driver::Epoll, any, &admin.to_string(), "", "127.0.0.1:9");
+    let mut program = Program::run(&folder.path("countersign.toml"));
+    program.await_line(" ready: ");
+    let mut client = Client::connect(admin);
+    client.send(b"GET /live HTTP/1.1\r\n");
+    // The connection has been accepted when a later one has been answered.
+    let mut other = Client::connect(admin);
+    other.send(format!("GET /live HTTP/1.1\r\nHost: {admin}\r\n\r\n").as_bytes());
+    assert_eq!(other.try_answer().unwrap().status, 200);
+    program.signal("TERM");
+    program.await_line(" stopped");
+    client.send(format!("Host: {admin}\r\n\r\n").as_bytes());
+    assert_eq!(client.try_answer().unwrap().status, 200);
+    assert_eq!(program.end().0.code(), Some(0));
+}
