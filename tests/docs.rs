@@ -12,6 +12,11 @@ use countersign::telemetry::advice;
 use countersign::telemetry::names::{self, MetricKind};
 use toml::de::DeTable;
 
+#[path = "docs/metrics.rs"]
+mod metrics;
+#[path = "docs/senders.rs"]
+mod senders;
+
 /// A newcomer reads these from the beginning to the end.
 const SHORT: [(&str, usize); 2] = [("README.md", 200), ("ARCHITECTURE.md", 200)];
 

@@ -38,6 +38,9 @@ const TICK: u16 = 250;
 /// How long accepting pauses when the process is out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the end waits for clients that are being answered.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// Connections that the kernel completes meanwhile.
 const BACKLOG: i32 = 128;
 
@@ -205,9 +208,28 @@ impl AdminServer {
                 self.accept();
             }
         }
+        self.finish();
         if let AdminListener::Unix(_, path) = &self.listener {
             // The next process binds anew; it is no failure that the file is gone.
             let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Answers those that are here, so that no probe fails because the process is replaced. Those that come later belong to
+    /// the process that has the socket next.
+    fn finish(&mut self) {
+        self.accept();
+        let begun = self.endpoints.desk().now().monotonic;
+        self.accept_from = Duration::MAX;
+        loop {
+            let now = self.endpoints.desk().now().monotonic;
+            self.visitors.retain(|visitor| now < visitor.deadline && visitor.stage != VisitStage::Waiting);
+            if self.visitors.is_empty() || now >= begun + FAREWELL {
+                return;
+            }
+            for number in self.wait(now).2 {
+                self.step(number);
+            }
         }
     }
 
