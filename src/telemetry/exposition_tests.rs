@@ -1,6 +1,6 @@
 //! The page for Prometheus, read back.
 #![allow(clippy::unwrap_used)]
-use super::super::exchange::{Exchange, RouteTag, Stages};
+use super::super::exchange::{Exchange, RouteTag, Stages, Unproven};
 use super::super::health::{HealthReading, Standing};
 use super::super::metrics::RouteLabels;
 use super::super::readings::{
@@ -105,6 +105,7 @@ fn counting() -> std::sync::Arc<Metrics> {
             observed,
             key_id: Some("k"),
             delivery_id: None,
+            unproven: Unproven::default(),
             body: None,
             received: 1,
             sent: 1,

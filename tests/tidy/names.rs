@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::{production, sources};
 
 /// Names that more than one production type had when the rule came, and how many. They may only become fewer.
-const KNOWN: [(&str, usize); 28] = [
+const KNOWN: [(&str, usize); 27] = [
     ("Allowance", 2),
     ("Answer", 2),
     ("Bound", 3),
@@ -16,7 +16,6 @@ const KNOWN: [(&str, usize); 28] = [
     ("Kept", 2),
     ("Kind", 4),
     ("Known", 2),
-    ("Level", 2),
     ("Line", 3),
     ("Malformed", 3),
     ("Moment", 2),
