@@ -1,14 +1,11 @@
 //! `countersign demo`: genuine and forged deliveries of five providers through a real proxy on loopback, and then whatever
 //! the user sends.
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-
-use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::load::load;
 use crate::control::plan::plan;
@@ -18,6 +15,7 @@ use crate::edge::clock::Clock;
 
 use super::demo_application::DemoApplication;
 use super::demo_live::{Audience, open_page};
+use super::demo_secrets::{PROVIDERS, random_secret};
 use super::demo_table::Table;
 use super::output::{complain, line, print_problems};
 use super::{CANNOT, FOUND_WRONG};
@@ -31,24 +29,6 @@ pub(super) struct DemoArguments {
 
 /// The built-in configuration; secrets, address and upstream are filled in.
 const CONFIGURATION: &str = include_str!("demo.toml");
-
-/// The routes of the demo: preset, and how its secrets look.
-pub(super) const PROVIDERS: [(&str, DemoSecret); 5] = [
-    ("github", DemoSecret::Text),
-    ("stripe", DemoSecret::Prefixed),
-    ("slack", DemoSecret::Text),
-    ("shopify", DemoSecret::Text),
-    ("standard-webhooks", DemoSecret::Prefixed),
-];
-
-/// How a secret looks.
-#[derive(Clone, Copy)]
-pub(super) enum DemoSecret {
-    /// Hex digits.
-    Text,
-    /// Base64 behind `whsec_`.
-    Prefixed,
-}
 
 /// Runs the demo.
 pub(super) fn run(arguments: &DemoArguments) -> ExitCode {
@@ -142,23 +122,6 @@ fn write_private(path: &Path, text: &str) -> Result<(), String> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path);
     file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| format!("{}: {error}", path.display()))
-}
-
-/// A new secret.
-///
-/// # Errors
-/// The system has no randomness.
-pub(super) fn random_secret(kind: DemoSecret) -> Result<String, String> {
-    use base64::Engine as _;
-    let mut bytes = [0; 32];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no randomness".to_owned())?;
-    Ok(match kind {
-        DemoSecret::Prefixed => format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(bytes)),
-        DemoSecret::Text => bytes.iter().fold(String::new(), |mut text, byte| {
-            let _ = write!(text, "{byte:02x}");
-            text
-        }),
-    })
 }
 
 fn print_commands(configuration: &Path, address: SocketAddr) {

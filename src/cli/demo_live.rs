@@ -22,7 +22,7 @@ use crate::telemetry::advice;
 use crate::telemetry::capture::Captured;
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readings::{Identity, Readings};
+use crate::telemetry::readings::{ProcessIdentity, Readings};
 
 use super::output::{complain, line};
 
@@ -89,7 +89,15 @@ fn told(exchange: &Exchange<'_>) -> String {
             let key = exchange.key_id.unwrap_or("none");
             format!("{asked}: genuine by the key {key}, the application got {} bytes, unchanged", exchange.received)
         }
-        Outcome::Rejected(rejection) => with_help(&asked, rejection.meaning(), code),
+        Outcome::Rejected(rejection) => {
+            let id = String::from_utf8_lossy(&exchange.request_id);
+            let more = if rejection.answer().status == 401 {
+                format!("\n    why: the status page explains request {id}")
+            } else {
+                String::new()
+            };
+            with_help(&asked, rejection.meaning(), code) + &more
+        }
         Outcome::Failed(fault) => with_help(&asked, fault.meaning(), code),
     }
 }
@@ -104,7 +112,7 @@ struct DemoDesk {
     metrics: Arc<Metrics>,
     interior: Interior,
     audience: Arc<Audience>,
-    identity: Identity,
+    identity: ProcessIdentity,
 }
 
 impl Desk for DemoDesk {
@@ -153,7 +161,7 @@ pub(super) fn open_page(
     let bound = server::bind(&AdminAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 0))))?;
     let address = bound.address.clone();
     let (host, pod) = vitals::names();
-    let identity = Identity { host, pod, configuration, captures: CAPTURES };
+    let identity = ProcessIdentity { host, pod, configuration, captures: CAPTURES };
     let metrics = Arc::clone(&running.metrics);
     let desk = DemoDesk {
         clock,
@@ -171,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::outcome::{Fault, Observed, Rejection};
-    use crate::telemetry::exchange::{Stages, Unproven};
+    use crate::telemetry::exchange::{Stages, Stated};
 
     fn exchange(outcome: impl Into<Outcome>) -> String {
         told(&Exchange {
@@ -191,7 +199,7 @@ mod tests {
             observed: Observed::NONE,
             key_id: Some("demo"),
             delivery_id: None,
-            unproven: Unproven::default(),
+            stated: Stated::default(),
             body: None,
             received: 17,
             sent: 0,

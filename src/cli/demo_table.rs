@@ -11,8 +11,8 @@ use crate::edge::clock::Clock;
 use crate::gate::verify::{SignInput, sign};
 use crate::now::Now;
 
-use super::demo::{DemoSecret, PROVIDERS, random_secret};
 use super::demo_application::DemoApplication;
+use super::demo_secrets::{DemoSecret, PROVIDERS, random_secret};
 use super::output::line;
 
 /// How long the demo waits for what takes a millisecond.

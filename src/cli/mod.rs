@@ -9,6 +9,7 @@ mod configured;
 mod demo;
 mod demo_application;
 mod demo_live;
+mod demo_secrets;
 mod demo_table;
 mod doctor;
 mod drain;

@@ -16,7 +16,7 @@ use crate::config::summary::moment_warnings;
 use crate::edge::door::inherited;
 use crate::edge::driver::{self, Driver};
 use crate::edge::worker::Observer;
-use crate::telemetry::readings::Identity;
+use crate::telemetry::readings::ProcessIdentity;
 
 use super::bind_advice::bind_advice;
 use super::desk::{FrontDesk, Interior};
@@ -77,10 +77,10 @@ fn greeting(source: &ConfigSource, wanted: DriverSetting) -> String {
     )
 }
 
-fn identity(source: &ConfigSource, settings: &Settings) -> Identity {
+fn identity(source: &ConfigSource, settings: &Settings) -> ProcessIdentity {
     let (host, pod) = vitals::names();
     let captures = settings.admin.as_ref().map(|admin| admin.capture_refused).unwrap_or_default();
-    Identity { host, pod, configuration: whereabouts(source), captures }
+    ProcessIdentity { host, pod, configuration: whereabouts(source), captures }
 }
 
 /// The configuration as an operator finds it: the whole path of a file.

@@ -13,7 +13,7 @@ use crate::now::Now;
 use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readings::{Identity, KeyReading, Level, Readings, ReloadReading, ReplayReading};
+use crate::telemetry::readings::{KeyReading, Level, ProcessIdentity, Readings, ReloadReading, ReplayReading};
 
 use super::event_log::{EventLog, Level as Urgency};
 use super::explained::explained;
@@ -32,7 +32,7 @@ pub struct FrontDesk {
     log: Arc<EventLog>,
     records: Arc<Records>,
     started: Option<Duration>,
-    identity: Identity,
+    identity: ProcessIdentity,
     open: OnceLock<OpenDesk>,
 }
 
@@ -61,7 +61,7 @@ impl FrontDesk {
         metrics: Arc<Metrics>,
         log: Arc<EventLog>,
         records: Arc<Records>,
-        identity: Identity,
+        identity: ProcessIdentity,
     ) -> Self {
         let started = vitals::started();
         Self { clock, metrics, log, records, started, identity, open: OnceLock::new() }

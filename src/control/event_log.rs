@@ -39,7 +39,7 @@ const PACE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct EventLog {
     lines: SyncSender<LogLine>,
-    look: Look,
+    look: LogLook,
     /// For what strangers can cause.
     strangers: LineBudget,
     pauses: Repeated,
@@ -50,13 +50,13 @@ pub struct EventLog {
 
 /// How lines look and which there are: what [`LogSettings`] say, for many threads.
 #[derive(Debug, Default)]
-struct Look {
+struct LogLook {
     json: AtomicBool,
     /// A [`Level`] as a number: what is below it is not written.
     least: AtomicU8,
 }
 
-impl Look {
+impl LogLook {
     fn writes(&self, level: Level) -> bool {
         level as u8 >= self.least.load(Ordering::Relaxed)
     }
@@ -129,7 +129,7 @@ impl EventLog {
         let (strangers, pauses) = (LineBudget::default(), Repeated::default());
         Self {
             lines,
-            look: Look::default(),
+            look: LogLook::default(),
             strangers,
             pauses,
             left_out: AtomicU64::new(0),

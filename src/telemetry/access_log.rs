@@ -36,7 +36,7 @@ pub fn json(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_
         string(out, b",\"query\":\"", exchange.query);
     }
     ending(out, exchange);
-    unproven(out, exchange);
+    stated(out, exchange);
     out.extend_from_slice(b",\"received\":");
     number(out, exchange.received);
     out.extend_from_slice(b",\"sent\":");
@@ -93,12 +93,12 @@ pub(super) fn ending(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
 
 /// The members for what the request says of itself, each with a comma before it. An id that the signature covers has been
 /// written as what it is.
-fn unproven(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
+fn stated(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
     if exchange.delivery_id.is_none() {
-        string(out, b",\"unsigned_delivery_id\":\"", exchange.unproven.delivery_id);
+        string(out, b",\"unsigned_delivery_id\":\"", exchange.stated.delivery_id);
     }
-    string(out, b",\"user_agent\":\"", exchange.unproven.user_agent);
-    string(out, b",\"traceparent\":\"", exchange.unproven.traceparent);
+    string(out, b",\"user_agent\":\"", exchange.stated.user_agent);
+    string(out, b",\"traceparent\":\"", exchange.stated.traceparent);
 }
 
 /// What more there is to say of an exchange that failed: which rule the answer broke, and whether the application has
@@ -180,7 +180,7 @@ pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_
     }
     string(out, b" delivery=\"", exchange.delivery_id.unwrap_or_default());
     if exchange.delivery_id.is_none() {
-        string(out, b" unsigned_delivery=\"", exchange.unproven.delivery_id);
+        string(out, b" unsigned_delivery=\"", exchange.stated.delivery_id);
     }
     for (position, rejection) in exchange.observed.iter().enumerate() {
         out.extend_from_slice(if position == 0 { b" observed=" } else { b"," });
@@ -192,8 +192,8 @@ pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_
     number(out, exchange.sent);
     out.extend_from_slice(b" us=");
     micros(out, exchange.stages.total());
-    string(out, b" agent=\"", exchange.unproven.user_agent);
-    string(out, b" traceparent=\"", exchange.unproven.traceparent);
+    string(out, b" agent=\"", exchange.stated.user_agent);
+    string(out, b" traceparent=\"", exchange.stated.traceparent);
     out.extend_from_slice(b" request_id=");
     out.extend_from_slice(&exchange.request_id);
     out.push(b'\n');
@@ -242,7 +242,7 @@ mod tests {
     use super::*;
     use crate::now::Now;
     use crate::outcome::{Observed, Rejection};
-    use crate::telemetry::exchange::{RouteTag, Stage, TRACEPARENT, USER_AGENT, Unproven};
+    use crate::telemetry::exchange::{RouteTag, Stage, Stated, TRACEPARENT, USER_AGENT};
     use crate::wire::head::ResponseError;
     use proptest::prelude::*;
     use serde_json::Value;
@@ -271,7 +271,7 @@ mod tests {
             observed: Observed::NONE,
             key_id: Some("current"),
             delivery_id: Some(b"d-1"),
-            unproven: Unproven::default(),
+            stated: Stated::default(),
             body: None,
             received: 256,
             sent: 2,
@@ -340,7 +340,7 @@ mod tests {
     #[test]
     fn what_a_request_says_of_itself_is_escaped_and_an_id_without_a_proof_is_called_unsigned() {
         let mut told = exchange(Rejection::SignatureMismatch.into());
-        told.unproven = Unproven { delivery_id: b"d\"2", user_agent: b"Hook/1 \xff", traceparent: b"00-ab-cd-01" };
+        told.stated = Stated { delivery_id: b"d\"2", user_agent: b"Hook/1 \xff", traceparent: b"00-ab-cd-01" };
         let read: Value = serde_json::from_str(&line(&told, false)).unwrap();
         assert_eq!((read["delivery_id"].as_str(), read.get("unsigned_delivery_id")), (Some("d-1"), None));
         told.delivery_id = None;
@@ -393,7 +393,7 @@ mod tests {
         let text = [b'\x01'; 128];
         (longest.method, longest.path, longest.query) = (&text[..16], &text, &text);
         longest.delivery_id = Some(&text);
-        (longest.unproven.user_agent, longest.unproven.traceparent) = (&text[..USER_AGENT], &text[..TRACEPARENT]);
+        (longest.stated.user_agent, longest.stated.traceparent) = (&text[..USER_AGENT], &text[..TRACEPARENT]);
         Rejection::ALL.iter().for_each(|rejection| longest.observed.note(*rejection));
         assert!(line(&longest, true).len() + 1024 < LINE_LIMIT, "{}", line(&longest, true).len());
     }

@@ -206,7 +206,7 @@ mod tests {
     use super::*;
     use crate::now::Now;
     use crate::outcome::{Observed, Rejection};
-    use crate::telemetry::exchange::{RouteTag, Stage, Stages, Unproven};
+    use crate::telemetry::exchange::{RouteTag, Stage, Stages, Stated};
 
     const EXTENT: Extent = Extent { head: 1000, body: 2000 };
     const SOME_HEAD: &[u8] = b"POST /hook?token=secret HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256=secret\r\n\
@@ -233,7 +233,7 @@ mod tests {
             observed: Observed::NONE,
             key_id: None,
             delivery_id: None,
-            unproven: Unproven::default(),
+            stated: Stated::default(),
             body: Some(body),
             received: 0,
             sent: 0,

@@ -47,7 +47,7 @@ pub struct Exchange<'a> {
     /// came. Known like the key.
     pub delivery_id: Option<&'a [u8]>,
     /// What the request says of itself; none of it is proven.
-    pub unproven: Unproven<'a>,
+    pub stated: Stated<'a>,
     /// The body, if it was received whole and is still here.
     pub body: Option<&'a [u8]>,
     /// Bytes of the body that were received, without the syntax of chunks.
@@ -72,7 +72,7 @@ pub struct RouteTag<'a> {
 /// What a request says of itself. None of it is proven: any client can say the same. For finding a delivery again at its
 /// sender, in its code or in a trace; empty where the request does not say it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unproven<'a> {
+pub struct Stated<'a> {
     /// The sender's id of the delivery where the scheme reads it in the head, as GitHub's `X-GitHub-Delivery`: at most
     /// [`DELIVERY_ID`] bytes of it, as they came.
     pub delivery_id: &'a [u8],

@@ -49,12 +49,12 @@ pub struct Readings {
     /// The system's view of the process.
     pub vitals: Vitals,
     /// Which process it is.
-    pub identity: Identity,
+    pub identity: ProcessIdentity,
 }
 
 /// Which process it is, to tell replicas apart.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
+pub struct ProcessIdentity {
     /// The name of the host; in a pod without the host's network, that of the pod.
     pub host: Option<String>,
     /// The name of the pod, where the environment has it (`POD_NAME`).

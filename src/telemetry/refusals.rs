@@ -85,9 +85,9 @@ impl Refusals {
             client: exchange.client,
             path: excerpt(exchange.path),
             delivery_id: exchange.delivery_id.map(excerpt),
-            stated_id: excerpt(exchange.unproven.delivery_id),
-            user_agent: excerpt(exchange.unproven.user_agent),
-            traceparent: excerpt(exchange.unproven.traceparent),
+            stated_id: excerpt(exchange.stated.delivery_id),
+            user_agent: excerpt(exchange.stated.user_agent),
+            traceparent: excerpt(exchange.stated.traceparent),
         });
     }
 
@@ -121,7 +121,7 @@ fn excerpt<const N: usize>(text: &[u8]) -> Excerpt<N> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::exchange::{Stages, Unproven};
+    use super::super::exchange::{Stages, Stated};
     use super::*;
     use crate::now::Now;
     use crate::outcome::Observed;
@@ -146,7 +146,7 @@ pub(super) mod tests {
                 observed: Observed::NONE,
                 key_id: None,
                 delivery_id: None,
-                unproven: Unproven::default(),
+                stated: Stated::default(),
                 body: None,
                 received: 0,
                 sent: 0,

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::{Folder, Program, eventually};
+use crate::support::folder::Folder;
+use crate::support::{Program, eventually};
 
 /// A configuration with this `[log]`.
 fn configured(folder: &Folder, log: &str) {

@@ -95,6 +95,11 @@ fn what_a_request_says_of_itself_is_in_its_line(driver: Driver) {
     }
     assert_eq!(passed["unsigned_delivery_id"], "72d3162e");
     assert_eq!(refused["unsigned_delivery_id"], "x".repeat(128));
+    // By what GitHub's page shows, the line is found.
+    let explain = ["explain", "72d3162e", "--log", "access.jsonl"];
+    let told = Command::new(BINARY).args(explain).current_dir(folder.path("")).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("delivery 72d3162e (unsigned)") && told.contains("passed with 200"), "{told}");
     // The application gets all of it as it came.
     assert_eq!(application.assert_requests(1).remove(0).field("X-GitHub-Delivery"), "72d3162e");
     let admin = program.await_line("admin port at ").rsplit(' ').next().unwrap().parse().unwrap();

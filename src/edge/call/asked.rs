@@ -8,7 +8,7 @@ use crate::gate::route::Route;
 use crate::now::Now;
 use crate::outcome::Observed;
 use crate::telemetry::exchange::{
-    DELIVERY_ID, Excerpt, METHOD, PATH, QUERY, Stage, Stages, TRACEPARENT, USER_AGENT, Unproven,
+    DELIVERY_ID, Excerpt, METHOD, PATH, QUERY, Stage, Stages, Stated, TRACEPARENT, USER_AGENT,
 };
 use crate::wire::framing::BodyFraming;
 use crate::wire::head::{ResponseError, Version};
@@ -105,8 +105,8 @@ impl Excerpts {
     }
 
     /// What the request says of itself.
-    pub(super) fn unproven(&self) -> Unproven<'_> {
-        Unproven {
+    pub(super) fn stated(&self) -> Stated<'_> {
+        Stated {
             delivery_id: self.stated_id.bytes(),
             user_agent: self.user_agent.bytes(),
             traceparent: self.traceparent.bytes(),

@@ -13,7 +13,6 @@ use crate::gate::admission::Admitted;
 use crate::gate::client::{Account, ClientAddress};
 use crate::gate::conduct::Ended;
 use crate::gate::route::{Disposition, Route};
-use crate::gate::verify::inspect;
 use crate::outcome::{Answer, Fate, Fault, Outcome, Rejection};
 use crate::telemetry::exchange::Stage;
 use crate::wire::framing::BodyFraming;
@@ -120,7 +119,7 @@ fn resolve<'p>(policy: &'p Policy, call: &mut Call<'_, 'p>) -> Result<&'p Route,
     let (head, bytes) = call.inbound.head();
     let route = policy.gate.routes.resolve(head.host(bytes).name, head.path(bytes), head.method.of(bytes))?;
     call.asked.route = Some(route);
-    if let Some(id) = route.verifier.scheme().and_then(|scheme| inspect::stated_id(scheme, &*call.inbound)) {
+    if let Some(id) = route.verifier.stated_id(&*call.inbound) {
         call.asked.excerpts.stated_id.set(&id);
     }
     Ok(route)

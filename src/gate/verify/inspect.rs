@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use super::boundaries;
+use super::engine::Verifier;
 use super::keyring::{self, KeyError};
 use super::reading;
 use super::scheme::{Kind, Scheme, Source};
@@ -51,10 +52,14 @@ pub(crate) fn id<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Result<Op
     reading::id(scheme, delivery)
 }
 
-/// The id that the head names, as it came: signed or not, sound or not, and before anything was verified. For records only.
-pub(crate) fn stated_id<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Option<Cow<'d, [u8]>> {
-    let source = scheme.id.as_ref().filter(|source| !source.is_in_body())?;
-    reading::source(scheme, source, delivery, reading::ID).ok().flatten()
+impl Verifier {
+    /// The id of the delivery that the head names, as it came: signed or not, sound or not, and before anything was
+    /// verified. For records only.
+    pub fn stated_id<'d, D: Delivery>(&self, delivery: &'d D) -> Option<Cow<'d, [u8]>> {
+        let scheme = self.scheme()?;
+        let source = scheme.id.as_ref().filter(|source| !source.is_in_body())?;
+        reading::source(scheme, source, delivery, reading::ID).ok().flatten()
+    }
 }
 
 /// The first byte of an id that an id of this scheme cannot have.
