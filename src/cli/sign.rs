@@ -119,7 +119,7 @@ fn text(arguments: &SignArguments) -> Result<String, String> {
         id: arguments.id.as_deref(),
     };
     let added = sign(&signer.scheme, &signer.secret, &input).map_err(|error| match error {
-        SignError::IdWanted => format!("{error}: --id msg_1"),
+        SignError::IdWanted => format!("{}: {error}: --id msg_1", signer.scheme.name),
         other => other.to_string(),
     })?;
     let all = given.iter().map(|(name, value)| format!("{name}: {value}"));

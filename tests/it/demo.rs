@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::support::child::BINARY;
-use crate::support::{Client, Delivery, Program};
+use crate::support::{Client, Delivery, Program, eventually};
 
 /// The address behind `before` in what the demo has said.
 fn address(program: &Program, before: &str) -> SocketAddr {
@@ -48,26 +48,29 @@ fn each_request_to_the_demo_is_a_line_with_verdict_reason_and_what_to_do() {
             let (name, value) = line.split_once(": ").unwrap();
             delivery.field(name, value)
         });
-        Client::connect(proxy).ask(&delivery.bytes()).status
+        let answer = Client::connect(proxy).ask(&delivery.bytes());
+        (answer.status, answer.field("X-Request-Id").unwrap_or_default().to_owned())
     };
-    assert_eq!(deliver(b"{\"hello\":\"world\"}"), 200);
+    assert_eq!(deliver(b"{\"hello\":\"world\"}").0, 200);
     program.await_output(
         "200 forwarded            POST /webhooks/github: genuine by the key demo, the application got 17 bytes",
     );
-    assert_eq!(deliver(b"{\"hello\":\"w0rld\"}"), 401);
+    let (status, id) = deliver(b"{\"hello\":\"w0rld\"}");
+    assert_eq!(status, 401);
     program.await_output("401 signature_mismatch   POST /webhooks/github: ");
     // The page knows of it, and explains it.
     let get = |path: &str| {
         let answer = Client::connect(page).ask(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n").as_bytes());
-        assert_eq!(answer.status, 200, "{path}");
-        String::from_utf8(answer.body).unwrap()
+        (answer.status, String::from_utf8(answer.body).unwrap())
     };
-    assert!(get("/").contains("<title>countersign"));
-    let status: Value = serde_json::from_str(&get("/status")).unwrap();
-    let refusal =
-        status["refusals"].as_array().unwrap().iter().find(|it| it["reason"] == "signature_mismatch").unwrap();
-    let why = get(&format!("/captured/{}/why", refusal["request_id"].as_str().unwrap()));
+    assert!(get("/").1.contains("<title>countersign"));
+    // It is kept when its sender has been answered.
+    let path = format!("/captured/{id}/why");
+    assert!(eventually(|| get(&path).0 == 200), "{:?}", get(&path));
+    let why = get(&path).1;
     assert!(why.contains("scheme github") && why.contains("what to do: "), "{why}");
+    let status: Value = serde_json::from_str(&get("/status").1).unwrap();
+    assert!(status["refusals"].as_array().unwrap().iter().any(|it| it["request_id"] == *id), "{status}");
     program.signal("INT");
     assert_eq!(program.end().0.code(), Some(0));
 }

@@ -154,7 +154,8 @@ fn of_captures() -> Vec<Mistake> {
     let missing = explain(("X-Other: 1", "{}"), &["--route", "hook"]);
     let spaced = explain((&signature, "{}"), &["--scheme", "github", "--secret-file", "spaced"]);
     let stripe = ["--scheme", "stripe", "--secret-file", "secret", "--at", "1706000000"];
-    let stale = explain(("Stripe-Signature: t=1700000000,v1=00", "{}"), &stripe);
+    let old = format!("Stripe-Signature: t=1700000000,v1={}", "0".repeat(64));
+    let stale = explain((&old, "{}"), &stripe);
     let named = "webhook-id: msg.1\r\nwebhook-timestamp: 1700000000\r\nwebhook-signature: v1,AAAA";
     let standard = ["--scheme", "standard-webhooks", "--secret-file", "whsec", "--at", "1700000000"];
     let dotted = explain((named, "{}"), &standard);
