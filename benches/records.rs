@@ -14,7 +14,7 @@ use countersign::outcome::{Observed, Outcome};
 use countersign::telemetry::access_log::json;
 use countersign::telemetry::audit::record::delivery;
 use countersign::telemetry::audit::{Chain, Digest, Link};
-use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages};
+use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages, Stated};
 use countersign::telemetry::line::TimeText;
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -42,6 +42,7 @@ fn exchange(body: &[u8]) -> Exchange<'_> {
         observed: Observed::NONE,
         key_id: Some("2026-11"),
         delivery_id: None,
+        stated: Stated::default(),
         body: Some(body),
         received: body.len() as u64,
         sent: 2,

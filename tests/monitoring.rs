@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use countersign::now::Now;
 use countersign::outcome::{Observed, Outcome};
-use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages};
+use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages, Stated};
 use countersign::telemetry::metrics::{Metrics, RouteLabels};
 use countersign::telemetry::names::{self, MetricKind, MetricName};
 
@@ -159,6 +159,7 @@ fn counting_without_scrapes_takes_no_memory() {
         observed: Observed::NONE,
         key_id: Some("k"),
         delivery_id: None,
+        stated: Stated::default(),
         body: None,
         received: 256,
         sent: 2,

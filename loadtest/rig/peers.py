@@ -75,7 +75,7 @@ PACKAGES = {
     "/usr/lib/podman/netavark": "netavark", "/usr/lib/podman/aardvark-dns": "aardvark-dns", "/bin/busybox": "busybox-static",
     "nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux",
     "testssl": "testssl.sh", "prometheus": "prometheus", "chromium": "chromium",
-    "haproxy": "haproxy", "webhook": "webhook", "perf": "linux-perf",
+    "haproxy": "haproxy", "curl": "curl", "webhook": "webhook", "perf": "linux-perf",
     "strace": "strace", "node": "nodejs", str(NODE_MODULES / "express"): "node-express",
     str(NGINX_MODULES / "ngx_http_lua_module.so"): "libnginx-mod-http-lua",
 }

@@ -347,6 +347,7 @@ impl AdminServer {
             let result = match wish {
                 Wish::Reload => desk.reload(),
                 Wish::Drain => desk.drain(),
+                Wish::Explain(id) => desk.explain(&id),
             };
             let _ = done.send((number, result));
             let _ = alarm.write_all(&[RESULT]);

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
+use crate::telemetry::exchange::Excerpt;
 use crate::telemetry::handshake::Handshake;
 use crate::telemetry::histogram::{BOUNDS_TEXT, Distribution};
 use crate::telemetry::metrics::{Metrics, Registered};
@@ -48,6 +49,10 @@ pub fn render(subject: &Subject<'_>) -> String {
         "version": env!("CARGO_PKG_VERSION"),
         "now": millis(now.unix),
         "uptime": started.map(|started| now.unix.as_secs().saturating_sub(started)),
+        "host": readings.identity.host,
+        "pod": readings.identity.pod,
+        "configuration": readings.identity.configuration,
+        "captures": readings.identity.captures,
         "phase": phase.name(),
         "ready": is_ready(*phase, &readings.health),
         "generation": readings.generation,
@@ -213,7 +218,14 @@ fn refusal(refusal: &Refusal) -> Value {
         "client": refusal.client.map(|client| client.to_string()),
         "path": printable(refusal.path.bytes()),
         "delivery_id": refusal.delivery_id.as_ref().map(|id| printable(id.bytes())),
+        "unsigned_delivery_id": stated(&refusal.stated_id).filter(|_| refusal.delivery_id.is_none()),
+        "user_agent": stated(&refusal.user_agent),
+        "traceparent": stated(&refusal.traceparent),
     })
+}
+
+fn stated<const N: usize>(excerpt: &Excerpt<N>) -> Option<String> {
+    (!excerpt.is_empty()).then(|| printable(excerpt.bytes()))
 }
 
 /// Visible ASCII as it is, everything else (and the backslash itself) as `\xNN`.

@@ -36,7 +36,7 @@ use super::{CANNOT, FOUND_WRONG, advice};
 #[derive(Debug, clap::Args)]
 pub(super) struct ExplainArguments {
     /// A request id, as the sender and the application were told it; with --log, or with a running process that keeps
-    /// what it refuses (`[admin] capture_refused`)
+    /// what it refuses (`[admin] capture_refused`). With --log also the sender's id of the delivery, as GitHub's page shows it
     #[arg(value_name = "REQUEST-ID", required_unless_present = "request")]
     request_id: Option<String>,
     /// The access log, as JSON lines
@@ -326,14 +326,20 @@ fn moment(text: Option<&str>) -> Result<Now, String> {
 }
 
 /// What the log says of a request.
+/// The members of a line by which it is found: our id, or that of the sender.
+const IDS: [&str; 3] = ["request_id", "delivery_id", "unsigned_delivery_id"];
+
 fn of_log(id: &str, log: &Path, arguments: &ExplainArguments) -> Result<bool, String> {
     let file = File::open(log).map_err(|error| format!("{}: {error}", log.display()))?;
-    let mut found = None;
+    let (mut found, mut times) = (None, 0);
+    let names_it = |record: &Value| IDS.iter().any(|name| record.get(name).and_then(Value::as_str) == Some(id));
     for text in BufReader::new(file).split(b'\n') {
         let text = text.map_err(|error| format!("{}: {error}", log.display()))?;
         if memchr::memmem::find(&text, id.as_bytes()).is_some() {
-            let record = serde_json::from_slice::<Value>(&text).ok();
-            found = found.or(record.filter(|record| record.get("request_id").and_then(Value::as_str) == Some(id)));
+            let record = serde_json::from_slice::<Value>(&text).ok().filter(names_it);
+            times += usize::from(record.is_some());
+            // A delivery may have come more than once.
+            found = record.or(found);
         }
     }
     let record = found.ok_or_else(|| {
@@ -342,6 +348,9 @@ fn of_log(id: &str, log: &Path, arguments: &ExplainArguments) -> Result<bool, St
             log.display()
         )
     })?;
+    if times > 1 {
+        line(format!("there are {times} lines about it; the last one:"));
+    }
     let passed = tell(&record);
     let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
     if ["route_unknown", "method_not_allowed"].contains(&text("reason"))
@@ -358,13 +367,11 @@ fn tell(record: &Value) -> bool {
     let number = |name: &str| record.get(name).and_then(Value::as_u64);
     let (reason, outcome) = (text("reason"), text("outcome"));
     line(format!("{}: {} {} from {}", text("time"), text("method"), text("path"), text("client")));
-    line(format!(
-        "route {} (scheme {}), key {}, delivery {}",
-        text("route"),
-        text("scheme"),
-        text("key_id"),
-        text("delivery_id")
-    ));
+    let delivery = match text("unsigned_delivery_id") {
+        unsigned if unsigned != "-" => format!("{unsigned} (unsigned)"),
+        _ => text("delivery_id"),
+    };
+    line(format!("route {} (scheme {}), key {}, delivery {delivery}", text("route"), text("scheme"), text("key_id")));
     let status = number("status").map_or_else(|| "without an answer".to_owned(), |status| format!("with {status}"));
     line(format!("{outcome} {status}: {reason}"));
     let took = |name: &str| number(name).map_or_else(|| "-".to_owned(), |it| shown_span(Duration::from_micros(it)));

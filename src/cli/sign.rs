@@ -121,7 +121,7 @@ fn text(arguments: &SignArguments) -> Result<String, String> {
     let added = match sign(&signer.scheme, &signer.secret, &input) {
         Ok(added) => added,
         Err(SignError::Elsewhere { place, value }) => return Ok(elsewhere(arguments, signer, &place, &value)),
-        Err(error @ SignError::IdWanted) => return Err(format!("{error}: --id msg_1")),
+        Err(error @ SignError::IdWanted) => return Err(format!("{}: {error}: --id msg_1", signer.scheme.name)),
         Err(other) => return Err(other.to_string()),
     };
     let all = given.iter().map(|(name, value)| format!("{name}: {value}"));

@@ -13,9 +13,10 @@ use crate::now::Now;
 use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readings::{KeyReading, Readings, ReloadReading, ReplayReading, Usage};
+use crate::telemetry::readings::{KeyReading, ProcessIdentity, Readings, ReloadReading, ReplayReading, Usage};
 
 use super::event_log::{EventLog, Level};
+use super::explained::explained;
 use super::lookout::Lookout;
 use super::phase::Phases;
 use super::records::Records;
@@ -31,6 +32,7 @@ pub struct FrontDesk {
     log: Arc<EventLog>,
     records: Arc<Records>,
     started: Option<Duration>,
+    identity: ProcessIdentity,
     open: OnceLock<OpenDesk>,
 }
 
@@ -54,9 +56,15 @@ pub struct Interior {
 impl FrontDesk {
     /// The desk of a process that is starting.
     #[must_use]
-    pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>, records: Arc<Records>) -> Self {
+    pub fn new(
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        log: Arc<EventLog>,
+        records: Arc<Records>,
+        identity: ProcessIdentity,
+    ) -> Self {
         let started = vitals::started();
-        Self { clock, metrics, log, records, started, open: OnceLock::new() }
+        Self { clock, metrics, log, records, started, identity, open: OnceLock::new() }
     }
 
     /// Every worker accepts, and what may be asked for can be done.
@@ -78,7 +86,27 @@ impl Interior {
         }
     }
 
-    fn read(&self, readings: &mut Readings) {
+    /// Where the process is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phases.current()
+    }
+
+    /// Why a request that is kept was refused, by the keys that count at present.
+    #[must_use]
+    pub fn explain(&self, kept: &[Arc<Captured>], request_id: &[u8; 32]) -> Errand {
+        let Some(captured) = kept.iter().find(|captured| captured.request_id == *request_id) else {
+            return Errand::Failed("no request with this id is kept any more".to_owned());
+        };
+        let policy = self.policy.current();
+        match policy.gate.routes.routes().iter().find(|route| *route.name == captured.route) {
+            Some(route) => Errand::Done(explained(captured, &route.verifier)),
+            None => Errand::Failed(format!("there is no route {} any more", captured.route)),
+        }
+    }
+
+    /// Reads what there is to be read of workers and policy.
+    pub fn read(&self, readings: &mut Readings) {
         let (held, bounds) = (self.admission.held(), self.admission.bounds());
         readings.connections = Usage { held: held.connections, limit: bounds.connections };
         readings.requests = Usage { held: held.requests, limit: bounds.requests };
@@ -125,13 +153,11 @@ impl Desk for FrontDesk {
     }
 
     fn readings(&self) -> Readings {
-        let cpu = |cells: &crate::telemetry::WorkerCells| vitals::thread_cpu(cells.thread()).unwrap_or_default();
         let mut readings = Readings {
-            worker_cpu: self.metrics.workers().iter().map(cpu).collect(),
             log_dropped: self.log.left_out(),
             records: self.records.reading(),
-            vitals: vitals::read(self.started),
-            ..Readings::default()
+            identity: self.identity.clone(),
+            ..readings_of(&self.metrics, self.started)
         };
         if let Some(open) = self.open.get() {
             open.interior.read(&mut readings);
@@ -149,6 +175,11 @@ impl Desk for FrontDesk {
 
     fn captured(&self) -> Option<Vec<Arc<Captured>>> {
         self.records.captured()
+    }
+
+    fn explain(&self, request_id: &[u8; 32]) -> Errand {
+        let Some(open) = self.open.get() else { return not_yet() };
+        open.interior.explain(&self.records.captured().unwrap_or_default(), request_id)
     }
 
     fn reload(&self) -> Errand {
@@ -177,6 +208,14 @@ impl Desk for FrontDesk {
             Err(error) => Errand::Failed(format!("the process cannot be told to stop: {error}")),
         }
     }
+}
+
+/// What the system says of this process and its workers.
+#[must_use]
+pub fn readings_of(metrics: &Metrics, started: Option<Duration>) -> Readings {
+    let cpu = |cells: &crate::telemetry::WorkerCells| vitals::thread_cpu(cells.thread()).unwrap_or_default();
+    let worker_cpu = metrics.workers().iter().map(cpu).collect();
+    Readings { worker_cpu, vitals: vitals::read(started), ..Readings::default() }
 }
 
 fn not_yet() -> Errand {

@@ -37,6 +37,7 @@ pub fn json(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut TimeText, wi
         string(out, b",\"query\":\"", exchange.query);
     }
     ending(out, exchange);
+    stated(out, exchange);
     out.extend_from_slice(b",\"received\":");
     number(out, exchange.received);
     out.extend_from_slice(b",\"sent\":");
@@ -89,6 +90,16 @@ pub(super) fn ending(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
         }
         out.push(b']');
     }
+}
+
+/// The members for what the request says of itself, each with a comma before it. An id that the signature covers has been
+/// written as what it is.
+fn stated(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
+    if exchange.delivery_id.is_none() {
+        string(out, b",\"unsigned_delivery_id\":\"", exchange.stated.delivery_id);
+    }
+    string(out, b",\"user_agent\":\"", exchange.stated.user_agent);
+    string(out, b",\"traceparent\":\"", exchange.stated.traceparent);
 }
 
 /// What more there is to say of an exchange that failed: which rule the answer broke, and whether the application has
@@ -169,6 +180,9 @@ pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut TimeText, wi
         escaped(out, key.as_bytes());
     }
     string(out, b" delivery=\"", exchange.delivery_id.unwrap_or_default());
+    if exchange.delivery_id.is_none() {
+        string(out, b" unsigned_delivery=\"", exchange.stated.delivery_id);
+    }
     for (position, rejection) in exchange.observed.iter().enumerate() {
         out.extend_from_slice(if position == 0 { b" observed=" } else { b"," });
         out.extend_from_slice(rejection.code().as_bytes());
@@ -179,6 +193,8 @@ pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut TimeText, wi
     number(out, exchange.sent);
     out.extend_from_slice(b" us=");
     micros(out, exchange.stages.total());
+    string(out, b" agent=\"", exchange.stated.user_agent);
+    string(out, b" traceparent=\"", exchange.stated.traceparent);
     out.extend_from_slice(b" request_id=");
     out.extend_from_slice(&exchange.request_id);
     out.push(b'\n');
@@ -227,7 +243,7 @@ mod tests {
     use super::*;
     use crate::now::Now;
     use crate::outcome::{Observed, Rejection};
-    use crate::telemetry::exchange::{RouteTag, Stage};
+    use crate::telemetry::exchange::{RouteTag, Stage, Stated, TRACEPARENT, USER_AGENT};
     use crate::wire::head::ResponseError;
     use proptest::prelude::*;
     use serde_json::Value;
@@ -256,6 +272,7 @@ mod tests {
             observed: Observed::NONE,
             key_id: Some("current"),
             delivery_id: Some(b"d-1"),
+            stated: Stated::default(),
             body: None,
             received: 256,
             sent: 2,
@@ -322,6 +339,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_request_says_of_itself_is_escaped_and_an_id_without_a_proof_is_called_unsigned() {
+        let mut told = exchange(Rejection::SignatureMismatch.into());
+        told.stated = Stated { delivery_id: b"d\"2", user_agent: b"Hook/1 \xff", traceparent: b"00-ab-cd-01" };
+        let read: Value = serde_json::from_str(&line(&told, false)).unwrap();
+        assert_eq!((read["delivery_id"].as_str(), read.get("unsigned_delivery_id")), (Some("d-1"), None));
+        told.delivery_id = None;
+        let read: Value = serde_json::from_str(&line(&told, false)).unwrap();
+        assert_eq!((read.get("delivery_id"), read["unsigned_delivery_id"].as_str()), (None, Some("d\"2")));
+        assert_eq!((&read["user_agent"], &read["traceparent"]), (&"Hook/1 \u{fffd}".into(), &"00-ab-cd-01".into()));
+        let mut out = Vec::new();
+        text(&mut out, &told, &mut TimeText::default(), false);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(r#" unsigned_delivery="d\"2" "#), "{text}");
+        assert!(text.contains(r#" agent="Hook/1 \ufffd" traceparent="00-ab-cd-01" request_id="#), "{text}");
+    }
+
+    #[test]
     fn an_answer_that_could_not_be_passed_on_is_named() {
         let mut failed = exchange(Fault::UpstreamMalformed.into());
         failed.broken_rule = Some(ResponseError::ContentLengthTwice);
@@ -360,6 +394,7 @@ mod tests {
         let text = [b'\x01'; 128];
         (longest.method, longest.path, longest.query) = (&text[..16], &text, &text);
         longest.delivery_id = Some(&text);
+        (longest.stated.user_agent, longest.stated.traceparent) = (&text[..USER_AGENT], &text[..TRACEPARENT]);
         Rejection::ALL.iter().for_each(|rejection| longest.observed.note(*rejection));
         assert!(line(&longest, true).len() + 1024 < LINE_LIMIT, "{}", line(&longest, true).len());
     }

@@ -111,7 +111,7 @@ fn of_verification(code: &str) -> &'static str {
             "set the secret at the sender; if it is set, is the route's scheme the sender's, and does a proxy remove headers?"
         }
         "signature_mismatch" | "digest_mismatch" | "content_unavailable" => {
-            "compare the secret with the sender's, and let [admin] capture_refused keep the next one: `explain` tries the usual mistakes"
+            "compare the secret with the sender's; `explain` tries the usual mistakes on a request that [admin] capture_refused has kept"
         }
         "content_ambiguous" => {
             "if the delivery is genuine, the `guard` of the scheme forbids what this sender does send: `countersign schemes NAME` shows it"

@@ -1,10 +1,10 @@
 //! The page for Prometheus, read back.
 #![allow(clippy::unwrap_used)]
-use super::super::exchange::{Exchange, RouteTag, Stages};
+use super::super::exchange::{Exchange, RouteTag, Stages, Stated};
 use super::super::health::{HealthReading, Standing};
 use super::super::metrics::RouteLabels;
 use super::super::readings::{
-    AuthorityReading, CertificateReading, KeyReading, ReloadReading, ReplayReading, Usage, Vitals,
+    AuthorityReading, CertificateReading, KeyReading, ProcessIdentity, ReloadReading, ReplayReading, Usage, Vitals,
 };
 use super::*;
 use crate::now::Now;
@@ -43,6 +43,7 @@ fn everything() -> Readings {
             audit_unproven: Some(5),
         },
         generation: 4,
+        identity: ProcessIdentity::default(),
         reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
         health: vec![HealthReading {
             upstream: "u".to_owned(),
@@ -105,6 +106,7 @@ fn counting() -> std::sync::Arc<Metrics> {
             observed,
             key_id: Some("k"),
             delivery_id: None,
+            stated: Stated::default(),
             body: None,
             received: 1,
             sent: 1,

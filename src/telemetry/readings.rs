@@ -48,6 +48,21 @@ pub struct Readings {
     pub authorities: Vec<AuthorityReading>,
     /// The system's view of the process.
     pub vitals: Vitals,
+    /// Which process it is.
+    pub identity: ProcessIdentity,
+}
+
+/// Which process it is, to tell replicas apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessIdentity {
+    /// The name of the host; in a pod without the host's network, that of the pod.
+    pub host: Option<String>,
+    /// The name of the pod, where the environment has it (`POD_NAME`).
+    pub pod: Option<String>,
+    /// Where the configuration stands.
+    pub configuration: String,
+    /// How many refused requests are kept; 0 where none are.
+    pub captures: usize,
 }
 
 /// How much is held of something bounded.

@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("inject", &[]),
     ("edge", &["telemetry", "ledger", "gate", "wire", "outcome", "now"]),
     ("admin", &["telemetry", "wire", "outcome", "now"]),
-    ("control", &["admin", "edge", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
+    ("control", &["admin", "edge", "explain", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
     (
         "cli",
         &[

@@ -143,6 +143,9 @@ fn resolve<'p>(policy: &'p Policy, call: &mut Call<'_, 'p>) -> Result<&'p Route,
     };
     let route = route.ok_or(Rejection::MethodNotAllowed)?;
     call.asked.route = Some(route);
+    if let Some(id) = route.verifier.stated_id(&*call.inbound) {
+        call.asked.excerpts.stated_id.set(&id);
+    }
     Ok(route)
 }
 

@@ -1,10 +1,11 @@
-//! What an explanation reads of a delivery: the same readings that a verdict rests on, as values of their own.
+//! What an explanation and a record read of a delivery: the same readings that a verdict rests on, as values of their own.
 
 use std::borrow::Cow;
 
 use zeroize::Zeroizing;
 
 use super::boundaries;
+use super::engine::Verifier;
 use super::keyring::{self, KeyError};
 use super::reading;
 use super::scheme::{Kind, Scheme, Source};
@@ -49,6 +50,16 @@ pub(crate) fn timestamp<D: Delivery>(scheme: &Scheme, delivery: &D) -> Result<Op
 /// The id of a delivery.
 pub(crate) fn id<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
     reading::id(scheme, delivery)
+}
+
+impl Verifier {
+    /// The id of the delivery that the head names, as it came: signed or not, sound or not, and before anything was
+    /// verified. For records only.
+    pub fn stated_id<'d, D: Delivery>(&self, delivery: &'d D) -> Option<Cow<'d, [u8]>> {
+        let scheme = self.scheme()?;
+        let source = scheme.id.as_ref().filter(|source| !source.is_in_body())?;
+        reading::source(scheme, source, delivery, reading::ID).ok().flatten()
+    }
 }
 
 /// The first byte of an id that an id of this scheme cannot have.
