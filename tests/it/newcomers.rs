@@ -112,27 +112,30 @@ fn what_a_capture_has_is_told_in_units_for_people() {
     capture("/hook", &signature, "{}\n");
     assert_said(
         &explain(&["--route", "hook"]),
-        &["the body ends with a newline", "with that undone the signature would match"],
+        &["the body ends with a newline", "with that undone the signature matches"],
     );
     capture("/hook", "X-Other: 1", "{}");
     assert_said(
         &explain(&["--route", "hook"]),
-        &["header X-Hub-Signature-256: not found", "set the secret at the sender"],
+        &["the header `X-Hub-Signature-256` is not there", "set the secret at the sender"],
     );
     folder.write("spaced", &format!("{SECRET} "));
     capture("/hook", &signature, "{}");
-    assert_said(&explain(&["--scheme", "github", "--secret-file", "spaced"]), &["without the white space around it"]);
+    assert_said(
+        &explain(&["--scheme", "github", "--secret-file", "spaced"]),
+        &["the secret `spaced` has white space around it"],
+    );
     let stale = "Stripe-Signature: t=1700000000,v1=00";
     capture("/hook", stale, "{}");
     assert_said(
         &explain(&["--scheme", "stripe", "--secret-file", "secret", "--at", "1706000000"]),
-        &["69 d 10 h (6000000 s) old, outside of the tolerance of 5 min (300 s)"],
+        &["timestamp: 69 d 10 h old, 5 min are allowed"],
     );
     folder.write("whsec", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
     capture("/hook", "webhook-id: msg.1\r\nwebhook-timestamp: 1700000000\r\nwebhook-signature: v1,AAAA", "{}");
     assert_said(
         &explain(&["--scheme", "standard-webhooks", "--secret-file", "whsec", "--at", "1700000000"]),
-        &["the id contains `.`, which separates the parts of what is signed", "another separator in `content`"],
+        &["contains `.`, which separates the parts of what is signed", "another separator in `content`"],
     );
     assert_said(&said(&folder, &["sign", "--scheme", "svix", "--secret-file", "whsec"]), &["give one: --id msg_1"]);
 }

@@ -46,11 +46,6 @@ pub(crate) fn timestamp<D: Delivery>(scheme: &Scheme, delivery: &D) -> Result<Op
     reading::timestamp(scheme, delivery)
 }
 
-/// The id of a delivery.
-pub(crate) fn id<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
-    reading::id(scheme, delivery)
-}
-
 /// The first byte of an id that an id of this scheme cannot have.
 pub(crate) fn strange_in_id<D: Delivery>(scheme: &Scheme, source: &Source, delivery: &D) -> Option<u8> {
     let id = reading::source(scheme, source, delivery, reading::ID).ok()??;
@@ -66,4 +61,16 @@ pub(crate) fn path_of(target: &[u8]) -> &[u8] {
 /// The bytes that the scheme makes of the text of a secret.
 pub(crate) fn decode_secret(scheme: &Scheme, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     keyring::decode_secret(scheme, secret)
+}
+
+/// What the scheme signs of a delivery; nothing where a part of it is missing.
+pub(crate) fn content<D: Delivery>(
+    scheme: &Scheme,
+    delivery: &D,
+    public_url: Option<&url::PublicUrl>,
+) -> Option<Vec<u8>> {
+    let content = reading::Content { scheme, delivery, public_url, secret: &[] };
+    let mut out = Vec::new();
+    content.write(scheme.content.parts(), &mut |piece| out.extend_from_slice(piece)).ok()?;
+    Some(out)
 }
