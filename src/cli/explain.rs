@@ -143,7 +143,12 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
         (None, true) => by_arguments(arguments)?,
         (named, _) => Judgement::by_route(&config, named.as_deref().unwrap_or(route))?,
     };
-    let as_of = format!("judged as of {}, by what the configuration and its files say now", written(now));
+    let as_of = format!(
+        "refused on route {}: {}\njudged as of {}, by what the configuration and its files say now",
+        route.escape_debug(),
+        reason.escape_debug(),
+        written(now)
+    );
     if known.get("cut").and_then(Value::as_bool) == Some(true) {
         judgement::judge_head(&bytes, &judgement, now)?;
         line(as_of);

@@ -198,7 +198,7 @@ pub(super) fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Resul
     let request = captured::parse(bytes)?.request;
     let explanation = judgement.explained(now, 0, |given| explain_head(given, &request));
     if explanation.verdict.is_ok() {
-        line("not explained: nothing is wrong that can be seen without the body");
+        line("nothing is wrong that can be seen without the body");
         line("what to do: send a smaller one, or capture a whole one on its way: `explain --request FILE`");
         explanation.facts.iter().for_each(line);
     } else {

@@ -154,20 +154,24 @@ fn nineteen_of_twenty_mistakes_are_named_and_none_wrongly() {
     let presets = presets();
     let (mut total, mut misses, mut senders) = (Sums::default(), Vec::new(), BTreeMap::new());
     let mut number = 0;
-    println!("{:8} {:6} {:6} {:6} {:6}", "kinds", "seeds", "named", "vague", "wrong");
+    let row = |name: &str, sums: Sums| {
+        println!("{name:52} {:6} {:6} {:6} {:6}", sums.all(), sums.named, sums.vague, sums.wrong);
+    };
+    println!("{:52} {:>6} {:>6} {:>6} {:>6}", "kind", "seeds", "named", "vague", "wrong");
     for (group, kinds) in GROUPS {
         let mut of_group = Sums::default();
         for kind in kinds {
             number += 1;
-            let before = misses.len();
+            let (mut of_kind, before) = (Sums::default(), misses.len());
             seeds(kind, number, |it| {
                 *senders.entry(it.sender.name).or_insert(0) += 1;
-                of_group.add(judged(&it, &[kind.codes], &presets, &mut misses));
+                of_kind.add(judged(&it, &[kind.codes], &presets, &mut misses));
             });
-            misses[before..].iter().for_each(|miss| println!("  {}: {miss}", kind.name));
+            row(kind.name, of_kind);
+            misses[before..].iter().for_each(|miss| println!("  {miss}"));
+            of_group.add(of_kind);
         }
-        let Sums { named, vague, wrong } = of_group;
-        println!("{group:8} {:6} {named:6} {vague:6} {wrong:6}", of_group.all());
+        row(&format!("all of {group}"), of_group);
         total.add(of_group);
     }
     let share = f64::from(total.named) * 100.0 / f64::from(total.all());
