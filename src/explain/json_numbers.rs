@@ -116,7 +116,7 @@ fn large(number: &[u8]) -> Option<u64> {
     core::str::from_utf8(number).ok()?.parse().ok().filter(|number| *number > EXACT)
 }
 
-#[expect(clippy::cast_precision_loss, reason = "that is what is looked for")]
+/// Those that are the same float: that precision is lost is what is looked for.
 fn neighbours(number: u64) -> impl Iterator<Item = u64> {
     let same = number as f64;
     let around = (1..2048).flat_map(move |step| [number.checked_add(step), number.checked_sub(step)]).flatten();
