@@ -1,6 +1,5 @@
 //! The commands. Each is a file with one `run` that gives the exit code; what they print is for people.
 
-mod advice;
 mod asking;
 mod audit;
 mod captured;
@@ -19,6 +18,7 @@ mod guard_plan;
 mod healthcheck;
 mod init;
 mod inject;
+mod judgement;
 mod manual;
 mod nearest;
 mod offline;

@@ -1,8 +1,11 @@
 //! Why a request that is kept was refused, by the keys that count at present: what the status page shows of it.
 //! `countersign explain` tries more: it has the secrets as they stand in their files.
 
-use crate::explain::{Explanation, TrialBudget, explain_head, explain_within};
-use crate::gate::verify::{Delivery, Verifier};
+use std::sync::Arc;
+
+use crate::config::scheme;
+use crate::explain::{Given, TrialBudget, explain, explain_head};
+use crate::gate::verify::{Delivery, Scheme, Verifier};
 use crate::now::Now;
 use crate::outcome::{Outcome, Rejection};
 use crate::telemetry::advice;
@@ -17,21 +20,23 @@ pub(super) fn explained(captured: &Captured, verifier: &Verifier) -> String {
     if rejection.answer().status != 401 {
         return helped(rejection).join("\n");
     }
-    let (request, now) = (KeptRequest::of(captured), Now::at_unix(captured.at));
-    let Explanation { verdict, mut lines, cause, .. } = if captured.is_cut() {
-        let mut explanation = explain_head(verifier, &request, now);
-        explanation.lines.insert(0, "not all of it is kept: its body had not come whole, or was too long".to_owned());
-        explanation
-    } else {
-        explain_within(verifier, &request, now, &TrialBudget::of(request.body.len()))
-    };
-    match verdict {
-        Ok(()) if !captured.is_cut() => {
-            lines.push("the keys or the scheme of the route have changed since then".to_owned())
+    let request = KeptRequest::of(captured);
+    let schemes: Vec<Arc<Scheme>> = scheme::preset_names().filter_map(scheme::preset).collect();
+    let budget = TrialBudget::of(request.body.len());
+    let (now, schemes) = (Now::at_unix(captured.at), schemes.as_slice());
+    let given = Given { verifier, secrets: &[], of_others: &[], schemes, now, budget: &budget };
+    let explanation = if captured.is_cut() { explain_head(&given, &request) } else { explain(&given, &request) };
+    let mut lines = vec![explanation.headline()];
+    lines.extend(explanation.remedy().map(|remedy| format!("what to do: {remedy}")));
+    match explanation.verdict {
+        _ if captured.is_cut() => {
+            lines.push("not all of it is kept: its body had not come whole, or was too long".to_owned());
         }
-        Err(found) if cause.is_none() => lines.extend(helped(found)),
-        _ => {}
+        Ok(()) => lines.push("the keys or the scheme of the route have changed since then".to_owned()),
+        Err(found) if explanation.remedy().is_none() => lines.extend(helped(found)),
+        Err(_) => {}
     }
+    lines.extend(explanation.facts);
     lines.join("\n")
 }
 

@@ -216,19 +216,23 @@ impl Verifier {
         }
     }
 
-    /// The same verifier with keys that count at any time, no tolerance, and perhaps another URL: to explain what
-    /// would have matched, never to verify.
-    pub(crate) fn for_explanation(&self, public_url: Option<PublicUrl>) -> Self {
-        let rule = self.rule.as_ref().map(|rule| Rule {
-            keyring: Keyring::new(rule.keyring.keys().iter().map(Key::without_times).collect()),
-            tolerance: None,
-            other_url: public_url
-                .as_ref()
-                .map_or_else(|| rule.other_url.clone(), |url| other_url(&rule.scheme, Some(url))),
-            public_url: public_url.or_else(|| rule.public_url.clone()),
-            ..rule.clone()
-        });
-        Self { rule }
+    /// A verifier that explains what would have matched, never one that verifies: nothing is asked of the scheme, and no
+    /// timestamp is judged. The body is read only when it is whole.
+    pub(crate) fn for_explanation(scheme: Arc<Scheme>, keyring: Keyring, public_url: Option<PublicUrl>) -> Self {
+        let other_url = other_url(&scheme, public_url.as_ref());
+        let (streams, leaves_nothing, tolerance) = (false, false, None);
+        Self {
+            rule: Some(Rule {
+                scheme,
+                keyring,
+                tolerance,
+                observes_tolerance: false,
+                public_url,
+                other_url,
+                streams,
+                leaves_nothing,
+            }),
+        }
     }
 
     /// Starts a check on the head of a delivery; does not look at the body.

@@ -47,11 +47,6 @@ pub(crate) fn timestamp<D: Delivery>(scheme: &Scheme, delivery: &D) -> Result<Op
     reading::timestamp(scheme, delivery)
 }
 
-/// The id of a delivery.
-pub(crate) fn id<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
-    reading::id(scheme, delivery)
-}
-
 impl Verifier {
     /// The id of the delivery that the head names, as it came: signed or not, sound or not, and before anything was
     /// verified. For records only.
@@ -77,4 +72,16 @@ pub(crate) fn path_of(target: &[u8]) -> &[u8] {
 /// The bytes that the scheme makes of the text of a secret.
 pub(crate) fn decode_secret(scheme: &Scheme, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     keyring::decode_secret(scheme, secret)
+}
+
+/// What the scheme signs of a delivery; nothing where a part of it is missing.
+pub(crate) fn content<D: Delivery>(
+    scheme: &Scheme,
+    delivery: &D,
+    public_url: Option<&url::PublicUrl>,
+) -> Option<Vec<u8>> {
+    let content = reading::Content { scheme, delivery, public_url, secret: &[] };
+    let mut out = Vec::new();
+    content.write(scheme.content.parts(), &mut |piece| out.extend_from_slice(piece)).ok()?;
+    Some(out)
 }

@@ -115,11 +115,23 @@ impl Key {
     /// # Errors
     /// [`KeyError`] when the secret is empty or not in the scheme's form.
     pub fn from_secret(id: &str, scheme: &Scheme, secret: &[u8], validity: Validity) -> Result<Self, KeyError> {
-        let secret = decode_secret(scheme, secret)?;
+        Self::of_bytes(id, scheme.kind, decode_secret(scheme, secret)?, validity)
+    }
+
+    /// A key made of these bytes as they are.
+    ///
+    /// # Errors
+    /// [`KeyError`] when the kind of scheme cannot use them.
+    pub(crate) fn of_bytes(
+        id: &str,
+        kind: Kind,
+        secret: Zeroizing<Vec<u8>>,
+        validity: Validity,
+    ) -> Result<Self, KeyError> {
         let secret_length = Some(secret.len());
-        let makes_tags = matches!(scheme.kind, Kind::Hmac(_) | Kind::Digest(_));
+        let makes_tags = matches!(kind, Kind::Hmac(_) | Kind::Digest(_));
         let fingerprint = makes_tags.then(|| Fingerprint::of(&secret));
-        let material = match scheme.kind {
+        let material = match kind {
             Kind::Hmac(algorithm) => Material::Mac(algorithm.key(&secret)),
             Kind::Digest(_) => Material::Secret(secret),
             Kind::Token => Material::Credential(Fingerprint::of(&secret)),
@@ -165,7 +177,7 @@ impl Key {
     }
 
     /// The same key at any time: to explain what it would have matched, never to verify.
-    pub(super) fn without_times(&self) -> Self {
+    pub(crate) fn without_times(&self) -> Self {
         Self { validity: Validity::default(), ..self.clone() }
     }
 

@@ -178,6 +178,11 @@ impl Template {
         Ok(Self { parts })
     }
 
+    /// A template of these parts.
+    pub(crate) const fn of(parts: Vec<Part>) -> Self {
+        Self { parts }
+    }
+
     /// The pieces in order.
     #[must_use]
     pub fn parts(&self) -> &[Part] {
