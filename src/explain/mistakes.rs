@@ -117,7 +117,7 @@ impl Given<'_> {
     fn unit<D: Delivery>(&self, delivery: &D) -> Vec<String> {
         let mut found = Vec::new();
         let Some(timestamp) = &self.scheme.timestamp else { return found };
-        for unit in [Unit::Seconds, Unit::Milliseconds, Unit::Rfc3339].into_iter().filter(|it| *it != timestamp.unit) {
+        for unit in Unit::ALL.into_iter().filter(|it| *it != timestamp.unit) {
             let mut other = (**self.scheme).clone();
             other.timestamp.iter_mut().for_each(|timestamp| timestamp.unit = unit);
             let other = Arc::new(other);

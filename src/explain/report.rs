@@ -235,6 +235,7 @@ impl<D: Delivery> Report<'_, D> {
                 }
                 Err(_) => self.say(match &self.scheme.syntax {
                     Syntax::Single { prefix } => format!("it does not begin with `{prefix}`"),
+                    Syntax::Items { .. } => "one of its items lacks the mark before the signature".to_owned(),
                     _ => "one of its items is not a pair `key=value`".to_owned(),
                 }),
             }
@@ -242,7 +243,10 @@ impl<D: Delivery> Report<'_, D> {
         if count == 0 {
             match &self.scheme.syntax {
                 Syntax::List { prefix, .. } => self.say(format!("none of its items begins with `{prefix}`")),
-                Syntax::Pairs { key, .. } => self.say(format!("it has no pair with the key `{key}`")),
+                Syntax::Pairs { keys, .. } => {
+                    self.say(format!("it has no pair with the key `{}`", keys.join("` or `")));
+                }
+                Syntax::Items { first, .. } => self.say(format!("it has no item behind the first {first}")),
                 Syntax::Single { .. } => {}
             }
         }
@@ -279,8 +283,7 @@ impl<D: Delivery> Report<'_, D> {
             Err(rejection) => return self.say(format!("timestamp in {place}: cannot be read ({rejection})")),
         };
         let Some(moment) = timestamp.unit.parse(&text) else {
-            let near =
-                [Unit::Seconds, Unit::Milliseconds, Unit::Rfc3339].into_iter().find(|unit| unit.parse(&text).is_some());
+            let near = Unit::ALL.into_iter().find(|unit| unit.parse(&text).is_some());
             let hint = near
                 .map(|unit| format!("; it looks like {}: is the unit of the scheme right?", unit.name()))
                 .unwrap_or_default();
@@ -449,5 +452,7 @@ fn place_of(source: &Source) -> String {
         Source::Headers(names) => format!("header {}", names.join(" or ")),
         Source::Field(key) => format!("the field `{key}` of the signature"),
         Source::Json(path) => format!("the JSON body at `{}`", path.text()),
+        Source::Form(name) => format!("the form field `{name}`"),
+        Source::Query(name) => format!("the query parameter `{name}`"),
     }
 }
