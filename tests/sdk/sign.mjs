@@ -171,7 +171,8 @@ covered(verifiers, 'metronome', '@metronome/sdk', commonjs('@metronome/sdk'), (s
 covered(verifiers, 'crisp', 'crisp-api', commonjs('crisp-api'), (sdk, { text, secret, headers }) => {
   const Crisp = sdk.Crisp ?? sdk.default;
   const [timestamp, signature] = [headers['x-crisp-request-timestamp'], headers['x-crisp-signature']];
-  return new Crisp().verifyHook(secret, JSON.parse(text), timestamp, signature);
+  // verifyHook says no until the SDK has been bound to events; this is what it asks then.
+  return new Crisp().__verifySignature(secret, JSON.parse(text), timestamp, signature);
 });
 
 covered(verifiers, 'alipay', 'alipay-sdk', commonjs('alipay-sdk'), (sdk, { text, publicKey }) => {
