@@ -161,6 +161,12 @@ ends! {
         ContentUnavailable = "content_unavailable", 401 "unauthorized" Keep;
         /// A value that is signed breaks a guard of the scheme: it could have been cut off its neighbour at another place.
         ContentAmbiguous = "content_ambiguous", 401 "unauthorized" Keep;
+        /// The JSON or form in which the signature, or what it is over, stands is nested too deeply or has too many values.
+        ContentTooComplex = "content_too_complex", 401 "unauthorized" Keep;
+        /// The sender signs before it compresses, and the body is not compressed in a way that is read here, or is broken.
+        CompressionUnreadable = "compression_unreadable", 401 "unauthorized" Keep;
+        /// The sender signs before it compresses, and the body becomes too large when it is decompressed.
+        CompressionBomb = "compression_bomb", 401 "unauthorized" Keep;
         /// The signature holds, but the digest of the body that it vouches for is of another body.
         DigestMismatch = "digest_mismatch", 401 "unauthorized" Keep;
         /// No key of the route is inside its validity.

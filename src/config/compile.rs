@@ -50,6 +50,7 @@ pub fn compile(settings: &Settings, keys: &[Vec<Option<Secret>>], problems: &mut
 }
 
 fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route {
+    let verifier = verifier.with_body_limit(usize::try_from(route.body_size).unwrap_or(usize::MAX));
     Route {
         name: route.name.clone(),
         key: route.key.clone(),

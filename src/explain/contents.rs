@@ -6,7 +6,7 @@ use super::forms::permutations;
 use super::mistake::Mistake::{
     self, ContentBodyAlone, ContentOrder, ContentPartMissing, ContentPlainHash, ContentSeparator,
 };
-use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Part, Template, inspect};
+use crate::gate::verify::{DigestAlgorithm, Encoding, Kind, MacAlgorithm, Part, Template, inspect};
 
 fn with_content(case: TriedCase<'_>, parts: Vec<Part>, mistake: Mistake, visit: &mut Visit<'_>) -> bool {
     let content = Template::of(parts);
@@ -48,7 +48,16 @@ pub(super) fn contents(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     }
     let own = case.scheme.content.parts();
     let parts: Vec<Part> = own.iter().filter(|part| !is_literal(part)).cloned().collect();
-    let digest = own.iter().map(|part| if *part == Part::Body { Part::Sha256Body } else { part.clone() }).collect();
+    let digest =
+        own.iter()
+            .map(|part| {
+                if *part == Part::Body {
+                    Part::HashedBody(DigestAlgorithm::Sha256, Encoding::Hex)
+                } else {
+                    part.clone()
+                }
+            })
+            .collect();
     if parts.len() > 6 || with_content(case, digest, Mistake::ContentDigest, visit) {
         return parts.len() <= 6;
     }

@@ -13,6 +13,8 @@ pub(super) fn place_of(source: &Source) -> String {
         Source::Headers(names) => format!("header `{}`", names.join("` or `")),
         Source::Field(key) => format!("the field `{key}` of the signature"),
         Source::Json(path) => format!("the JSON body at `{}`", path.text()),
+        Source::Form(name) => format!("the form field `{name}`"),
+        Source::Query(name) => format!("the query parameter `{name}`"),
     }
 }
 
@@ -88,7 +90,8 @@ fn malformed(case: TriedCase<'_>) -> NamedMistake {
     }
     let wanted = match syntax {
         Syntax::Single { prefix } | Syntax::List { prefix, .. } => format!("does not begin with `{prefix}`"),
-        Syntax::Pairs { key, .. } => format!("has no pair with the key `{key}`"),
+        Syntax::Pairs { keys, .. } => format!("has no pair with the key `{}`", keys.join("` or `")),
+        Syntax::Items { first, .. } => format!("has no item behind the first {first}"),
     };
     NamedMistake::new(Mistake::HeaderForm, &[&wanted])
 }

@@ -20,7 +20,7 @@ pub(super) fn names(case: TriedCase<'_>) -> &[String] {
 fn prefix_of(syntax: &Syntax) -> &str {
     match syntax {
         Syntax::Single { prefix } | Syntax::List { prefix, .. } => prefix,
-        Syntax::Pairs { .. } => "",
+        Syntax::Pairs { .. } | Syntax::Items { .. } => "",
     }
 }
 

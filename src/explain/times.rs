@@ -67,6 +67,8 @@ fn moved(text: &str, unit: Unit, seconds: i64) -> Option<String> {
             // The fraction and the zone stay as they are written.
             Some(format!("{}{}", whole.get(..19)?, text.get(19..)?))
         }
+        // Its second is not moved: these forms are rare.
+        Unit::HttpDate | Unit::Iso8601 => None,
     }
 }
 

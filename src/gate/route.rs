@@ -319,7 +319,7 @@ mod tests {
     fn headers_that_the_signature_covers_can_be_neither_dropped_nor_doubled() {
         let content = Template::parse("{timestamp}.{field:h}.{named_headers:h}.{header:X-Fixed}.{body}").unwrap();
         let mut scheme = Scheme::new("s", Kind::Hmac(MacAlgorithm::HmacSha256), "X-Sig", content);
-        scheme.syntax = Syntax::Pairs { separator: b',', key: "v1".to_owned() };
+        scheme.syntax = Syntax::pairs(b',', "v1");
         scheme.timestamp = Some(TimestampSource {
             source: Source::Field("t".to_owned()),
             unit: Unit::Seconds,

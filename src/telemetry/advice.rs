@@ -116,6 +116,15 @@ fn of_verification(code: &str) -> &'static str {
         "content_ambiguous" => {
             "if the delivery is genuine, the `guard` of the scheme forbids what this sender does send: `countersign schemes NAME` shows it"
         }
+        "content_too_complex" => {
+            "nothing, if the sender is a stranger: genuine events nest a few levels and have few values (docs/schemes.md names the bounds)"
+        }
+        "compression_unreadable" => {
+            "gzip and deflate are read, once and to their end: does the sender use another Content-Encoding, or does a proxy change the body?"
+        }
+        "compression_bomb" => {
+            "if the delivery is genuine, raise body_size of the route: a decompressed body has at most that"
+        }
         "signature_malformed" | "signature_duplicate" => {
             "does the route's scheme describe how this sender writes its signature? `countersign schemes NAME` shows it"
         }

@@ -56,6 +56,7 @@ fn encoding(encoding: Encoding) -> &'static str {
         Encoding::Hex => "hexadecimal",
         Encoding::Base64 => "base64",
         Encoding::Base64Url => "base64url",
+        Encoding::Base64OfHex => "base64 of hexadecimal digits",
     }
 }
 
@@ -82,7 +83,12 @@ fn signature(scheme: &Scheme) -> String {
         Syntax::Single { prefix } if prefix.is_empty() => {}
         Syntax::Single { prefix } => text += &format!(" after `{}`", prefix.trim_end()),
         Syntax::List { prefix, .. } => text += &format!("; a list, of which the items with `{prefix}` count"),
-        Syntax::Pairs { key, .. } => text += &format!("; pairs, of which `{key}=` is the signature"),
+        Syntax::Pairs { keys, .. } => {
+            text += &format!("; pairs, of which `{}=` is the signature", keys.join("=` or `"))
+        }
+        Syntax::Items { first, .. } => {
+            text += &format!("; a list, whose items from place {} on are signatures", first + 1)
+        }
     }
     text
 }
@@ -92,6 +98,8 @@ fn place(source: &Source) -> String {
         Source::Headers(names) => format!("header {}", ticked(names)),
         Source::Field(key) => format!("`{key}=` in the signature header"),
         Source::Json(path) => format!("field `{}` of the JSON body", path.text()),
+        Source::Form(name) => format!("field `{name}` of the form"),
+        Source::Query(name) => format!("parameter `{name}` of the URL"),
     }
 }
 

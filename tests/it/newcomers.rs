@@ -178,12 +178,7 @@ fn of_captures() -> Vec<Mistake> {
             "signature_mismatch",
             ("the secret `spaced` has white space around it", "what to do: "),
         ),
-        mistake(
-            "an old delivery",
-            stale,
-            "69 d 10 h old",
-            ("5 min are allowed", "what to do: "),
-        ),
+        mistake("an old delivery", stale, "69 d 10 h old", ("5 min are allowed", "what to do: ")),
         mistake(
             "an id with the separator",
             dotted,

@@ -72,7 +72,7 @@ const OWNERS: [(&str, &[&str]); 30] = [
     ("listenfd", &["edge"]),
     ("signal_hook", &["control"]),
     ("clap", &["cli"]),
-    ("miniz_oxide", &["explain"]),
+    ("miniz_oxide", &["gate", "explain"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     // edge: tests alone.

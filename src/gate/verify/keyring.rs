@@ -219,7 +219,7 @@ impl Key {
 /// The key bytes behind a secret as the provider shows it.
 pub(super) fn decode_secret(scheme: &Scheme, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let bare = scheme.secret.without_prefix(secret);
-    let decoded = match scheme.secret.encoding {
+    let mut decoded = match scheme.secret.encoding {
         KeyEncoding::Raw => Zeroizing::new(bare.to_vec()),
         KeyEncoding::Encoded(encoding) => {
             let mut out = Zeroizing::new(vec![0; bare.len() + 3]);
@@ -228,7 +228,14 @@ pub(super) fn decode_secret(scheme: &Scheme, secret: &[u8]) -> Result<Zeroizing<
             out
         }
     };
-    if decoded.is_empty() { Err(KeyError::Empty) } else { Ok(decoded) }
+    if decoded.is_empty() {
+        return Err(KeyError::Empty);
+    }
+    decoded.extend_from_slice(scheme.secret.append.as_bytes());
+    match scheme.secret.hashed {
+        Some(algorithm) => Ok(Zeroizing::new(algorithm.of(&decoded).as_ref().to_vec())),
+        None => Ok(decoded),
+    }
 }
 
 /// The keys of a route in order of preference.
