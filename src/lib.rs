@@ -7,6 +7,7 @@
 //! | [`wire`] | HTTP/1.1: bytes to values and back | routes, policy, io |
 //! | [`gate`] | decisions: which route, is it genuine | sockets, files, clocks, logs |
 //! | [`ledger`] | what has been delivered, and which exchange has what is being delivered | sockets, files, clocks, logs |
+//! | [`inbox`] | what is stored of a delivery, when it is attempted again, what an answer means for it | sockets, files, clocks, logs |
 //! | [`telemetry`] | what can be told of an exchange, to people and machines | the gate, sockets |
 //! | [`config`] | a TOML file to the gate, or every problem at once | sockets, live state |
 #![cfg_attr(
@@ -51,6 +52,7 @@ pub mod control;
 #[cfg(feature = "io")]
 pub mod edge;
 pub mod gate;
+pub mod inbox;
 pub mod ledger;
 pub mod now;
 pub mod outcome;

@@ -13,26 +13,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use. What is not listed, it may not.
-const ARROWS: [(&str, &[&str]); 12] = [
+const ARROWS: [(&str, &[&str]); 13] = [
     ("now", &[]),
     ("outcome", &[]),
     ("wire", &["outcome", "now"]),
     ("gate", &["wire", "outcome", "now"]),
     ("ledger", &["gate", "wire", "outcome", "now"]),
+    ("inbox", &["wire", "outcome", "now"]),
     ("telemetry", &["wire", "outcome", "now"]),
-    ("config", &["ledger", "gate", "wire", "outcome", "now"]),
-    ("edge", &["telemetry", "ledger", "gate", "wire", "outcome", "now"]),
+    ("config", &["inbox", "ledger", "gate", "wire", "outcome", "now"]),
+    ("edge", &["inbox", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
     ("admin", &["telemetry", "wire", "outcome", "now"]),
-    ("control", &["admin", "edge", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
-    ("cli", &["control", "admin", "edge", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
+    ("control", &["admin", "edge", "config", "inbox", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
+    ("cli", &["control", "admin", "edge", "config", "inbox", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
     ("main", &["cli"]),
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 23] = [
+const OWNERS: [(&str, &[&str]); 24] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
-    ("ring", &["gate", "admin", "config", "telemetry", "control", "cli"]),
+    ("ring", &["gate", "inbox", "admin", "config", "telemetry", "control", "cli"]),
     ("rustls", &["config", "edge"]),
     ("rustls_pki_types", &["config"]),
     ("x509_parser", &["gate", "config"]),
@@ -48,6 +49,7 @@ const OWNERS: [(&str, &[&str]); 23] = [
     ("metrics_exporter_prometheus", &["telemetry"]),
     ("monoio", &["edge"]),
     ("notify", &["control"]),
+    ("redb", &["control"]),
     ("io_uring", &["edge"]),
     ("httpdate", &["edge"]),
     ("signal_hook", &["control"]),
