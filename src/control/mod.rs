@@ -10,6 +10,7 @@ pub mod captures;
 pub mod desk;
 pub mod event_log;
 pub mod hardening;
+pub mod inbox;
 pub mod inventory;
 mod listeners;
 pub mod lookout;

@@ -71,7 +71,7 @@ pub struct Committed {
     pub kept: Vec<DeliveryId>,
 }
 
-/// Why fresh deliveries were refused. None of them is stored.
+/// Why fresh deliveries were refused. None of them is stored, unless it says otherwise.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StoreRefusal {
     /// A bound of the inbox is met.
@@ -80,6 +80,9 @@ pub enum StoreRefusal {
     DiskFull,
     /// The disk failed.
     Failed,
+    /// The disk failed at the very end: they may be stored, or not. Their senders must not be answered at all, since what
+    /// was refused is never delivered.
+    Unknown,
 }
 
 impl fmt::Display for StoreRefusal {
@@ -88,6 +91,7 @@ impl fmt::Display for StoreRefusal {
             Self::Full => "the inbox is full",
             Self::DiskFull => "the disk is full",
             Self::Failed => "the disk failed",
+            Self::Unknown => "the disk failed, and it is not known what it has kept",
         })
     }
 }
