@@ -4,11 +4,13 @@
 mod acceptor;
 pub mod admit;
 pub mod alarms;
+pub mod attempt;
 pub mod baton;
 mod breather;
 pub mod buffer;
 pub mod clock;
 pub mod connection;
+pub mod deliver;
 pub mod drain;
 pub mod driver;
 pub mod exchange;

@@ -2,6 +2,7 @@
 //!
 //! [`shelf`] keeps deliveries in a row of small database files ([`generation`]), through a storage backend of its own
 //! ([`backend`]) over [`disk`]: a [`directory`], or a simulated disk in the tests.
+//! [`spooler`] is the thread that owns it.
 
 pub mod backend;
 pub mod directory;
@@ -10,12 +11,15 @@ pub mod generation;
 mod moving;
 mod settling;
 pub mod shelf;
+pub mod spooler;
 mod standing;
 mod starting;
 mod storing;
 
 #[cfg(test)]
 mod crash_tests;
+#[cfg(test)]
+mod delivering_tests;
 #[cfg(test)]
 mod disk_in_tests;
 #[cfg(test)]
