@@ -13,6 +13,7 @@ pub mod compile;
 pub mod document;
 pub mod files;
 mod guard;
+pub mod inbox;
 mod kept;
 mod keys;
 pub mod load;
