@@ -11,9 +11,10 @@ use std::time::Duration;
 
 use countersign::config::scheme;
 use countersign::edge::clock::Clock;
-use countersign::edge::connection::{self, Origin};
+use countersign::edge::peer::Origin;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
+use countersign::edge::serve;
 use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
@@ -129,7 +130,7 @@ fn exchanges(c: &mut Criterion) {
             let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
             group.bench_function(format!("{name}/{size}"), |b| {
                 b.iter(|| {
-                    net.run(connection::serve(
+                    net.run(serve::serve(
                         Rc::clone(&worker),
                         net.client(&input, true),
                         Origin::default(),

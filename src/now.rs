@@ -1,6 +1,6 @@
 //! Time as a value.
 //!
-//! Every decision takes `now` as a parameter; the only clocks are read in `edge/clock.rs` and in the commands of
+//! Every decision takes `now` as a parameter; the only clocks are read in `edge/runtime/clock.rs` and in the commands of
 //! `cli`. That is what makes tolerance, rotation and expiry testable without waiting.
 
 use core::time::Duration;

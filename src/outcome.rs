@@ -83,6 +83,8 @@ ends! {
     Rejection {
         /// The request head is not HTTP/1.1 as RFC 9112 writes it, or can be read in two ways.
         HeadMalformed = "head_malformed", 400 "bad_request" Close;
+        /// The client begins a TLS handshake where plain HTTP is spoken.
+        TlsUnexpected = "tls_unexpected", 400 "plain_http_expected" Close;
         /// A major version that we do not speak.
         VersionUnsupported = "version_unsupported", 505 "version_not_supported" Close;
         /// The request target is longer than the limit.
@@ -201,8 +203,8 @@ ends! {
         ResponseUnread = "response_unread", 500 "internal" Abort;
         /// Others needed the room of an answer that the client was not taking.
         ResponseGaveWay = "response_gave_way", 500 "internal" Abort;
-        /// No connection to the application.
-        UpstreamConnect = "upstream_connect", 502 "bad_gateway" Keep;
+        /// No connection to the application: it is away.
+        UpstreamConnect = "upstream_connect", 503 "unavailable" Keep;
         /// Connecting to the application took too long.
         UpstreamConnectTimeout = "upstream_connect_timeout", 504 "gateway_timeout" Keep;
         /// The application closed or reset the connection before it answered.
@@ -332,11 +334,12 @@ impl Outcome {
     }
 }
 
-macro_rules! connection_ends {
-    ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $code:literal;)+ }) => {
+/// A table of causes that have a code and a sentence each: the documentation of a variant is its meaning.
+macro_rules! coded_causes {
+    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $code:literal;)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum $name { $($(#[$doc])* $variant,)+ }
+        pub enum $name { $($(#[doc = $doc])+ $variant,)+ }
 
         impl $name {
             /// Every one, in the order of the table.
@@ -347,12 +350,20 @@ macro_rules! connection_ends {
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$variant => $code,)+ }
             }
+
+            /// What it means, in a sentence for the operator.
+            #[must_use]
+            pub const fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
+            }
         }
     };
 }
 
-connection_ends! {
-    /// How a connection ended at a bound, without an exchange: there was nobody to answer.
+pub(crate) use coded_causes;
+
+coded_causes! {
+    /// How a connection ended at a bound, without an exchange: there was no request to answer.
     ConnectionEnd {
         /// Refused: it comes from none of the proxies from which alone this listener takes connections.
         ProxyUnknown = "proxy_unknown";
@@ -418,7 +429,7 @@ impl ConnectionEnd {
         Self::TlsCertificateMissing as usize <= self as usize && self as usize <= Self::TlsNameRefused as usize
     }
 
-    /// What to answer, in plain text, where there is somebody who can read it.
+    /// What to answer, in plain text, if the client can read it.
     #[must_use]
     pub const fn answer(self) -> Option<Answer> {
         match self {

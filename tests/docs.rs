@@ -1,5 +1,5 @@
 //! The documents: links lead somewhere, what they name exists, and what an operator meets is documented.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use countersign::config::scheme::preset_names;
 use countersign::config::settings::vocabulary;
 use countersign::outcome::{ConnectionEnd, Fault, Rejection};
+use countersign::telemetry::advice;
 use countersign::telemetry::names::{self, Kind};
 use toml::de::DeTable;
 
@@ -194,6 +195,21 @@ fn every_reason_code_is_documented() {
     assert!(missing.is_empty(), "not in docs/schemes.md: {missing:?}");
 }
 
+/// Headers that applications believe: the table in the source, and the one for operators.
+#[test]
+fn every_believed_header_is_documented() {
+    let (source, page) = (read("src/wire/believed.rs"), read("docs/operating.md").to_lowercase());
+    let tables = source.split("const ").filter(|table| table.contains(": &[&str] = &["));
+    let names: Vec<&str> = tables
+        .filter_map(|table| table.split("];").next())
+        .flat_map(|table| table.lines().filter_map(|line| line.trim().strip_prefix('"')?.strip_suffix("\",")))
+        .collect();
+    assert!(names.len() > 100, "the tables are where they are expected");
+    let is_named = |name: &&&str| page.contains(&format!("`{name}`")) || page.contains(&format!("`{name}*`"));
+    let missing: Vec<_> = names.iter().filter(|name| !is_named(name)).collect();
+    assert!(missing.is_empty(), "docs/operating.md does not name {missing:?}");
+}
+
 #[test]
 fn every_metric_that_is_named_exists() {
     let mut unknown = Vec::new();
@@ -238,4 +254,40 @@ fn every_piece_of_configuration_is_toml() {
         }
     }
     assert!(count > 5);
+}
+
+/// The page with an entry for each reason code, as the tables of the program have them.
+fn troubleshooting() -> String {
+    let mut page = "# Troubleshooting: every reason code\n\nMade of the program's own tables; `BLESS=1 cargo test --test docs` writes \
+                    it.\n`countersign explain REQUEST-ID` says the same of one request, with what is wrong in it.\n"
+        .to_owned();
+    let mut entry = |code: &str, how: String, meaning: &str, advice: &str| {
+        page += &format!(
+            "\n### `{code}`\n\n{how}{meaning}\n\n**What to do:** {advice}{}\n",
+            if advice.ends_with('?') { "" } else { "." }
+        );
+    };
+    let answered = |status: u16| format!("Answered {status}. ");
+    let bare = |text: &'static str| text.trim_end_matches('.').to_owned();
+    for it in Rejection::ALL.iter().filter(|it| !it.is_only_noted()) {
+        entry(it.code(), answered(it.answer().status), it.meaning(), &bare(advice::of(it.code())));
+    }
+    for it in Fault::ALL {
+        entry(it.code(), answered(it.answer().status), it.meaning(), &bare(advice::of(it.code())));
+    }
+    for it in ConnectionEnd::ALL {
+        let how = "The connection ended without a request. ".to_owned();
+        entry(it.code(), how, it.meaning(), &bare(advice::of_connection(it.code())));
+    }
+    page
+}
+
+#[test]
+fn the_page_of_reasons_is_that_of_the_program() {
+    let (path, page) = (root().join("docs/troubleshooting.md"), troubleshooting());
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(&path, &page).unwrap();
+    }
+    let written = fs::read_to_string(path).unwrap_or_default();
+    assert!(written == page, "docs/troubleshooting.md is not as the program has it: BLESS=1 cargo test --test docs");
 }

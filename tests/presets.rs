@@ -1,6 +1,8 @@
 //! Every preset signs and verifies its own deliveries, and refuses them for the right reason after any change.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use core::time::Duration;
 use std::sync::Arc;
 
@@ -8,48 +10,35 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::config::scheme;
 use countersign::gate::verify::{
-    Delivery, Encoding, Key, KeyEncoding, Keyring, Kind, PublicAlgorithm, PublicUrl, ReplayKey, Scheme, SignError,
-    SignInput, SignatureSource, Source, Syntax, Unit, Validity, Verified, Verifier, sign,
+    Encoding, Key, KeyEncoding, Keyring, Kind, PublicAlgorithm, PublicUrl, ReplayKey, Scheme, SignError, SignInput,
+    SignatureSource, Source, Syntax, Unit, Validity, Verified, Verifier, sign,
 };
 use countersign::now::Now;
 use countersign::outcome::Rejection;
-use countersign::wire::headers::{HeaderBuf, Headers};
+use countersign::wire::headers::HeaderBuf;
 use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
+    Ed25519KeyPair, KeyPair,
+};
+use support::Received;
 
 const NOW: Duration = Duration::from_secs(1_760_000_000);
 const ID: &str = "delivery_1";
 const PLACEHOLDER: &str = "SIGNATURE";
 const JSON: &str = r#"{"note":"order","id":"evt_1","event":{"id":"evt_1"},"event_id":"evt_1","meta":{"webhook_id":"evt_1"},
     "webhook_metadata":{"delivery":{"id":"evt_1"}},"webhookTimestamp":1760000000000,"time_ms":1760000000000,
-    "signature":{"timestamp":"1760000000","token":"evt_1","signature":"SIGNATURE"},"passcode":"SIGNATURE"}"#;
+    "signature":{"timestamp":"1760000000","token":"evt_1","signature":"SIGNATURE"},"passcode":"SIGNATURE",
+    "apikey":"SIGNATURE","sharedSecret":"SIGNATURE",
+    "webhookMetadata":{"webhookDeliveryAttemptTimestamp":"2025-10-09T08:53:20Z"}}"#;
 const FORM: &str = "note=order&payload=%7B%22a%22%3A1%7D&empty=&name=a+b";
 
-#[derive(Clone, Debug)]
-struct Received {
-    target: String,
-    list: Vec<(String, String)>,
-    headers: HeaderBuf,
-    body: Vec<u8>,
-}
-
-impl Delivery for Received {
-    fn method(&self) -> &[u8] {
-        b"POST"
-    }
-
-    fn target(&self) -> &[u8] {
-        self.target.as_bytes()
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.headers.view()
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.body
-    }
-}
+/// Made with `openssl genpkey -algorithm RSA`; keys of tests and of nothing else.
+const RSA: [(&str, &str); 3] = [
+    (include_str!("keys/rsa-1.pem"), include_str!("keys/rsa-1.pub.pem")),
+    (include_str!("keys/rsa-2.pem"), include_str!("keys/rsa-2.pub.pem")),
+    (include_str!("keys/rsa-3.pem"), include_str!("keys/rsa-3.pub.pem")),
+];
 
 impl Received {
     fn with_headers(&self, list: Vec<(String, String)>) -> Self {
@@ -93,7 +82,7 @@ fn secrets(scheme: &Scheme, seed: u8) -> Secrets {
     let key = [seed; 32];
     let prefix = scheme.secret.strip_prefix.last().map_or("", String::as_str);
     let text = match (scheme.kind, scheme.secret.encoding) {
-        (Kind::Public(algorithm), _) => return key_pair(algorithm, prefix),
+        (Kind::Public(algorithm), _) => return key_pair(algorithm, prefix, seed),
         (Kind::Basic, _) => format!("user:password-{seed}"),
         (_, KeyEncoding::Raw) => format!("correct-horse-battery-staple-{seed}"),
         (_, KeyEncoding::Encoded(Encoding::Hex)) => format!("{prefix}{}", hex(&key)),
@@ -102,7 +91,7 @@ fn secrets(scheme: &Scheme, seed: u8) -> Secrets {
     Secrets { signing: text.clone().into_bytes(), verifying: text }
 }
 
-fn key_pair(algorithm: PublicAlgorithm, prefix: &str) -> Secrets {
+fn key_pair(algorithm: PublicAlgorithm, prefix: &str, seed: u8) -> Secrets {
     let random = SystemRandom::new();
     match algorithm {
         PublicAlgorithm::Ed25519 => {
@@ -114,16 +103,30 @@ fn key_pair(algorithm: PublicAlgorithm, prefix: &str) -> Secrets {
             Secrets { signing: document.as_ref().to_vec(), verifying }
         }
         PublicAlgorithm::EcdsaP256Sha256 => {
-            let algorithm = &ECDSA_P256_SHA256_ASN1_SIGNING;
-            let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
-            let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap();
-            let spki = STANDARD.decode("MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA=").unwrap();
-            let verifying = STANDARD.encode([&spki, pair.public_key().as_ref()].concat());
-            let pem =
-                format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(document));
-            Secrets { signing: pem.into_bytes(), verifying }
+            ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING, "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgA=")
+        }
+        PublicAlgorithm::EcdsaP384Sha384 => ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING, "MHYwEAYHKoZIzj0CAQYFK4EEACIDYgA="),
+        // There is nothing in ring that makes such keys.
+        _ => {
+            let (private, public) = &RSA[usize::from(seed - 1)];
+            Secrets { signing: private.as_bytes().to_vec(), verifying: (*public).to_owned() }
         }
     }
+}
+
+fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm, spki: &str) -> Secrets {
+    let random = SystemRandom::new();
+    let document = EcdsaKeyPair::generate_pkcs8(algorithm, &random).unwrap();
+    let pair = EcdsaKeyPair::from_pkcs8(algorithm, document.as_ref(), &random).unwrap();
+    let verifying = STANDARD.encode([&STANDARD.decode(spki).unwrap(), pair.public_key().as_ref()].concat());
+    let pem = format!("-----BEGIN PRIVATE KEY-----\n{}\n-----END PRIVATE KEY-----\n", STANDARD.encode(document));
+    Secrets { signing: pem.into_bytes(), verifying }
+}
+
+/// Presets that we can sign for: ring does not sign with RSA and SHA-1. Those are judged by their vectors.
+fn signable() -> impl Iterator<Item = &'static str> {
+    let sha1 = |name: &&str| scheme::preset(name).unwrap().kind == Kind::Public(PublicAlgorithm::RsaPkcs1Sha1);
+    scheme::preset_names().filter(move |name| !sha1(name))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -149,7 +152,7 @@ fn genuine(scheme: &Scheme, secret: &[u8]) -> Received {
     let body = if is_form { FORM } else { JSON };
     let content_type = if is_form { "application/x-www-form-urlencoded; charset=utf-8" } else { "application/json" };
     let headers = [("content-type", content_type)];
-    let mut target = "/in?a=1%3A2".to_owned();
+    let mut target = "/in?a=1%3A2&data.id=evt_1".to_owned();
     for _ in 0..3 {
         let url = format!("https://hooks.example.com{target}");
         let now = Now::at_unix(NOW);
@@ -190,7 +193,7 @@ fn verdict(verifier: &Verifier, delivery: &Received) -> Result<(), Rejection> {
 
 /// Runs `test` for every preset with a verifier and a delivery that it accepts.
 fn for_each(test: impl Fn(&Scheme, &Verifier, &Received)) {
-    for name in scheme::preset_names() {
+    for name in signable() {
         let scheme = scheme::preset(name).unwrap();
         let secrets = secrets(&scheme, 1);
         let verifier = verifier(&scheme, vec![key(&scheme, "first", &secrets)]);
@@ -235,7 +238,7 @@ fn a_changed_body_is_refused_wherever_it_is_covered() {
         let changed = delivery.with_text_replaced("order", "ordes");
         assert_ne!(changed.body, delivery.body);
         assert_eq!(verdict(verifier, &changed), expected, "{}", scheme.name);
-        let warned = scheme.warnings().iter().any(|text| text.contains("body"));
+        let warned = scheme.warnings().iter().any(|it| it.message.contains("body"));
         assert_eq!(warned, expected.is_ok(), "{}: {:?}", scheme.name, scheme.warnings());
     });
 }
@@ -268,10 +271,11 @@ fn signatures_outside_of_headers_are_needed_too() {
     for_each(|scheme, verifier, delivery| {
         let (changed, absent) = match &scheme.signature {
             SignatureSource::Headers(_) => return,
-            SignatureSource::Query(_) => (
-                Received { target: "/in?token=x".into(), ..delivery.clone() },
-                Received { target: "/in".into(), ..delivery.clone() },
-            ),
+            SignatureSource::Query(name) => {
+                let other = if scheme.signs() { "00".repeat(32) } else { "x".to_owned() };
+                let changed = Received { target: format!("/in?{name}={other}"), ..delivery.clone() };
+                (changed, Received { target: "/in".into(), ..delivery.clone() })
+            }
             _ => {
                 let absent = Received {
                     body: b"{\"signature\":{\"timestamp\":\"1760000000\",\"token\":\"t\"}}".to_vec(),
@@ -370,7 +374,7 @@ fn an_id_counts_exactly_where_it_is_signed() {
 #[test]
 fn required_headers_are_required() {
     let mut seen = 0;
-    for name in scheme::preset_names() {
+    for name in signable() {
         let scheme = scheme::preset(name).unwrap();
         let secrets = secrets(&scheme, 1);
         let verifier = verifier(&scheme, vec![key(&scheme, "first", &secrets)]);
@@ -386,7 +390,7 @@ fn required_headers_are_required() {
 
 #[test]
 fn every_key_of_a_rotation_matches_and_no_other() {
-    for name in scheme::preset_names() {
+    for name in signable() {
         let scheme = scheme::preset(name).unwrap();
         let [old, new, foreign] = [1, 2, 3].map(|seed| secrets(&scheme, seed));
         let verifier = verifier(&scheme, vec![key(&scheme, "new", &new), key(&scheme, "old", &old)]);
@@ -421,12 +425,12 @@ fn several_signatures_are_compared_and_their_number_is_bounded() {
             let others: String = (0..count).map(|_| format!("{other}{separator}")).collect();
             delivery.with_value(
                 name,
-                &format!(
-                    "{}{others}v9{}{}",
-                    &value[..at],
-                    if mark.contains('=') { format!("=x{separator}") } else { format!(",x{separator}") },
-                    &value[at..]
-                ),
+                // An item of another version counts where the prefix says that it is one.
+                &match mark.as_str() {
+                    "" => format!("{}{others}{}", &value[..at], &value[at..]),
+                    mark if mark.contains('=') => format!("{}{others}v9=x{separator}{}", &value[..at], &value[at..]),
+                    _ => format!("{}{others}v9,x{separator}{}", &value[..at], &value[at..]),
+                },
             )
         };
         let most = if scheme.wants_public_key() { 4 } else { 16 };

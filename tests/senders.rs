@@ -1,48 +1,26 @@
 //! What senders do in ways of their own: lists with a bad item, keys with unused bits, URLs with a port or without.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use core::time::Duration;
 use std::sync::Arc;
 
 use countersign::config::scheme;
+use countersign::explain::explain;
 use countersign::gate::verify::{
-    CANDIDATE_LIMIT, Delivery, Key, Keyring, PublicUrl, Scheme, SignInput, Validity, Verified, Verifier, explain, sign,
+    CANDIDATE_LIMIT, Key, Keyring, PublicUrl, Scheme, SignInput, Validity, Verified, Verifier, sign,
 };
 use countersign::now::Now;
 use countersign::outcome::Rejection;
-use countersign::wire::headers::{HeaderBuf, Headers};
+use countersign::wire::headers::HeaderBuf;
 use ring::rand::SystemRandom;
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
+use support::Received;
 
 const NOW: Now = Now::at_unix(Duration::from_secs(1_760_000_000));
 const SECRET: &str = "correct-horse-battery-staple";
 const FORM: &str = "application/x-www-form-urlencoded";
-
-#[derive(Clone)]
-struct Received {
-    target: String,
-    list: Vec<(String, String)>,
-    headers: HeaderBuf,
-    body: Vec<u8>,
-}
-
-impl Delivery for Received {
-    fn method(&self) -> &[u8] {
-        b"POST"
-    }
-
-    fn target(&self) -> &[u8] {
-        self.target.as_bytes()
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.headers.view()
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.body
-    }
-}
 
 impl Received {
     /// What the sender makes of a body for this URL.
@@ -192,6 +170,54 @@ fn public_keys_are_taken_with_unused_bits_and_with_every_prefix() {
         let key = Key::from_public("1", &scheme, &written, Validity::default());
         let verifier = verifier(&scheme, vec![key.unwrap_or_else(|error| panic!("{written}: {error}"))], None);
         assert_eq!(verdict(&verifier, &delivery), Ok(()), "{written}");
+    }
+}
+
+/// The key pair and the signature of svix-server's `test_asymmetric_key_signing`.
+#[test]
+fn a_private_key_is_taken_as_standard_webhooks_writes_it() {
+    let scheme = preset("standard-webhooks-asymmetric");
+    let pair = "6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbfVKIDij2HKpMKkioLlX0dRqSKJp4AJ6p9lMicMFs6Kvg==";
+    let now = Now::at_unix(Duration::from_secs(1_614_265_330));
+    let body = br#"{"test": 2432232314}"#;
+    let id = Some("msg_p5jXN8AQM9LWM0D4loKWxJek");
+    let input = SignInput { method: "POST", url: "https://h/", headers: &[], body, now, id };
+    let expected = "v1a,hnO3f9T8Ytu9HwrXslvumlUpqtNVqkhqw/enGzPCXe5BdqzCInXqYXFymVJaA7AZdpXwVLPo3mNl8EM+m7TBAg==";
+    let seed = "6Xb/dCcHpPea21PS1N9VY/NZW723CEc77N4rJCubMbc=";
+    for key in [format!("whsk_{pair}"), format!("v1a,whsk_{pair}\n"), pair.to_owned(), format!("whsk_{seed}")] {
+        let headers = sign(&scheme, key.as_bytes(), &input).unwrap();
+        assert_eq!(headers.last().unwrap(), &("webhook-signature".to_owned(), expected.to_owned()), "{key}");
+    }
+    // The public key behind the seed is not that of the seed.
+    let mixed = format!("whsk_{}", pair.replace("VKIDij2HK", "VKIDij2HL"));
+    for refused in [mixed.as_str(), "whpk_1SiA4o9hyqTCpIqC5V9HUakiiaeACeqfZTInDBbOir4", "secret"] {
+        assert!(sign(&scheme, refused.as_bytes(), &input).is_err(), "{refused}");
+    }
+}
+
+#[test]
+fn an_alias_means_its_preset() {
+    for (alias, name) in scheme::aliases() {
+        assert_eq!(preset(alias), preset(name), "{alias}");
+    }
+    assert_eq!(preset("whatsapp").name, "meta");
+    assert!(scheme::preset("fax").is_none());
+}
+
+/// Persona writes two groups while a secret is replaced: of the second one the signature can be read.
+#[test]
+fn the_second_of_two_groups_is_verified() {
+    let persona = preset("persona");
+    let delivery = Received::signed(&persona, SECRET.as_bytes(), "https://h/", b"{}");
+    let good = delivery.value("Persona-Signature").to_owned();
+    let other = good.replace("v1=", "v1=00").chars().take(good.len()).collect::<String>();
+    let verifier = verifier(&persona, vec![secret_key(&persona, "1", SECRET)], None);
+    for (value, expected) in [
+        (format!("{other} {good}"), Ok(())),
+        (format!("{good} {other}"), Err(Rejection::SignatureMismatch)),
+        (good.clone(), Ok(())),
+    ] {
+        assert_eq!(verdict(&verifier, &delivery.with(&[("Persona-Signature", &value)])), expected, "{value}");
     }
 }
 

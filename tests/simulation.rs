@@ -12,11 +12,12 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use countersign::edge::clock::Clock;
-use countersign::edge::connection::{self, Origin};
 use countersign::edge::drain::Stage;
 use countersign::edge::net::Net;
+use countersign::edge::peer::Origin;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
+use countersign::edge::serve;
 use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::Gate;
@@ -163,7 +164,7 @@ fn converse_in(net: &VirtualNet, policy: Policy, input: &[u8], closed: bool) -> 
     let permit = worker.open(origin).unwrap();
     let outbox = Rc::clone(&client.outbox);
     let begun = net.monotonic();
-    net.run(connection::serve(worker, client, origin, permit)).expect("the connection ends");
+    net.run(serve::serve(worker, client, origin, permit)).expect("the connection ends");
     let lasted = net.monotonic() - begun;
     let answer = String::from_utf8_lossy(&outbox.borrow()).into_owned();
     let statuses =
@@ -313,7 +314,7 @@ fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
     let client = net.client(request, true);
     let outbox = Rc::clone(&client.outbox);
     let permit = worker.open(Origin::default()).unwrap();
-    net.run(connection::serve(worker, client, Origin::default(), permit)).expect("the connection ends");
+    net.run(serve::serve(worker, client, Origin::default(), permit)).expect("the connection ends");
     outbox.take()
 }
 
@@ -486,7 +487,7 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
     let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
     let client = net.client(&delivery(b"x", b"x", None), false);
     let permit = worker.open(Origin::default()).unwrap();
-    let mut exchange = Box::pin(connection::serve(worker, client, Origin::default(), permit));
+    let mut exchange = Box::pin(serve::serve(worker, client, Origin::default(), permit));
     assert!(exchange.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     assert_eq!(table.held(), 1, "it is with the application");
     drop(exchange);
@@ -522,7 +523,7 @@ fn a_connection_that_must_go_serves_what_has_been_sent() {
             let outbox = Rc::clone(&client.outbox);
             let permit = worker.open(Origin::default()).unwrap();
             let begun = net.monotonic();
-            net.run(connection::serve(worker, client, Origin::default(), permit)).expect("the connection ends");
+            net.run(serve::serve(worker, client, Origin::default(), permit)).expect("the connection ends");
             let answer = String::from_utf8_lossy(&outbox.borrow()).into_owned();
             assert_eq!(answer.starts_with("HTTP/1.1 200 OK\r\n"), answered, "{answer:?}");
             assert_eq!(answer.contains("Connection: close\r\n"), answered, "{answer:?}");

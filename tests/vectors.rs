@@ -2,7 +2,8 @@
 //!
 //! `vectors/vectors.json` holds deliveries that were signed by each provider's documented rule (some of them published
 //! by the providers), with one defect each in those that must be refused. `vectors/own.json` does the same for presets
-//! that are not in it: published examples, and signatures made with other libraries than ours.
+//! that are not in it: published examples, and signatures made with other libraries than ours. `vectors/more.json` has the
+//! same for the presets that came later.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use core::time::Duration;
@@ -135,4 +136,9 @@ fn every_vector_has_its_verdict() {
 #[test]
 fn every_vector_of_our_own_has_its_verdict() {
     judge_all(include_str!("vectors/own.json"), 73);
+}
+
+#[test]
+fn every_vector_of_later_presets_has_its_verdict() {
+    judge_all(include_str!("vectors/more.json"), 189);
 }

@@ -10,12 +10,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use countersign::config::load::load;
-use countersign::control::plan::{self, plan};
+use countersign::control::meters::meters;
+use countersign::control::plan::plan;
 use countersign::control::supervisor::Plan;
 use countersign::edge::clock::Clock;
-use countersign::edge::connection::{self, Origin};
+use countersign::edge::peer::Origin;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::ListenerId;
+use countersign::edge::serve;
 use countersign::edge::snapshot::Published;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::admission::Admission;
@@ -144,7 +146,7 @@ impl World {
         let routes = policy.gate.routes.routes();
         policy.live.ledgers = Ledgers::new(Seed::new(&[7; Seed::LENGTH])).of(routes, Now::at_unix(Duration::ZERO));
         policy.live.route_buckets = RouteBuckets::default().of(routes, Duration::ZERO);
-        policy.live.meters = plan::meters(&metrics, &policy.gate);
+        policy.live.meters = meters(&metrics, &policy.gate);
         // Replies are made before anything is counted.
         let mut replies = vec![REPLY.to_vec(); replies];
         let application = move |received: &[u8]| {
@@ -173,7 +175,7 @@ impl World {
         let outbox = Rc::clone(&client.outbox);
         outbox.borrow_mut().reserve(input.len() + (1 << 20));
         let permit = self.worker.open(origin).unwrap();
-        self.net.run(connection::serve(Rc::clone(&self.worker), client, origin, permit)).unwrap();
+        self.net.run(serve::serve(Rc::clone(&self.worker), client, origin, permit)).unwrap();
         self.net.connects.get()
     }
 }

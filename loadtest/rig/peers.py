@@ -68,6 +68,7 @@ class Setting:
 
 
 PACKAGES = {
+    "buildah": "buildah", "podman": "podman", "runc": "runc", "ip": "iproute2",
     "nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux",
     "testssl": "testssl.sh", "prometheus": "prometheus", "chromium": "chromium",
     "haproxy": "haproxy", "webhook": "webhook", "perf": "linux-perf",

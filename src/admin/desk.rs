@@ -7,8 +7,9 @@ use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
 use crate::telemetry::readings::Readings;
 
-/// Where the process is in its life.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Where the process is in its life. It never goes back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
 pub enum Phase {
     /// Not every worker accepts yet.
     #[default]
@@ -32,6 +33,11 @@ impl Phase {
             Self::Stopping => "stopping",
         }
     }
+}
+
+/// Whether traffic is wanted: every worker accepts, and the applications that `/ready` asks for can be reached.
+pub(super) fn is_ready(phase: Phase, health: &[HealthReading]) -> bool {
+    phase == Phase::Ready && health.iter().all(|it| it.good)
 }
 
 /// What came of something that was asked for, in words for people.

@@ -10,7 +10,7 @@ use crate::telemetry::metrics::Metrics;
 
 use super::answer::{Answer, Media, Verdict};
 use super::captured;
-use super::desk::{Desk, Phase};
+use super::desk::{Desk, Phase, is_ready};
 use super::history::History;
 use super::page;
 use super::request::{self, Request};
@@ -24,7 +24,7 @@ const FRESH: Duration = Duration::from_millis(100);
 
 /// What is asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reaction {
+pub enum EndpointReaction {
     /// Here it is.
     Answer(Answer),
     /// It takes a while.
@@ -68,10 +68,10 @@ impl Endpoints {
     }
 
     /// Answers, or says what is to be done first.
-    pub fn react(&mut self, request: &Request, now: Now) -> Reaction {
+    pub fn react(&mut self, request: &Request, now: Now) -> EndpointReaction {
         let answer = match (request.path.as_str(), request.changes) {
-            ("/-/reload", true) => return Reaction::Errand(Wish::Reload),
-            ("/-/drain", true) => return Reaction::Errand(Wish::Drain),
+            ("/-/reload", true) => return EndpointReaction::Errand(Wish::Reload),
+            ("/-/drain", true) => return EndpointReaction::Errand(Wish::Drain),
             ("/-/reload" | "/-/drain", false) => method("POST"),
             ("/live" | "/ready" | "/startup" | "/metrics" | "/status" | "/", true) => method("GET, HEAD"),
             ("/live", false) => self.live(now),
@@ -83,7 +83,7 @@ impl Endpoints {
             (path, changes) if request::is_of_captured(path) => self.captured(path, changes),
             _ => Answer::text(Verdict::Unknown, "there is /, /status, /metrics, /live, /ready and /startup"),
         };
-        Reaction::Answer(answer)
+        EndpointReaction::Answer(answer)
     }
 
     fn captured(&self, path: &str, changes: bool) -> Answer {
@@ -150,10 +150,6 @@ impl Endpoints {
         let phase = self.desk.phase();
         Answer::text(if phase == Phase::Starting { Verdict::NotNow } else { Verdict::Good }, phase.name())
     }
-}
-
-pub(super) fn is_ready(phase: Phase, health: &[HealthReading]) -> bool {
-    phase == Phase::Ready && health.iter().all(|it| it.good)
 }
 
 /// So many applications are named in the answer to the question whether all of them can be reached.

@@ -102,7 +102,7 @@ fn malformed(rejection: Rejection) -> Answer {
 }
 
 /// A page from elsewhere can make a browser talk to us under a name of its own (DNS rebinding), but not under an
-/// address, which nobody can give to himself.
+/// address, which an attacker cannot choose.
 fn is_ours(host: &[u8], access: &Access) -> bool {
     let Ok(host) = core::str::from_utf8(host) else { return false };
     let name = match host.strip_prefix('[') {
@@ -113,7 +113,7 @@ fn is_ours(host: &[u8], access: &Access) -> bool {
     name.parse::<IpAddr>().is_ok() || name.eq_ignore_ascii_case("localhost") || access.hosts.iter().any(known)
 }
 
-/// Something is changed only from this host, and not for a page from elsewhere in somebody's browser.
+/// Something is changed only from this host, and not for a page from elsewhere in a user's browser.
 fn may_change(head: &RequestHead, bytes: &[u8], origin: Origin, access: &Access) -> Result<(), Answer> {
     if !origin.is_local() && !access.remote_control {
         let line = "only from this host, or over a Unix socket, unless [admin] remote_control is true";

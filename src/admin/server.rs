@@ -1,6 +1,9 @@
 //! The thread: waits for all its sockets at once, and never for one of them. A client that is slow, silent or hostile
 //! holds nothing but one of 64 places, for a few seconds; when all are taken, the one that has been asking
-//! for longest makes room. A probe is therefore answered as soon as it is there, whoever else is connected.
+//! for longest makes room. A probe is therefore answered as soon as it is there, whatever other clients do.
+//!
+//! Written by hand: it reuses the parser of `wire`, needs no runtime, and the usual servers either bring one (hyper) or
+//! give each connection a thread without a deadline (`tiny_http`).
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -21,10 +24,10 @@ use crate::telemetry::metrics::Metrics;
 
 use super::answer::{Answer, Verdict};
 use super::desk::{Desk, Errand};
-use super::endpoints::{Endpoints, Reaction, Wish};
+use super::endpoints::{EndpointReaction, Endpoints, Wish};
 use super::page;
 use super::request::{Access, Origin, Request};
-use super::visitor::{Stage, Step, Stream, Visitor};
+use super::visitor::{VisitStage, VisitStep, Visitor, VisitorStream};
 
 /// Connections at a time.
 const VISITORS: usize = 64;
@@ -56,14 +59,14 @@ impl fmt::Display for AdminAddress {
     }
 }
 
-enum Listener {
+enum AdminListener {
     Tcp(TcpListener),
     Unix(UnixListener, PathBuf),
 }
 
 /// The admin port, bound and not yet served.
 pub struct Bound {
-    listener: Listener,
+    listener: AdminListener,
     /// Where it is, with the port that the kernel chose if the configuration said 0.
     pub address: AdminAddress,
 }
@@ -75,26 +78,40 @@ pub struct Bound {
 pub fn bind(address: &AdminAddress) -> io::Result<Bound> {
     match address {
         AdminAddress::Tcp(address) => {
-            let listener = TcpListener::bind(address)?;
-            listener.set_nonblocking(true)?;
-            let address = AdminAddress::Tcp(listener.local_addr()?);
-            Ok(Bound { listener: Listener::Tcp(listener), address })
+            // Shared with the process that this one takes the place of: without SO_REUSEPORT it could not start before
+            // that one has ended. Processes of other users cannot share it.
+            let socket = Socket::new(Domain::for_address(*address), Type::STREAM, None)?;
+            socket.set_reuse_address(true)?;
+            socket.set_reuse_port(true)?;
+            socket.bind(&(*address).into())?;
+            socket.listen(BACKLOG)?;
+            adopt(socket.into())
         }
         AdminAddress::Unix(path) => {
             remove_stale(path)?;
             let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
             socket.bind(&SockAddr::unix(path)?)?;
-            // Before anyone can connect: whoever can may ask for changes.
+            // Before a client can connect: each that can may ask for changes.
             std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
             socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)?;
             let listener = UnixListener::from(std::os::fd::OwnedFd::from(socket));
-            Ok(Bound { listener: Listener::Unix(listener, path.clone()), address: address.clone() })
+            Ok(Bound { listener: AdminListener::Unix(listener, path.clone()), address: address.clone() })
         }
     }
 }
 
-/// A socket that a process left behind when it was killed. One that somebody listens on stays, and binding fails.
+/// The admin port on a socket that is bound already.
+///
+/// # Errors
+/// Of the operating system.
+pub fn adopt(listener: TcpListener) -> io::Result<Bound> {
+    listener.set_nonblocking(true)?;
+    let address = AdminAddress::Tcp(listener.local_addr()?);
+    Ok(Bound { listener: AdminListener::Tcp(listener), address })
+}
+
+/// A socket that a process left behind when it was killed. One that a process listens on stays, and binding fails.
 fn remove_stale(path: &Path) -> io::Result<()> {
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|it| it.file_type().is_socket());
     match UnixStream::connect(path) {
@@ -121,7 +138,7 @@ impl Admin {
         stop.set_nonblocking(true)?;
         wake.set_nonblocking(true)?;
         let (done, results) = channel();
-        let server = Server {
+        let server = AdminServer {
             listener: bound.listener,
             access,
             endpoints: Endpoints::new(desk, metrics),
@@ -153,8 +170,8 @@ impl Drop for Admin {
 const STOP: u8 = 1;
 const RESULT: u8 = 2;
 
-struct Server {
-    listener: Listener,
+struct AdminServer {
+    listener: AdminListener,
     access: Access,
     endpoints: Endpoints,
     policy: String,
@@ -169,12 +186,12 @@ struct Server {
     accept_from: Duration,
 }
 
-impl Server {
+impl AdminServer {
     fn run(mut self) {
         loop {
             let now = self.endpoints.desk().now();
             self.endpoints.tick(now);
-            self.visitors.retain(|visitor| now.monotonic < visitor.deadline || visitor.stage == Stage::Waiting);
+            self.visitors.retain(|visitor| now.monotonic < visitor.deadline || visitor.stage == VisitStage::Waiting);
             self.give_up_waiting(now.monotonic);
             let (accept, woken, ready) = self.wait(now.monotonic);
             if woken && self.is_told_to_stop() {
@@ -188,13 +205,13 @@ impl Server {
                 self.accept();
             }
         }
-        if let Listener::Unix(_, path) = &self.listener {
-            // Whoever comes next binds anew; it is no failure that the file is gone.
+        if let AdminListener::Unix(_, path) = &self.listener {
+            // The next process binds anew; it is no failure that the file is gone.
             let _ = std::fs::remove_file(path);
         }
     }
 
-    /// Waits for a socket that is ready: whether somebody connects, whether the process has a message, and which
+    /// Waits for a socket that is ready: whether a client connects, whether the process has a message, and which
     /// visitors can go on.
     fn wait(&self, now: Duration) -> (bool, bool, Vec<u64>) {
         let accepting = if now < self.accept_from { PollFlags::empty() } else { PollFlags::POLLIN };
@@ -202,9 +219,9 @@ impl Server {
             vec![PollFd::new(self.listener.fd(), accepting), PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
         for visitor in &self.visitors {
             let events = match visitor.stage {
-                Stage::Asking | Stage::Leaving => PollFlags::POLLIN,
-                Stage::Answering => PollFlags::POLLOUT,
-                Stage::Waiting => PollFlags::empty(),
+                VisitStage::Asking | VisitStage::Leaving => PollFlags::POLLIN,
+                VisitStage::Answering => PollFlags::POLLOUT,
+                VisitStage::Waiting => PollFlags::empty(),
             };
             fds.push(PollFd::new(visitor.fd(), events));
         }
@@ -254,8 +271,8 @@ impl Server {
 
     /// The one that has been asking for longest goes, or else the oldest of all but the one that waits.
     fn make_room(&mut self) {
-        let asking = self.visitors.iter().position(|visitor| visitor.stage == Stage::Asking);
-        let oldest = || self.visitors.iter().position(|visitor| visitor.stage != Stage::Waiting);
+        let asking = self.visitors.iter().position(|visitor| visitor.stage == VisitStage::Asking);
+        let oldest = || self.visitors.iter().position(|visitor| visitor.stage != VisitStage::Waiting);
         if let Some(position) = asking.or_else(oldest) {
             self.visitors.remove(position);
         }
@@ -266,16 +283,16 @@ impl Server {
         let Some(position) = self.visitors.iter().position(|visitor| visitor.number == number) else { return };
         let Some(visitor) = self.visitors.get_mut(position) else { return };
         let next = match visitor.step(&self.access, now.monotonic) {
-            Step::Asked(request) => match self.endpoints.react(&request, now) {
-                Reaction::Answer(answer) => {
+            VisitStep::Asked(request) => match self.endpoints.react(&request, now) {
+                EndpointReaction::Answer(answer) => {
                     visitor.answer(answer.encode(request.with_body, &self.policy), now.monotonic)
                 }
-                Reaction::Errand(wish) => return self.send_for(position, wish, &request),
+                EndpointReaction::Errand(wish) => return self.send_for(position, wish, &request),
             },
-            Step::Refused(answer) => visitor.answer(answer.encode(true, &self.policy), now.monotonic),
+            VisitStep::Refused(answer) => visitor.answer(answer.encode(true, &self.policy), now.monotonic),
             other => other,
         };
-        if matches!(next, Step::Gone) {
+        if matches!(next, VisitStep::Gone) {
             self.visitors.swap_remove(position);
             self.visitors.sort_by_key(|visitor| visitor.number);
         }
@@ -327,7 +344,7 @@ impl Server {
     }
 
     fn give_up_waiting(&mut self, now: Duration) {
-        let late = |visitor: &&Visitor| visitor.stage == Stage::Waiting && now >= visitor.deadline;
+        let late = |visitor: &&Visitor| visitor.stage == VisitStage::Waiting && now >= visitor.deadline;
         let late: Vec<u64> = self.visitors.iter().filter(late).map(|visitor| visitor.number).collect();
         for number in late {
             self.tell(number, &Answer::text(Verdict::Accepted, "it takes longer: see /status"));
@@ -343,7 +360,7 @@ impl Server {
     }
 }
 
-impl Listener {
+impl AdminListener {
     fn fd(&self) -> BorrowedFd<'_> {
         match self {
             Self::Tcp(listener) => listener.as_fd(),
@@ -351,19 +368,19 @@ impl Listener {
         }
     }
 
-    fn accept(&self) -> io::Result<(Stream, Origin)> {
+    fn accept(&self) -> io::Result<(VisitorStream, Origin)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                // A large answer leaves in several writes; waiting for the acknowledgement of one helps nobody.
+                // A large answer leaves in several writes; waiting for the acknowledgement of one gains nothing.
                 let _ = stream.set_nodelay(true);
-                Ok((Stream::Tcp(stream), Origin::Tcp(peer.ip())))
+                Ok((VisitorStream::Tcp(stream), Origin::Tcp(peer.ip())))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok((Stream::Unix(stream), Origin::Unix))
+                Ok((VisitorStream::Unix(stream), Origin::Unix))
             }
         }
     }

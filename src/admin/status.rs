@@ -1,5 +1,5 @@
 //! `/status`: the process in one JSON document, of which the status page is made. Counts are totals since the start;
-//! whoever wants rates takes two of them.
+//! two of them give rates.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -16,8 +16,7 @@ use crate::telemetry::readings::{Level, Readings};
 use crate::telemetry::refusals::Refusal;
 use crate::telemetry::{RouteSeries, RouteTotals};
 
-use super::desk::Phase;
-use super::endpoints::is_ready;
+use super::desk::{Phase, is_ready};
 use super::history::History;
 
 /// Refusals that are shown.

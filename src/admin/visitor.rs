@@ -17,14 +17,14 @@ const ASK: Duration = Duration::from_secs(3);
 const TAKE: Duration = Duration::from_secs(10);
 /// For the other side to close, after the answer has been sent.
 const LEAVE: Duration = Duration::from_secs(1);
-/// For something that was asked for to be done, before whoever asked is told that it goes on.
+/// For something that was asked for to be done, before the client is told that it goes on.
 const ERRAND: Duration = Duration::from_secs(60);
 
 /// Read of what comes after the request before the connection is closed.
 const DISCARDED: usize = 64 << 10;
 
 /// The socket, which never blocks.
-pub enum Stream {
+pub enum VisitorStream {
     /// TCP.
     Tcp(TcpStream),
     /// A Unix socket.
@@ -34,15 +34,15 @@ pub enum Stream {
 macro_rules! on {
     ($self:expr, $stream:ident => $call:expr) => {
         match $self {
-            Stream::Tcp($stream) => $call,
-            Stream::Unix($stream) => $call,
+            VisitorStream::Tcp($stream) => $call,
+            VisitorStream::Unix($stream) => $call,
         }
     };
 }
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub enum VisitStage {
     /// The request is arriving.
     Asking,
     /// What was asked for is being done.
@@ -55,7 +55,7 @@ pub enum Stage {
 
 /// What came of looking at a connection.
 #[derive(Debug)]
-pub enum Step {
+pub enum VisitStep {
     /// Nothing to do until the socket is ready again.
     Stay,
     /// A whole request is here.
@@ -71,10 +71,10 @@ pub struct Visitor {
     /// Unique among the connections of a process.
     pub number: u64,
     /// How far it has come.
-    pub stage: Stage,
+    pub stage: VisitStage,
     /// When it is given up.
     pub deadline: Duration,
-    stream: Stream,
+    stream: VisitorStream,
     origin: Origin,
     received: Vec<u8>,
     scan: HeadScan,
@@ -86,10 +86,10 @@ pub struct Visitor {
 impl Visitor {
     /// A connection that was accepted now.
     #[must_use]
-    pub fn new(number: u64, stream: Stream, origin: Origin, now: Duration) -> Self {
+    pub fn new(number: u64, stream: VisitorStream, origin: Origin, now: Duration) -> Self {
         Self {
             number,
-            stage: Stage::Asking,
+            stage: VisitStage::Asking,
             deadline: now + ASK,
             stream,
             origin,
@@ -107,45 +107,45 @@ impl Visitor {
     }
 
     /// Goes as far as it can without waiting.
-    pub fn step(&mut self, access: &Access, now: Duration) -> Step {
+    pub fn step(&mut self, access: &Access, now: Duration) -> VisitStep {
         let moved = match self.stage {
-            Stage::Asking => return self.ask(access).unwrap_or_else(step_of),
-            Stage::Waiting => return Step::Gone,
-            Stage::Answering => self.send(now),
-            Stage::Leaving => self.discard(),
+            VisitStage::Asking => return self.ask(access).unwrap_or_else(step_of),
+            VisitStage::Waiting => return VisitStep::Gone,
+            VisitStage::Answering => self.send(now),
+            VisitStage::Leaving => self.discard(),
         };
-        moved.map_or_else(step_of, |()| Step::Gone)
+        moved.map_or_else(step_of, |()| VisitStep::Gone)
     }
 
-    fn ask(&mut self, access: &Access) -> io::Result<Step> {
+    fn ask(&mut self, access: &Access) -> io::Result<VisitStep> {
         loop {
             let mut piece = [0; 2048];
             let count = on!(&mut self.stream, stream => stream.read(&mut piece))?;
             if count == 0 {
-                return Ok(Step::Gone);
+                return Ok(VisitStep::Gone);
             }
             self.received.extend_from_slice(piece.get(..count).unwrap_or_default());
             match request::read(&self.received, &mut self.scan, self.origin, access) {
                 Ok(None) => {}
-                Ok(Some(request)) => return Ok(Step::Asked(request)),
-                Err(answer) => return Ok(Step::Refused(answer)),
+                Ok(Some(request)) => return Ok(VisitStep::Asked(request)),
+                Err(answer) => return Ok(VisitStep::Refused(answer)),
             }
         }
     }
 
     /// Has to wait until something has been done.
     pub fn wait(&mut self, now: Duration) {
-        self.stage = Stage::Waiting;
+        self.stage = VisitStage::Waiting;
         self.deadline = now + ERRAND;
     }
 
     /// Begins to send an answer, and goes as far as it can.
-    pub fn answer(&mut self, bytes: Vec<u8>, now: Duration) -> Step {
-        self.stage = Stage::Answering;
+    pub fn answer(&mut self, bytes: Vec<u8>, now: Duration) -> VisitStep {
+        self.stage = VisitStage::Answering;
         self.deadline = now + TAKE;
         self.answer = bytes;
         self.received = Vec::new();
-        self.send(now).map_or_else(step_of, |()| Step::Gone)
+        self.send(now).map_or_else(step_of, |()| VisitStep::Gone)
     }
 
     fn send(&mut self, now: Duration) -> io::Result<()> {
@@ -157,7 +157,7 @@ impl Visitor {
             }
         }
         self.answer = Vec::new();
-        self.stage = Stage::Leaving;
+        self.stage = VisitStage::Leaving;
         self.deadline = now + LEAVE;
         on!(&self.stream, stream => stream.shutdown(Shutdown::Write))?;
         self.discard()
@@ -176,9 +176,9 @@ impl Visitor {
     }
 }
 
-fn step_of(error: io::Error) -> Step {
+fn step_of(error: io::Error) -> VisitStep {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Step::Stay,
-        _ => Step::Gone,
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => VisitStep::Stay,
+        _ => VisitStep::Gone,
     }
 }

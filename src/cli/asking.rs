@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use crate::config::admin_address;
 use crate::config::load::load_admin;
-use crate::config::settings::AdminAddress;
+use crate::config::section::admin::AdminEndpoint;
 use crate::wire::head::{HeadLimits, ResponseHead, ResponseScan};
 
 /// Where to ask: what was given, or what the configuration says.
 ///
 /// # Errors
 /// What is wrong with it, in words.
-pub(super) fn address(given: Option<&str>, config: &Path) -> Result<AdminAddress, String> {
+pub(super) fn address(given: Option<&str>, config: &Path) -> Result<AdminEndpoint, String> {
     match given {
         Some(text) => admin_address(text).map_err(|wrong| format!("{text}: {}: {}", wrong.message, wrong.fix)),
         None => configured(config),
@@ -23,7 +23,7 @@ pub(super) fn address(given: Option<&str>, config: &Path) -> Result<AdminAddress
 }
 
 /// A running process has read its configuration already: mistakes that have come into the file since are not asked for.
-fn configured(path: &Path) -> Result<AdminAddress, String> {
+fn configured(path: &Path) -> Result<AdminEndpoint, String> {
     let admin = load_admin(path).map_err(|error| format!("{}: {error}", path.display()))?;
     admin.map(|admin| admin.address).ok_or_else(|| format!("{} has no [admin] address", path.display()))
 }
@@ -41,17 +41,29 @@ fn reachable(address: SocketAddr) -> SocketAddr {
 ///
 /// # Errors
 /// There is no answer in time, or none that is one.
-pub(super) fn ask(address: &AdminAddress, path: &str, (timeout, limit): (Duration, u64)) -> io::Result<(u16, Vec<u8>)> {
-    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\n\r\n");
+pub(super) fn ask(address: &AdminEndpoint, path: &str, bounds: (Duration, u64)) -> io::Result<(u16, Vec<u8>)> {
+    request(address, &format!("GET {path}"), bounds)
+}
+
+/// Asks for a change.
+///
+/// # Errors
+/// As [`ask`].
+pub(super) fn change(address: &AdminEndpoint, path: &str, bounds: (Duration, u64)) -> io::Result<(u16, Vec<u8>)> {
+    request(address, &format!("POST {path}"), bounds)
+}
+
+fn request(address: &AdminEndpoint, line: &str, (timeout, limit): (Duration, u64)) -> io::Result<(u16, Vec<u8>)> {
+    let request = format!("{line} HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut received = Vec::new();
     match address {
-        AdminAddress::Tcp(address) => {
+        AdminEndpoint::Tcp(address) => {
             let mut stream = TcpStream::connect_timeout(&reachable(*address), timeout)?;
             stream.set_read_timeout(Some(timeout))?;
             stream.write_all(request.as_bytes())?;
             stream.take(limit).read_to_end(&mut received)?;
         }
-        AdminAddress::Unix(path) => {
+        AdminEndpoint::Unix(path) => {
             let mut stream = UnixStream::connect(path)?;
             stream.set_read_timeout(Some(timeout))?;
             stream.write_all(request.as_bytes())?;

@@ -29,13 +29,13 @@ pub(super) struct AuditArguments {
 #[derive(Debug, clap::Subcommand)]
 enum AuditCommand {
     /// Prove that nothing has been changed, left out or moved, or name the first record that is not as it was written
-    Verify(VerifyArguments),
+    Verify(TrailArguments),
     /// Print the records that match, as they stand in the file; what it prints is not proven
     Show(ShowArguments),
 }
 
 #[derive(Debug, clap::Args)]
-struct VerifyArguments {
+struct TrailArguments {
     /// The files of one trail, in any order
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
@@ -48,6 +48,27 @@ struct VerifyArguments {
     /// The last record, as `verify` or the log has printed it: then nothing can be missing at the end either
     #[arg(long, value_name = "SEQ:HASH")]
     expect_last: Option<String>,
+    /// The last record of the files that are kept elsewhere or were deleted on purpose: its number, or what `verify` has
+    /// printed of it, which proves that these files follow it. Without this, a trail must begin with record 1
+    #[arg(long, value_name = "SEQ[:HASH]")]
+    after: Option<String>,
+}
+
+/// The last record before those that are given.
+#[derive(Clone, Copy)]
+struct Before {
+    seq: u64,
+    /// The record itself, where the operator knows its hash.
+    link: Option<Link>,
+}
+
+impl Before {
+    fn parse(text: &str) -> Result<Self, String> {
+        let link = Link::parse(text);
+        let seq = link.map(|link| link.seq).or_else(|| text.parse().ok());
+        let seq = seq.ok_or_else(|| format!("--after '{text}': write the number of a record, or SEQ:HASH"))?;
+        Ok(Self { seq, link })
+    }
 }
 
 #[derive(Debug, clap::Args)]
@@ -72,8 +93,8 @@ struct ShowArguments {
     until: Option<String>,
 }
 
-/// `verify`: 0 for a trail that is proven, but for what a process that runs or was killed has not sealed; 1 for one that is
-/// broken or not proven; 2 when it cannot be read. `show`: 0 or 2.
+/// `verify`: 0 for a trail that is proven from its beginning, but for what a process that runs or was killed has not sealed;
+/// 1 for one that is broken or not proven; 2 when it cannot be read. `show`: 0 or 2.
 pub(super) fn run(arguments: &AuditArguments) -> ExitCode {
     let outcome = match &arguments.command {
         AuditCommand::Verify(arguments) => verify(arguments),
@@ -89,13 +110,14 @@ pub(super) fn run(arguments: &AuditArguments) -> ExitCode {
     }
 }
 
-fn verify(arguments: &VerifyArguments) -> Result<bool, String> {
+fn verify(arguments: &TrailArguments) -> Result<bool, String> {
     let keys = keys(arguments)?;
     let expected = arguments.expect_last.as_deref().map(|text| {
         Link::parse(text).ok_or_else(|| format!("--expect-last '{text}': write it as `verify` prints it, SEQ:HASH"))
     });
     let expected = expected.transpose()?;
-    let mut examiner = Examiner::new(&keys);
+    let before = arguments.after.as_deref().map(Before::parse).transpose()?;
+    let mut examiner = Examiner::behind(&keys, before.and_then(|before| before.link));
     let mut places = Places::default();
     for file in in_order(&arguments.files)? {
         let mut number = 0_u64;
@@ -121,7 +143,7 @@ fn verify(arguments: &VerifyArguments) -> Result<bool, String> {
     }
     let Some(summary) = examiner.summary() else { return Err("there is no record in it".to_owned()) };
     tell(&examiner, &keys, &places);
-    Ok(conclude(&examiner, &summary, keys.is_empty(), expected))
+    Ok(conclude(&examiner, &summary, keys.is_empty(), expected) && begins_as_told(&summary, before))
 }
 
 /// Where records stand: the number of the first one of each file, and the file.
@@ -199,7 +221,7 @@ fn tell_unproven(unproven: &Unproven, ordinary: &str, explanation: &str, places:
     }
 }
 
-/// The verdict, on the last line.
+/// Whether what is there is as it was written. Where it is not, the last line says so.
 fn conclude(examiner: &Examiner<'_>, summary: &Summary, keyless: bool, expected: Option<Link>) -> bool {
     let Summary { records, last, .. } = *summary;
     if let Some(expected) = expected.filter(|expected| *expected != last) {
@@ -216,11 +238,30 @@ fn conclude(examiner: &Examiner<'_>, summary: &Summary, keyless: bool, expected:
         ));
         return false;
     }
-    line(format!("whole: {records} records; the last is {last}"));
     true
 }
 
-fn keys(arguments: &VerifyArguments) -> Result<Vec<SealKey>, String> {
+/// Whether the first record is the first one of the trail, or the one that follows what the operator knows of: otherwise
+/// records could be missing at the beginning. The last line says so.
+fn begins_as_told(summary: &Summary, before: Option<Before>) -> bool {
+    let Summary { first, records, last, .. } = *summary;
+    let expected = before.map_or(0, |before| before.seq).saturating_add(1);
+    match (first == expected, before) {
+        (true, _) => line(format!("whole: {records} records; the last is {last}")),
+        (false, None) => line(format!(
+            "not proven from its beginning: records 1 to {} are not in these files; if they are kept elsewhere, or were \
+             deleted on purpose, say --after {}; the last is {last}",
+            first - 1,
+            first - 1
+        )),
+        (false, Some(Before { seq, .. })) => line(format!(
+            "not proven from its beginning: the first record is {first}, which does not follow record {seq}; the last is {last}"
+        )),
+    }
+    first == expected
+}
+
+fn keys(arguments: &TrailArguments) -> Result<Vec<SealKey>, String> {
     if arguments.key_files.len() != arguments.key_ids.len() {
         return Err("give a --key-id with each --key-file".to_owned());
     }

@@ -1,9 +1,9 @@
-//! A request that somebody has captured: a file with the bytes of one HTTP/1.1 message. Read leniently, because captures
-//! go through editors and terminals; what is odd about one is said.
+//! A captured request: a file with the bytes of one HTTP/1.1 message. It is read leniently, because captures go through
+//! editors and terminals; what is odd about one is said.
 
 use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit, decompress_to_vec_zlib_with_limit};
 
-use crate::gate::verify::Budget;
+use crate::explain::TrialBudget;
 use crate::wire::chunked::ChunkDecoder;
 use crate::wire::headers::HeaderBuf;
 
@@ -11,7 +11,7 @@ use super::offline::{LIMIT, Written};
 
 /// A request, and what is odd about the capture.
 #[derive(Debug)]
-pub(super) struct Captured {
+pub(super) struct CapturedRequest {
     pub(super) request: Written,
     pub(super) oddities: Vec<String>,
 }
@@ -20,7 +20,7 @@ pub(super) struct Captured {
 ///
 /// # Errors
 /// A sentence for the user.
-pub(super) fn parse(bytes: &[u8]) -> Result<Captured, String> {
+pub(super) fn parse(bytes: &[u8]) -> Result<CapturedRequest, String> {
     let mut oddities = Vec::new();
     let crlf = memchr::memmem::find(bytes, b"\r\n\r\n").map(|end| (end, end + 4));
     let found = crlf.or_else(|| memchr::memmem::find(bytes, b"\n\n").map(|end| (end, end + 2)));
@@ -64,7 +64,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Captured, String> {
         _ => {}
     }
     let target = absolute(target);
-    Ok(Captured { request: Written { method: method.to_owned(), target, headers, body }, oddities })
+    Ok(CapturedRequest { request: Written { method: method.to_owned(), target, headers, body }, oddities })
 }
 
 /// Takes the chunks out of a body; one that was captured without them stays as it is.
@@ -90,7 +90,7 @@ fn absolute(target: &str) -> String {
 
 /// What a compressed body was before, with the words for what has happened; nothing where that is more than a quarter of
 /// what `budget` has left.
-pub(super) fn decompressed(body: &[u8], budget: &Budget) -> Option<(Vec<u8>, String)> {
+pub(super) fn decompressed(body: &[u8], budget: &TrialBudget) -> Option<(Vec<u8>, String)> {
     let limit = budget.bound() / 4;
     let (opened, how) = match body {
         [0x1f, 0x8b, 8, flags, _, _, _, _, _, _, rest @ ..] => {
@@ -148,7 +148,7 @@ mod tests {
     #[test]
     fn what_is_opened_is_paid_for() {
         let bomb = miniz_oxide::deflate::compress_to_vec_zlib(&vec![b'['; 64 << 20], 9);
-        let budget = Budget::of(bomb.len());
+        let budget = TrialBudget::of(bomb.len());
         assert!(decompressed(&bomb, &budget).is_none() && budget.has_refused());
         assert!(budget.spent() <= (64 << 20) / 4 + 128 * bomb.len() as u64, "{}", budget.spent());
     }
@@ -158,11 +158,11 @@ mod tests {
         let deflated = miniz_oxide::deflate::compress_to_vec(b"hello hello", 6);
         let head = [0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 3];
         let gzip = [&head[..], b"name\0", &deflated, &[0; 8]].concat();
-        assert_eq!(decompressed(&gzip, &Budget::of(0)).unwrap().0, b"hello hello");
+        assert_eq!(decompressed(&gzip, &TrialBudget::of(0)).unwrap().0, b"hello hello");
         let zlib = miniz_oxide::deflate::compress_to_vec_zlib(b"hello", 6);
-        assert_eq!(decompressed(&zlib, &Budget::of(0)).unwrap().0, b"hello");
+        assert_eq!(decompressed(&zlib, &TrialBudget::of(0)).unwrap().0, b"hello");
         for nothing in [&b"{}"[..], &head] {
-            assert!(decompressed(nothing, &Budget::of(0)).is_none());
+            assert!(decompressed(nothing, &TrialBudget::of(0)).is_none());
         }
     }
 }

@@ -23,8 +23,7 @@ use crate::gate::verify::{SignInput, sign};
 use crate::now::Now;
 use crate::telemetry::exchange::Exchange;
 
-use super::check::print_problems;
-use super::output::{complain, line};
+use super::output::{complain, line, print_problems};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
@@ -38,16 +37,16 @@ pub(super) struct DemoArguments {
 const CONFIGURATION: &str = include_str!("demo.toml");
 
 /// The routes of the demo: preset, and how its secrets look.
-const PROVIDERS: [(&str, Secret); 5] = [
-    ("github", Secret::Text),
-    ("stripe", Secret::Prefixed),
-    ("slack", Secret::Text),
-    ("shopify", Secret::Text),
-    ("standard-webhooks", Secret::Prefixed),
+const PROVIDERS: [(&str, DemoSecret); 5] = [
+    ("github", DemoSecret::Text),
+    ("stripe", DemoSecret::Prefixed),
+    ("slack", DemoSecret::Text),
+    ("shopify", DemoSecret::Text),
+    ("standard-webhooks", DemoSecret::Prefixed),
 ];
 
 #[derive(Clone, Copy)]
-enum Secret {
+enum DemoSecret {
     /// Hex digits.
     Text,
     /// Base64 behind `whsec_`.
@@ -96,7 +95,7 @@ pub(super) fn run(arguments: &DemoArguments) -> ExitCode {
 fn demonstrate(arguments: &DemoArguments) -> Result<bool, String> {
     let mut termination = Termination::listen().map_err(|error| error.to_string())?;
     let folder = Folder::new().map_err(|error| format!("cannot make a temporary folder: {error}"))?;
-    let upstream = Upstream::start().map_err(|error| format!("cannot start the demo's upstream: {error}"))?;
+    let upstream = DemoApplication::start().map_err(|error| format!("cannot start the demo's upstream: {error}"))?;
     let secrets = write_files(&folder.0, upstream.address)?;
     let (sender, endings) = sync_channel(1);
     let running = start(&folder.0.join("countersign.toml"), Endings(sender))?;
@@ -161,13 +160,13 @@ fn write_private(path: &Path, text: &str) -> Result<(), String> {
     file.and_then(|mut file| file.write_all(text.as_bytes())).map_err(|error| format!("{}: {error}", path.display()))
 }
 
-fn random_secret(kind: Secret) -> Result<String, String> {
+fn random_secret(kind: DemoSecret) -> Result<String, String> {
     use base64::Engine as _;
     let mut bytes = [0; 32];
     SystemRandom::new().fill(&mut bytes).map_err(|_| "the system has no randomness".to_owned())?;
     Ok(match kind {
-        Secret::Prefixed => format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(bytes)),
-        Secret::Text => bytes.iter().fold(String::new(), |mut text, byte| {
+        DemoSecret::Prefixed => format!("whsec_{}", base64::engine::general_purpose::STANDARD.encode(bytes)),
+        DemoSecret::Text => bytes.iter().fold(String::new(), |mut text, byte| {
             let _ = write!(text, "{byte:02x}");
             text
         }),
@@ -179,7 +178,7 @@ struct Endings(SyncSender<&'static str>);
 
 impl Observer for Endings {
     fn exchange(&self, exchange: &Exchange<'_>) {
-        // What the user sends after the table is nobody's to count.
+        // What the user sends after the table is not counted.
         let _ = self.0.try_send(exchange.outcome.code());
     }
 
@@ -192,7 +191,7 @@ struct Table<'a> {
     address: SocketAddr,
     secrets: &'a [String],
     endings: &'a Receiver<&'static str>,
-    upstream: &'a Upstream,
+    upstream: &'a DemoApplication,
 }
 
 impl Table<'_> {
@@ -241,7 +240,7 @@ impl Table<'_> {
         let age = if tamper == Tamper::Age { Duration::from_secs(3600) } else { Duration::ZERO };
         let signed_with = match tamper {
             Tamper::Secret => {
-                random_secret(if secret.starts_with("whsec_") { Secret::Prefixed } else { Secret::Text })?
+                random_secret(if secret.starts_with("whsec_") { DemoSecret::Prefixed } else { DemoSecret::Text })?
             }
             _ => secret.to_owned(),
         };
@@ -281,12 +280,12 @@ fn post(address: SocketAddr, path: &str, headers: &[(String, String)], body: &st
 }
 
 /// A tiny application: remembers the bodies that reach it and answers `200`.
-struct Upstream {
+struct DemoApplication {
     address: SocketAddr,
     bodies: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
-impl Upstream {
+impl DemoApplication {
     fn start() -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0))?;
         let address = listener.local_addr()?;

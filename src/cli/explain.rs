@@ -13,18 +13,23 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::config::settings::{KeySource, Verification};
+use crate::config::section::route::keys::KeySource;
+use crate::config::section::route::verification::Verification;
 use crate::config::{parse_str, scheme};
-use crate::gate::verify::mistakes::{Given, sorted_json};
-use crate::gate::verify::{Budget, Key, Keyring, PublicUrl, Scheme, Validity, Verifier, explain_head, explain_within};
+use crate::explain::mistakes::{Given, sorted_json};
+use crate::explain::{TrialBudget, explain_head, explain_within, shown_span};
+use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier};
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
+use crate::telemetry;
 use crate::wire::head::ResponseError;
 
 use super::asking;
-use super::captured::{self, Captured};
+use super::captured::{self, CapturedRequest};
+use super::configured::ConfigFlag;
+use super::nearest::nearest_route;
 use super::offline::{Written, find_scheme, read_file, split_url, time};
-use super::output::{complain, line};
+use super::output::{OutputFlag, complain, keep_lines, line, print_kept};
 use super::verify::of_route;
 use super::{CANNOT, FOUND_WRONG, advice};
 
@@ -38,16 +43,17 @@ pub(super) struct ExplainArguments {
     #[arg(long, value_name = "FILE", requires = "request_id")]
     log: Option<PathBuf>,
     /// The admin port of the process, 127.0.0.1:9090 or unix:/path, if the configuration does not say it
-    #[arg(long, value_name = "ADDRESS", requires = "request_id", conflicts_with = "log")]
+    #[arg(long, value_name = "ADDRESS", env = "COUNTERSIGN_ADMIN", hide_env_values = true)]
     admin: Option<String>,
     /// A captured request: the raw bytes of one HTTP/1.1 message
     #[arg(long, value_name = "FILE", conflicts_with = "request_id")]
     request: Option<PathBuf>,
-    /// A configuration: for --route, and for schemes of your own
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    output: OutputFlag,
     /// A route of the configuration: its scheme, keys, tolerance and public URL
-    #[arg(long, value_name = "NAME", requires = "config", conflicts_with_all = ["scheme", "secret_files"])]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["scheme", "secret_files"])]
     route: Option<String>,
     /// The scheme (`countersign schemes` lists them)
     #[arg(long, value_name = "NAME")]
@@ -66,12 +72,18 @@ pub(super) struct ExplainArguments {
 
 /// 0 when there is nothing to explain, 1 when it was refused, 2 when that cannot be found out.
 pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
+    if arguments.output.is_json() {
+        keep_lines();
+    }
     let outcome = match (&arguments.request, &arguments.request_id, &arguments.log) {
         (Some(request), _, _) => of_request(arguments, request),
-        (None, Some(id), Some(log)) => of_log(id, log),
+        (None, Some(id), Some(log)) => of_log(id, log, arguments),
         (None, Some(id), None) => of_process(arguments, id),
         (None, None, _) => Err("give --request FILE, or a request id".to_owned()),
     };
+    if let Ok(genuine) = &outcome {
+        print_kept(*genuine);
+    }
     match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FOUND_WRONG),
@@ -96,9 +108,9 @@ type Secrets = Vec<(String, Zeroizing<Vec<u8>>)>;
 
 fn of_request(arguments: &ExplainArguments, request: &Path) -> Result<bool, String> {
     let now = moment(arguments.at.as_deref())?;
-    let judgement = match (&arguments.route, &arguments.config) {
-        (Some(route), Some(config)) => by_route(config, route)?,
-        _ => by_arguments(arguments)?,
+    let judgement = match &arguments.route {
+        Some(route) => by_route(&arguments.config.path(), route)?,
+        None => by_arguments(arguments)?,
     };
     if arguments.at.is_none() && judgement.scheme.signs_timestamp() {
         line("judged as of now: if the capture is not of just now, say with --at when it came");
@@ -111,8 +123,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 const ANSWER: u64 = 16 << 20;
 
 /// Why there may be nothing of a request.
-const NOT_KEPT: &str = "it passed, many of its reason came in one second, others took its place, or its route compares \
-                        tokens or passwords. The access log may have its line: --log FILE";
+const NOT_KEPT: &str = "it passed, no route stands for it (404), the application failed (502, 503, 504), many of its reason \
+                        came in one second, others took its place, or its route compares tokens or passwords. The access \
+                        log may have its line: --log FILE";
 
 /// What a running process keeps of a request that it has refused, judged by the route that it fell under and by the time
 /// at which that was, if nothing else is said.
@@ -120,8 +133,8 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         return Err(format!("'{}' is no request id: these are 32 hexadecimal digits", id.escape_debug()));
     }
-    let config = arguments.config.as_deref().unwrap_or(Path::new("countersign.toml"));
-    let address = asking::address(arguments.admin.as_deref(), config)?;
+    let config = arguments.config.path();
+    let address = asking::address(arguments.admin.as_deref(), &config)?;
     let ask = |path: &str| match asking::ask(&address, path, (PATIENCE, ANSWER)) {
         Ok((200, bytes)) => Ok(bytes),
         Ok((_, words)) => Err(String::from_utf8_lossy(&words).trim().escape_debug().to_string()),
@@ -136,7 +149,7 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     line(format!("refused on route {}: {}", route.escape_debug(), reason.escape_debug()));
     if !is_about_verification(reason) {
         line(format!("what that means: {}", meaning(reason)));
-        line(format!("what to do: {}", advice::of(reason)));
+        line(format!("what to do: {}", telemetry::advice::of(reason)));
         return Ok(false);
     }
     let now = match (arguments.at.as_deref(), known.get("at").and_then(Value::as_u64)) {
@@ -146,7 +159,7 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     line(format!("judged as of {}, by what the configuration and its files say now", written(now)));
     let judgement = match (&arguments.route, arguments.scheme.is_some()) {
         (None, true) => by_arguments(arguments)?,
-        (named, _) => by_route(config, named.as_deref().unwrap_or(route))?,
+        (named, _) => by_route(&config, named.as_deref().unwrap_or(route))?,
     };
     if known.get("cut").and_then(Value::as_bool) == Some(true) {
         return judge_head(&bytes, &judgement, now);
@@ -173,7 +186,7 @@ fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<bool, Str
         Ok(()) => line("what to do: send a smaller one, or capture a whole one on its way: `explain --request FILE`"),
         Err(rejection) => {
             line(format!("what that means: {}", rejection.meaning()));
-            line(format!("what to do: {}", advice::of(rejection.code())));
+            line(format!("what to do: {}", telemetry::advice::of(rejection.code())));
         }
     }
     Ok(false)
@@ -181,9 +194,9 @@ fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<bool, Str
 
 /// Judges the bytes of a request, and says what would explain the verdict.
 fn judge(bytes: &[u8], judgement: Judgement, now: Now) -> Result<bool, String> {
-    let Captured { request, oddities } = captured::parse(bytes)?;
+    let CapturedRequest { request, oddities } = captured::parse(bytes)?;
     oddities.into_iter().for_each(line);
-    let budget = Budget::of(request.body.len());
+    let budget = TrialBudget::of(request.body.len());
     let explanation = explain_within(&judgement.verifier, &request, now, &budget);
     line(explanation.lines.join("\n"));
     let Err(rejection) = explanation.verdict else { return Ok(true) };
@@ -205,7 +218,12 @@ fn judge(bytes: &[u8], judgement: Judgement, now: Now) -> Result<bool, String> {
 }
 
 /// The mistakes that would explain it.
-fn tried(request: &Written, judgement: &Judgement, budget: &Budget, (rejection, now): (Rejection, Now)) -> Vec<String> {
+fn tried(
+    request: &Written,
+    judgement: &Judgement,
+    budget: &TrialBudget,
+    (rejection, now): (Rejection, Now),
+) -> Vec<String> {
     let Judgement { scheme, secrets, of_others, public_url, .. } = judgement;
     let given = Given { scheme, secrets, public_url: public_url.as_ref(), now, budget };
     let mut bodies = sorted_json(&request.body, budget);
@@ -221,11 +239,8 @@ fn tried(request: &Written, judgement: &Judgement, budget: &Budget, (rejection, 
 }
 
 fn by_arguments(arguments: &ExplainArguments) -> Result<Judgement, String> {
-    let name = arguments
-        .scheme
-        .as_deref()
-        .ok_or("say how to judge it: --config and --route, or --scheme and --secret-file")?;
-    let scheme = find_scheme(name, arguments.config.as_deref())?;
+    let name = arguments.scheme.as_deref().ok_or("say how to judge it: --route, or --scheme and --secret-file")?;
+    let scheme = find_scheme(name, &arguments.config)?;
     let public_url = arguments.url.as_deref().map(|url| split_url(url).map(|(url, _)| url)).transpose()?;
     let mut secrets = Vec::new();
     for path in &arguments.secret_files {
@@ -311,7 +326,7 @@ fn moment(text: Option<&str>) -> Result<Now, String> {
 }
 
 /// What the log says of a request.
-fn of_log(id: &str, log: &Path) -> Result<bool, String> {
+fn of_log(id: &str, log: &Path, arguments: &ExplainArguments) -> Result<bool, String> {
     let file = File::open(log).map_err(|error| format!("{}: {error}", log.display()))?;
     let mut found = None;
     for text in BufReader::new(file).split(b'\n') {
@@ -327,7 +342,15 @@ fn of_log(id: &str, log: &Path) -> Result<bool, String> {
             log.display()
         )
     })?;
-    Ok(tell(&record))
+    let passed = tell(&record);
+    let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
+    if ["route_unknown", "method_not_allowed"].contains(&text("reason"))
+        && let Some(config) = arguments.config.if_any()
+        && let Some(hint) = nearest_route(&config, text("method"), text("path"))
+    {
+        line(hint);
+    }
+    Ok(passed)
 }
 
 fn tell(record: &Value) -> bool {
@@ -344,7 +367,7 @@ fn tell(record: &Value) -> bool {
     ));
     let status = number("status").map_or_else(|| "without an answer".to_owned(), |status| format!("with {status}"));
     line(format!("{outcome} {status}: {reason}"));
-    let took = |name: &str| number(name).map_or_else(|| "-".to_owned(), |micros| format!("{micros} µs"));
+    let took = |name: &str| number(name).map_or_else(|| "-".to_owned(), |it| shown_span(Duration::from_micros(it)));
     let [head, body, verify, upstream, total] =
         ["head_us", "body_us", "verify_us", "upstream_us", "total_us"].map(took);
     line(format!("took {total}: head {head}, body {body}, verification {verify}, application {upstream}"));
@@ -362,7 +385,7 @@ fn tell(record: &Value) -> bool {
         return true;
     }
     line(format!("what that means: {}", meaning(&reason)));
-    line(format!("what to do: {}", advice::of(&reason)));
+    line(format!("what to do: {}", telemetry::advice::of(&reason)));
     false
 }
 

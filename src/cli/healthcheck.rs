@@ -1,11 +1,11 @@
 //! `countersign healthcheck`: asks the admin port of a running process, for container probes without curl.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use super::FOUND_WRONG;
 use super::asking::{address, ask};
+use super::configured::ConfigArguments;
 use super::output::{complain, line};
 
 #[derive(Debug, clap::Args)]
@@ -19,17 +19,10 @@ pub(super) struct HealthcheckArguments {
     /// Ask whether it has started
     #[arg(long, group = "probe")]
     startup: bool,
-    /// The configuration file, for the address of its admin port
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "COUNTERSIGN_CONFIG",
-        hide_env_values = true,
-        default_value = "countersign.toml"
-    )]
-    config: PathBuf,
+    #[command(flatten)]
+    config: ConfigArguments,
     /// The admin port itself: 127.0.0.1:9090, or unix:/path
-    #[arg(long, conflicts_with = "config")]
+    #[arg(long, env = "COUNTERSIGN_ADMIN")]
     address: Option<String>,
     /// Seconds to wait for an answer
     #[arg(long, value_name = "SECONDS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=60))]
@@ -44,7 +37,7 @@ pub(super) fn run(arguments: &HealthcheckArguments) -> ExitCode {
         _ => "/ready",
     };
     let timeout = Duration::from_secs(u64::from(arguments.timeout));
-    let asked = address(arguments.address.as_deref(), &arguments.config).and_then(|address| {
+    let asked = address(arguments.address.as_deref(), &arguments.config.path()).and_then(|address| {
         ask(&address, path, (timeout, ANSWER))
             .map_err(|error| format!("the admin port at {address} does not answer: {error}"))
     });

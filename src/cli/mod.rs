@@ -5,17 +5,29 @@ mod asking;
 mod audit;
 mod captured;
 mod check;
+mod configured;
 mod demo;
+mod doctor;
+mod drain;
+mod example;
 mod explain;
+mod guard_plan;
 mod healthcheck;
+mod init;
+mod inject;
+mod manual;
+mod nearest;
 mod offline;
 mod output;
+mod private_files;
+mod quick;
 mod run;
 mod schemes;
 mod sign;
+mod signed_route;
 mod verify;
+mod version;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -38,18 +50,23 @@ const EXAMPLES: &str = "\
 Examples:
   countersign demo                                   see it work, with nothing to set up
   countersign schemes stripe                         how a provider signs, as configuration
-  countersign check --config countersign.toml        every problem of a configuration at once
-  countersign run --config countersign.toml          guard the application
+  countersign init github                            write a configuration and a secret
+  countersign check                                  every problem of countersign.toml at once
+  countersign run                                    guard the application
+  countersign run --scheme github --secret-file secret --to 127.0.0.1:9000
+                                                     the same without a configuration
   countersign verify --scheme github --secret-file secret \
       --header 'X-Hub-Signature-256: sha256=…' --body-file delivery.json
                                                      why is this delivery refused?";
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a configuration and a secret for one sender
+    Init(init::InitArguments),
     /// Guard an application: accept, verify, forward
-    Run(ConfigArguments),
+    Run(quick::RunArguments),
     /// Validate a configuration as `run` does, and print what it means
-    Check(ConfigArguments),
+    Check(check::CheckArguments),
     /// Print what a provider would send for a body
     Sign(sign::SignArguments),
     /// Verify a captured delivery offline, and say why it is refused
@@ -62,21 +79,20 @@ enum Command {
     Schemes(schemes::SchemesArguments),
     /// Ask the admin port of a running process: 0 for yes, 1 for no
     Healthcheck(healthcheck::HealthcheckArguments),
+    /// Version, commit, target, driver and cryptography of this binary
+    Version(version::VersionArguments),
+    /// Print the completions of a shell
+    Completions(manual::CompletionsArguments),
+    /// Print the manual page, or write one for each command
+    Man(manual::ManArguments),
+    /// Examine kernel, cgroup, clock, files and network for what keeps deliveries from arriving
+    Doctor(doctor::DoctorArguments),
+    /// Add the sidecar to a Deployment: YAML or JSON in, the same out
+    Inject(inject::InjectArguments),
+    /// End a running process in the order that load balancers need; for preStop hooks
+    Drain(drain::DrainArguments),
     /// Genuine and forged deliveries of five providers through a real proxy on loopback
     Demo(demo::DemoArguments),
-}
-
-#[derive(Debug, clap::Args)]
-struct ConfigArguments {
-    /// The configuration file
-    #[arg(
-        long,
-        value_name = "FILE",
-        env = "COUNTERSIGN_CONFIG",
-        hide_env_values = true,
-        default_value = "countersign.toml"
-    )]
-    config: PathBuf,
 }
 
 /// Runs the command that the process was called with.
@@ -87,14 +103,21 @@ pub fn main() -> ExitCode {
         Err(error) => return tell(&error),
     };
     match arguments.command {
-        Command::Run(arguments) => run::run(&arguments.config),
-        Command::Check(arguments) => check::run(&arguments.config),
+        Command::Init(arguments) => init::run(&arguments),
+        Command::Run(arguments) => run::run(arguments.source()),
+        Command::Check(arguments) => check::run(&arguments),
         Command::Sign(arguments) => sign::run(&arguments),
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
         Command::Schemes(arguments) => schemes::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
+        Command::Version(arguments) => version::run(&arguments),
+        Command::Completions(arguments) => manual::completions::<Arguments>(&arguments),
+        Command::Man(arguments) => manual::man::<Arguments>(&arguments),
+        Command::Doctor(arguments) => doctor::run(&arguments),
+        Command::Inject(arguments) => inject::run(&arguments),
+        Command::Drain(arguments) => drain::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

@@ -6,11 +6,16 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::config::{parse_str, scheme};
 use crate::edge::clock::Clock;
 use crate::gate::verify::{Delivery, PublicUrl, Scheme};
 use crate::now::Now;
 use crate::wire::headers::{HeaderBuf, Headers};
+
+use super::configured::ConfigFlag;
+use super::guard_plan::hint;
 
 /// A request made of command line arguments.
 #[derive(Debug, Default)]
@@ -39,21 +44,35 @@ impl Delivery for Written {
     }
 }
 
-/// The preset called `name`, or the scheme of that name that a route of `config` uses.
+/// The preset called `name`, or the scheme of that name that a route of the configuration uses.
 ///
 /// # Errors
 /// A sentence for the user.
-pub(super) fn find_scheme(name: &str, config: Option<&Path>) -> Result<Arc<Scheme>, String> {
-    let unknown = || format!("there is no scheme \"{name}\"; `countersign schemes` lists the built-in ones");
-    let Some(path) = config else { return scheme::preset(name).ok_or_else(unknown) };
-    let text = fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+pub(super) fn find_scheme(name: &str, config: &ConfigFlag) -> Result<Arc<Scheme>, String> {
+    let built_in = scheme::preset(name);
+    let Some(path) = config.if_any().filter(|_| built_in.is_none()) else {
+        let unknown = || {
+            let hint = hint(name);
+            let where_else = "one of your own is looked for in countersign.toml, or where --config says";
+            format!(
+                "there is no scheme \"{name}\": {hint}`countersign schemes` lists the built-in ones, and {where_else}"
+            )
+        };
+        return built_in.ok_or_else(unknown);
+    };
+    let text = Zeroizing::new(fs::read_to_string(&path).map_err(|error| format!("{}: {error}", path.display()))?);
     let (settings, _) = parse_str(&path.display().to_string(), &text).map_err(|problems| {
         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
         lines.join("\n")
     })?;
     let mut used = settings.routes.iter().filter_map(|route| route.verification.as_ref());
     let found = used.find(|verification| verification.scheme.name == name);
-    found.map(|verification| Arc::clone(&verification.scheme)).or_else(|| scheme::preset(name)).ok_or_else(unknown)
+    found.map(|verification| Arc::clone(&verification.scheme)).ok_or_else(|| {
+        format!(
+            "there is no scheme \"{name}\": it is not built in (`countersign schemes` lists those), and no route of {} uses it",
+            path.display()
+        )
+    })
 }
 
 /// Splits a URL into what `public_url` would say in a configuration and the request target.

@@ -1,179 +1,33 @@
 //! `countersign run`: the proxy, from start to SIGTERM.
 
-use std::io;
-use std::path::Path;
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
 
-use crate::admin::desk::Desk;
-use crate::admin::server::{self, Admin};
-use crate::config::files::Sources;
-use crate::config::load::{Loaded, load_noting};
-use crate::config::summary::moment_warnings;
-use crate::control::desk::{FrontDesk, Interior};
-use crate::control::event_log::{EventLog, Level};
-use crate::control::hardening;
-use crate::control::lookout::Lookout;
-use crate::control::plan::{plan, worker_count};
-use crate::control::records::Records;
-use crate::control::reload;
-use crate::control::reload_words;
-use crate::control::resolver::Resolver;
-use crate::control::signals::{HangUps, Signal, Termination};
-use crate::control::supervisor::{self, AdminPlan, DrainTimes, Running, StartError, Witnesses};
-use crate::edge::worker::Observer;
+use crate::config::load::load_source;
+use crate::config::source::ConfigSource;
+use crate::control::composition;
 
-use super::check::print_problems;
+use super::output::{complain, print_problems};
 use super::{CANNOT, FOUND_WRONG};
 
 /// Runs until a signal. 0 after a clean stop, 1 for a wrong configuration, 2 when it cannot start.
-pub(super) fn run(path: &Path) -> ExitCode {
-    let (loaded, sources) = match load_noting(path) {
+pub(super) fn run(source: Result<ConfigSource, String>) -> ExitCode {
+    let source = match source {
+        Ok(source) => source,
+        Err(why) => {
+            complain(why);
+            return ExitCode::from(CANNOT);
+        }
+    };
+    let (loaded, sources) = match load_source(&source) {
         (Ok(loaded), sources) => (loaded, sources),
         (Err(problems), _) => {
             print_problems(&problems);
             return ExitCode::from(FOUND_WRONG);
         }
     };
-    print_problems(&loaded.warnings);
-    let log = Arc::new(EventLog::start());
-    for note in hardening::apply() {
-        log.event(Level::Warn, &note);
-    }
-    if let Some(note) = hardening::too_few_files(&loaded.settings.limits.admission) {
-        log.event(Level::Warn, &note);
-    }
-    let code = match serve(path, loaded, sources, &log) {
+    match composition::run(source, loaded, sources) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            log.event(Level::Error, &why);
-            ExitCode::from(CANNOT)
-        }
-    };
-    log.flush();
-    code
-}
-
-fn serve(path: &Path, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> Result<(), String> {
-    let no_signals = |error| format!("cannot listen for signals: {error}");
-    let termination = Termination::listen().map_err(no_signals)?;
-    let hang_ups = HangUps::listen().map_err(no_signals)?;
-    let departure = termination.departure();
-    let told = await_signals(termination).map_err(no_signals)?;
-    let routes = loaded.settings.routes.len();
-    let records = Arc::new(Records::start(&loaded, log)?);
-    let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
-    let witnesses = Witnesses::new(observer, worker_count(loaded.settings.server.workers));
-    let moment = moment_warnings(&loaded.settings, witnesses.clock.now());
-    moment.iter().for_each(|warning| log.event(Level::Warn, warning));
-    let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
-    let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
-    let asked = loaded.settings.admin.as_ref().and_then(|admin| admin.ready.clone());
-    let (plan, names) = plan(loaded);
-    let (clock, metrics) = (witnesses.clock.clone(), Arc::clone(&witnesses.metrics));
-    let desk = Arc::new(FrontDesk::new(clock, metrics, Arc::clone(log), Arc::clone(&records)));
-    // Before the workers: whoever asks whether the process lives has an answer while it starts.
-    let _admin = plan.admin.as_ref().map(|admin| open_admin(admin, &desk, &witnesses, log)).transpose()?;
-    let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));
-    let running = supervisor::start(plan, witnesses).map_err(|error| error.to_string())?;
-    let lookout = Lookout::start(&running, asked, Arc::clone(log));
-    let lookout = Arc::new(lookout.map_err(|error| format!("cannot look after applications: {error}"))?);
-    let interior = Interior::of(&running);
-    let running = Arc::new(Mutex::new(Some(running)));
-    let start = reload::Start {
-        path: path.to_owned(),
-        sources,
-        settings,
-        outline,
-        warnings,
-        resolver: Arc::clone(&resolver),
-        lookout: Some(Arc::clone(&lookout)),
-        records: Some(Arc::clone(&records)),
-        log: Arc::clone(log),
-    };
-    let reloader = reload::start(start, apply_to(&running));
-    desk.open(interior, reloader.clone(), departure, lookout);
-    lock(&running).iter().for_each(|running| announce(running, routes, log));
-    let (hung_up, moved) = (reloader.clone(), Arc::clone(&records));
-    hang_ups.each(move || {
-        moved.reopen();
-        hung_up.hang_up();
-    });
-    let signal = told.recv().unwrap_or(Signal::Terminate);
-    reloader.stop();
-    let Some(running) = lock(&running).take() else { return Ok(()) };
-    log.event(Level::Info, &farewell(signal, running.drain_times()));
-    let cut = match signal {
-        Signal::Terminate => running.drain(),
-        Signal::Interrupt => running.stop(),
-    };
-    records.finish();
-    match cut {
-        0 => log.event(Level::Info, "stopped"),
-        cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
+        // The log of the process has said why.
+        Err(_) => ExitCode::from(CANNOT),
     }
-    Ok(())
-}
-
-/// Where the first signal is told of; the second ends the process. The thread is there from the start on, because at the
-/// end there may be none to be had, and whatever is in flight is to be finished all the same.
-fn await_signals(mut termination: Termination) -> io::Result<Receiver<Signal>> {
-    let (tell, told) = channel();
-    let wait = move || {
-        let _ = tell.send(termination.wait());
-        termination.wait_again();
-        std::process::exit(i32::from(CANNOT));
-    };
-    thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
-    Ok(told)
-}
-
-fn open_admin(plan: &AdminPlan, desk: &Arc<FrontDesk>, witnesses: &Witnesses, log: &EventLog) -> Result<Admin, String> {
-    let cannot = |error: std::io::Error| format!("cannot open the admin port at {}: {error}", plan.address);
-    let bound = server::bind(&plan.address).map_err(cannot)?;
-    log.event(Level::Info, &format!("admin port at {}", bound.address));
-    let desk: Arc<dyn Desk> = Arc::<FrontDesk>::clone(desk);
-    Admin::start(bound, plan.access.clone(), desk, Arc::clone(&witnesses.metrics)).map_err(cannot)
-}
-
-/// Puts plans in force for as long as the process is not stopping.
-fn apply_to(running: &Arc<Mutex<Option<Running>>>) -> reload::Apply {
-    let running = Arc::clone(running);
-    Box::new(move |plan| match lock(&running).as_mut() {
-        Some(running) => running.apply(plan),
-        None => Err(StartError::Worker("the process is stopping".to_owned())),
-    })
-}
-
-fn lock(running: &Mutex<Option<Running>>) -> MutexGuard<'_, Option<Running>> {
-    running.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn farewell(signal: Signal, times: DrainTimes) -> String {
-    let DrainTimes { delay, grace } = times;
-    match signal {
-        Signal::Terminate => format!(
-            "SIGTERM: stopping, not ready any more; connections are accepted for another {delay:?}, and exchanges in \
-             flight then finished within {grace:?}"
-        ),
-        Signal::Interrupt => format!("SIGINT: stopping, exchanges in flight are finished within {grace:?}"),
-    }
-}
-
-fn announce(running: &Running, routes: usize, log: &EventLog) {
-    if let Some(why) = &running.fallback {
-        log.event(Level::Warn, &format!("io_uring is not available, running on epoll: {why}"));
-    }
-    let driver = running.drivers.first().map_or("", |driver| driver.name());
-    for address in &running.addresses {
-        log.event(Level::Info, &format!("listening on {address}"));
-    }
-    for address in &running.shared {
-        let message = format!("another process listens on {address}, too: it gets a part of the connections");
-        log.event(Level::Warn, &message);
-    }
-    let workers = running.drivers.len();
-    log.event(Level::Info, &format!("ready: driver={driver} workers={workers} routes={routes}"));
 }

@@ -4,31 +4,36 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::ValueEnum;
+use zeroize::Zeroizing;
 
 use crate::config::shown::is_unseen;
-use crate::gate::verify::{SignInput, sign};
+use crate::gate::verify::{SignError, SignInput, sign};
 
 use super::CANNOT;
+use super::configured::ConfigFlag;
 use super::offline::{find_scheme, read_body, read_secret, time};
 use super::output::{complain, line};
+use super::signed_route::{self, SignedRoute};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct SignArguments {
     /// The scheme (`countersign schemes` lists them)
-    #[arg(long, value_name = "NAME")]
-    scheme: String,
-    /// A configuration with a route that uses the scheme, for schemes of your own
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// The secret, as the provider shows it; a private key in PKCS#8 for schemes with public keys
-    #[arg(long, value_name = "FILE")]
-    secret_file: PathBuf,
-    /// The method
-    #[arg(long, value_name = "METHOD", default_value = "POST")]
-    method: String,
-    /// The URL, as it is configured at the provider
-    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8080/")]
-    url: String,
+    #[arg(long, value_name = "NAME", required_unless_present = "route")]
+    scheme: Option<String>,
+    /// A route of the configuration: its scheme, its first key that counts, its URL and its method
+    #[arg(long, value_name = "NAME", conflicts_with = "scheme")]
+    route: Option<String>,
+    #[command(flatten)]
+    config: ConfigFlag,
+    /// The secret, as the provider shows it; for schemes with public keys a private key: PKCS#8, or whsk_…
+    #[arg(long, value_name = "FILE", required_unless_present = "route")]
+    secret_file: Option<PathBuf>,
+    /// The method [default: POST, or the first one of the route]
+    #[arg(long, value_name = "METHOD")]
+    method: Option<String>,
+    /// The URL, as it is configured at the provider [default: http://127.0.0.1:8080/, or that of the route]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
     /// The time to sign, in seconds since 1970; the present if not given
     #[arg(long, value_name = "UNIX")]
     now: Option<u64>,
@@ -41,13 +46,16 @@ pub(super) struct SignArguments {
     /// The body; `-` for standard input, nothing for an empty one
     #[arg(long, value_name = "FILE")]
     body_file: Option<PathBuf>,
+    /// The body itself
+    #[arg(long, value_name = "TEXT", conflicts_with = "body_file")]
+    body: Option<String>,
     /// How to print the headers
-    #[arg(long, value_enum, default_value_t = Format::Headers)]
-    format: Format,
+    #[arg(long, value_enum, default_value_t = OutputFormat::Headers)]
+    format: OutputFormat,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
+enum OutputFormat {
     /// One header a line
     Headers,
     /// A curl command
@@ -68,43 +76,78 @@ pub(super) fn run(arguments: &SignArguments) -> ExitCode {
     }
 }
 
+/// Who signs, and what for.
+fn signer(arguments: &SignArguments) -> Result<SignedRoute, String> {
+    let secret = arguments.secret_file.as_deref().map(read_secret).transpose()?.map(Zeroizing::new);
+    let mut signer = match &arguments.route {
+        Some(route) => signed_route::find(&arguments.config.path(), route)?,
+        None => SignedRoute {
+            scheme: find_scheme(arguments.scheme.as_deref().unwrap_or_default(), &arguments.config)?,
+            secret: Zeroizing::default(),
+            url: "http://127.0.0.1:8080/".to_owned(),
+            method: "POST".to_owned(),
+        },
+    };
+    if let Some(secret) = secret {
+        signer.secret = secret;
+    } else if signer.scheme.wants_public_key() {
+        return Err(format!(
+            "the route has only a public key: give the private key of \"{}\" with --secret-file",
+            signer.scheme.name
+        ));
+    }
+    signer.url = arguments.url.clone().unwrap_or(signer.url);
+    signer.method = arguments.method.clone().unwrap_or(signer.method);
+    Ok(signer)
+}
+
 fn text(arguments: &SignArguments) -> Result<String, String> {
-    let scheme = find_scheme(&arguments.scheme, arguments.config.as_deref())?;
-    let secret = read_secret(&arguments.secret_file)?;
-    let body = read_body(arguments.body_file.as_deref())?;
+    let signer = signer(arguments)?;
+    let body = match &arguments.body {
+        Some(text) => text.clone().into_bytes(),
+        None => read_body(arguments.body_file.as_deref())?,
+    };
     let given: Result<Vec<_>, _> =
         arguments.headers.iter().map(|header| super::offline::split_header(header)).collect();
     let given = given?;
     let input = SignInput {
-        method: &arguments.method,
-        url: &arguments.url,
+        method: &signer.method,
+        url: &signer.url,
         headers: &given,
         body: &body,
         now: time(arguments.now),
         id: arguments.id.as_deref(),
     };
-    let added = sign(&scheme, &secret, &input).map_err(|error| error.to_string())?;
+    let added = sign(&signer.scheme, &signer.secret, &input).map_err(|error| match error {
+        SignError::IdWanted => format!("{error}: --id msg_1"),
+        other => other.to_string(),
+    })?;
     let all = given.iter().map(|(name, value)| format!("{name}: {value}"));
     let all: Vec<String> = all.chain(added.iter().map(|(name, value)| format!("{name}: {value}"))).collect();
     Ok(match arguments.format {
-        Format::Headers => all.join("\n"),
-        Format::Curl => curl(arguments, &all),
+        OutputFormat::Headers => all.join("\n"),
+        OutputFormat::Curl => curl(arguments, &signer, &all),
     })
 }
 
-/// A command for a shell. The body is read from the same file, byte for byte.
-fn curl(arguments: &SignArguments, headers: &[String]) -> String {
-    let mut words = vec!["curl".to_owned(), "-i".to_owned(), "-X".to_owned(), quote(&arguments.method)];
+/// A command for a shell. A body from a file is read from the same file, byte for byte.
+fn curl(arguments: &SignArguments, signer: &SignedRoute, headers: &[String]) -> String {
+    let mut words = vec!["curl".to_owned(), "-i".to_owned(), "-X".to_owned(), quote(&signer.method)];
     for header in headers {
         words.extend(["-H".to_owned(), quote(header)]);
     }
-    if let Some(path) = &arguments.body_file {
+    let body = match (&arguments.body_file, &arguments.body) {
+        (Some(path), _) => Some(["--data-binary".to_owned(), quote(&format!("@{}", path.display()))]),
+        (None, Some(text)) => Some(["--data-raw".to_owned(), quote(text)]),
+        (None, None) => None,
+    };
+    if let Some(body) = body {
         if !headers.iter().any(|header| header.to_ascii_lowercase().starts_with("content-type:")) {
             words.extend(["-H".to_owned(), quote("Content-Type: application/json")]);
         }
-        words.extend(["--data-binary".to_owned(), quote(&format!("@{}", path.display()))]);
+        words.extend(body);
     }
-    words.push(quote(&arguments.url));
+    words.push(quote(&signer.url));
     words.join(" ")
 }
 

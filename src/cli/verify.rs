@@ -7,14 +7,15 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::load;
-use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verified, Verifier, explain};
+use crate::explain::explain;
+use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verified, Verifier};
 use crate::now::Now;
 use crate::outcome::Rejection;
 use crate::wire::headers::HeaderBuf;
 
-use super::check::print_problems;
+use super::configured::ConfigFlag;
 use super::offline::{Written, find_scheme, read_body, read_file, read_secret, split_header, split_url, time};
-use super::output::{complain, line};
+use super::output::{OutputFlag, complain, keep_lines, line, print_kept, print_problems};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
@@ -22,11 +23,12 @@ pub(super) struct VerifyArguments {
     /// The scheme (`countersign schemes` lists them)
     #[arg(long, value_name = "NAME", required_unless_present = "route")]
     scheme: Option<String>,
-    /// A configuration: for schemes of your own, and for --route
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
+    output: OutputFlag,
     /// A route of the configuration: its scheme, keys, tolerance and public URL, as `run` uses them
-    #[arg(long, value_name = "NAME", requires = "config",
+    #[arg(long, value_name = "NAME",
           conflicts_with_all = ["scheme", "secret_files", "public_key_files"])]
     route: Option<String>,
     /// A secret, as the provider shows it; repeat it to try several
@@ -55,13 +57,18 @@ pub(super) struct VerifyArguments {
 /// Prints why, then `accept …` or `reject: <reason code>` on the last line; exits with 0 or 1, or 2 when the arguments
 /// make no sense.
 pub(super) fn run(arguments: &VerifyArguments) -> ExitCode {
+    if arguments.output.is_json() {
+        keep_lines();
+    }
     match judge(arguments) {
         Ok(Ok(accepted)) => {
             line(format!("accept {accepted}"));
+            print_kept(true);
             ExitCode::SUCCESS
         }
         Ok(Err(rejection)) => {
             line(format!("reject: {}", rejection.code()));
+            print_kept(false);
             ExitCode::from(FOUND_WRONG)
         }
         Err(why) => {
@@ -73,9 +80,9 @@ pub(super) fn run(arguments: &VerifyArguments) -> ExitCode {
 
 fn judge(arguments: &VerifyArguments) -> Result<Result<String, Rejection>, String> {
     let (public_url, target) = split_url(arguments.url.as_deref().unwrap_or("http://127.0.0.1/"))?;
-    let verifier = match (&arguments.route, &arguments.config) {
-        (Some(route), Some(config)) => of_route(config, route)?,
-        _ => of_arguments(arguments, public_url)?,
+    let verifier = match &arguments.route {
+        Some(route) => of_route(&arguments.config.path(), route)?,
+        None => of_arguments(arguments, public_url)?,
     };
     let mut headers = HeaderBuf::default();
     for header in &arguments.headers {
@@ -102,7 +109,7 @@ pub(super) fn of_route(config: &Path, name: &str) -> Result<Verifier, String> {
 }
 
 fn of_arguments(arguments: &VerifyArguments, public_url: PublicUrl) -> Result<Verifier, String> {
-    let scheme = find_scheme(arguments.scheme.as_deref().unwrap_or_default(), arguments.config.as_deref())?;
+    let scheme = find_scheme(arguments.scheme.as_deref().unwrap_or_default(), &arguments.config)?;
     if scheme.signs_url() && arguments.url.is_none() {
         return Err(format!("the scheme \"{}\" signs the URL: give it with --url", scheme.name));
     }

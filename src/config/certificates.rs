@@ -16,7 +16,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::config::problem::Problems;
 use crate::config::secret::Secret;
-use crate::config::settings::{CallerSettings, CertificateFacts, CertificateSettings, FileSettings, MinVersion};
+use crate::config::section::listener::tls::{
+    CallerSettings, CertificateFacts, CertificateSettings, FileSettings, MinVersion,
+};
 use crate::gate::chain::KeyKind;
 use crate::gate::identity::NamePattern;
 
@@ -182,7 +184,7 @@ fn shown_address(bytes: &[u8]) -> Option<String> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(core::net::IpAddr::from)).ok().map(|address| address.to_string())
 }
 
-/// Host names as patterns, for choosing a certificate by the name that a client asks for. Others stand for nobody.
+/// Host names as patterns, for choosing a certificate by the name that a client asks for. Other names match no client.
 pub(super) fn patterns(facts: &CertificateFacts) -> Vec<NamePattern> {
     facts.names.iter().filter_map(|name| NamePattern::parse(name).ok()).collect()
 }

@@ -4,9 +4,12 @@ use std::sync::Arc;
 
 use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
-use crate::config::settings::{
-    ClientSettings, KeySettings, Listener, ProxyProtocol, RouteSettings, Settings, Verification,
-};
+use crate::config::section::listener::{ListenerSettings, ProxyProtocol};
+use crate::config::section::route::RouteSettings;
+use crate::config::section::route::clients::ClientSettings;
+use crate::config::section::route::keys::KeySettings;
+use crate::config::section::route::verification::Verification;
+use crate::config::settings::Settings;
 use crate::gate::Gate;
 use crate::gate::allowlist::AllowList;
 use crate::gate::client::Door;
@@ -61,7 +64,7 @@ fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route
     }
 }
 
-/// A list that was asked for is a list, even if nothing came of its file: nobody is let in then.
+/// A list that was asked for is a list, even if its file has no network: then no client is let in.
 fn allow_list(clients: &ClientSettings) -> AllowList {
     let everyone = clients.allow.is_empty() && clients.allow_file.is_none();
     let allow = (!everyone).then(|| clients.allow.iter().copied().collect());
@@ -69,7 +72,7 @@ fn allow_list(clients: &ClientSettings) -> AllowList {
 }
 
 fn doors(settings: &Settings) -> Vec<Door> {
-    let door = |listener: &Listener| Door {
+    let door = |listener: &ListenerSettings| Door {
         proxies: listener.trusted_proxies.iter().copied().collect(),
         proxy_protocol: listener.proxy_protocol == ProxyProtocol::V1V2,
     };

@@ -7,14 +7,14 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
+use crate::config::hints::other_format;
 use crate::config::problem::{Place, Problems};
-use crate::config::reader::Reader;
 use crate::config::units;
 
 /// No configuration is longer than this, in bytes.
 pub const MAX_TEXT: usize = 1 << 20;
 
-/// In longer lines, in bytes, columns are counted in bytes: nobody reads them, and counting would take its time.
+/// In longer lines, in bytes, columns are counted in bytes: counting characters would take long.
 const LONG_LINE: usize = 2000;
 
 /// So many mistakes of grammar are reported: one of them often causes the next.
@@ -56,6 +56,14 @@ impl<'t> Document<'t> {
             problems: RefCell::default(),
             vocabulary: RefCell::default(),
         };
+        if let Some(format) = other_format(text).filter(|_| !errors.is_empty()) {
+            let first = document.text.len() - document.text.trim_start().len();
+            let message = format!("this is {format}, and countersign reads TOML");
+            let fix =
+                "write tables and values as in config/example.toml; `countersign init` writes a file to begin with";
+            problems.error(document.place(first..first, String::new()), message, fix);
+            return Err(problems);
+        }
         for error in errors.iter().take(MAX_SYNTAX_PROBLEMS) {
             let place = document.place(error.span().unwrap_or_default(), String::new());
             problems.error(
@@ -67,9 +75,9 @@ impl<'t> Document<'t> {
         if problems.is_empty() { Ok(document) } else { Err(problems) }
     }
 
-    /// A reader that stands on the whole document.
-    pub fn root(&self) -> Reader<'_> {
-        Reader::new(self, &self.root, 0..0, String::new())
+    /// The table of the whole document.
+    pub(super) const fn table(&self) -> &DeTable<'t> {
+        &self.root
     }
 
     /// Notes something that is wrong with this document.
@@ -77,14 +85,14 @@ impl<'t> Document<'t> {
         note(&mut self.problems.borrow_mut());
     }
 
-    /// Notes that somebody asked for a key.
+    /// Notes that a key was asked for.
     pub(super) fn asked(&self, key_path: &str) {
         let without_positions = |part: &str| part.split_once('[').map_or(part, |(name, _)| name).to_owned();
         let path: Vec<String> = key_path.split('.').map(without_positions).collect();
         self.vocabulary.borrow_mut().insert(path.join("."));
     }
 
-    /// Every key that somebody has asked for so far, with its path but without positions: `route.secrets.file`.
+    /// Every key that was asked for so far, with its path but without positions: `route.secrets.file`.
     #[must_use]
     pub fn vocabulary(&self) -> BTreeSet<String> {
         self.vocabulary.borrow().clone()

@@ -52,23 +52,23 @@ impl Files {
 /// Files, and what was in each when it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sources {
-    list: Vec<Source>,
+    list: Vec<NamedFile>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Source {
+struct NamedFile {
     path: PathBuf,
     limit: usize,
-    content: Content,
+    content: FileContent,
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Content {
+enum FileContent {
     Digest([u8; 32]),
     Unreadable(String),
 }
 
-impl fmt::Debug for Content {
+impl fmt::Debug for FileContent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Digest(_) => f.write_str("Digest(redacted)"),
@@ -77,7 +77,7 @@ impl fmt::Debug for Content {
     }
 }
 
-impl Content {
+impl FileContent {
     fn of(read: &io::Result<Zeroizing<Vec<u8>>>) -> Self {
         match read {
             Ok(bytes) => Self::Digest(sha256(bytes)),
@@ -101,8 +101,10 @@ impl Sources {
     /// The same files as they are now.
     #[must_use]
     pub fn again(&self) -> Self {
-        let read =
-            |source: &Source| Source { content: Content::of(&read_file(&source.path, source.limit)), ..source.clone() };
+        let read = |source: &NamedFile| NamedFile {
+            content: FileContent::of(&read_file(&source.path, source.limit)),
+            ..source.clone()
+        };
         Self { list: self.list.iter().map(read).collect() }
     }
 
@@ -115,7 +117,7 @@ impl Sources {
     /// fits neither, and a comparison with [`Sources::again`] tells.
     fn note(&mut self, path: &Path, limit: usize, read: &io::Result<Zeroizing<Vec<u8>>>) {
         if self.paths().all(|known| known != path) {
-            self.list.push(Source { path: path.to_owned(), limit, content: Content::of(read) });
+            self.list.push(NamedFile { path: path.to_owned(), limit, content: FileContent::of(read) });
         }
     }
 }

@@ -14,14 +14,19 @@ use crate::config::certificates::{self, TlsMaterial};
 use crate::config::compile;
 use crate::config::document::MAX_TEXT;
 use crate::config::files::{Files, Sources};
+use crate::config::hints;
 use crate::config::networks;
 use crate::config::outline::Outline;
 use crate::config::problem::{Place, Problems};
 use crate::config::records::Audit;
 use crate::config::secret::{self, Secret};
-use crate::config::settings::{
-    self, Admin, ClientSettings, FileSettings, KeySettings, KeySource, Settings, TlsSettings, Verification,
-};
+use crate::config::section::admin::AdminSettings;
+use crate::config::section::listener::tls::{FileSettings, TlsSettings};
+use crate::config::section::route::clients::ClientSettings;
+use crate::config::section::route::keys::{KeySettings, KeySource};
+use crate::config::section::route::verification::Verification;
+use crate::config::settings::{self, Settings};
+use crate::config::source::ConfigSource;
 use crate::config::units::show_size;
 use crate::gate::Gate;
 use crate::gate::verify::{Validity, sha256};
@@ -66,14 +71,19 @@ pub fn load(path: &Path) -> Result<Loaded, Problems> {
 
 /// The same, with the files that the outcome depends on, whatever it is: when none of them changes, it stays the same.
 pub fn load_noting(path: &Path) -> (Result<Loaded, Problems>, Sources) {
-    let files = Files::of(path);
-    let outcome = load_from(path, &files);
+    load_source(&ConfigSource::File(path.to_owned()))
+}
+
+/// The same for text that need not stand in a file.
+pub fn load_source(source: &ConfigSource) -> (Result<Loaded, Problems>, Sources) {
+    let files = Files::of(&source.place());
+    let outcome = load_from(source, &files);
     (outcome, files.into_sources())
 }
 
-fn load_from(path: &Path, files: &Files) -> Result<Loaded, Problems> {
-    let file = path.display().to_string();
-    let text = read_text(path, &file, files)?;
+fn load_from(source: &ConfigSource, files: &Files) -> Result<Loaded, Problems> {
+    let file = source.name();
+    let text = read_text(source, &file, files)?;
     let (mut settings, mut problems) = settings::read(&file, &text);
     let keys: Vec<Vec<Option<Secret>>> = settings
         .routes
@@ -119,19 +129,24 @@ fn read_audit_key(audit: &mut Audit, files: &Files, problems: &mut Problems) -> 
 ///
 /// # Errors
 /// The file cannot be read.
-pub fn load_admin(path: &Path) -> io::Result<Option<Admin>> {
+pub fn load_admin(path: &Path) -> io::Result<Option<AdminSettings>> {
     let bytes = Files::of(path).read(path, MAX_TEXT)?;
     let file = path.display().to_string();
     Ok(settings::read(&file, core::str::from_utf8(&bytes).unwrap_or_default()).0.admin)
 }
 
 /// The text is erased when it has been read: it may hold secrets.
-fn read_text(path: &Path, file: &str, files: &Files) -> Result<Zeroizing<String>, Problems> {
+fn read_text(source: &ConfigSource, file: &str, files: &Files) -> Result<Zeroizing<String>, Problems> {
     let mut problems = Problems::default();
-    match files.read(path, MAX_TEXT) {
+    let read = match source.given() {
+        Some(bytes) => Ok(Zeroizing::new(bytes.to_vec())),
+        None => files.read(&source.place(), MAX_TEXT),
+    };
+    match read {
         Err(error) => {
             let fix = match error.kind() {
                 io::ErrorKind::FileTooLarge => "is this the right file?",
+                io::ErrorKind::NotFound => "check the path, or let `countersign init` write a configuration",
                 _ => "check the path, and that this user may read the file",
             };
             problems.error(Place::file(file), format!("the configuration cannot be read: {error}"), fix);
@@ -255,15 +270,23 @@ fn read_key(key: &mut KeySettings, files: &Files, public: bool, problems: &mut P
     }
     key.line_end_left_out = !public && secret.bytes().len() < length;
     match secret::judge(&secret) {
-        Err(unfit) if !public || unfit == secret::Unfit::Empty => {
-            let fix = match unfit {
-                secret::Unfit::PublicKey => "this scheme wants the secret that only you and the sender know",
-                _ => "put the real one there, as the sender shows it",
+        Err(unfit) if !public || unfit == secret::UnfitSecret::Empty => {
+            let fix = match (unfit, hints::variable(secret.bytes())) {
+                (secret::UnfitSecret::PublicKey, _) => {
+                    "this scheme wants the secret that only you and the sender know".to_owned()
+                }
+                (_, Some(name)) => {
+                    format!("nothing is filled in here: write env = \"{name}\" in place of the key's source")
+                }
+                _ => "put the real one there, as the sender shows it".to_owned(),
             };
             problems.error(key.place.clone(), format!("{origin} {unfit}"), fix);
             return None;
         }
         Ok(oddities) if !public => {
+            if let Some(wrong) = hints::wrong_credential(secret.bytes()) {
+                problems.warning(key.place.clone(), format!("{origin} {}", wrong.what), wrong.fix);
+            }
             for oddity in oddities {
                 problems.warning(key.place.clone(), format!("{origin} {oddity}"), oddity.fix());
             }
@@ -302,6 +325,12 @@ fn key_bytes(
             let message = format!("{} cannot be read: {error}", path.display());
             let fix = if error.kind() == io::ErrorKind::FileTooLarge {
                 format!("a secret is at most {} long; is this the right file?", show_size(KEY_LIMIT as u64))
+            } else if error.kind() == io::ErrorKind::NotFound {
+                let what = if public { "public key" } else { "secret" };
+                format!(
+                    "write the {what} to it, readable by you alone, or correct the path: it is relative to the directory of \
+                     the configuration file"
+                )
             } else {
                 "check the path (it is relative to the configuration file) and the permissions".to_owned()
             };

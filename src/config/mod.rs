@@ -1,46 +1,46 @@
 //! From a TOML file to the gate. The cold path: everything is checked here so that nothing has to be checked later.
 //!
-//! [`document`] and [`reader`] turn text into values with places, [`settings`] says what they mean, [`mod@load`] reads the
-//! files that they name, [`compile`] makes the gate of them. Every problem of a configuration is reported at once,
-//! with file, line, key path and what to do about it; a configuration with an error in it is never applied in part.
-//! Only [`files`] opens files, and only [`mod@load`] reads the environment.
+//! [`document`] and [`reader`] turn text into values with places. A file of [`section`] says what one section means, and
+//! [`settings`] has the order of the sections. [`mod@load`] reads the files that a configuration names, [`compile`] makes the
+//! gate of them. Every problem of a configuration is reported at once, with file, line, key path and what to do about it; a
+//! configuration with an error in it is never applied in part. Only [`files`] opens files, and only [`mod@load`] reads the
+//! environment.
 
 pub mod address;
-mod admin;
-mod admission;
+mod caller_names;
 pub mod certificates;
 pub mod compile;
+mod differences;
+mod digest;
 pub mod document;
+mod exposure;
 pub mod files;
 mod guard;
+mod hints;
 pub mod inbox;
-mod kept;
-mod keys;
+mod lines;
 pub mod load;
 mod memory;
+pub mod moment;
 mod networks;
-mod observe;
+pub mod other_names;
 pub mod outline;
 pub mod problem;
+mod rates;
 pub mod reader;
-pub mod readiness;
 pub mod records;
-mod reload;
-mod replay;
-mod routes;
 pub mod scheme;
 pub mod secret;
-mod sections;
+pub mod section;
 pub mod settings;
 pub mod shown;
+pub mod source;
 pub mod suggest;
 pub mod summary;
-mod tls;
-mod tls_outline;
-mod tls_summary;
 pub mod units;
 
-pub use admin::{CAPTURED_BODY, CAPTURED_HEAD, admin_address};
 pub use load::{Loaded, load};
+pub use memory::worst_case;
 pub use problem::{Place, Problem, Problems, Severity};
+pub use section::admin::{CAPTURED_BODY, CAPTURED_HEAD, admin_address};
 pub use settings::{Settings, parse_str};

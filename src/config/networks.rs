@@ -1,48 +1,17 @@
 //! Reads networks: the lists of a listener and of a route, and the files that hold more of them.
 
 use std::collections::HashSet;
-use std::path::PathBuf;
 
 use crate::config::problem::{Place, Problems};
 use crate::config::reader::Reader;
-use crate::config::settings::{ClientSettings, ListFile, ProxyProtocol};
 use crate::config::units::shorten;
-use crate::gate::networks::{Network, Networks, NotANetwork};
+use crate::gate::networks::{Network, NotANetwork};
 
 /// So many mistakes of one file are told one by one.
 const MISTAKES: usize = 20;
 
-/// Who may call a route.
-pub(super) fn clients(route: &Reader<'_>) -> ClientSettings {
-    let allow = list(route, "allow");
-    let deny = list(route, "deny");
-    let allow_file = match route.string("allow_file") {
-        Some("") => {
-            route.error("allow_file", "is empty", "name the file, relative to the configuration file");
-            None
-        }
-        path => path.map(|path| ListFile { path: PathBuf::from(path), place: route.place("allow_file") }),
-    };
-    ClientSettings { allow, allow_file, deny }
-}
-
-/// What a listener thinks of proxies.
-pub(super) fn proxies(listener: &Reader<'_>) -> (ProxyProtocol, Vec<Network>) {
-    let choices = [ProxyProtocol::Off, ProxyProtocol::V1V2].map(|choice| (choice.name(), choice));
-    let protocol = listener.choice("proxy_protocol", &choices).unwrap_or_default();
-    let proxies = list(listener, "trusted_proxies");
-    if proxies.iter().copied().collect::<Networks>().holds_a_whole_world() {
-        let message = "trusts every address: whoever connects could claim to be anyone";
-        listener.error("trusted_proxies", message, "name only the networks of your own proxies");
-    }
-    if protocol == ProxyProtocol::V1V2 && proxies.is_empty() && !listener.failed() {
-        let message = "nobody could connect: headers of the PROXY protocol are taken from trusted_proxies alone";
-        listener.error("proxy_protocol", message, "add trusted_proxies = [\"…\"] with the networks of your proxies");
-    }
-    (protocol, proxies)
-}
-
-fn list(reader: &Reader<'_>, key: &str) -> Vec<Network> {
+/// A list of networks under `key`.
+pub(super) fn list(reader: &Reader<'_>, key: &str) -> Vec<Network> {
     let mut networks = Vec::new();
     let mut seen = HashSet::new();
     for (text, place) in reader.placed_strings(key).unwrap_or_default() {
@@ -92,7 +61,7 @@ pub(super) fn read_text(file: &str, text: &str, problems: &mut Problems) -> Vec<
         }
     }
     if networks.is_empty() && mistakes == 0 {
-        let message = "there is no network in this file: nobody could call the route";
+        let message = "there is no network in this file: no client could call the route";
         problems.error(Place::file(file), message, "write one network a line, or remove allow_file to let in everyone");
     }
     networks
@@ -150,7 +119,7 @@ mod tests {
     #[test]
     fn an_empty_file_and_an_endless_list_of_mistakes_are_errors() {
         let (networks, problems) = read("# nothing\n");
-        assert!(networks.is_empty() && problems.len() == 1 && problems[0].contains("nobody could call"));
+        assert!(networks.is_empty() && problems.len() == 1 && problems[0].contains("no client could call"));
         let (_, problems) = read(&"x\n".repeat(1000));
         assert_eq!(problems.len(), MISTAKES + 1);
     }

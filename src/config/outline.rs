@@ -1,16 +1,15 @@
 //! What a configuration amounts to, kept for comparison with the next one: digests of its parts, so that a reload can
 //! say in words what it has changed, and never what a secret was or is.
 
-use core::fmt::{self, Debug, Write};
+use core::fmt;
 use std::collections::BTreeMap;
 
-use ring::digest::{Context, SHA256};
-
-use crate::config::records;
+use crate::config::differences::{Difference, changed, differences};
+use crate::config::digest::Digest;
 use crate::config::secret::Secret;
-use crate::config::settings::{KeySettings, RouteSettings, Settings};
-use crate::config::tls_outline::ListenerOutline;
-use crate::gate::verify::Validity;
+use crate::config::section::listener::outline::ListenerOutline;
+use crate::config::section::route::outline::RouteOutline;
+use crate::config::settings::Settings;
 
 /// Sections, listeners, routes and keys of a configuration that holds.
 #[derive(Clone, Default)]
@@ -18,29 +17,6 @@ pub struct Outline {
     sections: [(&'static str, Digest); 7],
     listeners: BTreeMap<String, ListenerOutline>,
     routes: BTreeMap<String, RouteOutline>,
-}
-
-pub(super) type Digest = [u8; 32];
-
-#[derive(Clone)]
-struct RouteOutline {
-    parts: [(&'static str, Digest); 6],
-    keys: BTreeMap<String, KeyOutline>,
-}
-
-#[derive(Clone, PartialEq, Eq)]
-struct KeyOutline {
-    validity: Validity,
-    content: Digest,
-    /// Since when it has been this content, in unix seconds, as far as is known.
-    since: Option<i64>,
-}
-
-impl KeyOutline {
-    /// Where a key comes from is left out: the same bytes elsewhere are the same key.
-    fn is_as(&self, other: &Self) -> bool {
-        self.validity == other.validity && self.content == other.content
-    }
 }
 
 impl fmt::Debug for Outline {
@@ -53,23 +29,13 @@ impl Outline {
     /// Of settings and the bytes of their keys, in the order of [`Settings::routes`].
     #[must_use]
     pub fn of(settings: &Settings, keys: &[Vec<Option<Secret>>]) -> Self {
-        let Settings { server, listeners, upstream, limits, routes, upstreams, reload, access_log, audit, admin } =
-            settings;
-        let sections = [
-            ("[server]", digest(server)),
-            ("[upstream]", digest(upstream)),
-            ("[limits]", digest(limits)),
-            ("[reload]", digest(reload)),
-            ("[access_log]", digest(access_log)),
-            ("[audit]", digest(&audit.as_ref().map(records::Audit::without_place))),
-            ("[admin]", digest(admin)),
-        ];
+        let Settings { listeners, routes, upstreams, .. } = settings;
         let listeners = listeners.iter().map(|it| (it.address.to_string(), ListenerOutline::of(it)));
         let routes = routes.iter().enumerate().map(|(position, route)| {
             let bytes = keys.get(position).map(Vec::as_slice).unwrap_or_default();
             (route.name.clone(), RouteOutline::of(route, &upstreams.get(route.upstream), bytes))
         });
-        Self { sections, listeners: listeners.collect(), routes: routes.collect() }
+        Self { sections: settings.digests(), listeners: listeners.collect(), routes: routes.collect() }
     }
 
     /// Says since when each key has been what it is: as long as in `older`, where it was the same. Another one, or one
@@ -103,13 +69,13 @@ impl Outline {
             changed(&self.sections, &newer.sections).map(|name| format!("{name} changed")).collect();
         for (address, change) in differences(&self.listeners, &newer.listeners, ListenerOutline::eq) {
             match change {
-                Change::Other(old, new) => words.extend(old.changes(new, address)),
+                Difference::Other(old, new) => words.extend(old.changes(new, address)),
                 _ => words.push(format!("listener {address} {}", change.word())),
             }
         }
         for (name, change) in differences(&self.routes, &newer.routes, |_, _| false) {
             match change {
-                Change::Other(old, new) => words.extend(old.changes(new, name)),
+                Difference::Other(old, new) => words.extend(old.changes(new, name)),
                 _ => words.push(format!("route {name} {}", change.word())),
             }
         }
@@ -117,127 +83,11 @@ impl Outline {
     }
 }
 
-impl RouteOutline {
-    fn of(route: &RouteSettings, upstream: &impl Debug, bytes: &[Option<Secret>]) -> Self {
-        let RouteSettings {
-            name: _,
-            key,
-            verification,
-            body_size,
-            upstream: _,
-            clients,
-            admission,
-            observe,
-            replay,
-            callers,
-            callers_place: _,
-            kept,
-            place: _,
-        } = route;
-        let verified = verification.as_ref().map(|it| (&it.scheme, &it.public_url, &it.tolerance));
-        let parts = [
-            ("requests", digest(key)),
-            ("verification", digest(&verified)),
-            (
-                "clients",
-                digest(&(&clients.allow, clients.allow_file.as_ref().map(|list| &list.path), &clients.deny, callers)),
-            ),
-            ("limits", digest(&(body_size, admission, observe, replay))),
-            ("upstream", digest(upstream)),
-            ("headers", digest(kept)),
-        ];
-        let settings = verification.iter().flat_map(|it| &it.keys);
-        let keys = settings.zip(bytes).map(|(settings, bytes)| (settings.id.clone(), of_key(settings, bytes.as_ref())));
-        Self { parts, keys: keys.collect() }
-    }
-
-    fn changes(&self, newer: &Self, name: &str) -> Vec<String> {
-        let mut words = Vec::new();
-        let parts: Vec<&str> = changed(&self.parts, &newer.parts).collect();
-        if !parts.is_empty() {
-            words.push(format!("route {name} changed ({})", parts.join(", ")));
-        }
-        for (id, change) in differences(&self.keys, &newer.keys, KeyOutline::is_as) {
-            words.push(format!("key \"{id}\" of route {name} {}", change.word()));
-        }
-        words
-    }
-}
-
-fn of_key(settings: &KeySettings, bytes: Option<&Secret>) -> KeyOutline {
-    let mut hash = Hash(Context::new(&SHA256));
-    hash.0.update(bytes.map(Secret::bytes).unwrap_or_default());
-    KeyOutline { validity: settings.validity, content: hash.finish(), since: settings.written }
-}
-
-pub(super) fn digest(part: &impl Debug) -> Digest {
-    let mut hash = Hash(Context::new(&SHA256));
-    // Hashing cannot fail.
-    let _ = write!(hash, "{part:?}");
-    hash.finish()
-}
-
-struct Hash(Context);
-
-impl Write for Hash {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.update(text.as_bytes());
-        Ok(())
-    }
-}
-
-impl Hash {
-    fn finish(self) -> Digest {
-        let mut out = Digest::default();
-        out.iter_mut().zip(self.0.finish().as_ref()).for_each(|(to, from)| *to = *from);
-        out
-    }
-}
-
-fn changed<'a>(
-    older: &'a [(&'static str, Digest)],
-    newer: &'a [(&'static str, Digest)],
-) -> impl Iterator<Item = &'static str> {
-    older.iter().zip(newer).filter(|(older, newer)| older.1 != newer.1).map(|(_, newer)| newer.0)
-}
-
-enum Change<'a, T> {
-    Added,
-    Removed,
-    Other(&'a T, &'a T),
-}
-
-impl<T> Change<'_, T> {
-    const fn word(&self) -> &'static str {
-        match self {
-            Self::Added => "added",
-            Self::Removed => "removed",
-            Self::Other(..) => "changed",
-        }
-    }
-}
-
-/// What only one of two maps has, and what is not the same in both; in the order of the names.
-fn differences<'a, T>(
-    older: &'a BTreeMap<String, T>,
-    newer: &'a BTreeMap<String, T>,
-    same: impl Fn(&T, &T) -> bool,
-) -> Vec<(&'a str, Change<'a, T>)> {
-    let gone = older.keys().filter(|name| !newer.contains_key(*name)).map(|name| (name.as_str(), Change::Removed));
-    let others = newer.iter().filter_map(|(name, new)| match older.get(name) {
-        None => Some((name.as_str(), Change::Added)),
-        Some(old) if same(old, new) => None,
-        Some(old) => Some((name.as_str(), Change::Other(old, new))),
-    });
-    let mut found: Vec<_> = gone.chain(others).collect();
-    found.sort_by_key(|(name, _)| *name);
-    found
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
+    use crate::config::section::route::RouteSettings;
     use crate::config::settings::parse_str;
 
     const TEXT: &str = r#"

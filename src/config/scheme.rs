@@ -7,7 +7,7 @@ use std::sync::{Arc, LazyLock};
 use crate::config::document::Document;
 use crate::config::guard::read_guards;
 use crate::config::reader::Reader;
-use crate::config::sections::BODY_SIZE;
+use crate::config::section::limits::BODY_SIZE;
 use crate::gate::verify::{
     BodyDigest, DigestAlgorithm, Encoding, EqualBytes, JsonPath, KeyEncoding, KeyForm, Kind, MacAlgorithm,
     PublicAlgorithm, Scheme, SignatureSource, Source, Syntax, TOKENS, TOLERANCE_LIMIT, Template, TimestampSource,
@@ -29,6 +29,14 @@ const ALGORITHMS: &[(&str, Kind)] = &[
     ("sha256", Kind::Digest(DigestAlgorithm::Sha256)),
     ("ed25519", Kind::Public(PublicAlgorithm::Ed25519)),
     ("ecdsa-p256-sha256", Kind::Public(PublicAlgorithm::EcdsaP256Sha256)),
+    ("ecdsa-p384-sha384", Kind::Public(PublicAlgorithm::EcdsaP384Sha384)),
+    ("rsa-pkcs1-sha1", Kind::Public(PublicAlgorithm::RsaPkcs1Sha1)),
+    ("rsa-pkcs1-sha256", Kind::Public(PublicAlgorithm::RsaPkcs1Sha256)),
+    ("rsa-pkcs1-sha384", Kind::Public(PublicAlgorithm::RsaPkcs1Sha384)),
+    ("rsa-pkcs1-sha512", Kind::Public(PublicAlgorithm::RsaPkcs1Sha512)),
+    ("rsa-pss-sha256", Kind::Public(PublicAlgorithm::RsaPssSha256)),
+    ("rsa-pss-sha384", Kind::Public(PublicAlgorithm::RsaPssSha384)),
+    ("rsa-pss-sha512", Kind::Public(PublicAlgorithm::RsaPssSha512)),
     ("token", Kind::Token),
     ("basic", Kind::Basic),
 ];
@@ -49,7 +57,7 @@ const URL_PORTS: &[(&str, UrlPort)] = &[("as-configured", UrlPort::AsConfigured)
 
 static SCHEMES: LazyLock<Vec<(&'static str, Arc<Scheme>)>> = LazyLock::new(|| {
     let Ok(document) = Document::parse("presets.toml", PRESETS) else { return Vec::new() };
-    let root = document.root();
+    let root = Reader::root(&document);
     let mut schemes = Vec::new();
     for line in PRESETS.lines() {
         let tables = header_name(line).zip(root.table("scheme"));
@@ -62,15 +70,40 @@ static SCHEMES: LazyLock<Vec<(&'static str, Arc<Scheme>)>> = LazyLock::new(|| {
     schemes
 });
 
+/// Further names of presets, each with the name of its preset.
+static ALIASES: LazyLock<Vec<(&'static str, &'static str)>> = LazyLock::new(|| {
+    let lines = PRESETS.split("\n[alias]\n").nth(1).unwrap_or_default().lines();
+    lines.filter_map(|line| line.split_once(" = ")).map(|(alias, name)| (alias, name.trim_matches('"'))).collect()
+});
+
+/// Further names of presets, each with the name of its preset: other names of a sender, and senders that sign in the same
+/// way. A scheme of a configuration may have such a name, and is then meant by it.
+pub fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
+    ALIASES.iter().copied()
+}
+
+/// The name in a scheme table of what makes a delivery genuine.
+#[must_use]
+pub fn algorithm_name(kind: Kind) -> &'static str {
+    ALGORITHMS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| name)
+}
+
 /// The names of the presets, in the order of their text.
 pub fn preset_names() -> impl Iterator<Item = &'static str> {
     SCHEMES.iter().map(|(name, _)| *name)
 }
 
-/// A preset.
+/// A preset, by its name or by an alias.
 #[must_use]
 pub fn preset(name: &str) -> Option<Arc<Scheme>> {
+    let name = without_alias(name);
     SCHEMES.iter().find(|(known, _)| *known == name).map(|(_, scheme)| Arc::clone(scheme))
+}
+
+/// The name of the preset that is meant.
+#[must_use]
+pub fn without_alias(name: &str) -> &str {
+    aliases().find(|(alias, _)| *alias == name).map_or(name, |(_, preset)| preset)
 }
 
 /// The text of a preset with the comment above it: a table that can be copied into a configuration file under another
@@ -88,6 +121,8 @@ fn header_name(line: &'static str) -> Option<&'static str> {
 pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let description = reader.string("description").unwrap_or_default().to_owned();
     let status = reader.string("status").unwrap_or_default().to_owned();
+    let handshake = reader.string("handshake").unwrap_or_default().to_owned();
+    let retries = reader.string("retries").unwrap_or_default().to_owned();
     reader.require("algorithm", "say how the sender signs, for instance algorithm = \"hmac-sha256\"");
     let kind = reader.choice("algorithm", ALGORITHMS);
     let content = read_content(reader);
@@ -100,12 +135,15 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let equal_bytes = reader.choice("equal_bytes", &EqualBytes::NAMES);
     let url_port = reader.choice("url_port", URL_PORTS).unwrap_or_default();
     let body_size = reader.size("body_size", BODY_SIZE);
+    let allow_length_extension = reader.bool("allow_length_extension").unwrap_or_default();
     let guards = read_guards(reader);
     let (signature, syntax, encoding) = signature?;
     let scheme = Scheme {
         name: name.to_owned(),
         description,
         status,
+        handshake,
+        retries,
         kind: kind?,
         content: content?,
         signature,
@@ -119,11 +157,16 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
         equal_bytes: equal_bytes.unwrap_or_default(),
         url_port,
         body_size,
+        allow_length_extension,
         guards: guards?,
     };
     if equal_bytes.is_some() && !matches!(scheme.told_apart(), ToldApart::Bytes(_)) {
         let message = "has no effect: only where a signature covers neither an id nor a time, equal bytes matter";
         reader.warning("equal_bytes", message, "remove it");
+    }
+    if allow_length_extension && !scheme.is_open_to_length_extension() {
+        let message = "has no effect: the signature is not open to length extension";
+        reader.warning("allow_length_extension", message, "remove it");
     }
     let problems = scheme.validate();
     for problem in &problems {
@@ -302,23 +345,32 @@ mod tests {
     #[test]
     fn every_preset_reads_without_a_problem() {
         let document = Document::parse("presets.toml", PRESETS).unwrap();
-        let root = document.root();
+        let root = Reader::root(&document);
         let tables = root.table("scheme").unwrap();
         let mut count = 0;
         for (name, table) in tables.named_tables() {
             assert!(read_scheme(name, &table).is_some(), "{name}");
             assert!(table.has("description"), "{name}");
             let status = table.string("status").unwrap();
-            assert!(["verified", "third-party", "from memory", "generic"].contains(&status), "{name}");
+            let standings = ["sdk", "vector", "source", "document", "third-party", "from memory", "generic"];
+            assert!(standings.contains(&status), "{name}");
             let told_apart = preset(name).unwrap().told_apart();
             assert_eq!(table.has("equal_bytes"), matches!(told_apart, ToldApart::Bytes(_)), "{name}");
             table.finish();
             count += 1;
         }
+        let written = root.table("alias").unwrap();
+        for (alias, name) in aliases() {
+            assert_eq!(written.string(alias), Some(name));
+            assert!(preset_names().any(|preset| preset == name), "{alias} = {name}");
+            assert!(preset_names().all(|preset| preset != alias), "{alias}");
+            assert_eq!(preset(alias), preset(name));
+        }
+        written.finish();
         root.finish();
         assert_eq!(document.into_problems().to_string(), "");
         assert_eq!(preset_names().count(), count);
-        assert!(count > 80);
+        assert!(count >= 160 && aliases().count() > 40, "{count}");
     }
 
     #[test]
@@ -327,7 +379,7 @@ mod tests {
             let text = preset_text(name).unwrap();
             assert!(text.starts_with("# "), "{name}: {text}");
             let document = Document::parse("copy.toml", text).unwrap();
-            let root = document.root();
+            let root = Reader::root(&document);
             let (read, table) = root.table("scheme").unwrap().named_tables().pop().unwrap();
             assert_eq!(read, name);
             assert_eq!(read_scheme(name, &table), preset(name).as_deref().cloned());
@@ -336,7 +388,7 @@ mod tests {
 
     fn problems(text: &str) -> Vec<String> {
         let document = Document::parse("test.toml", text).unwrap();
-        let root = document.root();
+        let root = Reader::root(&document);
         for (name, table) in root.table("scheme").unwrap().named_tables() {
             assert_eq!(read_scheme(name, &table), None);
             table.finish();
@@ -365,6 +417,57 @@ mod tests {
         ] {
             assert!(found.iter().any(|problem| problem.starts_with(expected)), "{expected} in {found:#?}");
         }
+    }
+
+    #[test]
+    fn a_digest_that_can_be_extended_is_accepted_in_so_many_words_only() {
+        let read = |lines: &str| {
+            let text = format!(
+                "[scheme.mine]\nsignature = {{ header = \"S\", encoding = \"hex\" }}\n\
+                 timestamp = {{ header = \"T\", unit = \"s\" }}\n{lines}\n"
+            );
+            let document = Document::parse("test.toml", &text).unwrap();
+            let root = Reader::root(&document);
+            let (name, table) = root.table("scheme").unwrap().named_tables().pop().unwrap();
+            let scheme = read_scheme(name, &table);
+            table.finish();
+            let warnings = scheme.as_ref().map(Scheme::warnings).unwrap_or_default();
+            let warnings: String = warnings.iter().map(|it| it.message).collect();
+            (scheme.is_some(), warnings, document.into_problems().to_string())
+        };
+        const ALLOWED: &str = "\nallow_length_extension = true";
+        for content in ["{secret}{timestamp}{body}", "v1{secret}{timestamp}{body}", "{timestamp}.{secret}{body}"] {
+            let lines = format!("algorithm = 'sha256'\ncontent = '{content}'");
+            let (read_it, _, problems) = read(&lines);
+            assert!(!read_it && problems.contains("scheme.mine.content: the content does not end with"), "{problems}");
+            assert!(problems.contains("accept it with allow_length_extension = true"), "{problems}");
+            let (read_it, warnings, problems) = read(&(lines + ALLOWED));
+            assert!(read_it && warnings.contains("open to length extension") && problems.is_empty(), "{problems}");
+        }
+        for lines in [
+            "algorithm = 'sha1'\ncontent = '{body}{timestamp}{secret}'",
+            "algorithm = 'sha256'\ncontent = '{timestamp}.{body}{secret}.end'",
+            "algorithm = 'hmac-sha256'\ncontent = '{timestamp}.{body}'",
+        ] {
+            let (read_it, warnings, problems) = read(lines);
+            assert!(read_it && problems.is_empty() && !warnings.contains("length extension"), "{problems}");
+            let (_, _, problems) = read(&format!("{lines}{ALLOWED}"));
+            assert!(problems.contains("mine.allow_length_extension: has no effect"), "{problems}");
+        }
+    }
+
+    #[test]
+    fn a_form_that_is_signed_alone_is_warned_about() {
+        let scheme = |content: &str| {
+            let content = Template::parse(content).unwrap();
+            Scheme::new("mine", Kind::Hmac(MacAlgorithm::HmacSha1), "S", content)
+                .warnings()
+                .iter()
+                .map(|it| it.message)
+                .collect::<String>()
+        };
+        assert!(scheme("{sorted_form_params}").contains("passes on every other route"));
+        assert!(!scheme("{url}{sorted_form_params}").contains("passes on every other route"));
     }
 
     #[test]

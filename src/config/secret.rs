@@ -7,7 +7,7 @@ use core::fmt;
 
 use zeroize::Zeroizing;
 
-/// Shorter secrets can be guessed offline by whoever saw one signed delivery.
+/// An attacker who has one signed delivery can guess shorter secrets offline.
 const SHORT: usize = 16;
 
 /// Words that stand in documentation where a secret should stand.
@@ -30,7 +30,7 @@ const PLACEHOLDERS: [&str; 16] = [
     "fixme",
 ];
 
-/// The bytes of a secret (or of a public key, which nobody minds to treat the same).
+/// The bytes of a secret, or of a public key, which is treated the same.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 
@@ -73,7 +73,7 @@ impl fmt::Debug for Secret {
 
 /// Why something is not a secret. The texts complete "the secret …".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unfit {
+pub enum UnfitSecret {
     /// No bytes at all, or only white space.
     Empty,
     /// A word from documentation.
@@ -82,11 +82,11 @@ pub enum Unfit {
     Unexpanded,
     /// One character over and over.
     Monotonous,
-    /// A public key or a certificate: everybody may know it, so nothing that it signs as a secret proves anything.
+    /// A public key or a certificate: it is public, so a signature that is made with it as a secret proves nothing.
     PublicKey,
 }
 
-impl fmt::Display for Unfit {
+impl fmt::Display for UnfitSecret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Empty => "is empty",
@@ -154,31 +154,31 @@ impl Oddity {
 /// Looks at a secret, without its line end.
 ///
 /// # Errors
-/// [`Unfit`] for what cannot be meant as a secret.
-pub fn judge(secret: &Secret) -> Result<Vec<Oddity>, Unfit> {
+/// [`UnfitSecret`] for what cannot be meant as a secret.
+pub fn judge(secret: &Secret) -> Result<Vec<Oddity>, UnfitSecret> {
     let bytes = secret.bytes();
     let trimmed = bytes.trim_ascii();
     let bare = trimmed.strip_prefix(b"v1,").unwrap_or(trimmed);
     let content = bare.strip_prefix(b"whsec_").unwrap_or(trimmed);
     if content.is_empty() {
-        return Err(if trimmed.is_empty() { Unfit::Empty } else { Unfit::Placeholder });
+        return Err(if trimmed.is_empty() { UnfitSecret::Empty } else { UnfitSecret::Placeholder });
     }
     let between = |open: &[u8], close: &[u8]| content.starts_with(open) && content.ends_with(close);
     if between(b"${", b"}") || between(b"$(", b")") || between(b"{{", b"}}") {
-        return Err(Unfit::Unexpanded);
+        return Err(UnfitSecret::Unexpanded);
     }
     if content.windows(2).all(|pair| pair.first() == pair.last()) {
-        return Err(Unfit::Monotonous);
+        return Err(UnfitSecret::Monotonous);
     }
     let begins =
         |word: &str| content.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word.as_bytes()));
     let is_word = PLACEHOLDERS.iter().any(|word| content.eq_ignore_ascii_case(word.as_bytes()));
     let is_phrase = ["your-", "your_", "your ", "xxx", "..."].into_iter().any(begins);
     if is_word || is_phrase || between(b"<", b">") {
-        return Err(Unfit::Placeholder);
+        return Err(UnfitSecret::Placeholder);
     }
     if trimmed.starts_with(b"-----BEGIN PUBLIC KEY") || trimmed.starts_with(b"-----BEGIN CERTIFICATE") {
-        return Err(Unfit::PublicKey);
+        return Err(UnfitSecret::PublicKey);
     }
     let short = (bytes.len() < SHORT).then_some(Oddity::Short);
     let space = (trimmed.len() < bytes.len()).then_some(Oddity::SurroundingSpace);
@@ -227,26 +227,26 @@ mod tests {
     #[test]
     fn placeholders_are_refused() {
         for (text, unfit) in [
-            ("", Unfit::Empty),
-            (" \n\t", Unfit::Empty),
-            ("changeme", Unfit::Placeholder),
-            ("ChangeMe", Unfit::Placeholder),
-            ("secret", Unfit::Placeholder),
-            ("password", Unfit::Placeholder),
-            ("your-signing-secret", Unfit::Placeholder),
-            ("YOUR_SECRET_HERE", Unfit::Placeholder),
-            ("<the secret of the webhook>", Unfit::Placeholder),
-            ("whsec_", Unfit::Placeholder),
-            ("v1,whsec_", Unfit::Placeholder),
-            ("whsec_...", Unfit::Monotonous),
-            ("whsec_...here", Unfit::Placeholder),
-            ("xxxx", Unfit::Monotonous),
-            ("xxx-xxx-xxx", Unfit::Placeholder),
-            ("whsec_xxxxxxxx", Unfit::Monotonous),
-            ("${GITHUB_SECRET}", Unfit::Unexpanded),
-            ("$(GITHUB_SECRET)", Unfit::Unexpanded),
-            ("{{ .Values.secret }}", Unfit::Unexpanded),
-            ("0000000000000000000000", Unfit::Monotonous),
+            ("", UnfitSecret::Empty),
+            (" \n\t", UnfitSecret::Empty),
+            ("changeme", UnfitSecret::Placeholder),
+            ("ChangeMe", UnfitSecret::Placeholder),
+            ("secret", UnfitSecret::Placeholder),
+            ("password", UnfitSecret::Placeholder),
+            ("your-signing-secret", UnfitSecret::Placeholder),
+            ("YOUR_SECRET_HERE", UnfitSecret::Placeholder),
+            ("<the secret of the webhook>", UnfitSecret::Placeholder),
+            ("whsec_", UnfitSecret::Placeholder),
+            ("v1,whsec_", UnfitSecret::Placeholder),
+            ("whsec_...", UnfitSecret::Monotonous),
+            ("whsec_...here", UnfitSecret::Placeholder),
+            ("xxxx", UnfitSecret::Monotonous),
+            ("xxx-xxx-xxx", UnfitSecret::Placeholder),
+            ("whsec_xxxxxxxx", UnfitSecret::Monotonous),
+            ("${GITHUB_SECRET}", UnfitSecret::Unexpanded),
+            ("$(GITHUB_SECRET)", UnfitSecret::Unexpanded),
+            ("{{ .Values.secret }}", UnfitSecret::Unexpanded),
+            ("0000000000000000000000", UnfitSecret::Monotonous),
         ] {
             assert_eq!(judge(&secret(text.as_bytes())), Err(unfit), "{text:?}");
         }
@@ -282,7 +282,7 @@ mod tests {
             assert_eq!(judge(&secret(bytes)), Ok(oddity.into_iter().collect()), "{}", bytes.escape_ascii());
         }
         for text in ["-----BEGIN PUBLIC KEY-----\nMCowBQYDK2Vw", "-----BEGIN CERTIFICATE-----\nMIIB"] {
-            assert_eq!(judge(&secret(text.as_bytes())), Err(Unfit::PublicKey));
+            assert_eq!(judge(&secret(text.as_bytes())), Err(UnfitSecret::PublicKey));
         }
     }
 

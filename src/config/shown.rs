@@ -188,11 +188,11 @@ fn begins_as_secrets(word: &str) -> bool {
 fn looks_random(word: &str) -> bool {
     const NAMED: usize = 28;
     const SHORTEST: usize = 16;
-    let kinds: Vec<Kind> = word.bytes().filter_map(Kind::of).collect();
+    let kinds: Vec<CharacterKind> = word.bytes().filter_map(CharacterKind::of).collect();
     if kinds.len() < SHORTEST {
         return false;
     }
-    let digits = kinds.iter().filter(|kind| **kind == Kind::Digit).count();
+    let digits = kinds.iter().filter(|kind| **kind == CharacterKind::Digit).count();
     if kinds.len() >= NAMED && digits > 0 && digits < kinds.len() {
         return true;
     }
@@ -202,19 +202,19 @@ fn looks_random(word: &str) -> bool {
 
 /// How many of a hundred letters and digits are of another kind than the one before.
 fn share(word: &str) -> usize {
-    let kinds: Vec<Kind> = word.bytes().filter_map(Kind::of).collect();
+    let kinds: Vec<CharacterKind> = word.bytes().filter_map(CharacterKind::of).collect();
     let changes = kinds.windows(2).filter(|pair| pair.first() != pair.last()).count();
     100 * changes / kinds.len().max(1)
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum CharacterKind {
     Upper,
     Lower,
     Digit,
 }
 
-impl Kind {
+impl CharacterKind {
     const fn of(byte: u8) -> Option<Self> {
         match byte {
             b'A'..=b'Z' => Some(Self::Upper),

@@ -1,6 +1,10 @@
 //! Durations and sizes as people write them: a whole number and a unit, never a bare number.
 
+use core::ops::RangeInclusive;
 use core::time::Duration;
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 const DURATION_UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000)];
 
@@ -144,6 +148,15 @@ fn quantity(text: &str, units: &[(&str, u64)], kind: &str, example: &str) -> Res
         Some(amount) => Ok(amount),
         None => refuse(format!("the {kind} \"{shown}\" is too large to be meant"), format!("write {example}")),
     }
+}
+
+/// Bounds of a timeout.
+pub(crate) const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(3600);
+
+/// A moment, in seconds since 1970, as in RFC 3339.
+pub(crate) fn show_instant(seconds: i64) -> String {
+    let instant = OffsetDateTime::from_unix_timestamp(seconds).ok();
+    instant.and_then(|instant| instant.format(&Rfc3339).ok()).unwrap_or_else(|| seconds.to_string())
 }
 
 /// At most 40 characters of a text that goes into a message.

@@ -9,145 +9,37 @@
 //! what has no record of its own is in one that says how many there were, and why.
 
 use std::os::unix::net::UnixStream;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::sync::Arc;
 
-use crate::config::records::{self, BUFFER, Fsync, WhenBlocked};
-use crate::edge::keep::{Awaited, Kept, Ticket};
-use crate::gate::token_bucket::{Measure, TokenBucket};
+use crate::config::records::{self, Fsync, WhenBlocked};
+use crate::edge::observer::{Awaited, Kept, Ticket};
+use crate::gate::token_bucket::Measure;
 use crate::outcome::{Outcome, Rejection};
 use crate::telemetry::access_log::is_repeatable;
+use crate::telemetry::audit::SealKey;
 use crate::telemetry::audit::record::{self, Change};
-use crate::telemetry::audit::{SealKey, Tally};
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::line::Stamp;
 
-use super::access_log::share;
 use super::audit_end::{UnprovenEnd, unproven_end};
 use super::audit_file::{AuditFile, Opened};
-use super::audit_writer::{Opening, Order, Writer};
+use super::audit_sink::{Opening, TrailSink, TrailState, Unrecorded};
 use super::event_log::{EventLog, unix_now};
-use super::worker_buffers::{Pending, WorkerBuffers};
+use super::journal::{FULL, Journal, Pending, share};
 
-/// A buffer that holds more refuses what can be refused; the rest is for deliveries that were let in before.
-const FULL: usize = BUFFER / 4 * 3;
+type TrailBuffer = Pending<TrailState, Unrecorded>;
 
 /// An audit trail that is being written. It is to be ended with [`Audit::finish`]; dropping it does so, too.
 #[derive(Debug)]
 pub struct Audit {
-    shared: Arc<Shared>,
-    orders: Sender<Order>,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    journal: Journal<TrailSink>,
     key: Arc<SealKey>,
     refused: Measure,
     body_digest: bool,
     waits: bool,
     when_blocked: WhenBlocked,
-    /// The workers' ends of the sockets by which they are told.
-    changes: Mutex<Vec<Option<UnixStream>>>,
     /// Records that were there at the start and that nothing proves or explains.
     unproven: u64,
-}
-
-/// What workers and writer share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    pub(super) buffers: WorkerBuffers<WorkerState>,
-    /// How many records of each worker are durable.
-    reached: Box<[AtomicU64]>,
-    /// Whose buffers are full.
-    full: Box<[AtomicBool]>,
-    /// How often the writer has begun to take everything that there is, and how often it was durable then.
-    pub(super) rounds: [AtomicU64; 2],
-    /// A copy waits for that.
-    pub(super) awaited: AtomicBool,
-    /// Writing does not succeed.
-    pub(super) failing: AtomicBool,
-    /// Deliveries without a record of their own since the start: refused ones over the rate, and those that found no
-    /// room. The writer alone adds.
-    pub(super) unrecorded: [AtomicU64; 2],
-}
-
-/// What a worker keeps beside its entries.
-#[derive(Debug, Default)]
-pub(super) struct WorkerState {
-    stamp: Stamp,
-    /// For what nothing was proven of.
-    strangers: TokenBucket,
-    /// For what is genuine and refused: copies above all.
-    copies: TokenBucket,
-    /// Entries that it has made.
-    made: u64,
-    /// Refused ones over the rate.
-    over_rate: Tally,
-    /// Those that found no room.
-    blocked: Tally,
-}
-
-/// What the writer finds with a worker.
-#[derive(Debug, Default)]
-pub(super) struct Found {
-    pub(super) made: u64,
-    pub(super) over_rate: Tally,
-    pub(super) blocked: Tally,
-}
-
-impl Shared {
-    fn new(workers: usize) -> Self {
-        Self {
-            buffers: WorkerBuffers::new(workers, BUFFER),
-            reached: (0..workers).map(|_| AtomicU64::new(0)).collect(),
-            full: (0..workers).map(|_| AtomicBool::new(false)).collect(),
-            rounds: [const { AtomicU64::new(0) }; 2],
-            awaited: AtomicBool::new(false),
-            failing: AtomicBool::new(false),
-            unrecorded: [const { AtomicU64::new(0) }; 2],
-        }
-    }
-
-    /// The writer's side: takes what a worker has left.
-    pub(super) fn take(&self, worker: usize, spare: &mut Vec<u8>) -> Found {
-        let found = self.buffers.take(worker, spare, |state| {
-            if let Some(full) = self.full.get(worker) {
-                full.store(false, Ordering::Relaxed);
-            }
-            let (over_rate, blocked) = (std::mem::take(&mut state.over_rate), std::mem::take(&mut state.blocked));
-            Found { made: state.made, over_rate, blocked }
-        });
-        found.unwrap_or_default()
-    }
-
-    /// Has the writer make everything durable that there is by now; what there is to wait for.
-    fn ask_for_everything(&self) -> Awaited {
-        let [begun, _] = &self.rounds;
-        // A round that has begun may have been here already.
-        let round = begun.load(Ordering::SeqCst) + 1;
-        self.awaited.store(true, Ordering::SeqCst);
-        self.buffers.wake();
-        Awaited::Everything(round)
-    }
-
-    /// The writer's side: it takes everything that there is.
-    pub(super) fn begin_round(&self) {
-        let [begun, _] = &self.rounds;
-        begun.fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// The writer's side: everything that it has taken is durable. Whether a copy waits for that.
-    pub(super) fn end_round(&self) -> bool {
-        let [begun, durable] = &self.rounds;
-        durable.store(begun.load(Ordering::Relaxed), Ordering::Release);
-        self.awaited.swap(false, Ordering::SeqCst)
-    }
-
-    /// The writer's side: this many records of a worker are durable.
-    pub(super) fn reach(&self, worker: usize, made: u64) {
-        if let Some(reached) = self.reached.get(worker) {
-            reached.store(made, Ordering::Release);
-        }
-    }
 }
 
 impl Audit {
@@ -191,37 +83,23 @@ impl Audit {
         opening: Opening,
         log: Arc<EventLog>,
     ) -> Result<Self, String> {
-        let failed = |error: std::io::Error| format!("audit trail: {error}");
-        let shared = Arc::new(Shared::new(workers));
+        let sink = TrailSink::new(settings, Arc::clone(&key), opening, Arc::clone(&log));
         let waits = settings.fsync == Fsync::Each;
-        let (mut signals, mut changes) = (Vec::new(), Vec::new());
-        for _ in 0..if waits { workers } else { 0 } {
-            let (signal, change) = UnixStream::pair().map_err(failed)?;
-            signal.set_nonblocking(true).map_err(failed)?;
-            signals.push(signal);
-            changes.push(Some(change));
-        }
-        let (orders, queue) = channel();
-        let writer = Writer::new(settings, (Arc::clone(&shared), Arc::clone(&key)), opening, (queue, signals), log);
-        let writer = thread::Builder::new().name("audit".to_owned()).spawn(move || writer.run()).map_err(failed)?;
+        let journal = Journal::start(sink, workers, waits, log);
         Ok(Self {
-            shared,
-            orders,
-            writer: Mutex::new(Some(writer)),
+            journal: journal.map_err(|error| format!("audit trail: {error}"))?,
             key,
             refused: share(settings.refused, workers).measure(),
             body_digest: settings.body_digest,
             waits,
             when_blocked: settings.when_blocked,
-            changes: Mutex::new(changes),
             unproven: 0,
         })
     }
 
     /// Records a change of what deliveries are judged by.
     pub fn change(&self, change: &Change<'_>) {
-        let _ = self.orders.send(Order::Entry(entry_of(change)));
-        self.shared.buffers.wake();
+        self.journal.order(entry_of(change));
     }
 
     /// Tells secrets apart without giving them away ([`SealKey::fingerprint`]).
@@ -233,8 +111,7 @@ impl Audit {
     /// Deliveries without a record of their own, over the rate and for want of room; and whether writing fails.
     #[must_use]
     pub fn reading(&self) -> ([u64; 2], bool) {
-        let unrecorded = self.shared.unrecorded.each_ref().map(|count| count.load(Ordering::Relaxed));
-        (unrecorded, self.shared.failing.load(Ordering::Relaxed))
+        (self.journal.lanes.missed(), self.journal.lanes.is_failing())
     }
 
     /// How many records were in the trail at the start that no seal proves, and that no killed process has left so.
@@ -243,14 +120,11 @@ impl Audit {
         self.unproven
     }
 
-    /// Whether what this worker forwards now can be recorded, as far as that matters.
+    /// Whether what this worker forwards now can be recorded, as far as that matters. The last quarter of a buffer is for
+    /// deliveries that were let in before.
     #[must_use]
     pub fn can_record(&self, worker: usize) -> bool {
-        self.when_blocked == WhenBlocked::Drop || !(self.shared.failing.load(Ordering::Relaxed) || self.is_full(worker))
-    }
-
-    fn is_full(&self, worker: usize) -> bool {
-        self.shared.full.get(worker).is_some_and(|full| full.load(Ordering::Relaxed))
+        self.when_blocked == WhenBlocked::Drop || self.journal.lanes.has_room(worker)
     }
 
     /// Records what is about to be answered; gives what that has to wait for. What this has recorded,
@@ -260,29 +134,31 @@ impl Audit {
     pub fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {
         exchange.route?;
         let mandatory = self.when_blocked == WhenBlocked::Refuse;
-        let position = self.shared.buffers.with(exchange.worker, |pending| {
+        let position = self.journal.lanes.with(exchange.worker, |pending| {
             let is_copy = matches!(exchange.outcome, Outcome::Rejected(_));
-            if is_copy && self.is_over_rate(&mut pending.state, exchange) {
+            if is_copy && self.is_over_rate(pending, exchange) {
                 return mandatory.then_some(Awaited::Everything(0));
             }
             if !mandatory && pending.bytes.len() >= FULL {
-                pending.state.blocked.count(exchange.outcome);
+                pending.counted.blocked.count(exchange.outcome);
                 return None;
             }
             self.append(pending, exchange);
-            Some(Awaited::Record(pending.state.made))
+            Some(Awaited::Record(pending.made))
         });
         let awaited = position.flatten().filter(|_| self.waits)?;
-        let awaited = if let Awaited::Everything(_) = awaited { self.shared.ask_for_everything() } else { awaited };
+        let awaited =
+            if let Awaited::Everything(_) = awaited { self.journal.lanes.ask_for_everything() } else { awaited };
         Some(Ticket { awaited, mandatory })
     }
 
     /// Whether there are more exchanges like this one than are recorded each; then it is counted.
-    fn is_over_rate(&self, state: &mut WorkerState, exchange: &Exchange<'_>) -> bool {
+    fn is_over_rate(&self, pending: &mut TrailBuffer, exchange: &Exchange<'_>) -> bool {
+        let state = &mut pending.state;
         let bucket = if exchange.key_id.is_some() { &mut state.copies } else { &mut state.strangers };
         let over = bucket.take(self.refused, exchange.ended.monotonic).is_err();
         if over {
-            state.over_rate.count(exchange.outcome);
+            pending.counted.over_rate.count(exchange.outcome);
         }
         over
     }
@@ -294,63 +170,38 @@ impl Audit {
         if exchange.route.is_none() || is_recorded {
             return;
         }
-        self.shared.buffers.with(exchange.worker, |pending| {
-            if is_repeatable(exchange) && self.is_over_rate(&mut pending.state, exchange) {
+        self.journal.lanes.with(exchange.worker, |pending| {
+            if is_repeatable(exchange) && self.is_over_rate(pending, exchange) {
                 return;
             }
             if pending.bytes.len() >= FULL {
-                pending.state.blocked.count(exchange.outcome);
+                pending.counted.blocked.count(exchange.outcome);
             } else {
                 self.append(pending, exchange);
             }
         });
     }
 
-    fn append(&self, pending: &mut Pending<WorkerState>, exchange: &Exchange<'_>) {
-        let Pending { bytes, state } = pending;
-        record::delivery(bytes, exchange, &mut state.stamp, self.body_digest);
-        bytes.push(b'\n');
-        state.made += 1;
-        if let Some(full) = self.shared.full.get(exchange.worker).filter(|_| bytes.len() >= FULL) {
-            full.store(true, Ordering::Relaxed);
-        }
+    fn append(&self, pending: &mut TrailBuffer, exchange: &Exchange<'_>) {
+        record::delivery(&mut pending.bytes, exchange, &mut pending.state.stamp, self.body_digest);
+        pending.bytes.push(b'\n');
+        pending.made += 1;
     }
 
     /// What has become of a record.
     #[must_use]
     pub fn kept(&self, worker: usize, ticket: Ticket) -> Kept {
-        let reached = match ticket.awaited {
-            Awaited::Record(made) => {
-                self.shared.reached.get(worker).is_none_or(|reached| reached.load(Ordering::Acquire) >= made)
-            }
-            Awaited::Everything(round) => {
-                let [_, durable] = &self.shared.rounds;
-                durable.load(Ordering::Acquire) >= round
-            }
-        };
-        if reached {
-            Kept::Durable
-        } else if self.shared.failing.load(Ordering::Acquire) {
-            Kept::Failed
-        } else {
-            Kept::Pending
-        }
+        self.journal.lanes.kept(worker, ticket.awaited)
     }
 
     /// Records that the process stops, seals what there is, and ends. What comes later is not recorded.
     pub fn finish(&self) {
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer {
-            let _ = self.orders.send(Order::Stop(entry_of(&Change::Stop)));
-            self.shared.buffers.wake();
-            let _ = writer.join();
-        }
+        self.journal.finish();
     }
 
     /// The socket by which a worker is told; once.
     pub fn changes(&self, worker: usize) -> Option<UnixStream> {
-        let mut changes = self.changes.lock().unwrap_or_else(PoisonError::into_inner);
-        changes.get_mut(worker).and_then(Option::take)
+        self.journal.changes(worker)
     }
 }
 

@@ -103,7 +103,7 @@ impl AuditFile {
         Ok((link, size - whole))
     }
 
-    /// Whether what comes from there to the end may be what is left of a record: nobody else's file is to be cut. After a
+    /// Whether what comes from there to the end may be what is left of a record: a file of another program is not cut. After a
     /// crash of the machine there may be zeros in the place of bytes.
     fn begins_a_record(&mut self, from: u64) -> io::Result<bool> {
         let mut rest = Vec::new();
@@ -150,7 +150,10 @@ fn lock(path: &Path) -> io::Result<Flock<File>> {
     use std::os::unix::fs::OpenOptionsExt;
     let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path)?;
     Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| match errno {
-        nix::errno::Errno::EWOULDBLOCK => io::Error::other("another process writes it"),
+        nix::errno::Errno::EWOULDBLOCK => io::Error::other(
+            "another process writes it. To replace that process without a gap, let both have the sockets of one service \
+             manager (socket activation), stop the old one, then start this one: docs/operating.md",
+        ),
         errno => errno.into(),
     })
 }

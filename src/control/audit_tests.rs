@@ -19,7 +19,7 @@ struct Disk {
     bytes: Arc<Mutex<Vec<u8>>>,
     broken: Arc<AtomicBool>,
     moved: Arc<AtomicBool>,
-    /// Whoever holds it lets the disk wait.
+    /// A test that holds it lets the disk wait.
     gate: Arc<Mutex<()>>,
 }
 
@@ -54,7 +54,7 @@ impl Store for Disk {
     }
     fn replace(&mut self, _: Duration) -> io::Result<()> {
         self.moved.store(false, Ordering::SeqCst);
-        // The space of a file that was moved away is free only when nobody has it open any more.
+        // The space of a file that was moved away is free only when no process has it open any more.
         self.broken.store(false, Ordering::SeqCst);
         Ok(())
     }
@@ -233,7 +233,7 @@ fn a_copy_over_the_rate_waits_for_what_was_recorded_before() {
 }
 
 #[test]
-fn copies_over_the_rate_wait_for_nothing_where_nobody_waits() {
+fn copies_over_the_rate_wait_for_nothing_where_no_answer_waits() {
     for keys in ["refused = '1/h'", "refused = '1/h'\nfsync = 'each'\nwhen_blocked = 'drop'"] {
         let disk = Disk::default();
         let audit = audit(&disk, keys);
@@ -245,4 +245,18 @@ fn copies_over_the_rate_wait_for_nothing_where_nobody_waits() {
         audit.finish();
         assert_eq!(recorded(&disk), (2, 100));
     }
+}
+
+/// A trail that has been stopped says so in its last entry, whatever was only counted until then.
+#[test]
+fn the_stop_is_the_last_entry() {
+    let disk = Disk::default();
+    let audit = audit(&disk, "refused = '1/h'");
+    (0..3).for_each(|_| assert_eq!(audit.answering(&copy()), None));
+    audit.finish();
+    let bytes = disk.bytes.lock().unwrap();
+    let text = std::str::from_utf8(&bytes).unwrap();
+    let event = |line: &str| line.split_once("\"event\":\"").unwrap().1.split('"').next().unwrap().to_owned();
+    let events: Vec<String> = text.lines().map(event).collect();
+    assert_eq!(events.iter().rev().take(3).map(String::as_str).collect::<Vec<_>>(), ["seal", "stop", "unrecorded"]);
 }

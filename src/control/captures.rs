@@ -19,7 +19,7 @@ const OF_A_REASON: u64 = 2;
 
 const EXTENT: Extent = Extent { head: CAPTURED_HEAD, body: CAPTURED_BODY };
 
-/// Fields that are credentials to somebody else: a request that says it has signed them is not believed. Where the scheme
+/// Fields that are credentials to another system: a request that says it has signed them is not believed. Where the scheme
 /// of the route relies on them they are kept.
 const FOREIGN: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x-forwarded-client-cert"];
 
@@ -27,15 +27,15 @@ const FOREIGN: [&str; 4] = ["authorization", "proxy-authorization", "cookie", "x
 #[derive(Debug)]
 pub struct Capturing {
     kept: Mutex<Captures>,
-    all: Budget,
-    by_reason: [Budget; Rejection::ALL.len()],
+    all: CaptureBudget,
+    by_reason: [CaptureBudget; Rejection::ALL.len()],
 }
 
 /// What has been spent of one second: the second, and in the lowest bits how often.
 #[derive(Debug, Default)]
-struct Budget(AtomicU64);
+struct CaptureBudget(AtomicU64);
 
-impl Budget {
+impl CaptureBudget {
     const BITS: u32 = 16;
 
     fn spend(&self, second: u64, limit: u64) -> bool {
@@ -51,8 +51,8 @@ impl Capturing {
     /// Keeps at most `limit` requests.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        let by_reason = [const { Budget(AtomicU64::new(0)) }; Rejection::ALL.len()];
-        Self { kept: Mutex::new(Captures::new(limit)), all: Budget::default(), by_reason }
+        let by_reason = [const { CaptureBudget(AtomicU64::new(0)) }; Rejection::ALL.len()];
+        Self { kept: Mutex::new(Captures::new(limit)), all: CaptureBudget::default(), by_reason }
     }
 
     /// Keeps a request, if something in it can explain why it was refused.
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_second_has_a_budget() {
-        let budget = Budget::default();
+        let budget = CaptureBudget::default();
         let spent = |second| (0..10).filter(|_| budget.spend(second, OF_A_REASON)).count();
         assert_eq!([spent(1), spent(1), spent(2), spent(7)], [2, 0, 2, 2]);
     }

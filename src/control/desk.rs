@@ -17,7 +17,7 @@ use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, Rep
 
 use super::event_log::{EventLog, Level as Urgency};
 use super::lookout::Lookout;
-use super::phase::{self, Phases};
+use super::phase::Phases;
 use super::records::Records;
 use super::reloader::{ReloadStatus, Reloaded, Reloader};
 use super::signals::Departure;
@@ -31,11 +31,11 @@ pub struct FrontDesk {
     log: Arc<EventLog>,
     records: Arc<Records>,
     started: Option<Duration>,
-    open: OnceLock<Open>,
+    open: OnceLock<OpenDesk>,
 }
 
 /// What there is to turn to once the workers run.
-struct Open {
+struct OpenDesk {
     interior: Interior,
     reloader: Reloader,
     departure: Departure,
@@ -61,7 +61,7 @@ impl FrontDesk {
 
     /// Every worker accepts, and what may be asked for can be done.
     pub fn open(&self, interior: Interior, reloader: Reloader, departure: Departure, lookout: Arc<Lookout>) {
-        let _ = self.open.set(Open { interior, reloader, departure, lookout });
+        let _ = self.open.set(OpenDesk { interior, reloader, departure, lookout });
     }
 }
 
@@ -121,7 +121,7 @@ impl Desk for FrontDesk {
     }
 
     fn phase(&self) -> Phase {
-        self.open.get().map_or(Phase::Starting, |open| shown(open.interior.phases.current()))
+        self.open.get().map_or(Phase::Starting, |open| open.interior.phases.current())
     }
 
     fn readings(&self) -> Readings {
@@ -171,7 +171,7 @@ impl Desk for FrontDesk {
         }
         self.log.event(Urgency::Info, "the admin port was asked to drain: the process ends as after SIGTERM");
         // Here already, so that `/ready` says no when this is answered.
-        open.interior.phases.advance(phase::Phase::Draining);
+        open.interior.phases.advance(Phase::Draining);
         match open.departure.request() {
             Ok(()) => Errand::Done("draining, as after SIGTERM: the process ends when it is done".to_owned()),
             Err(error) => Errand::Failed(format!("the process cannot be told to stop: {error}")),
@@ -181,15 +181,6 @@ impl Desk for FrontDesk {
 
 fn not_yet() -> Errand {
     Errand::Failed("not yet: the process is starting".to_owned())
-}
-
-const fn shown(phase: phase::Phase) -> Phase {
-    match phase {
-        phase::Phase::Starting => Phase::Starting,
-        phase::Phase::Ready => Phase::Ready,
-        phase::Phase::Draining => Phase::Draining,
-        phase::Phase::Stopping => Phase::Stopping,
-    }
 }
 
 /// Says since when keys have been what they are. One that came with a reload that is just ending has no time yet.

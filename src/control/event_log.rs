@@ -28,10 +28,10 @@ const LINES_PER_SECOND: u64 = 20;
 /// Seconds between two lines about an event that comes again and again while its cause lasts.
 const SILENCE: u64 = 10;
 
-/// How long somebody waits for standard error, once: a pipe that nobody reads must not keep the process from ending.
+/// How long a thread waits for standard error, once: a pipe without a reader must not keep the process from ending.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// How often somebody who waits for room looks for it.
+/// How often a thread that waits for room looks for it.
 const PACE: Duration = Duration::from_millis(10);
 
 /// How much an event matters.
@@ -48,24 +48,24 @@ pub enum Level {
 /// The sending end; clones write to the same log.
 #[derive(Debug)]
 pub struct EventLog {
-    lines: SyncSender<Line>,
+    lines: SyncSender<LogLine>,
     /// For what strangers can cause.
-    strangers: Budget,
+    strangers: LineBudget,
     pauses: Repeated,
     left_out: AtomicU64,
-    /// Nothing has found room for longer than anybody waits.
+    /// Nothing has found room for longer than a thread waits.
     stuck: AtomicBool,
 }
 
 /// Lines that may be written in one second.
 #[derive(Debug, Default)]
-struct Budget {
+struct LineBudget {
     second: AtomicU64,
     written: AtomicU64,
     suppressed: AtomicU64,
 }
 
-impl Budget {
+impl LineBudget {
     /// Whether a line may be written in `second`, and how many have been left out since the last one.
     fn spend(&self, second: u64) -> (bool, u64) {
         let mut left_out = 0;
@@ -105,7 +105,7 @@ impl Repeated {
     }
 }
 
-enum Line {
+enum LogLine {
     Text(String),
     /// Everything before this has been written when the other end answers.
     Flush(SyncSender<()>),
@@ -117,14 +117,14 @@ impl EventLog {
     pub fn start() -> Self {
         let (lines, queue) = sync_channel(QUEUE);
         thread::spawn(move || write_all(&queue));
-        let (strangers, pauses) = (Budget::default(), Repeated::default());
+        let (strangers, pauses) = (LineBudget::default(), Repeated::default());
         Self { lines, strangers, pauses, left_out: AtomicU64::new(0), stuck: AtomicBool::default() }
     }
 
     /// Writes an event of the process itself. Waits when the queue is full, because these should not be lost, but not for
     /// ever, and not again before something has found room.
     pub fn event(&self, level: Level, message: &str) {
-        if !self.insist(Line::Text(line(level, message))) {
+        if !self.insist(LogLine::Text(line(level, message))) {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -132,13 +132,13 @@ impl EventLog {
     /// Waits until everything has been written, if it can be: before the process ends.
     pub fn flush(&self) {
         let (done, wait) = sync_channel(1);
-        if self.insist(Line::Flush(done)) {
+        if self.insist(LogLine::Flush(done)) {
             let _ = wait.recv_timeout(PATIENCE);
         }
     }
 
     /// Whether there was room before patience ended.
-    fn insist(&self, mut line: Line) -> bool {
+    fn insist(&self, mut line: LogLine) -> bool {
         let clock = Clock::start();
         loop {
             line = match self.lines.try_send(line) {
@@ -177,7 +177,7 @@ impl EventLog {
     }
 
     fn offer(&self, text: String) {
-        if let Err(TrySendError::Full(_)) = self.lines.try_send(Line::Text(text)) {
+        if let Err(TrySendError::Full(_)) = self.lines.try_send(LogLine::Text(text)) {
             self.strangers.suppressed.fetch_add(1, Ordering::Relaxed);
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
@@ -212,12 +212,12 @@ impl EventLog {
     }
 }
 
-fn write_all(queue: &Receiver<Line>) {
+fn write_all(queue: &Receiver<LogLine>) {
     for line in queue {
         match line {
-            // Nobody is left to tell when standard error is gone.
-            Line::Text(text) => drop(write_line(Stream::Error, &text)),
-            Line::Flush(done) => drop(done.send(())),
+            // There is no other place to report to when standard error is gone.
+            LogLine::Text(text) => drop(write_line(Stream::Error, &text)),
+            LogLine::Flush(done) => drop(done.send(())),
         }
     }
 }

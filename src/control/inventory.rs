@@ -9,11 +9,11 @@ use crate::telemetry::audit::{Change, Step};
 /// Fingerprints of what is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Inventory {
-    items: BTreeMap<Item, String>,
+    items: BTreeMap<InventoryItem, String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Item {
+enum InventoryItem {
     Secret {
         route: String,
         key_id: String,
@@ -29,7 +29,7 @@ enum Item {
     },
 }
 
-impl Item {
+impl InventoryItem {
     fn change<'a>(&'a self, step: Step<'a>) -> Change<'a> {
         match self {
             Self::Secret { route, key_id } => Change::Secret { route, key_id, step },
@@ -47,7 +47,7 @@ impl Inventory {
         for (route, secrets) in loaded.settings.routes.iter().zip(&loaded.secrets) {
             let keys = route.verification.iter().flat_map(|it| &it.keys);
             items.extend(keys.zip(secrets).filter_map(|(key, secret)| {
-                let item = Item::Secret { route: route.name.clone(), key_id: key.id.clone() };
+                let item = InventoryItem::Secret { route: route.name.clone(), key_id: key.id.clone() };
                 Some((item, of_secret(secret.as_ref()?.bytes())))
             }));
         }
@@ -56,12 +56,12 @@ impl Inventory {
             let listener = listener.address.to_string();
             items.extend(tls.certificates.iter().filter_map(|it| {
                 let file = it.certificate.path.display().to_string();
-                let item = Item::Certificate { listener: listener.clone(), file };
+                let item = InventoryItem::Certificate { listener: listener.clone(), file };
                 Some((item, it.facts.as_ref()?.fingerprint.clone()))
             }));
             items.extend(tls.callers.iter().flat_map(|callers| &callers.facts).map(|facts| {
                 let fingerprint = facts.fingerprint.clone();
-                let item = Item::Authority { listener: listener.clone(), fingerprint: fingerprint.clone() };
+                let item = InventoryItem::Authority { listener: listener.clone(), fingerprint: fingerprint.clone() };
                 (item, fingerprint)
             }));
         }

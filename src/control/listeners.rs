@@ -42,7 +42,7 @@ struct Gone {
 
 /// One place of a new configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum ListenerPlace {
     /// A listener that is there already.
     Kept(Listener),
     /// One that must be bound.
@@ -52,11 +52,11 @@ pub(super) enum Place {
 impl Listeners {
     /// Who is meant by the addresses of a new configuration, in its order, and who is left over. Of several listeners on
     /// one address (port 0) the first is meant by the first.
-    pub(super) fn compare(&self, wanted: &[SocketAddr]) -> (Vec<Place>, Vec<Listener>) {
+    pub(super) fn compare(&self, wanted: &[SocketAddr]) -> (Vec<ListenerPlace>, Vec<Listener>) {
         let mut left = self.open.clone();
         let mut place = |address: &SocketAddr| match left.iter().position(|open| open.configured == *address) {
-            Some(at) => Place::Kept(left.remove(at)),
-            None => Place::New(*address),
+            Some(at) => ListenerPlace::Kept(left.remove(at)),
+            None => ListenerPlace::New(*address),
         };
         let places = wanted.iter().map(&mut place).collect();
         (places, left)
@@ -120,9 +120,9 @@ mod tests {
     fn open(listeners: &mut Listeners, wanted: &[&str]) -> Vec<u32> {
         let wanted: Vec<SocketAddr> = wanted.iter().map(|text| address(text)).collect();
         let (places, _) = listeners.compare(&wanted);
-        let resolve = |place: &Place| match place {
-            Place::Kept(listener) => *listener,
-            Place::New(configured) => listeners.introduce(*configured, *configured),
+        let resolve = |place: &ListenerPlace| match place {
+            ListenerPlace::Kept(listener) => *listener,
+            ListenerPlace::New(configured) => listeners.introduce(*configured, *configured),
         };
         listeners.open = places.iter().map(resolve).collect();
         listeners.ids().iter().map(|id| id.0).collect()

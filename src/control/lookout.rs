@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use crate::config::readiness::Readiness;
+use crate::config::section::ready::Readiness;
 use crate::edge::clock::Clock;
 use crate::edge::policy::Target;
 use crate::edge::snapshot::Published;
@@ -30,7 +30,7 @@ const AT_ONCE: usize = 16;
 #[derive(Debug)]
 pub struct Lookout {
     view: View,
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<LookoutState>>,
     wake: Sender<()>,
 }
 
@@ -44,7 +44,7 @@ struct View {
 
 /// What is asked for, and what is thought of it.
 #[derive(Debug, Default)]
-struct Kept {
+struct LookoutState {
     asked: Option<Readiness>,
     watched: Vec<Watched>,
     /// Those that are to be connected to, and have not been so far.
@@ -79,10 +79,11 @@ impl Lookout {
     pub fn start(running: &Running, asked: Option<Readiness>, log: Arc<EventLog>) -> io::Result<Self> {
         let (policy, metrics) = (Arc::clone(&running.policy), Arc::clone(&running.metrics));
         let view = View { policy, metrics, clock: running.clock.clone() };
-        let kept = Arc::new(Mutex::new(Kept { asked, ..Kept::default() }));
+        let kept = Arc::new(Mutex::new(LookoutState { asked, ..LookoutState::default() }));
         lock(&kept).follow(&view, false);
         let (wake, woken) = channel();
-        let rounds = Rounds { view: view.clone(), kept: Arc::clone(&kept), phases: Arc::clone(&running.phases), log };
+        let rounds =
+            ProbeRounds { view: view.clone(), kept: Arc::clone(&kept), phases: Arc::clone(&running.phases), log };
         thread::Builder::new().name("lookout".to_owned()).spawn(move || rounds.run(&woken))?;
         Ok(Self { view, kept, wake })
     }
@@ -114,7 +115,7 @@ impl Lookout {
     }
 }
 
-fn lock(kept: &Mutex<Kept>) -> MutexGuard<'_, Kept> {
+fn lock(kept: &Mutex<LookoutState>) -> MutexGuard<'_, LookoutState> {
     kept.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -126,7 +127,7 @@ impl View {
     }
 }
 
-impl Kept {
+impl LookoutState {
     /// Watches the applications of the policy in force that are asked for, and no others.
     fn follow(&mut self, view: &View, presumed: bool) {
         let mut known: BTreeMap<String, Watched> =
@@ -223,14 +224,14 @@ impl Watched {
 
 /// The thread, and those that it starts to connect.
 #[derive(Clone)]
-struct Rounds {
+struct ProbeRounds {
     view: View,
-    kept: Arc<Mutex<Kept>>,
+    kept: Arc<Mutex<LookoutState>>,
     phases: Arc<Phases>,
     log: Arc<EventLog>,
 }
 
-impl Rounds {
+impl ProbeRounds {
     fn run(self, woken: &Receiver<()>) {
         let mut looked: Option<Duration> = None;
         loop {

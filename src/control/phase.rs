@@ -2,19 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// A phase. It never goes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Phase {
-    /// The workers do not accept yet.
-    Starting,
-    /// Traffic is welcome.
-    Ready,
-    /// Told to stop, but accepting: whoever sends us traffic is to learn of it first.
-    Draining,
-    /// Nothing more is accepted; what is in flight is finished.
-    Stopping,
-}
+use crate::admin::desk::Phase;
 
 /// The phase of this process, which one thread sets and others read.
 #[derive(Debug)]

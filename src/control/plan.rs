@@ -10,16 +10,18 @@ use crate::admin::request::Access;
 use crate::admin::server::AdminAddress;
 use crate::config::certificates::TlsMaterial;
 use crate::config::load::Loaded;
-use crate::config::settings::{self, Settings};
+use crate::config::section::admin::{AdminEndpoint, AdminSettings};
+use crate::config::section::listener::ListenerSettings;
+use crate::config::section::listener::tls::{CallerSettings, CertificateFacts, CertificateSettings, MinVersion};
+use crate::config::section::server::DriverSetting;
+use crate::config::section::upstream::UpstreamSettings;
+use crate::config::settings::Settings;
 use crate::edge::driver::DriverChoice;
 use crate::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
 use crate::edge::tls::certificates::Shown;
 use crate::edge::tls::door::{OldestVersion, TlsSetup};
 use crate::edge::tls::verifier::Callers;
-use crate::gate::Gate;
-use crate::gate::route::Route;
 use crate::gate::upstream::UpstreamAddress;
-use crate::telemetry::metrics::{Meters, Metrics, RouteLabels};
 use crate::telemetry::readings::{AuthorityReading, CertificateReading};
 use crate::wire::head::HeadLimits;
 
@@ -52,9 +54,9 @@ pub fn plan_beside(loaded: Loaded, known: &[Name]) -> (Plan, Vec<Name>) {
         admin: settings.admin.as_ref().map(admin),
         workers: worker_count(settings.server.workers),
         driver: match settings.server.driver {
-            settings::Driver::Auto => DriverChoice::Auto,
-            settings::Driver::IoUring => DriverChoice::IoUring,
-            settings::Driver::Epoll => DriverChoice::Epoll,
+            DriverSetting::Auto => DriverChoice::Auto,
+            DriverSetting::IoUring => DriverChoice::IoUring,
+            DriverSetting::Epoll => DriverChoice::Epoll,
         },
         drain: DrainTimes { delay: settings.server.drain_delay, grace: settings.server.drain_grace },
     };
@@ -70,36 +72,23 @@ pub fn worker_count(configured: usize) -> usize {
     }
 }
 
-/// The handles of a gate's routes and upstreams. They are shown from now on: not for a policy that may still be refused.
-#[must_use]
-pub fn meters(metrics: &Arc<Metrics>, gate: &Gate) -> Meters {
-    let labels = |route: &Route| RouteLabels {
-        name: route.name.clone(),
-        scheme: route.scheme_name().to_owned(),
-        keys: route.verifier.keys().iter().map(|key| Arc::from(key.id())).collect(),
-    };
-    let routes: Vec<RouteLabels> = gate.routes.routes().iter().map(labels).collect();
-    let upstreams: Vec<String> = gate.upstreams.iter().map(ToString::to_string).collect();
-    metrics.register(&routes, &upstreams)
-}
-
-fn admin(settings: &settings::Admin) -> AdminPlan {
+fn admin(settings: &AdminSettings) -> AdminPlan {
     let address = match &settings.address {
-        settings::AdminAddress::Tcp(address) => AdminAddress::Tcp(*address),
-        settings::AdminAddress::Unix(path) => AdminAddress::Unix(path.clone()),
+        AdminEndpoint::Tcp(address) => AdminAddress::Tcp(*address),
+        AdminEndpoint::Unix(path) => AdminAddress::Unix(path.clone()),
     };
     let access = Access { hosts: settings.hosts.clone(), remote_control: settings.remote_control };
     AdminPlan { address, access }
 }
 
-fn setup(material: TlsMaterial, listener: &settings::Listener) -> TlsSetup {
+fn setup(material: TlsMaterial, listener: &ListenerSettings) -> TlsSetup {
     let TlsMaterial { certificates, callers, min_version } = material;
     TlsSetup {
         certificates: certificates.into_iter().map(|(key, names)| Shown { key, names }).collect(),
         callers: callers.map(|(roots, settings)| Callers { roots, required: settings.required, names: settings.names }),
         oldest: match min_version {
-            settings::MinVersion::Tls12 => OldestVersion::Tls12,
-            settings::MinVersion::Tls13 => OldestVersion::Tls13,
+            MinVersion::Tls12 => OldestVersion::Tls12,
+            MinVersion::Tls13 => OldestVersion::Tls13,
         },
         readings: listener.tls.iter().flat_map(|tls| &tls.certificates).filter_map(|it| told(it, listener)).collect(),
         authorities: listener
@@ -111,9 +100,9 @@ fn setup(material: TlsMaterial, listener: &settings::Listener) -> TlsSetup {
     }
 }
 
-fn believed(callers: &settings::CallerSettings, listener: &settings::Listener) -> Vec<AuthorityReading> {
+fn believed(callers: &CallerSettings, listener: &ListenerSettings) -> Vec<AuthorityReading> {
     let numbered = callers.facts.iter().zip(1..);
-    let reading = |(facts, number): (&settings::CertificateFacts, usize)| AuthorityReading {
+    let reading = |(facts, number): (&CertificateFacts, usize)| AuthorityReading {
         listener: listener.address.to_string(),
         name: callers.authorities.path.display().to_string(),
         number,
@@ -122,7 +111,7 @@ fn believed(callers: &settings::CallerSettings, listener: &settings::Listener) -
     numbered.map(reading).collect()
 }
 
-fn told(certificate: &settings::CertificateSettings, listener: &settings::Listener) -> Option<CertificateReading> {
+fn told(certificate: &CertificateSettings, listener: &ListenerSettings) -> Option<CertificateReading> {
     let facts = certificate.facts.as_ref()?;
     Some(CertificateReading {
         listener: listener.address.to_string(),
@@ -174,7 +163,7 @@ fn targets(upstreams: &[UpstreamAddress], known: &[Name], names: &mut Vec<Name>)
     upstreams.iter().map(&mut target).collect()
 }
 
-fn upstream(target: Target, settings: &settings::Upstream) -> Upstream {
+fn upstream(target: Target, settings: &UpstreamSettings) -> Upstream {
     Upstream {
         target,
         connect_timeout: settings.connect_timeout,

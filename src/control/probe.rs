@@ -44,7 +44,7 @@ fn connect(domain: Domain, address: &SockAddr, timeout: Duration) -> io::Result<
     }
     socket.set_nonblocking(true)?;
     socket.connect(address).map_err(|error| match error.kind() {
-        // The queue is full: nobody accepts.
+        // The queue is full: the application does not accept.
         io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "its queue of connections is full"),
         _ => error,
     })
@@ -67,7 +67,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_nobody_listens_on_refuses_and_the_next_one_is_tried() {
+    fn an_address_without_a_listener_refuses_and_the_next_one_is_tried() {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_that_nobody_accepts_on_holds_up_nobody() {
+    fn a_socket_without_an_accepting_process_delays_no_other() {
         let folder = std::env::temp_dir().join(format!("countersign-probe-{}", std::process::id()));
         std::fs::create_dir_all(&folder).unwrap();
         let path = folder.join("app.sock");
@@ -88,7 +88,7 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         socket2::SockRef::from(&listener).listen(1).unwrap();
         assert!(probe(&target, PATIENCE).is_ok());
-        // They stay in the queue although they are closed; one more than it holds would wait for somebody to accept.
+        // They stay in the queue although they are closed; one more than it holds would wait for the application to accept.
         let full = (0..100).find_map(|_| probe(&target, PATIENCE).err()).unwrap();
         assert_eq!(full.to_string(), "its queue of connections is full");
         drop(listener);

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::config::load::Loaded;
 use crate::config::records;
 use crate::config::settings::Settings;
-use crate::edge::keep::{Kept, Ticket};
+use crate::edge::observer::{Kept, Ticket};
 use crate::edge::worker::{Observer, RefusedRequest};
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::audit::{Change, Digest};
@@ -102,7 +102,7 @@ impl Records {
     /// What is not written down, and whether it can be.
     #[must_use]
     pub fn reading(&self) -> RecordsReading {
-        let (left_out, lost) = self.access_log.as_ref().map(AccessLog::missing).unwrap_or_default();
+        let [left_out, lost] = self.access_log.as_ref().map(AccessLog::missing).unwrap_or_default();
         let audit = self.audit.as_ref().map(Audit::reading);
         let [over_rate, blocked] = audit.map(|(unrecorded, _)| unrecorded).unwrap_or_default();
         let audit_failing = audit.map(|(_, failing)| failing);
@@ -116,7 +116,7 @@ impl Records {
         self.captures.as_ref().map(Capturing::all)
     }
 
-    /// Opens files again by their names, after somebody has moved them away to keep them.
+    /// Opens files again by their names, after they were moved away to be kept.
     pub fn reopen(&self) {
         self.access_log.iter().for_each(AccessLog::reopen);
     }
@@ -147,6 +147,10 @@ impl Observer for Records {
 
     fn can_record(&self, worker: usize) -> bool {
         self.audit.as_ref().is_none_or(|audit| audit.can_record(worker))
+    }
+
+    fn records_answers(&self) -> bool {
+        self.audit.is_some()
     }
 
     fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {

@@ -5,7 +5,6 @@
 //! a hint; what counts is whether their contents differ from those that were read last.
 
 use std::collections::VecDeque;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
@@ -14,10 +13,11 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use crate::config::files::Sources;
-use crate::config::load::{Loaded, load_noting};
+use crate::config::load::{Loaded, load_source};
 use crate::config::outline::Outline;
 use crate::config::problem::Problems;
-use crate::config::settings;
+use crate::config::section::reload::ReloadSettings;
+use crate::config::source::ConfigSource;
 use crate::config::summary::moment_warnings;
 use crate::edge::clock::Clock;
 
@@ -27,7 +27,7 @@ use super::lookout::Lookout;
 use super::plan::plan_beside;
 use super::records::Records;
 use super::reload_words;
-use super::reloader::{LastError, Order, ReloadError, ReloadStatus, Reloaded, Reloader};
+use super::reloader::{LastError, ReloadError, ReloadOrder, ReloadStatus, Reloaded, Reloader};
 use super::resolver::Resolver;
 use super::supervisor::{Applied, Plan, StartError};
 use super::watch::{Touch, Watch};
@@ -43,7 +43,7 @@ const BURST: Duration = Duration::from_secs(1);
 /// that waited for longer than three times this.
 const WRITING: Duration = Duration::from_secs(10);
 
-/// The same for whoever asks for a reload meanwhile.
+/// The same for a client that asks for a reload meanwhile.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Where no event says when a file is complete, it must not change for so long.
@@ -55,12 +55,12 @@ const TRIES: usize = 5;
 /// What [`start`] needs.
 #[derive(Debug)]
 pub struct Start {
-    /// The configuration file.
-    pub path: PathBuf,
+    /// The configuration.
+    pub source: ConfigSource,
     /// The files that it depended on when it was loaded, and what was in them.
     pub sources: Sources,
     /// How changes are noticed.
-    pub settings: settings::Reload,
+    pub settings: ReloadSettings,
     /// What is in force.
     pub outline: Outline,
     /// What has been warned about already.
@@ -88,7 +88,7 @@ pub fn start(start: Start, apply: Apply) -> Reloader {
     let status = Arc::new(ArcSwap::from_pointee(begun));
     let reloader = Reloader { orders: orders.clone(), status: Arc::clone(&status) };
     let mut thread = Thread {
-        path: start.path,
+        source: start.source,
         in_force: start.sources.clone(),
         seen: start.sources,
         settings: start.settings,
@@ -101,7 +101,7 @@ pub fn start(start: Start, apply: Apply) -> Reloader {
         watch: None,
         unwatched: Vec::new(),
         clock,
-        inbox: Inbox { orders: arriving, waiting: VecDeque::new() },
+        inbox: ReloadQueue { orders: arriving, waiting: VecDeque::new() },
         orders,
         status,
         apply,
@@ -120,11 +120,11 @@ fn dated_keys(outline: &Outline) -> Arc<[(String, String, i64)]> {
 }
 
 struct Thread {
-    path: PathBuf,
+    source: ConfigSource,
     /// The files as they were when what is in force was read, and when they were read last.
     in_force: Sources,
     seen: Sources,
-    settings: settings::Reload,
+    settings: ReloadSettings,
     outline: Outline,
     resolver: Arc<Resolver>,
     lookout: Option<Arc<Lookout>>,
@@ -135,37 +135,37 @@ struct Thread {
     /// What cannot be watched, and why.
     unwatched: Vec<String>,
     clock: Clock,
-    inbox: Inbox,
-    orders: Sender<Order>,
+    inbox: ReloadQueue,
+    orders: Sender<ReloadOrder>,
     status: Arc<ArcSwap<ReloadStatus>>,
     apply: Apply,
 }
 
 /// Why files are read, and since when that is so.
 #[derive(Clone, Copy)]
-enum Cause {
+enum ReloadCause {
     Changed(Duration),
     Wanted(Duration),
 }
 
-struct Inbox {
-    orders: Receiver<Order>,
+struct ReloadQueue {
+    orders: Receiver<ReloadOrder>,
     /// What has arrived while something else was awaited.
-    waiting: VecDeque<Order>,
+    waiting: VecDeque<ReloadOrder>,
 }
 
-impl Inbox {
+impl ReloadQueue {
     /// The next order, or nothing within this time; without a limit of time it is waited for.
-    fn next(&mut self, within: Option<Duration>) -> Option<Order> {
+    fn next(&mut self, within: Option<Duration>) -> Option<ReloadOrder> {
         if let Some(order) = self.waiting.pop_front() {
             return Some(order);
         }
         match within {
-            None => Some(self.orders.recv().unwrap_or(Order::Stop)),
+            None => Some(self.orders.recv().unwrap_or(ReloadOrder::Stop)),
             Some(within) => match self.orders.recv_timeout(within) {
                 Ok(order) => Some(order),
                 Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => Some(Order::Stop),
+                Err(RecvTimeoutError::Disconnected) => Some(ReloadOrder::Stop),
             },
         }
     }
@@ -173,7 +173,7 @@ impl Inbox {
     /// The next touch within this time, unless something else comes first, which then waits.
     fn touch(&mut self, within: Duration) -> Option<Touch> {
         match self.orders.recv_timeout(within) {
-            Ok(Order::Touched(touch)) => Some(touch),
+            Ok(ReloadOrder::Touched(touch)) => Some(touch),
             Ok(other) => {
                 self.waiting.push_back(other);
                 None
@@ -193,20 +193,20 @@ impl Thread {
             let order = self.inbox.next(left);
             let noticed = self.clock.monotonic();
             match order {
-                Some(Order::Touched(touch)) => {
+                Some(ReloadOrder::Touched(touch)) => {
                     if let Some(found) = self.settle(touch) {
                         self.look(&found, noticed);
                     }
                 }
-                Some(Order::HungUp) => {
+                Some(ReloadOrder::HungUp) => {
                     self.await_writers();
-                    drop(self.reload(Cause::Wanted(noticed)));
+                    drop(self.reload(ReloadCause::Wanted(noticed)));
                 }
-                Some(Order::Requested(answer)) => {
+                Some(ReloadOrder::Requested(answer)) => {
                     self.await_writers();
-                    drop(answer.send(self.reload(Cause::Wanted(noticed))));
+                    drop(answer.send(self.reload(ReloadCause::Wanted(noticed))));
                 }
-                Some(Order::Stop) => return,
+                Some(ReloadOrder::Stop) => return,
                 None => {
                     self.poll();
                     polled = self.clock.monotonic();
@@ -220,7 +220,7 @@ impl Thread {
             self.watch = None;
         } else if self.watch.is_none() {
             let orders = self.orders.clone();
-            match Watch::new(move |touch| drop(orders.send(Order::Touched(touch)))) {
+            match Watch::new(move |touch| drop(orders.send(ReloadOrder::Touched(touch)))) {
                 Ok(watch) => self.watch = Some(watch),
                 Err(why) => self.note_unwatched(vec![format!("files cannot be watched for changes: {why}")]),
             }
@@ -279,7 +279,7 @@ impl Thread {
         self.aim();
         // What has changed before all of the way was watched.
         if *found != self.seen || self.seen.again() != self.seen {
-            let _ = self.reload(Cause::Changed(noticed));
+            let _ = self.reload(ReloadCause::Changed(noticed));
         }
     }
 
@@ -302,10 +302,10 @@ impl Thread {
             }
             found = again;
         }
-        let _ = self.reload(Cause::Changed(noticed));
+        let _ = self.reload(ReloadCause::Changed(noticed));
     }
 
-    /// Not even somebody who wants it gets half of a file; but nobody waits for long.
+    /// Also a reload that was asked for does not read half of a file. The wait is short.
     fn await_writers(&mut self) {
         let until = self.clock.monotonic() + PATIENCE;
         while self.watch.as_ref().is_some_and(Watch::is_written_to) {
@@ -333,7 +333,7 @@ impl Thread {
         }
     }
 
-    fn reload(&mut self, cause: Cause) -> Result<Reloaded, ReloadError> {
+    fn reload(&mut self, cause: ReloadCause) -> Result<Reloaded, ReloadError> {
         let before = self.in_force.clone();
         let outcome = self.attempt();
         let now = self.clock.now().unix;
@@ -396,7 +396,7 @@ impl Thread {
     /// Reads the files until they stay as they were while they were read: what was made of two states fits neither.
     fn read(&mut self) -> Result<Result<Loaded, Problems>, ReloadError> {
         for _ in 0..TRIES {
-            let (outcome, sources) = load_noting(&self.path);
+            let (outcome, sources) = load_source(&self.source);
             self.seen = sources;
             self.aim();
             if self.seen.again() == self.seen {
@@ -407,10 +407,16 @@ impl Thread {
         Err(ReloadError::Unsettled)
     }
 
-    fn tell(&self, outcome: &Result<Reloaded, ReloadError>, before: &Sources, earlier: &ReloadStatus, cause: Cause) {
+    fn tell(
+        &self,
+        outcome: &Result<Reloaded, ReloadError>,
+        before: &Sources,
+        earlier: &ReloadStatus,
+        cause: ReloadCause,
+    ) {
         let (noticed, wanted) = match cause {
-            Cause::Changed(noticed) => (noticed, false),
-            Cause::Wanted(noticed) => (noticed, true),
+            ReloadCause::Changed(noticed) => (noticed, false),
+            ReloadCause::Wanted(noticed) => (noticed, true),
         };
         match outcome {
             Ok(Reloaded::Changed { generation, changes }) => {
@@ -423,7 +429,7 @@ impl Thread {
             }
             Ok(Reloaded::Unchanged) => {}
             Err(error) => {
-                // What the log has already is not repeated unless somebody asks.
+                // What the log has already is not repeated unless a client asks.
                 let known = earlier.last_error.as_ref().is_some_and(|last| *last.text == error.to_string());
                 if wanted || !known {
                     for line in reload_words::refused(error, earlier.generation) {

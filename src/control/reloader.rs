@@ -15,12 +15,12 @@ use super::watch::Touch;
 /// Asks for reloads; clones ask the same thread.
 #[derive(Clone, Debug)]
 pub struct Reloader {
-    pub(super) orders: Sender<Order>,
+    pub(super) orders: Sender<ReloadOrder>,
     pub(super) status: Arc<ArcSwap<ReloadStatus>>,
 }
 
 /// What the thread that reloads is told.
-pub(super) enum Order {
+pub(super) enum ReloadOrder {
     /// Something has happened on the way to a file.
     Touched(Touch),
     /// SIGHUP.
@@ -31,7 +31,7 @@ pub(super) enum Order {
     Stop,
 }
 
-impl fmt::Debug for Order {
+impl fmt::Debug for ReloadOrder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Touched(_) => "Touched",
@@ -123,19 +123,19 @@ impl Reloader {
     /// [`ReloadError`]; nothing has changed then.
     pub fn request(&self) -> Result<Reloaded, ReloadError> {
         let (answer, answered) = channel();
-        self.orders.send(Order::Requested(answer)).map_err(|_| ReloadError::Stopping)?;
+        self.orders.send(ReloadOrder::Requested(answer)).map_err(|_| ReloadError::Stopping)?;
         answered.recv().unwrap_or(Err(ReloadError::Stopping))
     }
 
     /// Reloads, and does not wait. How it went is in the log.
     pub fn hang_up(&self) {
-        // Nobody reloads any more when the process is about to end.
-        let _ = self.orders.send(Order::HungUp);
+        // There are no more reloads when the process is about to end.
+        let _ = self.orders.send(ReloadOrder::HungUp);
     }
 
     /// No more reloads: the process is about to end.
     pub fn stop(&self) {
-        let _ = self.orders.send(Order::Stop);
+        let _ = self.orders.send(ReloadOrder::Stop);
     }
 
     /// How the last reloads went.

@@ -30,7 +30,7 @@ pub fn resolve_all(hosts: &[(String, u16)], patience: Duration) -> Vec<Vec<Socke
     let (tell, told) = channel();
     for (position, (host, port)) in hosts.iter().enumerate().filter(|(_, (host, _))| host.parse::<IpAddr>().is_err()) {
         let (host, port, tell) = (host.clone(), *port, tell.clone());
-        // The system's resolver cannot be interrupted: a thread that comes too late finds that nobody listens. Where there
+        // The system's resolver cannot be interrupted: what a thread finds too late is dropped. Where there
         // can be no thread the name has no addresses for now, and those that are kept fresh are tried again.
         let ask = move || drop(tell.send((position, resolve(&host, port).unwrap_or_default())));
         let _ = thread::Builder::new().name("resolve".to_owned()).spawn(ask);
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_resolve_in_order_and_what_does_not_holds_up_nobody() {
+    fn hosts_resolve_in_order_and_one_that_does_not_delays_no_other() {
         let hosts = [("192.0.2.1", 1), ("no-such-name.invalid", 2), ("localhost", 3), ("::1", 4)];
         let hosts = hosts.map(|(host, port)| (host.to_owned(), port));
         let found = resolve_all(&hosts, Duration::from_secs(5));
@@ -157,7 +157,7 @@ mod tests {
         assert_eq!(found[1], []);
         assert!(found[2].iter().any(|address| address.ip().is_loopback() && address.port() == 3), "{found:?}");
         assert_eq!(found[3], ["[::1]:4".parse().unwrap()]);
-        // Without patience nobody is waited for.
+        // Without patience no answer is waited for.
         assert_eq!(resolve_all(&hosts, Duration::ZERO)[0], found[0]);
     }
 }

@@ -12,9 +12,9 @@ use signal_hook::low_level::raise;
 /// A signal that ends the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Signal {
-    /// SIGTERM: of whoever runs many processes, and must tell others that this one goes.
+    /// SIGTERM: from a supervisor of processes, which has to tell others that this one ends.
     Terminate,
-    /// SIGINT: of somebody at a terminal, who waits for the end.
+    /// SIGINT: from an operator at a terminal, who waits for the end.
     Interrupt,
 }
 
@@ -37,7 +37,7 @@ impl Departure {
     /// # Errors
     /// The system refuses to.
     pub fn request(&self) -> io::Result<()> {
-        // Before the signal: whoever gets it must know whose it is.
+        // Before the signal: its receiver must know where it comes from.
         if self.requested.swap(true, Ordering::AcqRel) { Ok(()) } else { raise(SIGTERM) }
     }
 }
@@ -67,7 +67,7 @@ impl Termination {
     }
 
     /// Waits for a signal after the first, which means: now. Where the process was asked to leave from within, one SIGTERM
-    /// more does not mean that: it is what whoever ends processes sends to all of them, having asked this one before.
+    /// more does not mean that: a supervisor of processes sends it to all of them, having asked this one before.
     pub fn wait_again(&mut self) {
         let mut spared = false;
         while self.wait() == Signal::Terminate && self.departure.requested.load(Ordering::Acquire) && !spared {

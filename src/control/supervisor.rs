@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::admin::desk::Phase;
 use crate::admin::request::Access;
 use crate::admin::server::AdminAddress;
 use crate::edge::clock::Clock;
@@ -18,19 +19,21 @@ use crate::edge::driver::{self, Driver, DriverChoice};
 use crate::edge::listener::{self, Entrance};
 use crate::edge::orders::{self, Order, Orders};
 use crate::edge::policy::Policy;
+use crate::edge::run::{self, Assignment};
 use crate::edge::snapshot::Published;
 use crate::edge::tls::door::TlsSetup;
 use crate::edge::tls::tickets::{Tickets, Unusable};
-use crate::edge::worker::{self, Assignment, Observer, Shared};
+use crate::edge::worker::{Observer, Shared};
 use crate::gate::admission::Admission;
 use crate::gate::limits::AdmissionLimits;
 use crate::gate::route_buckets::RouteBuckets;
 use crate::ledger::{Ledgers, Seed};
 use crate::telemetry::metrics::Metrics;
 
+use super::bind_advice::bind_advice;
 use super::listeners::{Listener, Listeners};
-use super::phase::{Phase, Phases};
-use super::plan::meters;
+use super::meters::meters;
+use super::phase::Phases;
 
 /// Everything that has been decided before a thread is started.
 #[derive(Debug)]
@@ -53,7 +56,7 @@ pub struct Plan {
     pub drain: DrainTimes,
 }
 
-/// The admin port. The supervisor leaves it to whoever keeps the [`super::desk`].
+/// The admin port. The supervisor does not open it: the owner of the [`super::desk`] does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdminPlan {
     /// Where it is.
@@ -74,7 +77,7 @@ pub struct Witnesses {
 }
 
 impl Witnesses {
-    /// An observer, and numbers that nobody has to look at.
+    /// An observer, and numbers of which no reader is needed.
     #[must_use]
     pub fn new(observer: Arc<dyn Observer>, workers: usize) -> Self {
         Self { observer, metrics: Metrics::new(workers), clock: Clock::start() }
@@ -104,7 +107,9 @@ pub enum StartError {
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Listen(address, error) => write!(f, "cannot listen on {address}: {error}"),
+            Self::Listen(address, error) => {
+                write!(f, "cannot listen on {address}: {error}{}", bind_advice(*address, error))
+            }
             Self::Worker(why) => write!(f, "cannot start a worker: {why}"),
             Self::Tls(why) => why.fmt(f),
         }
@@ -255,7 +260,7 @@ pub(super) fn bind(listeners: &mut Listeners, wanted: &[SocketAddr], workers: us
         shared.extend((bound.shared && !mine).then_some(bound.address));
         let listener = listeners.introduce(*address, bound.address);
         for (worker, socket) in entrances.iter_mut().zip(bound.sockets) {
-            worker.push(Entrance { id: listener.id, socket });
+            worker.push(Entrance { id: listener.id, inherited: bound.inherited, socket });
         }
         opened.push(listener);
     }
@@ -293,7 +298,7 @@ fn run_worker(choice: DriverChoice, assignment: Assignment, reports: &Sender<Rep
     };
     let driver = runtime.driver();
     let ready = || drop(reports.send(Ok((driver, fallback.map(|why| why.to_string())))));
-    worker::run(runtime, assignment, ready).unwrap_or_else(|error| {
+    run::run(runtime, assignment, ready).unwrap_or_else(|error| {
         let _ = reports.send(Err(error.to_string()));
         0
     })
@@ -306,12 +311,12 @@ impl Running {
         self.drain
     }
 
-    /// Stops in the order that whoever sends us traffic needs: not ready; for the configured delay everything is still
+    /// Stops in the order that senders and load balancers need: not ready; for the configured delay everything is still
     /// accepted, and every answer says `Connection: close`; then [`Self::stop`].
     pub fn drain(self) -> usize {
         self.phases.advance(Phase::Draining);
         self.workers.iter().for_each(|worker| worker.orders.send(Order::Part));
-        // Nobody sends: this waits for the time to pass.
+        // No message comes: this waits for the time to pass.
         let (_silent, nothing) = channel::<()>();
         let _ = nothing.recv_timeout(self.drain.delay);
         self.stop()

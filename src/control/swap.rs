@@ -11,8 +11,8 @@ use crate::edge::policy::{ListenerId, Live, Policy, Target};
 use crate::edge::tls::door::TlsDoor;
 use crate::gate::admission::Admission;
 
-use super::listeners::{Listener, Place};
-use super::plan::meters;
+use super::listeners::{Listener, ListenerPlace};
+use super::meters::meters;
 use super::supervisor::{self, AdminPlan, Applied, Plan, Running, StartError};
 
 impl Running {
@@ -26,7 +26,7 @@ impl Running {
         let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain } = plan;
         let mut tls = self.tickets.doors(&tls).map_err(StartError::Tls)?;
         let (places, gone) = self.listeners.compare(&wanted);
-        let missing: Vec<SocketAddr> = places.iter().filter_map(Place::missing).collect();
+        let missing: Vec<SocketAddr> = places.iter().filter_map(ListenerPlace::missing).collect();
         let (opened, shared, entrances) = supervisor::bind(&mut self.listeners, &missing, self.workers.len())?;
         if !opened.is_empty() {
             self.prepare(entrances)?;
@@ -107,13 +107,13 @@ impl Running {
             lines.push(stays("server.workers", self.workers.len(), workers));
         }
         if wanted != self.driver {
-            lines.push(stays("server.driver", driver(self.driver), driver(wanted)));
+            lines.push(stays("server.driver", self.driver.name(), wanted.name()));
         }
         lines
     }
 }
 
-impl Place {
+impl ListenerPlace {
     const fn missing(&self) -> Option<SocketAddr> {
         match self {
             Self::New(address) => Some(*address),
@@ -158,14 +158,6 @@ fn other_port(now: Option<&AdminPlan>, wanted: Option<&AdminPlan>) -> Option<Str
             Some("admin.hosts and admin.remote_control stay as they are until the process is restarted".to_owned())
         }
         _ => Some(stays("admin.address", address(now), address(wanted))),
-    }
-}
-
-const fn driver(choice: DriverChoice) -> &'static str {
-    match choice {
-        DriverChoice::Auto => "auto",
-        DriverChoice::IoUring => "io_uring",
-        DriverChoice::Epoll => "epoll",
     }
 }
 

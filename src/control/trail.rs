@@ -36,9 +36,9 @@ impl Trails {
         let mut links = 0;
         while let Some(part) = ahead.pop_front() {
             match part {
-                Part::Root => at = PathBuf::from("/"),
-                Part::Up => _ = at.pop(),
-                Part::Name(name) => {
+                PathPart::Root => at = PathBuf::from("/"),
+                PathPart::Up => _ = at.pop(),
+                PathPart::Name(name) => {
                     let next = at.join(name);
                     match fs::symlink_metadata(&next) {
                         Ok(found) if found.is_symlink() && links < LINK_LIMIT => {
@@ -65,17 +65,17 @@ impl Trails {
     }
 }
 
-enum Part {
+enum PathPart {
     Root,
     Up,
     Name(PathBuf),
 }
 
-fn parts(path: &Path) -> VecDeque<Part> {
+fn parts(path: &Path) -> VecDeque<PathPart> {
     let part = |component| match component {
-        Component::RootDir => Some(Part::Root),
-        Component::ParentDir => Some(Part::Up),
-        Component::Normal(name) => Some(Part::Name(PathBuf::from(name))),
+        Component::RootDir => Some(PathPart::Root),
+        Component::ParentDir => Some(PathPart::Up),
+        Component::Normal(name) => Some(PathPart::Name(PathBuf::from(name))),
         Component::CurDir | Component::Prefix(_) => None,
     };
     path.components().filter_map(part).collect()

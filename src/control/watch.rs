@@ -1,8 +1,8 @@
 //! Files that may have changed: what the kernel tells about the directories on the way to them. It is only ever a hint to
 //! look at what is in them.
 //!
-//! Owns the watches and where they must be. Whoever misses events (network file systems, a limit of the kernel) looks
-//! at the files from time to time all the same.
+//! Owns the watches and where they must be. Where events are missed (network file systems, a limit of the
+//! kernel), the files are looked at from time to time all the same.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -24,7 +24,7 @@ const ROUNDS: usize = 3;
 pub(super) enum Touch {
     /// Someone writes to it, and will close it.
     Written(PathBuf),
-    /// Whoever wrote to it has closed it.
+    /// Its writer has closed it.
     Closed(PathBuf),
     /// It was created, removed, renamed or given other permissions.
     Moved(PathBuf),
@@ -119,7 +119,7 @@ impl Watch {
         }
     }
 
-    /// Whoever writes now is not waited for any more.
+    /// Those that write now are not waited for any more.
     pub(super) fn forget_writers(&mut self) {
         self.writing.clear();
     }

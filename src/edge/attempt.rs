@@ -9,9 +9,9 @@ use crate::wire::chunked::ChunkDecoder;
 use crate::wire::framing::{self, ResponseFraming};
 use crate::wire::head::{HeadLimits, ResponseHead, ResponseScan};
 
-use super::net::Net;
+use super::runtime::net::Net;
 use super::policy::Upstream;
-use super::stream::{ByteStream, Duplex, Heard};
+use super::runtime::stream::{ByteStream, Duplex, Heard};
 use super::upstream::{Checkout, Pool};
 
 /// What is accepted as the head of an answer, as for deliveries that are forwarded at once.

@@ -21,13 +21,13 @@ use crate::inbox::lane::LaneTerms;
 use crate::inbox::row::DeliveryRow;
 use crate::inbox::store::{Fetched, Settlement, StoredRecord};
 
-use super::alarms::Alarms;
+use super::runtime::alarms::Alarms;
 use super::attempt::attempt;
-use super::clock::{Clock, WorkerClock};
-use super::driver::{self, DriverChoice, Unavailable};
-use super::net::{Net, Sockets};
+use super::runtime::clock::{Clock, WorkerClock};
+use super::runtime::driver::{self, DriverChoice, Unavailable};
+use super::runtime::net::{Net, Sockets};
 use super::policy::Upstream;
-use super::stream::{ByteStream, Socket};
+use super::runtime::stream::{ByteStream, Socket};
 use super::upstream::Pool;
 
 /// For how long the loop rests at most.

@@ -1,46 +1,27 @@
 //! Input and output: the only room that imports monoio. It moves bytes between the socket and the pure rooms, keeps
 //! deadlines, and decides nothing that [`crate::gate`] or [`crate::outcome`] can decide.
+//!
+//! Its floors, from the ground: [`runtime`] is what everything runs on; [`wait`] is how connections wait for one another;
+//! [`door`] lets connections in; [`call`] is the story of one request.
 
-mod acceptor;
-pub mod admit;
-pub mod alarms;
 pub mod attempt;
-pub mod baton;
-mod breather;
-pub mod buffer;
-pub mod clock;
+pub mod call;
 pub mod connection;
 pub mod deliver;
+pub mod door;
 pub mod drain;
-pub mod driver;
-pub mod exchange;
-pub mod forward;
-mod forwarding;
-mod handshake_turns;
-pub mod ids;
-pub mod inbound;
-pub mod keep;
-mod late;
-pub mod listener;
-pub mod net;
-pub mod newcomers;
+pub mod h1;
+pub mod observer;
 pub mod orders;
-pub mod outgoing;
-pub mod pace;
-pub mod parked;
-pub mod parking;
-pub mod peers;
-pub mod pipe;
+pub mod peer;
 pub mod policy;
-pub mod preface;
-pub mod relay;
-pub mod reply;
-pub mod respond;
+pub mod run;
+pub mod runtime;
+pub mod serve;
 pub mod snapshot;
-pub mod stream;
-pub mod tls;
-pub mod turns;
 pub mod upstream;
-pub mod usher;
-pub mod waiting;
+pub mod wait;
 pub mod worker;
+
+pub use door::{listener, tls};
+pub use runtime::{clock, driver, net, pipe};

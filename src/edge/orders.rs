@@ -8,8 +8,8 @@ use std::time::Duration;
 use monoio::io::AsyncReadRent;
 use monoio::net::UnixStream;
 
-use super::driver::Driver;
-use super::listener::Entrance;
+use super::door::listener::Entrance;
+use super::runtime::driver::Driver;
 
 /// What a worker can be told. It answers when it has done it.
 #[derive(Debug)]

@@ -1,7 +1,5 @@
 //! What a worker needs to know of the configuration: the gate and the edge's own numbers, as one immutable value.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +11,11 @@ use crate::ledger::Ledger;
 use crate::telemetry::metrics::Meters;
 use crate::wire::head::HeadLimits;
 
-use super::tls::door::TlsDoor;
+use super::door::tls::door::TlsDoor;
+
+pub use super::door::listener::ListenerId;
+pub use super::runtime::target::{Addresses, Target};
+pub use super::upstream::Upstream;
 
 /// The snapshot that an exchange starts with and finishes under.
 #[derive(Debug)]
@@ -40,7 +42,7 @@ pub struct Live {
     /// What each route has seen ([`crate::ledger::Ledgers::of`]).
     pub ledgers: Vec<Option<Arc<Ledger>>>,
     /// What each listener speaks, in their order, with the ticket keys of the process
-    /// ([`super::tls::tickets::Tickets::doors`]); nothing for those that speak plain text.
+    /// ([`super::door::tls::tickets::Tickets::doors`]); nothing for those that speak plain text.
     pub tls: Vec<Option<TlsDoor>>,
     /// Whether a listener lets in other clients than under the policy before: idle connections are to look whether they
     /// are still welcome.
@@ -49,10 +51,6 @@ pub struct Live {
     pub meters: Meters,
 }
 
-/// A listener, whatever its position in a configuration. Numbers are not used again.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ListenerId(pub u32);
-
 /// A listener that has been closed.
 #[derive(Clone, Debug)]
 pub struct Retired {
@@ -60,7 +58,7 @@ pub struct Retired {
     pub id: ListenerId,
     /// What it thought of proxies: its last connections come from them still.
     pub door: Door,
-    /// What it spoke: nobody is answered in plain text because it has been closed.
+    /// What it spoke: its clients are not answered in plain text because it has been closed.
     pub tls: Option<TlsDoor>,
 }
 
@@ -121,71 +119,4 @@ pub struct Limits {
     pub requests_per_connection: u64,
     /// Bytes of a body that must come in a second, after a grace period; 0 for any.
     pub body_rate_min: u64,
-}
-
-/// One application.
-#[derive(Clone, Debug)]
-pub struct Upstream {
-    /// Where it listens.
-    pub target: Target,
-    /// For a connection to be made.
-    pub connect_timeout: Duration,
-    /// From the end of the request to the head of the answer, and for each further piece of it.
-    pub response_timeout: Duration,
-    /// How long a connection may wait for its next use.
-    pub idle_timeout: Duration,
-    /// How many connections each worker keeps.
-    pub idle_connections: usize,
-    /// How long a connection rests after an answer before it can be used again: what the application sends beyond its
-    /// answer in this time is noticed.
-    pub reuse_after: Duration,
-}
-
-impl Upstream {
-    /// The host by which a client of the application itself would call it: its address as it is configured, and
-    /// `localhost` for a Unix socket.
-    #[must_use]
-    pub fn authority(&self) -> &[u8] {
-        match &self.target {
-            Target::Tcp(addresses) => addresses.name.as_bytes(),
-            Target::Unix(_) => b"localhost",
-        }
-    }
-}
-
-/// Where an application listens.
-#[derive(Clone, Debug)]
-pub enum Target {
-    /// A Unix-domain socket.
-    Unix(PathBuf),
-    /// TCP addresses, in order of preference. For a host name they are kept fresh by the resolver; the workers only
-    /// ever read them.
-    Tcp(Arc<Addresses>),
-}
-
-/// The addresses behind a name, replaced as a whole when they change.
-#[derive(Debug)]
-pub struct Addresses {
-    /// As it was written in the configuration, for messages.
-    pub name: String,
-    list: arc_swap::ArcSwap<Vec<SocketAddr>>,
-}
-
-impl Addresses {
-    /// Addresses of `name`, as known so far.
-    #[must_use]
-    pub fn new(name: String, list: Vec<SocketAddr>) -> Self {
-        Self { name, list: arc_swap::ArcSwap::from_pointee(list) }
-    }
-
-    /// The current addresses.
-    #[must_use]
-    pub fn current(&self) -> Arc<Vec<SocketAddr>> {
-        self.list.load_full()
-    }
-
-    /// Replaces them.
-    pub fn replace(&self, list: Vec<SocketAddr>) {
-        self.list.store(Arc::new(list));
-    }
 }

@@ -1,7 +1,7 @@
 //! The policy in force: published by the control room, looked at by every worker through a copy of its own.
 //!
-//! An exchange starts with the newest snapshot and finishes under it. The policy itself is shared, and nobody counts
-//! exchanges on it: a worker holds one reference to it, and hands out references that only its own thread counts. What
+//! An exchange starts with the newest snapshot and finishes under it. The policy itself is shared, and exchanges are not counted
+//! on it: a worker holds one reference to it, and hands out references that only its own thread counts. What
 //! an exchange costs is one look at a number that changes with a reload and lies in the cache of every core between.
 
 use std::cell::RefCell;
@@ -30,10 +30,10 @@ impl Published {
         Self { policy: ArcSwap::from_pointee(policy), generation: AtomicU64::new(1) }
     }
 
-    /// Puts a policy in force; gives the one before, so that whoever publishes also pays for dropping it.
+    /// Puts a policy in force; gives the one before, so that the thread that publishes also pays for dropping it.
     pub fn publish(&self, policy: Policy) -> Arc<Policy> {
         let before = self.policy.swap(Arc::new(policy));
-        // After the policy: whoever sees the new number finds the new policy, or a newer one.
+        // After the policy: a worker that sees the new number finds the new policy, or a newer one.
         self.generation.fetch_add(1, Ordering::Release);
         before
     }

@@ -15,9 +15,39 @@ use crate::now::Now;
 use crate::outcome::Fault;
 use crate::telemetry::{PoolMeter, UpstreamCells};
 
-use super::net::Net;
-use super::policy::Upstream;
-use super::stream::ByteStream;
+use super::runtime::net::Net;
+use super::runtime::stream::ByteStream;
+use super::runtime::target::Target;
+
+/// One application.
+#[derive(Clone, Debug)]
+pub struct Upstream {
+    /// Where it listens.
+    pub target: Target,
+    /// For a connection to be made.
+    pub connect_timeout: Duration,
+    /// From the end of the request to the head of the answer, and for each further piece of it.
+    pub response_timeout: Duration,
+    /// How long a connection may wait for its next use.
+    pub idle_timeout: Duration,
+    /// How many connections each worker keeps.
+    pub idle_connections: usize,
+    /// How long a connection rests after an answer before it can be used again: what the application sends beyond its
+    /// answer in this time is noticed.
+    pub reuse_after: Duration,
+}
+
+impl Upstream {
+    /// The host by which a client of the application itself would call it: its address as it is configured, and
+    /// `localhost` for a Unix socket.
+    #[must_use]
+    pub fn authority(&self) -> &[u8] {
+        match &self.target {
+            Target::Tcp(addresses) => addresses.name.as_bytes(),
+            Target::Unix(_) => b"localhost",
+        }
+    }
+}
 
 /// An application that can be sent to, with the connections that wait for their next use.
 pub struct Pool<S> {
@@ -105,7 +135,7 @@ impl<S> Pool<S> {
     }
 }
 
-/// The connections close, and nobody must think that they wait.
+/// The connections close, and the gauge must not count them any more.
 impl<S> Drop for Pool<S> {
     fn drop(&mut self) {
         self.count(|cells| cells.idle.set(0));
@@ -186,9 +216,9 @@ impl<S: ByteStream> Pool<S> {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::pipe::{Pipe, VirtualNet};
     use super::super::policy::{Addresses, Target};
     use super::*;
+    use crate::edge::runtime::pipe::{Pipe, VirtualNet};
 
     const fn ms(millis: u64) -> Duration {
         Duration::from_millis(millis)

@@ -3,90 +3,35 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use monoio::net::UnixStream;
-
 use crate::gate::admission::Admission;
-use crate::gate::crowd::{Bound, GRACE, Newcomer, Party};
-use crate::gate::route::Route;
-use crate::now::Now;
+use crate::gate::eviction::{Bound, GRACE, Newcomer, Owner};
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::WorkerCells;
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::handshake::RefusedCertificate;
 use crate::telemetry::metrics::Metrics;
 
-use super::acceptor::Acceptors;
-use super::alarms::Alarms;
-use super::baton::Baton;
-use super::buffer::BufferPool;
-use super::clock::{Clock, DateLine, WorkerClock};
-use super::drain::{Drain, Stage};
-use super::driver::{Driver, WorkerRuntime};
-use super::ids::RequestIds;
-use super::keep::{self, Kept, Ticket};
-use super::listener::Entrance;
-use super::net::{Net, Sockets};
-use super::orders::{Inbox, Order};
-use super::parked::Warm;
-use super::parking::Parking;
-use super::peers::Peers;
+use super::call::ids::RequestIds;
+use super::drain::Drain;
 use super::policy::{ListenerId, Policy};
+
+use super::observer::{Kept, Ticket};
+pub use super::observer::{Observer, RefusedRequest};
+use super::runtime::buffer::BufferPool;
+use super::runtime::clock::{Clock, DateLine};
+use super::runtime::net::Net;
 use super::snapshot::{Latest, Published, Snapshot};
-use super::turns::Turns;
-use super::usher;
-use super::waiting::Waiting;
-
-/// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
-const SWEEP: Duration = Duration::from_secs(1);
-
-/// Who is told how exchanges end, from every worker. Must return at once: it is called on the worker's thread.
-pub trait Observer: Send + Sync {
-    /// An exchange has ended.
-    fn exchange(&self, exchange: &Exchange<'_>);
-    /// A request was refused: its bytes, which are gone afterwards. Nobody need look at them.
-    fn refused(&self, _exchange: &Exchange<'_>, _request: &RefusedRequest<'_>) {}
-    /// Accepting pauses because the process is out of descriptors or memory.
-    fn accept_failed(&self, error: &io::Error);
-    /// A connection was refused or closed at a bound, without an exchange. Nobody need listen.
-    fn connection_ended(&self, _end: ConnectionEnd, _peer: Option<IpAddr>) {}
-    /// A connection has ended because of the certificate that its client has shown.
-    fn certificate_refused(&self, end: ConnectionEnd, peer: Option<IpAddr>, _certificate: &RefusedCertificate) {
-        self.connection_ended(end, peer);
-    }
-    /// Whether what this worker forwards now can be recorded. When not, deliveries are refused instead.
-    fn can_record(&self, _worker: usize) -> bool {
-        true
-    }
-    /// The application has answered, or a duplicate is about to be acknowledged; nothing of the answer has been sent
-    /// yet. Gives what it has to wait for.
-    fn answering(&self, _exchange: &Exchange<'_>) -> Option<Ticket> {
-        None
-    }
-    /// What has become of a record of this worker.
-    fn kept(&self, _worker: usize, _ticket: Ticket) -> Kept {
-        Kept::Durable
-    }
-    /// A socket of this worker on which a byte comes when what [`Observer::kept`] says has changed. Asked once.
-    fn changes(&self, _worker: usize) -> Option<StdUnixStream> {
-        None
-    }
-}
-
-/// The bytes of a request that was refused.
-#[derive(Clone, Copy, Debug)]
-pub struct RefusedRequest<'a> {
-    /// The route that it fell under.
-    pub route: Option<&'a Route>,
-    /// Its head as it came; empty where that is gone.
-    pub head: &'a [u8],
-    /// What has come of its body, without chunks.
-    pub body: &'a [u8],
-}
+use super::wait::fifo_lock::FifoLock;
+use super::wait::idle_set::IdleSet;
+use super::wait::peers::Peers;
+use super::wait::slow_set::SlowSet;
+use super::wait::turns::TurnQueue;
+use super::wait::wake_list::WakeList;
+use super::wait::warm::Warm;
 
 /// What every worker of a process is given.
 #[derive(Clone)]
@@ -111,7 +56,7 @@ pub struct Worker<N: Net> {
     pub net: N,
     /// Pooled buffers.
     pub buffers: BufferPool,
-    /// Where heads are written before they are placed. All exchanges share it: nobody keeps it while it awaits something.
+    /// Where heads are written before they are placed. All exchanges share it: none keeps it across an await.
     pub scratch: RefCell<Vec<u8>>,
     /// Request ids.
     pub ids: RequestIds,
@@ -124,20 +69,21 @@ pub struct Worker<N: Net> {
     /// What is held of the bounds of the process.
     pub admission: Arc<Admission>,
     /// Connections that wait for a request.
-    pub parking: Parking,
+    pub idle: IdleSet,
     /// Those that are about to.
     pub warm: Warm,
     /// Connections that wait for one another.
-    pub turns: Rc<Turns>,
+    pub turns: Rc<TurnQueue>,
     /// Held by the connection that computes what is left of a large body when it is whole.
-    pub baton: Baton,
+    pub compute_lock: FifoLock,
     /// Answers that wait for their records.
-    pub unrecorded: keep::Waiting,
+    pub unrecorded: WakeList,
     /// Connections that make us wait in a request or an answer.
-    pub waiting: Rc<Waiting>,
+    pub slow: Rc<SlowSet>,
     /// The other workers.
     pub peers: Peers,
     position: usize,
+    records_answers: bool,
     policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
     metrics: Arc<Metrics>,
@@ -155,14 +101,15 @@ impl<N: Net> Worker<N> {
             drain: Rc::default(),
             pseudonym: Arc::clone(&shared.pseudonym),
             admission: Arc::clone(&shared.admission),
-            parking: Parking::default(),
+            idle: IdleSet::default(),
             warm: Warm::default(),
             turns: Rc::default(),
-            baton: Baton::default(),
-            unrecorded: keep::Waiting::default(),
-            waiting: Rc::default(),
+            compute_lock: FifoLock::default(),
+            unrecorded: WakeList::default(),
+            slow: Rc::default(),
             peers: Peers::default(),
             position,
+            records_answers: shared.observer.records_answers(),
             policy: Latest::new(Arc::clone(&shared.policy), position),
             observer: Arc::clone(&shared.observer),
             metrics: Arc::clone(&shared.metrics),
@@ -176,9 +123,8 @@ impl<N: Net> Worker<N> {
 
     /// Counts an exchange that was judged by `policy`, and tells the observer how it ended.
     pub fn record(&self, policy: &Policy, exchange: &Exchange<'_>) {
-        let exchange = Exchange { worker: self.position, ..*exchange };
-        policy.live.meters.record(&exchange);
-        self.observer.exchange(&exchange);
+        policy.live.meters.record(exchange);
+        self.observer.exchange(exchange);
     }
 
     /// Shows the observer a request that was refused.
@@ -196,9 +142,19 @@ impl<N: Net> Worker<N> {
         self.observer.can_record(self.position)
     }
 
+    /// Its position among the workers of the process.
+    pub const fn position(&self) -> usize {
+        self.position
+    }
+
+    /// Whether the observer wants to know what is about to be answered.
+    pub const fn records_answers(&self) -> bool {
+        self.records_answers
+    }
+
     /// Tells the observer what is about to be answered; gives what that has to wait for.
     pub fn answering(&self, exchange: &Exchange<'_>) -> Option<Ticket> {
-        self.observer.answering(&Exchange { worker: self.position, ..*exchange })
+        self.observer.answering(exchange)
     }
 
     /// What has become of a record.
@@ -231,13 +187,13 @@ impl<N: Net> Worker<N> {
         }
     }
 
-    /// Ends a connection that makes us wait and holds something of this bound, if there is one that costs others more than
-    /// the newcomer would with this amount.
-    pub fn make_way(&self, bound: Bound, (party, amount): (Party, u64), now: Duration) -> bool {
-        // One that has sent everything does not wait for suspects who have not.
+    /// Evicts a slow connection that holds something of this limit, if there is one with a higher cost than the new one would
+    /// have with this amount.
+    pub fn evict_for(&self, bound: Bound, (owner, amount): (Owner, u64), now: Duration) -> bool {
+        // A request that has arrived whole does not wait for suspects that have not.
         let grace = if amount == 0 && bound.is_of_suspects() { Duration::ZERO } else { GRACE };
-        let newcomer = Newcomer { party, amount, limit: self.admission.limit(bound), grace };
-        self.waiting.make_way(bound, newcomer, now)
+        let newcomer = Newcomer { owner, amount, limit: self.admission.limit(bound), grace };
+        self.slow.evict_for(bound, newcomer, now)
     }
 
     /// Whether the connections of a listener are closed as soon as no exchange is in flight on them.
@@ -250,24 +206,10 @@ impl<N: Net> Worker<N> {
         self.drain.has_begun() || !self.policy().listens(listener)
     }
 
-    /// Makes room of which others had none.
-    fn make_room(&self) {
-        let now = self.net.monotonic();
-        let candidates = self.parking.len() + self.waiting.len();
-        for _ in 0..self.admission.claim_shortage(Bound::Connections, candidates as u64) {
-            self.make_room_for(None, now);
-        }
-        for bound in Bound::ALL.into_iter().filter(|bound| *bound != Bound::Connections) {
-            for _ in 0..self.admission.claim_shortage(bound, self.waiting.len() as u64) {
-                self.make_way(bound, (Party::Alone(u64::MAX), 0), now);
-            }
-        }
-    }
-
     /// Closes up to `count` connections that are idle, those first that have been so longest.
     pub fn close_idle(&self, count: u64) {
         for _ in 0..count {
-            if self.parking.close_oldest() {
+            if self.idle.close_oldest() {
                 self.connection_ended(ConnectionEnd::IdleClosed, None);
             }
         }
@@ -277,88 +219,5 @@ impl<N: Net> Worker<N> {
     pub fn accept_failed(&self, error: &io::Error) {
         self.metrics.accept_failed();
         self.observer.accept_failed(error);
-    }
-
-    fn sweep(&self, now: Now) {
-        // Whoever waits looks at its deadline.
-        self.unrecorded.wake();
-        self.cells(|cells| cells.beat(now.monotonic, self.parking.len(), self.turns.waiting()));
-        self.make_room();
-        self.close_useless();
-        let policy = self.policy();
-        policy.live.ledgers.iter().flatten().for_each(|ledger| ledger.forget_keys(now.monotonic));
-        for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
-            pool.close_expired(now, upstream.idle_timeout);
-        }
-    }
-}
-
-/// What one worker thread is given.
-pub struct Assignment {
-    /// What all workers share.
-    pub shared: Shared,
-    /// This worker's listening sockets.
-    pub entrances: Vec<Entrance>,
-    /// Which of the workers this is.
-    pub position: usize,
-    /// What else is to be done, and when to stop.
-    pub inbox: Inbox,
-    /// The bells of the other workers.
-    pub peers: Vec<StdUnixStream>,
-}
-
-/// Runs a worker on the calling thread until it is told to stop. `ready` is called when it accepts. Gives the number
-/// of exchanges that were cut off at the end of the grace period.
-///
-/// # Errors
-/// A socket cannot be registered; `ready` has not been called then.
-pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnce()) -> io::Result<usize> {
-    let driver = runtime.driver();
-    runtime.block_on(async move {
-        let Assignment { shared, entrances, position, inbox, peers } = assignment;
-        let alarms = Rc::new(Alarms::new(shared.clock.clone()));
-        let net = Sockets { clock: WorkerClock::new(shared.clock.clone()), alarms: Rc::clone(&alarms) };
-        let worker = Rc::new(Worker::new(net, &shared, position));
-        worker.peers.introduce(peers);
-        let mut inbox = inbox.adopt(driver)?;
-        let mut acceptors = Acceptors::new(Rc::clone(&worker), driver);
-        acceptors.prepare(entrances)?;
-        acceptors.enforce(&worker.policy());
-        worker.cells(|cells| cells.runs_on(u64::from(nix::unistd::gettid().as_raw().unsigned_abs())));
-        worker.sweep(worker.net.now());
-        monoio::spawn(sweep(Rc::clone(&worker)));
-        monoio::spawn(async move { alarms.keep().await });
-        monoio::spawn(usher::run(Rc::clone(&worker), UnixStream::pair()?));
-        if let Some(changes) = shared.observer.changes(position) {
-            changes.set_nonblocking(driver == Driver::Epoll)?;
-            monoio::spawn(keep::listen(Rc::clone(&worker), UnixStream::from_std(changes)?));
-        }
-        ready();
-        let grace = loop {
-            match inbox.next().await {
-                // Whoever does not wait for the answer does not need it.
-                Some(Order::Prepare(entrances, done)) => drop(done.send(acceptors.prepare(entrances))),
-                Some(Order::Abandon) => acceptors.abandon(),
-                Some(Order::Enforce(done)) => {
-                    acceptors.enforce(&worker.policy());
-                    let _ = done.send(());
-                }
-                Some(Order::MakeRoom) => worker.make_room(),
-                Some(Order::Part) => worker.drain.advance(Stage::Parting),
-                Some(Order::Close(grace)) => break grace,
-                None => break Duration::ZERO,
-            }
-        };
-        worker.drain.advance(Stage::Closing);
-        acceptors.close();
-        let _ = monoio::time::timeout(grace, worker.drain.finished()).await;
-        Ok(worker.drain.in_flight())
-    })
-}
-
-async fn sweep(worker: Rc<Worker<Sockets>>) {
-    loop {
-        monoio::time::sleep(SWEEP).await;
-        worker.sweep(worker.net.now());
     }
 }

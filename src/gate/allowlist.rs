@@ -13,19 +13,20 @@ pub struct AllowList {
 }
 
 impl AllowList {
-    /// `allow`: who is let in; `None` lets in everyone, an empty set nobody. `deny`: who is not, even so.
+    /// `allow`: the clients that may call; `None` allows all of them, an empty set none. `deny`: clients that may not call
+    /// even if they are allowed.
     #[must_use]
     pub const fn new(allow: Option<Networks>, deny: Networks) -> Self {
         Self { allow, deny }
     }
 
-    /// Whether nobody is ever refused.
+    /// Whether no client is ever refused.
     #[must_use]
     pub const fn is_open(&self) -> bool {
         self.allow.is_none() && self.deny.is_empty()
     }
 
-    /// Judges a client; `None` when nobody can say who it is, which only a list that refuses nobody lets pass.
+    /// Judges a client; `None` if its address is not known: only a list that refuses no client lets it pass.
     ///
     /// # Errors
     /// [`Rejection::ClientNotAllowed`]
@@ -55,7 +56,7 @@ mod tests {
     #[test]
     fn without_lists_everyone_may_call() {
         let open = AllowList::default();
-        assert!(open.is_open() && admits(&open, "192.0.2.1") && admits(&open, "nobody knows"));
+        assert!(open.is_open() && admits(&open, "192.0.2.1") && admits(&open, "unknown"));
     }
 
     #[test]
@@ -77,10 +78,10 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_client_passes_no_list_and_an_empty_set_lets_nobody_in() {
-        let nobody = AllowList::new(Some(Networks::default()), Networks::default());
+    fn an_unknown_client_passes_no_list_and_an_empty_set_allows_none() {
+        let none = AllowList::new(Some(Networks::default()), Networks::default());
         let denying = AllowList::new(None, networks(&["192.0.2.0/24"]));
-        assert!(!nobody.is_open() && !admits(&nobody, "192.0.2.1"));
+        assert!(!none.is_open() && !admits(&none, "192.0.2.1"));
         assert_eq!(denying.admit(None), Err(Rejection::ClientNotAllowed));
     }
 }

@@ -6,8 +6,11 @@
 //! ends the reading too: the client is then the last address that is known, that of the proxy which wrote it.
 //!
 //! `X-Forwarded-For` (several fields make one list) and `Forwarded` (RFC 7239) are both read. A proxy keeps one of
-//! them and may pass on the other as a stranger wrote it, and nobody can tell which: where both are there and lead to
-//! different clients, nobody is believed.
+//! them and may pass on the other as a client wrote it, and which of the two is not known: where both are there and lead to
+//! different clients, neither is believed.
+//!
+//! Written here: the list is read from the right without an allocation, and what stands to the left of a proxy's own words
+//! cannot change how they are read. The crate `forwarded-header-value` reads a whole header from the left.
 
 use core::net::IpAddr;
 
@@ -81,7 +84,7 @@ impl ClientAddress {
         Self { address: Some(address), account }
     }
 
-    /// The address, if it is certain enough to let somebody in or keep somebody out.
+    /// The address, if it is certain enough for lists of clients.
     #[must_use]
     pub fn proven(self) -> Option<IpAddr> {
         self.address.filter(|_| self.account != Account::Contradiction)
@@ -151,7 +154,7 @@ fn element(text: &[u8]) -> Option<IpAddr> {
         if name.eq_ignore_ascii_case(b"for") {
             let value = value.get(1..)?;
             let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));
-            // Two nodes in one element: nobody can say which one it is.
+            // Two nodes in one element: which one it is cannot be known.
             if found.replace(node(unquoted.unwrap_or(value))?).is_some() {
                 return None;
             }
@@ -223,7 +226,7 @@ mod tests {
             assert_client(peer, &fields, peer, Account::Stranger);
         }
         assert_client("::ffff:198.51.100.1", &fields, "198.51.100.1", Account::Stranger);
-        assert_client("nobody", &fields, "nobody", Account::Stranger);
+        assert_client("unknown", &fields, "unknown", Account::Stranger);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! Only what a stranger cannot have for nothing counts in favour of a connection: a delivery on it that was proven genuine
 //! and accepted. What a request says of itself, such as the id of a key, is no reason to prefer it.
 
-use crate::gate::keyed_buckets::ClientKey;
+use crate::gate::admission::keyed_buckets::ClientKey;
 use crate::outcome::{Outcome, Rejection};
 
 /// Refusals in a row that may happen to a sender: a copy, a delivery with an old signature. More are a habit.
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn within_the_budget_and_behind_proxies_nobody_is_a_suspect() {
+    fn within_the_budget_and_behind_proxies_no_request_is_a_suspect() {
         for change in
             [|it| Ended { over_budget: false, ..it }, |it| Ended { shared: true, ..it }] as [fn(Ended) -> Ended; 2]
         {

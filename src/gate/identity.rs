@@ -3,14 +3,14 @@
 //! Only subject alternative names count (RFC 6125, RFC 9525): DNS names and URIs. The common name says nothing that could
 //! be matched without doubt. A certificate is looked at here after its chain has been verified; what stands in it can
 //! still be anything that the authority signed, so only names of plain characters are names, and a wildcard in a
-//! certificate, which stands for many machines, names nobody.
+//! certificate, which stands for many machines, is not the name of a client.
 
 use core::fmt;
 
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
-use crate::gate::keyed_buckets::ClientKey;
+use crate::gate::admission::keyed_buckets::ClientKey;
 
 /// The longest name that counts: host names are no longer, and an identity stands in headers and logs.
 pub const NAME_LIMIT: usize = 255;
@@ -201,7 +201,7 @@ impl CallerList {
         identity.names.iter().find(allowed).map(CallerName::as_str)
     }
 
-    /// Whether somebody with these names, or without a certificate, may call.
+    /// Whether a client with these names, or without a certificate, may call.
     #[must_use]
     pub fn admits(&self, identity: Option<&Identity>) -> bool {
         self.is_empty() || identity.is_some_and(|identity| self.find(identity).is_some())

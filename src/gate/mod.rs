@@ -5,27 +5,23 @@ pub mod allowlist;
 pub mod believed;
 pub mod chain;
 pub mod client;
+pub mod client_key;
 pub mod conduct;
-pub mod crowd;
-pub(crate) mod gauge;
-pub mod handshakes;
-pub mod holding;
 pub mod identity;
-pub mod keyed_buckets;
-pub mod limits;
+pub mod map_room;
 pub mod networks;
 pub mod observe;
 pub mod pattern;
 pub mod replay;
 pub mod route;
-pub mod route_admission;
-pub mod route_buckets;
 mod route_index;
-pub mod suspects;
 mod tampering;
-pub mod token_bucket;
 pub mod upstream;
 pub mod verify;
+
+pub use admission::{
+    eviction, handshakes, holding, keyed_buckets, limits, route_admission, route_buckets, suspects, token_bucket,
+};
 
 /// The immutable snapshot that a request is judged by, from its first stage to its last.
 #[derive(Debug)]

@@ -1,7 +1,11 @@
 //! Sets of addresses, written as networks (`192.0.2.0/24`, RFC 4632), looked up in logarithmic time.
 //!
-//! IPv4 and IPv6 are two worlds: `::/0` is every IPv6 address and no IPv4 one. An IPv4 address in IPv6 clothes
+//! IPv4 and IPv6 are told apart: `::/0` is every IPv6 address and no IPv4 one. An IPv4-mapped IPv6 address
 //! (`::ffff:192.0.2.1`, RFC 4291 section 2.5.5.2) is an IPv4 address wherever it stands.
+//!
+//! Written here and not on the crate `ipnet`: its parser takes addresses with bits behind the prefix and gives one error for
+//! everything, where a configuration is told what is wrong and what was probably meant. The rest is a few lines, and
+//! look-ups need the ranges below in any case.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,12 +1,12 @@
 //! Which route a request belongs to: host first, then path, then method.
 
+use crate::gate::admission::route_admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
 use crate::gate::believed::{self, KeptFields, Said};
 use crate::gate::client::ClientAddress;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::replay::ReplayPolicy;
-use crate::gate::route_admission::RouteAdmission;
 use crate::gate::tampering;
 use crate::gate::verify::{Delivery, Verifier};
 use crate::outcome::Rejection;
@@ -41,7 +41,23 @@ pub struct Route {
     pub replay: Option<ReplayPolicy>,
 }
 
+/// What becomes of a delivery that was proven genuine and is no copy. What accepts it commits its claim.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Disposition {
+    /// An application is sent it, and accepts it by its answer.
+    Forward {
+        /// Position of the application in [`crate::gate::Gate::upstreams`].
+        upstream: usize,
+    },
+}
+
 impl Route {
+    /// What becomes of its deliveries.
+    #[must_use]
+    pub const fn disposition(&self) -> Disposition {
+        Disposition::Forward { upstream: self.upstream }
+    }
+
     /// The name of its scheme; `none` when nothing is verified.
     #[must_use]
     pub fn scheme_name(&self) -> &str {

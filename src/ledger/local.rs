@@ -16,10 +16,7 @@
 //! stands under a second name, and the look is saved.
 //!
 //! # Room
-//! The map is made with room for twice ([`ROOM`]) what a shard will hold. hashbrown (0.14, `raw/mod.rs`, `reserve_rehash`)
-//! allocates anew only when more than half of the room is in use; up to there it cleans up in place. Even that is needed
-//! only when removed entries have left marks behind, which they do where sixteen places in a row are taken: hardly ever,
-//! because a full map uses a quarter to half of its places. So a claim never waits for a map to be rehashed.
+//! The map never grows ([`map_room`]): a claim never waits for a map to be rehashed.
 
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -32,6 +29,7 @@ use foldhash::quality::SeedableRandomState;
 use super::names::{Names, Seed};
 use super::naming::FORMER;
 use super::stripe::{Entry, Map, Role, Stamp, Stripe, Terms};
+use crate::gate::map_room;
 use crate::gate::verify::Name;
 
 /// Stripes of a large table: many more than cores would be of no use, because a table that is full of entries that
@@ -43,10 +41,6 @@ const LARGE: usize = STRIPES << 10;
 
 /// Shards of the map of a large table, and of a small one. The map wants at least two.
 const SHARDS: (usize, usize) = (64, 4);
-
-/// How many times as much as its deliveries there is room for in a shard. The second half is for aliases, while there are
-/// any.
-const ROOM: usize = 2;
 
 /// Accounts with a cache line to themselves.
 #[repr(align(128))]
@@ -89,29 +83,11 @@ const fn shards(capacity: usize) -> usize {
     if capacity < LARGE { SHARDS.1 } else { SHARDS.0 }
 }
 
-/// Entries that there is room for in a map for `capacity` deliveries.
-const fn room(capacity: usize) -> usize {
-    let shards = shards(capacity);
-    let mean = capacity.div_ceil(shards);
-    // Entries are spread by chance: no shard will be more than six standard deviations above the mean.
-    (mean + 6 * (mean.isqrt() + 1)) * ROOM * shards
-}
-
-/// Places of a shard with this room: what hashbrown makes of it. An eighth stays free, and the number is a power of two.
-const fn places(room: usize) -> usize {
-    let wanted = room * 8 / 7;
-    if wanted < 8 { 8 } else { wanted.next_power_of_two() }
-}
-
-/// Bytes of a table of `capacity` deliveries when it is full, with an alias for each.
+/// Bytes of a table of `capacity` deliveries when it is full, with an alias for each. Half of the room of the map is for
+/// aliases.
 pub(super) const fn memory(capacity: usize) -> usize {
-    /// Control bytes that repeat the first ones.
-    const GROUP: usize = 16;
-    /// A shard of the map has cache lines to itself.
-    const SHARD: usize = 128;
-    let (shards, stripes) = (shards(capacity), stripes(capacity));
-    let places = places(room(capacity) / shards);
-    shards * (places * (size_of::<(Name, Entry)>() + 1) + GROUP + SHARD)
+    let stripes = stripes(capacity);
+    map_room::memory(capacity, shards(capacity), size_of::<(Name, Entry)>())
         + stripes * (Stripe::memory(capacity / stripes) + size_of::<Line>())
 }
 
@@ -299,7 +275,7 @@ impl Local {
     fn map(&self) -> &Map {
         self.map.get_or_init(|| {
             Map::with_capacity_and_hasher_and_shard_amount(
-                room(self.capacity),
+                map_room::room(self.capacity, shards(self.capacity)),
                 self.spread.clone(),
                 shards(self.capacity),
             )
@@ -330,7 +306,9 @@ impl Local {
         self.lines().zip(of_stripes).for_each(|(stripe, entries)| stripe.assert_consistent(&entries));
         // It has not grown.
         let shards = shards(self.capacity);
-        assert!(self.map().capacity() <= shards * places(room(self.capacity) / shards) / 8 * 7);
+        assert!(
+            self.map().capacity() <= shards * map_room::places(map_room::room(self.capacity, shards) / shards) / 8 * 7
+        );
     }
 }
 

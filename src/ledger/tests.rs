@@ -378,7 +378,7 @@ fn a_full_table_says_when_there_is_room_again() {
     let claim = |number, millis| table.claim(key(number), &policy, at(millis));
     let Claimed::New { claim: first, .. } = claim(1, 0) else { panic!("there is room") };
     let Claimed::New { claim: second, .. } = claim(2, 0) else { panic!("there is room") };
-    assert_eq!(claim(3, 0).retry_after(), None, "nobody knows how long the application takes");
+    assert_eq!(claim(3, 0).retry_after(), None, "how long the application takes is not known");
     commit(second, at(2_000));
     commit(first, at(3_500));
     // The one that was committed first goes first, its margin included.

@@ -1,7 +1,7 @@
 //! One line for each exchange, for machines ([`json`]) or people ([`text`]): who asked for what, how it ended and why,
 //! and how long it took. Never a body, a signature or a secret; a query only where the operator wants it.
 //!
-//! Formats only: whoever has the bytes writes them somewhere.
+//! Formats only: the caller writes the bytes.
 
 use crate::outcome::{Fault, Outcome, Side};
 use crate::telemetry::exchange::{Exchange, Stages};

@@ -1,10 +1,10 @@
-//! The last refused requests, kept in memory so that somebody can find out why they were refused: a bounded number of
+//! The last refused requests, kept in memory so that the operator can find out why they were refused: a bounded number of
 //! them, of each a bounded number of bytes.
 //!
 //! A captured request holds what it came with, its signature and its body among it: without these nothing can be
 //! explained. So there are two ways out. [`Captured::shown`] is for lists: no body, and of header fields that
 //! may hold credentials the length alone. [`Captured::whole`] is for the operator's own `explain`, over a connection
-//! that comes from the same machine; whoever hands it out makes sure of that. What may be a credential to others than the
+//! that comes from the same machine; the caller has to check that. What may be a credential to others than the
 //! route (a cookie, the key of a gateway) is left out before anything is kept: every field that the route does not need to
 //! verify and that is not known to be harmless.
 
@@ -129,7 +129,7 @@ fn field(out: &mut Vec<u8>, line: &[u8]) {
 }
 
 /// Fields whose values no scheme takes for a credential. All others are hidden: which of them a sender signs with, or
-/// puts a token in, is known to nobody but its scheme.
+/// puts a token in, only its scheme knows.
 const HARMLESS: [&str; 14] = [
     "accept",
     "accept-encoding",

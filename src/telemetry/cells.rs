@@ -1,5 +1,5 @@
 //! Where workers count: cells of their own for each route, key and upstream, so that no core waits for another one's
-//! cache line. They are added up when somebody looks.
+//! cache line. They are added up when they are read.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -331,6 +331,7 @@ pub struct WorkerCells {
     over_rate: Tally,
     waiting: Tally,
     suspicions: [Tally; Suspicion::ALL.len()],
+    unheard: Tally,
     pub(super) refusals: Refusals,
 }
 
@@ -377,6 +378,17 @@ impl WorkerCells {
     #[must_use]
     pub fn suspicions(&self, suspicion: Suspicion) -> u64 {
         self.suspicions.get(suspicion as usize).map_or(0, Tally::get)
+    }
+
+    /// A genuine delivery had an `X-Forwarded-For` from a peer that is not trusted.
+    pub fn forwarded_for_unheard(&self) {
+        self.unheard.add(1);
+    }
+
+    /// Such deliveries so far.
+    #[must_use]
+    pub fn unheard(&self) -> u64 {
+        self.unheard.get()
     }
 
     /// Connections that wait for their turns, as of the last beat.

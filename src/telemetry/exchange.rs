@@ -8,7 +8,7 @@ use crate::now::Now;
 use crate::outcome::{Observed, Outcome};
 use crate::wire::head::ResponseError;
 
-/// An exchange that has ended. What it borrows is gone afterwards: whoever wants to keep something copies it.
+/// An exchange that has ended. What it borrows is gone afterwards: to keep something, copy it.
 #[derive(Clone, Copy, Debug)]
 pub struct Exchange<'a> {
     /// The position of the worker that served it. Its thread is the one that calls.

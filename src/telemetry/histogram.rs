@@ -1,7 +1,7 @@
 //! Durations counted by size, in an array of fixed length.
 //!
-//! The exporter's own histograms keep every sample in a list of blocks until somebody drains it: they allocate on the
-//! path of a request, share an atomic between all cores, and grow while nobody looks (`benches/metrics.rs` has the
+//! The exporter's own histograms keep every sample in a list of blocks until they are drained: they allocate on the
+//! path of a request, share an atomic between all cores, and grow while they are not read (`benches/metrics.rs` has the
 //! figures). This one has one writer, never grows, and is added up when it is read.
 
 use core::time::Duration;

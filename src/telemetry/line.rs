@@ -4,6 +4,8 @@
 //! Text comes out as ASCII that is valid inside a JSON string whatever went in: control characters and everything
 //! beyond ASCII as `\uXXXX` escapes, bytes that are not UTF-8 as `\ufffd`. Nothing in a line can move a terminal's
 //! cursor, turn text around or end the line.
+//!
+//! JSON is written by hand here: `serde_json` leaves what is beyond ASCII as it is, and takes no bytes that are not UTF-8.
 
 use core::net::IpAddr;
 use core::time::Duration;

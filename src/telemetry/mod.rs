@@ -2,6 +2,7 @@
 //! nothing of the gate: what it is told is in [`exchange::Exchange`].
 
 pub mod access_log;
+pub mod advice;
 pub mod audit;
 pub mod capture;
 mod cells;

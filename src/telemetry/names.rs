@@ -79,6 +79,8 @@ names! {
         "Deliveries that were forwarded although their signed id had come before: with another body.";
     RATE_REFUSALS = Counter "countersign_rate_refusals_total" ["route", "bucket"] Count
         "Requests refused because a token bucket was empty: that of the client, or that of the route.";
+    UNTRUSTED_FORWARDED_FOR = Counter "countersign_untrusted_forwarded_for_total" [] Count
+        "Genuine deliveries that came with X-Forwarded-For from a peer that is no trusted proxy. Many mean that trusted_proxies lacks a proxy.";
     REQUEST_BYTES = Counter "countersign_request_body_bytes_total" ["route"] Bytes
         "Bytes of request bodies received.";
     RESPONSE_BYTES = Counter "countersign_response_body_bytes_total" ["route"] Bytes

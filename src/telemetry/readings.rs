@@ -1,4 +1,4 @@
-//! What is not counted but read when somebody asks: the live state of the process. Whoever owns the state fills this
+//! The live state of the process, which is read when it is asked for, not counted. The owner of the state fills this
 //! in; metrics and status page are made of it.
 
 use core::time::Duration;

@@ -67,7 +67,7 @@ impl Refusals {
         if now - second >= PER_SECOND {
             return;
         }
-        // Whoever is reading is done in microseconds; this one is then not shown.
+        // A reader is done in microseconds; this one is then not shown.
         let Ok(mut ring) = self.ring.try_lock() else { return };
         spent.set(now + 1);
         make_room(&mut ring);

@@ -6,8 +6,7 @@
 //! end is CRLF.
 
 use crate::outcome::Rejection;
-use crate::wire::scan::is_token_byte;
-use crate::wire::target::hex_digit;
+use crate::wire::characters::{hex_digit, is_token_byte};
 
 /// Digits of one size, leading zeros included.
 const MAX_DIGITS: u8 = 16;

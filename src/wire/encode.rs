@@ -5,9 +5,10 @@
 
 use core::ops::Range;
 
-use crate::wire::head::{Host, Version};
+use crate::wire::characters::is_token_byte;
 use crate::wire::headers::{Field, Headers, Known};
-use crate::wire::scan::is_token_byte;
+use crate::wire::message::Version;
+use crate::wire::target::Host;
 
 /// The last chunk and the end of a chunked body without trailers.
 pub const LAST_CHUNK: &[u8] = b"0\r\n\r\n";

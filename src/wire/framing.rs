@@ -4,10 +4,11 @@
 //! delimited by the close of its connection.
 
 use crate::outcome::Rejection;
-use crate::wire::head::{RequestHead, Version};
+use crate::wire::characters::{is_token_byte, trim};
+use crate::wire::head::RequestHead;
 use crate::wire::headers::{Headers, Known};
+use crate::wire::message::Version;
 use crate::wire::response::{ResponseError, ResponseHead};
-use crate::wire::scan::is_token_byte;
 
 /// How the body of a request ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,14 +167,6 @@ fn refuse_coding(value: &[u8]) -> Refusal {
 /// The elements of a list, without the white space around them (RFC 9110 section 5.6.1).
 fn elements(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     list.split(|byte| *byte == b',').map(trim)
-}
-
-/// Without optional white space: space and tab, nothing else.
-pub(super) fn trim(mut value: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = value {
-        value = rest;
-    }
-    value
 }
 
 /// Whether the client waits for a 100 before it sends the body. HTTP/1.0 knows no expectations: there they are ignored.

@@ -8,49 +8,16 @@ use core::mem::MaybeUninit;
 
 use crate::outcome::Rejection;
 use crate::wire::headers::{Field, Headers, Kinds, Span};
+use crate::wire::message::lines_are_well_formed;
 use crate::wire::options::{ConnectionOptions, TooManyOptions};
 use crate::wire::target::Target;
 
-pub use crate::wire::known::{Known, has_other_separator, is_another_spelling};
+pub use crate::wire::known::Known;
+pub use crate::wire::message::{HeadLimits, MAX_FIELDS, Version};
 pub use crate::wire::path::path_is_ambiguous;
 pub use crate::wire::response::{ResponseError, ResponseHead, status_of};
 pub use crate::wire::scan::{HeadScan, ResponseScan};
 pub use crate::wire::target::{Host, host_is_valid};
-
-/// The most fields that any limit can allow: what fits on the stack while a head is parsed.
-pub const MAX_FIELDS: usize = 256;
-
-/// How large a head may be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HeadLimits {
-    /// Bytes of the whole head, with its final empty line and any empty lines before it.
-    pub size: usize,
-    /// Number of fields, at most [`MAX_FIELDS`].
-    pub fields: usize,
-    /// Bytes of the request target.
-    pub target: usize,
-}
-
-/// The versions of HTTP that we speak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Version {
-    /// HTTP/1.0
-    Http10,
-    /// HTTP/1.1
-    #[default]
-    Http11,
-}
-
-impl Version {
-    /// From the minor version.
-    pub(super) const fn from_minor(minor: Option<u8>) -> Option<Self> {
-        match minor {
-            Some(0) => Some(Self::Http10),
-            Some(1) => Some(Self::Http11),
-            _ => None,
-        }
-    }
-}
 
 /// A request head. Spans are relative to the first byte that [`RequestHead::parse`] was given.
 #[derive(Clone, Debug, Default)]
@@ -122,8 +89,8 @@ impl RequestHead {
             return Err(Rejection::HeadMalformed);
         }
         for header in request.headers.iter() {
-            let kind = Known::of_request(header.name.as_bytes())?;
-            self.kinds.note(kind);
+            let (kind, spelling) = Known::judged(header.name.as_bytes())?;
+            self.kinds.note(kind, spelling);
             let (name, value) = (Span::within(header.name.as_bytes(), bytes), Span::within(header.value, bytes));
             if kind == Known::Connection {
                 self.options.read(value, bytes).map_err(|TooManyOptions| Rejection::HeadTooLarge)?;
@@ -207,21 +174,6 @@ impl RequestHead {
             written => written,
         }
     }
-}
-
-/// httparse takes a bare LF for a line end and any number of empty lines at the start; we take CRLF and two.
-pub(super) fn lines_are_well_formed(bytes: &[u8]) -> bool {
-    let mut rest = bytes;
-    for _ in 0..2 {
-        rest = rest.strip_prefix(b"\r\n").unwrap_or(rest);
-    }
-    if rest.starts_with(b"\r") {
-        return false;
-    }
-    // Every LF has its CR, and no CR is left over. Without a branch for each byte this is done sixteen bytes at a time.
-    let torn = |(before, after): (&u8, &u8)| (*before == b'\r') != (*after == b'\n');
-    let pairs = bytes.iter().zip(bytes.get(1..).unwrap_or_default());
-    !pairs.fold(false, |seen, pair| seen | torn(pair)) && bytes.first() != Some(&b'\n') && bytes.last() != Some(&b'\r')
 }
 
 /// A version that httparse does not know: one of another protocol, or nonsense (RFC 9112 section 2.3).
@@ -448,10 +400,14 @@ mod tests {
             "X-Forwarded_Proto",
             "keep_alive",
             "X_Request_Id",
+            "Content__Length",
+            "Content-Length_",
+            "Transfer-Encoding-",
+            "_Host",
         ] {
             assert_eq!(with_field(format!("{name}: 1").as_bytes()).err(), Some(Rejection::HeaderReserved), "{name}");
         }
-        for name in ["user_agent", "x_countersign_route", "x_hub_signature", "_", "Content__Length"] {
+        for name in ["user_agent", "x_countersign_route", "x_hub_signature", "_", "Content__Lengths"] {
             assert!(with_field(format!("{name}: 1").as_bytes()).is_ok(), "{name}");
         }
     }

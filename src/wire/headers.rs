@@ -1,50 +1,10 @@
 //! Header fields as spans into the bytes they arrived in: nothing is copied, order and duplicates are kept.
 
 pub use super::known::Known;
+pub use super::span::Span;
 
 use super::options::ConnectionOptions;
-
-/// A range of bytes in a head. Offsets are relative to the first byte of the head.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Span {
-    start: u32,
-    end: u32,
-}
-
-impl Span {
-    /// A span from `start` to `end` (exclusive). Heads are far below 4 GiB; larger offsets saturate.
-    #[must_use]
-    pub fn new(start: usize, end: usize) -> Self {
-        Self { start: u32::try_from(start).unwrap_or(u32::MAX), end: u32::try_from(end).unwrap_or(u32::MAX) }
-    }
-
-    /// The bytes of the span, empty when it lies outside of `bytes`.
-    #[must_use]
-    pub fn of(self, bytes: &[u8]) -> &[u8] {
-        bytes.get(self.start as usize..self.end as usize).unwrap_or_default()
-    }
-
-    /// The span of `part`, which is a slice of `bytes`. An empty or foreign slice has the empty span.
-    pub(super) fn within(part: &[u8], bytes: &[u8]) -> Self {
-        let start = part.as_ptr().addr().wrapping_sub(bytes.as_ptr().addr());
-        match start.checked_add(part.len()) {
-            Some(end) if end <= bytes.len() && !part.is_empty() => Self::new(start, end),
-            _ => Self::default(),
-        }
-    }
-
-    /// Offset of the first byte.
-    #[must_use]
-    pub const fn start(self) -> usize {
-        self.start as usize
-    }
-
-    /// Offset after the last byte.
-    #[must_use]
-    pub const fn end(self) -> usize {
-        self.end as usize
-    }
-}
+use super::spelling::Spelling;
 
 /// One header field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,13 +21,20 @@ pub struct Field {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Kinds(u64);
 
-// More kinds need a wider word. The last of them is `Other`.
-const _: () = assert!((Known::Other as u32) < u64::BITS);
+// More kinds need a wider word. The last of them is `Other`; the highest bit is for spellings.
+const _: () = assert!((Known::Other as u32) < u64::BITS - 1);
 
 impl Kinds {
-    /// Notes a kind.
-    pub(super) fn note(&mut self, kind: Known) {
-        self.0 |= Self::bit(kind);
+    /// There is a name that is not spelled in the plain way.
+    const FOLDED: u64 = 1 << (u64::BITS - 1);
+
+    /// Notes a kind, and how its name is spelled.
+    pub(super) fn note(&mut self, kind: Known, spelling: Spelling) {
+        self.0 |= Self::bit(kind) | if matches!(spelling, Spelling::Folded) { Self::FOLDED } else { 0 };
+    }
+
+    const fn has_folded(self) -> bool {
+        self.0 & Self::FOLDED != 0
     }
 
     const fn has(self, kind: Known) -> bool {
@@ -114,6 +81,12 @@ impl<'a> Headers<'a> {
     /// [`OPTION_LIMIT`](super::options::OPTION_LIMIT).
     pub fn nominated(self) -> impl Iterator<Item = &'a [u8]> {
         self.options.nominated().iter().map(move |name| name.of(self.bytes))
+    }
+
+    /// Whether a name is spelled in a way that applications may fold into another name.
+    #[must_use]
+    pub const fn has_folded_name(self) -> bool {
+        self.kinds.has_folded()
     }
 
     /// The fields, if there is one of this kind.
@@ -190,8 +163,8 @@ pub struct HeaderBuf {
 impl HeaderBuf {
     /// Adds a field. Connection options over the limit of a head are left out.
     pub fn push(&mut self, name: &str, value: &[u8]) {
-        let kind = Known::of(name.as_bytes());
-        self.kinds.note(kind);
+        let (kind, spelling) = Known::heard(name.as_bytes());
+        self.kinds.note(kind, spelling);
         let name = self.append(name.as_bytes());
         let value = self.append(value);
         if kind == Known::Connection {

@@ -1,11 +1,13 @@
 //! The header names that this program has rules about, told apart once, while the head is parsed.
 //!
 //! Everything later (framing, hop-by-hop removal, forwarding) asks for a [`Known`] and never compares names again.
-//! Names are compared without case. Many application servers also fold `_` into `-`, so a name that becomes one of
-//! ours that way is a collision and has an answer of its own here.
+//! Names are compared without case. Many application servers change names before they look at them: CGI and its
+//! successors turn every byte that is neither letter nor digit into `_`, others join separators that are doubled or cut
+//! off those at an end. A name that becomes one of ours in that way has an answer of its own here.
 
 use crate::outcome::Rejection;
-use crate::wire::believed;
+use crate::wire::believed::{self, Belief};
+use crate::wire::spelling::{self, Spelling};
 
 /// Which of the names that we have rules about a header field has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -48,7 +50,7 @@ pub enum Known {
     XForwardedOther,
     /// `X-Request-Id`
     XRequestId,
-    /// `X-Countersign-*` in any mix of case, `-` and `_`: what we tell the application, and nobody else may.
+    /// `X-Countersign-*` in any mix of case, `-` and `_`: what we alone tell the application.
     XCountersign,
     /// `Date`
     Date,
@@ -67,17 +69,23 @@ pub enum Known {
 }
 
 impl Known {
-    /// The name as it is written in the request of a stranger.
+    /// The name as a client has written it in a request.
     ///
     /// # Errors
-    /// [`Rejection::HeaderReserved`] when the name has a `_`, a `.` or the like and would be one of the names above if
-    /// it were a `-`: an application that folds them would take it for the header that we judged.
+    /// [`Rejection::HeaderReserved`] if the name is another spelling of one of the names above (`Content_Length`,
+    /// `Host_`, `Transfer--Encoding`): an application that changes names would take it for the header that we judged.
     pub fn of_request(name: &[u8]) -> Result<Self, Rejection> {
+        Self::judged(name).map(|(known, _)| known)
+    }
+
+    /// As [`Known::of_request`], with the spelling.
+    pub(super) fn judged(name: &[u8]) -> Result<(Self, Spelling), Rejection> {
         match Self::told_apart(name) {
-            (Self::Other, _) => Ok(Self::Other),
-            // The whole family is ours, and a spelling of the others is dropped like the name itself.
-            (known @ (Self::XCountersign | Self::ClientIp | Self::Believed), _) => Ok(known),
-            (known, Spelling::Own) => Ok(known),
+            // Another spelling of these is dropped like the name itself.
+            (known @ (Self::Other | Self::XCountersign | Self::ClientIp | Self::Believed), spelling) => {
+                Ok((known, spelling))
+            }
+            (known, Spelling::Plain) => Ok((known, Spelling::Plain)),
             (_, Spelling::Folded) => Err(Rejection::HeaderReserved),
         }
     }
@@ -86,81 +94,99 @@ impl Known {
     /// what applications believe.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
+        Self::heard(name).0
+    }
+
+    /// As [`Known::of`], with the spelling.
+    pub(super) fn heard(name: &[u8]) -> (Self, Spelling) {
         match Self::told_apart(name) {
-            (known @ (Self::XCountersign | Self::ClientIp | Self::Believed), _) => known,
-            (known, Spelling::Own) => known,
-            (_, Spelling::Folded) => Self::Other,
+            (known @ (Self::XCountersign | Self::ClientIp | Self::Believed), spelling) => (known, spelling),
+            (known, Spelling::Plain) => (known, Spelling::Plain),
+            (_, Spelling::Folded) => (Self::Other, Spelling::Folded),
         }
     }
 
-    /// The name as an application server may read it: without case, and with every separator read as `-` (CGI and its
-    /// heirs make a `_` of whatever is neither letter nor digit).
+    /// The name as an application server may read it: without case, every run of separators as one `-`, none at an end.
     #[must_use]
     pub fn folded(name: &[u8]) -> Self {
         Self::told_apart(name).0
     }
 
-    /// The name as an application server may read it, and whether that takes folding. Nearly every name is told apart by
-    /// its length and its first letter.
+    /// The name as an application server may read it, and whether that takes folding.
     fn told_apart(name: &[u8]) -> (Self, Spelling) {
-        let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return (Self::Other, Spelling::Own) };
-        let (spelling, known) = match (name.len(), first) {
-            (2, b't') => (spelled(name, b"te"), Self::Te),
-            (3, b'v') => (spelled(name, b"via"), Self::Via),
-            (4, b'h') => (spelled(name, b"host"), Self::Host),
-            (4, b'd') => (spelled(name, b"date"), Self::Date),
-            (6, b's') => (spelled(name, b"server"), Self::Server),
-            (6, b'e') => (spelled(name, b"expect"), Self::Expect),
-            (7, b't') => (spelled(name, b"trailer"), Self::Trailer),
-            (7, b'u') => (spelled(name, b"upgrade"), Self::Upgrade),
-            (9, b'f') => (spelled(name, b"forwarded"), Self::Forwarded),
-            (10, b'c') => (spelled(name, b"connection"), Self::Connection),
-            (10, b'k') => (spelled(name, b"keep-alive"), Self::KeepAlive),
-            (12, b'c') => (spelled(name, b"content-type"), Self::ContentType),
-            (12, b'x') => (spelled(name, b"x-request-id"), Self::XRequestId),
-            (14, b'c') => (spelled(name, b"content-length"), Self::ContentLength),
-            (16, b'p') => (spelled(name, b"proxy-connection"), Self::ProxyConnection),
-            (17, b't') => (spelled(name, b"transfer-encoding"), Self::TransferEncoding),
-            (18, b'p') => (spelled(name, b"proxy-authenticate"), Self::ProxyAuthenticate),
-            (19, b'p') => (spelled(name, b"proxy-authorization"), Self::ProxyAuthorization),
-            _ => (None, Self::Other),
-        };
-        match spelling {
-            Some(spelling) => (known, spelling),
-            None if first == b'x' => Self::told_by_family(name),
-            None => (believed::kind(name), Spelling::Own),
+        match Self::exact(name) {
+            Some(known) => (known, Spelling::Plain),
+            None if spelling::is_plain(name) => (Self::by_beginning_or_belief(name), Spelling::Plain),
+            None => (Self::after_folding(name), Spelling::Folded),
         }
     }
 
-    fn told_by_family(name: &[u8]) -> (Self, Spelling) {
-        match Self::folded_family(name) {
-            Self::Other => (believed::kind(name), Spelling::Own),
-            known => (known, Spelling::of(name)),
-        }
+    /// What a name is that has to be folded.
+    #[cold]
+    fn after_folding(name: &[u8]) -> Self {
+        let mut room = [0; spelling::LONGEST];
+        let folded = spelling::fold_into(name, &mut room);
+        Self::exact(folded).unwrap_or_else(|| Self::by_beginning_or_belief(folded))
+    }
+
+    fn by_beginning_or_belief(name: &[u8]) -> Self {
+        let family =
+            if matches!(name, [b'x' | b'X', _, b'f' | b'F' | b'c' | b'C', ..]) { Self::family(name) } else { None };
+        family.unwrap_or_else(|| match believed::belief(name) {
+            Some(Belief::Address) => Self::ClientIp,
+            Some(Belief::Other) => Self::Believed,
+            None => Self::Other,
+        })
+    }
+
+    /// The names that stand for themselves, told apart by length and first letter.
+    fn exact(name: &[u8]) -> Option<Self> {
+        let first = name.first().map_or(0, u8::to_ascii_lowercase);
+        let (is_it, known) = match (name.len(), first) {
+            (2, b't') => (is(name, b"te"), Self::Te),
+            (3, b'v') => (is(name, b"via"), Self::Via),
+            (4, b'h') => (is(name, b"host"), Self::Host),
+            (4, b'd') => (is(name, b"date"), Self::Date),
+            // In nearly every request, and without a rule: known here, they need not be looked at any further.
+            (6, b'a') => (is(name, b"accept"), Self::Other),
+            (10, b'u') => (is(name, b"user-agent"), Self::Other),
+            (15, b'a') => (is(name, b"accept-encoding"), Self::Other),
+            (6, b's') => (is(name, b"server"), Self::Server),
+            (6, b'e') => (is(name, b"expect"), Self::Expect),
+            (7, b't') => (is(name, b"trailer"), Self::Trailer),
+            (7, b'u') => (is(name, b"upgrade"), Self::Upgrade),
+            (9, b'f') => (is(name, b"forwarded"), Self::Forwarded),
+            (10, b'c') => (is(name, b"connection"), Self::Connection),
+            (10, b'k') => (is(name, b"keep-alive"), Self::KeepAlive),
+            (12, b'c') => (is(name, b"content-type"), Self::ContentType),
+            (12, b'x') => (is(name, b"x-request-id"), Self::XRequestId),
+            (14, b'c') => (is(name, b"content-length"), Self::ContentLength),
+            (16, b'p') => (is(name, b"proxy-connection"), Self::ProxyConnection),
+            (17, b't') => (is(name, b"transfer-encoding"), Self::TransferEncoding),
+            (18, b'p') => (is(name, b"proxy-authenticate"), Self::ProxyAuthenticate),
+            (19, b'p') => (is(name, b"proxy-authorization"), Self::ProxyAuthorization),
+            _ => (false, Self::Other),
+        };
+        is_it.then_some(known)
     }
 
     /// The families of names that begin alike.
-    fn folded_family(name: &[u8]) -> Self {
+    fn family(name: &[u8]) -> Option<Self> {
         const FORWARDED: &[u8] = b"x-forwarded-";
         const COUNTERSIGN: &[u8] = b"x-countersign";
         if let Some((family, rest)) = name.split_at_checked(FORWARDED.len())
-            && folds_to(family, FORWARDED)
+            && family.eq_ignore_ascii_case(FORWARDED)
         {
-            return match rest {
-                _ if folds_to(rest, b"for") => Self::XForwardedFor,
-                _ if folds_to(rest, b"proto") => Self::XForwardedProto,
-                _ if folds_to(rest, b"host") => Self::XForwardedHost,
+            return Some(match rest {
+                _ if rest.eq_ignore_ascii_case(b"for") => Self::XForwardedFor,
+                _ if rest.eq_ignore_ascii_case(b"proto") => Self::XForwardedProto,
+                _ if rest.eq_ignore_ascii_case(b"host") => Self::XForwardedHost,
                 _ => Self::XForwardedOther,
-            };
+            });
         }
-        match name.split_at_checked(COUNTERSIGN.len()) {
-            Some((family, rest))
-                if folds_to(family, COUNTERSIGN) && rest.first().is_none_or(|byte| fold(*byte) == b'-') =>
-            {
-                Self::XCountersign
-            }
-            _ => Self::Other,
-        }
+        let (family, rest) = name.split_at_checked(COUNTERSIGN.len())?;
+        let ours = family.eq_ignore_ascii_case(COUNTERSIGN) && rest.first().is_none_or(|byte| *byte == b'-');
+        ours.then_some(Self::XCountersign)
     }
 
     /// `Forwarded` or any `X-Forwarded-*`: what proxies tell about whom they speak for.
@@ -177,81 +203,15 @@ impl Known {
     }
 }
 
-/// How a name is written that an application may take for one of ours.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Spelling {
-    /// As HTTP has it, in whatever case.
-    Own,
-    /// With another separator than `-`.
-    Folded,
-}
-
-impl Spelling {
-    fn of(name: &[u8]) -> Self {
-        if has_other_separator(name) { Self::Folded } else { Self::Own }
-    }
-}
-
-/// How `name`, which is as long, is a spelling of `canonical` (lower case, `-`), if it is one. As the length is a constant,
-/// all bytes are compared at once.
-fn spelled<const N: usize>(name: &[u8], canonical: &[u8; N]) -> Option<Spelling> {
-    let name = name.first_chunk::<N>()?;
+/// Whether `name`, which is as long, is `canonical` (lower case, `-`) without case. As the length is a constant, all bytes
+/// are compared at once.
+fn is<const N: usize>(name: &[u8], canonical: &[u8; N]) -> bool {
+    let Some(name) = name.first_chunk::<N>() else { return false };
     let differs = |(byte, letter): (&u8, &u8)| {
         let case = if letter.is_ascii_lowercase() { 0x20 } else { 0 };
         (byte | case) != *letter
     };
-    if !name.iter().zip(canonical).fold(false, |seen, pair| seen | differs(pair)) {
-        return Some(Spelling::Own);
-    }
-    folds_to(name, canonical).then_some(Spelling::Folded)
-}
-
-/// Which bytes are neither letter, digit nor `-`.
-const OTHER_SEPARATORS: [bool; 256] = {
-    let mut others = [false; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        others[byte] = !(byte as u8).is_ascii_alphanumeric() && byte as u8 != b'-';
-        byte += 1;
-    }
-    others
-};
-
-/// Whether a name has a separator other than `-`. Without a branch for each byte: nearly no name has one.
-#[must_use]
-pub fn has_other_separator(name: &[u8]) -> bool {
-    name.iter().fold(false, |seen, byte| seen | OTHER_SEPARATORS.get(usize::from(*byte)).is_some_and(|other| *other))
-}
-
-/// Whether `name` is another spelling of `other` that an application may take for it: the same name without case and
-/// with every separator read as `-`, but not the same header to HTTP.
-#[must_use]
-pub fn is_another_spelling(name: &[u8], other: &[u8]) -> bool {
-    name.len() == other.len()
-        && !name.eq_ignore_ascii_case(other)
-        && name.iter().zip(other).all(|(&a, &b)| fold(a) == fold(b))
-}
-
-/// Whether `name` is `canonical` (lower case, `-`) without case and with every separator read as `-`.
-pub(super) fn folds_to(name: &[u8], canonical: &[u8]) -> bool {
-    name.len() == canonical.len() && name.iter().zip(canonical).all(|(&a, &b)| fold(a) == b)
-}
-
-/// Each byte as an application server may read it in a name: letters in lower case, every separator as `-`.
-pub(super) static FOLD: [u8; 256] = {
-    let mut table = [b'-'; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        if (byte as u8).is_ascii_alphanumeric() {
-            table[byte] = (byte as u8).to_ascii_lowercase();
-        }
-        byte += 1;
-    }
-    table
-};
-
-const fn fold(byte: u8) -> u8 {
-    FOLD[byte as usize]
+    !name.iter().zip(canonical).fold(false, |seen, pair| seen | differs(pair))
 }
 
 #[cfg(test)]
@@ -278,7 +238,6 @@ mod tests {
         ("X-Forwarded-Host", Known::XForwardedHost),
         ("X-Forwarded-Port", Known::XForwardedOther),
         ("X-Forwarded-Client-Cert", Known::XForwardedOther),
-        ("X-Forwarded-", Known::XForwardedOther),
         ("X-Request-Id", Known::XRequestId),
         ("X-Countersign-Route", Known::XCountersign),
         ("X-Countersign", Known::XCountersign),
@@ -300,29 +259,27 @@ mod tests {
     #[test]
     fn near_misses_are_other_names() {
         let near = ["Hosts", "Hos", "Data", "Xia", "Content-Lengthy", "X-Countersigned", "X-Request-Ip"];
-        for name in near.into_iter().chain(["", "X", "Authorization", "X-Hub-Signature-256", "user_agent", "te_"]) {
+        for name in near.into_iter().chain(["", "X", "Authorization", "X-Hub-Signature-256", "user_agent", "_", "--"]) {
             assert_eq!(Known::of_request(name.as_bytes()), Ok(Known::Other), "{name}");
         }
     }
 
+    /// Other separators, doubled ones, and ones at an end.
     #[test]
-    fn an_underscore_that_folds_into_a_known_name_is_reserved() {
-        for (name, known) in NAMES.iter().filter(|(name, _)| name.contains('-')) {
-            let spelling = name.replace('-', "_");
-            let expected = if *known == Known::XCountersign { Ok(*known) } else { Err(Rejection::HeaderReserved) };
-            assert_eq!(Known::of_request(spelling.as_bytes()), expected, "{spelling}");
-            let heard = if *known == Known::XCountersign { *known } else { Known::Other };
-            assert_eq!(Known::of(spelling.as_bytes()), heard, "{spelling}");
+    fn another_spelling_of_a_known_name_is_reserved() {
+        for (name, known) in NAMES {
+            let doubled = name.replace('-', "--");
+            let ends = [format!("{name}_"), format!("-{name}"), format!("{name}-"), format!("_{name}.")];
+            let spellings = [name.replace('-', "_"), name.replace('-', "._"), doubled].into_iter().chain(ends);
+            for spelling in spellings.filter(|spelling| spelling != name) {
+                let expected = if *known == Known::XCountersign { Ok(*known) } else { Err(Rejection::HeaderReserved) };
+                assert_eq!(Known::of_request(spelling.as_bytes()), expected, "{spelling}");
+                let heard = if *known == Known::XCountersign { *known } else { Known::Other };
+                assert_eq!(Known::of(spelling.as_bytes()), heard, "{spelling}");
+                assert_eq!(Known::folded(spelling.as_bytes()), *known, "{spelling}");
+            }
         }
         assert_eq!(Known::of_request(b"X-Forwarded_For"), Err(Rejection::HeaderReserved));
         assert_eq!(Known::of_request(b"x_CounterSign-Verified"), Ok(Known::XCountersign));
-    }
-
-    #[test]
-    fn a_scheme_can_ask_for_its_own_names() {
-        assert!(is_another_spelling(b"x_hub-signature_256", b"X-Hub-Signature-256"));
-        assert!(!is_another_spelling(b"x-hub-signature-256", b"X-Hub-Signature-256"));
-        assert!(!is_another_spelling(b"x_hub_signature", b"X-Hub-Signature-256"));
-        assert!(is_another_spelling(b"X-Secret", b"X_Secret"));
     }
 }

@@ -3,9 +3,8 @@
 //! The number of options is bounded: each of them is compared with the names of fields later. `close` and `keep-alive`
 //! are answers to a question; every other option nominates a field that ends at this hop.
 
-use crate::wire::framing::trim;
-use crate::wire::headers::Span;
-use crate::wire::scan::is_token_byte;
+use crate::wire::characters::{is_token_byte, trim};
+use crate::wire::span::Span;
 
 /// The most options that a message may have, over all its `Connection` fields and with empty list elements. Clients
 /// send one to three (`close`; `keep-alive`; `Upgrade, HTTP2-Settings`; `TE`).

@@ -9,7 +9,7 @@ use core::fmt;
 use core::ops::RangeInclusive;
 use std::borrow::Cow;
 
-use crate::wire::target::{PATH, PLAIN, all_of, hex_digit, may_stand_in};
+use crate::wire::characters::{PATH, PLAIN, all_of, hex_digit, may_stand_in};
 
 /// Why a path can be read in two ways, or is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

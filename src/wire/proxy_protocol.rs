@@ -3,6 +3,9 @@
 //! sections 2.1 and 2.2.
 //!
 //! Pure and resumable: the same bytes with more behind them give the same answer or a later one.
+//!
+//! Written here and not taken from the crate `ppp`, because these bytes come before everything else: a connection that begins
+//! otherwise is refused at the first wrong byte, and vectors are checked. `tests/proxy_protocol.rs` compares the two.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -16,10 +19,9 @@ pub const V2_LIMIT: usize = 4096;
 /// What the sender says about the connection that it forwards.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyHeader {
-    /// It is a connection of the sender's own, a health check. The peer is the client then.
+    /// It is a connection of the sender's own, a health check. It names no client.
     Local,
-    /// It stands for a connection of somebody else, whose address is not known or not one of TCP over IP. Nobody can say
-    /// who the client is.
+    /// It stands for a connection of a client whose address is not known, or not one of TCP over IP.
     Unknown,
     /// It stands for a TCP connection.
     Proxied {

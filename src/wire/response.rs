@@ -2,36 +2,12 @@
 
 use core::mem::MaybeUninit;
 
-use crate::wire::head::{HeadLimits, MAX_FIELDS, Version, lines_are_well_formed};
+use crate::outcome::coded_causes;
 use crate::wire::headers::{Field, Headers, Kinds, Known, Span};
+use crate::wire::message::{HeadLimits, MAX_FIELDS, Version, lines_are_well_formed};
 use crate::wire::options::{ConnectionOptions, TooManyOptions};
 
-macro_rules! response_errors {
-    ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])+ $variant:ident = $code:literal;)+ }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[doc = $doc])+ $variant,)+ }
-
-        impl $name {
-            /// Every rule, in the order of the table.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The code for logs and metrics: bounded and stable.
-            #[must_use]
-            pub const fn code(self) -> &'static str {
-                match self { $(Self::$variant => $code,)+ }
-            }
-
-            /// What it means, in a sentence for the operator.
-            #[must_use]
-            pub const fn meaning(self) -> &'static str {
-                match self { $(Self::$variant => concat!($($doc),+).trim_ascii(),)+ }
-            }
-        }
-    };
-}
-
-response_errors! {
+coded_causes! {
     /// The rule that an answer of the application breaks.
     ResponseError {
         /// The answer does not begin with a status line of HTTP/1.0 or HTTP/1.1 (RFC 9112 section 4).
@@ -168,8 +144,8 @@ impl ResponseHead {
             return Err(ResponseError::LineEnd);
         }
         for header in response.headers.iter() {
-            let kind = Known::of(header.name.as_bytes());
-            self.kinds.note(kind);
+            let (kind, spelling) = Known::heard(header.name.as_bytes());
+            self.kinds.note(kind, spelling);
             let (name, value) = (Span::within(header.name.as_bytes(), bytes), Span::within(header.value, bytes));
             if kind == Known::Connection {
                 self.options.read(value, bytes).map_err(|TooManyOptions| ResponseError::TooManyOptions)?;

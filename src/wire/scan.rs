@@ -5,7 +5,8 @@
 //! nothing is buffered for it; whether a complete head is good is for the parsers to say.
 
 use crate::outcome::Rejection;
-use crate::wire::head::HeadLimits;
+use crate::wire::characters::is_token_byte;
+use crate::wire::message::HeadLimits;
 use crate::wire::response::ResponseError;
 
 /// Empty lines that a request may be preceded by (RFC 9112 section 2.2: "at least one" should be ignored).
@@ -13,6 +14,9 @@ const LEADING_EMPTY_LINES: usize = 2;
 
 /// The version that every response begins with.
 const RESPONSE_PREFIX: &[u8] = b"HTTP/1.";
+
+/// The first byte of a TLS handshake (RFC 8446 section 5.1), with which no request begins.
+const TLS_HANDSHAKE: u8 = 0x16;
 
 /// A line feed without its carriage return.
 struct BareLf;
@@ -85,7 +89,7 @@ impl HeadScan {
     /// of `bytes` and including the empty lines that were skipped.
     ///
     /// # Errors
-    /// As soon as no further byte could make the head a good one: [`Rejection::HeadMalformed`],
+    /// As soon as no further byte could make the head a good one: [`Rejection::HeadMalformed`], [`Rejection::TlsUnexpected`],
     /// [`Rejection::TargetTooLong`], [`Rejection::HeadTooLarge`].
     pub fn scan(&mut self, bytes: &[u8], limits: HeadLimits) -> Result<Option<usize>, Rejection> {
         let window = bytes.get(..limits.size).unwrap_or(bytes);
@@ -126,6 +130,7 @@ impl HeadScan {
                 [b'\r'] => return Ok(false),
                 [b'\r', b'\n', ..] => self.skipped += 2,
                 [first, ..] if is_token_byte(*first) => break,
+                [TLS_HANDSHAKE, ..] => return Err(Rejection::TlsUnexpected),
                 _ => return Err(Rejection::HeadMalformed),
             }
         }
@@ -214,15 +219,6 @@ impl ResponseScan {
     }
 }
 
-/// RFC 9110 section 5.6.2: the bytes that a token is made of.
-pub(super) const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-        )
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -290,8 +286,8 @@ mod tests {
 
     #[test]
     fn what_can_never_be_a_head_is_refused_at_once() {
-        for bad in [&b"\x16\x03\x01"[..], b" GET", b"\0", b"\x80", b":", b"GET /\n", b"GET / HTTP/1.1\r\nA: b\n", b"(a"]
-        {
+        assert_eq!(whole(b"\x16\x03\x01"), Err(Rejection::TlsUnexpected));
+        for bad in [&b" GET"[..], b"\0", b"\x80", b":", b"GET /\n", b"GET / HTTP/1.1\r\nA: b\n", b"(a"] {
             assert_eq!(whole(bad), Err(Rejection::HeadMalformed), "{bad:?}");
         }
         for bad in [&b"GET / HTTP/1.1\r\n\n"[..], b"GET / HTTP/1.1\r\nA\r\r\n\n", b"G\n"] {

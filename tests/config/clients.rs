@@ -51,14 +51,14 @@ fn mistakes_about_proxies() {
                 &listener("proxy_protocol = 'v1v2'"),
                 3,
                 "listener[0].proxy_protocol",
-                "nobody could connect",
+                "no client could connect",
                 "trusted_proxies",
             ),
             (
                 &listener("proxy_protocol = 'v1v2'\ntrusted_proxies = []"),
                 3,
                 "listener[0].proxy_protocol",
-                "nobody could connect",
+                "no client could connect",
                 "trusted_proxies",
             ),
         ],
@@ -138,7 +138,7 @@ fn mistakes_in_a_file_of_networks_have_its_name_and_line() {
     let bad = errors("bad");
     assert_eq!(bad.iter().map(|(file, line, _)| (file.as_str(), *line)).collect::<Vec<_>>(), [("bad", 2), ("bad", 4)]);
     let empty = errors("empty");
-    assert!(empty.len() == 1 && empty[0].0 == "empty" && empty[0].2.contains("nobody could call"), "{empty:?}");
+    assert!(empty.len() == 1 && empty[0].0 == "empty" && empty[0].2.contains("no client could call"), "{empty:?}");
     for (name, part) in [("latin1", "not UTF-8"), ("huge", "longer than"), ("secrets", "not a regular file")] {
         let found = errors(name);
         assert!(found.len() == 1 && found[0].0 == "countersign.toml" && found[0].2.contains(part), "{found:?}");

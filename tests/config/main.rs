@@ -2,10 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod admission;
+mod aliases;
 mod captured;
 mod clients;
 mod files;
 mod mistakes;
+mod newcomers;
 mod random;
 mod secrets;
 mod shipped;

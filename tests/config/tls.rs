@@ -238,7 +238,7 @@ fn a_route_that_asks_for_names_needs_a_listener_that_asks_for_certificates() {
     let route = "client_names = ['a.example']\n";
     let found = problems_of(&directory, &format!("{}{route}", with(PAIR)));
     assert_eq!((found.len(), found[0].place.line, found[0].place.key_path.as_str()), (1, 13, "route[0].client_names"));
-    assert!(found[0].message.contains("nobody could call") && found[0].fix.contains("client_ca"), "{}", found[0]);
+    assert!(found[0].message.contains("no client could call") && found[0].fix.contains("client_ca"), "{}", found[0]);
     let asking = with(&format!("{PAIR}client_ca = 'ca.crt'"));
     assert!(problems_of(&directory, &format!("{asking}{route}")).is_empty());
 }
@@ -259,7 +259,7 @@ fn a_summary_says_what_is_shown_to_whom_until_when() {
         "with one of these names: *.hooks.example.com",
         "TLS handshake within 10s, 1024 of them",
         "handshakes without a genuine delivery, of each client: 50/s, 100 at once; more wait behind others",
-        "and as much for their handshakes = 3.0MiB",
+        "and as much for their handshakes = 9.2MiB",
         "key ECDSA P-256 or Ed25519",
         "records     10000 connections × ",
     ] {

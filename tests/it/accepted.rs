@@ -226,7 +226,7 @@ fn what_is_accepted_before_it_was_read_still_arrives(driver: Driver) {
     }
 }
 
-/// Both directions are full at the same time: whoever waited for one of them would wait forever.
+/// Both directions are full at the same time: a task that waited for one of them would wait forever.
 fn an_application_that_answers_while_it_reads_gets_everything(driver: Driver) {
     const ANSWER: usize = 12 << 20;
     let folder = Folder::new();

@@ -21,6 +21,7 @@ on_both_drivers! {
     nothing_is_written_to_a_file_without_a_name,
     the_last_record_that_is_told_of_is_there,
     a_killed_process_leaves_a_trail_that_goes_on,
+    a_trail_without_its_beginning_is_not_proven,
     the_chain_goes_on_in_other_files,
     what_deliveries_are_judged_by_is_recorded,
     a_forged_end_is_not_proven,
@@ -299,7 +300,7 @@ fn the_last_record_that_is_told_of_is_there(driver: Driver) {
     assert_eq!(output.status.code(), Some(0), "{line}: {text}");
 }
 
-/// What somebody without the key can do: another number, another line before it, another hash.
+/// What an attacker without the key can do: another number, another line before it, another hash.
 fn made_anew(lines: &[String]) -> String {
     let (mut before, mut text) = ("0".repeat(64), String::new());
     for (number, line) in lines.iter().enumerate() {
@@ -488,6 +489,50 @@ fn files(folder: &Folder) -> Vec<String> {
     let entries = fs::read_dir(folder.path("")).unwrap();
     let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     names.filter(|name| name.starts_with("audit.jsonl")).collect()
+}
+
+/// Without its first file a trail is proven only for an operator who says that this file is not given on purpose.
+fn a_trail_without_its_beginning_is_not_proven(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let config = audited(&folder, driver, &application, "interval = \"20ms\"");
+    let run = || {
+        let mut program = Program::run(&config);
+        program.address();
+        program.signal("TERM");
+        assert_eq!(program.end().0.code(), Some(0));
+    };
+    run();
+    let last = records(&folder.path("audit.jsonl")).len();
+    fs::rename(folder.path("audit.jsonl"), folder.path(&format!("audit.jsonl.{last:012}"))).unwrap();
+    run();
+    let verify = |more: &[&str]| {
+        let known = ["verify", "--key-file", "key", "--key-id", "k"];
+        let (output, told) = audit(&folder, &[&known[..], more].concat());
+        (output.status.code(), told)
+    };
+    let first = format!("audit.jsonl.{last:012}");
+    assert_eq!(verify(&[&first, "audit.jsonl"]).0, Some(0));
+    let (_, told) = verify(&[&first]);
+    let link = told.rsplit("the last is ").next().unwrap().trim().to_owned();
+    let (code, told) = verify(&["audit.jsonl"]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains(&format!("not proven from its beginning: records 1 to {last} are not")), "{told}");
+    // What is at the end is another matter: knowing it does not bring back the beginning.
+    let end = told.rsplit("the last is ").next().unwrap().trim().to_owned();
+    assert_eq!(verify(&["audit.jsonl", "--expect-last", &end]).0, Some(1));
+    for after in [last.to_string(), link.clone()] {
+        let (code, told) = verify(&["audit.jsonl", "--after", &after]);
+        assert_eq!(code, Some(0), "{told}");
+        assert!(told.lines().last().unwrap().starts_with("whole: "), "{told}");
+    }
+    let (code, told) = verify(&["audit.jsonl", "--after", &(last - 1).to_string()]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("does not follow record"), "{told}");
+    let other = format!("{last}:{}", "0".repeat(64));
+    let (code, told) = verify(&["audit.jsonl", "--after", &other]);
+    assert_eq!(code, Some(1), "{told}");
+    assert!(told.contains("broken: audit.jsonl:1: "), "{told}");
+    assert_eq!(verify(&["audit.jsonl", "--after", "yesterday"]).0, Some(2));
 }
 
 fn the_chain_goes_on_in_other_files(driver: Driver) {

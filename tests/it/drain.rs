@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use countersign::control::phase::Phase;
+use countersign::admin::desk::Phase;
 
 use crate::support::application::OK;
 use crate::support::folder::Folder;
@@ -64,7 +64,7 @@ fn an_application_that_is_gone_means_try_again(driver: Driver) {
     let unused = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().to_string();
     let proxy = Proxy::towards(driver, &unused).drain("300ms", "10s").start();
     let mut client = proxy.connect();
-    assert_eq!(client.ask(&delivery()).status, 502);
+    assert_eq!(client.ask(&delivery()).status, 503);
     let running = proxy.into_running();
     let phases = running.phases.clone();
     let drained = thread::spawn(move || running.drain());

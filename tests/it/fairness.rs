@@ -19,6 +19,8 @@ on_both_drivers! {
     bodies_that_are_cut_refuse_no_delivery_from_their_address,
     connections_that_forge_make_room_for_others_of_their_address,
     connections_that_wait_make_room_for_others_of_their_address,
+    connections_that_have_just_come_make_room_for_others_of_their_address,
+    a_large_delivery_stays_where_others_of_its_address_wait,
     connections_that_are_with_the_application_stay,
     clients_behind_one_proxy_do_not_answer_for_one_another,
     clients_for_whom_there_is_no_room_do_not_refuse_one_another,
@@ -199,6 +201,43 @@ fn connections_that_wait_make_room_for_others_of_their_address(driver: Driver) {
     assert_eq!(status(&mut proxy.connect(), &genuine()), 200);
     application.assert_requests(62);
     drop((held, kept));
+    proxy.assert_nothing_held();
+}
+
+/// They have just been accepted, and have sent nothing: an attacker that resets what it has opened has many of them.
+fn connections_that_have_just_come_make_room_for_others_of_their_address(driver: Driver) {
+    let (application, proxy) = start(driver, &["connections_per_client = 8"]);
+    let mut kept = proxy.connect();
+    assert_eq!(status(&mut kept, &genuine()), 200);
+    let silent: Vec<Client> = (0..60).map(|_| proxy.connect()).collect();
+    assert_eq!(status(&mut proxy.connect(), &genuine()), 200);
+    assert_eq!(status(&mut kept, &genuine()), 200);
+    assert!(proxy.connection_ends().iter().all(|end| *end == "idle_closed"), "{:?}", proxy.connection_ends());
+    application.assert_requests(3);
+    drop((silent, kept));
+    proxy.assert_nothing_held();
+}
+
+fn a_large_delivery_stays_where_others_of_its_address_wait(driver: Driver) {
+    let (application, proxy) = start(driver, &["connections_per_client = 8"]);
+    let large = Delivery::of(&noise(640 << 10));
+    let bytes = large.bytes();
+    let (begun, rest) = bytes.split_at(bytes.len() / 2);
+    let mut sender = proxy.connect();
+    sender.send(begun);
+    assert!(eventually(|| proxy.held().body_memory > 100 << 10), "{:?}", proxy.held());
+    let mut held = Vec::new();
+    for _ in 0..60 {
+        let mut client = proxy.connect();
+        client.send(&genuine().bytes()[..100]);
+        held.push(client);
+        assert!(eventually(|| proxy.held().connections <= 8 + 32), "{:?}", proxy.held());
+    }
+    sender.send(rest);
+    let answer = sender.answer();
+    assert_eq!(answer.status, 200, "{answer:?} {:?}", proxy.connection_ends());
+    application.assert_requests(1);
+    drop((held, sender));
     proxy.assert_nothing_held();
 }
 

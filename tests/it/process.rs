@@ -154,7 +154,7 @@ fn while_stopping_a_missing_application_means_try_again(driver: Driver) {
     let mut client = program.connect();
     client.send(&delivery.head());
     // The head must have been read before the signal comes: another delivery over the same listener says so.
-    assert_eq!(program.connect().ask(&delivery.bytes()).status, 502);
+    assert_eq!(program.connect().ask(&delivery.bytes()).status, 503);
     let address = program.address();
     program.signal("TERM");
     assert!(refuses(address));
@@ -367,7 +367,10 @@ const LAUNCH: &str = "COUNTERSIGN_IT_LAUNCH";
 /// And the error that `io_uring_setup` shall give.
 const ERRNO: &str = "COUNTERSIGN_IT_ERRNO";
 
-/// Not a test: becomes `countersign run` in a process that may not use io_uring, as in many containers.
+/// And the command; `run` if it is not set.
+const COMMAND: &str = "COUNTERSIGN_IT_COMMAND";
+
+/// Not a test: becomes countersign in a process that may not use io_uring, as in many containers.
 #[test]
 #[ignore = "started by other tests, as a process of its own"]
 fn launcher() {
@@ -380,8 +383,19 @@ fn launcher() {
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, SeccompAction::Errno(errno), architecture).unwrap();
     let program: BpfProgram = filter.try_into().unwrap();
     seccompiler::apply_filter(&program).unwrap();
-    let error = Command::new(BINARY).arg("run").arg("--config").arg(config).exec();
+    let command = std::env::var(COMMAND).unwrap_or_else(|_| "run".to_owned());
+    let error = Command::new(BINARY).args(command.split(' ')).arg("--config").arg(config).exec();
     panic!("cannot become countersign: {error}");
+}
+
+/// `countersign COMMAND` where `io_uring_setup` fails with `errno`. What the launcher itself prints is cut off: standard
+/// output has JSON alone.
+pub(crate) fn launched_without_io_uring(config: &std::path::Path, command: &str, errno: u32) -> Command {
+    let script = "exec \"$0\" --ignored --exact process::launcher --nocapture -q | sed -n '/^{/p'";
+    let mut launch = Command::new("bash");
+    launch.args(["-o", "pipefail", "-c", script]).arg(std::env::current_exe().expect("this binary"));
+    launch.env(LAUNCH, config).env(ERRNO, errno.to_string()).env(COMMAND, format!("{command} --json"));
+    launch
 }
 
 /// Starts countersign where `io_uring_setup` fails with `errno`.
@@ -395,7 +409,7 @@ fn without_io_uring(folder: &Folder, driver: &str, application: &Application, er
     Program::start(command.env(LAUNCH, config).env(ERRNO, errno.to_string()))
 }
 
-const EPERM: u32 = 1;
+pub(crate) const EPERM: u32 = 1;
 const ENOSYS: u32 = 38;
 
 #[test]

@@ -174,7 +174,7 @@ fn http_1_0_without_a_host_names_the_application(driver: Driver) {
     let requests = application.assert_requests(3);
     assert_eq!((requests[2].field("Host"), requests[2].field("X-Forwarded-Host")), ("b.example:80", "b.example:80"));
     assert_eq!(requests[0].field("Host"), application.address());
-    assert!(requests[0].all("X-Forwarded-Host").is_empty(), "nobody has asked for one");
+    assert!(requests[0].all("X-Forwarded-Host").is_empty(), "no one was asked for");
     assert_eq!((requests[1].field("Host"), requests[1].field("X-Forwarded-Host")), ("a.example", "a.example"));
 
     let folder = Folder::new();

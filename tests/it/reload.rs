@@ -569,6 +569,7 @@ fn an_old_secret_is_forgotten(driver: Driver) {
     let site = Site::new(driver, Noticed::ByEvents);
     // A scheme for which the secret itself must be kept.
     let own = "[scheme.own]\nalgorithm = \"sha256\"\ncontent = \"{secret}{body}\"\n\
+               allow_length_extension = true\n\
                signature = { header = \"X-Signature\", encoding = \"hex\" }\n";
     site.edit(|text| text.replace("\"github\"", "\"own\"") + own);
     site.await_told("route hook changed (verification)", 1);
@@ -603,7 +604,7 @@ fn names_of_applications_are_followed(driver: Driver) {
     // One that does not resolve holds nothing up for long, and is complained of once, though it is asked about again.
     site.edit(|text| text.replace("localhost", "no-such-name.invalid"));
     site.await_told("reloaded generation=3", 1);
-    assert_eq!(site.status(&Delivery::signed_with(OLD, b"x")), 502);
+    assert_eq!(site.status(&Delivery::signed_with(OLD, b"x")), 503);
     site.program.await_line("upstream no-such-name.invalid");
     sleep(Duration::from_millis(2500));
     assert_eq!(site.told("does not resolve"), 1, "{:#?}", site.program.log());
@@ -655,8 +656,17 @@ fn a_request_is_answered_and_the_status_is_kept() {
     let log = Arc::new(EventLog::start());
     let resolver = Arc::new(Resolver::start(names, Arc::clone(&log)));
     let warnings = Vec::new();
-    let start =
-        Start { path: config, sources, settings, outline, warnings, resolver, lookout: None, records: None, log };
+    let start = Start {
+        source: config.into(),
+        sources,
+        settings,
+        outline,
+        warnings,
+        resolver,
+        lookout: None,
+        records: None,
+        log,
+    };
     let reloader = reload::start(start, Box::new(move |plan| running.lock().unwrap().apply(plan)));
     let begun = reloader.status();
     let [(route, key, since)] = &*begun.keys else { panic!("one key: {:?}", begun.keys) };
@@ -719,9 +729,9 @@ fn two_states_of_a_volume_never_mix() {
     let loaded = loaded.unwrap();
     let log = Arc::new(EventLog::start());
     let start = Start {
-        path,
+        source: path.into(),
         sources,
-        settings: countersign::config::settings::Reload { watch: false, poll: None },
+        settings: countersign::config::section::reload::ReloadSettings { watch: false, poll: None },
         outline: loaded.outline,
         warnings: Vec::new(),
         resolver: Arc::new(Resolver::start(Vec::new(), Arc::clone(&log))),

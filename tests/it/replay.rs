@@ -76,6 +76,8 @@ fn a_duplicate_is_acknowledged_and_not_forwarded(driver: Driver) {
     }
     // On another connection, perhaps to another worker, it is no different.
     assert_eq!(proxy.connect().ask(&Delivery::of(b"one").bytes()).status, 200);
+    // An exchange is recorded after its answer, by its own worker.
+    assert!(eventually(|| proxy.endings().len() == 4));
     assert_eq!(client.ask(&Delivery::of(b"two").bytes()).body, b"ok");
     let bodies: Vec<Vec<u8>> = application.assert_requests(2).into_iter().map(|request| request.body).collect();
     assert_eq!(bodies, [b"one", b"two"]);

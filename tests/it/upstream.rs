@@ -52,10 +52,11 @@ fn refused_connections(driver: Driver) {
     let mut client = proxy.connect();
     for _ in 0..3 {
         let answer = client.ask(&genuine());
-        assert_eq!((answer.status, answer.closes()), (502, false));
+        assert_eq!((answer.status, answer.closes()), (503, false));
+        assert_eq!(answer.field("Retry-After"), Some("5"), "the application is away: try again");
     }
     let proxy_to_missing_socket = Proxy::towards(driver, "unix:/nonexistent/app.sock").start();
-    assert_eq!(proxy_to_missing_socket.connect().ask(&genuine()).status, 502);
+    assert_eq!(proxy_to_missing_socket.connect().ask(&genuine()).status, 503);
     proxy.assert_endings(&["upstream_connect"; 3]);
 }
 

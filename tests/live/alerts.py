@@ -92,6 +92,18 @@ def short_certificate(site: Site) -> Iterator[Again]:
 
 
 @contextlib.contextmanager
+def short_authority(site: Site) -> Iterator[Again]:
+    """An authority of clients for five days takes the place of the other; a client makes handshakes and sends nothing."""
+    site.authorize(SHORT_CERTIFICATE_DAYS)
+
+    def shake() -> None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", site.tls_port), timeout=2) as stranger:
+            rig.client_tls().wrap_socket(stranger, server_hostname="localhost").close()
+
+    yield lambda: many(shake, 20)
+
+
+@contextlib.contextmanager
 def broken_configuration(site: Site) -> Iterator[Again]:
     """A configuration with a key that does not exist is written."""
     site.write("alerts.toml", site.configuration + "\n[limitz]\n")
@@ -112,7 +124,7 @@ def unwritable_trail(site: Site) -> Iterator[Again]:
 
 @contextlib.contextmanager
 def failing_application(site: Site) -> Iterator[Again]:
-    """The application closes connections instead of answering, while strangers hang up in the middle of bodies."""
+    """The application breaks off or answers with two lengths, while strangers hang up in the middle of bodies."""
 
     def hang_up() -> None:
         with socket.create_connection(("127.0.0.1", site.port), timeout=2) as stranger:
@@ -241,6 +253,7 @@ CAUSES = [
     Cause("CountersignReplays", replays, {"route": "replayed"}),
     Cause("CountersignOldKeyInUse", old_key, {"route": "rotating", "key": "old"}),
     Cause("CountersignCertificateNearExpiry", short_certificate),
+    Cause("CountersignClientAuthorityNearExpiry", short_authority),
     Cause("CountersignReloadFailed", broken_configuration),
     Cause("CountersignAuditFailing", unwritable_trail),
     Cause("CountersignUpstreamFailing", failing_application, {"route": "broken"}),

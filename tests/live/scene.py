@@ -33,11 +33,12 @@ wrk.body = "{body}"
 
 
 class Application(asyncio.Protocol):
-    """What stands behind countersign: it answers 200, or breaks off where it was told to fail."""
+    """What stands behind countersign: it answers 200; told to fail, it breaks off, or answers with two lengths, in turn."""
 
     def __init__(self, failing: multiprocessing.Value) -> None:
         self._failing = failing
         self._got = b""
+        self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keeps the connection."""
@@ -54,9 +55,12 @@ class Application(asyncio.Protocol):
                 return
             self._got = rest[size:]
             if self._failing.value and b" /broken " in head.partition(b"\r\n")[0]:
+                self._failing.value = 3 - self._failing.value
+                if self._failing.value == 2:
+                    self._transport.write(self._answer.replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\n"))
                 self._transport.close()
                 return
-            self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            self._transport.write(self._answer)
 
     @classmethod
     def serve(cls, listener: socket.socket, failing: multiprocessing.Value) -> None:
@@ -91,6 +95,7 @@ class Site:
         (bench.folder / "tls").mkdir()
         (bench.folder / "trail").mkdir()
         self.certify(90)
+        self.authorize(90)
         now = datetime.datetime.now(datetime.timezone.utc)
         moment = "{:%Y-%m-%dT%H:%M:%SZ}".format
         template = string.Template((HERE / "alerts.toml").read_text(encoding="utf-8"))
@@ -123,11 +128,18 @@ class Site:
 
     def certify(self, days: int) -> None:
         """Another certificate, which holds for so many days, in the place of the one that is there."""
-        folder = self.bench.folder / f"pair-{days}"
+        self._put(f"pair-{days}", days, {"tls.key": "tls.key", "tls.crt": "tls.crt"})
+
+    def authorize(self, days: int) -> None:
+        """Another authority of clients, which holds for so many days, in the place of the one that is there."""
+        self._put(f"authority-{days}", days, {"tls.crt": "ca.crt"})
+
+    def _put(self, pair: str, days: int, names: dict[str, str]) -> None:
+        folder = self.bench.folder / pair
         folder.mkdir()
         rig.make_certificate(folder, days)
-        for name in ("tls.key", "tls.crt"):
-            shutil.copy(folder / name, self.bench.folder / f"{name}.new")
+        for made, name in names.items():
+            shutil.copy(folder / made, self.bench.folder / f"{name}.new")
             os.rename(self.bench.folder / f"{name}.new", self.bench.folder / "tls" / name)
 
     def body(self) -> bytes:

@@ -13,24 +13,43 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use. What is not listed, it may not.
-const ARROWS: [(&str, &[&str]); 13] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("now", &[]),
     ("outcome", &[]),
     ("wire", &["outcome", "now"]),
     ("gate", &["wire", "outcome", "now"]),
+    ("explain", &["gate", "wire", "outcome", "now"]),
     ("ledger", &["gate", "wire", "outcome", "now"]),
     ("inbox", &["wire", "outcome", "now"]),
     ("telemetry", &["wire", "outcome", "now"]),
     ("config", &["inbox", "ledger", "gate", "wire", "outcome", "now"]),
+    ("inject", &[]),
     ("edge", &["inbox", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
     ("admin", &["telemetry", "wire", "outcome", "now"]),
     ("control", &["admin", "edge", "config", "inbox", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
-    ("cli", &["control", "admin", "edge", "config", "inbox", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
+    (
+        "cli",
+        &[
+            "inject",
+            "explain",
+            "control",
+            "admin",
+            "edge",
+            "config",
+            "inbox",
+            "telemetry",
+            "ledger",
+            "gate",
+            "wire",
+            "outcome",
+            "now",
+        ],
+    ),
     ("main", &["cli"]),
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 24] = [
+const OWNERS: [(&str, &[&str]); 31] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
     ("ring", &["gate", "inbox", "admin", "config", "telemetry", "control", "cli"]),
@@ -40,9 +59,10 @@ const OWNERS: [(&str, &[&str]); 24] = [
     ("subtle", &["gate"]),
     ("matchit", &["gate"]),
     ("arc_swap", &["ledger", "edge", "control"]),
-    ("dashmap", &["ledger"]),
-    ("foldhash", &["ledger"]),
-    ("serde_json", &["gate", "admin", "telemetry", "cli"]),
+    ("dashmap", &["gate", "ledger"]),
+    ("foldhash", &["gate", "ledger"]),
+    ("const_hex", &["gate"]),
+    ("serde_json", &["gate", "explain", "admin", "telemetry", "cli"]),
     ("toml", &["config"]),
     ("strsim", &["config"]),
     ("metrics", &["telemetry"]),
@@ -52,26 +72,20 @@ const OWNERS: [(&str, &[&str]); 24] = [
     ("redb", &["control"]),
     ("io_uring", &["edge"]),
     ("httpdate", &["edge"]),
+    ("listenfd", &["edge"]),
     ("signal_hook", &["control"]),
     ("clap", &["cli"]),
     ("miniz_oxide", &["cli"]),
+    ("clap_complete", &["cli"]),
+    ("clap_mangen", &["cli"]),
+    // edge: tests alone.
+    ("rcgen", &["cli", "edge"]),
+    ("saphyr_parser", &["inject"]),
+    ("similar", &["cli"]),
 ];
 
 /// Circles of files that were there when the rule came: room and number of files. They may only become smaller.
-const KNOWN_CIRCLES: [(&str, usize); 12] = [
-    ("edge", 26),
-    ("config", 15),
-    ("wire", 6),
-    ("gate", 4),
-    ("admin", 3),
-    ("gate", 3),
-    ("config", 2),
-    ("config", 2),
-    ("control", 2),
-    ("control", 2),
-    ("wire", 2),
-    ("wire", 2),
-];
+const KNOWN_CIRCLES: [(&str, usize); 0] = [];
 
 const FILE_LIMIT: usize = 500;
 const FUNCTION_LIMIT: usize = 70;
@@ -186,7 +200,10 @@ fn tags_are_compared_in_one_file_and_bytes_awaited_in_one() {
             "{name} compares in constant time; only gate/verify/mac.rs may"
         );
         let names_driver = production(&text).any(|line| line.contains("io_uring::") || line.contains("LegacyDriver"));
-        assert!(!names_driver || name == "edge/driver.rs", "{name} names a driver; only edge/driver.rs may");
+        assert!(
+            !names_driver || name == "edge/runtime/driver.rs",
+            "{name} names a driver; only edge/runtime/driver.rs may"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ const WORDS: [&str; 4] = ["whoever", "nobody", "somebody", "everybody"];
 
 /// Lines with one of these words that may be left. The numbers may only become smaller.
 const LEFT: [(&str, usize); 6] =
-    [("src", 230), ("tests", 12), ("benches", 0), ("loadtest", 0), ("config", 2), ("documents", 1)];
+    [("src", 0), ("tests", 4), ("benches", 0), ("loadtest", 0), ("config", 0), ("documents", 1)];
 
 /// The secret in GitHub's documentation of its signatures.
 const QUOTED: &str = "It's a Secret to Everybody";

@@ -1,11 +1,16 @@
-//! Public keys and the signatures they verify. Both algorithms need the whole signed content at once.
+//! Public keys and the signatures they verify. All algorithms need the whole signed content at once.
 
 use core::fmt;
 
-use ring::signature::{ECDSA_P256_SHA256_ASN1, ED25519, UnparsedPublicKey, VerificationAlgorithm};
+use ring::signature::{
+    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
+    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
+};
 
+use super::der;
 use super::key_form::KeyForm;
-use super::signature::Encoding;
+use super::public_key::{self, PublicKeyKind};
 
 /// An algorithm with public keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,15 +19,23 @@ pub enum PublicAlgorithm {
     Ed25519,
     /// ECDSA over P-256 with SHA-256; signatures in ASN.1 DER (RFC 3279, section 2.2.3).
     EcdsaP256Sha256,
+    /// ECDSA over P-384 with SHA-384; signatures in ASN.1 DER.
+    EcdsaP384Sha384,
+    /// RSASSA-PKCS1-v1_5 with SHA-1 (RFC 8017, section 8.2): only for senders that offer nothing newer.
+    RsaPkcs1Sha1,
+    /// RSASSA-PKCS1-v1_5 with SHA-256.
+    RsaPkcs1Sha256,
+    /// RSASSA-PKCS1-v1_5 with SHA-384.
+    RsaPkcs1Sha384,
+    /// RSASSA-PKCS1-v1_5 with SHA-512.
+    RsaPkcs1Sha512,
+    /// RSASSA-PSS with SHA-256, and a salt as long as the digest (RFC 8017, section 8.1).
+    RsaPssSha256,
+    /// RSASSA-PSS with SHA-384, and a salt as long as the digest.
+    RsaPssSha384,
+    /// RSASSA-PSS with SHA-512, and a salt as long as the digest.
+    RsaPssSha512,
 }
-
-/// SubjectPublicKeyInfo of an Ed25519 key up to the 32 bytes of the key (RFC 8410, section 4).
-const ED25519_SPKI: &[u8] = &[0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
-/// SubjectPublicKeyInfo of a P-256 key up to the 65 bytes of the uncompressed point (RFC 5480, section 2).
-const P256_SPKI: &[u8] = &[
-    0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
-    0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
-];
 
 impl PublicAlgorithm {
     /// The name in a scheme table.
@@ -31,14 +44,39 @@ impl PublicAlgorithm {
         match self {
             Self::Ed25519 => "ed25519",
             Self::EcdsaP256Sha256 => "ecdsa-p256-sha256",
+            Self::EcdsaP384Sha384 => "ecdsa-p384-sha384",
+            Self::RsaPkcs1Sha1 => "rsa-pkcs1-sha1",
+            Self::RsaPkcs1Sha256 => "rsa-pkcs1-sha256",
+            Self::RsaPkcs1Sha384 => "rsa-pkcs1-sha384",
+            Self::RsaPkcs1Sha512 => "rsa-pkcs1-sha512",
+            Self::RsaPssSha256 => "rsa-pss-sha256",
+            Self::RsaPssSha384 => "rsa-pss-sha384",
+            Self::RsaPssSha512 => "rsa-pss-sha512",
         }
     }
 
-    /// Whether a signature can have this length in bytes.
-    pub(super) const fn fits(self, length: usize) -> bool {
+    pub(super) const fn key_kind(self) -> PublicKeyKind {
         match self {
-            Self::Ed25519 => length == 64,
-            Self::EcdsaP256Sha256 => length >= 8 && length <= 72,
+            Self::Ed25519 => PublicKeyKind::Ed25519,
+            Self::EcdsaP256Sha256 => PublicKeyKind::P256,
+            Self::EcdsaP384Sha384 => PublicKeyKind::P384,
+            Self::RsaPkcs1Sha1
+            | Self::RsaPkcs1Sha256
+            | Self::RsaPkcs1Sha384
+            | Self::RsaPkcs1Sha512
+            | Self::RsaPssSha256
+            | Self::RsaPssSha384
+            | Self::RsaPssSha512 => PublicKeyKind::Rsa,
+        }
+    }
+
+    /// Whether a signature can have this length in bytes. One of RSA is as long as the modulus.
+    pub(super) const fn fits(self, length: usize) -> bool {
+        match self.key_kind() {
+            PublicKeyKind::Ed25519 => length == 64,
+            PublicKeyKind::P256 => length >= 8 && length <= 72,
+            PublicKeyKind::P384 => length >= 8 && length <= 104,
+            PublicKeyKind::Rsa => length >= 256 && length <= 1024,
         }
     }
 
@@ -46,30 +84,27 @@ impl PublicAlgorithm {
         match self {
             Self::Ed25519 => &ED25519,
             Self::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1,
-        }
-    }
-
-    /// The raw key inside a SubjectPublicKeyInfo in DER.
-    fn unwrap_spki(self, der: &[u8]) -> Option<&[u8]> {
-        let (prefix, length) = match self {
-            Self::Ed25519 => (ED25519_SPKI, 32),
-            Self::EcdsaP256Sha256 => (P256_SPKI, 65),
-        };
-        der.strip_prefix(prefix).filter(|key| key.len() == length)
-    }
-
-    fn is_raw_key(self, bytes: &[u8]) -> bool {
-        match self {
-            Self::Ed25519 => bytes.len() == 32,
-            Self::EcdsaP256Sha256 => bytes.len() == 65 && bytes.first() == Some(&4),
+            Self::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1,
+            Self::RsaPkcs1Sha1 => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::RsaPkcs1Sha256 => &RSA_PKCS1_2048_8192_SHA256,
+            Self::RsaPkcs1Sha384 => &RSA_PKCS1_2048_8192_SHA384,
+            Self::RsaPkcs1Sha512 => &RSA_PKCS1_2048_8192_SHA512,
+            Self::RsaPssSha256 => &RSA_PSS_2048_8192_SHA256,
+            Self::RsaPssSha384 => &RSA_PSS_2048_8192_SHA384,
+            Self::RsaPssSha512 => &RSA_PSS_2048_8192_SHA512,
         }
     }
 }
+
+/// What the arithmetic of one verification costs beside hashing, as a number of hashed bytes: of Ed25519, P-256 and RSA
+/// with up to 4096 bits.
+pub(super) const VERIFICATION: usize = 64 << 10;
 
 /// A public key.
 #[derive(Clone)]
 pub(super) struct PublicKey {
     key: UnparsedPublicKey<Vec<u8>>,
+    cost: usize,
 }
 
 impl fmt::Debug for PublicKey {
@@ -79,19 +114,24 @@ impl fmt::Debug for PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a key as PEM, as base64 of a SubjectPublicKeyInfo or of the raw key, or as hexadecimal of either; a prefix
-    /// of the form (`whpk_`) is taken off where it is present.
+    /// Reads a key as PEM (a key or a certificate), JWK, or as base64, base64url or hexadecimal of a SubjectPublicKeyInfo,
+    /// a certificate or the raw key; a prefix of the form (`whpk_`) is taken off where it is present.
     pub(super) fn parse(algorithm: PublicAlgorithm, text: &str, form: &KeyForm) -> Option<Self> {
         let text = core::str::from_utf8(form.without_prefix(text.trim().as_bytes())).ok()?;
-        let bytes = match text.strip_prefix("-----BEGIN PUBLIC KEY-----") {
-            Some(rest) => {
-                let body: String = rest.strip_suffix("-----END PUBLIC KEY-----")?.split_ascii_whitespace().collect();
-                decode(Encoding::Base64, &body)?
-            }
-            None => decode_any(text)?,
+        let key = public_key::read(algorithm.key_kind(), text)?;
+        let cost = match algorithm.key_kind() {
+            PublicKeyKind::Ed25519 | PublicKeyKind::P256 => VERIFICATION,
+            PublicKeyKind::P384 => 4 * VERIFICATION,
+            // It grows with the square of the length.
+            PublicKeyKind::Rsa if der::modulus_bits(&key).is_some_and(|bits| bits > 4096) => 4 * VERIFICATION,
+            PublicKeyKind::Rsa => VERIFICATION,
         };
-        let raw = algorithm.unwrap_spki(&bytes).or_else(|| algorithm.is_raw_key(&bytes).then_some(&bytes))?;
-        Some(Self { key: UnparsedPublicKey::new(algorithm.verification(), raw.to_vec()) })
+        Some(Self { key: UnparsedPublicKey::new(algorithm.verification(), key), cost })
+    }
+
+    /// What the arithmetic of one verification costs, as a number of hashed bytes.
+    pub(super) const fn cost(&self) -> usize {
+        self.cost
     }
 
     pub(super) fn verifies(&self, content: &[u8], signature: &[u8]) -> bool {
@@ -105,17 +145,4 @@ impl PublicKey {
 std::thread_local! {
     /// How many signatures this thread has tried a public key on.
     pub(super) static VERIFICATIONS: core::cell::Cell<usize> = const { core::cell::Cell::new(0) };
-}
-
-/// Hexadecimal where every character is a digit, base64 otherwise.
-fn decode_any(text: &str) -> Option<Vec<u8>> {
-    let encoding = if text.bytes().all(|byte| byte.is_ascii_hexdigit()) { Encoding::Hex } else { Encoding::Base64 };
-    decode(encoding, text)
-}
-
-fn decode(encoding: Encoding, text: &str) -> Option<Vec<u8>> {
-    let mut out = vec![0; text.len() + 3];
-    let length = encoding.decode_key_into(text.as_bytes(), &mut out)?;
-    out.truncate(length);
-    Some(out)
 }

@@ -15,7 +15,7 @@ use super::guard::{Guards, Without};
 use super::scheme::Scheme;
 use super::signature::Syntax;
 use super::template::Part;
-use crate::wire::target::{may_stand_in_path, may_stand_in_query};
+use crate::wire::characters::{may_stand_in_path, may_stand_in_query};
 
 /// Two parts that cannot be told apart, and what a scheme can do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,7 +162,8 @@ fn shape<'s>(scheme: &'s Scheme, part: &'s Part) -> Shape<'s> {
             Syntax::Pairs { separator, .. } => open(ByteSet::FIELD_VALUE.and(single(separator).others())),
             Syntax::Single { .. } | Syntax::List { .. } => open(ByteSet::FIELD_VALUE),
         },
-        Part::Form(_) | Part::SortedFormParams => open(ByteSet::ALL),
+        Part::Sha256Body => fixed(vec![ByteSet::DIGITS.or(ByteSet::range(b'a', b'f')); 64]),
+        Part::Form(_) | Part::SortedFormParams | Part::Query(_) => open(ByteSet::ALL),
     }
 }
 
@@ -275,6 +276,9 @@ mod tests {
             "{field:k},{body}",
             "{timestamp}.{field:h}.{named_headers:h}.{body}",
             "{url}{sorted_form_params}",
+            "{sha256:body}{header:X}",
+            "{method}\n{timestamp}\n{sha256:body}",
+            "{timestamp}{query:a}{sha256:body}",
         ] {
             for unit in [Unit::Seconds, Unit::Milliseconds, Unit::Rfc3339] {
                 assert_eq!(parts(content, unit, &Guards::default()), None, "{content}");
@@ -310,6 +314,8 @@ mod tests {
             ("{header:A}|{body}", "{header:A} {body}"),
             ("{body}.{timestamp}.{header:X}", "{body} {header:X}"),
             ("{method}.{form:a}.{form:b}", "{form:a} {form:b}"),
+            ("{query:a};{header:X}", "{query:a} {header:X}"),
+            ("{query:a}{query:b}", "{query:a} {query:b}"),
             ("{header:A}{sorted_form_params}", "{header:A} {sorted_form_params}"),
             ("{field:h}.{timestamp}.{named_headers:h}{body}", "{named_headers:h} {body}"),
             ("{named_headers:h}.{body}.{field:h}\n", "{named_headers:h} {body}"),

@@ -6,12 +6,9 @@ use super::keyring::{Keyring, Material};
 use super::mac::{self, Tag};
 use super::reading;
 use super::scheme::Scheme;
-use super::signature::{PUBLIC_CANDIDATE_LIMIT, Signature};
+use super::signature::{PUBLIC_CANDIDATE_LIMIT, SIGNATURE_LIMIT};
 use crate::now::Now;
 use crate::outcome::Rejection;
-
-/// What the arithmetic of one verification costs beside hashing, as a number of hashed bytes.
-pub(super) const VERIFICATION: usize = 64 << 10;
 
 /// What is left to be computed of a delivery whose body is whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,25 +19,24 @@ pub struct Work {
     pub bytes: usize,
 }
 
-/// The signatures that a delivery brings, at most [`PUBLIC_CANDIDATE_LIMIT`].
+/// The signatures that a delivery brings, at most [`PUBLIC_CANDIDATE_LIMIT`] of them.
 pub(super) struct Candidates {
-    signatures: [Option<Signature>; PUBLIC_CANDIDATE_LIMIT],
+    signatures: Vec<Box<[u8]>>,
 }
 
 impl Candidates {
     /// Reads them.
     pub(super) fn of<D: Delivery>(scheme: &Scheme, delivery: &D) -> Result<Self, Rejection> {
-        let mut signatures = [None; PUBLIC_CANDIDATE_LIMIT];
-        let mut places = signatures.iter_mut();
-        reading::signatures(scheme, delivery, |signature| {
-            places.next().into_iter().for_each(|place| *place = Some(*signature));
+        let mut signatures = Vec::with_capacity(PUBLIC_CANDIDATE_LIMIT);
+        reading::signatures::<D, SIGNATURE_LIMIT>(scheme, delivery, |signature| {
+            signatures.push(Box::from(signature.bytes()));
         })?;
         Ok(Self { signatures })
     }
 
     /// How many there are.
-    pub(super) fn count(&self) -> usize {
-        self.signatures.iter().flatten().count()
+    pub(super) const fn count(&self) -> usize {
+        self.signatures.len()
     }
 }
 
@@ -70,16 +66,16 @@ impl Trial {
         while self.matched.is_none() {
             let (position, candidate) = self.next;
             let Some(key) = keyring.keys().get(position) else { return false };
-            let signature = self.candidates.signatures.get(candidate).and_then(Option::as_ref);
+            let signature = self.candidates.signatures.get(candidate);
             let (Some(signature), Material::Public(public), true) =
                 (signature, key.material(), key.validity().contains(now))
             else {
                 self.next = (position + 1, 0);
                 continue;
             };
-            self.matched = public.verifies(&self.content, signature.bytes()).then_some(position);
+            self.matched = public.verifies(&self.content, signature).then_some(position);
             self.next.1 += 1;
-            let more = self.candidates.signatures.get(self.next.1).is_some_and(Option::is_some);
+            let more = self.candidates.signatures.get(self.next.1).is_some();
             return self.matched.is_none() && (more || position + 1 < keyring.keys().len());
         }
         false
@@ -100,8 +96,8 @@ mod tests {
     use ring::rand::SystemRandom;
     use ring::signature::{Ed25519KeyPair, KeyPair as _};
 
-    use super::super::asymmetric::VERIFICATIONS;
-    use super::super::tests::Request;
+    use super::super::asymmetric::{VERIFICATION, VERIFICATIONS};
+    use super::super::for_tests::Request;
     use super::super::{Encoding, UrlPort};
     use super::super::{
         Key, Keyring, Kind, MacAlgorithm, PublicAlgorithm, Source, Syntax, Template, Validity, Verifier,

@@ -10,16 +10,16 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::Delivery;
-use super::candidates::{Candidates, Trial, VERIFICATION, Work};
+use super::candidates::{Candidates, Trial, Work};
 use super::credential;
+use super::fit::misfits;
 use super::keyring::{Key, Keyring, Material};
 use super::mac::{self, Hasher, Tag};
 use super::name::Name;
 use super::named::NamedHeaders;
 use super::reading::{self, Content};
 use super::scheme::{Kind, Scheme, SchemeProblem, Source};
-use super::scheme_rules::TOLERANCE_LIMIT;
-use super::signature::Encoding;
+use super::signature::{Encoding, SIGNATURE_LIMIT, TAG_LIMIT};
 use super::template::Part;
 use super::tolerance::Tolerance;
 use super::url::{PublicUrl, UrlPort};
@@ -172,7 +172,7 @@ impl Verifier {
     }
 
     /// The URL that the sender may have signed instead of [`Verifier::public_url`].
-    pub(super) fn other_url(&self) -> Option<&PublicUrl> {
+    pub(crate) fn other_url(&self) -> Option<&PublicUrl> {
         self.rule.as_ref()?.other_url.as_ref()
     }
 
@@ -188,13 +188,18 @@ impl Verifier {
             Kind::Token | Kind::Basic => Work::default(),
             Kind::Public(_) => {
                 let candidates = Candidates::of(&rule.scheme, delivery).map_or(0, |candidates| candidates.count());
-                Work { pieces: candidates * keys, bytes: length.saturating_add(VERIFICATION) }
+                Work { pieces: candidates * keys, bytes: length.saturating_add(rule.keyring.arithmetic()) }
             }
             Kind::Hmac(_) | Kind::Digest(_) => {
                 let passes = (keys * urls).saturating_sub(usize::from(rule.streams)) + digests;
                 Work { pieces: 1, bytes: passes.saturating_mul(length) }
             }
         }
+    }
+
+    /// What the arithmetic of one verification with a public key takes, as a number of hashed bytes.
+    pub(crate) fn arithmetic(&self) -> usize {
+        self.rule.as_ref().map_or(0, |rule| rule.keyring.arithmetic())
     }
 
     /// Computes one piece of what is left when the body is whole, where it has pieces ([`Verifier::work_left`]); whether
@@ -213,7 +218,7 @@ impl Verifier {
 
     /// The same verifier with keys that count at any time, no tolerance, and perhaps another URL: to explain what
     /// would have matched, never to verify.
-    pub(super) fn for_explanation(&self, public_url: Option<PublicUrl>) -> Self {
+    pub(crate) fn for_explanation(&self, public_url: Option<PublicUrl>) -> Self {
         let rule = self.rule.as_ref().map(|rule| Rule {
             keyring: Keyring::new(rule.keyring.keys().iter().map(Key::without_times).collect()),
             tolerance: None,
@@ -268,47 +273,6 @@ fn other_url(scheme: &Scheme, public_url: Option<&PublicUrl>) -> Option<PublicUr
     public_url.filter(|_| scheme.url_port == UrlPort::Either).map(PublicUrl::with_other_port)
 }
 
-/// Everything that is wrong with a scheme, and everything of a route that does not fit to it.
-fn misfits(scheme: &Scheme, keyring: &Keyring, tolerance: Option<Tolerance>, has_url: bool) -> Vec<SchemeProblem> {
-    let mut problems = scheme.validate();
-    let mut problem = |wrong: bool, field, message: &str, fix: &str| {
-        if wrong {
-            problems.push(SchemeProblem { field, message: message.to_owned(), fix: fix.to_owned() });
-        }
-    };
-    problem(keyring.keys().is_empty(), "secrets", "the route has no key", "give at least one secret or public key");
-    let foreign = keyring.keys().iter().any(|key| !belongs(scheme.kind, key));
-    problem(foreign, "secrets", "a key was prepared for another scheme", "prepare every key for this scheme");
-    let wants_url = scheme.signs_url();
-    problem(
-        wants_url && !has_url,
-        "public_url",
-        "the scheme signs the URL, which only you know",
-        "set `public_url` to the URL configured at the provider",
-    );
-    problem(!wants_url && has_url, "public_url", "the scheme does not sign the URL", "remove `public_url`");
-    problem(
-        tolerance.is_some() && !scheme.signs_timestamp(),
-        "tolerance",
-        "the scheme signs no timestamp, so a tolerance would promise what it cannot keep",
-        "remove `tolerance`",
-    );
-    let in_range =
-        tolerance.map(Tolerance::distance).is_none_or(|distance| !distance.is_zero() && distance <= TOLERANCE_LIMIT);
-    problem(!in_range, "tolerance", "the tolerance is out of range", "give a tolerance above zero and up to 24 hours");
-    problems
-}
-
-const fn belongs(kind: Kind, key: &Key) -> bool {
-    matches!(
-        (kind, key.material()),
-        (Kind::Hmac(_), Material::Mac(_))
-            | (Kind::Digest(_), Material::Secret(_))
-            | (Kind::Public(_), Material::Public(_))
-            | (Kind::Token | Kind::Basic, Material::Credential(_))
-    )
-}
-
 impl Rule {
     fn begin<D: Delivery>(&self, delivery: &D, now: Now) -> Result<State, Rejection> {
         for (name, value) in &self.scheme.require {
@@ -320,7 +284,7 @@ impl Rule {
             return self.begin_credential(delivery, now);
         }
         if reading::signature_is_in_head(&self.scheme) {
-            reading::signatures(&self.scheme, delivery, |_| {})?;
+            self.check_signatures(delivery)?;
         }
         if !self.timestamp_is_in_body() {
             self.judge_timestamp(delivery, now)?;
@@ -336,6 +300,14 @@ impl Rule {
         let before = self.scheme.content.around_body().0;
         self.content(delivery, key).write(before, &mut |piece| hasher.update(piece))?;
         Ok(State::Hashing { key: index, hasher, length: 0 })
+    }
+
+    /// Refuses what has no signature, too many, or none of a length that fits.
+    fn check_signatures<D: Delivery>(&self, delivery: &D) -> Result<(), Rejection> {
+        if self.scheme.wants_public_key() {
+            return reading::signatures::<D, SIGNATURE_LIMIT>(&self.scheme, delivery, |_| {});
+        }
+        reading::signatures::<D, TAG_LIMIT>(&self.scheme, delivery, |_| {})
     }
 
     fn begin_credential<D: Delivery>(&self, delivery: &D, now: Now) -> Result<State, Rejection> {

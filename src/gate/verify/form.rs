@@ -1,8 +1,9 @@
-//! `application/x-www-form-urlencoded`: bodies and queries (WHATWG URL, section 5).
+//! `application/x-www-form-urlencoded`: bodies and queries (WHATWG URL, section 5). Written here because a form is refused
+//! where two readers could read it differently; the crate `form_urlencoded` reads everything.
 
 use std::borrow::Cow;
 
-use super::signature::hex_value;
+use crate::wire::characters::hex_digit;
 use crate::wire::headers::Headers;
 
 /// The most parameters of one form.
@@ -79,7 +80,7 @@ fn decode(text: &[u8]) -> Result<Cow<'_, [u8]>, FormError> {
         out.push(match byte {
             b'+' => b' ',
             b'%' => {
-                let mut digit = || rest.next().copied().and_then(hex_value).ok_or(FormError::Malformed);
+                let mut digit = || rest.next().copied().and_then(hex_digit).ok_or(FormError::Malformed);
                 digit()? << 4 | digit()?
             }
             other => *other,

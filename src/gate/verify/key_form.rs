@@ -28,7 +28,7 @@ impl Default for KeyForm {
 
 impl KeyForm {
     /// The secret without its prefix, where it has one.
-    pub(super) fn without_prefix<'s>(&self, secret: &'s [u8]) -> &'s [u8] {
+    pub(crate) fn without_prefix<'s>(&self, secret: &'s [u8]) -> &'s [u8] {
         self.strip_prefix.iter().find_map(|prefix| secret.strip_prefix(prefix.as_bytes())).unwrap_or(secret)
     }
 }

@@ -97,7 +97,11 @@ impl fmt::Display for KeyError {
                 f.write_str("this scheme verifies with a secret; use `secrets` instead of `public_keys`")
             }
             Self::PublicKey(name) => {
-                write!(f, "this is not an {name} public key; PEM, base64 or hexadecimal is understood")
+                write!(
+                    f,
+                    "this is not a public key for {name}; PEM (a key or a certificate), JWK, base64 and hexadecimal are \
+                     understood, and RSA keys of 2048 to 8192 bits"
+                )
             }
         }
     }
@@ -126,7 +130,8 @@ impl Key {
         Ok(Self { id: Arc::from(id), validity, material, secret_length, fingerprint })
     }
 
-    /// Reads a public key: PEM, base64 of a SubjectPublicKeyInfo, or the raw key in base64 or hexadecimal.
+    /// Reads a public key: PEM (a key or a certificate, of which only the key counts), JWK, or the raw key or its DER in
+    /// base64, base64url or hexadecimal.
     ///
     /// # Errors
     /// [`KeyError`] when it is none of these, or the scheme has no public keys.
@@ -155,7 +160,7 @@ impl Key {
     }
 
     /// How many bytes the decoded secret had; nothing for a public key. Enough to notice a wrong file.
-    pub(super) const fn secret_length(&self) -> Option<usize> {
+    pub(crate) const fn secret_length(&self) -> Option<usize> {
         self.secret_length
     }
 
@@ -231,6 +236,15 @@ impl Keyring {
     #[must_use]
     pub fn keys(&self) -> &[Key] {
         &self.keys
+    }
+
+    /// What the arithmetic of the most costly verification takes, as a number of hashed bytes; zero without public keys.
+    pub(super) fn arithmetic(&self) -> usize {
+        let cost = |key: &Key| match key.material() {
+            Material::Public(key) => key.cost(),
+            _ => 0,
+        };
+        self.keys.iter().map(cost).max().unwrap_or(0)
     }
 
     /// The keys that count at `now`, with their places in the ring.

@@ -135,6 +135,16 @@ pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     copy(digest::digest(&digest::SHA256, bytes).as_ref())
 }
 
+/// SHA-256 of `bytes` in small hexadecimal digits.
+pub(super) fn sha256_hex(bytes: &[u8]) -> [u8; 64] {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut out = [0; 64];
+    for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(sha256(bytes)) {
+        *pair = [byte >> 4, byte & 15].map(|nibble| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default());
+    }
+    out
+}
+
 fn copy(digest: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     for (to, from) in out.iter_mut().zip(digest) {

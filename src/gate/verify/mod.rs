@@ -7,24 +7,26 @@
 
 mod asymmetric;
 mod boundaries;
-mod budget;
 mod bytes;
 mod candidates;
 mod credential;
+mod der;
 pub mod engine;
 pub mod equal_bytes;
-pub mod explain;
+mod fit;
+#[cfg(test)]
+pub(crate) mod for_tests;
 mod form;
 pub mod guard;
+pub(crate) mod inspect;
 mod json;
-mod json_spelling;
 mod key_form;
 pub mod keyring;
 mod mac;
-pub mod mistakes;
 mod name;
 mod named;
-mod other_bodies;
+mod private_key;
+mod public_key;
 mod reading;
 pub mod scheme;
 mod scheme_rules;
@@ -38,12 +40,10 @@ pub mod url;
 pub mod verified;
 
 pub use asymmetric::PublicAlgorithm;
-pub use budget::Budget;
 pub use bytes::ByteSet;
 pub use candidates::Work;
 pub use engine::{Check, Verifier};
 pub use equal_bytes::{EqualBytes, ToldApart};
-pub use explain::{Cause, Explanation, explain, explain_head, explain_within};
 pub use guard::{Guards, Without};
 pub use json::JsonPath;
 pub use key_form::{KeyEncoding, KeyForm};
@@ -52,7 +52,7 @@ pub use mac::{DigestAlgorithm, MacAlgorithm, sha256};
 pub use name::Name;
 pub use named::NAMED_LIMIT;
 pub use scheme::{BodyDigest, Kind, ReplayKey, Scheme, SchemeProblem, SignatureSource, Source, TimestampSource};
-pub use scheme_rules::TOLERANCE_LIMIT;
+pub use scheme_rules::{TOLERANCE_LIMIT, Weakness};
 pub use sign::{SignError, SignInput, sign};
 pub use signature::{CANDIDATE_LIMIT, Encoding, PUBLIC_CANDIDATE_LIMIT, Syntax, VALUE_LIMIT};
 pub use template::{Part, TOKENS, Template, TemplateError};
@@ -71,7 +71,7 @@ pub trait Delivery {
     fn target(&self) -> &[u8];
     /// The header fields as received.
     fn headers(&self) -> Headers<'_>;
-    /// The bytes of the body that have arrived. At `begin` nobody looks at it; at `finish` it is whole.
+    /// The bytes of the body that have arrived. `begin` does not read it; at `finish` it is whole.
     fn body(&self) -> &[u8];
 }
 

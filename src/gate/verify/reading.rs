@@ -6,6 +6,7 @@ use super::Delivery;
 use super::boundaries;
 use super::form::{self, FormError};
 use super::json::{JsonError, JsonPath};
+use super::mac;
 use super::named::NamedHeaders;
 use super::scheme::{Kind, Scheme, SignatureSource, Source};
 use super::signature::{FieldError, Signature, VALUE_LIMIT};
@@ -103,13 +104,13 @@ pub(super) fn signature_values<D: Delivery>(
 /// Calls `visit` with every signature that counts, decoded, each of a length that the scheme's algorithm can have. What
 /// stands in its place and is none is passed over. At least one is a signature, and of both there are no more than
 /// [`Scheme::candidate_limit`]; anything else is refused.
-pub(super) fn signatures<D: Delivery>(
+pub(super) fn signatures<D: Delivery, const LIMIT: usize>(
     scheme: &Scheme,
     delivery: &D,
-    mut visit: impl FnMut(&Signature),
+    mut visit: impl FnMut(&Signature<LIMIT>),
 ) -> Result<(), Rejection> {
     let limit = scheme.candidate_limit();
-    let (mut count, mut found, mut signature) = (0, false, Signature::EMPTY);
+    let (mut count, mut found, mut signature) = (0, false, Signature::<LIMIT>::EMPTY);
     signature_values(scheme, delivery, SIGNATURE, |value| {
         if value.len() > VALUE_LIMIT {
             return Err(SIGNATURE.malformed);
@@ -224,6 +225,11 @@ impl<D: Delivery> Content<'_, D> {
                 let value = required(form_field(self.delivery, name, CONTENT)?, CONTENT)?;
                 sink(self.guarded(part, &value)?);
             }
+            Part::Query(name) => {
+                let value = required(query_parameter(self.delivery, name, CONTENT)?, CONTENT)?;
+                sink(self.guarded(part, &value)?);
+            }
+            Part::Sha256Body => sink(&mac::sha256_hex(self.delivery.body())),
             Part::SortedFormParams => self.write_form(sink)?,
         }
         Ok(())

@@ -103,9 +103,13 @@ pub struct Scheme {
     pub name: String,
     /// One line for people.
     pub description: String,
-    /// How well the facts are known: `verified`, `third-party` or `from memory`; `generic` where there is no provider,
-    /// and empty for a user's own scheme.
+    /// What confirms the facts: `sdk`, `vector`, `source`, `document`, `third-party` or `from memory`; `generic` where
+    /// there is no sender, and empty for a user's own scheme.
     pub status: String,
+    /// What the sender asks a new endpoint, and the answer that it wants, in words; empty where it asks nothing.
+    pub handshake: String,
+    /// What the sender sends again, and how long an answer may take, in words; empty where that is not known.
+    pub retries: String,
     /// What makes a delivery genuine.
     pub kind: Kind,
     /// The signed content; empty for [`Kind::Token`] and [`Kind::Basic`].
@@ -132,6 +136,8 @@ pub struct Scheme {
     pub url_port: UrlPort,
     /// The longest body that the sender sends, in bytes, where it names one.
     pub body_size: Option<u64>,
+    /// Whether the operator accepts that the signature of a plain digest is open to length extension.
+    pub allow_length_extension: bool,
     /// What keeps apart the parts of the content that nothing else separates.
     pub guards: Guards,
 }
@@ -162,6 +168,8 @@ impl Scheme {
             name: name.to_owned(),
             description: String::new(),
             status: String::new(),
+            handshake: String::new(),
+            retries: String::new(),
             kind,
             content,
             signature: SignatureSource::Headers(vec![header.to_owned()]),
@@ -175,6 +183,7 @@ impl Scheme {
             equal_bytes: EqualBytes::Unknown,
             url_port: UrlPort::AsConfigured,
             body_size: None,
+            allow_length_extension: false,
             guards: Guards::default(),
         }
     }
@@ -183,7 +192,7 @@ impl Scheme {
     #[must_use]
     pub fn covers_body(&self) -> bool {
         self.signs()
-            && (self.content.any(|part| matches!(part, Part::Body | Part::SortedFormParams))
+            && (self.content.any(|part| matches!(part, Part::Body | Part::SortedFormParams | Part::Sha256Body))
                 || self.body_digest.is_some() && self.signs_url())
     }
 
@@ -256,7 +265,7 @@ impl Scheme {
         self.signs() && (self.content.any(|part| !is_fixed(part)) || self.body_digest.is_some())
     }
 
-    /// The headers whose values decide, or are shown as facts about the delivery. Nobody on the way may add, drop or
+    /// The headers whose values decide, or are shown as facts about the delivery. No hop may add, drop or
     /// rename them.
     pub fn headers_relied_on(&self) -> impl Iterator<Item = &str> {
         let signature = match &self.signature {
@@ -281,6 +290,7 @@ impl Scheme {
         parts.iter().any(|part| match part {
             Part::Timestamp => self.timestamp.as_ref().is_some_and(|timestamp| timestamp.source.is_in_body()),
             Part::Id => self.id.as_ref().is_some_and(Source::is_in_body),
+            Part::Sha256Body => true,
             other => other.reads_form(),
         })
     }

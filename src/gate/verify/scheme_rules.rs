@@ -2,6 +2,7 @@
 
 use core::time::Duration;
 
+use super::asymmetric::PublicAlgorithm;
 use super::boundaries::{self, Ambiguity};
 use super::guard::Without;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
@@ -10,8 +11,17 @@ use super::signature::{CANDIDATE_LIMIT, Syntax};
 use super::template::Part;
 use super::url::UrlPort;
 
-/// The largest tolerance.
-pub const TOLERANCE_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+/// The largest tolerance. Senders that name one for retries that are not signed anew name up to two days.
+pub const TOLERANCE_LIMIT: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+/// Something that a scheme does not promise although it is used as the sender defines it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Weakness {
+    /// What it is.
+    pub message: &'static str,
+    /// What the operator can do.
+    pub fix: &'static str,
+}
 
 impl Scheme {
     /// Everything that is wrong with the scheme; empty when it can be used.
@@ -31,40 +41,73 @@ impl Scheme {
     /// What is weak about the scheme although it can be used. That nothing goes stale where no timestamp is signed is
     /// not among it: most providers sign none, and it says nothing against any of their deliveries.
     #[must_use]
-    pub fn warnings(&self) -> Vec<String> {
+    pub fn warnings(&self) -> Vec<Weakness> {
+        const STRONGER: &str = "choose something stronger if the sender offers it; if not, know what you rely on";
         let mut warnings = Vec::new();
-        let mut warn = |applies: bool, text: &str| {
+        let mut warn = |applies: bool, message: &'static str, fix: &'static str| {
             if applies {
-                warnings.push(text.to_owned());
+                warnings.push(Weakness { message, fix });
             }
         };
         warn(
             !self.signs(),
-            "nothing is signed: whoever learns the credential can send any body, and it is in every request",
+            "nothing is signed: an attacker that learns the credential can send any body, and it is in every request",
+            STRONGER,
         );
-        warn(self.signs() && !self.covers_body(), "the signature does not cover the whole body");
-        warn(matches!(self.kind, Kind::Digest(_)), "a plain digest of the secret is weaker than an HMAC");
-        let prefixed = self.content.parts().first() == Some(&Part::Secret);
+        warn(self.signs() && !self.covers_body(), "the signature does not cover the whole body", STRONGER);
+        warn(matches!(self.kind, Kind::Digest(_)), "a plain digest of the secret is weaker than an HMAC", STRONGER);
         warn(
-            prefixed,
-            "the digest begins with the secret and is open to length extension; prefer a newer scheme of the provider",
+            self.is_open_to_length_extension(),
+            "the digest does not end with the secret and is open to length extension: an attacker who has one delivery \
+             can append to it; prefer a newer scheme of the provider",
+            STRONGER,
         );
-        let sha1 = matches!(self.kind, Kind::Hmac(MacAlgorithm::HmacSha1) | Kind::Digest(DigestAlgorithm::Sha1));
-        warn(sha1, "SHA-1; use it only where the provider offers nothing newer");
+        let sha1 = matches!(
+            self.kind,
+            Kind::Hmac(MacAlgorithm::HmacSha1)
+                | Kind::Digest(DigestAlgorithm::Sha1)
+                | Kind::Public(PublicAlgorithm::RsaPkcs1Sha1)
+        );
+        warn(sha1, "SHA-1; use it only where the provider offers nothing newer", STRONGER);
         warn(
             self.content.contains(&Part::SortedFormParams),
-            "names and values of the form are signed with nothing between them, as this sender does it: whoever has seen \
-             a delivery can move characters from one to another under the same signature",
+            "names and values of the form are signed with nothing between them, as this sender does it: an attacker that has \
+             seen a delivery can move characters from one to another under the same signature",
+            STRONGER,
+        );
+        warn(
+            self.signs_form_alone(),
+            "only names and values of the form are signed, and neither the URL nor a time: a delivery that was captured \
+             also passes on every other route with the same key, at any time",
+            STRONGER,
         );
         warn(
             matches!(self.signature, SignatureSource::Query(_)),
             "the credential or signature stands in the URL, which is often logged",
+            "keep the query out of logs of proxies in front (here [access_log] query = false, the default)",
         );
         warn(
             matches!(self.status.as_str(), "third-party" | "from memory"),
             "the facts about this provider are not confirmed by its own documentation: test with a real delivery",
+            "let the sender send one; if it is refused, `countersign explain` says what differs, and a [scheme.NAME] of \
+             your own can correct it (`countersign schemes NAME` prints the start)",
         );
         warnings
+    }
+
+    /// Whether an attacker who has one signed delivery can make the signature of a longer one: SHA-1 and SHA-256 go on from
+    /// any digest, so what stands last in the content must be the secret, or fixed text behind it.
+    #[must_use]
+    pub fn is_open_to_length_extension(&self) -> bool {
+        let last = self.content.parts().iter().rfind(|part| !matches!(part, Part::Literal(_)));
+        matches!(self.kind, Kind::Digest(_)) && self.content.contains(&Part::Secret) && last != Some(&Part::Secret)
+    }
+
+    /// Whether nothing of the request but names and values of its form is signed.
+    fn signs_form_alone(&self) -> bool {
+        let parts = self.content.parts();
+        parts.contains(&Part::SortedFormParams)
+            && parts.iter().all(|part| matches!(part, Part::SortedFormParams | Part::Literal(_) | Part::Secret))
     }
 
     fn check_names(&self, found: &mut Findings) {
@@ -134,6 +177,14 @@ impl Scheme {
                 "content",
                 "a plain digest without the secret can be made by anybody",
                 "add {secret}, or use an hmac algorithm",
+            );
+            found.when(
+                self.is_open_to_length_extension() && !self.allow_length_extension,
+                "content",
+                "the content does not end with {secret}: the digest is open to length extension, so an attacker who has \
+                 one delivery can append to it and sign that",
+                "use an hmac algorithm; if the sender signs like this and offers nothing else, accept it with \
+                 allow_length_extension = true",
             );
         } else {
             found.when(
@@ -261,7 +312,7 @@ impl Scheme {
             !usable,
             "timestamp",
             "the tolerance is out of range",
-            "give a tolerance above zero and up to 24 hours",
+            "give a tolerance above zero and up to 168 hours",
         );
     }
 

@@ -7,14 +7,12 @@ use core::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::rand::SystemRandom;
-use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair};
 use zeroize::Zeroizing;
 
 use super::Delivery;
-use super::asymmetric::PublicAlgorithm;
 use super::keyring::{KeyError, decode_secret};
 use super::mac::{self, Hasher};
+use super::private_key;
 use super::reading::{self, Content};
 use super::scheme::{Kind, Scheme, SignatureSource, Source};
 use super::signature::{Encoding, Syntax};
@@ -46,7 +44,7 @@ pub struct SignInput<'a> {
 pub enum SignError {
     /// The secret is not in the scheme's form.
     Key(KeyError),
-    /// Not a private key in PKCS#8, as PEM or DER, of this algorithm.
+    /// Not a private key of this algorithm: PKCS#8 as PEM or DER, for Ed25519 also `whsk_…`.
     PrivateKey(&'static str),
     /// The URL is not one.
     Url(super::url::UrlError),
@@ -69,7 +67,7 @@ impl fmt::Display for SignError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Key(error) => error.fmt(f),
-            Self::PrivateKey(name) => write!(f, "an {name} private key in PKCS#8 (PEM or DER) is needed to sign"),
+            Self::PrivateKey(name) => write!(f, "a private key for {name} is needed to sign, in PKCS#8 (PEM or DER)"),
             Self::Url(error) => write!(f, "the URL: {error}"),
             Self::IdWanted => f.write_str("the scheme signs a delivery id: give one"),
             Self::Content(Rejection::ContentAmbiguous) => {
@@ -88,7 +86,7 @@ impl core::error::Error for SignError {}
 
 /// The headers that the provider would add to the request: timestamp, id, required ones, and the signature last.
 ///
-/// `secret` is the secret as the provider shows it, `user:password` for Basic, or a private key in PKCS#8.
+/// `secret` is the secret as the provider shows it, `user:password` for Basic, or a private key (PKCS#8, or `whsk_…` of Standard Webhooks).
 ///
 /// # Errors
 /// [`SignError`] when secret, URL or request do not fit the scheme.
@@ -153,39 +151,14 @@ fn tag(scheme: &Scheme, secret: &[u8], draft: &Draft) -> Result<Vec<u8>, SignErr
     let mut hasher = match scheme.kind {
         Kind::Hmac(algorithm) => Hasher::mac(&algorithm.key(&raw)),
         Kind::Digest(algorithm) => Hasher::digest(algorithm),
-        Kind::Public(algorithm) => return sign_with_private_key(algorithm, secret, &signed),
+        Kind::Public(algorithm) => {
+            let refused = || SignError::PrivateKey(algorithm.name());
+            return private_key::sign(algorithm, secret, &signed).ok_or_else(refused);
+        }
         Kind::Token | Kind::Basic => return Ok(Vec::new()),
     };
     hasher.update(&signed);
     Ok(hasher.finish().reveal().to_vec())
-}
-
-fn sign_with_private_key(algorithm: PublicAlgorithm, key: &[u8], content: &[u8]) -> Result<Vec<u8>, SignError> {
-    let refused = || SignError::PrivateKey(algorithm.name());
-    let der = private_key_der(key).ok_or_else(refused)?;
-    match algorithm {
-        PublicAlgorithm::Ed25519 => {
-            let pair = Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map_err(|_| refused())?;
-            Ok(pair.sign(content).as_ref().to_vec())
-        }
-        PublicAlgorithm::EcdsaP256Sha256 => {
-            let random = SystemRandom::new();
-            let pair =
-                EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der, &random).map_err(|_| refused())?;
-            Ok(pair.sign(&random, content).map_err(|_| refused())?.as_ref().to_vec())
-        }
-    }
-}
-
-fn private_key_der(key: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
-    let Some(pem) =
-        core::str::from_utf8(key).ok().and_then(|text| text.trim().strip_prefix("-----BEGIN PRIVATE KEY-----"))
-    else {
-        return Some(Zeroizing::new(key.to_vec()));
-    };
-    let body: Zeroizing<String> =
-        Zeroizing::new(pem.strip_suffix("-----END PRIVATE KEY-----")?.split_ascii_whitespace().collect());
-    STANDARD.decode(body.as_bytes()).ok().map(Zeroizing::new)
 }
 
 /// The request as it will be, without the signature.
@@ -240,10 +213,22 @@ impl Draft {
             }
             _ => {}
         }
+        let named = |key: &String| scheme.content.contains(&Part::NamedHeaders(key.clone()));
+        let read = |key: &String| {
+            let sources = scheme.timestamp.iter().map(|timestamp| &timestamp.source).chain(&scheme.id);
+            sources.into_iter().any(|source| *source == Source::Field(key.clone()))
+        };
         for part in scheme.content.parts() {
-            if let Part::NamedHeaders(key) = part {
-                let names: Vec<&str> = input.headers.iter().map(|(name, _)| *name).collect();
-                self.place(scheme, &Source::Field(key.clone()), &names.join(" ").to_ascii_lowercase());
+            match part {
+                Part::NamedHeaders(key) => {
+                    let names: Vec<&str> = input.headers.iter().map(|(name, _)| *name).collect();
+                    self.place(scheme, &Source::Field(key.clone()), &names.join(" ").to_ascii_lowercase());
+                }
+                // Nothing is known of its meaning: senders write a time or a nonce, and a time can be either.
+                Part::Field(key) if !named(key) && !read(key) => {
+                    self.place(scheme, &Source::Field(key.clone()), &input.now.unix.as_secs().to_string());
+                }
+                _ => {}
             }
         }
         if let (SignatureSource::Headers(names), false) = (&scheme.signature, self.fields.is_empty())

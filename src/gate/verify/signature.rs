@@ -16,8 +16,10 @@ pub const CANDIDATE_LIMIT: usize = 16;
 /// The most signatures that public keys are tried on for one delivery. Each of them costs a pass over the signed content
 /// and about as much again as one over 64 KiB; a sender that changes its key sends two.
 pub const PUBLIC_CANDIDATE_LIMIT: usize = 4;
-/// The longest decoded signature, in bytes: an ECDSA P-256 signature in DER has up to 72.
-const SIGNATURE_LIMIT: usize = 96;
+/// The longest tag or digest that is decoded, in bytes: HMAC-SHA512 has 64.
+pub(super) const TAG_LIMIT: usize = 96;
+/// The longest signature of a private key, in bytes: RSA with 8192 bits.
+pub(super) const SIGNATURE_LIMIT: usize = 1024;
 
 /// How signatures are laid out in their value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,15 +56,16 @@ pub enum Encoding {
     Base64Url,
 }
 
-/// The bytes of one signature as they arrived, decoded.
+/// The bytes of one signature as they arrived, decoded: at most `LIMIT`. Tags have a short one, because each delivery is
+/// read into it.
 #[derive(Clone, Copy)]
-pub(super) struct Signature {
-    bytes: [u8; SIGNATURE_LIMIT],
+pub(super) struct Signature<const LIMIT: usize = TAG_LIMIT> {
+    bytes: [u8; LIMIT],
     length: usize,
 }
 
-impl Signature {
-    pub(super) const EMPTY: Self = Self { bytes: [0; SIGNATURE_LIMIT], length: 0 };
+impl<const LIMIT: usize> Signature<LIMIT> {
+    pub(super) const EMPTY: Self = Self { bytes: [0; LIMIT], length: 0 };
 
     pub(super) fn bytes(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
@@ -71,7 +74,7 @@ impl Signature {
 
 /// A value that is not in the scheme's form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Malformed;
+pub(crate) struct Malformed;
 
 /// Why a field of a structured signature value cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,7 +87,7 @@ pub(super) enum FieldError {
 
 impl Syntax {
     /// The texts of the signatures that count, in order.
-    pub(super) fn candidates<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = Result<&'a [u8], Malformed>> {
+    pub(crate) fn candidates<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = Result<&'a [u8], Malformed>> {
         let separator = self.separator();
         let mut rest = Some(value);
         let items = core::iter::from_fn(move || {
@@ -172,7 +175,7 @@ impl Encoding {
     }
 
     /// The same in place: each delivery is read twice, and a signature is long enough for moving it to show.
-    pub(super) fn read(self, text: &[u8], signature: &mut Signature) -> bool {
+    pub(super) fn read<const LIMIT: usize>(self, text: &[u8], signature: &mut Signature<LIMIT>) -> bool {
         signature.length = self.decode_into(text, &mut signature.bytes).unwrap_or(0);
         signature.length > 0
     }
@@ -187,7 +190,7 @@ impl Encoding {
     }
 
     /// Decodes a key: like [`Encoding::decode_into`], but unused bits of the last base64 symbol do not matter.
-    pub(super) fn decode_key_into(self, text: &[u8], out: &mut [u8]) -> Option<usize> {
+    pub(crate) fn decode_key_into(self, text: &[u8], out: &mut [u8]) -> Option<usize> {
         match self {
             Self::Hex => decode_hex(text, out),
             Self::Base64 => BASE64_KEY.decode_slice(text, out).ok(),
@@ -196,72 +199,20 @@ impl Encoding {
     }
 
     /// How senders write these bytes: lower-case hex, padded base64, bare base64url.
-    pub(super) fn encode(self, bytes: &[u8]) -> String {
+    pub(crate) fn encode(self, bytes: &[u8]) -> String {
         match self {
-            Self::Hex => bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect(),
+            Self::Hex => const_hex::encode(bytes),
             Self::Base64 => BASE64.encode(bytes),
             Self::Base64Url => BASE64_URL_BARE.encode(bytes),
         }
     }
 }
 
-fn hex_digit(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16).unwrap_or('0')
-}
-
-/// The value of one hexadecimal digit.
-pub(super) const fn hex_value(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
-    }
-}
-
-/// Eight digits at a time: this runs for every delivery of every scheme that writes hexadecimal.
+/// Decodes hexadecimal digits of either case, and nothing else: the prefix `0x`, which the crate takes, is none.
 fn decode_hex(text: &[u8], out: &mut [u8]) -> Option<usize> {
-    let length = text.len() / 2;
-    let out = out.get_mut(..length).filter(|_| text.len().is_multiple_of(2))?;
-    let (words, rest) = text.as_chunks::<8>();
-    let (wide, narrow) = out.split_at_mut_checked(4 * words.len())?;
-    let mut sound = true;
-    for (digits, bytes) in words.iter().zip(wide.as_chunks_mut::<4>().0) {
-        let word = u64::from_le_bytes(*digits);
-        sound &= all_hex(word);
-        *bytes = hex_bytes(word).to_le_bytes();
-    }
-    for (digits, byte) in rest.as_chunks::<2>().0.iter().zip(narrow) {
-        *byte = hex_value(digits[0])? << 4 | hex_value(digits[1])?;
-    }
-    sound.then_some(length)
-}
-
-/// The same byte eight times.
-const fn each(byte: u8) -> u64 {
-    byte as u64 * 0x0101_0101_0101_0101
-}
-
-/// Whether the eight bytes of a word are hexadecimal digits.
-const fn all_hex(word: u64) -> bool {
-    const TOP: u64 = each(0x80);
-    // The upper bit of each byte that is not below `byte`; none of the bytes may have it itself.
-    const fn from(word: u64, byte: u8) -> u64 {
-        word.wrapping_add(each(0x80 - byte))
-    }
-    let folded = word | each(0x20);
-    let number = from(word, b'0') & !from(word, b'9' + 1);
-    let letter = from(folded, b'a') & !from(folded, b'f' + 1);
-    (word & TOP) == 0 && ((number | letter) & TOP) == TOP
-}
-
-/// What eight digits stand for, the first two as the lowest byte, if all of them are digits.
-const fn hex_bytes(word: u64) -> u32 {
-    // Letters have the bit 0x40, and are nine away from the digit in their lower bits.
-    let values = (word & each(0xf)) + ((word >> 6) & each(1)) * 9;
-    let pairs = ((values << 4) | (values >> 8)) & 0x00ff_00ff_00ff_00ff;
-    let fours = (pairs | (pairs >> 8)) & 0x0000_ffff_0000_ffff;
-    (fours | (fours >> 16)) as u32
+    let out = out.get_mut(..text.len() / 2).filter(|_| !text.starts_with(b"0x"))?;
+    const_hex::decode_to_slice(text, out).ok()?;
+    Some(out.len())
 }
 
 #[cfg(test)]
@@ -269,12 +220,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::wire::characters::hex_digit;
 
     proptest! {
         #[test]
-        fn eight_digits_at_a_time_are_what_one_after_the_other_is(text in prop::collection::vec(any::<u8>(), 0..40)) {
+        fn digits_together_are_what_one_after_the_other_is(text in prop::collection::vec(any::<u8>(), 0..40)) {
             let one_by_one: Option<Vec<u8>> =
-                text.chunks(2).map(|digits| Some(hex_value(digits[0])? << 4 | hex_value(*digits.get(1)?)?)).collect();
+                text.chunks(2).map(|digits| Some(hex_digit(digits[0])? << 4 | hex_digit(*digits.get(1)?)?)).collect();
             let mut out = [0; 32];
             prop_assert_eq!(decode_hex(&text, &mut out).map(|length| out[..length].to_vec()), one_by_one);
         }
@@ -312,6 +264,9 @@ mod tests {
         assert_eq!(out, [0, 0xff, 0xa9, 0xc3, 0xde, 0xad, 0xbe, 0xef]);
         assert_eq!(decode_hex(b"00FfA9c3deadBEEF00", &mut out), None);
         assert_eq!(decode_hex(b"0", &mut out), None);
+        for text in [&b"0x00FfA9c3dead"[..], b"0X00FfA9c3dead", b"0x", b"0x0"] {
+            assert_eq!(decode_hex(text, &mut out), None);
+        }
         assert_eq!(decode_hex(b"", &mut out), Some(0));
     }
 }

@@ -29,6 +29,10 @@ pub enum Part {
     SortedFormParams,
     /// `{form:NAME}`: the decoded value of a field of a form body.
     Form(String),
+    /// `{query:NAME}`: the decoded value of a parameter of the query.
+    Query(String),
+    /// `{sha256:body}`: the SHA-256 of the body in small hexadecimal digits.
+    Sha256Body,
     /// `{field:KEY}`: the value of another key of a signature header made of pairs.
     Field(String),
     /// `{named_headers:KEY}`: the values of the headers that this key of the signature header names, joined by `.`.
@@ -46,8 +50,8 @@ impl Part {
     /// Whether a guard can say what it never contains. Of the body that would be a second look at all of it; a form
     /// that is sorted has nothing to be told apart by.
     pub(super) const fn can_be_guarded(&self) -> bool {
-        use Part::{Field, Form, Header, Id, NamedHeaders, Path, Url, UrlUnescaped};
-        matches!(self, Id | Header(_) | Form(_) | Field(_) | NamedHeaders(_) | Path | Url | UrlUnescaped)
+        use Part::{Field, Form, Header, Id, NamedHeaders, Path, Query, Url, UrlUnescaped};
+        matches!(self, Id | Header(_) | Form(_) | Query(_) | Field(_) | NamedHeaders(_) | Path | Url | UrlUnescaped)
     }
 
     /// Whether `byte` is one that a guard can exclude: values of named headers are joined by dots, and an escape that is
@@ -76,6 +80,8 @@ impl Part {
             ("secret", None) => Self::Secret,
             ("header", Some(name)) if !name.is_empty() => Self::Header(name.to_owned()),
             ("form", Some(name)) if !name.is_empty() => Self::Form(name.to_owned()),
+            ("query", Some(name)) if !name.is_empty() => Self::Query(name.to_owned()),
+            ("sha256", Some("body")) => Self::Sha256Body,
             ("field", Some(key)) if !key.is_empty() => Self::Field(key.to_owned()),
             ("named_headers", Some(key)) if !key.is_empty() => Self::NamedHeaders(key.to_owned()),
             _ => return None,
@@ -98,6 +104,8 @@ impl fmt::Display for Part {
             Self::Secret => f.write_str("{secret}"),
             Self::Header(name) => write!(f, "{{header:{name}}}"),
             Self::Form(name) => write!(f, "{{form:{name}}}"),
+            Self::Query(name) => write!(f, "{{query:{name}}}"),
+            Self::Sha256Body => f.write_str("{sha256:body}"),
             Self::Field(key) => write!(f, "{{field:{key}}}"),
             Self::NamedHeaders(key) => write!(f, "{{named_headers:{key}}}"),
         }
@@ -135,7 +143,7 @@ impl core::error::Error for TemplateError {}
 
 /// The tokens, for messages.
 pub const TOKENS: &str = "{body} {timestamp} {id} {method} {url} {url_unescaped} {path} {header:NAME} \
-     {sorted_form_params} {form:NAME} {field:KEY} {named_headers:KEY} {secret}; write {{ and }} for braces";
+     {sorted_form_params} {form:NAME} {query:NAME} {sha256:body} {field:KEY} {named_headers:KEY} {secret}; write {{ and }} for braces";
 
 impl Template {
     /// Reads a template: `{token}`, `{{` and `}}` for braces, everything else literal.
@@ -179,6 +187,12 @@ impl Template {
     /// Whether a piece satisfies `test`.
     pub fn any(&self, test: impl FnMut(&Part) -> bool) -> bool {
         self.parts.iter().any(test)
+    }
+
+    /// Whether the byte stands between parts of the content.
+    #[must_use]
+    pub fn separates(&self, byte: u8) -> bool {
+        self.any(|part| matches!(part, Part::Literal(bytes) if bytes.contains(&byte)))
     }
 
     /// Whether the piece stands in the content.

@@ -70,7 +70,7 @@ impl Unit {
     /// Milliseconds since 1970. Numbers are plain digits: no sign, no leading zero, no fraction, because two texts
     /// for one moment are two signed contents for one delivery. They have one length for the next centuries (from 2001
     /// to 2286), so that no digit can move between a timestamp and what stands next to it.
-    pub(super) fn parse(self, text: &[u8]) -> Option<i64> {
+    pub(crate) fn parse(self, text: &[u8]) -> Option<i64> {
         match self {
             Self::Seconds => parse_digits(text, SECONDS_LENGTH)?.checked_mul(1000),
             Self::Milliseconds => parse_digits(text, MILLISECONDS_LENGTH),

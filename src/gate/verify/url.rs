@@ -1,10 +1,10 @@
 //! The URL that the sender knows, which only configuration can tell: behind a proxy, `Host` and the scheme of the
 //! connection are not what was configured at the provider, and anybody can send any `Host`.
 
+use crate::wire::characters::hex_digit;
 use core::fmt;
 
 use super::form;
-use super::signature::hex_value;
 
 /// The external URL of a route.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +106,7 @@ impl PublicUrl {
 
     /// The URL that the sender signed for a request to `target`: our origin, our path or else the request's, and the
     /// query of the request as received.
-    pub(super) fn write(&self, target: &[u8], sink: &mut dyn FnMut(&[u8])) {
+    pub(crate) fn write(&self, target: &[u8], sink: &mut dyn FnMut(&[u8])) {
         sink(self.origin.as_bytes());
         sink(if self.path.is_empty() { path_of(target) } else { self.path.as_bytes() });
         if let Some(query) = form::query(target) {
@@ -131,8 +131,8 @@ pub(super) fn path_of(target: &[u8]) -> &[u8] {
 pub(super) const UNESCAPED: &[u8] = b":/?@!$'()*,;";
 
 /// Whether `varying`, a path or a query or both, has one spelling only among those that [`write_unescaped`] makes equal
-/// and somebody takes for something else: escapes in a path, which may be another path, and a `;` in a query, which some
-/// take for `&`.
+/// and a reader takes for another one: escapes in a path, which may be another path, and a `;` in a query, which some
+/// readers take for `&`.
 pub(super) fn has_one_meaning(varying: &[u8]) -> bool {
     let path = path_of(varying);
     let query = varying.get(path.len()..).unwrap_or_default();
@@ -149,7 +149,7 @@ pub(super) fn write_unescaped(text: &[u8], sink: &mut dyn FnMut(&[u8])) {
         let (before, escape) = rest.split_at_checked(at).unwrap_or_default();
         sink(before);
         let (byte, after) = match escape {
-            [_, high, low, after @ ..] => match (hex_value(*high), hex_value(*low)) {
+            [_, high, low, after @ ..] => match (hex_digit(*high), hex_digit(*low)) {
                 (Some(high), Some(low)) if UNESCAPED.contains(&(high << 4 | low)) => (high << 4 | low, after),
                 _ => (b'%', escape.get(1..).unwrap_or_default()),
             },

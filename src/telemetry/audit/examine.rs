@@ -224,6 +224,8 @@ impl Stretch {
 #[derive(Debug)]
 pub struct Examiner<'k> {
     keys: &'k [SealKey],
+    /// The record before the first line, where it is known from elsewhere.
+    before: Option<Link>,
     summary: Option<Summary>,
     /// What the last seal that holds says about the next one.
     allowance: Option<Allowance>,
@@ -244,6 +246,7 @@ impl<'k> Examiner<'k> {
     pub const fn new(keys: &'k [SealKey]) -> Self {
         Self {
             keys,
+            before: None,
             summary: None,
             allowance: None,
             open: None,
@@ -255,8 +258,14 @@ impl<'k> Examiner<'k> {
         }
     }
 
-    /// The next line, without its line break. The first one is believed about the line before it, unless it is the first
-    /// of the trail.
+    /// The same for lines that must follow the record `before`.
+    #[must_use]
+    pub fn behind(keys: &'k [SealKey], before: Option<Link>) -> Self {
+        Self { before, ..Self::new(keys) }
+    }
+
+    /// The next line, without its line break. What the first line says about the line before it is believed, unless it is
+    /// the first line of the trail or the line before it is known ([`Examiner::behind`]).
     ///
     /// # Errors
     /// [`Flaw`]
@@ -265,8 +274,8 @@ impl<'k> Examiner<'k> {
             Malformed::Form => Flaw::Form,
             Malformed::Hash => Flaw::Changed,
         })?;
-        let before = match &self.summary {
-            Some(summary) => summary.last,
+        let before = match self.summary.map(|summary| summary.last).or(self.before) {
+            Some(before) => before,
             None if line.link.seq == 1 => Link::NONE,
             None => Link { seq: line.link.seq.checked_sub(1).ok_or(Flaw::Form)?, hash: line.prev },
         };

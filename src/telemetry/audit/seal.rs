@@ -57,7 +57,7 @@ impl SealKey {
         hmac::verify(&self.key, message, tag.bytes()).is_ok()
     }
 
-    /// Tells secrets apart without giving them away: whoever has not got this key cannot try out what they may be.
+    /// Tells secrets apart without giving them away: without this key a guess cannot be tested.
     /// Sixteen hexadecimal digits.
     #[must_use]
     pub fn fingerprint(&self, secret: &[u8]) -> String {

@@ -76,7 +76,7 @@ fn another_key_makes_no_seal() {
     let (bytes, _) = trail(Link::NONE, &texts(100));
     let forged = [SealKey::new("2026-11", b"another key")];
     assert_eq!(examine(&bytes, &forged), Err((100, Flaw::Seal)));
-    // Whoever makes all lines anew, but has no key, cannot make the seal.
+    // An attacker who makes all lines anew, but has no key, cannot make the seal.
     let (copied, _) = trail(Link::NONE, &[vec!["another".to_owned()], texts(100)].concat());
     let (old, new): (Vec<&[u8]>, Vec<&[u8]>) =
         (bytes.split(|b| *b == b'\n').collect(), copied.split(|b| *b == b'\n').collect());
@@ -148,7 +148,7 @@ fn fingerprints_tell_secrets_apart_and_nothing_more() {
     assert!(!format!("{key:?}").contains("elsewhere"));
 }
 
-/// What somebody may do to the lines of a trail.
+/// What an attacker may do to the lines of a trail.
 #[derive(Clone, Debug)]
 enum Tampering {
     Remove(usize),
@@ -205,7 +205,7 @@ proptest! {
     }
 
     #[test]
-    fn cutting_the_end_is_seen_by_whoever_knows_the_last_line(names in prop::collection::vec("[a-z]{1,9}", 2..20), cut: usize) {
+    fn cutting_the_end_is_seen_where_the_last_line_is_known(names in prop::collection::vec("[a-z]{1,9}", 2..20), cut: usize) {
         let (bytes, chain) = trail(Link::NONE, &names);
         let rest = &bytes[..bytes.len() - 1 - cut % (bytes.len() - 1)];
         if let Ok(summary) = examine(rest, &[]) {

@@ -5,13 +5,15 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use countersign::config::scheme::{preset, preset_names};
-use countersign::gate::verify::mistakes::{Given, sorted_json};
+use countersign::explain::mistakes::{Given, sorted_json};
+use countersign::explain::{TrialBudget, explain_within};
 use countersign::gate::verify::{
-    Budget, Delivery, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, SignInput, Validity, Verifier,
-    explain_within, sign,
+    Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, SignInput, Validity, Verifier, sign,
 };
 use countersign::now::Now;
-use countersign::wire::headers::{HeaderBuf, Headers};
+use countersign::wire::headers::HeaderBuf;
+
+use crate::request::Request;
 
 /// What the sender signs with, and what we have; each raw, as hexadecimal digits and in base64.
 const THEIRS: [&str; 3] =
@@ -25,29 +27,6 @@ static SCHEMES: LazyLock<Vec<Arc<Scheme>>> = LazyLock::new(|| {
     let presets = preset_names().filter_map(preset);
     presets.filter(|scheme| scheme.signs() && !scheme.wants_public_key()).collect()
 });
-
-struct Request<'a> {
-    headers: HeaderBuf,
-    body: &'a [u8],
-}
-
-impl Delivery for Request<'_> {
-    fn method(&self) -> &[u8] {
-        b"POST"
-    }
-
-    fn target(&self) -> &[u8] {
-        b"/hook"
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.headers.view()
-    }
-
-    fn body(&self) -> &[u8] {
-        self.body
-    }
-}
 
 fn secret(scheme: &Scheme, spellings: [&'static str; 3]) -> &'static str {
     match scheme.secret.encoding {
@@ -66,12 +45,12 @@ pub fn run(bytes: &[u8]) {
     let Ok(signed) = sign(scheme, secret(scheme, THEIRS).as_bytes(), &input) else { return };
     let mut headers = HeaderBuf::default();
     signed.iter().for_each(|(name, value)| headers.push(name, value.as_bytes()));
-    let request = Request { headers, body };
+    let request = Request { target: b"/hook", headers, body };
     let ours = secret(scheme, OURS);
     let Ok(key) = Key::from_secret("1", scheme, ours.as_bytes(), Validity::default()) else { return };
     let url = PublicUrl::parse(URL).ok().filter(|_| scheme.signs_url());
     let Ok(verifier) = Verifier::new(Arc::clone(scheme), Keyring::new(vec![key]), None, url.clone()) else { return };
-    let budget = Budget::of(body.len());
+    let budget = TrialBudget::of(body.len());
     let explanation = explain_within(&verifier, &request, now, &budget);
     assert!(explanation.verdict.is_err() && explanation.cause.is_none(), "{explanation}");
     let secrets = [("1".to_owned(), ours.as_bytes().to_vec().into())];

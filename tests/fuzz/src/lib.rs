@@ -10,6 +10,7 @@ pub mod explain;
 pub mod framing;
 pub mod head;
 pub mod proxy;
+mod request;
 pub mod signature;
 
 /// The body of a target.

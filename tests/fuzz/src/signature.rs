@@ -4,60 +4,44 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use countersign::config::scheme::{preset, preset_names};
-use countersign::gate::verify::{
-    Delivery, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier, explain,
-};
+use countersign::explain::explain;
+use countersign::gate::verify::{Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier};
 use countersign::now::Now;
 use countersign::outcome::Rejection;
-use countersign::wire::headers::{HeaderBuf, Headers};
+use countersign::wire::headers::HeaderBuf;
+
+use crate::request::Request;
 
 /// In no corpus, and too long to be found by chance.
 const SECRET: &str = "user:5d8a3c1be2f94706a1c8d05be72f9346";
-/// The public key of RFC 8032, section 7.1, test 1, and the base point of P-256: nothing in the corpus is signed for them.
-const PUBLIC_KEY: &str = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
-const P256_KEY: &str = "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5";
+/// A public key for each kind of key. Nothing in the corpus is signed for one of them.
+const PUBLIC_KEYS: [&str; 4] = [
+    // RFC 8032, section 7.1, test 1.
+    "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
+    // The base points of P-256 and P-384: SEC 2, sections 2.4.2 and 2.5.1.
+    "046b17d1f2e12c4247f8bce6e563a440f277037d812deb33a0f4a13945d898c2964fe342e2fe1a7f9b8ee7eb4a7c0f9e162bce33576b315ececbb6406837bf51f5",
+    "04aa87ca22be8b05378eb1c71ef320ad746e1d3b628ba79b9859f741e082542a385502f25dbf55296c3a545e3872760ab73617de4a96262c6f5d9e98bf9292dc29f8f41dbd289a147ce9da3113b5f0b8c00a60b1ce1d7e819d7a431d7c90ea0e5f",
+    include_str!("../../keys/rsa-1.pub.pem"),
+];
 
 static VERIFIERS: LazyLock<Vec<Verifier>> =
     LazyLock::new(|| preset_names().filter_map(preset).map(|scheme| verifier(&scheme)).collect());
 
-struct Request<'a> {
-    target: &'a [u8],
-    headers: HeaderBuf,
-    body: &'a [u8],
-}
-
-impl Delivery for Request<'_> {
-    fn method(&self) -> &[u8] {
-        b"POST"
-    }
-
-    fn target(&self) -> &[u8] {
-        self.target
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.headers.view()
-    }
-
-    fn body(&self) -> &[u8] {
-        self.body
-    }
-}
-
 fn verifier(scheme: &std::sync::Arc<Scheme>) -> Verifier {
     let key = if scheme.wants_public_key() {
-        let read = |text| Key::from_public("1", scheme, text, Validity::default());
-        read(PUBLIC_KEY).or_else(|_| read(P256_KEY))
+        let read = |text: &&str| Key::from_public("1", scheme, text, Validity::default()).ok();
+        PUBLIC_KEYS.iter().find_map(read)
     } else {
         let encoded = match scheme.secret.encoding {
             KeyEncoding::Raw => SECRET,
             KeyEncoding::Encoded(Encoding::Hex) => &SECRET[5..],
             KeyEncoding::Encoded(_) => "NWQ4YTNjMWJlMmY5NDcwNmExYzhkMDViZTcyZjkzNDY=",
         };
-        Key::from_secret("1", scheme, encoded.as_bytes(), Validity::default())
+        Key::from_secret("1", scheme, encoded.as_bytes(), Validity::default()).ok()
     };
     let url = scheme.signs_url().then(|| PublicUrl::parse("https://hooks.example.com").expect("a URL"));
-    Verifier::new(scheme.clone(), Keyring::new(vec![key.expect("a key")]), None, url).expect("a verifier")
+    let key = key.unwrap_or_else(|| panic!("no key for {}", scheme.name));
+    Verifier::new(scheme.clone(), Keyring::new(vec![key]), None, url).expect("a verifier")
 }
 
 /// The input is the number of a preset, a target, lines `name: value`, an empty line and a body.

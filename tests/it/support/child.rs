@@ -53,6 +53,13 @@ impl Program {
         Self { child, errors, output, readers: vec![of_errors, of_output] }
     }
 
+    /// The same where standard input and output are for something else: standard error alone is collected.
+    pub(crate) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let (errors, of_errors) = collect(child.stderr.take().expect("a pipe"));
+        Self { child, errors, output: Lines::default(), readers: vec![of_errors] }
+    }
+
     /// What it has logged so far.
     pub(crate) fn log(&self) -> Vec<String> {
         self.errors.lock().unwrap().clone()

@@ -1,0 +1,110 @@
+//! `countersign inject`: the sidecar in the manifests of an application.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use similar::TextDiff;
+
+use crate::inject::sidecar::SidecarOptions;
+use crate::inject::{Injected, InjectionOptions, inject, remove};
+
+use super::CANNOT;
+use super::offline::read_body;
+use super::output::{complain, line};
+
+#[derive(Debug, clap::Args)]
+pub(super) struct InjectArguments {
+    /// The manifests: YAML or JSON, `-` for standard input
+    #[arg(value_name = "FILE", default_value = "-")]
+    file: PathBuf,
+    /// Print what would change, as a diff
+    #[arg(long)]
+    dry_run: bool,
+    /// Take the sidecar out again
+    #[arg(long)]
+    remove: bool,
+    /// The image of the sidecar, with its tag or digest
+    #[arg(long, default_value = concat!("countersign:", env!("CARGO_PKG_VERSION")))]
+    image: String,
+    /// The ConfigMap with countersign.toml
+    #[arg(long, value_name = "NAME", default_value = "countersign")]
+    config_map: String,
+    /// The Secret whose keys become files in /etc/countersign/secrets
+    #[arg(long, value_name = "NAME", default_value = "countersign-secrets")]
+    secret: String,
+    /// The port of the listener in the configuration
+    #[arg(long, value_name = "PORT", default_value_t = 8443)]
+    listen: u16,
+    /// The port of `[admin]` in the configuration
+    #[arg(long, value_name = "PORT", default_value_t = 9090)]
+    admin: u16,
+    /// The port of the application, where its containers have several or none
+    #[arg(long)]
+    port: Option<u16>,
+    /// The workload, where there are several
+    #[arg(long, value_name = "NAME")]
+    workload: Option<String>,
+    /// A seccomp profile on the nodes, below the kubelet's folder: profiles/countersign.json
+    #[arg(long, value_name = "PATH")]
+    seccomp: Option<String>,
+    /// An ordinary container, for clusters before 1.29
+    #[arg(long)]
+    plain: bool,
+}
+
+/// 0 when it is done, 2 when it cannot be.
+pub(super) fn run(arguments: &InjectArguments) -> ExitCode {
+    match changed(arguments) {
+        Ok((before, Injected { text, notes })) => {
+            notes.iter().for_each(|note| complain(format!("note: {note}")));
+            if arguments.dry_run {
+                diff(&before, &text).lines().for_each(line);
+            } else {
+                text.strip_suffix('\n').unwrap_or(&text).split('\n').for_each(line);
+            }
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            complain(why);
+            ExitCode::from(CANNOT)
+        }
+    }
+}
+
+/// The text before and after.
+fn changed(arguments: &InjectArguments) -> Result<(String, Injected), String> {
+    let bytes = read_body(Some(&arguments.file))?;
+    let before = String::from_utf8(bytes).map_err(|_| format!("{}: it is not UTF-8", shown(&arguments.file)))?;
+    let done = if arguments.remove {
+        remove(&before).map(|text| Injected { text, notes: Vec::new() })
+    } else {
+        inject(&before, &options(arguments))
+    };
+    let after = done.map_err(|error| format!("{}: {error}", shown(&arguments.file)))?;
+    Ok((before, after))
+}
+
+fn options(arguments: &InjectArguments) -> InjectionOptions {
+    InjectionOptions {
+        sidecar: SidecarOptions {
+            image: arguments.image.clone(),
+            config_map: arguments.config_map.clone(),
+            secret: arguments.secret.clone(),
+            listen: arguments.listen,
+            admin: arguments.admin,
+            seccomp: arguments.seccomp.clone(),
+            plain: arguments.plain,
+        },
+        port: arguments.port,
+        workload: arguments.workload.clone(),
+    }
+}
+
+fn shown(file: &Path) -> String {
+    if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
+}
+
+fn diff(before: &str, after: &str) -> String {
+    let diff = TextDiff::from_lines(before, after);
+    if before == after { String::new() } else { diff.unified_diff().header("before", "after").to_string() }
+}

@@ -1,0 +1,13 @@
+//! The sections of a configuration. A section is a file or a folder: its type, how it is read, how `check` describes it,
+//! and, where a reload compares more than a digest of it, how it is compared. [`crate::config::settings`] has their order.
+
+pub mod access_log;
+pub mod admin;
+pub mod audit;
+pub mod limits;
+pub mod listener;
+pub mod ready;
+pub mod reload;
+pub mod route;
+pub mod server;
+pub mod upstream;

@@ -1,0 +1,212 @@
+//! `scheme`, keys, `public_url` and `tolerance` of a route: how its deliveries are verified.
+
+use core::fmt;
+use core::time::Duration;
+use std::sync::Arc;
+
+use super::keys::{self, KeySettings};
+use super::own_schemes::{FIX_NO_URL, OwnScheme, find_scheme};
+use crate::config::lines::line;
+use crate::config::reader::Reader;
+use crate::config::units::show_duration;
+use crate::gate::pattern::PathPattern;
+use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Part, PublicUrl, Scheme, SignatureSource, Tolerance};
+use crate::now::Now;
+
+/// How the deliveries of a route are verified.
+#[derive(Clone, Debug)]
+pub struct Verification {
+    /// The scheme.
+    pub scheme: Arc<Scheme>,
+    /// References to the keys, at least one: secrets, or public keys where the scheme wants those.
+    pub keys: Vec<KeySettings>,
+    /// The URL that the sender knows; present where the scheme signs it.
+    pub public_url: Option<PublicUrl>,
+    /// Distance of a signed timestamp from the present; present where the scheme signs one.
+    pub tolerance: Option<Tolerance>,
+}
+
+impl Verification {
+    /// Whether no key counts at this moment.
+    pub(super) fn lacks_key(&self, now: Now) -> bool {
+        !self.keys.iter().any(|key| key.validity.contains(now))
+    }
+}
+
+/// How the route verifies: `Some(None)` where it says that it does not, `None` when it cannot be said.
+pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Option<Verification>> {
+    let fix = "name the provider: scheme = \"github\"; a route that verifies nothing says scheme = \"none\"";
+    reader.require("scheme", fix);
+    let name = reader.string("scheme");
+    let secrets = keys::read(reader, "secrets");
+    let public_keys = keys::read(reader, "public_keys");
+    let public_url = public_url(reader);
+    let limit = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+    let tolerance = reader.duration("tolerance", limit);
+    let name = name?;
+    if name == "none" {
+        for key in ["secrets", "public_keys", "public_url", "tolerance"].into_iter().filter(|key| reader.has(key)) {
+            reader.error(key, "has no effect: scheme = \"none\" verifies nothing", "remove it, or name a scheme");
+        }
+        let message = "nothing is verified: every client of this route reaches the application";
+        reader.warning("scheme", message, "name the scheme of the sender, unless that is what you want");
+        return Some(None);
+    }
+    let scheme = find_scheme(reader, name, schemes)?;
+    for weakness in scheme.warnings() {
+        reader.warning("scheme", weakness.message, weakness.fix);
+    }
+    let (wanted, other, keys) = match scheme.wants_public_key() {
+        true => ("public_keys", "secrets", public_keys),
+        false => ("secrets", "public_keys", secrets),
+    };
+    if reader.has(other) {
+        let message = format!("the scheme \"{name}\" has no use for {other}");
+        reader.error(other, message, format!("give the keys as {wanted}"));
+    } else {
+        reader.require(wanted, &format!("add {wanted} = [{{ id = \"1\", file = \"secrets/{name}\" }}]"));
+    }
+    let tolerance = tolerance_for(reader, &scheme, tolerance);
+    if scheme.signs_url() {
+        reader.require("public_url", FIX_NO_URL);
+    } else if reader.has("public_url") {
+        let message = format!("has no effect: the scheme \"{name}\" does not sign the URL");
+        reader.error("public_url", message, "remove it");
+    }
+    Some(Some(Verification { scheme, keys: keys.unwrap_or_default(), public_url, tolerance }))
+}
+
+fn tolerance_for(reader: &Reader<'_>, scheme: &Scheme, written: Option<Duration>) -> Option<Tolerance> {
+    if !scheme.signs_timestamp() {
+        if reader.has("tolerance") {
+            let message = format!("the scheme \"{}\" signs no timestamp, so there is nothing to tolerate", scheme.name);
+            reader.error("tolerance", message, "remove it: an unsigned timestamp proves nothing");
+        }
+        return None;
+    }
+    let default = scheme.timestamp.as_ref().map(|timestamp| timestamp.tolerance);
+    written.map(Tolerance::new).or(default)
+}
+
+fn public_url(reader: &Reader<'_>) -> Option<PublicUrl> {
+    match PublicUrl::parse(reader.string("public_url")?) {
+        Ok(url) => Some(url),
+        Err(error) => {
+            reader.error(
+                "public_url",
+                error.to_string(),
+                "write it as it is registered with the sender: \"https://…\"",
+            );
+            None
+        }
+    }
+}
+
+/// A path in `public_url` takes the place of the request's in what is signed. On a route that stands for many paths a
+/// delivery that was signed for one of them would then pass on all others.
+pub(super) fn check_url_path(reader: &Reader<'_>, path: Option<&PathPattern>, verification: Option<&Verification>) {
+    let url = verification.filter(|it| it.scheme.signs_url()).and_then(|it| it.public_url.as_ref());
+    let Some(url) = url.filter(|url| !url.path().is_empty()) else { return };
+    if path.is_some_and(|path| !path.is_exact()) {
+        let message = "has a path, but the path of the route has parameters: \
+                       a delivery signed for one of its paths would pass on all others";
+        reader.error("public_url", message, format!("give the origin only: public_url = \"{}\"", url.origin()));
+    }
+}
+
+/// For `check`: the lines before those about replays.
+pub(super) fn describe(out: &mut String, verification: &Verification) -> fmt::Result {
+    let scheme = &verification.scheme;
+    line(out, "scheme", described(scheme))?;
+    if scheme.signs() {
+        line(
+            out,
+            "signed",
+            format_args!("{} with {}", scheme.content.to_string().escape_debug(), algorithm(scheme.kind)),
+        )?;
+    } else {
+        line(out, "signed", "nothing")?;
+    }
+    if !scheme.guards.is_empty() {
+        line(out, "guard", &scheme.guards)?;
+    }
+    line(out, "found in", signature_place(&scheme.signature))?;
+    if let Some(url) = &verification.public_url {
+        line(out, "public url", url)?;
+    }
+    line(out, "replay key", scheme.replay_key().name())?;
+
+    Ok(())
+}
+
+/// For `check`: the lines behind those about replays. `observed` is whether the tolerance is only counted.
+pub(super) fn describe_keys(out: &mut String, verification: &Verification, observed: bool, now: Now) -> fmt::Result {
+    match verification.tolerance {
+        Some(tolerance) => {
+            let observed = if observed { " (only counted)" } else { "" };
+            line(out, "tolerance", format_args!("{} either way{observed}", show_duration(tolerance.distance())))?;
+        }
+        None => {
+            line(out, "tolerance", "none: no timestamp is signed, so a captured delivery never goes stale by itself")?
+        }
+    }
+    for key in &verification.keys {
+        line(out, "key", format_args!("\"{}\", {}", key.id, keys::described(key, now)))?;
+        if key.line_end_left_out {
+            line(out, "", "the line end at its end is not part of it and has been left out")?;
+        }
+    }
+    for weakness in verification.scheme.warnings() {
+        line(out, "WARNING", weakness.message)?;
+    }
+    Ok(())
+}
+
+/// A request without a body carries no signature of one.
+pub(super) fn check_bodies(reader: &Reader<'_>, methods: &[String], verification: Option<&Verification>) {
+    let scheme = verification.map(|it| &it.scheme);
+    let Some(scheme) = scheme.filter(|it| it.content.contains(&Part::Body) && !it.signs_url()) else { return };
+    for method in methods.iter().filter(|method| ["GET", "HEAD"].contains(&method.as_str())) {
+        let message =
+            format!("{method} has no body, and the scheme \"{}\" signs one: every {method} is refused", scheme.name);
+        let fix = format!(
+            "remove it. For the request by which a sender asks whether the URL is yours, add a second [[route]] with the \
+             same path, another name, methods = [\"{method}\"] and the scheme of that request (docs/senders.md)"
+        );
+        reader.warning("methods", message, fix);
+    }
+}
+
+fn described(scheme: &Scheme) -> String {
+    let mut text = scheme.name.clone();
+    if !scheme.description.is_empty() {
+        text = format!("{text}: {}", scheme.description);
+    }
+    if !scheme.status.is_empty() {
+        text = format!("{text} (description: {})", scheme.status);
+    }
+    text
+}
+
+const fn algorithm(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Hmac(MacAlgorithm::HmacSha1) => "HMAC-SHA1",
+        Kind::Hmac(MacAlgorithm::HmacSha256) => "HMAC-SHA256",
+        Kind::Hmac(MacAlgorithm::HmacSha384) => "HMAC-SHA384",
+        Kind::Hmac(MacAlgorithm::HmacSha512) => "HMAC-SHA512",
+        Kind::Digest(DigestAlgorithm::Sha1) => "SHA-1",
+        Kind::Digest(DigestAlgorithm::Sha256) => "SHA-256",
+        Kind::Public(algorithm) => algorithm.name(),
+        Kind::Token => "a static token",
+        Kind::Basic => "a static password",
+    }
+}
+
+fn signature_place(source: &SignatureSource) -> String {
+    match source {
+        SignatureSource::Headers(names) => format!("header {}", names.join(", ")),
+        SignatureSource::Json(_) => "a field of the JSON body".to_owned(),
+        SignatureSource::Form(name) => format!("form field {name}"),
+        SignatureSource::Query(name) => format!("query parameter {name}"),
+    }
+}

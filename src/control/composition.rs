@@ -1,0 +1,195 @@
+//! The process, put together: in which order its parts start, who knows whom, and in which order they stop.
+
+use std::io;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::admin::desk::Desk;
+use crate::admin::server::{self, Admin, AdminAddress};
+use crate::config::files::Sources;
+use crate::config::load::Loaded;
+use crate::config::source::ConfigSource;
+use crate::config::summary::moment_warnings;
+use crate::edge::door::inherited;
+use crate::edge::worker::Observer;
+
+use super::bind_advice::bind_advice;
+use super::desk::{FrontDesk, Interior};
+use super::event_log::{EventLog, Level};
+use super::hardening;
+use super::lookout::Lookout;
+use super::plan::{plan, worker_count};
+use super::records::Records;
+use super::reload;
+use super::reload_words;
+use super::resolver::Resolver;
+use super::service_manager::{self, ServiceState};
+use super::signals::{HangUps, Signal, Termination};
+use super::supervisor::{self, AdminPlan, DrainTimes, Running, StartError, Witnesses};
+
+/// Exit code of a process that a second signal ends before its exchanges are finished.
+const CUT_OFF: i32 = 2;
+
+/// Runs with this configuration until a signal. `source` is where it stands, `sources` are the files that it depends on.
+///
+/// # Errors
+/// Why the process cannot start. It has been written to the log of the process.
+pub fn run(source: ConfigSource, loaded: Loaded, sources: Sources) -> Result<(), String> {
+    let log = Arc::new(EventLog::start());
+    loaded.warnings.iter().for_each(|warning| log.event(Level::Warn, &reload_words::problem(warning)));
+    for note in hardening::apply() {
+        log.event(Level::Warn, &note);
+    }
+    if let Some(note) = hardening::too_few_files(&loaded.settings.limits.admission) {
+        log.event(Level::Warn, &note);
+    }
+    let outcome = serve(source, loaded, sources, &log);
+    if let Err(why) = &outcome {
+        log.event(Level::Error, why);
+    }
+    log.flush();
+    outcome
+}
+
+fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> Result<(), String> {
+    let no_signals = |error| format!("cannot listen for signals: {error}");
+    let termination = Termination::listen().map_err(no_signals)?;
+    let hang_ups = HangUps::listen().map_err(no_signals)?;
+    let departure = termination.departure();
+    let told = await_signals(termination).map_err(no_signals)?;
+    let given = inherited::take_over().map_err(|error| format!("the sockets of LISTEN_FDS cannot be used: {error}"))?;
+    given.iter().for_each(|address| log.event(Level::Info, &format!("started with a socket at {address}")));
+    let routes = loaded.settings.routes.len();
+    let records = Arc::new(Records::start(&loaded, log)?);
+    let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
+    let witnesses = Witnesses::new(observer, worker_count(loaded.settings.server.workers));
+    let moment = moment_warnings(&loaded.settings, witnesses.clock.now());
+    moment.iter().for_each(|warning| log.event(Level::Warn, warning));
+    let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
+    let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
+    let asked = loaded.settings.admin.as_ref().and_then(|admin| admin.ready.clone());
+    let (plan, names) = plan(loaded);
+    let (clock, metrics) = (witnesses.clock.clone(), Arc::clone(&witnesses.metrics));
+    let desk = Arc::new(FrontDesk::new(clock, metrics, Arc::clone(log), Arc::clone(&records)));
+    // Before the workers: a probe has an answer while the process starts.
+    let _admin = plan.admin.as_ref().map(|admin| open_admin(admin, &desk, &witnesses, log)).transpose()?;
+    let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));
+    let running = supervisor::start(plan, witnesses).map_err(|error| error.to_string())?;
+    let lookout = Lookout::start(&running, asked, Arc::clone(log));
+    let lookout = Arc::new(lookout.map_err(|error| format!("cannot look after applications: {error}"))?);
+    let interior = Interior::of(&running);
+    let running = Arc::new(Mutex::new(Some(running)));
+    let start = reload::Start {
+        source,
+        sources,
+        settings,
+        outline,
+        warnings,
+        resolver: Arc::clone(&resolver),
+        lookout: Some(Arc::clone(&lookout)),
+        records: Some(Arc::clone(&records)),
+        log: Arc::clone(log),
+    };
+    let reloader = reload::start(start, apply_to(&running));
+    desk.open(interior, reloader.clone(), departure, lookout);
+    lock(&running).iter().for_each(|running| announce(running, routes, log));
+    let (hung_up, moved) = (reloader.clone(), Arc::clone(&records));
+    hang_ups.each(move || {
+        moved.reopen();
+        hung_up.hang_up();
+    });
+    tell_manager(ServiceState::Ready(&format!("guards {routes} routes")), log);
+    let signal = told.recv().unwrap_or(Signal::Terminate);
+    reloader.stop();
+    let Some(running) = lock(&running).take() else { return Ok(()) };
+    log.event(Level::Info, &farewell(signal, running.drain_times()));
+    tell_manager(ServiceState::Stopping("finishes what is in flight"), log);
+    let cut = match signal {
+        Signal::Terminate => running.drain(),
+        Signal::Interrupt => running.stop(),
+    };
+    records.finish();
+    match cut {
+        0 => log.event(Level::Info, "stopped"),
+        cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
+    }
+    Ok(())
+}
+
+/// Where the first signal is told of; the second ends the process. The thread is there from the start on, because at the
+/// end there may be none to be had, and whatever is in flight is to be finished all the same.
+fn await_signals(mut termination: Termination) -> io::Result<Receiver<Signal>> {
+    let (tell, told) = channel();
+    let wait = move || {
+        let _ = tell.send(termination.wait());
+        termination.wait_again();
+        std::process::exit(CUT_OFF);
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
+    Ok(told)
+}
+
+fn tell_manager(state: ServiceState<'_>, log: &EventLog) {
+    if let Err(error) = service_manager::tell(state) {
+        log.event(Level::Warn, &format!("the service manager is not told: {error}"));
+    }
+}
+
+fn open_admin(plan: &AdminPlan, desk: &Arc<FrontDesk>, witnesses: &Witnesses, log: &EventLog) -> Result<Admin, String> {
+    let cannot = |error: io::Error| {
+        let advice = match &plan.address {
+            AdminAddress::Tcp(address) => bind_advice(*address, &error),
+            AdminAddress::Unix(_) => String::new(),
+        };
+        format!("cannot open the admin port at {}: {error}{advice}", plan.address)
+    };
+    let given = match &plan.address {
+        AdminAddress::Tcp(address) => inherited::find(*address).map_err(cannot)?,
+        AdminAddress::Unix(_) => None,
+    };
+    let bound = given.map_or_else(|| server::bind(&plan.address), server::adopt).map_err(cannot)?;
+    log.event(Level::Info, &format!("admin port at {}", bound.address));
+    let desk: Arc<dyn Desk> = Arc::<FrontDesk>::clone(desk);
+    Admin::start(bound, plan.access.clone(), desk, Arc::clone(&witnesses.metrics)).map_err(cannot)
+}
+
+/// Puts plans in force for as long as the process is not stopping.
+fn apply_to(running: &Arc<Mutex<Option<Running>>>) -> reload::Apply {
+    let running = Arc::clone(running);
+    Box::new(move |plan| match lock(&running).as_mut() {
+        Some(running) => running.apply(plan),
+        None => Err(StartError::Worker("the process is stopping".to_owned())),
+    })
+}
+
+fn lock(running: &Mutex<Option<Running>>) -> MutexGuard<'_, Option<Running>> {
+    running.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn farewell(signal: Signal, times: DrainTimes) -> String {
+    let DrainTimes { delay, grace } = times;
+    match signal {
+        Signal::Terminate => format!(
+            "SIGTERM: stopping, not ready any more; connections are accepted for another {delay:?}, and exchanges in \
+             flight then finished within {grace:?}"
+        ),
+        Signal::Interrupt => format!("SIGINT: stopping, exchanges in flight are finished within {grace:?}"),
+    }
+}
+
+fn announce(running: &Running, routes: usize, log: &EventLog) {
+    if let Some(why) = &running.fallback {
+        log.event(Level::Warn, &format!("io_uring is not available, running on epoll: {why}"));
+    }
+    let driver = running.drivers.first().map_or("", |driver| driver.name());
+    for address in &running.addresses {
+        log.event(Level::Info, &format!("listening on {address}"));
+    }
+    for address in &running.shared {
+        let message = format!("another process listens on {address}, too: it gets a part of the connections");
+        log.event(Level::Warn, &message);
+    }
+    let workers = running.drivers.len();
+    log.event(Level::Info, &format!("ready: driver={driver} workers={workers} routes={routes}"));
+}

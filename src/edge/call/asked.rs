@@ -1,0 +1,106 @@
+//! What is known of a request.
+
+use std::time::Duration;
+
+use crate::edge::peer::Peer;
+use crate::gate::client::ClientAddress;
+use crate::gate::route::Route;
+use crate::now::Now;
+use crate::outcome::Observed;
+use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, METHOD, PATH, QUERY, Stage, Stages};
+use crate::wire::framing::BodyFraming;
+use crate::wire::head::{ResponseError, Version};
+
+use super::ids::RequestId;
+
+/// What is known of a request beyond its bytes; it outlives them.
+#[derive(Clone, Debug)]
+pub struct Asked<'p> {
+    /// Ours, for the answer, the application and the log.
+    pub id: RequestId,
+    /// When its first bytes were looked at.
+    pub started: Now,
+    /// When its head was whole: the present, to those who judge by the head.
+    pub head_read: Now,
+    /// The client's version.
+    pub version: Version,
+    /// Whether the method is `HEAD`: the answer then has no body.
+    pub is_head: bool,
+    /// Whether the client wants to send another request.
+    pub keep_alive: bool,
+    /// Whether the client has said that this is its last request.
+    pub is_last: bool,
+    /// How the body ends.
+    pub framing: BodyFraming,
+    /// Whether the body has been read to its end.
+    pub body_read: bool,
+    /// The route, once it is known.
+    pub route: Option<&'p Route>,
+    /// Who asks, as far as it is known: the connection's peer until the head has been read.
+    pub client: ClientAddress,
+    /// The status with which the application has accepted the delivery, if it has.
+    pub accepted: Option<u16>,
+    /// The rule that the application's answer broke.
+    pub broken_rule: Option<ResponseError>,
+    /// What checks that are only observed would have refused.
+    pub observed: Observed,
+    /// Seconds after which it makes sense to try again, where that is known.
+    pub retry_after: Option<u64>,
+    /// The key that matched.
+    pub key_id: Option<&'p str>,
+    /// Bytes of the answer's body that were sent.
+    pub sent: u64,
+    /// For the record: the request's own bytes give way to those that the application gets.
+    pub excerpts: Excerpts,
+    /// How long each stage took.
+    pub stages: Stages,
+}
+
+/// What the record says of the request in its own words.
+#[derive(Clone, Copy, Debug)]
+pub struct Excerpts {
+    /// The method.
+    pub method: Excerpt<METHOD>,
+    /// The path, without the query.
+    pub path: Excerpt<PATH>,
+    /// The query.
+    pub query: Excerpt<QUERY>,
+    /// The delivery id, if it is signed.
+    pub delivery_id: Option<Excerpt<DELIVERY_ID>>,
+}
+
+impl Excerpts {
+    const EMPTY: Self = Self { method: Excerpt::EMPTY, path: Excerpt::EMPTY, query: Excerpt::EMPTY, delivery_id: None };
+}
+
+impl<'p> Asked<'p> {
+    /// A request of which nothing is known yet.
+    pub(in crate::edge) fn new(id: RequestId, started: Now, peer: Option<&Peer>) -> Self {
+        Self {
+            id,
+            started,
+            head_read: started,
+            version: Version::Http11,
+            is_head: false,
+            keep_alive: false,
+            is_last: false,
+            framing: BodyFraming::None,
+            body_read: false,
+            route: None,
+            client: ClientAddress::direct(peer.map(|peer| peer.address)),
+            accepted: None,
+            broken_rule: None,
+            observed: Observed::NONE,
+            retry_after: None,
+            key_id: None,
+            sent: 0,
+            excerpts: Excerpts::EMPTY,
+            stages: Stages::default(),
+        }
+    }
+
+    /// Notes that a stage has ended at `monotonic`.
+    pub fn mark(&mut self, stage: Stage, monotonic: Duration) {
+        self.stages.mark(stage, monotonic.saturating_sub(self.started.monotonic));
+    }
+}

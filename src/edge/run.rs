@@ -1,0 +1,107 @@
+//! The life of a worker: it starts, obeys orders, and ends.
+
+use std::io;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::net::UnixStream;
+
+use super::call::await_record;
+use super::door::acceptor::Acceptors;
+use super::door::listener::Entrance;
+use super::drain::Stage;
+use super::orders::{Inbox, Order};
+use super::runtime::alarms::Alarms;
+use super::runtime::clock::WorkerClock;
+use super::runtime::driver::{Driver, WorkerRuntime};
+use super::runtime::net::{Net, Sockets};
+use super::wait::turn_loop;
+use super::worker::{Shared, Worker};
+
+/// How often a worker closes upstream connections that have waited too long, and idle ones that others need the room of.
+const SWEEP: Duration = Duration::from_secs(1);
+
+/// What one worker thread is given.
+pub struct Assignment {
+    /// What all workers share.
+    pub shared: Shared,
+    /// This worker's listening sockets.
+    pub entrances: Vec<Entrance>,
+    /// Which of the workers this is.
+    pub position: usize,
+    /// What else is to be done, and when to stop.
+    pub inbox: Inbox,
+    /// The bells of the other workers.
+    pub peers: Vec<StdUnixStream>,
+}
+
+/// Runs a worker on the calling thread until it is told to stop. `ready` is called when it accepts. Gives the number
+/// of exchanges that were cut off at the end of the grace period.
+///
+/// # Errors
+/// A socket cannot be registered; `ready` has not been called then.
+pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnce()) -> io::Result<usize> {
+    let driver = runtime.driver();
+    runtime.block_on(async move {
+        let Assignment { shared, entrances, position, inbox, peers } = assignment;
+        let alarms = Rc::new(Alarms::new(shared.clock.clone()));
+        let net = Sockets { clock: WorkerClock::new(shared.clock.clone()), alarms: Rc::clone(&alarms) };
+        let worker = Rc::new(Worker::new(net, &shared, position));
+        worker.peers.introduce(peers);
+        let mut inbox = inbox.adopt(driver)?;
+        let mut acceptors = Acceptors::new(Rc::clone(&worker), driver);
+        acceptors.prepare(entrances)?;
+        acceptors.enforce(&worker.policy());
+        worker.cells(|cells| cells.runs_on(u64::from(nix::unistd::gettid().as_raw().unsigned_abs())));
+        sweep(&worker);
+        monoio::spawn(sweep_regularly(Rc::clone(&worker)));
+        monoio::spawn(async move { alarms.keep().await });
+        monoio::spawn(turn_loop::run(Rc::clone(&worker), UnixStream::pair()?));
+        if let Some(changes) = shared.observer.changes(position) {
+            changes.set_nonblocking(driver == Driver::Epoll)?;
+            monoio::spawn(await_record::listen(Rc::clone(&worker), UnixStream::from_std(changes)?));
+        }
+        ready();
+        let grace = loop {
+            match inbox.next().await {
+                // A caller that does not wait for the answer does not need it.
+                Some(Order::Prepare(entrances, done)) => drop(done.send(acceptors.prepare(entrances))),
+                Some(Order::Abandon) => acceptors.abandon(),
+                Some(Order::Enforce(done)) => {
+                    acceptors.enforce(&worker.policy());
+                    let _ = done.send(());
+                }
+                Some(Order::MakeRoom) => worker.make_room(),
+                Some(Order::Part) => worker.drain.advance(Stage::Parting),
+                Some(Order::Close(grace)) => break grace,
+                None => break Duration::ZERO,
+            }
+        };
+        worker.drain.advance(Stage::Closing);
+        acceptors.close();
+        let _ = monoio::time::timeout(grace, worker.drain.finished()).await;
+        Ok(worker.drain.in_flight())
+    })
+}
+
+async fn sweep_regularly(worker: Rc<Worker<Sockets>>) {
+    loop {
+        monoio::time::sleep(SWEEP).await;
+        sweep(&worker);
+    }
+}
+
+fn sweep(worker: &Worker<Sockets>) {
+    let now = worker.net.now();
+    // Answers that wait for their records look at their deadlines.
+    worker.unrecorded.wake();
+    worker.cells(|cells| cells.beat(now.monotonic, worker.idle.len(), worker.turns.waiting()));
+    worker.make_room();
+    worker.close_useless();
+    let policy = worker.policy();
+    policy.live.ledgers.iter().flatten().for_each(|ledger| ledger.forget_keys(now.monotonic));
+    for (pool, upstream) in policy.pools().iter().zip(&policy.upstreams) {
+        pool.close_expired(now, upstream.idle_timeout);
+    }
+}

@@ -1,0 +1,315 @@
+//! TurnQueue: connections whose last request was refused wait for one another, and so do those that send large bodies and
+//! requests of clients that are over their budgets.
+//!
+//! A worker does everything that is ready before it looks for what has become ready meanwhile, and a delivery needs
+//! several such looks: its request, the application's answer, the end of each write. Under a flood there would be a
+//! look only when every connection of the flood has been served once more. So between two looks only [`TURNS_PER_ROUND`] of those
+//! that wait are served. Large bodies cost as much, and before it is known whether they are genuine: each piece of one
+//! takes a turn, too. A connection that was not refused, is within its budget and sends little does not wait.
+//!
+//! The better [`Rank`] goes first, and within one rank the first that came. Some turns of each round go to those that have waited
+//! longest, so that no rank waits for ever. Suspects have a share of the worker's time and no more: when they have had it,
+//! they rest.
+
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::VecDeque;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::pin;
+use std::rc::Rc;
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use crate::gate::conduct::{Conduct, Ended, Rank};
+use crate::gate::handshakes::Pace;
+
+use super::handshake_turns::HandshakeTurns;
+
+/// TurnQueue between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
+pub const TURNS_PER_ROUND: usize = 32;
+
+/// So many of them go to those that have waited longest.
+pub(super) const AGED: usize = 8;
+
+/// A piece of a large body costs this many turns: hashing it takes longer than refusing a request.
+pub(super) const LARGE: usize = 16;
+
+/// What a turn costs at most. Between two rounds the worker may have had nothing to do: that time is not the suspects'.
+const TURN: Duration = Duration::from_micros(25);
+
+/// Suspects may be so far ahead of their share before they rest: a timer has a millisecond.
+const AHEAD: Duration = Duration::from_millis(2);
+
+/// What the loop that hands out turns needs of its worker.
+pub trait Round {
+    /// The time.
+    fn now(&self) -> Duration;
+    /// The share of the worker's time that suspects may have, in percent.
+    fn percent(&self) -> u32;
+    /// Lets everything that is ready be done, and looks for what has become ready.
+    fn look(&self) -> impl Future<Output = io::Result<()>>;
+    /// Waits until a time.
+    fn rest(&self, until: Duration) -> impl Future<Output = ()>;
+}
+
+/// The turns of one worker. Until [`TurnQueue::run`] runs, no connection waits.
+#[derive(Debug, Default)]
+pub struct TurnQueue {
+    is_running: Cell<bool>,
+    free: Cell<usize>,
+    /// Grows with each that comes to wait.
+    next: Cell<u64>,
+    waiting: RefCell<[VecDeque<Rc<Waiter>>; Rank::ALL.len()]>,
+    runner: RefCell<Option<Waker>>,
+    handshakes: HandshakeTurns,
+    /// When suspects have had no more than their share.
+    even: Cell<Duration>,
+    /// Whether they have had more.
+    resting: Cell<bool>,
+}
+
+/// A connection that waits.
+#[derive(Debug, Default)]
+struct Waiter {
+    /// Where it stands among all who wait.
+    number: Cell<u64>,
+    /// How many turns it needs, at most [`TURNS_PER_ROUND`].
+    turns: Cell<usize>,
+    state: Cell<State>,
+    waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum State {
+    Waits,
+    Called,
+    /// It has been given up: its connection was evicted.
+    #[default]
+    Gone,
+}
+
+/// A wait. When it is given up, it takes no turn.
+struct Wait<'a>(&'a Waiter);
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        self.0.state.set(State::Gone);
+    }
+}
+
+impl TurnQueue {
+    /// Waits for so many turns. A connection that waits again uses the same `waiter`: that costs no memory.
+    async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>, rank: Rank, turns: usize) {
+        if !self.is_running.get() {
+            return;
+        }
+        // Suspects are counted: the loop gives them what they get.
+        if rank != Rank::Suspect
+            && let Some(left) = self.free.get().checked_sub(turns)
+        {
+            self.free.set(left);
+            return;
+        }
+        let waiter = waiter.get_or_init(Rc::default);
+        waiter.state.set(State::Waits);
+        waiter.turns.set(turns);
+        waiter.number.set(self.next.replace(self.next.get() + 1));
+        if let Some(queue) = self.waiting.borrow_mut().get_mut(rank as usize) {
+            queue.push_back(Rc::clone(waiter));
+        }
+        if let Some(runner) = self.runner.take() {
+            runner.wake();
+        }
+        let wait = Wait(waiter);
+        poll_fn(|cx| {
+            if wait.0.state.get() == State::Called {
+                return Poll::Ready(());
+            }
+            wait.0.waker.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// Waits until a TLS handshake may be gone on with, which will cost so much
+    /// ([`crate::gate::chain::KeyKind::handshake_cost`]). They have a budget of their own (`handshake_turns.rs`).
+    pub async fn handshake(&self, cost: u32, pace: Pace) {
+        if !self.is_running.get() || self.handshakes.take(cost, pace) {
+            return;
+        }
+        if let Some(runner) = self.runner.take() {
+            runner.wake();
+        }
+        self.handshakes.wait(cost, pace).await;
+    }
+
+    /// A handshake has cost less than was thought.
+    pub fn give_back_handshake(&self, cost: u32) {
+        self.handshakes.give_back(cost);
+    }
+
+    /// Hands turns out, as often as a connection waits and a look has been done once more. One task of the worker runs
+    /// this; it ends when a look fails, and then no connection waits any more.
+    pub async fn run(&self, worker: &impl Round) {
+        self.is_running.set(true);
+        let mut began = worker.now();
+        loop {
+            let suspects = self.hand_out(TURNS_PER_ROUND);
+            self.handshakes.hand_out();
+            self.crowded(worker).await;
+            if worker.look().await.is_err() {
+                break;
+            }
+            let now = worker.now();
+            self.charge(suspects, (began, now), worker.percent());
+            began = now;
+        }
+        self.is_running.set(false);
+        self.resting.set(false);
+        self.hand_out(usize::MAX);
+        self.handshakes.let_all_go();
+    }
+
+    /// Counts a round in which suspects had so many turns against their share.
+    fn charge(&self, turns: usize, (began, now): (Duration, Duration), percent: u32) {
+        let cost = now.saturating_sub(began).min(TURN.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX)));
+        self.even.set(self.even.get().max(began) + cost.saturating_mul(100) / percent.max(1));
+        self.resting.set(self.is_ahead(now));
+    }
+
+    fn is_ahead(&self, now: Duration) -> bool {
+        self.even.get() > now + AHEAD
+    }
+
+    /// How many turns suspects got.
+    fn hand_out(&self, turns: usize) -> usize {
+        let (mut waiting, mut free) = (self.waiting.borrow_mut(), turns);
+        let (mut aged, mut suspects) = (AGED, 0);
+        while let Some(rank) = self.next_rank(&mut *waiting, aged > 0)
+            && let Some(queue) = waiting.get_mut(rank as usize)
+            && let Some(left) = queue.front().and_then(|waiter| free.checked_sub(waiter.turns.get()))
+            && let Some(waiter) = queue.pop_front()
+        {
+            let used = waiter.turns.get();
+            free = left;
+            aged = aged.saturating_sub(used);
+            suspects += if rank == Rank::Suspect { used } else { 0 };
+            waiter.state.set(State::Called);
+            if let Some(waker) = waiter.waker.take() {
+                waker.wake();
+            }
+        }
+        self.free.set(free);
+        suspects
+    }
+
+    /// Who is next: the one that has waited longest, or the best one.
+    fn next_rank(&self, waiting: &mut [VecDeque<Rc<Waiter>>], by_age: bool) -> Option<Rank> {
+        for queue in waiting.iter_mut() {
+            while queue.front().is_some_and(|waiter| waiter.state.get() != State::Waits) {
+                queue.pop_front();
+            }
+        }
+        let allowed = Rank::ALL.into_iter().filter(|rank| *rank != Rank::Suspect || !self.resting.get());
+        let mut fronts = allowed.filter_map(|rank| {
+            let front = waiting.get(rank as usize)?.front()?;
+            Some((front.number.get(), rank))
+        });
+        let found = if by_age { fronts.min() } else { fronts.next() };
+        found.map(|(_, rank)| rank)
+    }
+
+    /// Waits until a connection waits that may be served.
+    async fn crowded(&self, worker: &impl Round) {
+        loop {
+            self.resting.set(self.is_ahead(worker.now()));
+            let someone = self.next_rank(&mut *self.waiting.borrow_mut(), false).is_some();
+            if someone || self.handshakes.is_crowded() {
+                return;
+            }
+            let suspects = self.waiting.borrow().iter().any(|queue| !queue.is_empty());
+            let woken = pin!(self.woken());
+            if suspects {
+                first_of(woken, pin!(worker.rest(self.even.get()))).await;
+            } else {
+                woken.await;
+            }
+        }
+    }
+
+    /// Waits until a connection comes to wait.
+    async fn woken(&self) {
+        let mut asked = false;
+        poll_fn(|cx| {
+            if std::mem::replace(&mut asked, true) && self.runner.borrow().is_none() {
+                return Poll::Ready(());
+            }
+            self.runner.replace(Some(cx.waker().clone()));
+            Poll::Pending
+        })
+        .await;
+    }
+
+    /// How many wait.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.waiting.borrow().iter().map(VecDeque::len).sum()
+    }
+}
+
+async fn first_of(mut one: std::pin::Pin<&mut impl Future>, mut other: std::pin::Pin<&mut impl Future>) {
+    poll_fn(|cx| {
+        let done = one.as_mut().poll(cx).is_ready() || other.as_mut().poll(cx).is_ready();
+        if done { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// A connection among the others of its worker.
+#[derive(Debug)]
+pub struct TurnSlot {
+    turns: Rc<TurnQueue>,
+    conduct: Conduct,
+    waiter: OnceCell<Rc<Waiter>>,
+}
+
+impl TurnSlot {
+    /// Nothing is known of the connection: it does not wait.
+    #[must_use]
+    pub fn new(turns: &Rc<TurnQueue>) -> Self {
+        Self::of(turns, Conduct::default())
+    }
+
+    /// The slot of a connection that has behaved like this.
+    pub(in crate::edge) fn of(turns: &Rc<TurnQueue>, conduct: Conduct) -> Self {
+        Self { turns: Rc::clone(turns), conduct, waiter: OnceCell::new() }
+    }
+
+    /// How the connection has behaved.
+    pub(in crate::edge) const fn conduct(&self) -> Conduct {
+        self.conduct
+    }
+
+    /// Waits for its turn, if its last request was refused or what arrives is `large`. To be called whenever something has
+    /// arrived.
+    pub async fn take_turn(&self, large: bool) {
+        let rank = self.conduct.rank();
+        if large || rank >= Rank::Refused {
+            self.turns.turn(&self.waiter, rank, if large { LARGE } else { 1 }).await;
+        }
+    }
+
+    /// Waits for the turn of a request whose client is over its budget. One whose connection was refused before has waited
+    /// already.
+    pub async fn take_suspects_turn(&self) {
+        let rank = self.conduct.rank();
+        if rank < Rank::Refused {
+            self.turns.turn(&self.waiter, rank, 1).await;
+        }
+    }
+
+    /// How the last request ended.
+    pub fn note(&mut self, ended: Ended) {
+        self.conduct.note(ended);
+    }
+}
