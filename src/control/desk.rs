@@ -15,6 +15,7 @@ use crate::telemetry::health::HealthReading;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, ReplayReading};
 
+use super::durable::service::InboxService;
 use super::event_log::{EventLog, Level as Urgency};
 use super::lookout::Lookout;
 use super::phase::Phases;
@@ -32,6 +33,7 @@ pub struct FrontDesk {
     records: Arc<Records>,
     started: Option<Duration>,
     open: OnceLock<OpenDesk>,
+    inbox: OnceLock<Arc<InboxService>>,
 }
 
 /// What there is to turn to once the workers run.
@@ -56,7 +58,12 @@ impl FrontDesk {
     #[must_use]
     pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>, records: Arc<Records>) -> Self {
         let started = vitals::started();
-        Self { clock, metrics, log, records, started, open: OnceLock::new() }
+        Self { clock, metrics, log, records, started, open: OnceLock::new(), inbox: OnceLock::new() }
+    }
+
+    /// There is an inbox.
+    pub fn show_inbox(&self, inbox: Arc<InboxService>) {
+        let _ = self.inbox.set(inbox);
     }
 
     /// Every worker accepts, and what may be asked for can be done.
@@ -130,6 +137,7 @@ impl Desk for FrontDesk {
             worker_cpu: self.metrics.workers().iter().map(cpu).collect(),
             log_dropped: self.log.left_out(),
             records: self.records.reading(),
+            inbox: self.inbox.get().map(|inbox| inbox.reading(self.clock.now())),
             vitals: vitals::read(self.started),
             ..Readings::default()
         };

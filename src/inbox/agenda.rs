@@ -145,7 +145,35 @@ impl Agenda {
         }
     }
 
-    /// Other terms of a route, from now on.
+    /// The route of a delivery, by position.
+    #[must_use]
+    pub fn route_of(&self, id: DeliveryId) -> Option<usize> {
+        self.items.get(&id).map(|item| item.route)
+    }
+
+    /// Calls `each` with route and time of acceptance of every delivery that is not dead.
+    pub fn each(&self, mut each: impl FnMut(usize, u64)) {
+        let living = self.items.values().filter(|item| item.footing != Footing::Dead);
+        living.for_each(|item| each(item.route, item.accepted));
+    }
+
+    /// Another route. Gives its position.
+    pub fn add(&mut self, terms: LaneTerms) -> usize {
+        let (at, upstream) = (self.lanes.len(), terms.upstream);
+        self.lanes.push(Lane::new(terms));
+        self.make_room(upstream);
+        at
+    }
+
+    fn make_room(&mut self, upstream: usize) {
+        if self.breakers.len() <= upstream {
+            self.breakers.resize_with(upstream + 1, Breaker::default);
+            self.flying.resize(upstream + 1, 0);
+        }
+    }
+
+    /// Other terms of a route, from now on. Attempts that are under way to another application keep it for the moment:
+    /// to be called again until [`Self::lane`] has the terms.
     pub fn change(&mut self, route: usize, terms: LaneTerms) {
         let upstream = terms.upstream;
         if let Some(lane) = self.lanes.get_mut(route) {
@@ -156,10 +184,7 @@ impl Agenda {
                 lane.terms = LaneTerms { upstream: lane.terms.upstream, ..terms };
             }
         }
-        if self.breakers.len() <= upstream {
-            self.breakers.resize_with(upstream + 1, Breaker::default);
-            self.flying.resize(upstream + 1, 0);
-        }
+        self.make_room(upstream);
     }
 
     /// Takes in a delivery that is stored: a new one, one that was found at the start, or one that was redriven. A
