@@ -46,6 +46,7 @@ fn table() -> RouteTable {
         observe: Observe::default(),
         replay: None,
         challenges: None,
+        durable: None,
     };
     RouteTable::new(vec![route]).unwrap()
 }

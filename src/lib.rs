@@ -8,6 +8,7 @@
 //! | [`gate`] | decisions: which route, is it genuine | sockets, files, clocks, logs |
 //! | [`explain`] | why a delivery is genuine or not, in plain words, and which mistake would explain it | the path of a request |
 //! | [`ledger`] | what has been delivered, and which exchange has what is being delivered | sockets, files, clocks, logs |
+//! | [`inbox`] | what is stored of a delivery, when it is attempted again, what an answer means for it | sockets, files, clocks, logs |
 //! | [`telemetry`] | what can be told of an exchange, to people and machines | the gate, sockets |
 //! | [`inject`] | the sidecar in manifests of Kubernetes: text to text | everything else |
 //! | [`config`] | a TOML file to the gate, or every problem at once | sockets, live state |
@@ -54,6 +55,7 @@ pub mod control;
 pub mod edge;
 pub mod explain;
 pub mod gate;
+pub mod inbox;
 pub mod inject;
 pub mod ledger;
 pub mod now;

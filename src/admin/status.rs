@@ -13,7 +13,7 @@ use crate::telemetry::exchange::Excerpt;
 use crate::telemetry::handshake::Handshake;
 use crate::telemetry::histogram::{BOUNDS_TEXT, Distribution};
 use crate::telemetry::metrics::{Metrics, Registered};
-use crate::telemetry::readings::{Readings, Usage};
+use crate::telemetry::readings::{InboxReading, Readings, Usage};
 use crate::telemetry::refusals::Refusal;
 use crate::telemetry::{RouteSeries, RouteTotals};
 
@@ -67,6 +67,7 @@ pub fn render(subject: &Subject<'_>) -> String {
         "workers": workers(subject),
         "bounds": bounds(subject),
         "routes": registered.routes.iter().enumerate().map(|it| route(it, &registered, subject)).collect::<Vec<_>>(),
+        "inbox": readings.inbox.as_ref().map(inbox),
         "unrouted": reasons(&metrics.unrouted().totals()),
         "upstreams": upstreams(&registered, readings),
         "refusals": refusals,
@@ -77,6 +78,31 @@ pub fn render(subject: &Subject<'_>) -> String {
 
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn inbox(inbox: &InboxReading) -> Value {
+    let routes = inbox.routes.iter().map(|route| {
+        let [delivered, again, dead] = route.results;
+        json!({
+            "name": route.route,
+            "waiting": route.waiting,
+            "oldest": route.oldest.as_secs_f64(),
+            "delivered": delivered,
+            "again": again,
+            "dead": dead,
+        })
+    });
+    json!({
+        "state": inbox.state,
+        "waiting": inbox.waiting,
+        "dead": inbox.dead,
+        "damaged": inbox.damaged,
+        "bytes": level(inbox.bytes),
+        "damaged_files": inbox.damaged_files,
+        "failing": inbox.failing,
+        "dead_letters_full": inbox.dead_letters_full,
+        "routes": routes.collect::<Vec<_>>(),
+    })
 }
 
 fn workers(subject: &Subject<'_>) -> Vec<Value> {

@@ -90,6 +90,7 @@ fn told(exchange: &Exchange<'_>) -> String {
             format!("{asked}: genuine by the key {key}, the application got {} bytes, unchanged", exchange.received)
         }
         Outcome::Answered { .. } => format!("{asked}: a handshake, answered here"),
+        Outcome::Accepted { .. } => format!("{asked}: genuine, stored, and delivered later"),
         Outcome::Rejected(rejection) => {
             let id = String::from_utf8_lossy(&exchange.request_id);
             let more = if rejection.answer().status == 401 {

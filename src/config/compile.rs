@@ -14,6 +14,7 @@ use crate::config::settings::Settings;
 use crate::gate::Gate;
 use crate::gate::allowlist::AllowList;
 use crate::gate::client::Door;
+use crate::gate::durable::Durable;
 use crate::gate::replay::ReplayPolicy;
 use crate::gate::route::{Route, RouteTable};
 use crate::gate::verify::{Challenges, Key, KeyError, Keyring, Scheme, Verifier, VerifyToken};
@@ -64,6 +65,13 @@ fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route
         admission: route.admission.clone(),
         replay: route.replay.map(|replay| ReplayPolicy { table: position, ..replay }),
         challenges: route.challenge.as_ref().map(challenges).map(Box::new),
+        durable: route.delivery.as_ref().map(|delivery| Durable {
+            route: Arc::from(route.name.as_str()),
+            status: delivery.acknowledge_status,
+            order: delivery.order.clone(),
+            order_required: delivery.order_required,
+            tag: Durable::tag_of(&route.name),
+        }),
     }
 }
 

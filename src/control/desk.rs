@@ -15,6 +15,7 @@ use crate::telemetry::health::HealthReading;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::{KeyReading, ProcessIdentity, Readings, ReloadReading, ReplayReading, Usage};
 
+use super::durable::service::InboxService;
 use super::event_log::{EventLog, Level};
 use super::explained::explained;
 use super::lookout::Lookout;
@@ -34,6 +35,7 @@ pub struct FrontDesk {
     started: Option<Duration>,
     identity: ProcessIdentity,
     open: OnceLock<OpenDesk>,
+    inbox: OnceLock<Arc<InboxService>>,
 }
 
 /// What there is to turn to once the workers run.
@@ -64,7 +66,13 @@ impl FrontDesk {
         identity: ProcessIdentity,
     ) -> Self {
         let started = vitals::started();
-        Self { clock, metrics, log, records, started, identity, open: OnceLock::new() }
+        let (open, inbox) = (OnceLock::new(), OnceLock::new());
+        Self { clock, metrics, log, records, started, identity, open, inbox }
+    }
+
+    /// There is an inbox.
+    pub fn show_inbox(&self, inbox: Arc<InboxService>) {
+        let _ = self.inbox.set(inbox);
     }
 
     /// Every worker accepts, and what may be asked for can be done.
@@ -157,6 +165,7 @@ impl Desk for FrontDesk {
             log_dropped: self.log.left_out(),
             records: self.records.reading(),
             identity: self.identity.clone(),
+            inbox: self.inbox.get().map(|inbox| inbox.reading(self.clock.now())),
             ..readings_of(&self.metrics, self.started)
         };
         if let Some(open) = self.open.get() {

@@ -4,10 +4,13 @@
 //! Its floors, from the ground: [`runtime`] is what everything runs on; [`wait`] is how connections wait for one another;
 //! [`door`] lets connections in; [`call`] is the story of one request.
 
+pub mod attempt;
 pub mod call;
 pub mod connection;
+pub mod deliver;
 pub mod door;
 pub mod drain;
+pub mod durable_route;
 pub mod h1;
 pub mod observer;
 pub mod orders;
@@ -17,6 +20,7 @@ pub mod run;
 pub mod runtime;
 pub mod serve;
 pub mod snapshot;
+pub mod spool;
 pub mod upstream;
 pub mod wait;
 pub mod worker;

@@ -4,6 +4,7 @@ use crate::gate::admission::route_admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
 use crate::gate::believed::{self, KeptFields, Said};
 use crate::gate::client::ClientAddress;
+use crate::gate::durable::Durable;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::replay::ReplayPolicy;
@@ -42,11 +43,13 @@ pub struct Route {
     pub replay: Option<ReplayPolicy>,
     /// Which handshakes are answered here.
     pub challenges: Option<Box<Challenges>>,
+    /// How deliveries are stored that are acknowledged at once; nothing where the application answers the sender.
+    pub durable: Option<Durable>,
 }
 
 /// What becomes of a delivery that was proven genuine and is no copy. What accepts it commits its claim.
 #[derive(Debug)]
-pub enum Disposition {
+pub enum Disposition<'r> {
     /// It is a handshake, and is answered here. It accepts nothing: its claim is released, and it may come again.
     Answer(Box<ChallengeReply>),
     /// It is a handshake that is not answered.
@@ -56,16 +59,20 @@ pub enum Disposition {
         /// Position of the application in [`crate::gate::Gate::upstreams`].
         upstream: usize,
     },
+    /// It is stored, the sender is told so, and it is delivered later. The store accepts it by its commit.
+    Enqueue {
+        /// How it is stored.
+        rule: &'r Durable,
+    },
 }
 
 impl Route {
     /// What becomes of a delivery of it that has been verified.
     #[must_use]
-    pub fn disposition<D: Delivery>(&self, delivery: &D, now: Now) -> Disposition {
-        let forward = Disposition::Forward { upstream: self.upstream };
-        let Some(challenges) = &self.challenges else { return forward };
+    pub fn disposition<D: Delivery>(&self, delivery: &D, now: Now) -> Disposition<'_> {
+        let Some(challenges) = &self.challenges else { return self.of_deliveries() };
         match challenges.judge(Question { delivery, is_verified: true, now }, &self.verifier) {
-            Ok(None) => forward,
+            Ok(None) => self.of_deliveries(),
             Ok(Some(reply)) => Disposition::Answer(Box::new(reply)),
             Err(rejection) => Disposition::Refuse(rejection),
         }
@@ -81,6 +88,14 @@ impl Route {
     #[must_use]
     pub fn refuses_bare(&self, status: u16) -> bool {
         status == 401 && self.challenges.as_ref().is_some_and(|it| it.handshake.bare_refusals)
+    }
+
+    /// What becomes of a delivery that is no handshake.
+    const fn of_deliveries(&self) -> Disposition<'_> {
+        match &self.durable {
+            Some(rule) => Disposition::Enqueue { rule },
+            None => Disposition::Forward { upstream: self.upstream },
+        }
     }
 
     /// The name of its scheme; `none` when nothing is verified.
@@ -224,6 +239,7 @@ mod tests {
             admission: RouteAdmission::default(),
             replay: None,
             challenges: None,
+            durable: None,
         }
     }
 

@@ -97,6 +97,7 @@ fn route(ring: &[Entry]) -> Route {
         kept: KeptFields::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
+        durable: None,
     }
 }
 

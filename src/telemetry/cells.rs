@@ -21,6 +21,7 @@ pub(super) const CLASSES: usize = 5;
 #[repr(align(128))]
 pub(super) struct RouteCells {
     forwarded: [Tally; CLASSES],
+    accepted: Tally,
     received: Tally,
     sent: Tally,
     /// Unix seconds of the last delivery that was forwarded.
@@ -42,6 +43,7 @@ impl Default for RouteCells {
     fn default() -> Self {
         Self {
             forwarded: zeros(),
+            accepted: Tally::default(),
             received: Tally::default(),
             sent: Tally::default(),
             last: Tally::default(),
@@ -71,6 +73,11 @@ impl RouteCells {
                 self.last.set(exchange.ended.unix.as_secs());
             }
             Outcome::Answered { .. } => self.answered.add(1),
+            Outcome::Accepted { .. } => {
+                self.accepted.add(1);
+                self.total.record(exchange.stages.total());
+                self.last.set(exchange.ended.unix.as_secs());
+            }
             Outcome::Rejected(rejection) => add_one(&self.rejected, rejection as usize),
             Outcome::Failed(fault) => {
                 add_one(&self.failed, fault as usize);
@@ -105,6 +112,8 @@ pub struct RouteTotals {
     pub forwarded: [u64; CLASSES],
     /// Handshakes that were answered here.
     pub answered: u64,
+    /// Deliveries that were stored, and acknowledged at once.
+    pub accepted: u64,
     /// Refusals, in the order of the table of outcomes.
     pub rejected: Vec<u64>,
     /// Faults, in the order of the table of outcomes.
@@ -147,6 +156,7 @@ impl RouteSeries {
         let mut totals = RouteTotals {
             forwarded: core::array::from_fn(|class| self.sum(|cells| cells.forwarded.get(class).map_or(0, Tally::get))),
             answered: self.sum(|cells| cells.answered.get()),
+            accepted: self.sum(|cells| cells.accepted.get()),
             rejected: list(|cells| &cells.rejected, Rejection::ALL.len()),
             failed: list(|cells| &cells.failed, Fault::ALL.len()),
             broken_rules: list(|cells| &cells.broken_rules, ResponseError::ALL.len()),

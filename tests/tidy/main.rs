@@ -13,19 +13,23 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Each room, and the rooms that it may use. What is not listed, it may not.
-const ARROWS: [(&str, &[&str]); 14] = [
+const ARROWS: [(&str, &[&str]); 15] = [
     ("now", &[]),
     ("outcome", &[]),
     ("wire", &["outcome", "now"]),
     ("gate", &["wire", "outcome", "now"]),
     ("explain", &["gate", "wire", "outcome", "now"]),
     ("ledger", &["gate", "wire", "outcome", "now"]),
+    ("inbox", &["wire", "outcome", "now"]),
     ("telemetry", &["wire", "outcome", "now"]),
-    ("config", &["ledger", "gate", "wire", "outcome", "now"]),
+    ("config", &["inbox", "ledger", "gate", "wire", "outcome", "now"]),
     ("inject", &[]),
-    ("edge", &["telemetry", "ledger", "gate", "wire", "outcome", "now"]),
+    ("edge", &["inbox", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
     ("admin", &["telemetry", "wire", "outcome", "now"]),
-    ("control", &["admin", "edge", "explain", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
+    (
+        "control",
+        &["admin", "edge", "explain", "config", "inbox", "telemetry", "ledger", "gate", "wire", "outcome", "now"],
+    ),
     (
         "cli",
         &[
@@ -35,6 +39,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
             "admin",
             "edge",
             "config",
+            "inbox",
             "telemetry",
             "ledger",
             "gate",
@@ -47,10 +52,10 @@ const ARROWS: [(&str, &[&str]); 14] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 30] = [
+const OWNERS: [(&str, &[&str]); 31] = [
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
-    ("ring", &["gate", "admin", "config", "telemetry", "control", "cli"]),
+    ("ring", &["gate", "inbox", "admin", "config", "telemetry", "control", "cli"]),
     ("rustls", &["config", "edge"]),
     ("rustls_pki_types", &["config"]),
     ("x509_parser", &["gate", "config"]),
@@ -67,6 +72,7 @@ const OWNERS: [(&str, &[&str]); 30] = [
     ("metrics_exporter_prometheus", &["telemetry"]),
     ("monoio", &["edge"]),
     ("notify", &["control"]),
+    ("redb", &["control"]),
     ("io_uring", &["edge"]),
     ("httpdate", &["edge"]),
     ("listenfd", &["edge"]),

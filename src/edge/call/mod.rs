@@ -9,6 +9,7 @@ pub mod asked;
 pub mod await_record;
 pub mod carrier;
 pub mod challenge;
+pub mod enqueue;
 pub mod forward;
 mod forwarded_headers;
 pub mod ids;

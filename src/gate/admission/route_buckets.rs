@@ -67,6 +67,7 @@ mod tests {
             observe: Observe::default(),
             replay: None,
             challenges: None,
+            durable: None,
         }
     }
 

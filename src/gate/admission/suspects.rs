@@ -145,6 +145,7 @@ mod tests {
             observe: Observe::default(),
             replay: None,
             challenges: None,
+            durable: None,
         };
         RouteTable::new(vec![route("/a", verifier()), route("/b", Verifier::none())]).unwrap()
     }

@@ -43,6 +43,7 @@ fn table(admission: RouteAdmission) -> RouteTable {
         observe: Observe::default(),
         replay: None,
         challenges: None,
+        durable: None,
     };
     RouteTable::new(vec![route]).unwrap()
 }

@@ -239,12 +239,12 @@ const FAULTS: usize = Fault::ALL.len();
 /// Deliveries without a line of their own, by reason: nothing goes missing without a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnrecordedTally {
-    counts: [u64; REJECTIONS + FAULTS + 2],
+    counts: [u64; REJECTIONS + FAULTS + 3],
 }
 
 impl Default for UnrecordedTally {
     fn default() -> Self {
-        Self { counts: [0; REJECTIONS + FAULTS + 2] }
+        Self { counts: [0; REJECTIONS + FAULTS + 3] }
     }
 }
 
@@ -254,6 +254,7 @@ impl UnrecordedTally {
         let position = match outcome {
             Outcome::Forwarded { .. } => REJECTIONS + FAULTS,
             Outcome::Answered { .. } => REJECTIONS + FAULTS + 1,
+            Outcome::Accepted { .. } => REJECTIONS + FAULTS + 2,
             Outcome::Rejected(rejection) => rejection as usize,
             Outcome::Failed(fault) => REJECTIONS + fault as usize,
         };
@@ -275,7 +276,7 @@ impl UnrecordedTally {
     /// that could not be written.
     pub fn write(&self, out: &mut Vec<u8>, why: &str, (stamp, unix): (&mut TimeText, Duration)) {
         let codes = Rejection::ALL.iter().map(|it| it.code()).chain(Fault::ALL.iter().map(|it| it.code()));
-        let codes = codes.chain(["forwarded", "challenge_answered"]);
+        let codes = codes.chain(["forwarded", "challenge_answered", "accepted"]);
         time(out, stamp, unix);
         string(out, b",\"event\":\"unrecorded\",\"why\":\"", why.as_bytes());
         out.extend_from_slice(b",\"count\":");

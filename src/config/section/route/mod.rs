@@ -3,6 +3,7 @@
 mod admission;
 pub mod challenge;
 pub mod clients;
+pub mod delivery;
 mod kept;
 pub mod keys;
 mod observe;
@@ -16,6 +17,7 @@ use core::fmt::{self, Write};
 
 use self::challenge::ChallengeSettings;
 use self::clients::ClientSettings;
+use self::delivery::DeliverySettings;
 use self::keys::KeySettings;
 use self::observe::Observable;
 use self::verification::Verification;
@@ -64,6 +66,8 @@ pub struct RouteSettings {
     pub replay: Option<ReplayPolicy>,
     /// Which handshakes are answered here.
     pub challenge: Option<ChallengeSettings>,
+    /// How its deliveries are stored and delivered later; `None` where the application answers the sender.
+    pub delivery: Option<DeliverySettings>,
     /// Where the route begins.
     pub place: Place,
 }
@@ -87,8 +91,19 @@ pub(crate) struct Routes {
     pub(crate) whole: bool,
 }
 
-/// Reads every route. `default_upstream` is the address of `[upstream]`.
-pub(crate) fn read(root: &Reader<'_>, default_upstream: Option<&UpstreamAddress>, limits: &LimitSettings) -> Routes {
+/// What of the other sections a route is read with.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'s> {
+    /// The address of `[upstream]`.
+    pub(crate) upstream: Option<&'s UpstreamAddress>,
+    /// Bounds.
+    pub(crate) limits: &'s LimitSettings,
+    /// Whether there is an `[inbox]`.
+    pub(crate) inbox: bool,
+}
+
+/// Reads every route.
+pub(crate) fn read(root: &Reader<'_>, around: Surroundings<'_>) -> Routes {
     root.require("route", FIX_NO_ROUTE);
     let readers = root.tables("route");
     if readers.as_ref().is_some_and(Vec::is_empty) {
@@ -106,7 +121,7 @@ pub(crate) fn read(root: &Reader<'_>, default_upstream: Option<&UpstreamAddress>
     }
     let mut whole = readers.is_some();
     for reader in readers.into_iter().flatten().take(ROUTE_LIMIT) {
-        let read = read_route(&reader, &mut schemes, &handshakes, limits);
+        let read = read_route(&reader, &mut schemes, &handshakes, around);
         whole &= read.is_some();
         routes.extend(read);
         reader.finish();
@@ -119,7 +134,7 @@ pub(crate) fn read(root: &Reader<'_>, default_upstream: Option<&UpstreamAddress>
     let (mut placed, mut upstreams) = (Vec::with_capacity(routes.len()), Vec::new());
     let written = root.table("upstream").is_some_and(|upstream| upstream.has("address"));
     for (mut route, own) in routes {
-        match own.or_else(|| default_upstream.cloned()) {
+        match own.or_else(|| around.upstream.cloned()) {
             Some(address) => route.upstream = position(&mut upstreams, address),
             None if written => whole = false,
             None => {
@@ -143,8 +158,9 @@ fn read_route(
     reader: &Reader<'_>,
     schemes: &mut [own_schemes::OwnScheme],
     handshakes: &[challenge::OwnHandshake],
-    limits: &LimitSettings,
+    around: Surroundings<'_>,
 ) -> Option<Read> {
+    let limits = around.limits;
     let path = request::path(reader);
     let host = request::host(reader);
     let methods = request::methods(reader);
@@ -166,6 +182,7 @@ fn read_route(
         Observable::Tolerance => verification.iter().flatten().any(|it| it.scheme.signs_timestamp()),
     });
     observe.replay |= replay.observed;
+    let delivery = delivery::read(reader, around.inbox, verification.iter().flatten().next());
     let (replay, verification) = (replay.policy, verification?);
     verification::check_url_path(reader, path.as_ref(), verification.as_ref());
     verification::check_bodies(reader, &methods, verification.as_ref());
@@ -189,6 +206,7 @@ fn read_route(
         observe,
         replay,
         challenge,
+        delivery,
         place,
     };
     Some((route, address))
@@ -291,6 +309,7 @@ pub(crate) fn describe(
     if let Some(upstream) = upstream {
         line(out, "upstream", upstream)?;
     }
+    delivery::describe(out, route.delivery.as_ref())?;
     match route.kept.names() {
         [] => Ok(()),
         names => line(out, "keeps", format_args!("{}, as any client sends them", names.join(", "))),

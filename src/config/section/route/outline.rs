@@ -13,7 +13,7 @@ use crate::gate::verify::Validity;
 /// A route.
 #[derive(Clone)]
 pub(crate) struct RouteOutline {
-    parts: [(&'static str, Digest); 7],
+    parts: [(&'static str, Digest); 8],
     pub(crate) keys: BTreeMap<String, KeyOutline>,
 }
 
@@ -49,6 +49,7 @@ impl RouteOutline {
             callers_place: _,
             kept,
             challenge,
+            delivery,
             place: _,
         } = route;
         let verified = verification.as_ref().map(|it| (&it.scheme, &it.public_url, &it.tolerance));
@@ -66,6 +67,7 @@ impl RouteOutline {
             ("upstream", digest(upstream)),
             ("headers", digest(kept)),
             ("handshake", digest(&challenge)),
+            ("delivery", digest(delivery)),
         ];
         let settings = verification.iter().flat_map(|it| &it.keys);
         let keys = settings.zip(bytes).map(|(settings, bytes)| (settings.id.clone(), of_key(settings, bytes.as_ref())));

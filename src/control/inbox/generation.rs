@@ -1,0 +1,435 @@
+//! One file of the inbox: a database with the deliveries of some time, which is removed when none of them is left.
+
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+
+use redb::{
+    CommitError, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition,
+    TableError, TransactionError, WriteTransaction,
+};
+
+use crate::inbox::delivery::DeliveryId;
+use crate::inbox::fresh::FreshDelivery;
+use crate::inbox::record::{ChunkPlace, RecordParts, Sealer, open_chunk, write_chunks};
+use crate::inbox::row::{DeliveryRow, SeenKey};
+use crate::inbox::store::StoredRecord;
+
+use super::backend::{FileGauge, GaugedFile};
+use super::disk::Medium;
+
+const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
+const RECORD: TableDefinition<'_, (u64, u16), &[u8]> = TableDefinition::new("record");
+const STATE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("state");
+const ROUTES: TableDefinition<'_, u16, &str> = TableDefinition::new("routes");
+const SEEN: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("seen");
+
+/// The version of the format of a file.
+const FORMAT: u64 = 1;
+
+/// Why a file cannot be read or written.
+#[derive(Debug)]
+pub enum FileTrouble {
+    /// The disk fails, or is full: it may be over soon.
+    Io(io::Error),
+    /// The file is not what was written.
+    Damaged(String),
+    /// The key that it was encrypted with is not configured.
+    NoKey(FileAbout),
+}
+
+impl fmt::Display for FileTrouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(error) => error.fmt(f),
+            Self::Damaged(what) => write!(f, "it is damaged: {what}"),
+            Self::NoKey(about) => {
+                let id = about.key.as_deref().unwrap_or_default();
+                write!(f, "it was encrypted with the key \"{id}\", which is not configured")
+            }
+        }
+    }
+}
+
+impl FileTrouble {
+    /// Whether the disk has no room, or the file has reached its bound.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        matches!(self, Self::Io(error) if [StorageFull, QuotaExceeded, FileTooLarge].contains(&error.kind()))
+    }
+
+    /// Whether it is the bound of the file that is met.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::QuotaExceeded)
+    }
+}
+
+impl From<StorageError> for FileTrouble {
+    fn from(error: StorageError) -> Self {
+        match error {
+            StorageError::Io(error) if error.kind() == io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
+            StorageError::Io(error) => Self::Io(error),
+            StorageError::PreviousIo => Self::Io(io::Error::other("the disk has failed before")),
+            other => Self::Damaged(other.to_string()),
+        }
+    }
+}
+
+macro_rules! through_storage_error {
+    ($($error:ident)+) => {
+        $(impl From<$error> for FileTrouble {
+            fn from(error: $error) -> Self {
+                match error {
+                    $error::Storage(error) => error.into(),
+                    other => Self::Damaged(other.to_string()),
+                }
+            }
+        })+
+    };
+}
+
+through_storage_error!(CommitError DatabaseError TableError TransactionError);
+
+/// What a file says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileAbout {
+    /// Ids below this may have been used.
+    pub ids_below: u64,
+    /// The key that it is encrypted with.
+    pub key: Option<String>,
+    /// With which the key of the file is derived.
+    pub salt: [u8; 16],
+    /// Routes that are held.
+    pub held: Vec<String>,
+    /// How many rows there are.
+    pub rows: u64,
+}
+
+/// A file that is open.
+#[derive(Debug)]
+pub struct Generation {
+    database: Database,
+    /// What the file is known to be from outside.
+    pub gauge: Arc<FileGauge>,
+    sealer: Sealer,
+    scratch: Vec<u8>,
+    rows: u64,
+}
+
+/// How files are opened.
+#[derive(Clone, Copy, Debug)]
+pub struct FileTerms {
+    /// A file does not grow beyond, in bytes.
+    pub limit: u64,
+    /// Whether commits reach the disk.
+    pub durable: bool,
+}
+
+fn database(medium: Box<dyn Medium>, terms: FileTerms) -> Result<(Database, Arc<FileGauge>), FileTrouble> {
+    let (file, gauge) = GaugedFile::new(medium, terms.limit, terms.durable).map_err(FileTrouble::Io)?;
+    Ok((Database::builder().set_cache_size(4 << 20).create_with_backend(file)?, gauge))
+}
+
+impl Generation {
+    /// Makes a file.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn create(
+        medium: Box<dyn Medium>,
+        terms: FileTerms,
+        about: &FileAbout,
+        sealer: Sealer,
+    ) -> Result<Self, FileTrouble> {
+        let (database, gauge) = database(medium, terms)?;
+        let mut this = Self { database, gauge, sealer, scratch: Vec::new(), rows: 0 };
+        this.write(|writing| {
+            writing.about.insert("format", &FORMAT.to_le_bytes()[..])?;
+            writing.about.insert("key", about.key.as_deref().unwrap_or_default().as_bytes())?;
+            writing.about.insert("salt", &about.salt[..])?;
+            writing.ids_below(about.ids_below)?;
+            writing.held(&about.held)
+        })?;
+        Ok(this)
+    }
+
+    /// Opens a file. `sealer` gives what opens its chunks.
+    ///
+    /// # Errors
+    /// [`FileTrouble`].
+    pub fn open(
+        medium: Box<dyn Medium>,
+        terms: FileTerms,
+        sealer: impl FnOnce(&FileAbout) -> Option<Sealer>,
+    ) -> Result<(Self, FileAbout), FileTrouble> {
+        // The database would make a new file of an empty one.
+        if medium.length().map_err(FileTrouble::Io)? == 0 {
+            return Err(FileTrouble::Damaged("it is empty".to_owned()));
+        }
+        let (database, gauge) = database(medium, terms)?;
+        let about = Self::read_about(&database)?;
+        let sealer = sealer(&about).ok_or_else(|| FileTrouble::NoKey(about.clone()))?;
+        let rows = about.rows;
+        Ok((Self { database, gauge, sealer, scratch: Vec::new(), rows }, about))
+    }
+
+    fn read_about(database: &Database) -> Result<FileAbout, FileTrouble> {
+        let damaged = |what: &str| FileTrouble::Damaged(format!("{what} is missing"));
+        let reading = database.begin_read()?;
+        let about = reading.open_table(ABOUT)?;
+        let bytes = |name: &str| -> Result<Vec<u8>, FileTrouble> {
+            Ok(about.get(name)?.ok_or_else(|| damaged(name))?.value().to_vec())
+        };
+        let number = |name: &str| -> Result<u64, FileTrouble> {
+            Ok(u64::from_le_bytes(bytes(name)?.try_into().map_err(|_| damaged(name))?))
+        };
+        let text =
+            |name: &str| -> Result<String, FileTrouble> { String::from_utf8(bytes(name)?).map_err(|_| damaged(name)) };
+        if number("format")? != FORMAT {
+            return Err(FileTrouble::Damaged("its format is not known".to_owned()));
+        }
+        Ok(FileAbout {
+            ids_below: number("ids_below")?,
+            key: Some(text("key")?).filter(|id| !id.is_empty()),
+            salt: bytes("salt")?.try_into().map_err(|_| damaged("salt"))?,
+            held: text("held")?.lines().map(str::to_owned).collect(),
+            rows: number("rows")?,
+        })
+    }
+
+    /// How many rows there should be.
+    #[must_use]
+    pub const fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Makes changes, all of them or none. Two-phase commit, so that a damaged page cannot take back what was committed;
+    /// quick repair, so that opening after a crash reads no more than it has to.
+    ///
+    /// # Errors
+    /// [`FileTrouble`]. The file must then be opened anew, whatever the error.
+    pub fn write<T>(
+        &mut self,
+        change: impl FnOnce(&mut FileWriting<'_>) -> Result<T, FileTrouble>,
+    ) -> Result<T, FileTrouble> {
+        self.gauge.mark();
+        let mut transaction: WriteTransaction = self.database.begin_write()?;
+        transaction.set_two_phase_commit(true);
+        transaction.set_quick_repair(true);
+        let (result, rows) = {
+            let mut writing = FileWriting {
+                about: transaction.open_table(ABOUT)?,
+                record: transaction.open_table(RECORD)?,
+                state: transaction.open_table(STATE)?,
+                routes: transaction.open_table(ROUTES)?,
+                seen: transaction.open_table(SEEN)?,
+                sealer: &self.sealer,
+                scratch: &mut self.scratch,
+                rows: self.rows,
+            };
+            let result = change(&mut writing)?;
+            writing.about.insert("rows", &writing.rows.to_le_bytes()[..])?;
+            (result, writing.rows)
+        };
+        transaction.commit()?;
+        self.rows = rows;
+        Ok(result)
+    }
+
+    /// Reads the content of a record, as it was written: nothing when a chunk is missing or changed.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn read(&self, id: DeliveryId, chunks: u16, into: &mut StoredRecord) -> Result<Option<()>, FileTrouble> {
+        into.bytes.clear();
+        let reading = self.database.begin_read()?;
+        let records = reading.open_table(RECORD)?;
+        let mut copy = Vec::new();
+        for chunk in 0..chunks {
+            let Some(bytes) = records.get((id.0, chunk))? else { return Ok(None) };
+            copy.clear();
+            copy.extend_from_slice(bytes.value());
+            let place = ChunkPlace { id, chunk, of: chunks };
+            if open_chunk(&mut copy, place, &self.sealer, &mut into.bytes).is_none() {
+                return Ok(None);
+            }
+        }
+        let parts = RecordParts::of(&into.bytes);
+        let whole = parts.is_some();
+        into.parts = parts.unwrap_or_default();
+        Ok(whole.then_some(()))
+    }
+
+    /// Reads a row: nothing when it is missing or changed.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn row(&self, id: DeliveryId) -> Result<Option<DeliveryRow>, FileTrouble> {
+        let reading = self.database.begin_read()?;
+        let found = reading.open_table(STATE)?.get(id.0)?.and_then(|row| DeliveryRow::decode(row.value()));
+        Ok(found.filter(|row| row.id == id))
+    }
+
+    /// Calls `each` with every row; with the id alone where the row is not what was written.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn each_row(&self, mut each: impl FnMut(DeliveryId, Option<DeliveryRow>)) -> Result<(), FileTrouble> {
+        let reading = self.database.begin_read()?;
+        for entry in reading.open_table(STATE)?.iter()? {
+            let (id, row) = entry?;
+            let id = DeliveryId(id.value());
+            each(id, DeliveryRow::decode(row.value()).filter(|row| row.id == id));
+        }
+        Ok(())
+    }
+
+    /// The names of the routes, by number.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn routes(&self) -> Result<Vec<(u16, String)>, FileTrouble> {
+        let reading = self.database.begin_read()?;
+        let routes = reading.open_table(ROUTES)?;
+        let entries = routes.iter()?.map(|entry| entry.map(|(at, name)| (at.value(), name.value().to_owned())));
+        Ok(entries.collect::<Result<_, _>>()?)
+    }
+
+    /// Calls `each` with what was seen and when it is to be forgotten, from `from` (milliseconds since 1970) on.
+    ///
+    /// # Errors
+    /// Of the disk.
+    pub fn each_seen(&self, from: u64, mut each: impl FnMut(SeenKey, u64)) -> Result<(), FileTrouble> {
+        let reading = self.database.begin_read()?;
+        for entry in reading.open_table(SEEN)?.range((from, &[][..])..)? {
+            let (key, _) = entry?;
+            let (until, key) = key.value();
+            key.try_into().into_iter().for_each(|key| each(key, until));
+        }
+        Ok(())
+    }
+}
+
+/// Changes that become durable together.
+pub struct FileWriting<'t> {
+    about: Table<'t, &'static str, &'static [u8]>,
+    record: Table<'t, (u64, u16), &'static [u8]>,
+    state: Table<'t, u64, &'static [u8]>,
+    routes: Table<'t, u16, &'static str>,
+    seen: Table<'t, (u64, &'static [u8]), ()>,
+    sealer: &'t Sealer,
+    scratch: &'t mut Vec<u8>,
+    rows: u64,
+}
+
+impl FileWriting<'_> {
+    /// Adds a delivery.
+    ///
+    /// # Errors
+    /// [`FileTrouble`].
+    pub fn add(&mut self, fresh: &FreshDelivery<'_>, row: &DeliveryRow) -> Result<(), FileTrouble> {
+        let record = &mut self.record;
+        write_chunks(fresh, row.id, self.sealer, self.scratch, |place, chunk| {
+            record.insert((place.id.0, place.chunk), chunk).map(drop)
+        })?;
+        self.put_row(row)?;
+        if fresh.seen_until > 0 {
+            self.add_seen(&fresh.seen_key, fresh.seen_until)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a row.
+    ///
+    /// # Errors
+    /// [`FileTrouble`].
+    pub fn put_row(&mut self, row: &DeliveryRow) -> Result<(), FileTrouble> {
+        let new = self.state.insert(row.id.0, &row.encode()[..])?.is_none();
+        self.rows += u64::from(new);
+        Ok(())
+    }
+
+    /// Changes a row. Gives it as it is then; nothing where there is none that can be read.
+    ///
+    /// # Errors
+    /// [`FileTrouble`].
+    pub fn change_row(
+        &mut self,
+        id: DeliveryId,
+        change: impl FnOnce(&mut DeliveryRow),
+    ) -> Result<Option<DeliveryRow>, FileTrouble> {
+        let found = self.state.get(id.0)?.and_then(|row| DeliveryRow::decode(row.value()));
+        let Some(mut row) = found.filter(|row| row.id == id) else { return Ok(None) };
+        change(&mut row);
+        self.put_row(&row)?;
+        Ok(Some(row))
+    }
+
+    /// Removes a delivery.
+    ///
+    /// # Errors
+    /// [`FileTrouble`].
+    pub fn remove(&mut self, id: DeliveryId, chunks: u16) -> Result<(), FileTrouble> {
+        for chunk in 0..chunks {
+            self.record.remove((id.0, chunk))?;
+        }
+        let known = self.state.remove(id.0)?.is_some();
+        self.rows = self.rows.saturating_sub(u64::from(known));
+        Ok(())
+    }
+
+    /// Names a route.
+    ///
+    /// # Errors
+    /// [`FileTrouble`].
+    pub fn name_route(&mut self, number: u16, name: &str) -> Result<(), FileTrouble> {
+        self.routes.insert(number, name)?;
+        Ok(())
+    }
+
+    /// Notes that ids below this may have been used.
+    ///
+    /// # Errors
+    /// [`FileTrouble`].
+    pub fn ids_below(&mut self, bound: u64) -> Result<(), FileTrouble> {
+        self.about.insert("ids_below", &bound.to_le_bytes()[..])?;
+        Ok(())
+    }
+
+    /// Notes which routes are held.
+    ///
+    /// # Errors
+    /// [`FileTrouble`].
+    pub fn held(&mut self, routes: &[String]) -> Result<(), FileTrouble> {
+        self.about.insert("held", routes.join("\n").as_bytes())?;
+        Ok(())
+    }
+
+    /// Notes under which key copies are recognised, and until when.
+    ///
+    /// # Errors
+    /// [`FileTrouble`].
+    pub fn add_seen(&mut self, key: &SeenKey, until: u64) -> Result<(), FileTrouble> {
+        self.seen.insert((until, &key[..]), ())?;
+        Ok(())
+    }
+
+    /// Forgets what was to be remembered until then, at most so much of it. Gives how much.
+    ///
+    /// # Errors
+    /// [`FileTrouble`].
+    pub fn forget_seen(&mut self, now: u64, room: usize) -> Result<usize, FileTrouble> {
+        let mut expired = Vec::new();
+        for entry in self.seen.range(..(now, &[][..]))?.take(room) {
+            let (key, _) = entry?;
+            let (until, key) = key.value();
+            expired.push((until, key.to_vec()));
+        }
+        for (until, key) in &expired {
+            self.seen.remove((*until, &key[..]))?;
+        }
+        Ok(expired.len())
+    }
+}

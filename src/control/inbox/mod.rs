@@ -1,0 +1,28 @@
+//! The durable inbox on the disk of this machine.
+//!
+//! [`shelf`] keeps deliveries in a row of small database files ([`generation`]), through a storage backend of its own
+//! ([`backend`]) over [`disk`]: a [`directory`], or a simulated disk in the tests.
+//! [`spooler`] is the thread that owns it.
+
+pub mod backend;
+pub mod directory;
+pub mod disk;
+pub mod generation;
+mod moving;
+mod settling;
+pub mod shelf;
+pub mod spooler;
+mod standing;
+mod starting;
+mod storing;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod delivering_tests;
+#[cfg(test)]
+mod disk_in_tests;
+#[cfg(test)]
+mod kill_tests;
+#[cfg(test)]
+mod shelf_tests;

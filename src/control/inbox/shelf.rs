@@ -1,0 +1,372 @@
+//! The deliveries of this machine, in a row of files.
+//!
+//! Fresh deliveries go to the youngest file; a delivery lives in one file with all of its state; no file refers to another
+//! one. A file without deliveries is removed, so that room comes back. Dead letters move to files of their own, so that
+//! they keep no other file alive. What moves is written to its new file first and removed from the old one then: after a
+//! crash between the two the newer one counts.
+//!
+//! A file that fails is closed, and opened again until that succeeds. Refused is only what cannot
+//! count after a crash ([`super::backend::FileGauge::may_count`]), or was removed again.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
+use std::sync::Arc;
+
+use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
+use crate::inbox::fresh::FreshDelivery;
+use crate::inbox::record::{Sealer, chunks_of};
+use crate::inbox::row::DeliveryRow;
+use crate::inbox::store::{Settlement, StoreRefusal, StoreTrouble};
+use crate::now::Now;
+
+use super::backend::FileGauge;
+use super::disk::Disk;
+use super::generation::{FileAbout, FileTerms, FileTrouble, Generation};
+
+/// Ids that a file reserves at a time.
+pub(super) const ID_BLOCK: u64 = 65_536;
+
+/// How the name of a file ends that is being made.
+pub(super) const UNFINISHED: &str = ".new";
+
+/// Makes random bytes, for the salt of a file.
+pub type SaltSource = Box<dyn Fn() -> [u8; 16] + Send>;
+
+/// Bounds and keys.
+pub struct ShelfTerms {
+    /// All files together, in bytes.
+    pub size: u64,
+    /// Files of dead letters together, in bytes.
+    pub dead_size: u64,
+    /// Deliveries, dead ones included.
+    pub deliveries: usize,
+    /// Dead letters are removed when they are so old, in milliseconds; 0 for never.
+    pub retention: u64,
+    /// Whether commits reach the disk.
+    pub durable: bool,
+    /// Id and bytes of each key, the one for new files first; empty without encryption.
+    pub keys: Vec<InboxKey>,
+    /// Salt for new files.
+    pub salt: SaltSource,
+}
+
+/// A key of the encryption at rest.
+#[derive(Clone)]
+pub struct InboxKey {
+    /// Its name.
+    pub id: String,
+    /// 32 bytes.
+    pub bytes: Arc<zeroize::Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for ShelfTerms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShelfTerms").field("size", &self.size).finish_non_exhaustive()
+    }
+}
+
+impl ShelfTerms {
+    /// No file grows beyond, in bytes.
+    #[must_use]
+    pub const fn file_limit(&self) -> u64 {
+        let part = self.size / 16;
+        if part < 4 << 20 {
+            4 << 20
+        } else if part > 256 << 20 {
+            256 << 20
+        } else {
+            part
+        }
+    }
+
+    /// A file takes no more than so many bytes of deliveries: the database needs the rest for what it replaces.
+    pub(super) const fn file_content(&self) -> u64 {
+        self.file_limit() / 2
+    }
+
+    pub(super) const fn file_terms(&self) -> FileTerms {
+        FileTerms { limit: self.file_limit(), durable: self.durable }
+    }
+
+    pub(super) fn sealer(&self, about: &FileAbout) -> Option<Sealer> {
+        let Some(id) = &about.key else { return Some(Sealer::Plain) };
+        let key = self.keys.iter().find(|key| key.id == *id)?;
+        Sealer::encrypted(id, &key.bytes, &about.salt)
+    }
+}
+
+/// A file, open or not.
+#[derive(Debug)]
+pub(super) struct ShelfFile {
+    pub(super) dead: bool,
+    /// Nothing while it is closed because it failed.
+    pub(super) open: Option<Generation>,
+    pub(super) gauge: Option<Arc<FileGauge>>,
+    /// Deliveries in it.
+    pub(super) count: u64,
+    /// Their bytes.
+    pub(super) bytes: u64,
+    /// Until when something in it is to be remembered, in milliseconds since 1970.
+    pub(super) seen_until: u64,
+    /// It takes no more deliveries.
+    pub(super) sealed: bool,
+    /// Ids below may be used without another word.
+    pub(super) ids_below: u64,
+    /// Routes that it names.
+    pub(super) routes: BTreeSet<u16>,
+    /// It cannot be opened until the configuration changes.
+    pub(super) hopeless: bool,
+}
+
+impl ShelfFile {
+    pub(super) fn new(dead: bool) -> Self {
+        Self {
+            dead,
+            open: None,
+            gauge: None,
+            count: 0,
+            bytes: 0,
+            seen_until: 0,
+            sealed: false,
+            ids_below: 0,
+            routes: BTreeSet::new(),
+            hopeless: false,
+        }
+    }
+
+    pub(super) fn length(&self) -> u64 {
+        self.gauge.as_ref().map_or(0, |gauge| gauge.length())
+    }
+}
+
+/// Where a delivery is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShelfPlace {
+    pub(super) file: u32,
+    pub(super) size: u32,
+    pub(super) chunks: u16,
+    pub(super) redrives: u8,
+    pub(super) state: DeliveryState,
+}
+
+/// Deliveries in files.
+#[derive(Debug)]
+pub struct Shelf {
+    pub(super) disk: Box<dyn Disk>,
+    pub(super) terms: ShelfTerms,
+    pub(super) files: BTreeMap<u32, ShelfFile>,
+    pub(super) index: HashMap<DeliveryId, ShelfPlace>,
+    pub(super) untaken: BTreeSet<DeliveryId>,
+    /// Settlements that are not written yet.
+    pub(super) later: Vec<Settlement>,
+    pub(super) later_since: Option<u64>,
+    /// What was moved elsewhere, and is to be removed where it was.
+    pub(super) stale: Vec<(u32, DeliveryId, u16)>,
+    pub(super) routes: Vec<String>,
+    pub(super) held: Vec<String>,
+    pub(super) next_id: u64,
+    pub(super) next_file: u32,
+    pub(super) damaged_files: u64,
+    pub(super) failing_since: Option<u64>,
+    /// The disk has less room than the reserve.
+    pub(super) disk_low: bool,
+    /// When the disk was last looked at, and when a file was last tried to be made or opened: monotonic milliseconds.
+    pub(super) looked: u64,
+    pub(super) tried: Option<u64>,
+    /// Sentences for the operator that were not read yet.
+    pub(super) notes: Vec<String>,
+}
+
+pub(super) fn unix(now: Now) -> u64 {
+    u64::try_from(now.unix_millis()).unwrap_or(0)
+}
+
+pub(super) fn monotonic(now: Now) -> u64 {
+    u64::try_from(now.monotonic.as_millis()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn trouble(error: &FileTrouble) -> StoreTrouble {
+    StoreTrouble(error.to_string())
+}
+
+impl Shelf {
+    /// What has happened to files since this was last asked.
+    pub fn take_notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
+    }
+
+    /// Calls `each` with what was seen and until when it is to be remembered.
+    pub fn each_seen(&self, now: Now, mut each: impl FnMut([u8; 32], u64)) {
+        for file in self.files.values().filter_map(|file| file.open.as_ref()) {
+            let _ = file.each_seen(unix(now), &mut each);
+        }
+    }
+
+    pub(super) fn route_number(&mut self, name: &str) -> u16 {
+        let at = self.routes.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.routes.push(name.to_owned());
+            self.routes.len() - 1
+        });
+        u16::try_from(at).unwrap_or(u16::MAX)
+    }
+
+    pub(super) fn bytes(&self, only_dead: bool) -> u64 {
+        self.files.values().filter(|file| file.dead || !only_dead).map(ShelfFile::length).sum()
+    }
+
+    /// The file that takes fresh deliveries, or dead ones, of so many bytes; a new one where there is none.
+    pub(super) fn accepting(&mut self, dead: bool, size: u64, now: Now) -> Result<u32, StoreRefusal> {
+        let content = self.terms.file_content();
+        if size > content {
+            return Err(StoreRefusal::Full);
+        }
+        let fits =
+            |file: &ShelfFile| file.dead == dead && !file.sealed && file.open.is_some() && file.bytes + size <= content;
+        if let Some((number, _)) = self.files.iter().next_back().filter(|(_, file)| fits(file)) {
+            return Ok(*number);
+        }
+        if let Some((number, _)) = self.files.iter().rev().find(|(_, file)| fits(file)) {
+            return Ok(*number);
+        }
+        self.create(dead, now)
+    }
+
+    fn create(&mut self, dead: bool, now: Now) -> Result<u32, StoreRefusal> {
+        let (limit, size) = (self.terms.file_limit(), self.terms.size);
+        // What settles and dies always has room.
+        let reserve = if dead { 0 } else { size / 16 };
+        let too_large = self.bytes(false) + limit + reserve > size;
+        if too_large || (dead && self.bytes(true) + limit > self.terms.dead_size.max(limit)) {
+            return Err(StoreRefusal::Full);
+        }
+        let mono = monotonic(now);
+        if self.tried.is_some_and(|tried| mono < tried + 100) {
+            return Err(if self.disk_low { StoreRefusal::DiskFull } else { StoreRefusal::Failed });
+        }
+        let number = self.next_file;
+        let name = file_name(dead, number);
+        let key = self.terms.keys.first().map(|key| key.id.clone());
+        let ids_below = self.next_id + ID_BLOCK;
+        let about = FileAbout { ids_below, key, salt: (self.terms.salt)(), held: self.held.clone(), rows: 0 };
+        let sealer = self.terms.sealer(&about).ok_or(StoreRefusal::Failed)?;
+        // It gets its name when it is whole: after a crash in between there is nothing to take for damage.
+        let unfinished = format!("{name}{UNFINISHED}");
+        let made = self.disk.create(&unfinished).map_err(FileTrouble::Io);
+        let made = made.and_then(|medium| Generation::create(medium, self.terms.file_terms(), &about, sealer));
+        let named = made.and_then(|made| self.disk.rename(&unfinished, &name).map(|()| made).map_err(FileTrouble::Io));
+        match named {
+            Ok(generation) => {
+                self.next_file += 1;
+                self.tried = None;
+                let mut file = ShelfFile::new(dead);
+                file.gauge = Some(Arc::clone(&generation.gauge));
+                (file.open, file.ids_below) = (Some(generation), ids_below);
+                self.files.insert(number, file);
+                Ok(number)
+            }
+            Err(error) => {
+                let _ = self.disk.remove(&unfinished);
+                self.tried = Some(mono);
+                self.failed(&format!("{name} cannot be made: {error}"), now);
+                self.disk_low |= error.is_full();
+                Err(if error.is_full() { StoreRefusal::DiskFull } else { StoreRefusal::Failed })
+            }
+        }
+    }
+
+    pub(super) fn failed(&mut self, note: &str, now: Now) {
+        if self.failing_since.is_none() {
+            self.failing_since = Some(unix(now));
+            self.notes.push(note.to_owned());
+        }
+    }
+
+    /// Closes a file that has failed.
+    pub(super) fn close(&mut self, number: u32, error: &FileTrouble, now: Now) {
+        let Some(file) = self.files.get_mut(&number) else { return };
+        file.open = None;
+        file.sealed |= !error.is_full() || error.is_bound();
+        let note = format!("{} failed: {error}", file_name(file.dead, number));
+        if !error.is_bound() {
+            self.failed(&note, now);
+        }
+    }
+
+    /// Notes where a delivery is.
+    pub(super) fn note(
+        index: &mut HashMap<DeliveryId, ShelfPlace>,
+        file: &mut ShelfFile,
+        number: u32,
+        row: &DeliveryRow,
+        size: u64,
+    ) {
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let place = ShelfPlace { file: number, size, chunks: row.chunks, redrives: row.redrives, state: row.state };
+        file.count += 1;
+        file.bytes += u64::from(size);
+        index.insert(row.id, place);
+    }
+
+    /// Forgets where a delivery is.
+    pub(super) fn unnote(&mut self, id: DeliveryId) {
+        self.untaken.remove(&id);
+        if let Some(place) = self.index.remove(&id)
+            && let Some(file) = self.files.get_mut(&place.file)
+        {
+            file.count = file.count.saturating_sub(1);
+            file.bytes = file.bytes.saturating_sub(u64::from(place.size));
+        }
+    }
+
+    pub(super) fn generation(&self, place: ShelfPlace) -> Result<&Generation, StoreTrouble> {
+        let file = self.files.get(&place.file).and_then(|file| file.open.as_ref());
+        file.ok_or_else(|| StoreTrouble("its file cannot be read at the moment".to_owned()))
+    }
+
+    /// The row of a delivery; one that says so where it cannot be read.
+    pub(super) fn row(&self, id: DeliveryId, place: ShelfPlace) -> Result<DeliveryRow, StoreTrouble> {
+        let row = self.generation(place)?.row(id).map_err(|error| trouble(&error))?;
+        Ok(row.unwrap_or_else(|| damaged_row(id)))
+    }
+}
+
+/// The name of a file.
+pub(super) fn file_name(dead: bool, number: u32) -> String {
+    format!("{}-{number:08}.redb", if dead { "dead" } else { "inbox" })
+}
+
+pub(super) fn fresh_row(fresh: &FreshDelivery<'_>, id: DeliveryId, route: u16, now: u64) -> DeliveryRow {
+    DeliveryRow {
+        id,
+        state: DeliveryState::Waiting,
+        reason: DeliveryReason::New,
+        redrives: 0,
+        route,
+        attempts: 0,
+        status: 0,
+        chunks: chunks_of(fresh).unwrap_or(0),
+        head_length: u32::try_from(fresh.head.len()).unwrap_or(u32::MAX),
+        body_length: fresh.body.len() as u64,
+        accepted: fresh.accepted,
+        begun: fresh.accepted,
+        due: 0,
+        changed: now,
+        order_key: fresh.order_key,
+        seen_key: fresh.seen_key,
+    }
+}
+
+/// What is shown of a delivery whose row is not what was written.
+pub(super) fn damaged_row(id: DeliveryId) -> DeliveryRow {
+    let nothing = FreshDelivery {
+        route: "",
+        head: &[],
+        body: &[],
+        accepted: 0,
+        order_key: [0; 16],
+        seen_key: [0; 32],
+        seen_until: 0,
+    };
+    let row = fresh_row(&nothing, id, u16::MAX, 0);
+    DeliveryRow { state: DeliveryState::Damaged, reason: DeliveryReason::DamagedRecord, chunks: 0, ..row }
+}

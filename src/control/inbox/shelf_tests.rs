@@ -1,0 +1,307 @@
+//! The shelf on a simulated disk: its contract, its bounds, and what it does when the disk fails.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use crate::inbox::contract_tests::{fresh, holds, now, put, settle, settlement};
+use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
+use crate::inbox::filter::DeliveryFilter;
+use crate::inbox::fresh::FreshDelivery;
+use crate::inbox::store::{Committed, DeliveryStore, Fetched, Settled, StoreOrder, StoreRefusal, StoredRecord};
+
+use super::disk_in_tests::SimulatedDisk;
+use super::shelf::{InboxKey, Shelf, ShelfTerms};
+
+const DEAD: Settled = Settled::Dead { reason: DeliveryReason::RefusedByApplication };
+
+pub(super) fn key(id: &str, byte: u8) -> InboxKey {
+    InboxKey { id: id.to_owned(), bytes: Arc::new(vec![byte; 32].into()) }
+}
+
+pub(super) fn terms(keys: &[InboxKey]) -> ShelfTerms {
+    ShelfTerms {
+        size: 64 << 20,
+        dead_size: 16 << 20,
+        deliveries: 100_000,
+        retention: 0,
+        durable: true,
+        keys: keys.to_vec(),
+        salt: Box::new(|| [3; 16]),
+    }
+}
+
+pub(super) fn open(disk: &SimulatedDisk) -> Shelf {
+    Shelf::open(Box::new(disk.clone()), terms(&[]), now(0)).unwrap()
+}
+
+fn bodies(count: usize, length: usize) -> Vec<Vec<u8>> {
+    (0..count).map(|at| vec![u8::try_from(at % 256).unwrap(); length]).collect()
+}
+
+fn fill(store: &mut Shelf, count: usize, length: usize) -> (Vec<DeliveryId>, Option<StoreRefusal>) {
+    let body = vec![1; length];
+    let mut ids = Vec::new();
+    for _ in 0..count {
+        let mut done = Committed::default();
+        match store.commit(&[fresh("orders", &body)], &[], now(0), &mut done) {
+            Ok(()) => ids.push(done.accepted[0].id),
+            Err(why) => return (ids, Some(why)),
+        }
+    }
+    (ids, None)
+}
+
+fn waiting(store: &mut Shelf) -> Vec<DeliveryId> {
+    let (mut rows, filter) = (Vec::new(), DeliveryFilter { state: Some(DeliveryState::Waiting), ..Default::default() });
+    store.browse(&filter, None, usize::MAX - 10, &mut rows).unwrap();
+    rows.iter().map(|row| row.id).collect()
+}
+
+fn mend(store: &mut Shelf, from: u64) -> Committed {
+    let mut done = Committed::default();
+    (1..=30).for_each(|at| store.mend(now(from + at * 100), &mut done));
+    done
+}
+
+#[test]
+fn the_shelf_keeps_the_contract() {
+    holds(|| Box::new(open(&SimulatedDisk::default())));
+    holds(|| {
+        let disk = SimulatedDisk::default();
+        Box::new(Shelf::open(Box::new(disk), terms(&[key("a", 1)]), now(0)).unwrap())
+    });
+}
+
+#[test]
+fn everything_is_there_after_a_restart() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk);
+    let seen = |key: u8| FreshDelivery {
+        seen_key: [key; 32],
+        seen_until: now(5_000).unix_millis() as u64,
+        ..fresh("b", b"x")
+    };
+    let ids = put(&mut store, &[fresh("a", b"one"), seen(1), seen(2), fresh("c", b"four")]);
+    settle(&mut store, &[settlement(ids[1], Settled::Done), settlement(ids[0], DEAD)]);
+    settle(&mut store, &[settlement(ids[2], Settled::Again { due: 77 })]);
+    store.order(&StoreOrder::Hold("c".to_owned(), true), now(0)).unwrap();
+    drop(store);
+    let mut store = open(&disk);
+    assert_eq!(waiting(&mut store), ids[2..]);
+    assert_eq!((store.standing().waiting, store.standing().dead), (2, 1));
+    assert_eq!(store.held_routes(), ["c"]);
+    let mut taken = Vec::new();
+    store.take(10, &mut taken);
+    assert_eq!(taken.iter().map(|row| row.id).collect::<Vec<_>>(), [ids[0], ids[2], ids[3]]);
+    assert_eq!(taken.iter().map(|row| store.route_name(row.route)).collect::<Vec<_>>(), ["a", "b", "c"]);
+    assert_eq!((taken[1].due, taken[0].state), (77, DeliveryState::Dead));
+    let mut seen = Vec::new();
+    store.each_seen(now(4_999), |key, until| seen.push((key[0], until)));
+    assert_eq!(seen.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [1, 2], "also of what is done");
+    let mut forgotten = 0;
+    store.each_seen(now(5_001), |_, _| forgotten += 1);
+    assert_eq!(forgotten, 0);
+    assert!(put(&mut store, &[fresh("a", b"")])[0] > ids[3], "ids grow");
+}
+
+#[test]
+fn room_comes_back_and_the_normal_case_needs_one_small_file() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk);
+    let all = bodies(32, 2_000);
+    let batch: Vec<FreshDelivery<'_>> = all.iter().map(|body| fresh("orders", body)).collect();
+    let (mut settled, mut most) = (Vec::new(), 0);
+    for _ in 0..60 {
+        let mut done = Committed::default();
+        store.commit(&batch, &settled, now(0), &mut done).unwrap();
+        settled = done.accepted.iter().map(|row| settlement(row.id, Settled::Done)).collect();
+        most = most.max(disk.used());
+    }
+    assert!(most <= 2 << 20, "{most}");
+    let (ids, why) = fill(&mut store, 150, 100_000);
+    assert_eq!(why, None);
+    assert!(disk.names().len() > 5);
+    let settlements: Vec<_> = ids.iter().map(|id| settlement(*id, Settled::Done)).collect();
+    settle(&mut store, &settlements);
+    mend(&mut store, 5_000);
+    assert_eq!(disk.names().len(), 1, "{:?}", disk.names());
+}
+
+#[test]
+fn bounds_are_kept() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk);
+    let (ids, why) = fill(&mut store, 10_000, 60_000);
+    assert_eq!(why, Some(StoreRefusal::Full));
+    assert!(disk.used() <= 60 << 20, "{}", disk.used());
+    assert!(ids.len() * 60_000 > 20 << 20, "{} of 60 kB", ids.len());
+    assert_eq!(
+        store.commit(&[fresh("a", &vec![0; 3 << 20])], &[], now(0), &mut Committed::default()),
+        Err(StoreRefusal::Full)
+    );
+    // What dies has room although nothing is accepted any more.
+    let done = settle(&mut store, &[settlement(ids[0], DEAD), settlement(ids[1], DEAD)]);
+    assert_eq!((done.settled.len(), done.kept.len(), store.standing().dead), (2, 0, 2));
+    let mut few =
+        Shelf::open(Box::new(SimulatedDisk::default()), ShelfTerms { deliveries: 3, ..terms(&[]) }, now(0)).unwrap();
+    assert_eq!(fill(&mut few, 9, 10).0.len(), 3);
+}
+
+#[test]
+fn dead_letters_are_bounded_and_none_is_dropped() {
+    let disk = SimulatedDisk::default();
+    let mut store = Shelf::open(Box::new(disk), ShelfTerms { dead_size: 4 << 20, ..terms(&[]) }, now(0)).unwrap();
+    let (ids, _) = fill(&mut store, 100, 60_000);
+    let settlements: Vec<_> = ids.iter().map(|id| settlement(*id, DEAD)).collect();
+    let done = settle(&mut store, &settlements);
+    assert_eq!(done.kept.len() + done.settled.len(), 100);
+    assert!(!done.kept.is_empty() && store.standing().dead > 5, "{}", store.standing().dead);
+    assert_eq!(store.standing().waiting + store.standing().dead, 100);
+    let (waits, dead) = (store.standing().waiting, store.standing().dead);
+    let redriven = store.order(&StoreOrder::Redrive(DeliveryFilter::default(), usize::MAX - 1), now(9_000)).unwrap();
+    assert_eq!((redriven.len() as u64, store.standing().waiting), (dead, waits + dead));
+}
+
+#[test]
+fn dead_letters_leave_at_the_end_of_their_retention() {
+    let disk = SimulatedDisk::default();
+    let mut store = Shelf::open(Box::new(disk), ShelfTerms { retention: 10_000, ..terms(&[]) }, now(0)).unwrap();
+    let (ids, _) = fill(&mut store, 2, 10);
+    settle(&mut store, &[settlement(ids[0], DEAD)]);
+    mend(&mut store, 5_000);
+    assert_eq!(store.standing().dead, 1);
+    mend(&mut store, 11_000);
+    assert_eq!((store.standing().dead, store.standing().waiting), (0, 1), "{:?}", store.take_notes());
+}
+
+#[test]
+fn a_full_disk_refuses_and_recovers_without_a_restart() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk);
+    disk.capacity(Some(10 << 20));
+    let (ids, why) = fill(&mut store, 10_000, 30_000);
+    assert!(matches!(why, Some(StoreRefusal::DiskFull)), "{why:?}");
+    mend(&mut store, 0);
+    assert_eq!(fill(&mut store, 1, 10).1, Some(StoreRefusal::DiskFull));
+    assert_eq!(waiting(&mut store), ids, "what was refused is not there");
+    let done = settle(&mut store, &[settlement(ids[0], Settled::Done)]);
+    assert_eq!(done.settled.len(), 1, "what is delivered can be removed");
+    disk.capacity(None);
+    mend(&mut store, 10_000);
+    assert_eq!(store.standing().failing_since, None);
+    assert_eq!(fill(&mut store, 5, 30_000).1, None);
+    drop(store);
+    assert_eq!(waiting(&mut open(&disk)).len(), ids.len() + 4);
+}
+
+#[test]
+fn a_disk_that_fails_for_a_while_refuses_loses_nothing_and_damages_no_file() {
+    for syncs in [false, true] {
+        let disk = SimulatedDisk::default();
+        let mut store = open(&disk);
+        let (ids, _) = fill(&mut store, 20, 5_000);
+        if syncs {
+            disk.fail_syncs(true)
+        } else {
+            disk.fail_writes(true)
+        }
+        let refused = fill(&mut store, 1, 10).1;
+        assert_eq!(refused, Some(StoreRefusal::Failed), "syncs {syncs}");
+        let mut done = Committed::default();
+        store.commit(&[], &[settlement(ids[0], Settled::Done)], now(0), &mut done).unwrap();
+        mend(&mut store, 0);
+        assert!(done.settled.is_empty() && store.standing().failing_since.is_some());
+        disk.fail_syncs(false);
+        disk.fail_writes(false);
+        let done = mend(&mut store, 10_000);
+        assert_eq!(done.settled.len(), 1);
+        assert_eq!((store.standing().failing_since, store.standing().damaged_files), (None, 0));
+        assert_eq!(waiting(&mut store), ids[1..]);
+        assert_eq!(fill(&mut store, 1, 10).1, None);
+        drop(store);
+        let mut store = open(&disk);
+        assert_eq!(waiting(&mut store).len(), 20);
+        assert!(!store.take_notes().iter().any(|note| note.contains("damaged")));
+    }
+}
+
+#[test]
+fn a_damaged_record_is_kept_and_named_and_a_damaged_file_is_set_aside() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk);
+    let ids = put(&mut store, &[fresh("a", b"the first body"), fresh("a", b"the second body")]);
+    drop(store);
+    let name = disk.names()[0].clone();
+    assert!(disk.flip(&name, disk.find(&name, b"the first body").unwrap()));
+    let mut store = open(&disk);
+    let mut record = StoredRecord::default();
+    assert_eq!(store.fetch(ids[0], &mut record), Ok(Fetched::Damaged));
+    assert_eq!(store.fetch(ids[1], &mut record), Ok(Fetched::Whole));
+    assert!(store.take_notes().iter().any(|note| note.contains(&ids[0].to_string())));
+    drop(store);
+    let mut store = open(&disk);
+    assert_eq!((store.standing().damaged, store.standing().waiting), (1, 1));
+    let mut taken = Vec::new();
+    store.take(9, &mut taken);
+    assert_eq!(taken.len(), 1);
+    let (more, _) = fill(&mut store, 60, 60_000);
+    let names = disk.names();
+    drop(store);
+    (0..64).for_each(|at| assert!(disk.flip(&names[0], at)));
+    let mut store = open(&disk);
+    assert_eq!(store.standing().damaged_files, 1);
+    let left = waiting(&mut store);
+    assert!(!left.is_empty() && left.len() < more.len() && left.iter().all(|id| more.contains(id)));
+    assert!(disk.names().iter().any(|name| name.contains(".damaged-")));
+    assert_eq!(fill(&mut store, 1, 10).1, None, "the others go on");
+}
+
+#[test]
+fn keys_rotate_and_a_file_whose_key_is_gone_waits_for_it() {
+    let disk = SimulatedDisk::default();
+    let with = |keys: &[InboxKey]| Shelf::open(Box::new(disk.clone()), terms(keys), now(0)).unwrap();
+    let mut store = with(&[key("old", 1)]);
+    let ids = put(&mut store, &[fresh("a", b"secret body")]);
+    drop(store);
+    assert!(disk.names().iter().all(|name| disk.find(name, b"secret body").is_none()));
+    let mut store = with(&[key("new", 2), key("old", 1)]);
+    let mut record = StoredRecord::default();
+    assert_eq!(store.fetch(ids[0], &mut record), Ok(Fetched::Whole));
+    assert_eq!(record.body(), b"secret body");
+    drop(store);
+    let mut store = with(&[key("new", 2)]);
+    assert_eq!(store.fetch(ids[0], &mut record), Ok(Fetched::Gone));
+    assert!(store.take_notes().iter().any(|note| note.contains("\"old\"")));
+    put(&mut store, &[fresh("a", b"another")]);
+    drop(store);
+    let mut store = with(&[key("new", 2), key("old", 1)]);
+    assert_eq!(store.fetch(ids[0], &mut record), Ok(Fetched::Whole));
+    assert_eq!(store.standing().waiting, 2);
+    mend(&mut store, 5_000);
+    assert_eq!(disk.names().len(), 1, "what was left has moved to the file with the new key");
+    drop(store);
+    let mut store = with(&[key("new", 9), key("old", 1)]);
+    let left = waiting(&mut store);
+    assert_eq!(
+        left.iter().filter(|id| store.fetch(**id, &mut record) == Ok(Fetched::Damaged)).count(),
+        2,
+        "another key"
+    );
+}
+
+#[test]
+fn a_commit_syncs_twice_and_many_deliveries_share_it() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk);
+    let all = bodies(64, 2_000);
+    let batch: Vec<FreshDelivery<'_>> = all.iter().map(|body| fresh("orders", body)).collect();
+    let mut settled = Vec::new();
+    let mut syncs = Vec::new();
+    for _ in 0..10 {
+        let (before, mut done) = (disk.syncs(), Committed::default());
+        store.commit(&batch, &settled, now(0), &mut done).unwrap();
+        settled = done.accepted.iter().map(|row| settlement(row.id, Settled::Done)).collect();
+        syncs.push(disk.syncs() - before);
+    }
+    assert_eq!(syncs[5..], [2; 5], "{syncs:?}");
+}
