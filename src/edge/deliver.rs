@@ -200,7 +200,7 @@ pub fn run(
                 let errand = state.borrow().errand(&due);
                 monoio::spawn(async move {
                     let end = match errand {
-                        Some(errand) => errand.run(&*net, &request(&due, &record)).await,
+                        Some(errand) => errand.run(&net, &request(&due, &record)).await,
                         None => AttemptEnd::NotSent,
                     };
                     state.borrow_mut().ended.push((due.id, end));
