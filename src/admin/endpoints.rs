@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use crate::inbox::operation::InboxOperation;
 use crate::now::Now;
 use crate::telemetry::exposition::{self, Moment};
 use crate::telemetry::health::{HealthReading, Standing};
@@ -12,6 +13,7 @@ use super::answer::{Answer, Media, Verdict};
 use super::captured;
 use super::desk::{Desk, Phase, is_ready};
 use super::history::History;
+use super::inbox::{self, InboxForm};
 use super::page;
 use super::request::{self, Request};
 use super::status;
@@ -32,12 +34,14 @@ pub enum EndpointReaction {
 }
 
 /// Something to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Read the configuration again.
     Reload,
-    /// Leave without losing anybody.
+    /// End in the order that load balancers need.
     Drain,
+    /// Do something with the stored deliveries, or read them.
+    Inbox(InboxOperation, InboxForm),
 }
 
 /// All that answers are made of.
@@ -80,6 +84,10 @@ impl Endpoints {
             ("/metrics", false) => Answer::document(Media::Exposition, self.made(0, now, Self::exposition)),
             ("/status", false) => Answer::document(Media::Json, self.made(1, now, Self::status)),
             ("/", false) => Answer::document(Media::Html, page::HTML.to_owned()),
+            (path, changes) if inbox::is_of_inbox(path) => match inbox::asked(path, &request.query, changes) {
+                Ok((operation, form)) => return EndpointReaction::Errand(Wish::Inbox(operation, form)),
+                Err(refused) => refused,
+            },
             (path, changes) if request::is_of_captured(path) => self.captured(path, changes),
             _ => Answer::text(Verdict::Unknown, "there is /, /status, /metrics, /live, /ready and /startup"),
         };

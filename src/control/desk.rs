@@ -9,6 +9,7 @@ use crate::edge::driver::Driver;
 use crate::edge::snapshot::Published;
 use crate::edge::tls::door::TlsDoor;
 use crate::gate::admission::Admission;
+use crate::inbox::operation::{InboxOperation, InboxReport};
 use crate::now::Now;
 use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
@@ -16,6 +17,7 @@ use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, ReplayReading};
 
 use super::event_log::{EventLog, Level as Urgency};
+use super::inbox::spooler::SpoolDoor;
 use super::lookout::Lookout;
 use super::phase::Phases;
 use super::records::Records;
@@ -32,6 +34,7 @@ pub struct FrontDesk {
     records: Arc<Records>,
     started: Option<Duration>,
     open: OnceLock<OpenDesk>,
+    inbox: OnceLock<Arc<SpoolDoor>>,
 }
 
 /// What there is to turn to once the workers run.
@@ -56,7 +59,12 @@ impl FrontDesk {
     #[must_use]
     pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>, records: Arc<Records>) -> Self {
         let started = vitals::started();
-        Self { clock, metrics, log, records, started, open: OnceLock::new() }
+        Self { clock, metrics, log, records, started, open: OnceLock::new(), inbox: OnceLock::new() }
+    }
+
+    /// Operations on stored deliveries go through this door from now on.
+    pub fn open_inbox(&self, door: Arc<SpoolDoor>) {
+        let _ = self.inbox.set(door);
     }
 
     /// Every worker accepts, and what may be asked for can be done.
@@ -163,6 +171,16 @@ impl Desk for FrontDesk {
         }
     }
 
+    fn inbox(&self, operation: &InboxOperation) -> Option<Result<InboxReport, String>> {
+        let done = self.inbox.get()?.operate(operation.clone()).map_err(|error| error.to_string());
+        if operation.changes() {
+            let what = describe(operation, done.as_ref().map_or(0, |report| report.deliveries.len()));
+            let failed = done.as_ref().err().map(|why| format!("; it failed: {why}")).unwrap_or_default();
+            self.log.event(Urgency::Info, &format!("the admin port was asked to {what}{failed}"));
+        }
+        Some(done)
+    }
+
     fn drain(&self) -> Errand {
         let Some(open) = self.open.get() else { return not_yet() };
         let phase = self.phase();
@@ -176,6 +194,17 @@ impl Desk for FrontDesk {
             Ok(()) => Errand::Done("draining, as after SIGTERM: the process ends when it is done".to_owned()),
             Err(error) => Errand::Failed(format!("the process cannot be told to stop: {error}")),
         }
+    }
+}
+
+/// An operation that changes something, in words.
+fn describe(operation: &InboxOperation, count: usize) -> String {
+    match operation {
+        InboxOperation::Redrive(..) => format!("attempt dead letters again: {count} are"),
+        InboxOperation::Purge(..) => format!("remove stored deliveries: {count} are gone"),
+        InboxOperation::Hold(route, true) => format!("hold the deliveries of route {route}"),
+        InboxOperation::Hold(route, false) => format!("release the deliveries of route {route}"),
+        InboxOperation::List(_) | InboxOperation::Show(_) => "show stored deliveries".to_owned(),
     }
 }
 

@@ -48,6 +48,11 @@ impl FileGauge {
         self.length.load(Ordering::Relaxed)
     }
 
+    /// It must not grow beyond `limit` bytes from now on.
+    pub fn bound(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
+    }
+
     /// How often it was synced.
     #[must_use]
     pub fn syncs(&self) -> u64 {
