@@ -21,12 +21,12 @@ use crate::inbox::lane::LaneTerms;
 use crate::inbox::row::DeliveryRow;
 use crate::inbox::store::{Fetched, Settlement, StoredRecord};
 
-use super::attempt::attempt;
-use super::policy::Upstream;
 use super::runtime::alarms::Alarms;
+use super::attempt::attempt;
 use super::runtime::clock::{Clock, WorkerClock};
 use super::runtime::driver::{self, DriverChoice, Unavailable};
 use super::runtime::net::{Net, Sockets};
+use super::policy::Upstream;
 use super::runtime::stream::{ByteStream, Socket};
 use super::upstream::Pool;
 
