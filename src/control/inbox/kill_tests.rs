@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use crate::inbox::agenda::Agenda;
 use crate::inbox::backoff::{Backoff, Dice};
 use crate::inbox::contract_tests::fresh;
-use crate::inbox::delivery::DeliveryId;
+use crate::inbox::delivery::{DeliveryId, DeliveryReason};
 use crate::inbox::fresh::FreshDelivery;
 use crate::inbox::judgement::AttemptEnd;
 use crate::inbox::lane::LaneTerms;
@@ -401,6 +401,26 @@ fn a_sector_that_changes_between_kill_and_start_is_found() {
             }
         }
         let (standing, notes) = (store.standing(), store.take_notes());
+        // What is settled is written down, or its file is set aside: nothing waits for ever.
+        let settlements: Vec<Settlement> = heard
+            .accepted
+            .keys()
+            .map(|id| Settlement {
+                id: *id,
+                redrives: 0,
+                attempts: 1,
+                status: 200,
+                reason: DeliveryReason::New,
+                settled: Settled::Done,
+            })
+            .collect();
+        let (begun, mut done) = (now(), Committed::default());
+        store.commit(&[], &settlements, begun, &mut done).unwrap();
+        for at in 0..300 {
+            let past = Duration::from_millis(at * 50);
+            store.mend(Now { monotonic: begun.monotonic + past, unix: begun.unix + past }, &mut done);
+        }
+        assert!(store.later.is_empty(), "{} wait: {:?}", store.later.len(), store.take_notes());
         let named = standing.damaged > 0 || standing.damaged_files > 0 || !notes.is_empty() || unreadable > 0;
         assert!(missing == 0 || named, "{missing} are missing without a word");
         tally.harmless += u64::from(!named);

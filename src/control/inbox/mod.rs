@@ -11,6 +11,7 @@ pub mod directory;
 pub mod disk;
 pub mod examining;
 pub mod generation;
+mod leaves;
 mod moving;
 pub mod overlay;
 pub mod salvaging;

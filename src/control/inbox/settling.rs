@@ -154,8 +154,12 @@ impl Shelf {
 
     /// What was read is not what was written: the delivery is kept and never attempted.
     pub(super) fn mark_damaged(&mut self, id: DeliveryId, place: ShelfPlace) {
-        if let Some(place) = self.index.get_mut(&id) {
-            place.state = DeliveryState::Damaged;
+        if let Some(known) = self.index.get_mut(&id) {
+            let before = std::mem::replace(&mut known.state, DeliveryState::Damaged);
+            if let Some(file) = self.files.get_mut(&known.file) {
+                file.counted(before, -1);
+                file.counted(DeliveryState::Damaged, 1);
+            }
         }
         self.untaken.remove(&id);
         self.notes.push(format!("delivery {id} is damaged on disk: it is kept and not attempted"));

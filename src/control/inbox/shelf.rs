@@ -26,6 +26,13 @@ use super::generation::{FileAbout, FileTerms, FileTrouble, Generation};
 /// Ids that a file reserves at a time.
 pub(super) const ID_BLOCK: u64 = 65_536;
 
+/// A file is set aside when writing has found so often that it is damaged, and for so long.
+const FLAWS: u32 = 3;
+
+/// A disk that fails may give other bytes than were written: for so long a file is read again before it is set aside, in
+/// milliseconds.
+pub(super) const PATIENCE: u64 = 10_000;
+
 /// How the name of a file ends that is being made.
 pub(super) const UNFINISHED: &str = ".new";
 
@@ -142,9 +149,14 @@ pub(super) struct ShelfFile {
     pub(super) frozen: bool,
     /// Since when it seems to be damaged, in monotonic milliseconds.
     pub(super) suspect: Option<u64>,
+    /// How often writing found that it is damaged, and when it first did: monotonic milliseconds.
+    pub(super) flaws: u32,
+    pub(super) flawed: Option<u64>,
     pub(super) gauge: Option<Arc<FileGauge>>,
     /// Deliveries in it.
     pub(super) count: u64,
+    /// How many of them are in each state, by its number.
+    pub(super) states: [u64; DeliveryState::ALL.len()],
     /// Their bytes.
     pub(super) bytes: u64,
     /// Until when something in it is to be remembered, in milliseconds since 1970.
@@ -166,8 +178,11 @@ impl ShelfFile {
             open: None,
             frozen: false,
             suspect: None,
+            flaws: 0,
+            flawed: None,
             gauge: None,
             count: 0,
+            states: [0; DeliveryState::ALL.len()],
             bytes: 0,
             seen_until: 0,
             sealed: false,
@@ -175,6 +190,12 @@ impl ShelfFile {
             routes: BTreeSet::new(),
             hopeless: false,
         }
+    }
+
+    /// So many deliveries more are in this state.
+    pub(super) fn counted(&mut self, state: DeliveryState, more: i64) {
+        let count = self.states.get_mut(usize::from(state.number()));
+        count.into_iter().for_each(|count| *count = count.saturating_add_signed(more));
     }
 
     pub(super) fn length(&self) -> u64 {
@@ -345,8 +366,18 @@ impl Shelf {
         let Some(file) = self.files.get_mut(&number) else { return };
         (file.open, file.frozen) = (None, false);
         file.sealed |= !error.is_full() || error.is_bound();
+        let mono = monotonic(now);
+        if matches!(error, FileTrouble::Damaged(_)) {
+            file.flaws += 1;
+            file.flawed.get_or_insert(mono);
+        }
+        let flawed = file.flaws >= FLAWS && file.flawed.is_some_and(|at| mono >= at + PATIENCE);
         if error.is_bound() {
             self.reopen(number, now);
+        } else if flawed {
+            // It can be opened, and what is changed in it cannot be written: a page of it lies.
+            let name = file_name(file.dead, number);
+            self.put_aside(number, &name, error, now);
         } else {
             let note = format!("{} failed: {error}", file_name(file.dead, number));
             self.failed(&note, now);
@@ -364,6 +395,7 @@ impl Shelf {
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let place = ShelfPlace { file: number, size, chunks: row.chunks, redrives: row.redrives, state: row.state };
         file.count += 1;
+        file.counted(row.state, 1);
         file.bytes += u64::from(size);
         index.insert(row.id, place);
     }
@@ -375,6 +407,7 @@ impl Shelf {
             && let Some(file) = self.files.get_mut(&place.file)
         {
             file.count = file.count.saturating_sub(1);
+            file.counted(place.state, -1);
             file.bytes = file.bytes.saturating_sub(u64::from(place.size));
         }
     }

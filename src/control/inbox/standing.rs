@@ -27,12 +27,12 @@ impl Shelf {
             failing_since: self.failing_since,
             ..StoreStanding::default()
         };
-        for place in self.index.values() {
-            match place.state {
-                DeliveryState::Waiting => standing.waiting += 1,
-                DeliveryState::Dead => standing.dead += 1,
-                DeliveryState::Damaged => standing.damaged += 1,
-            }
+        // It is asked for with every commit: nothing of it depends on how many there are.
+        for file in self.files.values() {
+            let [waiting, dead, damaged] = file.states;
+            standing.waiting += waiting;
+            standing.dead += dead;
+            standing.damaged += damaged;
         }
         let limit = self.terms.file_limit();
         let room = self.files.values().any(|file| file.dead && !file.sealed && file.bytes < self.terms.file_content());
@@ -105,8 +105,7 @@ impl Shelf {
         }
         // Every dead letter is looked at.
         self.expire_at = monotonic(now) + (self.terms.retention / 16).min(60_000);
-        let dead = self.index.values().any(|place| place.state == DeliveryState::Dead);
-        if self.terms.retention == 0 || !dead {
+        if self.terms.retention == 0 || self.stand().dead == 0 {
             return;
         }
         let before = unix(now).saturating_sub(self.terms.retention);

@@ -14,17 +14,15 @@ use super::ballast::RESERVE;
 use super::disk::{Disk, Medium};
 use super::generation::{FileAbout, FileTrouble, Generation};
 use super::overlay::Overlay;
-use super::shelf::{SET_ASIDE, Shelf, ShelfFile, ShelfTerms, UNFINISHED, damaged_row, file_name, monotonic, unix};
+use super::shelf::{
+    PATIENCE, SET_ASIDE, Shelf, ShelfFile, ShelfTerms, UNFINISHED, damaged_row, file_name, monotonic, unix,
+};
 
 /// Ids begin with the time in milliseconds, times this: a directory that has lost its files uses none of its former
 /// ids again.
 const IDS_PER_MILLISECOND: u64 = 1 << 16;
 
-/// After the disk has failed, a file that seems to be damaged is read again for so long before it is set aside, in
-/// milliseconds.
-const PATIENCE: u64 = 10_000;
-
-/// For so long after a failure it is taken into account, in milliseconds.
+/// For so long after the disk has failed, a file that seems to be damaged is read again, in milliseconds.
 const ILLNESS: u64 = 60_000;
 
 /// A file that was opened, and what was read of it.
@@ -206,18 +204,23 @@ impl Shelf {
                 if !self.is_damaged_for_good(number, now) {
                     return self.failed(&format!("{name} seems to be damaged, and is read again: {error}"), now);
                 }
-                let aside = format!("{name}{SET_ASIDE}{}", unix(now));
-                if self.disk.rename(name, &aside).is_err() {
-                    return self.failed(&format!("{name}: {error}, and it cannot be renamed"), now);
-                }
-                self.damaged_files += 1;
-                self.notes.push(format!("{name}: {error}; it is {aside} now: `countersign inbox salvage` reads it"));
-                let lost: Vec<DeliveryId> =
-                    self.index.iter().filter(|(_, place)| place.file == number).map(|(id, _)| *id).collect();
-                lost.into_iter().for_each(|id| self.unnote(id));
-                self.files.remove(&number);
+                self.put_aside(number, name, error, now);
             }
         }
+    }
+
+    /// Gives a file another name, and forgets what is in it.
+    pub(super) fn put_aside(&mut self, number: u32, name: &str, error: &FileTrouble, now: Now) {
+        let aside = format!("{name}{SET_ASIDE}{}", unix(now));
+        if self.disk.rename(name, &aside).is_err() {
+            return self.failed(&format!("{name}: {error}, and it cannot be renamed"), now);
+        }
+        self.damaged_files += 1;
+        self.notes.push(format!("{name}: {error}; it is {aside} now: `countersign inbox salvage` reads it"));
+        let lost: Vec<DeliveryId> =
+            self.index.iter().filter(|(_, place)| place.file == number).map(|(id, _)| *id).collect();
+        lost.into_iter().for_each(|id| self.unnote(id));
+        self.files.remove(&number);
     }
 
     /// Whether a file that cannot be read as what it was is set aside. A disk that fails may say so of a healthy file:
