@@ -45,6 +45,7 @@ fn table() -> RouteTable {
         kept: KeptFields::default(),
         observe: Observe::default(),
         replay: None,
+        durable: None,
     };
     RouteTable::new(vec![route]).unwrap()
 }

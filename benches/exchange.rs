@@ -61,10 +61,12 @@ fn policy() -> Policy {
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,
+        durable: None,
     };
     let ten = Duration::from_secs(10);
     Policy {
         gate: Gate { routes: RouteTable::new(vec![route]).unwrap(), upstreams: Vec::new(), doors: Vec::new() },
+        durable: Vec::new(),
         limits: Limits {
             head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
             head_timeout: ten,
@@ -125,6 +127,7 @@ fn exchanges(c: &mut Criterion) {
                 metrics: Metrics::new(1),
                 observer: Arc::new(NoObserver),
                 pseudonym: Arc::from(&b"countersign-0"[..]),
+                spool: None,
                 admission: admission(),
             };
             let worker = Rc::new(Worker::new(net.clone(), &shared, 0));

@@ -4,6 +4,10 @@
 //! enums, so that a reason can be a metric label, and both are answered here and nowhere else. The client learns the
 //! status and one word; the reason code is for the operator.
 
+mod observed;
+
+pub use observed::Observed;
+
 /// What becomes of the downstream connection after the answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -182,6 +186,14 @@ ends! {
         DuplicateInFlight = "duplicate_in_flight", 409 "in_progress" Keep;
         /// The route cannot remember another delivery, and must not take one that it cannot remember.
         ReplayTableFull = "replay_table_full", 503 "unavailable" Keep;
+        /// The delivery has no key to be ordered by, and the route refuses those.
+        OrderKeyMissing = "order_key_missing", 400 "bad_request" Keep;
+        /// The inbox, or its disk, has no room for another delivery.
+        InboxFull = "inbox_full", 503 "unavailable" Keep;
+        /// The inbox cannot store deliveries at present: its disk fails, or it could not be opened.
+        InboxUnavailable = "inbox_unavailable", 503 "unavailable" Keep;
+        /// The inbox is being opened.
+        InboxStarting = "inbox_starting", 503 "unavailable" Keep;
         /// The id of this delivery came before with another body. Both are genuine, so it is forwarded, with the header
         /// `X-Countersign-Id-Reused`: this is only noted, and never an answer.
         IdReused = "id_reused", 409 "duplicate" Keep;
@@ -219,6 +231,9 @@ ends! {
         UpstreamTruncated = "upstream_truncated", 502 "bad_gateway" Abort;
         /// We are stopping and the application is gone already.
         Draining = "draining", 503 "unavailable" Close;
+        /// The disk of the inbox does not answer, or failed in the middle of a commit: whether the delivery is stored is
+        /// not known, so the sender is not answered, and may send it again.
+        InboxHung = "inbox_hung", 503 "unavailable" Abort;
     }
 }
 
@@ -256,7 +271,7 @@ impl Fault {
             | Self::UpstreamHeadTooLarge
             | Self::UpstreamTimeout
             | Self::UpstreamTruncated => Side::Upstream,
-            Self::Draining => Side::Internal,
+            Self::Draining | Self::InboxHung => Side::Internal,
         }
     }
 }
@@ -267,6 +282,11 @@ pub enum Outcome {
     /// The application answered with this status, and the client has it.
     Forwarded {
         /// Status code of the application's answer.
+        status: u16,
+    },
+    /// The delivery is stored, and delivered later.
+    Accepted {
+        /// Status code of our answer.
         status: u16,
     },
     /// We refused.
@@ -288,22 +308,24 @@ impl From<Fault> for Outcome {
 }
 
 impl Outcome {
-    /// The reason code; `forwarded` for a delivery that reached the application.
+    /// The reason code; `forwarded` for a delivery that reached the application, `accepted` for one that is stored.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
             Self::Forwarded { .. } => "forwarded",
+            Self::Accepted { .. } => "accepted",
             Self::Rejected(rejection) => rejection.code(),
             Self::Failed(fault) => fault.code(),
         }
     }
 
-    /// What it amounts to, in a word: `passed`, `acknowledged` (a duplicate, of which nothing is left to do), `refused`,
-    /// `failed`.
+    /// What it amounts to, in a word: `passed`, `accepted` (stored, and delivered later), `acknowledged` (a duplicate, of
+    /// which nothing is left to do), `refused`, `failed`.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Forwarded { .. } => "passed",
+            Self::Accepted { .. } => "accepted",
             Self::Rejected(Rejection::Duplicate) => "acknowledged",
             Self::Rejected(_) => "refused",
             Self::Failed(_) => "failed",
@@ -314,7 +336,7 @@ impl Outcome {
     #[must_use]
     pub const fn status(self) -> Option<u16> {
         match self {
-            Self::Forwarded { status } => Some(status),
+            Self::Forwarded { status } | Self::Accepted { status } => Some(status),
             Self::Rejected(rejection) => Some(rejection.answer().status),
             Self::Failed(fault) => match fault.answer() {
                 Answer { fate: Fate::Abort, .. } => None,
@@ -328,6 +350,7 @@ impl Outcome {
     pub const fn answer(self) -> Option<Answer> {
         match self {
             Self::Forwarded { .. } => None,
+            Self::Accepted { status } => Some(Answer { status, error: "accepted", fate: Fate::Keep }),
             Self::Rejected(rejection) => Some(rejection.answer()),
             Self::Failed(fault) => Some(fault.answer()),
         }
@@ -439,85 +462,9 @@ impl ConnectionEnd {
     }
 }
 
-/// The refusals that a request would have met on a route that only observes the checks in question, each at most once.
-/// A set in one word: the path of a request allocates nothing for it.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-pub struct Observed {
-    /// One bit for each rejection, by its position in the table.
-    bits: u64,
-}
-
-// More rejections need a wider word.
-const _: () = assert!(Rejection::ALL.len() <= u64::BITS as usize);
-
-impl Observed {
-    /// Nothing would have been refused.
-    pub const NONE: Self = Self { bits: 0 };
-
-    /// Notes what an observed check would have answered.
-    pub const fn note(&mut self, rejection: Rejection) {
-        self.bits |= 1 << rejection as u32;
-    }
-
-    /// Whether every check passed.
-    #[must_use]
-    pub const fn is_empty(self) -> bool {
-        self.bits == 0
-    }
-
-    /// Whether this refusal was noted.
-    #[must_use]
-    pub const fn contains(self, rejection: Rejection) -> bool {
-        self.bits & (1 << rejection as u32) != 0
-    }
-
-    /// Whether it was noted that the delivery had come before.
-    #[must_use]
-    pub const fn contains_copy(self) -> bool {
-        self.contains(Rejection::Duplicate)
-            || self.contains(Rejection::DuplicateConflict)
-            || self.contains(Rejection::DuplicateInFlight)
-    }
-
-    /// What was noted, in the order of the table.
-    pub fn iter(self) -> impl Iterator<Item = Rejection> {
-        Rejection::ALL.iter().copied().filter(move |rejection| self.contains(*rejection))
-    }
-}
-
-impl core::fmt::Debug for Observed {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_set().entries(self.iter()).finish()
-    }
-}
-
-/// The reason codes, separated by commas; nothing for the empty set.
-impl core::fmt::Display for Observed {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        for (position, rejection) in self.iter().enumerate() {
-            f.write_str(if position == 0 { "" } else { "," })?;
-            f.write_str(rejection.code())?;
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn observed_is_a_set_in_the_order_of_the_table() {
-        let mut observed = Observed::NONE;
-        assert!(observed.is_empty() && observed.to_string().is_empty());
-        for rejection in [Rejection::TimestampStale, Rejection::HeadMalformed, Rejection::TimestampStale] {
-            observed.note(rejection);
-        }
-        assert_eq!(observed.to_string(), "head_malformed,timestamp_stale");
-        assert!(observed.contains(Rejection::HeadMalformed) && !observed.contains(Rejection::TimestampFuture));
-        Rejection::ALL.iter().for_each(|rejection| observed.note(*rejection));
-        assert!(observed.iter().eq(Rejection::ALL.iter().copied()));
-    }
 
     #[test]
     fn every_verification_failure_looks_the_same_from_outside() {

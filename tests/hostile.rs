@@ -120,6 +120,7 @@ fn run(name: &str, refused: &str, requests: u64) -> (u64, PathBuf, Folder) {
         clock: Clock::start(),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
+        spool: None,
         admission: Arc::new(admission),
         metrics: Metrics::new(1),
     };

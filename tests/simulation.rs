@@ -64,12 +64,14 @@ fn route() -> Route {
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,
+        durable: None,
     }
 }
 
 fn policy() -> Policy {
     Policy {
         gate: Gate { routes: RouteTable::new(vec![route()]).unwrap(), upstreams: Vec::new(), doors: Vec::new() },
+        durable: Vec::new(),
         limits: Limits {
             head: HeadLimits { size: 16 << 10, fields: 100, target: 8 << 10 },
             head_timeout: Duration::from_secs(10),
@@ -156,6 +158,7 @@ fn converse_in(net: &VirtualNet, policy: Policy, input: &[u8], closed: bool) -> 
         metrics: Metrics::new(1),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
+        spool: None,
         admission: admission(),
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
@@ -308,6 +311,7 @@ fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
         metrics: Metrics::new(1),
         observer,
         pseudonym: Arc::from(&b"countersign-0"[..]),
+        spool: None,
         admission: admission(),
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
@@ -482,6 +486,7 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
         metrics: Metrics::new(1),
         observer: Arc::new(Codes::default()),
         pseudonym: Arc::from(&b"countersign-0"[..]),
+        spool: None,
         admission: admission(),
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
@@ -513,6 +518,7 @@ fn a_connection_that_must_go_serves_what_has_been_sent() {
                 metrics: Metrics::new(1),
                 observer: Arc::new(Codes::default()),
                 pseudonym: Arc::from(&b"countersign-0"[..]),
+                spool: None,
                 admission: admission(),
             };
             let worker = Rc::new(Worker::new(net.clone(), &shared, 0));

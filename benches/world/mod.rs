@@ -161,6 +161,7 @@ impl World {
             metrics,
             observer,
             pseudonym: Arc::from(&b"countersign-0"[..]),
+            spool: None,
             admission: Arc::new(Admission::new(admission, RandomState::new())),
         };
         Self { worker: Rc::new(Worker::new(net.clone(), &shared, 0)), net }

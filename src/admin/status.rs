@@ -12,7 +12,7 @@ use crate::outcome::{Fault, Rejection};
 use crate::telemetry::handshake::Handshake;
 use crate::telemetry::histogram::{BOUNDS_TEXT, Distribution};
 use crate::telemetry::metrics::{Metrics, Registered};
-use crate::telemetry::readings::{Level, Readings};
+use crate::telemetry::readings::{InboxReading, Level, Readings};
 use crate::telemetry::refusals::Refusal;
 use crate::telemetry::{RouteSeries, RouteTotals};
 
@@ -62,6 +62,7 @@ pub fn render(subject: &Subject<'_>) -> String {
         "workers": workers(subject),
         "bounds": bounds(subject),
         "routes": registered.routes.iter().enumerate().map(|it| route(it, &registered, subject)).collect::<Vec<_>>(),
+        "inbox": readings.inbox.as_ref().map(inbox),
         "unrouted": reasons(&metrics.unrouted().totals()),
         "upstreams": upstreams(&registered, readings),
         "refusals": refusals,
@@ -72,6 +73,31 @@ pub fn render(subject: &Subject<'_>) -> String {
 
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn inbox(inbox: &InboxReading) -> Value {
+    let routes = inbox.routes.iter().map(|route| {
+        let [delivered, again, dead] = route.results;
+        json!({
+            "name": route.route,
+            "waiting": route.waiting,
+            "oldest": route.oldest.as_secs_f64(),
+            "delivered": delivered,
+            "again": again,
+            "dead": dead,
+        })
+    });
+    json!({
+        "state": inbox.state,
+        "waiting": inbox.waiting,
+        "dead": inbox.dead,
+        "damaged": inbox.damaged,
+        "bytes": level(inbox.bytes),
+        "damaged_files": inbox.damaged_files,
+        "failing": inbox.failing,
+        "dead_letters_full": inbox.dead_letters_full,
+        "routes": routes.collect::<Vec<_>>(),
+    })
 }
 
 fn workers(subject: &Subject<'_>) -> Vec<Value> {

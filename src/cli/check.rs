@@ -6,8 +6,9 @@ use serde_json::json;
 
 use crate::config::load::load_source;
 use crate::config::moment::moment_problems;
-use crate::config::problem::Problems;
+use crate::config::problem::{Place, Problems};
 use crate::config::summary::summary;
+use crate::control::durable::place::directory_warning;
 use crate::edge::clock::Clock;
 
 use super::configured::{ConfigArguments, source};
@@ -38,6 +39,11 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let (problems, text) = match load_source(&source).0 {
         Ok(mut loaded) => {
             loaded.warnings.append(moment_problems(&loaded.settings, now));
+            let place = loaded.settings.inbox.as_ref().and_then(|inbox| directory_warning(&inbox.directory));
+            if let Some(warning) = place {
+                let fix = "name a directory on a disk of this host or a volume, or know what you lose";
+                loaded.warnings.warning(Place::file(&source.name()), warning, fix);
+            }
             loaded.warnings.sort();
             (loaded.warnings, Some(summary(&loaded.settings, now)))
         }

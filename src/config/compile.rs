@@ -13,6 +13,7 @@ use crate::config::settings::Settings;
 use crate::gate::Gate;
 use crate::gate::allowlist::AllowList;
 use crate::gate::client::Door;
+use crate::gate::durable::Durable;
 use crate::gate::replay::ReplayPolicy;
 use crate::gate::route::{Route, RouteTable};
 use crate::gate::verify::{Key, KeyError, Keyring, Scheme, Verifier};
@@ -61,6 +62,13 @@ fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route
         observe: route.observe,
         admission: route.admission.clone(),
         replay: route.replay.map(|replay| ReplayPolicy { table: position, ..replay }),
+        durable: route.delivery.as_ref().map(|delivery| Durable {
+            route: Arc::from(route.name.as_str()),
+            status: delivery.acknowledge_status,
+            order: delivery.order.clone(),
+            order_required: delivery.order_required,
+            tag: Durable::tag_of(&route.name),
+        }),
     }
 }
 

@@ -91,6 +91,7 @@ fn load_from(source: &ConfigSource, files: &Files) -> Result<Loaded, Problems> {
         .map(|route| route.verification.as_mut().map(|it| read_all(it, files, &mut problems)).unwrap_or_default())
         .collect();
     settings.access_log.resolve(files.directory());
+    settings.inbox.iter_mut().for_each(|inbox| inbox.resolve(files.directory()));
     let audit_key = settings.audit.as_mut().and_then(|audit| read_audit_key(audit, files, &mut problems));
     settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, files, &mut problems));
     if problems.has_errors() {

@@ -17,7 +17,6 @@ mod exposure;
 pub mod files;
 mod guard;
 mod hints;
-pub mod inbox;
 mod lines;
 pub mod load;
 mod memory;

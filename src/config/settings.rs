@@ -14,11 +14,12 @@ use crate::config::records;
 use crate::config::section::access_log::{self, AccessLogSettings};
 use crate::config::section::admin::{self, AdminSettings};
 use crate::config::section::audit::{self, AuditSettings};
+use crate::config::section::inbox::{self, InboxSettings};
 use crate::config::section::limits::{self, LimitSettings};
 use crate::config::section::listener::{self, ListenerSettings};
 use crate::config::section::reload::{self, ReloadSettings};
 use crate::config::section::route::keys::KeySettings;
-use crate::config::section::route::{self, RouteSettings, Routes};
+use crate::config::section::route::{self, RouteSettings, Routes, Surroundings};
 use crate::config::section::server::{self, ServerSettings};
 use crate::config::section::upstream::{self, UpstreamSettings};
 use crate::gate::upstream::UpstreamAddress;
@@ -41,6 +42,8 @@ pub struct Settings {
     pub access_log: AccessLogSettings,
     /// The audit trail, if there is one.
     pub audit: Option<AuditSettings>,
+    /// Where deliveries are kept that were acknowledged at once, if there is such a place.
+    pub inbox: Option<InboxSettings>,
     /// At least one, in the order of the file; names are unique.
     pub routes: Vec<RouteSettings>,
     /// Every application address that a route uses, each once. Routes name one by position.
@@ -96,18 +99,21 @@ fn read_document(document: &Document<'_>) -> Settings {
     let reload = reload::read(&root);
     let access_log = access_log::read(&root);
     let audit = audit::read(&root, &access_log);
-    let Routes { routes, upstreams, whole } = route::read(&root, address.as_ref(), &limits);
+    let inbox = inbox::read(&root);
+    let around = Surroundings { upstream: address.as_ref(), limits: &limits, inbox: root.has("inbox") };
+    let Routes { routes, upstreams, whole } = route::read(&root, around);
     let admin = admin::read(&root, &admin::Neighbours { listeners: &listeners, upstreams: &upstreams, whole });
     listener::check_loops(&root, &listeners, &upstreams);
     route::check_callers(&root, &routes, listeners.iter().any(ListenerSettings::asks_for_certificates));
     root.finish();
-    Settings { server, listeners, admin, upstream, limits, access_log, audit, routes, upstreams, reload }
+    Settings { server, listeners, admin, upstream, limits, access_log, audit, inbox, routes, upstreams, reload }
 }
 
 impl Settings {
     /// For `check`: every section but the memory that all of them need.
     pub(super) fn describe(&self, out: &mut String, now: Now) -> fmt::Result {
-        let Self { server, listeners, admin, upstream, limits, access_log, audit, routes, upstreams, reload } = self;
+        let Self { server, listeners, admin, upstream, limits, access_log, audit, inbox, routes, upstreams, reload } =
+            self;
         writeln!(out, "process")?;
         server::describe(out, server)?;
         reload::describe(out, *reload)?;
@@ -115,15 +121,19 @@ impl Settings {
         admin::describe(out, admin.as_ref())?;
         upstream::describe(out, upstream, upstreams)?;
         routes.iter().try_for_each(|route| route::describe(out, route, upstreams.get(route.upstream), now))?;
+        let stored: Vec<&str> =
+            routes.iter().filter(|route| route.delivery.is_some()).map(|route| route.name.as_str()).collect();
+        inbox::describe(out, inbox.as_ref(), &stored)?;
         writeln!(out, "\nlimits")?;
         limits::describe(out, limits, listeners.iter().any(|listener| listener.tls.is_some()))?;
         records::describe(out, access_log, audit.as_ref())
     }
 
     /// The sections that a reload compares as a whole. Listeners and routes are compared part by part.
-    pub(super) fn digests(&self) -> [(&'static str, Digest); 7] {
-        let Self { server, upstream, limits, reload, access_log, audit, admin, listeners: _, routes: _, upstreams: _ } =
-            self;
+    pub(super) fn digests(&self) -> [(&'static str, Digest); 8] {
+        let Self { server, upstream, limits, reload, access_log, audit, inbox, admin, .. } = self;
+        // Compared part by part.
+        let Self { listeners: _, routes: _, upstreams: _, .. } = self;
         [
             ("[server]", digest(server)),
             ("[upstream]", digest(upstream)),
@@ -131,6 +141,7 @@ impl Settings {
             ("[reload]", digest(reload)),
             ("[access_log]", digest(access_log)),
             ("[audit]", digest(&audit.as_ref().map(AuditSettings::without_place))),
+            ("[inbox]", digest(inbox)),
             ("[admin]", digest(admin)),
         ]
     }

@@ -165,8 +165,8 @@ impl Audit {
 
     /// Records how an exchange under a route has ended.
     pub fn exchange(&self, exchange: &Exchange<'_>) {
-        let is_recorded =
-            exchange.stages.upstream().is_some() || exchange.outcome == Outcome::Rejected(Rejection::Duplicate);
+        let is_recorded = exchange.stages.upstream().is_some()
+            || matches!(exchange.outcome, Outcome::Rejected(Rejection::Duplicate) | Outcome::Accepted { .. });
         if exchange.route.is_none() || is_recorded {
             return;
         }

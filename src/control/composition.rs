@@ -16,6 +16,7 @@ use crate::edge::worker::Observer;
 
 use super::bind_advice::bind_advice;
 use super::desk::{FrontDesk, Interior};
+use super::durable::service::{Household, InboxService};
 use super::event_log::{EventLog, Level};
 use super::hardening;
 use super::lookout::Lookout;
@@ -63,7 +64,10 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let routes = loaded.settings.routes.len();
     let records = Arc::new(Records::start(&loaded, log)?);
     let observer: Arc<dyn Observer> = Arc::<Records>::clone(&records);
-    let witnesses = Witnesses::new(observer, worker_count(loaded.settings.server.workers));
+    let workers = worker_count(loaded.settings.server.workers);
+    let inbox = open_inbox(&loaded, workers, log)?;
+    let mut witnesses = Witnesses::new(observer, workers);
+    (witnesses.spool, witnesses.seed) = inbox.as_ref().map(|inbox| (inbox.side(), inbox.seed())).unzip();
     let moment = moment_warnings(&loaded.settings, witnesses.clock.now());
     moment.iter().for_each(|warning| log.event(Level::Warn, warning));
     let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
@@ -72,12 +76,16 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let (plan, names) = plan(loaded);
     let (clock, metrics) = (witnesses.clock.clone(), Arc::clone(&witnesses.metrics));
     let desk = Arc::new(FrontDesk::new(clock, metrics, Arc::clone(log), Arc::clone(&records)));
+    inbox.iter().for_each(|inbox| desk.show_inbox(Arc::clone(inbox)));
     // Before the workers: a probe has an answer while the process starts.
     let _admin = plan.admin.as_ref().map(|admin| open_admin(admin, &desk, &witnesses, log)).transpose()?;
     let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));
     let running = supervisor::start(plan, witnesses).map_err(|error| error.to_string())?;
     let lookout = Lookout::start(&running, asked, Arc::clone(log));
     let lookout = Arc::new(lookout.map_err(|error| format!("cannot look after applications: {error}"))?);
+    let household =
+        Household { policy: Arc::clone(&running.policy), clock: running.clock.clone(), driver: running.driver };
+    inbox.as_ref().map_or(Ok(()), |inbox| inbox.start(household)).map_err(|error| format!("cannot start: {error}"))?;
     let interior = Interior::of(&running);
     let running = Arc::new(Mutex::new(Some(running)));
     let start = reload::Start {
@@ -91,7 +99,7 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
         records: Some(Arc::clone(&records)),
         log: Arc::clone(log),
     };
-    let reloader = reload::start(start, apply_to(&running));
+    let reloader = reload::start(start, apply_to(&running, inbox.as_ref()));
     desk.open(interior, reloader.clone(), departure, lookout);
     lock(&running).iter().for_each(|running| announce(running, routes, log));
     let (hung_up, moved) = (reloader.clone(), Arc::clone(&records));
@@ -105,10 +113,7 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let Some(running) = lock(&running).take() else { return Ok(()) };
     log.event(Level::Info, &farewell(signal, running.drain_times()));
     tell_manager(ServiceState::Stopping("finishes what is in flight"), log);
-    let cut = match signal {
-        Signal::Terminate => running.drain(),
-        Signal::Interrupt => running.stop(),
-    };
+    let cut = end(running, inbox.as_deref(), signal);
     records.finish();
     match cut {
         0 => log.event(Level::Info, "stopped"),
@@ -128,6 +133,25 @@ fn await_signals(mut termination: Termination) -> io::Result<Receiver<Signal>> {
     };
     thread::Builder::new().name("signals".to_owned()).spawn(wait)?;
     Ok(told)
+}
+
+/// Ends the workers, and then the inbox. Gives how many exchanges were cut off.
+fn end(running: Running, inbox: Option<&InboxService>, signal: Signal) -> usize {
+    if signal == Signal::Terminate {
+        running.part();
+    }
+    // Attempts end while workers finish what is in flight; what they store is kept for the next process.
+    inbox.into_iter().for_each(|inbox| inbox.stop_attempts(running.drain_times().grace));
+    let cut = running.stop();
+    inbox.into_iter().for_each(InboxService::finish);
+    cut
+}
+
+/// The inbox, if there is to be one.
+fn open_inbox(loaded: &Loaded, workers: usize, log: &Arc<EventLog>) -> Result<Option<Arc<InboxService>>, String> {
+    let Some(settings) = &loaded.settings.inbox else { return Ok(None) };
+    let inbox = InboxService::new(settings.clone(), workers, Arc::clone(log));
+    inbox.map(Some).map_err(|error| format!("cannot make the inbox: {error}"))
 }
 
 fn tell_manager(state: ServiceState<'_>, log: &EventLog) {
@@ -155,10 +179,14 @@ fn open_admin(plan: &AdminPlan, desk: &Arc<FrontDesk>, witnesses: &Witnesses, lo
 }
 
 /// Puts plans in force for as long as the process is not stopping.
-fn apply_to(running: &Arc<Mutex<Option<Running>>>) -> reload::Apply {
-    let running = Arc::clone(running);
+fn apply_to(running: &Arc<Mutex<Option<Running>>>, inbox: Option<&Arc<InboxService>>) -> reload::Apply {
+    let (running, inbox) = (Arc::clone(running), inbox.cloned());
     Box::new(move |plan| match lock(&running).as_mut() {
-        Some(running) => running.apply(plan),
+        Some(running) => {
+            let applied = running.apply(plan)?;
+            inbox.iter().for_each(|inbox| inbox.follow(&running.policy.current()));
+            Ok(applied)
+        }
         None => Err(StartError::Worker("the process is stopping".to_owned())),
     })
 }

@@ -16,8 +16,9 @@ use crate::telemetry::health::HealthReading;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, ReplayReading};
 
+use super::durable::gate::GateState;
+use super::durable::service::InboxService;
 use super::event_log::{EventLog, Level as Urgency};
-use super::inbox::spooler::SpoolDoor;
 use super::lookout::Lookout;
 use super::phase::Phases;
 use super::records::Records;
@@ -34,7 +35,7 @@ pub struct FrontDesk {
     records: Arc<Records>,
     started: Option<Duration>,
     open: OnceLock<OpenDesk>,
-    inbox: OnceLock<Arc<SpoolDoor>>,
+    inbox: OnceLock<Arc<InboxService>>,
 }
 
 /// What there is to turn to once the workers run.
@@ -62,9 +63,9 @@ impl FrontDesk {
         Self { clock, metrics, log, records, started, open: OnceLock::new(), inbox: OnceLock::new() }
     }
 
-    /// Operations on stored deliveries go through this door from now on.
-    pub fn open_inbox(&self, door: Arc<SpoolDoor>) {
-        let _ = self.inbox.set(door);
+    /// There is an inbox.
+    pub fn show_inbox(&self, inbox: Arc<InboxService>) {
+        let _ = self.inbox.set(inbox);
     }
 
     /// Every worker accepts, and what may be asked for can be done.
@@ -138,6 +139,7 @@ impl Desk for FrontDesk {
             worker_cpu: self.metrics.workers().iter().map(cpu).collect(),
             log_dropped: self.log.left_out(),
             records: self.records.reading(),
+            inbox: self.inbox.get().map(|inbox| inbox.reading(self.clock.now())),
             vitals: vitals::read(self.started),
             ..Readings::default()
         };
@@ -172,7 +174,12 @@ impl Desk for FrontDesk {
     }
 
     fn inbox(&self, operation: &InboxOperation) -> Option<Result<InboxReport, String>> {
-        let done = self.inbox.get()?.operate(operation.clone()).map_err(|error| error.to_string());
+        let inbox = self.inbox.get()?;
+        let state = inbox.gate().state();
+        if state != GateState::Open {
+            return Some(Err(format!("the inbox is {}: try again when it is open", state.word())));
+        }
+        let done = inbox.gate().door().operate(operation.clone()).map_err(|error| error.to_string());
         if operation.changes() {
             let what = describe(operation, done.as_ref().map_or(0, |report| report.deliveries.len()));
             let failed = done.as_ref().err().map(|why| format!("; it failed: {why}")).unwrap_or_default();

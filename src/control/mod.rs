@@ -11,6 +11,7 @@ pub mod captures;
 pub mod composition;
 pub mod desk;
 pub mod doctor;
+pub mod durable;
 pub mod event_log;
 pub mod hardening;
 pub mod inbox;

@@ -13,15 +13,17 @@ use crate::config::load::Loaded;
 use crate::config::section::admin::{AdminEndpoint, AdminSettings};
 use crate::config::section::listener::ListenerSettings;
 use crate::config::section::listener::tls::{CallerSettings, CertificateFacts, CertificateSettings, MinVersion};
+use crate::config::section::route::RouteSettings;
 use crate::config::section::server::DriverSetting;
 use crate::config::section::upstream::UpstreamSettings;
 use crate::config::settings::Settings;
 use crate::edge::driver::DriverChoice;
-use crate::edge::policy::{Addresses, Limits, Live, Policy, Target, Upstream};
+use crate::edge::policy::{Addresses, DurableRoute, Limits, Live, Policy, Target, Upstream};
 use crate::edge::tls::certificates::Shown;
 use crate::edge::tls::door::{OldestVersion, TlsSetup};
 use crate::edge::tls::verifier::Callers;
 use crate::gate::upstream::UpstreamAddress;
+use crate::inbox::lane::LaneTerms;
 use crate::telemetry::readings::{AuthorityReading, CertificateReading};
 use crate::wire::head::HeadLimits;
 
@@ -47,7 +49,13 @@ pub fn plan_beside(loaded: Loaded, known: &[Name]) -> (Plan, Vec<Name>) {
     let targets = targets(&gate.upstreams, known, &mut names);
     let upstreams = targets.into_iter().map(|target| upstream(target, &settings.upstream)).collect();
     let plan = Plan {
-        policy: Policy { gate, limits: limits(&settings), upstreams, live: Live::default() },
+        policy: Policy {
+            gate,
+            limits: limits(&settings),
+            upstreams,
+            durable: durable(&settings),
+            live: Live::default(),
+        },
         tls,
         admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
@@ -121,6 +129,24 @@ fn told(certificate: &CertificateSettings, listener: &ListenerSettings) -> Optio
         not_before: facts.not_before,
         not_after: facts.not_after,
     })
+}
+
+/// Routes whose deliveries are stored.
+fn durable(settings: &Settings) -> Vec<DurableRoute> {
+    let stored = |route: &RouteSettings| {
+        let delivery = route.delivery.as_ref()?;
+        let terms = LaneTerms {
+            upstream: route.upstream,
+            concurrency: delivery.concurrency,
+            backoff: delivery.backoff,
+            attempts: delivery.attempts,
+            give_up_after: u64::try_from(delivery.give_up_after.as_millis()).unwrap_or(u64::MAX),
+            on_dead: delivery.on_dead,
+            dead_on: delivery.dead_on.clone(),
+        };
+        Some(DurableRoute { name: Arc::from(route.name.as_str()), terms, timeout: delivery.timeout })
+    };
+    settings.routes.iter().filter_map(stored).collect()
 }
 
 fn limits(settings: &Settings) -> Limits {

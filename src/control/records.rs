@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::load::Loaded;
 use crate::config::records;
+use crate::config::section::inbox::InboxSettings;
 use crate::config::settings::Settings;
 use crate::edge::observer::{Kept, Ticket};
 use crate::edge::worker::{Observer, RefusedRequest};
@@ -35,7 +36,16 @@ pub struct Records {
     in_force: Mutex<Inventory>,
     captures: Option<Capturing>,
     /// What was asked for at the start, and is in force until the end.
-    asked: (records::AccessLog, Option<records::Audit>, usize),
+    asked: AskedAtStart,
+}
+
+/// Settings that are in force from the start to the end.
+#[derive(Debug)]
+struct AskedAtStart {
+    access_log: records::AccessLog,
+    audit: Option<records::Audit>,
+    captured: usize,
+    inbox: Option<InboxSettings>,
 }
 
 impl Records {
@@ -55,7 +65,7 @@ impl Records {
         };
         let in_force = Mutex::default();
         let asked = asked(&loaded.settings);
-        let captures = (asked.2 > 0).then(|| Capturing::new(asked.2));
+        let captures = (asked.captured > 0).then(|| Capturing::new(asked.captured));
         let records = Self { events: Arc::clone(events), access_log, audit, in_force, captures, asked };
         if let Some(inventory) = records.inventory(loaded) {
             inventory.tell(|change| records.change(change));
@@ -74,9 +84,10 @@ impl Records {
     pub fn needs_restart(&self, newer: &Settings) -> Vec<String> {
         let newer = asked(newer);
         let parts = [
-            ("[access_log]", self.asked.0 != newer.0),
-            ("[audit]", self.asked.1 != newer.1),
-            ("[admin] capture_refused", self.asked.2 != newer.2),
+            ("[access_log]", self.asked.access_log != newer.access_log),
+            ("[audit]", self.asked.audit != newer.audit),
+            ("[admin] capture_refused", self.asked.captured != newer.captured),
+            ("[inbox]", self.asked.inbox != newer.inbox),
         ];
         let changed = parts.into_iter().filter(|(_, changed)| *changed);
         changed.map(|(name, _)| format!("{name} stays as it is until the process is restarted")).collect()
@@ -130,9 +141,13 @@ impl Records {
     }
 }
 
-fn asked(settings: &Settings) -> (records::AccessLog, Option<records::Audit>, usize) {
-    let captured = settings.admin.as_ref().map(|admin| admin.capture_refused).unwrap_or_default();
-    (settings.access_log.clone(), settings.audit.as_ref().map(records::Audit::without_place), captured)
+fn asked(settings: &Settings) -> AskedAtStart {
+    AskedAtStart {
+        access_log: settings.access_log.clone(),
+        audit: settings.audit.as_ref().map(records::Audit::without_place),
+        captured: settings.admin.as_ref().map(|admin| admin.capture_refused).unwrap_or_default(),
+        inbox: settings.inbox.clone(),
+    }
 }
 
 impl Observer for Records {

@@ -21,6 +21,7 @@ use crate::edge::orders::{self, Order, Orders};
 use crate::edge::policy::Policy;
 use crate::edge::run::{self, Assignment};
 use crate::edge::snapshot::Published;
+use crate::edge::spool::SpoolSide;
 use crate::edge::tls::door::TlsSetup;
 use crate::edge::tls::tickets::{Tickets, Unusable};
 use crate::edge::worker::{Observer, Shared};
@@ -74,13 +75,17 @@ pub struct Witnesses {
     pub metrics: Arc<Metrics>,
     /// The clock by which workers live.
     pub clock: Clock,
+    /// What stores deliveries, if there is an inbox.
+    pub spool: Option<Arc<dyn SpoolSide>>,
+    /// By what ledgers spread their entries: that of earlier processes, where deliveries are remembered across them.
+    pub seed: Option<Seed>,
 }
 
 impl Witnesses {
     /// An observer, and numbers of which no reader is needed.
     #[must_use]
     pub fn new(observer: Arc<dyn Observer>, workers: usize) -> Self {
-        Self { observer, metrics: Metrics::new(workers), clock: Clock::start() }
+        Self { observer, metrics: Metrics::new(workers), clock: Clock::start(), spool: None, seed: None }
     }
 }
 
@@ -181,14 +186,15 @@ type Report = Result<(Driver, Option<String>), String>;
 /// [`StartError`]; nothing runs then.
 pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
     let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain } = plan;
-    let Witnesses { observer, metrics, clock } = witnesses;
+    let Witnesses { observer, metrics, clock, spool, seed } = witnesses;
     let tickets = Tickets::new().map_err(StartError::Tls)?;
     policy.live.tls = tickets.doors(&tls).map_err(StartError::Tls)?;
     let mut listeners = Listeners::default();
     let (opened, shared_addresses, entrances) = bind(&mut listeners, &wanted, workers)?;
     let random = random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?;
     let pseudonym = format!("countersign-{:08x}", random & 0xffff_ffff);
-    let ledgers = Ledgers::new(random_seed().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?);
+    let seed = seed.map_or_else(random_seed, Ok).map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?;
+    let ledgers = Ledgers::new(seed);
     let buckets = RouteBuckets::default();
     policy.live.ledgers = ledgers.of(policy.gate.routes.routes(), clock.now());
     policy.live.route_buckets = buckets.of(policy.gate.routes.routes(), Duration::ZERO);
@@ -203,6 +209,7 @@ pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
         observer,
         metrics: Arc::clone(&metrics),
         pseudonym: Arc::from(pseudonym.as_bytes()),
+        spool,
     };
     let (reports, arrived) = channel();
     let mut handles = Vec::new();
@@ -314,12 +321,17 @@ impl Running {
     /// Stops in the order that senders and load balancers need: not ready; for the configured delay everything is still
     /// accepted, and every answer says `Connection: close`; then [`Self::stop`].
     pub fn drain(self) -> usize {
+        self.part();
+        self.stop()
+    }
+
+    /// The first half of [`Self::drain`]: everything up to the end of the delay.
+    pub fn part(&self) {
         self.phases.advance(Phase::Draining);
         self.workers.iter().for_each(|worker| worker.orders.send(Order::Part));
         // No message comes: this waits for the time to pass.
         let (_silent, nothing) = channel::<()>();
         let _ = nothing.recv_timeout(self.drain.delay);
-        self.stop()
     }
 
     /// Accepts nothing more, finishes what is in flight within the configured grace period, and ends. Gives the number

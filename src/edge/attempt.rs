@@ -9,8 +9,8 @@ use crate::wire::chunked::ChunkDecoder;
 use crate::wire::framing::{self, ResponseFraming};
 use crate::wire::head::{HeadLimits, ResponseHead, ResponseScan};
 
-use super::runtime::net::Net;
 use super::policy::Upstream;
+use super::runtime::net::Net;
 use super::runtime::stream::{ByteStream, Duplex, Heard};
 use super::upstream::{Checkout, Pool};
 

@@ -4,7 +4,7 @@
 //! requests. It shares nothing with the thread of the store but a [`Mailbox`] and a [`StoreSide`].
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
 use std::rc::Rc;
@@ -17,16 +17,18 @@ use time::format_description::well_known::Rfc3339;
 use crate::inbox::agenda::{Agenda, Due};
 use crate::inbox::delivery::DeliveryId;
 use crate::inbox::judgement::AttemptEnd;
-use crate::inbox::lane::LaneTerms;
 use crate::inbox::row::DeliveryRow;
-use crate::inbox::store::{Fetched, Settlement, StoredRecord};
+use crate::inbox::store::{Fetched, Settled, Settlement, StoredRecord};
+use crate::now::Now;
+use crate::telemetry::deliveries::{AttemptResult, DeliveryCells, DeliveryMeters};
 
-use super::runtime::alarms::Alarms;
 use super::attempt::attempt;
+pub use super::durable_route::DurableRoute;
+use super::policy::{Target, Upstream};
+use super::runtime::alarms::Alarms;
 use super::runtime::clock::{Clock, WorkerClock};
 use super::runtime::driver::{self, DriverChoice, Unavailable};
 use super::runtime::net::{Net, Sockets};
-use super::policy::Upstream;
 use super::runtime::stream::{ByteStream, Socket};
 use super::upstream::Pool;
 
@@ -61,8 +63,10 @@ pub enum DeliveryNews {
     Held(String, bool),
     /// Whether dead letters have no room.
     DeadLettersFull(bool),
-    /// No more attempts: the process stops.
-    Stop,
+    /// Another configuration is in force: its durable routes, and the applications that their terms name by position.
+    Follow(Vec<DurableRoute>, Vec<Upstream>),
+    /// No more attempts: the process stops. Those under way have so much time to end.
+    Stop(Duration),
 }
 
 /// Where the store leaves its news, and the bell that wakes the delivering thread.
@@ -100,41 +104,61 @@ impl Mailbox {
     }
 }
 
-/// A route whose deliveries are stored.
-#[derive(Clone, Debug)]
-pub struct DurableRoute {
-    /// Its name.
-    pub name: Arc<str>,
-    /// When and how often.
-    pub terms: LaneTerms,
-    /// For how long an answer is awaited.
-    pub timeout: Duration,
-}
-
 /// What the delivering thread works with.
 #[derive(Debug)]
 pub struct DeliveryPlan {
     /// The routes.
     pub routes: Vec<DurableRoute>,
-    /// The applications, by the positions that [`LaneTerms::upstream`] names.
+    /// The applications, by the positions that [`crate::inbox::lane::LaneTerms::upstream`] names.
     pub upstreams: Vec<Upstream>,
     /// The seed of all delays.
     pub seed: u64,
+    /// Where is counted.
+    pub meters: Arc<DeliveryMeters>,
     /// What it runs on.
     pub driver: DriverChoice,
     /// The clock of the process.
     pub clock: Clock,
 }
 
+/// A route that is known, or was once.
+struct KnownRoute {
+    route: DurableRoute,
+    cells: Arc<DeliveryCells>,
+    /// It is not configured any more: its deliveries are kept, and not attempted.
+    gone: bool,
+    /// Held by the operator.
+    held: bool,
+}
+
+/// An application, and the connections to it.
+struct KnownApplication {
+    upstream: Upstream,
+    pool: Rc<Pool<Socket>>,
+}
+
 struct Deliverer {
     agenda: Agenda,
+    meters: Arc<DeliveryMeters>,
+    /// When the meters were last told how many wait.
+    told: Duration,
+    /// By their positions in the agenda.
+    routes: Vec<KnownRoute>,
+    applications: Vec<KnownApplication>,
+    /// Some routes have not got their new terms yet.
+    unsettled: bool,
+    /// What is stored for routes that are not configured.
+    strangers: Vec<(DeliveryRow, Arc<str>)>,
+    /// Routes that are held and not known.
+    held: BTreeSet<String>,
     records: HashMap<DeliveryId, Arc<StoredRecord>>,
     bytes: usize,
     /// Attempts that wait for their record.
     fetching: HashMap<DeliveryId, Due>,
     ended: Vec<(DeliveryId, AttemptEnd)>,
     flying: usize,
-    stopping: bool,
+    /// Until when attempts under way may end; set when the process stops.
+    stopping: Option<Duration>,
 }
 
 /// Delivers until [`DeliveryNews::Stop`], and until what is under way then has ended.
@@ -155,43 +179,38 @@ pub fn run(
         let Ok(ear) = monoio::net::UnixStream::from_std(ear) else { return };
         let mut ear = Socket::unix(ear, &alarms);
         let net = Rc::new(Sockets { clock: WorkerClock::new(plan.clock.clone()), alarms });
-        let plan = Rc::new(plan);
-        let pools: Rc<Vec<Pool<Socket>>> = Rc::new(plan.upstreams.iter().map(|_| Pool::default()).collect());
-        let lanes = plan.routes.iter().map(|route| route.terms.clone()).collect();
-        let state = Rc::new(RefCell::new(Deliverer {
-            agenda: Agenda::new(lanes, plan.seed),
-            records: HashMap::new(),
-            bytes: 0,
-            fetching: HashMap::new(),
-            ended: Vec::new(),
-            flying: 0,
-            stopping: false,
-        }));
+        let mut deliverer = Deliverer::new(plan.seed, plan.meters);
+        deliverer.follow(plan.routes, plan.upstreams, net.look());
+        let state = Rc::new(RefCell::new(deliverer));
         loop {
             let now = net.look();
             let due = {
                 let mut state = state.borrow_mut();
-                mailbox.take().into_iter().for_each(|news| state.hear(news, &plan, now));
+                mailbox.take().into_iter().for_each(|news| state.hear(news, now));
                 state.end_attempts(&**store, now);
-                if state.stopping && state.flying == 0 {
+                if state.stopping.is_some_and(|until| state.flying == 0 || now.monotonic >= until) {
                     return;
                 }
+                state.settle_terms();
+                state.tell(now);
                 state.due(&**store, now)
             };
             for (due, record) in due {
-                let (net, plan, pools) = (Rc::clone(&net), Rc::clone(&plan), Rc::clone(&pools));
-                let (state, mailbox) = (Rc::clone(&state), Arc::clone(mailbox));
+                let (net, state, mailbox) = (Rc::clone(&net), Rc::clone(&state), Arc::clone(mailbox));
+                let errand = state.borrow().errand(&due);
                 monoio::spawn(async move {
-                    let end = send(&*net, &plan, &pools, &due, &record).await;
+                    let end = match errand {
+                        Some(errand) => errand.run(&*net, &request(&due, &record)).await,
+                        None => AttemptEnd::NotSent,
+                    };
                     state.borrow_mut().ended.push((due.id, end));
                     mailbox.ring();
                 });
             }
-            plan.upstreams
-                .iter()
-                .zip(&*pools)
-                .for_each(|(upstream, pool)| pool.close_expired(now, upstream.idle_timeout));
+            let stopping = state.borrow().stopping;
+            state.borrow().applications.iter().for_each(|it| it.pool.close_expired(now, it.upstream.idle_timeout));
             let wakes = state.borrow().agenda.wakes_at().map_or(Duration::MAX, Duration::from_millis);
+            let wakes = wakes.min(stopping.unwrap_or(Duration::MAX));
             let deadline = wakes.max(now.monotonic).min(now.monotonic + LONGEST_REST);
             let (heard, _) = ear.read_patiently(Vec::with_capacity(256), deadline).await;
             if matches!(heard, Ok(Some(0)) | Err(_)) {
@@ -202,18 +221,17 @@ pub fn run(
     Ok(())
 }
 
-/// Makes one attempt.
-async fn send<N: Net>(
-    net: &N,
-    plan: &DeliveryPlan,
-    pools: &[Pool<N::Stream>],
-    due: &Due,
-    record: &StoredRecord,
-) -> AttemptEnd {
-    let Some(route) = plan.routes.get(due.route) else { return AttemptEnd::NotSent };
-    let at = route.terms.upstream;
-    let (Some(upstream), Some(pool)) = (plan.upstreams.get(at), pools.get(at)) else { return AttemptEnd::NotSent };
-    attempt(net, pool, upstream, &request(due, record), route.timeout).await
+/// Where an attempt goes.
+struct AttemptErrand {
+    upstream: Upstream,
+    pool: Rc<Pool<Socket>>,
+    timeout: Duration,
+}
+
+impl AttemptErrand {
+    async fn run(&self, net: &Sockets, request: &[u8]) -> AttemptEnd {
+        attempt(net, &self.pool, &self.upstream, request, self.timeout).await
+    }
 }
 
 /// The request of an attempt: the head as it was stored, what only this attempt knows, and the body.
@@ -233,7 +251,136 @@ fn request(due: &Due, record: &StoredRecord) -> Vec<u8> {
     out
 }
 
+/// What makes two upstreams the same application.
+fn same_application(one: &Target, other: &Target) -> bool {
+    match (one, other) {
+        (Target::Unix(one), Target::Unix(other)) => one == other,
+        (Target::Tcp(one), Target::Tcp(other)) => one.name == other.name,
+        _ => false,
+    }
+}
+
 impl Deliverer {
+    fn new(seed: u64, meters: Arc<DeliveryMeters>) -> Self {
+        Self {
+            agenda: Agenda::new(Vec::new(), seed),
+            meters,
+            told: Duration::ZERO,
+            routes: Vec::new(),
+            applications: Vec::new(),
+            unsettled: false,
+            strangers: Vec::new(),
+            held: BTreeSet::new(),
+            records: HashMap::new(),
+            bytes: 0,
+            fetching: HashMap::new(),
+            ended: Vec::new(),
+            flying: 0,
+            stopping: None,
+        }
+    }
+
+    /// Another configuration is in force. Routes and applications keep their positions by their names. Deliveries of a
+    /// route that is gone wait until it is there again.
+    fn follow(&mut self, routes: Vec<DurableRoute>, upstreams: Vec<Upstream>, now: Now) {
+        let places: Vec<usize> = upstreams.into_iter().map(|upstream| self.place(upstream)).collect();
+        for known in &mut self.routes {
+            known.gone = !routes.iter().any(|route| route.name == known.route.name);
+        }
+        for mut route in routes {
+            route.terms.upstream = places.get(route.terms.upstream).copied().unwrap_or(0);
+            match self.routes.iter_mut().find(|known| known.route.name == route.name) {
+                Some(known) => known.route = route,
+                None => {
+                    let held = self.held.remove(&*route.name);
+                    self.agenda.add(route.terms.clone());
+                    let cells = self.meters.of(&route.name);
+                    self.routes.push(KnownRoute { route, cells, gone: false, held });
+                }
+            }
+        }
+        self.unsettled = true;
+        for (at, known) in self.routes.iter().enumerate() {
+            self.agenda.hold(at, known.held || known.gone);
+        }
+        for (row, route) in std::mem::take(&mut self.strangers) {
+            self.stored(row, route, None, now);
+        }
+    }
+
+    fn place(&mut self, upstream: Upstream) -> usize {
+        let known = self.applications.iter().position(|it| same_application(&it.upstream.target, &upstream.target));
+        match known.and_then(|at| Some((at, self.applications.get_mut(at)?))) {
+            Some((at, known)) => {
+                known.upstream = upstream;
+                at
+            }
+            None => {
+                self.applications.push(KnownApplication { upstream, pool: Rc::default() });
+                self.applications.len() - 1
+            }
+        }
+    }
+
+    /// Gives routes their new terms, as soon as the agenda takes them.
+    fn settle_terms(&mut self) {
+        if !std::mem::take(&mut self.unsettled) {
+            return;
+        }
+        for (at, known) in self.routes.iter().enumerate() {
+            self.agenda.change(at, known.route.terms.clone());
+            self.unsettled |= self.agenda.lane(at).is_some_and(|lane| lane.terms != known.route.terms);
+        }
+    }
+
+    /// Tells the meters, once a second, what waits.
+    fn tell(&mut self, now: Now) {
+        if now.monotonic < self.told + LONGEST_REST {
+            return;
+        }
+        self.told = now.monotonic;
+        let mut waiting = vec![(0, 0); self.routes.len()];
+        self.agenda.each(|route, accepted| {
+            if let Some((count, oldest)) = waiting.get_mut(route) {
+                *count += 1;
+                *oldest = if *oldest == 0 { accepted } else { accepted.min(*oldest) };
+            }
+        });
+        for (known, (count, oldest)) in self.routes.iter().zip(waiting) {
+            known.cells.stand(count, oldest);
+        }
+    }
+
+    fn errand(&self, due: &Due) -> Option<AttemptErrand> {
+        let timeout = self.routes.get(due.route)?.route.timeout;
+        let application = self.applications.get(self.agenda.lane(due.route)?.terms.upstream)?;
+        Some(AttemptErrand { upstream: application.upstream.clone(), pool: Rc::clone(&application.pool), timeout })
+    }
+
+    fn stored(&mut self, row: DeliveryRow, route: Arc<str>, record: Option<Arc<StoredRecord>>, now: Now) {
+        let Some(at) = self.routes.iter().position(|known| known.route.name == route) else {
+            self.strangers.push((row, route));
+            return;
+        };
+        if self.agenda.admit(&row, at, now) {
+            record.into_iter().for_each(|record| self.keep(row.id, record));
+        }
+    }
+
+    fn hold(&mut self, name: String, held: bool) {
+        match self.routes.iter().position(|known| *known.route.name == *name) {
+            Some(at) => {
+                let gone = self.routes.get_mut(at).is_some_and(|known| {
+                    known.held = held;
+                    known.gone
+                });
+                self.agenda.hold(at, held || gone);
+            }
+            None if held => _ = self.held.insert(name),
+            None => _ = self.held.remove(&name),
+        }
+    }
+
     fn keep(&mut self, id: DeliveryId, record: Arc<StoredRecord>) {
         if self.bytes + record.bytes.len() <= IN_MEMORY {
             self.bytes += record.bytes.len();
@@ -247,18 +394,14 @@ impl Deliverer {
         }
     }
 
-    fn hear(&mut self, news: DeliveryNews, plan: &DeliveryPlan, now: crate::now::Now) {
+    fn hear(&mut self, news: DeliveryNews, now: Now) {
         match news {
             DeliveryNews::Stored(row, route, record) => {
                 // A redriven delivery may still be known as the dead one that its key waits for.
                 if row.redrives > 0 {
                     self.agenda.forget(row.id);
                 }
-                // A route that is not configured any more keeps its deliveries in the store.
-                let Some(at) = plan.routes.iter().position(|known| known.name == route) else { return };
-                if self.agenda.admit(&row, at, now) {
-                    record.into_iter().for_each(|record| self.keep(row.id, record));
-                }
+                self.stored(row, route, record, now);
             }
             DeliveryNews::Settled(settlement) => self.agenda.committed(&settlement),
             DeliveryNews::Kept(id) => self.agenda.keep(id, now),
@@ -270,13 +413,10 @@ impl Deliverer {
                 }
             },
             DeliveryNews::Forgotten(ids) => ids.into_iter().for_each(|id| self.forget(id)),
-            DeliveryNews::Held(name, held) => {
-                if let Some(at) = plan.routes.iter().position(|route| *route.name == *name) {
-                    self.agenda.hold(at, held);
-                }
-            }
+            DeliveryNews::Held(name, held) => self.hold(name, held),
+            DeliveryNews::Follow(routes, upstreams) => self.follow(routes, upstreams, now),
             DeliveryNews::DeadLettersFull(full) => self.agenda.dead_letters_full = full,
-            DeliveryNews::Stop => self.stopping = true,
+            DeliveryNews::Stop(grace) => self.stopping = Some(now.monotonic.saturating_add(grace)),
         }
     }
 
@@ -284,6 +424,7 @@ impl Deliverer {
         self.agenda.forget(id);
         self.drop_record(id);
         self.fetching.remove(&id);
+        self.strangers.retain(|(row, _)| row.id != id);
     }
 
     /// A record has come for an attempt that waits for it, however full the memory is.
@@ -293,16 +434,25 @@ impl Deliverer {
         self.records.insert(id, record);
     }
 
-    fn give_up_fetching(&mut self, id: DeliveryId, now: crate::now::Now) {
+    fn give_up_fetching(&mut self, id: DeliveryId, now: Now) {
         if self.fetching.remove(&id).is_some() {
             self.agenda.finish(id, AttemptEnd::NotSent, now);
         }
     }
 
-    fn end_attempts(&mut self, store: &dyn StoreSide, now: crate::now::Now) {
+    fn end_attempts(&mut self, store: &dyn StoreSide, now: Now) {
         for (id, end) in std::mem::take(&mut self.ended) {
             self.flying -= 1;
-            if let Some(settlement) = self.agenda.finish(id, end, now) {
+            let route = self.agenda.route_of(id);
+            let settlement = self.agenda.finish(id, end, now);
+            if let Some(known) = route.and_then(|at| self.routes.get(at)) {
+                known.cells.ended(match settlement.map(|settlement| settlement.settled) {
+                    Some(Settled::Done) => AttemptResult::Delivered,
+                    Some(Settled::Dead { .. }) => AttemptResult::Dead,
+                    Some(Settled::Again { .. }) | None => AttemptResult::Again,
+                });
+            }
+            if let Some(settlement) = settlement {
                 store.settle(settlement);
             }
             self.drop_record(id);
@@ -310,7 +460,7 @@ impl Deliverer {
     }
 
     /// What can be attempted now. For what is not in memory the store is asked.
-    fn due(&mut self, store: &dyn StoreSide, now: crate::now::Now) -> Vec<(Due, Arc<StoredRecord>)> {
+    fn due(&mut self, store: &dyn StoreSide, now: Now) -> Vec<(Due, Arc<StoredRecord>)> {
         let mut ready = Vec::new();
         let arrived: Vec<DeliveryId> =
             self.fetching.keys().filter(|id| self.records.contains_key(*id)).copied().collect();
@@ -319,7 +469,7 @@ impl Deliverer {
                 ready.push((due, Arc::clone(record)));
             }
         }
-        while !self.stopping
+        while self.stopping.is_none()
             && let Some(due) = self.agenda.next(now)
         {
             match self.records.get(&due.id) {

@@ -14,6 +14,7 @@ use crate::wire::head::HeadLimits;
 use super::door::tls::door::TlsDoor;
 
 pub use super::door::listener::ListenerId;
+pub use super::durable_route::DurableRoute;
 pub use super::runtime::target::{Addresses, Target};
 pub use super::upstream::Upstream;
 
@@ -26,6 +27,8 @@ pub struct Policy {
     pub limits: Limits,
     /// Where deliveries go; routes name them by index.
     pub upstreams: Vec<Upstream>,
+    /// Routes whose deliveries are stored and delivered later; their terms name applications by position.
+    pub durable: Vec<DurableRoute>,
     /// What outlives it.
     pub live: Live,
 }

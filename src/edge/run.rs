@@ -60,7 +60,15 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         monoio::spawn(turn_loop::run(Rc::clone(&worker), UnixStream::pair()?));
         if let Some(changes) = shared.observer.changes(position) {
             changes.set_nonblocking(driver == Driver::Epoll)?;
-            monoio::spawn(await_record::listen(Rc::clone(&worker), UnixStream::from_std(changes)?));
+            let changes = UnixStream::from_std(changes)?;
+            let waiting = Rc::clone(&worker);
+            monoio::spawn(async move { await_record::listen(&waiting.unrecorded, changes).await });
+        }
+        if let Some(changes) = shared.spool.as_ref().and_then(|spool| spool.changes(position)) {
+            changes.set_nonblocking(driver == Driver::Epoll)?;
+            let changes = UnixStream::from_std(changes)?;
+            let waiting = Rc::clone(&worker);
+            monoio::spawn(async move { await_record::listen(&waiting.unspooled, changes).await });
         }
         ready();
         let grace = loop {
@@ -96,6 +104,8 @@ fn sweep(worker: &Worker<Sockets>) {
     let now = worker.net.now();
     // Answers that wait for their records look at their deadlines.
     worker.unrecorded.wake();
+    // So do those that wait for the store.
+    worker.unspooled.wake();
     worker.cells(|cells| cells.beat(now.monotonic, worker.idle.len(), worker.turns.waiting()));
     worker.make_room();
     worker.close_useless();

@@ -25,6 +25,7 @@ use super::runtime::buffer::BufferPool;
 use super::runtime::clock::{Clock, DateLine};
 use super::runtime::net::Net;
 use super::snapshot::{Latest, Published, Snapshot};
+use super::spool::SpoolSide;
 use super::wait::fifo_lock::FifoLock;
 use super::wait::idle_set::IdleSet;
 use super::wait::peers::Peers;
@@ -48,6 +49,8 @@ pub struct Shared {
     pub pseudonym: Arc<[u8]>,
     /// What is held of the bounds of the process.
     pub admission: Arc<Admission>,
+    /// What stores deliveries; nothing where no inbox is configured.
+    pub spool: Option<Arc<dyn SpoolSide>>,
 }
 
 /// The state of one worker.
@@ -78,6 +81,8 @@ pub struct Worker<N: Net> {
     pub compute_lock: FifoLock,
     /// Answers that wait for their records.
     pub unrecorded: WakeList,
+    /// Answers that wait until their deliveries are stored.
+    pub unspooled: WakeList,
     /// Connections that make us wait in a request or an answer.
     pub slow: Rc<SlowSet>,
     /// The other workers.
@@ -87,6 +92,7 @@ pub struct Worker<N: Net> {
     policy: Latest<N::Stream>,
     observer: Arc<dyn Observer>,
     metrics: Arc<Metrics>,
+    spool: Option<Arc<dyn SpoolSide>>,
 }
 
 impl<N: Net> Worker<N> {
@@ -106,6 +112,7 @@ impl<N: Net> Worker<N> {
             turns: Rc::default(),
             compute_lock: FifoLock::default(),
             unrecorded: WakeList::default(),
+            unspooled: WakeList::default(),
             slow: Rc::default(),
             peers: Peers::default(),
             position,
@@ -113,6 +120,7 @@ impl<N: Net> Worker<N> {
             policy: Latest::new(Arc::clone(&shared.policy), position),
             observer: Arc::clone(&shared.observer),
             metrics: Arc::clone(&shared.metrics),
+            spool: shared.spool.clone(),
         }
     }
 
@@ -135,6 +143,11 @@ impl<N: Net> Worker<N> {
     /// What this worker says of itself.
     pub fn cells(&self, say: impl FnMut(&WorkerCells)) {
         self.metrics.workers().get(self.position).into_iter().for_each(say);
+    }
+
+    /// What stores deliveries.
+    pub const fn spool(&self) -> Option<&Arc<dyn SpoolSide>> {
+        self.spool.as_ref()
     }
 
     /// Whether the observer can record what is forwarded now.

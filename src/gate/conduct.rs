@@ -79,7 +79,7 @@ impl Conduct {
 
     /// How the next request has ended.
     pub fn note(&mut self, ended: Ended) {
-        let accepted = matches!(ended.outcome, Outcome::Forwarded { status: 200..300 });
+        let accepted = matches!(ended.outcome, Outcome::Forwarded { status: 200..300 } | Outcome::Accepted { .. });
         self.proven = ended.client.filter(|_| ended.genuine && accepted);
         match ended.outcome {
             Outcome::Rejected(rejection) => {

@@ -7,6 +7,7 @@ pub mod chain;
 pub mod client;
 pub mod client_key;
 pub mod conduct;
+pub mod durable;
 pub mod identity;
 pub mod map_room;
 pub mod networks;

@@ -4,6 +4,7 @@ use crate::gate::admission::route_admission::RouteAdmission;
 use crate::gate::allowlist::AllowList;
 use crate::gate::believed::{self, KeptFields, Said};
 use crate::gate::client::ClientAddress;
+use crate::gate::durable::Durable;
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::replay::ReplayPolicy;
@@ -39,23 +40,33 @@ pub struct Route {
     pub admission: RouteAdmission,
     /// How deliveries that have been seen before are treated; nothing where none is remembered.
     pub replay: Option<ReplayPolicy>,
+    /// How deliveries are stored that are acknowledged at once; nothing where the application answers the sender.
+    pub durable: Option<Durable>,
 }
 
 /// What becomes of a delivery that was proven genuine and is no copy. What accepts it commits its claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Disposition {
+pub enum Disposition<'r> {
     /// An application is sent it, and accepts it by its answer.
     Forward {
         /// Position of the application in [`crate::gate::Gate::upstreams`].
         upstream: usize,
+    },
+    /// It is stored, the sender is told so, and it is delivered later. The store accepts it by its commit.
+    Enqueue {
+        /// How it is stored.
+        rule: &'r Durable,
     },
 }
 
 impl Route {
     /// What becomes of its deliveries.
     #[must_use]
-    pub const fn disposition(&self) -> Disposition {
-        Disposition::Forward { upstream: self.upstream }
+    pub const fn disposition(&self) -> Disposition<'_> {
+        match &self.durable {
+            Some(rule) => Disposition::Enqueue { rule },
+            None => Disposition::Forward { upstream: self.upstream },
+        }
     }
 
     /// The name of its scheme; `none` when nothing is verified.
@@ -193,6 +204,7 @@ mod tests {
             observe: Observe::default(),
             admission: RouteAdmission::default(),
             replay: None,
+            durable: None,
         }
     }
 

@@ -14,7 +14,7 @@ use crate::inbox::backoff::Dice;
 use crate::inbox::breaker::Breaker;
 use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
 use crate::inbox::judgement::{AttemptEnd, Consequence};
-use crate::inbox::lane::{Lane, LaneTerms, OnDead, OrderKey};
+use crate::inbox::lane::{LaneTerms, OnDead, OrderKey, RouteLane};
 use crate::inbox::row::DeliveryRow;
 use crate::inbox::store::{Settled, Settlement};
 use crate::now::Now;
@@ -71,7 +71,7 @@ struct AgendaItem {
 /// All deliveries that wait.
 #[derive(Debug)]
 pub struct Agenda {
-    lanes: Vec<Lane>,
+    lanes: Vec<RouteLane>,
     breakers: Vec<Breaker>,
     items: HashMap<DeliveryId, AgendaItem>,
     /// Attempts under way at each application.
@@ -97,7 +97,7 @@ impl Agenda {
     pub fn new(routes: Vec<LaneTerms>, seed: u64) -> Self {
         let upstreams = routes.iter().map(|terms| terms.upstream + 1).max().unwrap_or(0);
         Self {
-            lanes: routes.into_iter().map(Lane::new).collect(),
+            lanes: routes.into_iter().map(RouteLane::new).collect(),
             breakers: vec![Breaker::default(); upstreams],
             items: HashMap::new(),
             flying: vec![0; upstreams],
@@ -121,7 +121,7 @@ impl Agenda {
 
     /// The lane of a route, for what people are shown.
     #[must_use]
-    pub fn lane(&self, route: usize) -> Option<&Lane> {
+    pub fn lane(&self, route: usize) -> Option<&RouteLane> {
         self.lanes.get(route)
     }
 
@@ -145,7 +145,35 @@ impl Agenda {
         }
     }
 
-    /// Other terms of a route, from now on.
+    /// The route of a delivery, by position.
+    #[must_use]
+    pub fn route_of(&self, id: DeliveryId) -> Option<usize> {
+        self.items.get(&id).map(|item| item.route)
+    }
+
+    /// Calls `each` with route and time of acceptance of every delivery that is not dead.
+    pub fn each(&self, mut each: impl FnMut(usize, u64)) {
+        let living = self.items.values().filter(|item| item.footing != Footing::Dead);
+        living.for_each(|item| each(item.route, item.accepted));
+    }
+
+    /// Another route. Gives its position.
+    pub fn add(&mut self, terms: LaneTerms) -> usize {
+        let (at, upstream) = (self.lanes.len(), terms.upstream);
+        self.lanes.push(RouteLane::new(terms));
+        self.make_room(upstream);
+        at
+    }
+
+    fn make_room(&mut self, upstream: usize) {
+        if self.breakers.len() <= upstream {
+            self.breakers.resize_with(upstream + 1, Breaker::default);
+            self.flying.resize(upstream + 1, 0);
+        }
+    }
+
+    /// Other terms of a route, from now on. Attempts that are under way to another application keep it for the moment:
+    /// to be called again until [`Self::lane`] has the terms.
     pub fn change(&mut self, route: usize, terms: LaneTerms) {
         let upstream = terms.upstream;
         if let Some(lane) = self.lanes.get_mut(route) {
@@ -156,10 +184,7 @@ impl Agenda {
                 lane.terms = LaneTerms { upstream: lane.terms.upstream, ..terms };
             }
         }
-        if self.breakers.len() <= upstream {
-            self.breakers.resize_with(upstream + 1, Breaker::default);
-            self.flying.resize(upstream + 1, 0);
-        }
+        self.make_room(upstream);
     }
 
     /// Takes in a delivery that is stored: a new one, one that was found at the start, or one that was redriven. A
@@ -213,7 +238,7 @@ impl Agenda {
         }
     }
 
-    fn line_up(lane: &mut Lane, id: DeliveryId, footing: Footing) {
+    fn line_up(lane: &mut RouteLane, id: DeliveryId, footing: Footing) {
         match footing {
             Footing::Aged => _ = lane.by_age.insert(id),
             Footing::Timed(due) => _ = lane.by_clock.insert((due, id)),
@@ -221,7 +246,7 @@ impl Agenda {
         }
     }
 
-    fn leave_line(lane: &mut Lane, id: DeliveryId, footing: Footing) {
+    fn leave_line(lane: &mut RouteLane, id: DeliveryId, footing: Footing) {
         match footing {
             Footing::Aged => _ = lane.by_age.remove(&id),
             Footing::Timed(due) => _ = lane.by_clock.remove(&(due, id)),
@@ -362,7 +387,7 @@ impl Agenda {
     }
 
     /// What the end of an attempt means, with the bounds of the route.
-    fn upshot(lane: &mut Lane, item: &AgendaItem, end: AttemptEnd, mono: u64) -> Upshot {
+    fn upshot(lane: &mut RouteLane, item: &AgendaItem, end: AttemptEnd, mono: u64) -> Upshot {
         let judgement = end.judge(&lane.terms.dead_on);
         lane.refusals.note(judgement == Consequence::Dead);
         match judgement {

@@ -55,7 +55,7 @@ pub type OrderKey = [u8; 16];
 
 /// What waits, and what holds it back.
 #[derive(Debug, Default)]
-pub struct Lane {
+pub struct RouteLane {
     /// The terms.
     pub terms: LaneTerms,
     /// Held by the operator.
@@ -76,7 +76,7 @@ pub struct Lane {
     keys: HashMap<OrderKey, BTreeSet<DeliveryId>>,
 }
 
-impl Lane {
+impl RouteLane {
     /// A lane with these terms.
     #[must_use]
     pub fn new(terms: LaneTerms) -> Self {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::local::{self, Local, Verdict};
-use super::names::{Names, Seed};
+use super::names::{CLAIM_KEY, Names, Seed};
 use super::naming::NamingKeys;
 use super::stripe::{MARGIN, Terms};
 use crate::gate::replay::{ReplayPolicy, WhenFull};
@@ -136,6 +136,28 @@ impl Ledger {
         self.naming.store(Arc::new(adopted));
     }
 
+    /// Remembers a delivery that an earlier process with the same seed has accepted, for as long as is left of its time.
+    /// `key` is what [`Claim::key`] gave there; the oldest comes first. Gives whether there was room.
+    pub fn restore(&self, key: &[u8; CLAIM_KEY], left: Duration, policy: &ReplayPolicy, now: Now) -> bool {
+        let Kept::Local(local) = &self.kept;
+        let names = Names::restored(key);
+        local.expect_name(&names);
+        let Some(Claimed::New { claim, .. }) = at_once(self.claim(&names, policy, now)) else { return false };
+        let ends = now.monotonic.saturating_add(left);
+        let begun = ends.saturating_sub(policy.lifetime.saturating_add(MARGIN)).min(now.monotonic);
+        at_once(claim.commit(Now { monotonic: begun, ..now }));
+        true
+    }
+
+    /// An earlier process may have named deliveries under any of these keys: all of them name, until what was accepted
+    /// then is forgotten.
+    pub fn name_by_all(&self, ring: &[Key]) {
+        let naming = self.naming.load();
+        if let Some(all) = naming.with_all(ring) {
+            self.naming.store(Arc::new(all));
+        }
+    }
+
     /// Lets go of naming keys under which nothing is remembered any more. To be called again and again.
     pub fn forget_keys(&self, now: Duration) {
         let naming = self.naming.load();
@@ -199,6 +221,12 @@ impl Claim<'_> {
     #[must_use]
     pub fn has_reused_id(&self) -> bool {
         self.held.as_ref().is_some_and(|held| held.other_body)
+    }
+
+    /// What stands for the delivery in a store, for [`Ledger::restore`]. Nothing for one that is not remembered.
+    #[must_use]
+    pub fn key(&self) -> Option<[u8; CLAIM_KEY]> {
+        self.held.as_ref().map(|held| held.names.key())
     }
 
     /// The application has accepted the delivery: it is remembered from now on.

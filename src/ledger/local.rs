@@ -166,6 +166,13 @@ impl Local {
         }
     }
 
+    /// A delivery is about to be claimed by a name that may be made of its id and its body.
+    pub(super) fn expect_name(&self, names: &Names) {
+        if names.own().is_of_id_and_body() {
+            self.has_second_names.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Remembers what was claimed, from `now` on.
     pub(super) fn commit(&self, names: &Names, now: u64) {
         let map = self.map();

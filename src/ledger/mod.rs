@@ -46,6 +46,7 @@ mod stripe;
 mod tests;
 
 pub use claim::{Claim, Claimed, LONGEST_WAIT, Ledger, at_once, memory};
-pub use names::{Names, Seed};
+pub use names::{CLAIM_KEY, Names, Seed};
 pub use naming::{FORMER, NamingKeys};
 pub use routes::Ledgers;
+pub use stripe::MARGIN;

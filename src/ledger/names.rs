@@ -8,6 +8,9 @@ use foldhash::quality::{FoldHasher, SeedableRandomState};
 use super::naming::{FORMER, NamingKeys};
 use crate::gate::verify::{Delivery, Name, Verified, Verifier};
 
+/// Bytes by which a delivery is known to another process with the same seed.
+pub const CLAIM_KEY: usize = Name::SIZE + 8;
+
 /// Random numbers by which the ledgers of a process spread their entries and hash bodies. Clients cannot foresee them.
 #[derive(Clone)]
 pub struct Seed {
@@ -94,6 +97,22 @@ impl Names {
     #[must_use]
     pub const fn with_body(self, hash: u64) -> Self {
         Self { body: hash, ..self }
+    }
+
+    /// The names of a delivery of which only this is known ([`Self::key`]).
+    pub(super) fn restored(key: &[u8; CLAIM_KEY]) -> Self {
+        let (name, body) = key.split_at(Name::SIZE);
+        let own = Name::from_bytes(core::array::from_fn(|at| name.get(at).copied().unwrap_or(0)));
+        Self::from(own).with_body(body.try_into().map_or(0, u64::from_le_bytes))
+    }
+
+    /// The name by which the delivery is counted and the hash of its body, as bytes.
+    pub(super) fn key(&self) -> [u8; CLAIM_KEY] {
+        let mut key = [0; CLAIM_KEY];
+        let (name, body) = key.split_at_mut(Name::SIZE);
+        name.copy_from_slice(self.own.bytes());
+        body.copy_from_slice(&self.body.to_le_bytes());
+        key
     }
 
     /// Adds a name under a former key; no more than there can be.

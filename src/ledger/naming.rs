@@ -78,6 +78,20 @@ impl NamingKeys {
         Some(Self { generation: self.generation + 1, current: Some(next.clone()), former })
     }
 
+    /// The naming keys with all that make tags among the keys of the route: what an earlier process has accepted may be
+    /// named under any of them. `None` if that changes nothing.
+    #[must_use]
+    pub fn with_all(&self, ring: &[Key]) -> Option<Self> {
+        let current = self.current.as_ref()?;
+        let mut all = self.clone();
+        for key in ring.iter().filter(|key| key.makes_tags() && !key.is_same(current)) {
+            if all.former.len() < FORMER && !all.former.iter().any(|former| former.key.is_same(key)) {
+                all.former.push(Former { key: key.clone(), last: None });
+            }
+        }
+        (all.former.len() > self.former.len()).then_some(all)
+    }
+
     /// The same naming keys, the current one as it stands in this ring: it is then recognised without a comparison of
     /// secrets. `None` if that changes nothing.
     #[must_use]

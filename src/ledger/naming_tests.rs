@@ -96,6 +96,7 @@ fn route(ring: &[Entry]) -> Route {
         kept: KeptFields::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
+        durable: None,
     }
 }
 

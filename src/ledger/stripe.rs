@@ -23,7 +23,7 @@ const LOOKED_AT_PER_CLAIM: usize = 32;
 
 /// Entries live this much longer than they must: the wall clock, by which a sender's timestamp is judged, is read in
 /// milliseconds and may be slewed against the monotonic clock, by which entries expire.
-pub(super) const MARGIN: Duration = Duration::from_secs(1);
+pub const MARGIN: Duration = Duration::from_secs(1);
 
 /// What a table holds under a name.
 #[derive(Clone, Copy, Debug)]

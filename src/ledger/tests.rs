@@ -350,6 +350,7 @@ fn tables_outlive_a_configuration_by_the_name_of_their_route() {
         kept: KeptFields::default(),
         observe: Observe::default(),
         admission: RouteAdmission::default(),
+        durable: None,
     };
     let (small, large) = (Some(policy(8, WhenFull::Refuse)), Some(policy(9, WhenFull::Refuse)));
     let tables = Ledgers::new(Seed::new(&SEED));
@@ -390,4 +391,26 @@ fn a_full_table_says_when_there_is_room_again() {
     let wait = |seconds| Claimed::Full { wait: Some(Duration::from_secs(seconds)) }.retry_after();
     assert_eq!((wait(0), wait(300), wait(301), wait(86_400)), (Some(1), Some(300), Some(300), Some(300)));
     assert_eq!(Claimed::Duplicate.retry_after(), None);
+}
+
+#[test]
+fn what_an_earlier_process_has_accepted_is_a_copy_for_the_next() {
+    let now = Now { monotonic: Duration::from_secs(5), unix: Duration::from_secs(1_000) };
+    let policy = policy(8, WhenFull::Refuse);
+    let names = Names::from(Name::from([7; 16])).with_body(9);
+    let before = table(8);
+    let key = match before.claim_names(&names, &policy, now) {
+        Claimed::New { claim, .. } => {
+            let key = claim.key().unwrap();
+            commit(claim, now);
+            key
+        }
+        other => panic!("{other:?}"),
+    };
+    let after = table(8);
+    assert!(after.restore(&key, Duration::from_secs(1), &policy, now));
+    assert!(matches!(after.claim_names(&names, &policy, now), Claimed::Duplicate));
+    after.assert_consistent();
+    let later = Now { monotonic: now.monotonic + policy.lifetime + MARGIN, ..now };
+    assert!(matches!(after.claim_names(&names, &policy, later), Claimed::New { .. }), "its time has passed");
 }

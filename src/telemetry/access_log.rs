@@ -16,7 +16,7 @@ pub const LINE_LIMIT: usize = 8 << 10;
 #[must_use]
 pub fn is_repeatable(exchange: &Exchange<'_>) -> bool {
     match exchange.outcome {
-        Outcome::Forwarded { .. } => false,
+        Outcome::Forwarded { .. } | Outcome::Accepted { .. } => false,
         Outcome::Rejected(_) => true,
         Outcome::Failed(fault) => exchange.key_id.is_none() && Fault::side(fault) == Side::Downstream,
     }

@@ -80,10 +80,27 @@ pub fn of(code: &str) -> &'static str {
         "id_reused" => {
             "nothing: the delivery was forwarded. Does the sender give two events one id, or does the application need to know?"
         }
+        "order_key_missing" | "inbox_full" | "inbox_unavailable" | "inbox_hung" | "inbox_starting" => of_inbox(code),
         "draining" => "nothing: the process was stopping; the sender tries again",
         "loop_detected" => "the upstream leads back to this process: correct its address",
         code if code.starts_with("upstream_") => of_upstream(code),
         code => of_verification(code),
+    }
+}
+
+/// What helps where a delivery is not stored.
+fn of_inbox(code: &str) -> &'static str {
+    match code {
+        "order_key_missing" => {
+            "the sender leaves out what `order` of the route names: correct it, or write order_missing = \"none\""
+        }
+        "inbox_full" => {
+            "find out why the application does not take what is stored (`countersign_inbox_waiting`), or raise [inbox] size or deliveries, or make room on the disk"
+        }
+        "inbox_unavailable" | "inbox_hung" => {
+            "look at the disk of the inbox: the log of the process says what failed; the sender tries again"
+        }
+        _ => "nothing: the sender tries again when the inbox is open",
     }
 }
 

@@ -21,6 +21,7 @@ pub(super) const CLASSES: usize = 5;
 #[repr(align(128))]
 pub(super) struct RouteCells {
     forwarded: [Tally; CLASSES],
+    accepted: Tally,
     received: Tally,
     sent: Tally,
     /// Unix seconds of the last delivery that was forwarded.
@@ -41,6 +42,7 @@ impl Default for RouteCells {
     fn default() -> Self {
         Self {
             forwarded: zeros(),
+            accepted: Tally::default(),
             received: Tally::default(),
             sent: Tally::default(),
             last: Tally::default(),
@@ -65,6 +67,11 @@ impl RouteCells {
         match exchange.outcome {
             Outcome::Forwarded { status } => {
                 add_one(&self.forwarded, usize::from(status / 100).clamp(1, CLASSES) - 1);
+                self.total.record(exchange.stages.total());
+                self.last.set(exchange.ended.unix.as_secs());
+            }
+            Outcome::Accepted { .. } => {
+                self.accepted.add(1);
                 self.total.record(exchange.stages.total());
                 self.last.set(exchange.ended.unix.as_secs());
             }
@@ -100,6 +107,8 @@ pub struct RouteSeries {
 pub struct RouteTotals {
     /// Answers of the application by class, from 1xx to 5xx.
     pub forwarded: [u64; CLASSES],
+    /// Deliveries that were stored, and acknowledged at once.
+    pub accepted: u64,
     /// Refusals, in the order of the table of outcomes.
     pub rejected: Vec<u64>,
     /// Faults, in the order of the table of outcomes.
@@ -141,6 +150,7 @@ impl RouteSeries {
         };
         let mut totals = RouteTotals {
             forwarded: core::array::from_fn(|class| self.sum(|cells| cells.forwarded.get(class).map_or(0, Tally::get))),
+            accepted: self.sum(|cells| cells.accepted.get()),
             rejected: list(|cells| &cells.rejected, Rejection::ALL.len()),
             failed: list(|cells| &cells.failed, Fault::ALL.len()),
             broken_rules: list(|cells| &cells.broken_rules, ResponseError::ALL.len()),

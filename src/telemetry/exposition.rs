@@ -13,6 +13,7 @@ use metrics_exporter_prometheus::formatting::{sanitize_description, sanitize_lab
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::cells::RouteTotals;
+use super::deliveries::AttemptResult;
 use super::handshake::Handshake;
 use super::histogram::{BOUNDS_TEXT, Distribution};
 use super::metrics::{Metrics, Registered};
@@ -124,6 +125,7 @@ pub fn render(metrics: &Metrics, moment: Moment<'_>) -> String {
     connections(&page, metrics, moment.readings);
     upstreams(&page, &registered, moment.readings);
     bounds(&page, moment.readings);
+    inbox(&page, moment.readings);
     workers(&mut page, metrics, moment);
     vitals(&mut page, moment);
     page.finish()
@@ -139,6 +141,7 @@ fn routes(page: &mut Page, metrics: &Metrics, registered: &Registered) {
     for (route, scheme, totals) in &all {
         let outcomes = [
             ("forwarded", totals.forwarded()),
+            ("accepted", totals.accepted),
             ("duplicate", totals.acknowledged()),
             ("rejected", totals.refused()),
             ("failed", totals.broken()),
@@ -171,6 +174,7 @@ fn routes(page: &mut Page, metrics: &Metrics, registered: &Registered) {
 
 /// What only a request with a route can meet.
 fn route_only(page: &Page, route: &str, totals: &RouteTotals) {
+    page.counter(&names::INBOX_ACCEPTED, &[route], totals.accepted);
     for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(totals.forwarded) {
         page.counter(&names::RESPONSES, &[route, class], count);
     }
@@ -280,6 +284,25 @@ fn bounds(page: &Page, readings: &Readings) {
         page.gauge(&names::REPLAY_ENTRIES, &labels, replay.entries.held as f64);
         page.gauge(&names::REPLAY_CAPACITY, &labels, replay.entries.limit as f64);
         page.gauge(&names::REPLAY_CLAIMS, &labels, replay.claims as f64);
+    }
+}
+
+fn inbox(page: &Page, readings: &Readings) {
+    let Some(inbox) = &readings.inbox else { return };
+    for (state, count) in [("waiting", inbox.waiting), ("dead", inbox.dead), ("damaged", inbox.damaged)] {
+        page.gauge(&names::INBOX_DELIVERIES, &[state], count as f64);
+    }
+    page.gauge(&names::INBOX_BYTES, &[], inbox.bytes.held as f64);
+    page.gauge(&names::INBOX_LIMIT, &[], inbox.bytes.limit as f64);
+    page.gauge(&names::INBOX_FAILING, &[], f64::from(u8::from(inbox.failing)));
+    page.gauge(&names::INBOX_DAMAGED_FILES, &[], inbox.damaged_files as f64);
+    for route in &inbox.routes {
+        let name = route.route.as_str();
+        for (result, count) in AttemptResult::ALL.iter().zip(route.results) {
+            page.counter(&names::INBOX_ATTEMPTS, &[name, result.word()], count);
+        }
+        page.gauge(&names::INBOX_WAITING, &[name], route.waiting as f64);
+        page.gauge(&names::INBOX_OLDEST, &[name], route.oldest.as_secs_f64());
     }
 }
 

@@ -1,10 +1,11 @@
 //! The page for Prometheus, read back.
 #![allow(clippy::unwrap_used)]
+use super::super::deliveries::DeliveryReading;
 use super::super::exchange::{Exchange, RouteTag, Stages};
 use super::super::health::{HealthReading, Standing};
 use super::super::metrics::RouteLabels;
 use super::super::readings::{
-    AuthorityReading, CertificateReading, KeyReading, Level, ReloadReading, ReplayReading, Vitals,
+    AuthorityReading, CertificateReading, InboxReading, KeyReading, Level, ReloadReading, ReplayReading, Vitals,
 };
 use super::*;
 use crate::now::Now;
@@ -65,6 +66,11 @@ fn everything() -> Readings {
             number: 1,
             not_after: 2,
         }],
+        inbox: Some(InboxReading {
+            bytes: Level { held: 7, limit: 8 },
+            routes: vec![DeliveryReading { route: "a\"b".to_owned(), results: [5, 6, 7], waiting: 8, oldest: second }],
+            ..InboxReading::default()
+        }),
         vitals: Vitals {
             memory: one,
             cpu: Some(second),
@@ -141,6 +147,9 @@ fn workers_are_added_up_and_names_of_operators_are_escaped() {
         r#"countersign_access_log_lines_missing_total{reason="lost"} 2"#,
         r#"countersign_audit_unrecorded_total{reason="blocked"} 4"#,
         "countersign_audit_failing 1",
+        "countersign_inbox_bytes 7",
+        r#"countersign_inbox_attempts_total{route="a\"b",result="again"} 6"#,
+        r#"countersign_inbox_oldest_seconds{route="a\"b"} 1"#,
         "countersign_audit_unproven_records 5",
         r#"countersign_key_changed_timestamp_seconds{route="a\"b",key="k"} 3"#,
         "process_cpu_seconds_total 1",

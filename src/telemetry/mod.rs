@@ -6,6 +6,7 @@ pub mod advice;
 pub mod audit;
 pub mod capture;
 mod cells;
+pub mod deliveries;
 pub mod exchange;
 pub mod exposition;
 pub mod handshake;

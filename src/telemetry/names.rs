@@ -60,7 +60,7 @@ macro_rules! names {
 
 names! {
     EXCHANGES = Counter "countersign_exchanges_total" ["route", "scheme", "outcome"] Count
-        "Exchanges that have ended: forwarded, duplicate, rejected or failed. Requests that fell under no route have an empty route.";
+        "Exchanges that have ended: forwarded, accepted (stored, and delivered later), duplicate, rejected or failed. Requests that fell under no route have an empty route.";
     RESPONSES = Counter "countersign_forwarded_responses_total" ["route", "class"] Count
         "Answers of the application to forwarded deliveries, by class of their status (1xx to 5xx).";
     REJECTIONS = Counter "countersign_rejections_total" ["route", "reason"] Count
@@ -189,6 +189,24 @@ names! {
         "1 while the audit trail cannot be written. Absent where there is none.";
     AUDIT_UNPROVEN = Gauge "countersign_audit_unproven_records" [] Count
         "Records that were in the audit trail when the process started, that no seal proves and no killed process explains. Absent where there is none.";
+    INBOX_ACCEPTED = Counter "countersign_inbox_accepted_total" ["route"] Count
+        "Deliveries that were stored in the inbox, and acknowledged at once.";
+    INBOX_ATTEMPTS = Counter "countersign_inbox_attempts_total" ["route", "result"] Count
+        "Attempts to deliver what is stored that have ended: delivered, again (another one follows), or dead (it is a dead letter).";
+    INBOX_WAITING = Gauge "countersign_inbox_waiting" ["route"] Count
+        "Stored deliveries that wait for the application, those being attempted included.";
+    INBOX_OLDEST = Gauge "countersign_inbox_oldest_seconds" ["route"] Seconds
+        "Time since the oldest delivery that waits was accepted; 0 where none waits.";
+    INBOX_DELIVERIES = Gauge "countersign_inbox_deliveries" ["state"] Count
+        "Stored deliveries: waiting, dead (dead letters), or damaged (not what was written). Absent where there is no inbox.";
+    INBOX_BYTES = Gauge "countersign_inbox_bytes" [] Bytes
+        "Bytes of the inbox on disk.";
+    INBOX_LIMIT = Gauge "countersign_inbox_limit_bytes" [] Bytes
+        "Bytes that the inbox may take on disk.";
+    INBOX_FAILING = Gauge "countersign_inbox_failing" [] Count
+        "1 while the inbox cannot store deliveries: its routes answer 503. Absent where there is none.";
+    INBOX_DAMAGED_FILES = Gauge "countersign_inbox_damaged_files" [] Count
+        "Files of the inbox that were set aside because they could not be opened.";
     BUILD = Gauge "countersign_build_info" ["version", "architecture"] Count
         "Always 1; what is running stands in the labels.";
     PROCESS_MEMORY = Gauge "process_resident_memory_bytes" [] Bytes

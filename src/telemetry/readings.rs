@@ -3,6 +3,7 @@
 
 use core::time::Duration;
 
+use super::deliveries::DeliveryReading;
 use super::health::HealthReading;
 
 /// The state of the process at one moment.
@@ -46,8 +47,33 @@ pub struct Readings {
     pub certificates: Vec<CertificateReading>,
     /// The authorities whose certificates clients may show.
     pub authorities: Vec<AuthorityReading>,
+    /// What is stored to be delivered later; nothing where there is no inbox.
+    pub inbox: Option<InboxReading>,
     /// The system's view of the process.
     pub vitals: Vitals,
+}
+
+/// The state of the inbox.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InboxReading {
+    /// Whether deliveries can be stored: `open`, `starting` or `unavailable`.
+    pub state: &'static str,
+    /// Deliveries that wait.
+    pub waiting: u64,
+    /// Dead letters.
+    pub dead: u64,
+    /// Deliveries that are not what was written.
+    pub damaged: u64,
+    /// Bytes on disk.
+    pub bytes: Level,
+    /// Files that were set aside because they could not be opened.
+    pub damaged_files: u64,
+    /// Writing fails.
+    pub failing: bool,
+    /// There is no room for another dead letter: what should be one is attempted on.
+    pub dead_letters_full: bool,
+    /// What waits, by route.
+    pub routes: Vec<DeliveryReading>,
 }
 
 /// How much is held of something bounded.

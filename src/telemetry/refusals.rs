@@ -55,7 +55,7 @@ impl Refusals {
     /// Keeps a refusal if the budget has room for it: otherwise this is a load and two comparisons.
     pub fn note(&self, exchange: &Exchange<'_>, route: Option<&Arc<str>>) {
         let position = match exchange.outcome {
-            Outcome::Forwarded { .. } => return,
+            Outcome::Forwarded { .. } | Outcome::Accepted { .. } => return,
             Outcome::Rejected(rejection) => rejection as usize,
             Outcome::Failed(fault) => Rejection::ALL.len() + fault as usize,
         };

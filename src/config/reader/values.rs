@@ -116,6 +116,28 @@ impl<'d> Reader<'d> {
         (strings.len() == array.len()).then_some(strings)
     }
 
+    /// A list of status codes inside `range`.
+    #[must_use]
+    pub fn statuses(&self, key: &str, range: RangeInclusive<u16>) -> Option<Vec<u16>> {
+        let value = self.ask(key)?;
+        let array = self.expect(key, "a list of status codes", value, DeValue::as_array)?;
+        let mut statuses = Vec::with_capacity(array.len());
+        for (position, item) in array.iter().enumerate() {
+            let key = format!("{key}[{position}]");
+            let number = item.get_ref().as_integer().map(|it| u16::from_str_radix(it.as_str(), it.radix()));
+            match number {
+                None => self.wrong_type(&key, item, "a status code"),
+                Some(Ok(status)) if range.contains(&status) => statuses.push(status),
+                Some(_) => {
+                    let place = self.document.place(item.span(), self.path_of(&key));
+                    let fix = format!("choose a status from {} to {}", range.start(), range.end());
+                    self.error_at(place, format!("is no status from {} to {}", range.start(), range.end()), fix);
+                }
+            }
+        }
+        (statuses.len() == array.len()).then_some(statuses)
+    }
+
     /// A list of strings, each with its own place.
     #[must_use]
     pub fn placed_strings(&self, key: &str) -> Option<Vec<(&'d str, Place)>> {

@@ -4,6 +4,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod audit;
+pub mod inbox;
 pub mod limits;
 pub mod listener;
 pub mod ready;

@@ -104,6 +104,7 @@ fn start(disk: &SimulatedDisk, address: SocketAddr, driver: DriverChoice) -> Run
             reuse_after: Duration::ZERO,
         }],
         seed: 1,
+        meters: Arc::default(),
         driver,
         clock,
     };
@@ -142,7 +143,7 @@ impl Running {
     }
 
     fn stop(self) {
-        self.mailbox.post([DeliveryNews::Stop]);
+        self.mailbox.post([DeliveryNews::Stop(Duration::from_secs(30))]);
         self.door.stop();
         self.threads.into_iter().for_each(|thread| thread.join().unwrap());
     }

@@ -195,7 +195,7 @@ impl SpoolDoor {
     }
 
     /// Takes a delivery back that the store has not taken yet. Gives whether it is withdrawn: then it is not stored, and
-    /// its bell does not ring. Once it is taken, nobody may be refused before the store knows.
+    /// its bell does not ring. Once it is taken, its sender is not refused before the store knows.
     pub fn withdraw(&self, worker: usize, place: u64) -> bool {
         let Some(lane) = self.lanes.get(worker) else { return false };
         let mut pending = lock(&lane.0);

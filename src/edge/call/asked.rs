@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::edge::peer::Peer;
 use crate::gate::client::ClientAddress;
 use crate::gate::route::Route;
+use crate::inbox::delivery::DeliveryId;
 use crate::now::Now;
 use crate::outcome::Observed;
 use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, METHOD, PATH, QUERY, Stage, Stages};
@@ -40,6 +41,8 @@ pub struct Asked<'p> {
     pub client: ClientAddress,
     /// The status with which the application has accepted the delivery, if it has.
     pub accepted: Option<u16>,
+    /// The id under which it was stored, if it was.
+    pub stored: Option<DeliveryId>,
     /// The rule that the application's answer broke.
     pub broken_rule: Option<ResponseError>,
     /// What checks that are only observed would have refused.
@@ -89,6 +92,7 @@ impl<'p> Asked<'p> {
             route: None,
             client: ClientAddress::direct(peer.map(|peer| peer.address)),
             accepted: None,
+            stored: None,
             broken_rule: None,
             observed: Observed::NONE,
             retry_after: None,

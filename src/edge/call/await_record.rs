@@ -3,7 +3,6 @@
 //! byte on a socket that it has come further.
 
 use std::future::poll_fn;
-use std::rc::Rc;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -17,7 +16,8 @@ use super::inbound::Inbound;
 use super::request::Call;
 use crate::edge::observer::Kept;
 use crate::edge::peer::Sender;
-use crate::edge::runtime::net::{Net, Sockets};
+use crate::edge::runtime::net::Net;
+use crate::edge::wait::wake_list::WakeList;
 use crate::edge::worker::Worker;
 
 /// How long an answer waits for its record. A disk that takes longer does not work.
@@ -62,12 +62,12 @@ pub async fn await_record<N: Net>(
 }
 
 /// Wakes the answers that wait whenever something comes on `changes`.
-pub async fn listen(worker: Rc<Worker<Sockets>>, mut changes: UnixStream) {
+pub async fn listen(waiting: &WakeList, mut changes: UnixStream) {
     let mut buf = vec![0; 64];
     loop {
         let (result, back) = changes.read(buf).await;
         buf = back;
-        worker.unrecorded.wake();
+        waiting.wake();
         if !matches!(result, Ok(1..)) {
             return;
         }

@@ -111,12 +111,12 @@ fn draining_instead<N: Net>(worker: &Worker<N>, fault: Fault) -> Outcome {
 }
 
 /// The head that the application gets: what came, without what is not end-to-end, and what we vouch for.
-struct OnwardHead<'a, 'p, 'c> {
-    policy: &'a Policy,
-    route: &'a Route,
-    verified: &'a Verified<'p, &'c mut Inbound>,
-    sender: Sender<'a>,
-    asked: &'a Asked<'p>,
+pub(super) struct OnwardHead<'a, 'p, 'c> {
+    pub(super) policy: &'a Policy,
+    pub(super) route: &'a Route,
+    pub(super) verified: &'a Verified<'p, &'c mut Inbound>,
+    pub(super) sender: Sender<'a>,
+    pub(super) asked: &'a Asked<'p>,
 }
 
 impl OnwardHead<'_, '_, '_> {
@@ -125,6 +125,16 @@ impl OnwardHead<'_, '_, '_> {
     /// # Errors
     /// [`Rejection::LoopDetected`]: the request has come through this process before.
     fn encode(&self, out: &mut Vec<u8>, pseudonym: &[u8]) -> Result<(), Rejection> {
+        self.encode_fields(out, pseudonym)?;
+        encode::end(out);
+        Ok(())
+    }
+
+    /// The same without the empty line at its end.
+    ///
+    /// # Errors
+    /// As [`Self::encode`].
+    pub(super) fn encode_fields(&self, out: &mut Vec<u8>, pseudonym: &[u8]) -> Result<(), Rejection> {
         let Self { policy, route, verified, sender, asked } = *self;
         let inbound = verified.delivery();
         let (head, bytes) = inbound.head();
@@ -166,7 +176,6 @@ impl OnwardHead<'_, '_, '_> {
         if asked.framing != BodyFraming::None {
             encode::field_u64(out, b"Content-Length", inbound.body_length() as u64);
         }
-        encode::end(out);
         Ok(())
     }
 }

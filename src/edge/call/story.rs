@@ -20,6 +20,7 @@ use crate::wire::framing::BodyFraming;
 use super::admit;
 use super::await_record;
 use super::carrier::{Carrier, Next, OwnAnswer};
+use super::enqueue::{self, Storing};
 use super::forward::{self, Way};
 use super::inbound::Inbound;
 use super::judge;
@@ -42,7 +43,7 @@ pub async fn run<'p, N: Net, C: Carrier<N>>(
 ) -> Next {
     let mut granted = None;
     let outcome = match story(worker, policy, call, carrier, &mut granted).await {
-        Ok(status) => Outcome::Forwarded { status },
+        Ok(outcome) => outcome,
         // A sender that is told that nothing is left to do must be able to rely on it.
         Err(acknowledged @ Outcome::Rejected(Rejection::Duplicate)) => {
             await_record::await_record(worker, call, carrier.sender(), acknowledged).await.err().unwrap_or(acknowledged)
@@ -71,7 +72,7 @@ async fn story<'p, 'w, N: Net, C: Carrier<N>>(
     call: &mut Call<'_, 'p>,
     carrier: &mut C,
     granted: &mut Option<Admitted<'w>>,
-) -> Result<u16, Outcome> {
+) -> Result<Outcome, Outcome> {
     let policy: &Policy = snapshot;
     read::head(worker, policy, call, carrier).await?;
     identify(policy, call, carrier.listener());
@@ -102,7 +103,15 @@ async fn story<'p, 'w, N: Net, C: Carrier<N>>(
             if reply.is_ok() || call.asked.accepted.is_some() {
                 await_record::await_record(worker, call, carrier.sender(), outcome).await?;
             }
-            relay::relay(worker, snapshot, call, carrier, reply?).await
+            let status = relay::relay(worker, snapshot, call, carrier, reply?).await?;
+            Ok(Outcome::Forwarded { status })
+        }
+        Disposition::Enqueue { rule } => {
+            let storing = Storing { rule, sender: carrier.sender() };
+            enqueue::enqueue(worker, policy, storing, asked, genuine).await?;
+            let accepted = Outcome::Accepted { status: rule.status };
+            await_record::await_record(worker, call, carrier.sender(), accepted).await?;
+            Ok(accepted)
         }
     }
 }

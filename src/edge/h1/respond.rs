@@ -39,6 +39,9 @@ pub(super) async fn write_answer<N: Net>(
     encode::field(out, b"Content-Type", b"application/json");
     encode::field(out, b"Cache-Control", b"no-store");
     encode::field(out, b"X-Request-Id", asked.id.text());
+    if let Some(id) = asked.stored {
+        encode::field(out, b"X-Countersign-Delivery", &id.text());
+    }
     match answer.status {
         // RFC 9110 section 15.5.2 wants a challenge with every 401.
         401 => encode::field(out, b"WWW-Authenticate", b"Webhook-Signature"),
@@ -52,9 +55,12 @@ pub(super) async fn write_answer<N: Net>(
     encode_fate(out, asked);
     let parts = if answer.status < 300 { SUCCESS } else { BODY };
     let body_length = parts.iter().map(|part| part.len()).sum::<usize>() + answer.error.len() + asked.id.text().len();
-    encode::field_u64(out, b"Content-Length", body_length as u64);
+    // RFC 9110 section 8.6: a 204 has neither a body nor a length.
+    if answer.status != 204 {
+        encode::field_u64(out, b"Content-Length", body_length as u64);
+    }
     encode::end(out);
-    if !asked.is_head {
+    if !asked.is_head && answer.status != 204 {
         let [open, middle, close] = parts;
         for part in [open, answer.error.as_bytes(), middle, asked.id.text(), close] {
             out.extend_from_slice(part);

@@ -144,6 +144,7 @@ mod tests {
             callers: CallerList::default(),
             observe: Observe::default(),
             replay: None,
+            durable: None,
         };
         RouteTable::new(vec![route("/a", verifier()), route("/b", Verifier::none())]).unwrap()
     }

@@ -42,6 +42,7 @@ fn table(admission: RouteAdmission) -> RouteTable {
         kept: KeptFields::default(),
         observe: Observe::default(),
         replay: None,
+        durable: None,
     };
     RouteTable::new(vec![route]).unwrap()
 }

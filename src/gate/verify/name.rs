@@ -30,6 +30,22 @@ impl Name {
     /// Bytes of a digest or tag that a name holds.
     const DIGEST: usize = 15;
 
+    /// Bytes of a name.
+    pub const SIZE: usize = 16;
+
+    /// The name with these bytes, which [`Self::bytes`] gave.
+    #[must_use]
+    pub const fn from_bytes(bytes: [u8; Self::SIZE]) -> Self {
+        Self(bytes)
+    }
+
+    /// Whether it is made of an id and a body.
+    #[must_use]
+    pub const fn is_of_id_and_body(&self) -> bool {
+        let [.., kind] = self.0;
+        kind == Kind::IdAndBody as u8
+    }
+
     fn new(kind: Kind, digest: &[u8]) -> Self {
         let mut name = [0; 16];
         name.iter_mut().zip(digest.iter().take(Self::DIGEST)).for_each(|(to, from)| *to = *from);

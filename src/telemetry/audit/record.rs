@@ -239,12 +239,12 @@ const FAULTS: usize = Fault::ALL.len();
 /// Deliveries without a line of their own, by reason: nothing goes missing without a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
-    counts: [u64; REJECTIONS + FAULTS + 1],
+    counts: [u64; REJECTIONS + FAULTS + 2],
 }
 
 impl Default for Tally {
     fn default() -> Self {
-        Self { counts: [0; REJECTIONS + FAULTS + 1] }
+        Self { counts: [0; REJECTIONS + FAULTS + 2] }
     }
 }
 
@@ -253,6 +253,7 @@ impl Tally {
     pub fn count(&mut self, outcome: Outcome) {
         let position = match outcome {
             Outcome::Forwarded { .. } => REJECTIONS + FAULTS,
+            Outcome::Accepted { .. } => REJECTIONS + FAULTS + 1,
             Outcome::Rejected(rejection) => rejection as usize,
             Outcome::Failed(fault) => REJECTIONS + fault as usize,
         };
@@ -274,7 +275,7 @@ impl Tally {
     /// that could not be written.
     pub fn write(&self, out: &mut Vec<u8>, why: &str, (stamp, unix): (&mut Stamp, Duration)) {
         let codes = Rejection::ALL.iter().map(|it| it.code()).chain(Fault::ALL.iter().map(|it| it.code()));
-        let codes = codes.chain(["forwarded"]);
+        let codes = codes.chain(["forwarded", "accepted"]);
         time(out, stamp, unix);
         string(out, b",\"event\":\"unrecorded\",\"why\":\"", why.as_bytes());
         out.extend_from_slice(b",\"count\":");

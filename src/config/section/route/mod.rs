@@ -2,6 +2,7 @@
 
 mod admission;
 pub mod clients;
+pub mod delivery;
 mod kept;
 pub mod keys;
 mod observe;
@@ -14,6 +15,7 @@ pub mod verification;
 use core::fmt::{self, Write};
 
 use self::clients::ClientSettings;
+use self::delivery::DeliverySettings;
 use self::keys::KeySettings;
 use self::observe::Observable;
 use self::verification::Verification;
@@ -60,6 +62,8 @@ pub struct RouteSettings {
     pub observe: Observe,
     /// How deliveries that have been seen before are treated; `None` where none is remembered.
     pub replay: Option<ReplayPolicy>,
+    /// How its deliveries are stored and delivered later; `None` where the application answers the sender.
+    pub delivery: Option<DeliverySettings>,
     /// Where the route begins.
     pub place: Place,
 }
@@ -83,8 +87,19 @@ pub(crate) struct Routes {
     pub(crate) whole: bool,
 }
 
-/// Reads every route. `default_upstream` is the address of `[upstream]`.
-pub(crate) fn read(root: &Reader<'_>, default_upstream: Option<&UpstreamAddress>, limits: &LimitSettings) -> Routes {
+/// What of the other sections a route is read with.
+#[derive(Clone, Copy)]
+pub(crate) struct Surroundings<'s> {
+    /// The address of `[upstream]`.
+    pub(crate) upstream: Option<&'s UpstreamAddress>,
+    /// Bounds.
+    pub(crate) limits: &'s LimitSettings,
+    /// Whether there is an `[inbox]`.
+    pub(crate) inbox: bool,
+}
+
+/// Reads every route.
+pub(crate) fn read(root: &Reader<'_>, around: Surroundings<'_>) -> Routes {
     root.require("route", FIX_NO_ROUTE);
     let readers = root.tables("route");
     if readers.as_ref().is_some_and(Vec::is_empty) {
@@ -101,7 +116,7 @@ pub(crate) fn read(root: &Reader<'_>, default_upstream: Option<&UpstreamAddress>
     }
     let mut whole = readers.is_some();
     for reader in readers.into_iter().flatten().take(ROUTE_LIMIT) {
-        let read = read_route(&reader, &mut schemes, limits);
+        let read = read_route(&reader, &mut schemes, around);
         whole &= read.is_some();
         routes.extend(read);
         reader.finish();
@@ -112,7 +127,7 @@ pub(crate) fn read(root: &Reader<'_>, default_upstream: Option<&UpstreamAddress>
     let (mut placed, mut upstreams) = (Vec::with_capacity(routes.len()), Vec::new());
     let written = root.table("upstream").is_some_and(|upstream| upstream.has("address"));
     for (mut route, own) in routes {
-        match own.or_else(|| default_upstream.cloned()) {
+        match own.or_else(|| around.upstream.cloned()) {
             Some(address) => route.upstream = position(&mut upstreams, address),
             None if written => whole = false,
             None => {
@@ -132,7 +147,8 @@ fn position(upstreams: &mut Vec<UpstreamAddress>, address: UpstreamAddress) -> u
     })
 }
 
-fn read_route(reader: &Reader<'_>, schemes: &mut [own_schemes::OwnScheme], limits: &LimitSettings) -> Option<Read> {
+fn read_route(reader: &Reader<'_>, schemes: &mut [own_schemes::OwnScheme], around: Surroundings<'_>) -> Option<Read> {
+    let limits = around.limits;
     let path = request::path(reader);
     let host = request::host(reader);
     let methods = request::methods(reader);
@@ -153,6 +169,7 @@ fn read_route(reader: &Reader<'_>, schemes: &mut [own_schemes::OwnScheme], limit
         Observable::Tolerance => verification.iter().flatten().any(|it| it.scheme.signs_timestamp()),
     });
     observe.replay |= replay.observed;
+    let delivery = delivery::read(reader, around.inbox, verification.iter().flatten().next());
     let (replay, verification) = (replay.policy, verification?);
     verification::check_url_path(reader, path.as_ref(), verification.as_ref());
     verification::check_bodies(reader, &methods, verification.as_ref());
@@ -175,6 +192,7 @@ fn read_route(reader: &Reader<'_>, schemes: &mut [own_schemes::OwnScheme], limit
         admission,
         observe,
         replay,
+        delivery,
         place,
     };
     Some((route, address))
@@ -276,6 +294,7 @@ pub(crate) fn describe(
     if let Some(upstream) = upstream {
         line(out, "upstream", upstream)?;
     }
+    delivery::describe(out, route.delivery.as_ref())?;
     match route.kept.names() {
         [] => Ok(()),
         names => line(out, "keeps", format_args!("{}, as any client sends them", names.join(", "))),

@@ -13,7 +13,7 @@ use crate::gate::verify::Validity;
 /// A route.
 #[derive(Clone)]
 pub(crate) struct RouteOutline {
-    parts: [(&'static str, Digest); 6],
+    parts: [(&'static str, Digest); 7],
     pub(crate) keys: BTreeMap<String, KeyOutline>,
 }
 
@@ -48,6 +48,7 @@ impl RouteOutline {
             callers,
             callers_place: _,
             kept,
+            delivery,
             place: _,
         } = route;
         let verified = verification.as_ref().map(|it| (&it.scheme, &it.public_url, &it.tolerance));
@@ -61,6 +62,7 @@ impl RouteOutline {
             ("limits", digest(&(body_size, admission, observe, replay))),
             ("upstream", digest(upstream)),
             ("headers", digest(kept)),
+            ("delivery", digest(delivery)),
         ];
         let settings = verification.iter().flat_map(|it| &it.keys);
         let keys = settings.zip(bytes).map(|(settings, bytes)| (settings.id.clone(), of_key(settings, bytes.as_ref())));

@@ -1,0 +1,169 @@
+//! `[inbox]`: where deliveries are kept that were acknowledged before the application had them.
+
+use core::fmt::{self, Write};
+use core::ops::RangeInclusive;
+use core::time::Duration;
+use std::path::{Path, PathBuf};
+
+use crate::config::lines::line;
+use crate::config::reader::{Reader, set};
+use crate::config::units::{show_duration, show_size, show_size_rounded};
+
+const SIZE: RangeInclusive<u64> = 64 << 20..=1 << 40;
+const DELIVERIES: RangeInclusive<u64> = 16..=16_777_216;
+const HOUR: Duration = Duration::from_secs(3_600);
+const RETENTION: RangeInclusive<Duration> = HOUR..=Duration::from_secs(8_760 * 3_600);
+
+/// Bytes of memory for each delivery that waits: its places in the index of the store and in the agenda.
+const BYTES_PER_DELIVERY: u64 = 320;
+
+/// Bytes of memory besides: records on their way to the application, and the caches of the store.
+const BYTES_BESIDES: u64 = (8 + 20) << 20;
+
+/// Bytes that wait for a commit, for each worker.
+const BYTES_PER_WORKER: u64 = 4 << 20;
+
+/// `[inbox]`: where deliveries are kept that were acknowledged at once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InboxSettings {
+    /// The directory, relative to that of the configuration file until it has been loaded.
+    pub directory: PathBuf,
+    /// All files together, in bytes.
+    pub size: u64,
+    /// Deliveries, dead letters included.
+    pub deliveries: u64,
+    /// Whether a commit reaches the disk (`durability = "fsync"`) or the kernel (`"os"`).
+    pub durable: bool,
+    /// Dead letters together, in bytes.
+    pub dead_size: u64,
+    /// For how long dead letters are kept.
+    pub retention: Duration,
+}
+
+impl InboxSettings {
+    /// Makes the path one that does not depend on where the process was started.
+    pub fn resolve(&mut self, directory: &Path) {
+        self.directory = directory.join(&self.directory);
+    }
+
+    /// Bytes of memory that it may take, without what waits for a commit.
+    #[must_use]
+    pub const fn memory(&self) -> u64 {
+        self.deliveries.saturating_mul(BYTES_PER_DELIVERY).saturating_add(BYTES_BESIDES)
+    }
+}
+
+/// Reads `[inbox]`.
+pub(crate) fn read(root: &Reader<'_>) -> Option<InboxSettings> {
+    let reader = root.table("inbox")?;
+    reader.require("directory", "add directory = \"/var/lib/countersign\"");
+    let directory = reader.string("directory").map(PathBuf::from);
+    if directory.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
+        reader.error("directory", "is empty", "write the path of a directory of this process alone");
+    }
+    let size = reader.size("size", SIZE).unwrap_or(1 << 30);
+    let deliveries = reader.integer("deliveries", DELIVERIES).unwrap_or(262_144);
+    let durable = reader.choice("durability", &[("fsync", true), ("os", false)]).unwrap_or(true);
+    if !durable {
+        let message = "an acknowledged delivery survives the end of this process, and not that of the machine";
+        reader.warning("durability", message, "write durability = \"fsync\", or know what you lose");
+    }
+    let (mut dead_size, mut retention) = (size / 4, 720 * HOUR);
+    if let Some(dead) = reader.table("dead_letters") {
+        set(&mut dead_size, read_share(&dead, size));
+        set(&mut retention, dead.duration("retention", RETENTION));
+        dead.finish();
+    }
+    reader.finish();
+    directory.map(|directory| InboxSettings { directory, size, deliveries, durable, dead_size, retention })
+}
+
+/// `"25%"` of `all`, or a number of bytes.
+fn read_share(reader: &Reader<'_>, all: u64) -> Option<u64> {
+    let text = reader.string("size")?;
+    let bytes = match text.strip_suffix('%') {
+        Some(number) => number.trim().parse::<u64>().ok().filter(|it| *it <= 100).map(|percent| all / 100 * percent),
+        None => crate::config::units::parse_size(text).ok(),
+    };
+    match bytes {
+        Some(bytes) if bytes > 0 && bytes <= all / 4 * 3 => Some(bytes),
+        _ => {
+            let message = "is no part of the inbox that leaves room for deliveries";
+            reader.error("size", message, "write 1% to 75%, or a size up to three quarters of that of the inbox");
+            None
+        }
+    }
+}
+
+/// For `check`: `routes` are those whose deliveries are stored.
+pub(crate) fn describe(out: &mut String, inbox: Option<&InboxSettings>, routes: &[&str]) -> fmt::Result {
+    let Some(inbox) = inbox else { return Ok(()) };
+    writeln!(out, "\ninbox")?;
+    let means = if inbox.durable {
+        "on disk: it survives the end of this process and the loss of power"
+    } else {
+        "with the kernel: it survives the end of this process, and not that of the machine"
+    };
+    line(out, "202 means", format_args!("the delivery is {means}"))?;
+    line(out, "", "and is delivered at least once, until the application accepts it or the route gives up")?;
+    match routes {
+        [] => line(out, "WARNING", "no route stores deliveries: acknowledge = \"durable\" does")?,
+        routes => line(out, "routes", routes.join(", "))?,
+    }
+    let directory = inbox.directory.display();
+    line(out, "disk", format_args!("at most {} in {directory}", show_size(inbox.size)))?;
+    let (dead, retention) = (show_size_rounded(inbox.dead_size), show_duration(inbox.retention));
+    line(out, "", format_args!("of it dead letters {dead}, each for {retention}; none is dropped to make room"))?;
+    let (memory, worker) = (show_size_rounded(inbox.memory()), show_size(BYTES_PER_WORKER));
+    line(out, "memory", format_args!("at most {} deliveries: {memory}, and {worker} per worker", inbox.deliveries))?;
+    line(out, "when full", "new deliveries are refused (503), and what is stored goes on")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::document::Document;
+
+    fn read_text(text: &str) -> (Option<InboxSettings>, Vec<String>) {
+        let document = Document::parse("test.toml", text).unwrap();
+        let root = Reader::root(&document);
+        let inbox = read(&root);
+        root.finish();
+        let problems = document.into_problems();
+        (inbox, problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn small_settings_are_valid_and_described() {
+        let (inbox, problems) = read_text(
+            "[inbox]\ndirectory = 'box'\nsize = '64MiB'\ndeliveries = 2048\ndead_letters = { size = '50%', retention = '1h' }\n",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        let mut inbox = inbox.unwrap();
+        assert_eq!((inbox.size, inbox.deliveries, inbox.durable), (64 << 20, 2_048, true));
+        assert_eq!(inbox.dead_size, (64 << 20) / 100 * 50);
+        inbox.resolve(Path::new("/etc/countersign"));
+        let mut text = String::new();
+        describe(&mut text, Some(&inbox), &["orders"]).unwrap();
+        for part in ["loss of power", "at most 64MiB in /etc/countersign/box", "routes      orders", "2048 deliveries"]
+        {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (text, expected) in [
+            ("[inbox]\n", "directory"),
+            ("[inbox]\ndirectory = ''\n", "is empty"),
+            ("[inbox]\ndirectory = 'a'\nsize = '1MiB'\n", "out of range"),
+            ("[inbox]\ndirectory = 'a'\ndurability = 'os'\n", "not that of the machine"),
+            ("[inbox]\ndirectory = 'a'\ndead_letters = { size = '90%' }\n", "leaves room"),
+            ("[inbox]\ndirectory = 'a'\nfolder = 'b'\n", "folder"),
+        ] {
+            let (_, problems) = read_text(text);
+            assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}: {problems:?}");
+        }
+    }
+}

@@ -1,0 +1,306 @@
+//! The durable inbox from end to end: the process, real sockets, real files, on both drivers.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ring::hmac;
+
+const SECRET: &str = "correct-horse-battery-staple-0123456789";
+const PATIENCE: Duration = Duration::from_secs(30);
+const DRIVERS: [&str; 2] = ["auto", "epoll"];
+
+/// An application that answers with these statuses, and then with 200.
+struct Application {
+    address: SocketAddr,
+    requests: Receiver<String>,
+}
+
+fn application(address: &str, statuses: &[u16]) -> Application {
+    let listener = TcpListener::bind(address).unwrap();
+    let address = listener.local_addr().unwrap();
+    let statuses = Arc::new(Mutex::new(statuses.to_vec()));
+    let (sender, requests) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming().map_while(Result::ok) {
+            let (statuses, sender) = (Arc::clone(&statuses), sender.clone());
+            thread::spawn(move || serve(stream, &statuses, &sender));
+        }
+    });
+    Application { address, requests }
+}
+
+fn serve(mut stream: TcpStream, statuses: &Mutex<Vec<u16>>, sender: &Sender<String>) {
+    while let Some(request) = message(&mut stream) {
+        let mut statuses = statuses.lock().unwrap();
+        let status = if statuses.is_empty() { 200 } else { statuses.remove(0) };
+        drop(statuses);
+        let answer = format!("HTTP/1.1 {status} x\r\nContent-Length: 2\r\n\r\nok");
+        if sender.send(request).is_err() || stream.write_all(answer.as_bytes()).is_err() {
+            return;
+        }
+    }
+}
+
+/// A message with a `Content-Length`.
+fn message(stream: &mut TcpStream) -> Option<String> {
+    let (mut received, mut byte) = (Vec::new(), [0]);
+    while !received.ends_with(b"\r\n\r\n") {
+        if stream.read(&mut byte).ok()? == 0 {
+            return None;
+        }
+        received.push(byte[0]);
+    }
+    let head = String::from_utf8(received).unwrap();
+    let length =
+        head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).map_or(0, |it| it.parse().unwrap());
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).ok()?;
+    Some(head + &String::from_utf8(body).unwrap())
+}
+
+impl Application {
+    fn heard(&self) -> String {
+        self.requests.recv_timeout(PATIENCE).expect("the application is called")
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.requests.recv_timeout(Duration::from_millis(300)).is_err()
+    }
+}
+
+/// A folder that is removed at the end.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("countersign-inbox-{name}-{}", std::process::id()));
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::write(path.join("secret"), SECRET).unwrap();
+        Self(path)
+    }
+
+    fn configure(&self, driver: &str, upstream: SocketAddr, more: &str) -> PathBuf {
+        let path = self.0.join("countersign.toml");
+        let text = format!(
+            "[server]\nworkers = 1\ndriver = \"{driver}\"\ndrain_grace = \"5s\"\n\
+             [[listener]]\naddress = \"127.0.0.1:0\"\n[upstream]\naddress = \"{upstream}\"\n\
+             [inbox]\ndirectory = \"box\"\nsize = \"64MiB\"\ndeliveries = 2048\n\
+             [[route]]\npath = \"/hook\"\nscheme = \"github\"\nsecrets = [{{ id = \"1\", file = \"secret\" }}]\n\
+             acknowledge = \"durable\"\ndelivery = {{ backoff = \"50ms..200ms\"{more} }}\n\
+             [[route]]\npath = \"/direct\"\nscheme = \"github\"\nsecrets = [{{ id = \"1\", file = \"secret\" }}]\n"
+        );
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A running process; killed when dropped.
+struct Process {
+    child: Child,
+    lines: Arc<Mutex<Vec<String>>>,
+}
+
+impl Process {
+    fn start(config: &Path) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+        command.arg("run").arg("--config").arg(config).stdin(Stdio::null()).stdout(Stdio::null());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        let lines = Arc::<Mutex<Vec<String>>>::default();
+        let written = Arc::clone(&lines);
+        thread::spawn(move || errors.lines().map_while(Result::ok).for_each(|line| written.lock().unwrap().push(line)));
+        Self { child, lines }
+    }
+
+    fn await_line(&self, text: &str) -> String {
+        let begun = Instant::now();
+        while begun.elapsed() < PATIENCE {
+            if let Some(line) = self.lines.lock().unwrap().iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            pause();
+        }
+        panic!("no {text:?} in {:#?}", self.lines.lock().unwrap());
+    }
+
+    /// Where it listens, once its inbox is open.
+    fn open(&self) -> SocketAddr {
+        self.await_line("the inbox is open");
+        self.address()
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.await_line("listening on ").rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// SIGTERM.
+    fn stop(mut self) {
+        let kill = format!("kill -TERM {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success());
+        assert!(self.child.wait().unwrap().success(), "{:#?}", self.lines.lock().unwrap());
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn pause() {
+    thread::sleep(Duration::from_millis(20));
+}
+
+fn send(address: SocketAddr, path: &str, body: &str) -> String {
+    send_signed(address, path, body, body)
+}
+
+fn send_signed(address: SocketAddr, path: &str, body: &str, signed: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    let tag = hmac::sign(&key, signed.as_bytes());
+    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: hooks.example\r\nX-Hub-Signature-256: sha256={hex}\r\nX-Countersign-Attempt: 9\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(request.as_bytes()).unwrap();
+    message(&mut stream).expect("an answer")
+}
+
+fn field<'m>(message: &'m str, name: &str) -> &'m str {
+    message.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap_or_else(|| panic!("{message}"))
+}
+
+fn status(answer: &str) -> &str {
+    answer.get(9..12).unwrap_or_default()
+}
+
+/// An address at which nothing listens.
+fn away() -> SocketAddr {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+}
+
+#[test]
+fn a_delivery_is_acknowledged_at_once_and_delivered_until_it_is_accepted() {
+    for driver in DRIVERS {
+        let folder = Folder::new(&format!("accepted-{driver}"));
+        let application = application("127.0.0.1:0", &[503, 500]);
+        let process = Process::start(&folder.configure(driver, application.address, ""));
+        let address = process.open();
+        let answer = send(address, "/hook", "{\"n\":1}");
+        assert_eq!(status(&answer), "202", "{answer}");
+        assert!(answer.contains("{\"status\":\"accepted\","), "{answer}");
+        let id = field(&answer, "X-Countersign-Delivery").to_owned();
+        for attempt in ["1", "2", "3"] {
+            let request = application.heard();
+            assert!(request.starts_with("POST /hook HTTP/1.1\r\nHost: hooks.example\r\n"), "{request}");
+            assert!(request.ends_with("\r\n\r\n{\"n\":1}"), "{request}");
+            assert_eq!(field(&request, "X-Countersign-Delivery"), id);
+            assert_eq!(field(&request, "X-Countersign-Attempt"), attempt, "and not what the client claims");
+            assert!(field(&request, "X-Countersign-Accepted").ends_with('Z'), "{request}");
+            assert_eq!(field(&request, "X-Countersign-Route"), "hook");
+        }
+        assert_eq!(status(&send(address, "/hook", "{\"n\":1}")), "200", "a copy");
+        assert_eq!(status(&send_signed(address, "/hook", "{\"n\":2}", "other")), "401", "a forgery");
+        assert!(application.is_quiet());
+        assert_eq!(status(&send(address, "/direct", "{\"n\":1}")), "200", "another route, answered by the application");
+        assert!(application.heard().starts_with("POST /direct "));
+        process.stop();
+    }
+}
+
+#[test]
+fn what_was_acknowledged_survives_a_kill_and_so_does_the_memory_of_it() {
+    for driver in DRIVERS {
+        let folder = Folder::new(&format!("killed-{driver}"));
+        let upstream = away();
+        let config = folder.configure(driver, upstream, "");
+        let process = Process::start(&config);
+        let address = process.open();
+        let ids: Vec<String> = (0..20)
+            .map(|at| {
+                let answer = send(address, "/hook", &format!("{{\"n\":{at}}}"));
+                assert_eq!(status(&answer), "202", "{answer}");
+                field(&answer, "X-Countersign-Delivery").to_owned()
+            })
+            .collect();
+        process.kill();
+        let process = Process::start(&config);
+        let address = process.open();
+        process.await_line("20 deliveries wait");
+        assert_eq!(status(&send(address, "/hook", "{\"n\":3}")), "200", "a copy");
+        let application = application(&upstream.to_string(), &[]);
+        let mut delivered: Vec<String> =
+            (0..20).map(|_| field(&application.heard(), "X-Countersign-Delivery").to_owned()).collect();
+        delivered.sort_unstable();
+        assert_eq!(delivered, ids);
+        assert!(application.is_quiet());
+        process.stop();
+        let process = Process::start(&config);
+        let address = process.open();
+        process.await_line("0 deliveries wait");
+        assert_eq!(status(&send(address, "/hook", "{\"n\":3}")), "200", "a copy of what was delivered");
+        process.stop();
+    }
+}
+
+#[test]
+fn an_inbox_that_cannot_be_opened_refuses_its_routes_and_no_others() {
+    let folder = Folder::new("closed");
+    let application = application("127.0.0.1:0", &[]);
+    let config = folder.configure("auto", application.address, "");
+    // A file where the directory should be.
+    std::fs::write(folder.0.join("box"), "").unwrap();
+    let process = Process::start(&config);
+    process.await_line("cannot be opened");
+    let address = process.address();
+    let answer = send(address, "/hook", "{}");
+    assert_eq!(status(&answer), "503", "{answer}");
+    assert!(field(&answer, "Retry-After").parse::<u32>().is_ok());
+    assert_eq!(status(&send(address, "/direct", "{}")), "200");
+    assert!(application.heard().starts_with("POST /direct "));
+    std::fs::remove_file(folder.0.join("box")).unwrap();
+    process.await_line("the inbox is open");
+    assert_eq!(status(&send(address, "/hook", "{}")), "202", "what was refused is no copy");
+    assert!(application.heard().starts_with("POST /hook "));
+    assert!(application.is_quiet());
+    process.stop();
+}
+
+#[test]
+fn a_reload_changes_where_and_how_deliveries_go() {
+    let folder = Folder::new("reload");
+    let config = folder.configure("auto", away(), "");
+    let process = Process::start(&config);
+    let address = process.open();
+    assert_eq!(status(&send(address, "/hook", "{}")), "202");
+    let application = application("127.0.0.1:0", &[400]);
+    folder.configure("auto", application.address, ", dead_on = [410]");
+    // Twice: after the first answer it would be a dead letter by the former list.
+    application.heard();
+    application.heard();
+    process.stop();
+}
