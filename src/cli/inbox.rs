@@ -15,7 +15,7 @@ use crate::inbox::filter::DeliveryFilter;
 use crate::inbox::operation::{DeliveryPage, InboxOperation, reason, state};
 
 use super::inbox_access::{AccessArguments, InboxAccess};
-use super::inbox_files::{SalvageArguments, VerifyArguments, salvage, verify};
+use super::inbox_files::{SalvageArguments, VerifyInboxArguments, salvage, verify};
 use super::offline;
 use super::output::{complain, line};
 use super::{CANNOT, FOUND_WRONG};
@@ -33,7 +33,7 @@ enum InboxCommand {
     /// List deliveries
     List(ListArguments),
     /// Show one delivery, or write its body or the whole message to a file
-    Show(ShowArguments),
+    Show(ShowDeliveryArguments),
     /// Attempt dead letters again, from attempt 1
     Redrive(RedriveArguments),
     /// Remove deliveries for good
@@ -43,7 +43,7 @@ enum InboxCommand {
     /// Attempt the deliveries of a route again
     Release(RouteArguments),
     /// Examine every file of the directory; no process may have it
-    Verify(VerifyArguments),
+    Verify(VerifyInboxArguments),
     /// Find the deliveries in a damaged file, and make dead letters of them; no process may have the directory
     Salvage(SalvageArguments),
     /// Write each delivery as one HTTP request into a folder
@@ -91,10 +91,10 @@ struct ListArguments {
 }
 
 #[derive(Debug, clap::Args)]
-struct ShowArguments {
+struct ShowDeliveryArguments {
     /// The delivery
     id: String,
-    /// Write its body to this file; `-` for standard output
+    /// Write its body to this file
     #[arg(long, value_name = "FILE")]
     body: Option<PathBuf>,
     /// Write the whole request to this file, as `countersign verify` and `explain` read it
@@ -330,7 +330,7 @@ fn each_page(
     Ok(false)
 }
 
-fn show(arguments: &ShowArguments) -> Result<bool, String> {
+fn show(arguments: &ShowDeliveryArguments) -> Result<bool, String> {
     let id = arguments.id.parse::<DeliveryId>().map_err(|why| format!("{}: {why}", arguments.id))?;
     let mut inbox = InboxAccess::open(&arguments.access, false)?;
     let Some(report) = inbox.show(id)? else {

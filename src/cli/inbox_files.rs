@@ -1,7 +1,7 @@
 //! `countersign inbox verify` and `salvage`: the files of an inbox that no process has.
 
 use std::fs::OpenOptions;
-use std::io::{self, Write};
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -15,7 +15,7 @@ use super::offline;
 use super::output::{OutputFlag, complain, line};
 
 #[derive(Debug, clap::Args)]
-pub(super) struct VerifyArguments {
+pub(super) struct VerifyInboxArguments {
     /// The directory
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
@@ -44,7 +44,7 @@ pub(super) struct SalvageArguments {
 }
 
 /// 1 where something is not as it was written.
-pub(super) fn verify(arguments: &VerifyArguments) -> Result<bool, String> {
+pub(super) fn verify(arguments: &VerifyInboxArguments) -> Result<bool, String> {
     let disk = directory(&arguments.directory, false)?;
     let found = examining::verify(&*disk, &arguments.keys.read()?);
     let found = found.map_err(|error| format!("{}: {error}", arguments.directory.display()))?;
@@ -110,17 +110,13 @@ pub(super) fn salvage(arguments: &SalvageArguments) -> Result<bool, String> {
     Ok(all)
 }
 
-/// Writes a file that only this user may read; `-` is standard output.
+/// Writes a file that only this user may read.
 ///
 /// # Errors
 /// A sentence for the operator.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> Result<(), String> {
-    let written = if path == Path::new("-") {
-        io::stdout().lock().write_all(bytes)
-    } else {
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
-        file.and_then(|mut file| file.write_all(bytes))
-    };
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(path);
+    let written = file.and_then(|mut file| file.write_all(bytes));
     written.map_err(|error| format!("{}: {error}", path.display()))
 }

@@ -15,6 +15,7 @@ use crate::now::Now;
 use super::directory::Directory;
 use super::shelf::{Shelf, ShelfTerms};
 use super::shelf_tests::terms;
+use crate::control::terminal::{Stream, write_line};
 
 const DISK: &str = "COUNTERSIGN_INBOX_DISK";
 
@@ -137,9 +138,12 @@ fn a_disk_that_is_filled_and_freed() {
     let mut real = Real::open(&disk);
     real.all_whole(&ids);
     assert_eq!(real.shelf.standing().damaged_files, 0);
-    println!(
-        "full: first refusal after {refused:?}, longest answer {:?}; accepted again after {accepted:?}",
-        longest.max(answered)
+    let _ = write_line(
+        Stream::Output,
+        &format!(
+            "full: first refusal after {refused:?}, longest answer {:?}; accepted again after {accepted:?}",
+            longest.max(answered)
+        ),
     );
 }
 
@@ -168,7 +172,7 @@ fn a_disk_that_is_read_only_at_the_start() {
     assert_eq!(real.shelf.fetch(first, &mut StoredRecord::default()), Ok(Fetched::Gone), "it was settled");
     real.all_whole(&ids);
     assert_eq!((real.shelf.standing().failing_since, real.shelf.standing().damaged_files), (None, 0));
-    println!("read-only: accepted again {accepted:?} after it could be written");
+    let _ = write_line(Stream::Output, &format!("read-only: accepted again {accepted:?} after it could be written"));
 }
 
 /// Under `strace -e inject`, which makes calls of `fdatasync` fail or wait.
@@ -194,5 +198,8 @@ fn a_disk_whose_sync_fails_or_waits() {
     drop(real);
     let mut real = Real::open(&disk);
     real.all_whole(&ids);
-    println!("sync: {} stored, {refused} refused, longest answer {longest:?}", ids.len());
+    let _ = write_line(
+        Stream::Output,
+        &format!("sync: {} stored, {refused} refused, longest answer {longest:?}", ids.len()),
+    );
 }

@@ -28,6 +28,7 @@ use crate::now::Now;
 use super::directory::Directory;
 use super::shelf::{Shelf, ShelfTerms};
 use super::shelf_tests::{key, terms};
+use crate::control::terminal::{Stream, write_line};
 
 const DIRECTORY: &str = "COUNTERSIGN_KILL_TEST_DIRECTORY";
 
@@ -339,15 +340,18 @@ fn killed_at_any_moment_it_keeps_what_it_accepted() {
         heard.check(&mut open(&scene.0));
     }
     let (again, unanswered) = (heard.arrived.values().filter(|count| **count > 1).count(), heard.sent.len());
-    println!(
-        "{kills} kills, {} of them before the files were open: {} acknowledged, {} refused, {} without an answer; \
+    let _ = write_line(
+        Stream::Output,
+        &format!(
+            "{kills} kills, {} of them before the files were open: {} acknowledged, {} refused, {} without an answer; \
          {} arrived, {again} of them more than once; 0 lost, 0 refused ones delivered, 0 out of order; {} died",
-        heard.opening - heard.opened,
-        heard.acknowledged.len(),
-        heard.refused.len(),
-        unanswered - heard.acknowledged.len() - heard.refused.len(),
-        heard.arrived.len(),
-        heard.died.len(),
+            heard.opening - heard.opened,
+            heard.acknowledged.len(),
+            heard.refused.len(),
+            unanswered - heard.acknowledged.len() - heard.refused.len(),
+            heard.arrived.len(),
+            heard.died.len(),
+        ),
     );
 }
 
@@ -429,7 +433,10 @@ fn a_sector_that_changes_between_kill_and_start_is_found() {
         tally.set_aside += standing.damaged_files;
         tally.unreadable += unreadable;
     }
-    println!("{flips} flips: {tally:?}; nothing wrong was delivered, and what is missing was named");
+    let _ = write_line(
+        Stream::Output,
+        &format!("{flips} flips: {tally:?}; nothing wrong was delivered, and what is missing was named"),
+    );
 }
 
 fn wait(micros: u64) {
