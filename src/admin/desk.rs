@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::inbox::operation::{InboxOperation, InboxReport};
 use crate::now::Now;
 use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
@@ -72,6 +73,14 @@ pub trait Desk: Send + Sync {
     }
     /// Reads the configuration again. May take its time: it is called on a thread of its own.
     fn reload(&self) -> Errand;
+    /// Carries out an operation on the stored deliveries. Nothing where none are stored. Like [`Self::reload`].
+    ///
+    /// # Errors
+    /// A sentence for the operator.
+    fn inbox(&self, operation: &InboxOperation) -> Option<Result<InboxReport, String>> {
+        let _ = operation;
+        None
+    }
     /// Ends the process in the order that load balancers need; `/ready` says no when this returns, and the port
     /// answers until the end. Like [`Self::reload`].
     fn drain(&self) -> Errand;

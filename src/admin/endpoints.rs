@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use crate::inbox::operation::InboxOperation;
 use crate::now::Now;
 use crate::telemetry::exposition::{self, Scrape};
 use crate::telemetry::health::{HealthReading, Standing};
@@ -12,6 +13,7 @@ use super::answer::{Answer, Media, Verdict};
 use super::captured;
 use super::desk::{Desk, Phase, is_ready};
 use super::history::History;
+use super::inbox::{self, InboxForm};
 use super::page;
 use super::reasons;
 use super::request::{self, Request};
@@ -36,7 +38,7 @@ pub enum EndpointReaction {
 }
 
 /// Something to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Wish {
     /// Read the configuration again.
     Reload,
@@ -44,6 +46,8 @@ pub enum Wish {
     Drain,
     /// Say why the request with this id was refused.
     Explain([u8; 32]),
+    /// Do something with the stored deliveries, or read them.
+    Inbox(InboxOperation, InboxForm),
 }
 
 /// All that answers are made of.
@@ -90,6 +94,10 @@ impl Endpoints {
             (path, changes) if request::is_of_captured(path) => match self.wanted_explanation(path, changes) {
                 Some(id) => return EndpointReaction::Errand(Wish::Explain(id)),
                 None => self.captured(path, changes),
+            },
+            (path, changes) if inbox::is_of_inbox(path) => match inbox::asked(path, &request.query, changes) {
+                Ok((operation, form)) => return EndpointReaction::Errand(Wish::Inbox(operation, form)),
+                Err(refused) => refused,
             },
             _ => Answer::text(Verdict::Unknown, "there is /, /status, /reasons, /metrics, /live, /ready and /startup"),
         };

@@ -1,4 +1,5 @@
-//! The admin port: probes, metrics, the status page, and two things that can be asked for, reload and drain. One
+//! The admin port: probes, metrics, the status page, and what can be asked for: reload, drain,
+//! and what is done with stored deliveries. One
 //! thread of its own, one port of its own; it reads what workers have counted and never waits for one.
 //!
 //! What it knows of the process it asks at the [`desk`], behind which the room `control` sits.
@@ -8,6 +9,7 @@ mod captured;
 pub mod desk;
 pub mod endpoints;
 pub mod history;
+pub mod inbox;
 pub mod page;
 mod reasons;
 pub mod request;

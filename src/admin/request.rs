@@ -7,6 +7,7 @@ use crate::wire::framing::{self, BodyFraming};
 use crate::wire::head::{HeadLimits, HeadScan, RequestHead};
 
 use super::answer::{Answer, Verdict};
+use super::inbox::is_of_inbox;
 
 /// The largest head: browsers send about one kibibyte.
 pub const LIMITS: HeadLimits = HeadLimits { size: 8 << 10, fields: 64, target: 1 << 10 };
@@ -55,6 +56,8 @@ pub fn is_of_captured(path: &str) -> bool {
 pub struct Request {
     /// The path, without the query.
     pub path: String,
+    /// The query, without the question mark.
+    pub query: String,
     /// Whether something is to be changed (`POST`) and not read (`GET`, `HEAD`).
     pub changes: bool,
     /// Whether the answer has a body.
@@ -85,14 +88,15 @@ pub fn read(received: &[u8], scan: &mut HeadScan, origin: Origin, access: &Acces
     if origin != Origin::Unix && !probes && !is_ours(host, access) {
         return Err(Answer::text(Verdict::Misdirected, "Host is not a name of this port: add it to [admin] hosts"));
     }
-    if is_of_captured(head.path(bytes)) {
-        // Bodies and signatures of strangers: not for other hosts, whatever they may ask for.
+    if is_of_captured(head.path(bytes)) || is_of_inbox(head.path(bytes)) {
+        // Bodies and signatures of senders: not for other hosts, whatever they may ask for.
         may_change(&head, bytes, origin, &Access::default())?;
     }
     if changes {
         may_change(&head, bytes, origin, access)?;
     }
-    Ok(Some(Request { path: head.path(bytes).to_owned(), changes, with_body: method != b"HEAD" }))
+    let query = String::from_utf8_lossy(head.query(bytes)).into_owned();
+    Ok(Some(Request { path: head.path(bytes).to_owned(), query, changes, with_body: method != b"HEAD" }))
 }
 
 fn malformed(rejection: Rejection) -> Answer {
@@ -199,6 +203,10 @@ mod tests {
         assert_eq!(judge(&captured(""), Origin::Unix, &none), 200);
         assert_eq!(judge(&captured(""), far, &remote), 403);
         assert_eq!(judge(&captured("\nSec-Fetch-Site: cross-site"), LOCAL, &none), 403);
+        for path in ["/inbox", "/inbox/0000000000001/message?x=1"] {
+            let ask = |origin| judge(&format!("GET {path} HTTP/1.1\nHost: 127.0.0.1"), origin, &remote);
+            assert_eq!((ask(LOCAL), ask(far)), (200, 403), "{path}");
+        }
         assert_eq!(judge("DELETE / HTTP/1.1\nHost: localhost", LOCAL, &none), 405);
     }
 }

@@ -25,6 +25,7 @@ use crate::telemetry::metrics::Metrics;
 use super::answer::{Answer, Verdict};
 use super::desk::{Desk, Errand};
 use super::endpoints::{EndpointReaction, Endpoints, Wish};
+use super::inbox;
 use super::page;
 use super::request::{Access, Origin, Request};
 use super::visitor::{VisitStage, VisitStep, Visitor, VisitorStream};
@@ -182,8 +183,8 @@ struct AdminServer {
     next: u64,
     /// Whether something is being done; one thing at a time.
     busy: bool,
-    done: Sender<(u64, Errand)>,
-    results: Receiver<(u64, Errand)>,
+    done: Sender<(u64, Answer)>,
+    results: Receiver<(u64, Answer)>,
     alarm: UnixStream,
     wake: UnixStream,
     accept_from: Duration,
@@ -345,9 +346,14 @@ impl AdminServer {
         let mut alarm = self.alarm.try_clone()?;
         let run = move || {
             let result = match wish {
-                Wish::Reload => desk.reload(),
-                Wish::Drain => desk.drain(),
-                Wish::Explain(id) => desk.explain(&id),
+                Wish::Explain(id) => told(desk.explain(&id)),
+                Wish::Reload => told(desk.reload()),
+                Wish::Drain => told(desk.drain()),
+                Wish::Inbox(operation, form) => match desk.inbox(&operation) {
+                    Some(Ok(report)) => inbox::answer(&operation, form, &report),
+                    Some(Err(why)) => Answer::text(Verdict::Failed, why),
+                    None => Answer::text(Verdict::Unknown, "deliveries are not stored: there is no [inbox]"),
+                },
             };
             let _ = done.send((number, result));
             let _ = alarm.write_all(&[RESULT]);
@@ -356,13 +362,9 @@ impl AdminServer {
     }
 
     fn deliver_results(&mut self) {
-        while let Ok((number, errand)) = self.results.try_recv() {
+        while let Ok((number, answer)) = self.results.try_recv() {
             self.busy = false;
-            let (verdict, words) = match errand {
-                Errand::Done(words) => (Verdict::Good, words),
-                Errand::Failed(words) => (Verdict::Failed, words),
-            };
-            self.tell(number, &Answer::text(verdict, words));
+            self.tell(number, &answer);
         }
     }
 
@@ -380,6 +382,14 @@ impl AdminServer {
             // Whether it is gone shows when it is waited for next.
             visitor.answer(answer.encode(true, &self.policy), now);
         }
+    }
+}
+
+/// The answer to an errand.
+fn told(errand: Errand) -> Answer {
+    match errand {
+        Errand::Done(words) => Answer::text(Verdict::Good, words),
+        Errand::Failed(words) => Answer::text(Verdict::Failed, words),
     }
 }
 

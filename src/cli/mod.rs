@@ -16,6 +16,9 @@ mod example;
 mod explain;
 mod guard_plan;
 mod healthcheck;
+mod inbox;
+mod inbox_access;
+mod inbox_files;
 mod init;
 mod inject;
 mod judgement;
@@ -79,6 +82,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Prove an audit trail, or search it
     Audit(audit::AuditArguments),
+    /// The stored deliveries: list, show, redrive, purge, hold; verify and salvage their files
+    Inbox(inbox::InboxArguments),
     /// List the built-in schemes, or print one as configuration
     Schemes(schemes::SchemesArguments),
     /// Ask the admin port of a running process: 0 for yes, 1 for no
@@ -114,6 +119,7 @@ pub fn main() -> ExitCode {
         Command::Verify(arguments) => verify::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Audit(arguments) => audit::run(&arguments),
+        Command::Inbox(arguments) => inbox::run(&arguments),
         Command::Schemes(arguments) => schemes::run(&arguments),
         Command::Healthcheck(arguments) => healthcheck::run(&arguments),
         Command::Version(arguments) => version::run(&arguments),

@@ -25,6 +25,7 @@ pub(crate) fn fresh<'a>(route: &'a str, body: &'a [u8]) -> FreshDelivery<'a> {
         accepted: unix,
         order_key: [0; 16],
         seen_key: [0; 32],
+        seen_also: &[],
         seen_until: 0,
     }
 }

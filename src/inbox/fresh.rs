@@ -18,6 +18,9 @@ pub struct FreshDelivery<'a> {
     pub order_key: OrderKey,
     /// The key under which copies are recognised; zeros for none.
     pub seen_key: SeenKey,
+    /// Further keys under which copies are recognised: the names of the delivery under other keys of its route. A process
+    /// that starts with another first key, or without the one that counted, recognises a copy by one of them.
+    pub seen_also: &'a [SeenKey],
     /// Until when copies are to be recognised, in milliseconds since 1970.
     pub seen_until: u64,
 }

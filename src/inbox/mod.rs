@@ -14,6 +14,7 @@ pub mod fresh;
 pub mod judgement;
 pub mod lane;
 pub mod memory;
+pub mod operation;
 pub mod record;
 pub mod row;
 pub mod store;

@@ -336,6 +336,7 @@ mod tests {
             accepted: 1_795_478_400_123,
             order_key: [1; 16],
             seen_key: [2; 32],
+            seen_also: &[],
             seen_until: 0,
         }
     }

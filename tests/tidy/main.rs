@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
     ("config", &["inbox", "ledger", "gate", "wire", "outcome", "now"]),
     ("inject", &[]),
     ("edge", &["inbox", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
-    ("admin", &["telemetry", "wire", "outcome", "now"]),
+    ("admin", &["inbox", "telemetry", "wire", "outcome", "now"]),
     (
         "control",
         &["admin", "edge", "explain", "config", "inbox", "telemetry", "ledger", "gate", "wire", "outcome", "now"],

@@ -8,11 +8,15 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use redb::StorageBackend;
 
 use super::disk::Medium;
+use super::leaves::is_sound;
 
 /// Where the header of a database file says which of its two commit slots counts, and the bit that says so (redb, file
 /// format 3).
 const SLOT_AT: u64 = 9;
 const SLOT_BIT: u8 = 1;
+
+/// Where the pages begin: behind the header.
+const PAGES_AT: u64 = 4_096;
 
 /// No slot is known.
 const UNKNOWN: u8 = 0xff;
@@ -46,6 +50,11 @@ impl FileGauge {
     #[must_use]
     pub fn length(&self) -> u64 {
         self.length.load(Ordering::Relaxed)
+    }
+
+    /// It must not grow beyond `limit` bytes from now on.
+    pub fn bound(&self, limit: u64) {
+        self.limit.store(limit, Ordering::Relaxed);
     }
 
     /// How often it was synced.
@@ -109,7 +118,11 @@ impl StorageBackend for GaugedFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.medium.read(offset, out)
+        self.medium.read(offset, out)?;
+        if offset >= PAGES_AT && !is_sound(out) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "a page of it has changed"));
+        }
+        Ok(())
     }
 
     fn set_len(&self, length: u64) -> io::Result<()> {

@@ -23,9 +23,28 @@ impl Directory {
     /// Of the disk; [`io::ErrorKind::WouldBlock`] while another process has it.
     pub fn open(path: &Path) -> io::Result<Self> {
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path)?;
-        let lock = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"))?;
+        let mut options = OpenOptions::new();
+        let lock = options.write(true).create(true).truncate(false).mode(0o600).open(path.join("lock"));
+        let lock = match lock {
+            // What is there can be read all the same, and no other process can write it.
+            Err(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                File::open(path.join("lock")).or_else(|_| File::open(path))
+            }
+            other => other,
+        }?;
         let lock = Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|(_, errno)| io::Error::from(errno))?;
         Ok(Self { path: path.to_owned(), _lock: lock })
+    }
+
+    /// Opens a directory that is there.
+    ///
+    /// # Errors
+    /// As [`Self::open`]; [`io::ErrorKind::NotFound`] where there is none.
+    pub fn existing(path: &Path) -> io::Result<Self> {
+        if !fs::metadata(path)?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        Self::open(path)
     }
 
     fn sync(&self) -> io::Result<()> {
@@ -46,6 +65,10 @@ impl Disk for Directory {
     fn open(&self, name: &str) -> io::Result<Box<dyn Medium>> {
         let file = OpenOptions::new().read(true).write(true).open(self.path.join(name))?;
         Ok(Box::new(PlainFile(file)))
+    }
+
+    fn open_to_read(&self, name: &str) -> io::Result<Box<dyn Medium>> {
+        Ok(Box::new(PlainFile(File::open(self.path.join(name))?)))
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn Medium>> {

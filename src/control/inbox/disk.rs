@@ -44,6 +44,11 @@ pub trait Disk: Send + Debug {
     /// # Errors
     /// Of the disk.
     fn open(&self, name: &str) -> io::Result<Box<dyn Medium>>;
+    /// Opens a file that is there, to be read alone: also on a disk that cannot be written.
+    ///
+    /// # Errors
+    /// Of the disk.
+    fn open_to_read(&self, name: &str) -> io::Result<Box<dyn Medium>>;
     /// Makes an empty file, which is still there after a crash.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::inbox::backoff::Dice;
 
+use super::ballast::RESERVE;
 use super::disk::{Disk, Medium};
 
 const SECTOR: usize = 512;
@@ -33,6 +34,10 @@ struct World {
     dies_in: Option<u64>,
     fail_writes: bool,
     fail_syncs: bool,
+    /// As after `mount -o remount,ro`, or as a file system that has met an error makes itself.
+    read_only: bool,
+    /// Reading fails.
+    fail_reads: bool,
     capacity: Option<u64>,
     syncs: u64,
 }
@@ -46,6 +51,14 @@ impl World {
                 Ok(())
             }
             None => Ok(()),
+        }
+    }
+
+    fn may_change(&self) -> io::Result<()> {
+        match (self.read_only, self.fail_writes) {
+            (true, _) => Err(io::ErrorKind::ReadOnlyFilesystem.into()),
+            (_, true) => Err(io::Error::other("injected")),
+            _ => Ok(()),
         }
     }
 
@@ -85,6 +98,15 @@ impl SimulatedDisk {
         self.with(|world| world.fail_syncs = fail);
     }
 
+    /// The file system cannot be written; what is open for writing fails, too.
+    pub(super) fn read_only(&self, read_only: bool) {
+        self.with(|world| world.read_only = read_only);
+    }
+
+    pub(super) fn fail_reads(&self, fail: bool) {
+        self.with(|world| world.fail_reads = fail);
+    }
+
     pub(super) fn capacity(&self, bytes: Option<u64>) {
         self.with(|world| world.capacity = bytes);
     }
@@ -98,7 +120,7 @@ impl SimulatedDisk {
     }
 
     pub(super) fn names(&self) -> Vec<String> {
-        self.with(|world| world.names.keys().cloned().collect())
+        self.with(|world| world.names.keys().filter(|name| *name != RESERVE).cloned().collect())
     }
 
     /// Changes a byte of a file. Gives whether the place is within it.
@@ -164,11 +186,20 @@ impl SimulatedDisk {
 
 impl Disk for SimulatedDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        self.with(|world| world.operate())?;
-        Ok(self.names())
+        self.with(|world| {
+            world.operate()?;
+            Ok(world.names.keys().cloned().collect())
+        })
     }
 
     fn open(&self, name: &str) -> io::Result<Box<dyn Medium>> {
+        if self.with(|world| world.read_only) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        self.open_to_read(name)
+    }
+
+    fn open_to_read(&self, name: &str) -> io::Result<Box<dyn Medium>> {
         let number = self.with(|world| {
             world.operate()?;
             world.names.get(name).copied().ok_or(io::Error::from(io::ErrorKind::NotFound))
@@ -179,13 +210,12 @@ impl Disk for SimulatedDisk {
     fn create(&self, name: &str) -> io::Result<Box<dyn Medium>> {
         self.with(|world| {
             world.operate()?;
-            if world.fail_writes {
-                return Err(io::Error::other("injected"));
-            }
+            world.may_change()?;
             world.made += 1;
             world.files.insert(world.made, File::default());
-            world.names.insert(name.to_owned(), world.made);
-            Ok(())
+            let before = world.names.insert(name.to_owned(), world.made);
+            before.iter().for_each(|number| _ = world.files.remove(number));
+            Ok::<(), io::Error>(())
         })?;
         self.open(name)
     }
@@ -193,6 +223,7 @@ impl Disk for SimulatedDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         self.with(|world| {
             world.operate()?;
+            world.may_change()?;
             let number = world.names.remove(name).ok_or(io::ErrorKind::NotFound)?;
             world.files.remove(&number);
             Ok(())
@@ -202,6 +233,7 @@ impl Disk for SimulatedDisk {
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         self.with(|world| {
             world.operate()?;
+            world.may_change()?;
             let number = world.names.remove(from).ok_or(io::ErrorKind::NotFound)?;
             world.names.insert(to.to_owned(), number);
             Ok(())
@@ -234,6 +266,9 @@ impl Medium for SimulatedFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        if self.disk.with(|world| world.fail_reads) {
+            return Err(io::Error::other("injected"));
+        }
         self.with(|file| {
             let from = usize::try_from(offset).unwrap();
             out.copy_from_slice(file.current.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?);
@@ -242,19 +277,22 @@ impl Medium for SimulatedFile {
     }
 
     fn write(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let fails = self.disk.with(|world| world.fail_writes);
+        let fails = self.disk.with(|world| world.may_change().err());
         self.with(|file| {
             // A write that fails may have done a part of its work.
-            let bytes = if fails { &bytes[..bytes.len() / 2] } else { bytes };
+            let bytes = if fails.is_some() { &bytes[..bytes.len() / 2] } else { bytes };
             let from = usize::try_from(offset).unwrap();
             let place = file.current.get_mut(from..from + bytes.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
             place.copy_from_slice(bytes);
             file.pending.push(Change::Write(offset, bytes.to_vec()));
-            if fails { Err(io::Error::other("injected")) } else { Ok(()) }
+            fails.map_or(Ok(()), Err)
         })
     }
 
     fn resize(&self, length: u64) -> io::Result<()> {
+        if self.disk.with(|world| world.read_only) {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         let more = length.saturating_sub(self.length()?);
         let room = self.disk.with(|world| world.capacity.map_or(u64::MAX, |all| all.saturating_sub(world.used())));
         if more > room {
@@ -268,7 +306,7 @@ impl Medium for SimulatedFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        if self.disk.with(|world| world.fail_syncs) {
+        if self.disk.with(|world| world.fail_syncs || world.read_only) {
             return Err(io::Error::other("injected"));
         }
         self.with(|file| {

@@ -1,7 +1,7 @@
 //! One file of the inbox: a database with the deliveries of some time, which is removed when none of them is left.
 
 use std::fmt;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
 use redb::{
@@ -55,21 +55,23 @@ impl FileTrouble {
     /// Whether the disk has no room, or the file has reached its bound.
     #[must_use]
     pub fn is_full(&self) -> bool {
-        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+        use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         matches!(self, Self::Io(error) if [StorageFull, QuotaExceeded, FileTooLarge].contains(&error.kind()))
     }
 
     /// Whether it is the bound of the file that is met.
     #[must_use]
     pub fn is_bound(&self) -> bool {
-        matches!(self, Self::Io(error) if error.kind() == io::ErrorKind::QuotaExceeded)
+        matches!(self, Self::Io(error) if error.kind() == ErrorKind::QuotaExceeded)
     }
 }
 
 impl From<StorageError> for FileTrouble {
     fn from(error: StorageError) -> Self {
         match error {
-            StorageError::Io(error) if error.kind() == io::ErrorKind::InvalidData => Self::Damaged(error.to_string()),
+            StorageError::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
+                Self::Damaged(error.to_string())
+            }
             StorageError::Io(error) => Self::Io(error),
             StorageError::PreviousIo => Self::Io(io::Error::other("the disk has failed before")),
             other => Self::Damaged(other.to_string()),
@@ -337,6 +339,7 @@ impl FileWriting<'_> {
         self.put_row(row)?;
         if fresh.seen_until > 0 {
             self.add_seen(&fresh.seen_key, fresh.seen_until)?;
+            fresh.seen_also.iter().try_for_each(|key| self.add_seen(key, fresh.seen_until))?;
         }
         Ok(())
     }

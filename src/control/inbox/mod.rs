@@ -5,10 +5,16 @@
 //! [`spooler`] is the thread that owns it.
 
 pub mod backend;
+mod ballast;
+mod bounds;
 pub mod directory;
 pub mod disk;
+pub mod examining;
 pub mod generation;
+mod leaves;
 mod moving;
+pub mod overlay;
+pub mod salvaging;
 mod settling;
 pub mod shelf;
 pub mod spooler;
@@ -23,6 +29,12 @@ mod delivering_tests;
 #[cfg(test)]
 mod disk_in_tests;
 #[cfg(test)]
+mod disk_tests;
+#[cfg(test)]
+mod failure_tests;
+#[cfg(test)]
 mod kill_tests;
+#[cfg(test)]
+mod offline_tests;
 #[cfg(test)]
 mod shelf_tests;

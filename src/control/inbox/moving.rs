@@ -9,6 +9,7 @@ use crate::inbox::row::DeliveryRow;
 use crate::inbox::store::{StoreRefusal, StoredRecord};
 use crate::now::Now;
 
+use super::bounds::WriteCause;
 use super::generation::{FileTrouble, Generation};
 use super::shelf::{Shelf, ShelfFile};
 
@@ -71,9 +72,10 @@ impl Shelf {
             return Err(StoreRefusal::Failed);
         }
         let routes: BTreeSet<u16> = records.iter().map(|(row, ..)| row.route).collect();
+        self.bound(to, WriteCause::adding(dead));
         let names = &self.routes;
         let target = self.files.get_mut(&to);
-        let Some(generation) = target.and_then(|file| file.open.as_mut()) else { return Err(StoreRefusal::Failed) };
+        let Some(generation) = target.and_then(ShelfFile::writable) else { return Err(StoreRefusal::Failed) };
         let written = generation.write(|writing| {
             for route in &routes {
                 writing.name_route(*route, names.get(usize::from(*route)).map_or("", String::as_str))?;
@@ -102,10 +104,15 @@ impl Shelf {
     /// Removes deliveries from a file, whatever the index says of them.
     pub(super) fn remove(&mut self, number: u32, ids: &[(DeliveryId, u16)], now: Now) -> Result<(), FileTrouble> {
         let closed = || FileTrouble::Io(std::io::Error::other("the file cannot be opened at the moment"));
-        let generation = self.files.get_mut(&number).and_then(|file| file.open.as_mut()).ok_or_else(closed)?;
+        self.bound(number, WriteCause::Settling);
+        let generation = self.files.get_mut(&number).and_then(ShelfFile::writable).ok_or_else(closed)?;
         let written = generation.write(|writing| ids.iter().try_for_each(|(id, chunks)| writing.remove(*id, *chunks)));
         if let Err(error) = &written {
             self.close(number, error, now);
+            if error.is_full() && self.release_room() {
+                self.reopen(number, now);
+                return self.remove(number, ids, now);
+            }
         }
         written
     }
@@ -143,7 +150,7 @@ impl Shelf {
         let (living, graves) = (youngest(false), youngest(true));
         let is_left = |(number, file): &(&u32, &ShelfFile)| {
             let is_youngest = Some(**number) == living || Some(**number) == graves;
-            !is_youngest && file.count > 0 && file.count <= 256 && file.bytes <= small && file.open.is_some()
+            !is_youngest && file.count > 0 && file.count <= 256 && file.bytes <= small && file.is_writable()
         };
         let Some((number, dead)) = self.files.iter().find(is_left).map(|(number, file)| (*number, file.dead)) else {
             return;
@@ -176,6 +183,7 @@ fn again(record: &StoredRecord) -> FreshDelivery<'_> {
         accepted: record.parts.accepted,
         order_key: record.parts.order_key,
         seen_key: record.parts.seen_key,
+        seen_also: &[],
         seen_until: 0,
     }
 }

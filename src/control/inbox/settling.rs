@@ -8,8 +8,9 @@ use crate::inbox::row::DeliveryRow;
 use crate::inbox::store::{Committed, DeliveryStore, Settled, Settlement, StoreTrouble};
 use crate::now::Now;
 
+use super::bounds::WriteCause;
 use super::generation::{FileTrouble, FileWriting};
-use super::shelf::{Shelf, ShelfPlace, trouble, unix};
+use super::shelf::{Shelf, ShelfFile, ShelfPlace, trouble, unix};
 
 /// For how long a delivery waits that should be dead, for which there was no room: 15 minutes, in milliseconds.
 const KEPT_FOR: u64 = 900_000;
@@ -97,13 +98,25 @@ impl Shelf {
         if settlements.is_empty() {
             return;
         }
+        self.bound(number, WriteCause::Settling);
         let index = &self.index;
-        let generation = self.files.get_mut(&number).and_then(|file| file.open.as_mut());
+        let generation = self.files.get_mut(&number).and_then(ShelfFile::writable);
         let Some(generation) = generation else { return self.later.extend(settlements) };
         match generation.write(|writing| write(writing, &settlements, index, unix(now))) {
             Ok(()) => self.settled(settlements, done),
             Err(error) => {
                 self.close(number, &error, now);
+                if error.is_full() && self.release_room() {
+                    self.reopen(number, now);
+                    return self.settle_in(number, settlements, now, done);
+                }
+                if error.is_bound() && settlements.len() > 1 {
+                    // Each needs pages that the one before has freed: fewer at a time need fewer.
+                    let mut first = settlements;
+                    let second = first.split_off(first.len() / 2);
+                    self.settle_in(number, first, now, done);
+                    return self.settle_in(number, second, now, done);
+                }
                 self.later.extend(settlements);
             }
         }
@@ -141,23 +154,38 @@ impl Shelf {
 
     /// What was read is not what was written: the delivery is kept and never attempted.
     pub(super) fn mark_damaged(&mut self, id: DeliveryId, place: ShelfPlace) {
-        if let Some(place) = self.index.get_mut(&id) {
-            place.state = DeliveryState::Damaged;
+        if let Some(known) = self.index.get_mut(&id) {
+            let before = std::mem::replace(&mut known.state, DeliveryState::Damaged);
+            if let Some(file) = self.files.get_mut(&known.file) {
+                file.counted(before, -1);
+                file.counted(DeliveryState::Damaged, 1);
+            }
         }
+        self.untaken.remove(&id);
         self.notes.push(format!("delivery {id} is damaged on disk: it is kept and not attempted"));
-        let generation = self.files.get_mut(&place.file).and_then(|file| file.open.as_mut());
-        let written = generation.map(|generation| {
-            generation.write(|writing| {
+        self.unmarked.push((place.file, id));
+    }
+
+    /// Writes down which deliveries were found to be damaged.
+    pub(super) fn write_marks(&mut self, now: Now) {
+        for (number, id) in std::mem::take(&mut self.unmarked) {
+            self.bound(number, WriteCause::Settling);
+            let Some(generation) = self.files.get_mut(&number).and_then(ShelfFile::writable) else {
+                if self.files.contains_key(&number) {
+                    self.unmarked.push((number, id));
+                }
+                continue;
+            };
+            let written = generation.write(|writing| {
                 writing.change_row(id, |row| {
                     row.state = DeliveryState::Damaged;
                     row.reason = DeliveryReason::DamagedRecord;
                 })
-            })
-        });
-        if let Some(Err(_)) = written
-            && let Some(file) = self.files.get_mut(&place.file)
-        {
-            file.open = None;
+            });
+            // Where it could not be written, it is found again after the next start.
+            if let Err(error) = written {
+                self.close(number, &error, now);
+            }
         }
     }
 
@@ -211,10 +239,10 @@ impl Shelf {
             for some in rows.chunks(AT_A_TIME) {
                 let ids = some.iter().map(|row| (row.id, row.chunks)).collect::<Vec<_>>();
                 self.remove(number, &ids, now).map_err(|error| trouble(&error))?;
+                ids.iter().for_each(|(id, _)| self.unnote(*id));
                 purged.extend(ids.iter().map(|(id, _)| *id));
             }
         }
-        purged.iter().for_each(|id| self.unnote(*id));
         purged.sort_unstable();
         Ok(purged)
     }
@@ -224,14 +252,17 @@ impl Shelf {
         routes.retain(|known| known != route);
         routes.extend(held.then(|| route.to_owned()));
         // Where there is no file yet, the first one will know.
-        let youngest = self.files.iter_mut().rev().find(|(_, file)| !file.dead && file.open.is_some());
-        if let Some((number, file)) = youngest {
-            let number = *number;
-            let written = file.open.as_mut().map(|generation| generation.write(|writing| writing.held(&routes)));
-            if let Some(Err(error)) = written {
+        let youngest = self.files.iter().rev().find(|(_, file)| !file.dead && !file.hopeless);
+        if let Some(number) = youngest.map(|(number, _)| *number) {
+            self.bound(number, WriteCause::Settling);
+            let Some(generation) = self.files.get_mut(&number).and_then(ShelfFile::writable) else {
+                return Err(StoreTrouble("the disk cannot be written at the moment".to_owned()));
+            };
+            if let Err(error) = generation.write(|writing| writing.held(&routes)) {
                 self.close(number, &error, now);
                 return Err(trouble(&error));
             }
+            self.held_from = number;
         }
         self.held = routes;
         Ok(Vec::new())

@@ -26,8 +26,18 @@ use super::generation::{FileAbout, FileTerms, FileTrouble, Generation};
 /// Ids that a file reserves at a time.
 pub(super) const ID_BLOCK: u64 = 65_536;
 
+/// A file is set aside when writing has found so often that it is damaged, and for so long.
+const FLAWS: u32 = 3;
+
+/// A disk that fails may give other bytes than were written: for so long a file is read again before it is set aside, in
+/// milliseconds.
+pub(super) const PATIENCE: u64 = 10_000;
+
 /// How the name of a file ends that is being made.
 pub(super) const UNFINISHED: &str = ".new";
+
+/// What is in the name of a file that was set aside.
+pub(super) const SET_ASIDE: &str = ".damaged-";
 
 /// Makes random bytes, for the salt of a file.
 pub type SaltSource = Box<dyn Fn() -> [u8; 16] + Send>;
@@ -57,6 +67,35 @@ pub struct InboxKey {
     pub id: String,
     /// 32 bytes.
     pub bytes: Arc<zeroize::Zeroizing<Vec<u8>>>,
+}
+
+impl InboxKey {
+    /// The key in a file: 32 bytes, or 64 hexadecimal digits and perhaps the end of a line.
+    #[must_use]
+    pub fn parse(id: &str, content: Vec<u8>) -> Option<Self> {
+        let content = zeroize::Zeroizing::new(content);
+        let bytes = if content.len() == KEY_SIZE { content.clone() } else { from_hex(&content)?.into() };
+        Some(Self { id: id.to_owned(), bytes: Arc::new(bytes) })
+    }
+}
+
+/// Bytes of a key.
+const KEY_SIZE: usize = 32;
+
+fn from_hex(content: &[u8]) -> Option<Vec<u8>> {
+    let digits = content.trim_ascii_end();
+    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
+    let pair = |pair: &[u8]| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?);
+    (digits.len() == 2 * KEY_SIZE).then(|| digits.chunks(2).map(pair).collect())?
+}
+
+/// Random bytes for a file. Without randomness they are zeros: files that share a salt share their key, and each record
+/// is still sealed under an id that is not used twice.
+#[must_use]
+pub fn random_salt() -> [u8; 16] {
+    let mut salt = [0; 16];
+    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut salt);
+    salt
 }
 
 impl fmt::Debug for ShelfTerms {
@@ -89,10 +128,15 @@ impl ShelfTerms {
     }
 
     pub(super) fn sealer(&self, about: &FileAbout) -> Option<Sealer> {
-        let Some(id) = &about.key else { return Some(Sealer::Plain) };
-        let key = self.keys.iter().find(|key| key.id == *id)?;
-        Sealer::encrypted(id, &key.bytes, &about.salt)
+        sealer_of(&self.keys, about)
     }
+}
+
+/// What opens the chunks of a file; nothing where its key is not among these.
+pub(super) fn sealer_of(keys: &[InboxKey], about: &FileAbout) -> Option<Sealer> {
+    let Some(id) = &about.key else { return Some(Sealer::Plain) };
+    let key = keys.iter().find(|key| key.id == *id)?;
+    Sealer::encrypted(id, &key.bytes, &about.salt)
 }
 
 /// A file, open or not.
@@ -101,9 +145,18 @@ pub(super) struct ShelfFile {
     pub(super) dead: bool,
     /// Nothing while it is closed because it failed.
     pub(super) open: Option<Generation>,
+    /// The disk cannot be written: it is open to be read alone, and what is written would not be kept.
+    pub(super) frozen: bool,
+    /// Since when it seems to be damaged, in monotonic milliseconds.
+    pub(super) suspect: Option<u64>,
+    /// How often writing found that it is damaged, and when it first did: monotonic milliseconds.
+    pub(super) flaws: u32,
+    pub(super) flawed: Option<u64>,
     pub(super) gauge: Option<Arc<FileGauge>>,
     /// Deliveries in it.
     pub(super) count: u64,
+    /// How many of them are in each state, by its number.
+    pub(super) states: [u64; DeliveryState::ALL.len()],
     /// Their bytes.
     pub(super) bytes: u64,
     /// Until when something in it is to be remembered, in milliseconds since 1970.
@@ -123,8 +176,13 @@ impl ShelfFile {
         Self {
             dead,
             open: None,
+            frozen: false,
+            suspect: None,
+            flaws: 0,
+            flawed: None,
             gauge: None,
             count: 0,
+            states: [0; DeliveryState::ALL.len()],
             bytes: 0,
             seen_until: 0,
             sealed: false,
@@ -132,6 +190,12 @@ impl ShelfFile {
             routes: BTreeSet::new(),
             hopeless: false,
         }
+    }
+
+    /// So many deliveries more are in this state.
+    pub(super) fn counted(&mut self, state: DeliveryState, more: i64) {
+        let count = self.states.get_mut(usize::from(state.number()));
+        count.into_iter().for_each(|count| *count = count.saturating_add_signed(more));
     }
 
     pub(super) fn length(&self) -> u64 {
@@ -162,12 +226,23 @@ pub struct Shelf {
     pub(super) later_since: Option<u64>,
     /// What was moved elsewhere, and is to be removed where it was.
     pub(super) stale: Vec<(u32, DeliveryId, u16)>,
+    /// What was found to be damaged, and is to be marked in its file.
+    pub(super) unmarked: Vec<(u32, DeliveryId)>,
     pub(super) routes: Vec<String>,
     pub(super) held: Vec<String>,
+    /// The file that says so.
+    pub(super) held_from: u32,
     pub(super) next_id: u64,
     pub(super) next_file: u32,
     pub(super) damaged_files: u64,
     pub(super) failing_since: Option<u64>,
+    /// When the disk last failed, and when files that are closed are opened again: monotonic milliseconds.
+    pub(super) failed_at: Option<u64>,
+    pub(super) reopen_at: u64,
+    /// When dead letters are looked at for their age.
+    pub(super) expire_at: u64,
+    /// Room is set aside on the disk.
+    pub(super) ballast: bool,
     /// The disk has less room than the reserve.
     pub(super) disk_low: bool,
     /// When the disk was last looked at, and when a file was last tried to be made or opened: monotonic milliseconds.
@@ -221,7 +296,7 @@ impl Shelf {
             return Err(StoreRefusal::Full);
         }
         let fits =
-            |file: &ShelfFile| file.dead == dead && !file.sealed && file.open.is_some() && file.bytes + size <= content;
+            |file: &ShelfFile| file.dead == dead && !file.sealed && file.is_writable() && file.bytes + size <= content;
         if let Some((number, _)) = self.files.iter().next_back().filter(|(_, file)| fits(file)) {
             return Ok(*number);
         }
@@ -234,7 +309,7 @@ impl Shelf {
     fn create(&mut self, dead: bool, now: Now) -> Result<u32, StoreRefusal> {
         let (limit, size) = (self.terms.file_limit(), self.terms.size);
         // What settles and dies always has room.
-        let reserve = if dead { 0 } else { size / 16 };
+        let reserve = if dead { 0 } else { self.reserve() };
         let too_large = self.bytes(false) + limit + reserve > size;
         if too_large || (dead && self.bytes(true) + limit > self.terms.dead_size.max(limit)) {
             return Err(StoreRefusal::Full);
@@ -262,6 +337,10 @@ impl Shelf {
                 file.gauge = Some(Arc::clone(&generation.gauge));
                 (file.open, file.ids_below) = (Some(generation), ids_below);
                 self.files.insert(number, file);
+                if !dead {
+                    self.held_from = number;
+                }
+                self.set_room_aside();
                 Ok(number)
             }
             Err(error) => {
@@ -275,19 +354,32 @@ impl Shelf {
     }
 
     pub(super) fn failed(&mut self, note: &str, now: Now) {
+        self.failed_at = Some(monotonic(now));
         if self.failing_since.is_none() {
             self.failing_since = Some(unix(now));
             self.notes.push(note.to_owned());
         }
     }
 
-    /// Closes a file that has failed.
+    /// Closes a file that has failed. One that has only met its bound is opened again at once: its deliveries can be read.
     pub(super) fn close(&mut self, number: u32, error: &FileTrouble, now: Now) {
         let Some(file) = self.files.get_mut(&number) else { return };
-        file.open = None;
+        (file.open, file.frozen) = (None, false);
         file.sealed |= !error.is_full() || error.is_bound();
-        let note = format!("{} failed: {error}", file_name(file.dead, number));
-        if !error.is_bound() {
+        let mono = monotonic(now);
+        if matches!(error, FileTrouble::Damaged(_)) {
+            file.flaws += 1;
+            file.flawed.get_or_insert(mono);
+        }
+        let flawed = file.flaws >= FLAWS && file.flawed.is_some_and(|at| mono >= at + PATIENCE);
+        if error.is_bound() {
+            self.reopen(number, now);
+        } else if flawed {
+            // It can be opened, and what is changed in it cannot be written: a page of it lies.
+            let name = file_name(file.dead, number);
+            self.put_aside(number, &name, error, now);
+        } else {
+            let note = format!("{} failed: {error}", file_name(file.dead, number));
             self.failed(&note, now);
         }
     }
@@ -303,6 +395,7 @@ impl Shelf {
         let size = u32::try_from(size).unwrap_or(u32::MAX);
         let place = ShelfPlace { file: number, size, chunks: row.chunks, redrives: row.redrives, state: row.state };
         file.count += 1;
+        file.counted(row.state, 1);
         file.bytes += u64::from(size);
         index.insert(row.id, place);
     }
@@ -314,6 +407,7 @@ impl Shelf {
             && let Some(file) = self.files.get_mut(&place.file)
         {
             file.count = file.count.saturating_sub(1);
+            file.counted(place.state, -1);
             file.bytes = file.bytes.saturating_sub(u64::from(place.size));
         }
     }
@@ -365,6 +459,7 @@ pub(super) fn damaged_row(id: DeliveryId) -> DeliveryRow {
         accepted: 0,
         order_key: [0; 16],
         seen_key: [0; 32],
+        seen_also: &[],
         seen_until: 0,
     };
     let row = fresh_row(&nothing, id, u16::MAX, 0);

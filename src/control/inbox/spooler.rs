@@ -13,8 +13,9 @@ use crate::edge::clock::Clock;
 use crate::edge::deliver::{DeliveryNews, Mailbox, StoreSide};
 use crate::inbox::delivery::DeliveryId;
 use crate::inbox::fresh::FreshDelivery;
+use crate::inbox::operation::{InboxOperation, InboxReport};
 use crate::inbox::record::RecordParts;
-use crate::inbox::row::DeliveryRow;
+use crate::inbox::row::{DeliveryRow, SeenKey};
 use crate::inbox::store::{
     Committed, DeliveryStore, Settlement, StoreOrder, StoreRefusal, StoreStanding, StoreTrouble, StoredRecord,
 };
@@ -49,6 +50,8 @@ pub struct Spooling {
     pub route: Arc<str>,
     /// Head and body; [`RecordParts`] of `record` say where. The route is not among the bytes.
     pub record: StoredRecord,
+    /// Further keys under which copies are recognised.
+    pub seen_also: Vec<SeenKey>,
     /// Until when copies are recognised, in milliseconds since 1970.
     pub seen_until: u64,
     /// Called when it is known what became of it.
@@ -77,7 +80,8 @@ impl Spooling {
             order_key: request.order_key,
             seen_key: request.seen_key,
         };
-        Self { route, record: StoredRecord { bytes, parts }, seen_until: request.seen_until, bell }
+        let record = StoredRecord { bytes, parts };
+        Self { route, record, seen_also: request.seen_also.to_vec(), seen_until: request.seen_until, bell }
     }
 
     fn fresh(&self) -> FreshDelivery<'_> {
@@ -88,6 +92,7 @@ impl Spooling {
             accepted: self.record.parts.accepted,
             order_key: self.record.parts.order_key,
             seen_key: self.record.parts.seen_key,
+            seen_also: &self.seen_also,
             seen_until: self.seen_until,
         }
     }
@@ -106,6 +111,8 @@ pub struct SpoolRequest<'a> {
     pub order_key: [u8; 16],
     /// The key under which copies are recognised; zeros for none.
     pub seen_key: [u8; 32],
+    /// Further ones: the names under other keys of the route.
+    pub seen_also: &'a [SeenKey],
     /// Until when.
     pub seen_until: u64,
 }
@@ -127,6 +134,7 @@ enum SpoolErrand {
     Settle(Settlement),
     Fetch(DeliveryId),
     Order(StoreOrder, Sender<Result<Vec<DeliveryId>, StoreTrouble>>),
+    Operate(InboxOperation, Sender<Result<InboxReport, StoreTrouble>>),
 }
 
 /// The way to the store, for all threads.
@@ -204,6 +212,17 @@ impl SpoolDoor {
     pub fn order(&self, order: StoreOrder) -> Result<Vec<DeliveryId>, StoreTrouble> {
         let (sender, receiver) = channel();
         lock(&self.errands).push(SpoolErrand::Order(order, sender));
+        self.wake();
+        receiver.recv().unwrap_or_else(|_| Err(StoreTrouble("the inbox has ended".to_owned())))
+    }
+
+    /// Carries out an operation, and waits for it.
+    ///
+    /// # Errors
+    /// Of the disk, or the thread has ended.
+    pub fn operate(&self, operation: InboxOperation) -> Result<InboxReport, StoreTrouble> {
+        let (sender, receiver) = channel();
+        lock(&self.errands).push(SpoolErrand::Operate(operation, sender));
         self.wake();
         receiver.recv().unwrap_or_else(|_| Err(StoreTrouble("the inbox has ended".to_owned())))
     }
@@ -393,6 +412,20 @@ impl Spooler {
                 match (&order, &result) {
                     (StoreOrder::Purge(..), Ok(ids)) => self.mailbox.post([DeliveryNews::Forgotten(ids.clone())]),
                     (StoreOrder::Hold(route, held), Ok(_)) => {
+                        self.mailbox.post([DeliveryNews::Held(route.clone(), *held)]);
+                    }
+                    _ => {}
+                }
+                let _ = answer.send(result);
+            }
+            SpoolErrand::Operate(operation, answer) => {
+                let result = operation.carry_out(&mut *self.store, self.clock.now());
+                match (&operation, &result) {
+                    (InboxOperation::Purge(_, false), Ok(report)) => {
+                        let ids = report.deliveries.iter().map(|listed| listed.row.id).collect();
+                        self.mailbox.post([DeliveryNews::Forgotten(ids)]);
+                    }
+                    (InboxOperation::Hold(route, held), Ok(_)) => {
                         self.mailbox.post([DeliveryNews::Held(route.clone(), *held)]);
                     }
                     _ => {}

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::inbox::delivery::{DeliveryId, DeliveryState};
 use crate::inbox::filter::DeliveryFilter;
-use crate::inbox::store::{Committed, StoreStanding};
+use crate::inbox::store::{Committed, DeliveryStore, StoreStanding};
 use crate::now::Now;
 
-use super::shelf::{Shelf, file_name, monotonic, unix};
+use super::bounds::WriteCause;
+use super::shelf::{Shelf, ShelfFile, file_name, monotonic, unix};
 
 /// What was seen is carried to another file in pieces of so many.
 const SEEN_AT_A_TIME: usize = 4_096;
+
+/// Files that have failed are opened again every so many milliseconds.
+const REOPEN_PACE: u64 = 50;
 
 impl Shelf {
     pub(super) fn stand(&self) -> StoreStanding {
@@ -23,12 +27,12 @@ impl Shelf {
             failing_since: self.failing_since,
             ..StoreStanding::default()
         };
-        for place in self.index.values() {
-            match place.state {
-                DeliveryState::Waiting => standing.waiting += 1,
-                DeliveryState::Dead => standing.dead += 1,
-                DeliveryState::Damaged => standing.damaged += 1,
-            }
+        // It is asked for with every commit: nothing of it depends on how many there are.
+        for file in self.files.values() {
+            let [waiting, dead, damaged] = file.states;
+            standing.waiting += waiting;
+            standing.dead += dead;
+            standing.damaged += damaged;
         }
         let limit = self.terms.file_limit();
         let room = self.files.values().any(|file| file.dead && !file.sealed && file.bytes < self.terms.file_content());
@@ -42,14 +46,15 @@ impl Shelf {
         let mono = monotonic(now);
         if mono >= self.looked {
             self.looked = mono + 1_000;
-            let reserve = self.terms.size / 16;
-            self.disk_low = self.disk.free().is_ok_and(|free| free < reserve);
+            self.disk_low = self.disk.free().is_ok_and(|free| free < self.reserve());
             self.expire(now);
+            self.set_room_aside();
         }
         self.reopen_all(now);
         if self.later_since.is_some_and(|since| mono >= since + 50) {
             self.flush(now, done);
         }
+        self.write_marks(now);
         self.remove_stale(now);
         if self.later.is_empty() && self.failing_since.is_none() {
             self.gather(now);
@@ -62,7 +67,7 @@ impl Shelf {
         let closed: Vec<u32> = self
             .files
             .iter()
-            .filter(|(_, file)| file.open.is_none() && !file.hopeless)
+            .filter(|(_, file)| !file.is_writable() && !file.hopeless)
             .map(|(number, _)| *number)
             .collect();
         if closed.is_empty() {
@@ -71,8 +76,12 @@ impl Shelf {
             }
             return;
         }
-        let reopened = closed.into_iter().filter(|number| !self.reopen(*number, now)).count();
-        if reopened == 0 {
+        if mono < self.reopen_at {
+            return;
+        }
+        self.reopen_at = mono + REOPEN_PACE;
+        let failed = closed.into_iter().filter(|number| !self.reopen(*number, now)).count();
+        if failed == 0 {
             self.failing_since = None;
         }
     }
@@ -91,12 +100,26 @@ impl Shelf {
 
     /// Removes dead letters that are too old.
     fn expire(&mut self, now: Now) {
-        let dead = self.index.values().any(|place| place.state == DeliveryState::Dead);
-        if self.terms.retention == 0 || !dead {
+        if monotonic(now) < self.expire_at {
             return;
         }
-        let before = Some(unix(now).saturating_sub(self.terms.retention));
-        let filter = DeliveryFilter { state: Some(DeliveryState::Dead), before, ..DeliveryFilter::default() };
+        // Every dead letter is looked at.
+        self.expire_at = monotonic(now) + (self.terms.retention / 16).min(60_000);
+        if self.terms.retention == 0 || self.stand().dead == 0 {
+            return;
+        }
+        let before = unix(now).saturating_sub(self.terms.retention);
+        let filter = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
+        let mut rows = Vec::new();
+        if self.browse(&filter, None, usize::MAX, &mut rows).is_err() {
+            return;
+        }
+        let ids: Vec<DeliveryId> =
+            rows.iter().filter(|row| row.changed < before).map(|row| row.id).take(SEEN_AT_A_TIME).collect();
+        if ids.is_empty() {
+            return;
+        }
+        let filter = DeliveryFilter { ids, ..filter };
         if let Ok(purged) = self.purge(&filter, SEEN_AT_A_TIME, now)
             && !purged.is_empty()
         {
@@ -110,11 +133,12 @@ impl Shelf {
             self.files.iter().rev().find(|(_, file)| file.dead == dead && !file.sealed).map(|(number, _)| *number)
         };
         let (living, graves) = (youngest(false), youngest(true));
+        let tells = (!self.held.is_empty()).then_some(self.held_from);
         let empty: Vec<u32> = self
             .files
             .iter()
             .filter(|(number, file)| {
-                file.count == 0 && file.open.is_some() && Some(**number) != living && Some(**number) != graves
+                file.count == 0 && file.is_writable() && ![living, graves, tells].contains(&Some(**number))
             })
             .map(|(number, _)| *number)
             .collect();
@@ -138,7 +162,8 @@ impl Shelf {
             file.open.as_ref().map(|generation| generation.each_seen(unix(now), |key, until| seen.push((key, until))));
         let Some((Some(Ok(())), to)) = to.map(|to| (read, to)) else { return false };
         for some in seen.chunks(SEEN_AT_A_TIME) {
-            let generation = self.files.get_mut(&to).and_then(|file| file.open.as_mut());
+            self.bound(to, WriteCause::Settling);
+            let generation = self.files.get_mut(&to).and_then(ShelfFile::writable);
             let Some(generation) = generation else { return false };
             let written =
                 generation.write(|writing| some.iter().try_for_each(|(key, until)| writing.add_seen(key, *until)));

@@ -10,15 +10,32 @@ use crate::inbox::row::{DeliveryRow, ROW_SIZE};
 use crate::inbox::store::Committed;
 use crate::now::Now;
 
-use super::disk::Disk;
-use super::generation::{FileTrouble, Generation};
-use super::shelf::{Shelf, ShelfFile, ShelfTerms, UNFINISHED, damaged_row, file_name, unix};
+use super::ballast::RESERVE;
+use super::disk::{Disk, Medium};
+use super::generation::{FileAbout, FileTrouble, Generation};
+use super::overlay::Overlay;
+use super::shelf::{
+    PATIENCE, SET_ASIDE, Shelf, ShelfFile, ShelfTerms, UNFINISHED, damaged_row, file_name, monotonic, unix,
+};
 
 /// Ids begin with the time in milliseconds, times this: a directory that has lost its files uses none of its former
 /// ids again.
 const IDS_PER_MILLISECOND: u64 = 1 << 16;
 
-fn parse_name(name: &str) -> Option<(bool, u32)> {
+/// For so long after the disk has failed, a file that seems to be damaged is read again, in milliseconds.
+const ILLNESS: u64 = 60_000;
+
+/// A file that was opened, and what was read of it.
+struct FileFound {
+    generation: Generation,
+    about: FileAbout,
+    routes: Vec<(u16, String)>,
+    rows: Vec<DeliveryRow>,
+    /// Until when something in it is to be remembered.
+    seen_until: u64,
+}
+
+pub(super) fn parse_name(name: &str) -> Option<(bool, u32)> {
     let stem = name.strip_suffix(".redb")?;
     let (dead, number) = match stem.strip_prefix("inbox-") {
         Some(number) => (false, number),
@@ -54,12 +71,18 @@ impl Shelf {
             later: Vec::new(),
             later_since: None,
             stale: Vec::new(),
+            unmarked: Vec::new(),
             routes: Vec::new(),
             held: Vec::new(),
+            held_from: 0,
             next_id: unix(now).saturating_mul(IDS_PER_MILLISECOND),
             next_file: 1,
-            damaged_files: names.iter().filter(|name| name.contains(".damaged-")).count() as u64,
+            damaged_files: names.iter().filter(|name| name.contains(SET_ASIDE)).count() as u64,
             failing_since: None,
+            failed_at: None,
+            reopen_at: 0,
+            expire_at: 0,
+            ballast: names.iter().any(|name| name == RESERVE),
             disk_low: false,
             looked: 0,
             tried: None,
@@ -78,51 +101,80 @@ impl Shelf {
         Ok(this)
     }
 
-    /// Opens a file that is closed, and takes in what it holds. Gives whether it is open.
+    /// Opens a file that is closed, and takes in what it holds. Gives whether it is open. Where the disk cannot be
+    /// written, the file is opened to be read alone, and tried again later.
     pub(super) fn reopen(&mut self, number: u32, now: Now) -> bool {
-        let Some(dead) = self.files.get(&number).map(|file| file.dead) else { return false };
+        let Some(file) = self.files.get_mut(&number) else { return false };
+        let dead = file.dead;
+        if !file.frozen {
+            // Two of them on one file would not know of each other.
+            file.open = None;
+        }
         let name = file_name(dead, number);
-        let opened = self
-            .disk
-            .open(&name)
-            .map_err(FileTrouble::Io)
-            .and_then(|medium| Generation::open(medium, self.terms.file_terms(), |about| self.terms.sealer(about)));
-        let read = opened.and_then(|(generation, about)| {
-            let routes = generation.routes()?;
-            let mut rows = Vec::new();
-            generation.each_row(|id, row| rows.push(row.unwrap_or_else(|| damaged_row(id))))?;
-            let mut seen_until = 0;
-            generation.each_seen(unix(now), |_, until| seen_until = seen_until.max(until))?;
-            Ok((generation, about, routes, rows, seen_until))
-        });
+        let mut read = self.read_file(&name, false, now);
+        if matches!(read, Err(FileTrouble::Damaged(_))) {
+            // What one reading says is not enough to set deliveries aside.
+            read = self.read_file(&name, false, now);
+        }
         match read {
-            Ok((generation, about, routes, mut rows, seen_until)) => {
-                self.next_id = self.next_id.max(about.ids_below);
-                if rows.len() as u64 != about.rows {
-                    let (found, expected) = (rows.len(), about.rows);
-                    self.notes.push(format!("{name} has {found} deliveries and should have {expected}: verify it"));
-                }
-                if !dead {
-                    self.held = about.held;
-                }
-                let numbers: HashMap<u16, u16> =
-                    routes.iter().map(|(at, name)| (*at, self.route_number_for(*at, name))).collect();
-                if let Some(file) = self.files.get_mut(&number) {
-                    file.gauge = Some(Arc::clone(&generation.gauge));
-                    (file.open, file.seen_until, file.ids_below) = (Some(generation), seen_until, about.ids_below);
-                    // A file whose numbers mean other routes takes no more deliveries.
-                    file.sealed |= numbers.iter().any(|(own, ours)| own != ours);
-                    file.routes.extend(numbers.keys());
-                }
-                rows.iter_mut().for_each(|row| row.route = numbers.get(&row.route).copied().unwrap_or(u16::MAX));
-                self.take_in(number, &rows);
+            Ok(file) => {
+                self.opened(number, file, false);
                 true
             }
             Err(error) => {
+                let closed = self.files.get(&number).is_some_and(|file| file.open.is_none());
+                if matches!(error, FileTrouble::Io(_))
+                    && closed
+                    && let Ok(file) = self.read_file(&name, true, now)
+                {
+                    self.opened(number, file, true);
+                }
                 self.not_opened(number, &name, &error, now);
                 false
             }
         }
+    }
+
+    /// Opens a file and reads what is to be known of it.
+    fn read_file(&self, name: &str, frozen: bool, now: Now) -> Result<FileFound, FileTrouble> {
+        let medium = if frozen {
+            self.disk.open_to_read(name).and_then(|medium| Ok(Box::new(Overlay::new(medium)?) as Box<dyn Medium>))
+        } else {
+            self.disk.open(name)
+        };
+        let medium = medium.map_err(FileTrouble::Io)?;
+        let (generation, about) = Generation::open(medium, self.terms.file_terms(), |about| self.terms.sealer(about))?;
+        let routes = generation.routes()?;
+        let mut rows = Vec::new();
+        generation.each_row(|id, row| rows.push(row.unwrap_or_else(|| damaged_row(id))))?;
+        let mut seen_until = 0;
+        generation.each_seen(unix(now), |_, until| seen_until = seen_until.max(until))?;
+        Ok(FileFound { generation, about, routes, rows, seen_until })
+    }
+
+    fn opened(&mut self, number: u32, found: FileFound, frozen: bool) {
+        let FileFound { generation, about, routes, mut rows, seen_until } = found;
+        let Some(dead) = self.files.get(&number).map(|file| file.dead) else { return };
+        self.next_id = self.next_id.max(about.ids_below);
+        if rows.len() as u64 != about.rows {
+            let (name, found, expected) = (file_name(dead, number), rows.len(), about.rows);
+            self.notes.push(format!("{name} has {found} deliveries and should have {expected}: verify it"));
+        }
+        if !dead && number >= self.held_from {
+            (self.held, self.held_from) = (about.held, number);
+        }
+        let numbers: HashMap<u16, u16> =
+            routes.iter().map(|(at, name)| (*at, self.route_number_for(*at, name))).collect();
+        if let Some(file) = self.files.get_mut(&number) {
+            file.gauge = Some(Arc::clone(&generation.gauge));
+            (file.open, file.frozen, file.suspect) = (Some(generation), frozen, None);
+            (file.seen_until, file.ids_below) = (seen_until, about.ids_below);
+            // A file whose numbers mean other routes takes no more deliveries.
+            file.sealed |= numbers.iter().any(|(own, ours)| own != ours);
+            file.routes.extend(numbers.keys());
+        }
+        rows.iter_mut().for_each(|row| row.route = numbers.get(&row.route).copied().unwrap_or(u16::MAX));
+        self.take_in(number, &rows);
     }
 
     /// The number of a route: that of the file, if it is free.
@@ -140,24 +192,45 @@ impl Shelf {
             FileTrouble::Io(_) => self.failed(&format!("{name} cannot be opened: {error}"), now),
             FileTrouble::NoKey(about) => {
                 self.next_id = self.next_id.max(about.ids_below);
+                if name.starts_with("inbox-") && number >= self.held_from {
+                    (self.held, self.held_from) = (about.held.clone(), number);
+                }
                 self.notes.push(format!("{name} cannot be read: {error}"));
                 if let Some(file) = self.files.get_mut(&number) {
                     file.hopeless = true;
                 }
             }
             FileTrouble::Damaged(_) => {
-                let aside = format!("{name}.damaged-{}", unix(now));
-                if self.disk.rename(name, &aside).is_err() {
-                    return self.failed(&format!("{name}: {error}, and it cannot be renamed"), now);
+                if !self.is_damaged_for_good(number, now) {
+                    return self.failed(&format!("{name} seems to be damaged, and is read again: {error}"), now);
                 }
-                self.damaged_files += 1;
-                self.notes.push(format!("{name}: {error}; it is {aside} now: `countersign inbox salvage` reads it"));
-                let lost: Vec<DeliveryId> =
-                    self.index.iter().filter(|(_, place)| place.file == number).map(|(id, _)| *id).collect();
-                lost.into_iter().for_each(|id| self.unnote(id));
-                self.files.remove(&number);
+                self.put_aside(number, name, error, now);
             }
         }
+    }
+
+    /// Gives a file another name, and forgets what is in it.
+    pub(super) fn put_aside(&mut self, number: u32, name: &str, error: &FileTrouble, now: Now) {
+        let aside = format!("{name}{SET_ASIDE}{}", unix(now));
+        if self.disk.rename(name, &aside).is_err() {
+            return self.failed(&format!("{name}: {error}, and it cannot be renamed"), now);
+        }
+        self.damaged_files += 1;
+        self.notes.push(format!("{name}: {error}; it is {aside} now: `countersign inbox salvage` reads it"));
+        let lost: Vec<DeliveryId> =
+            self.index.iter().filter(|(_, place)| place.file == number).map(|(id, _)| *id).collect();
+        lost.into_iter().for_each(|id| self.unnote(id));
+        self.files.remove(&number);
+    }
+
+    /// Whether a file that cannot be read as what it was is set aside. A disk that fails may say so of a healthy file:
+    /// after a failure files are read again for a while.
+    fn is_damaged_for_good(&mut self, number: u32, now: Now) -> bool {
+        let mono = monotonic(now);
+        let ill = self.failed_at.is_some_and(|at| mono < at + ILLNESS);
+        let Some(file) = self.files.get_mut(&number) else { return true };
+        let since = *file.suspect.get_or_insert(mono);
+        !ill || mono >= since + PATIENCE
     }
 
     /// Compares the rows of a file with the index. What the index does not have is taken in; of what two files have, the

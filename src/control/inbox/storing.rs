@@ -12,6 +12,7 @@ use crate::inbox::store::{
 };
 use crate::now::Now;
 
+use super::bounds::WriteCause;
 use super::settling;
 use super::shelf::{ID_BLOCK, Shelf, ShelfPlace, fresh_row, monotonic, trouble, unix};
 
@@ -32,12 +33,13 @@ impl Shelf {
             rows.push(fresh_row(fresh, DeliveryId(first + at as u64), self.route_number(fresh.route), unix(now)));
         }
         let own = self.due_settlements(number);
+        self.bound(number, WriteCause::Living);
         let Some(file) = self.files.get_mut(&number) else { return Err(StoreRefusal::Failed) };
-        let Some(generation) = file.open.as_mut() else { return Err(StoreRefusal::Failed) };
         let unknown: BTreeSet<u16> =
             rows.iter().map(|row| row.route).filter(|route| !file.routes.contains(route)).collect();
         let more_ids = (self.next_id > file.ids_below).then_some(self.next_id + ID_BLOCK);
         let (routes, index) = (&self.routes, &self.index);
+        let Some(generation) = file.writable() else { return Err(StoreRefusal::Failed) };
         let written = generation.write(|writing| {
             if let Some(bound) = more_ids {
                 writing.ids_below(bound)?;
@@ -45,7 +47,8 @@ impl Shelf {
             for route in &unknown {
                 writing.name_route(*route, routes.get(usize::from(*route)).map_or("", String::as_str))?;
             }
-            writing.forget_seen(unix(now), fresh.len() * 2 + 16)?;
+            let names = fresh.iter().map(|fresh| 1 + fresh.seen_also.len()).sum::<usize>();
+            writing.forget_seen(unix(now), names * 2 + 16)?;
             for (fresh, row) in fresh.iter().zip(&rows) {
                 writing.add(fresh, row)?;
             }
@@ -151,13 +154,17 @@ impl DeliveryStore for Shelf {
         out: &mut Vec<DeliveryRow>,
     ) -> Result<bool, StoreTrouble> {
         let wanted = |(id, place): &(&DeliveryId, &ShelfPlace)| {
-            after.is_none_or(|after| **id > after)
-                && filter.state.is_none_or(|state| state == place.state)
-                && (filter.ids.is_empty() || filter.ids.contains(id))
+            after.is_none_or(|after| **id > after) && filter.state.is_none_or(|state| state == place.state)
         };
-        let mut ids: Vec<DeliveryId> = self.index.iter().filter(wanted).map(|(id, _)| *id).collect();
+        let mut ids: Vec<DeliveryId> = if filter.ids.is_empty() {
+            self.index.iter().filter(wanted).map(|(id, _)| *id).collect()
+        } else {
+            let named = filter.ids.iter().filter_map(|id| self.index.get_key_value(id));
+            named.filter(wanted).map(|(id, _)| *id).collect()
+        };
         ids.sort_unstable();
-        let end = out.len() + room;
+        ids.dedup();
+        let end = out.len().saturating_add(room);
         for id in ids {
             let Some(place) = self.index.get(&id).copied() else { continue };
             let row = self.row(id, place)?;

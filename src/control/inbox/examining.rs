@@ -1,0 +1,77 @@
+//! Reads all that a directory holds, and changes nothing.
+
+use std::io;
+
+use crate::inbox::delivery::DeliveryId;
+use crate::inbox::store::StoredRecord;
+
+use super::disk::Disk;
+use super::generation::{FileTerms, FileTrouble, Generation};
+use super::overlay::Overlay;
+use super::shelf::{InboxKey, SET_ASIDE, sealer_of};
+use super::starting::parse_name;
+
+/// What was found in a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileVerdict {
+    /// Its name.
+    pub name: String,
+    /// Deliveries that it names.
+    pub deliveries: u64,
+    /// Deliveries that it says to have.
+    pub expected: u64,
+    /// Deliveries that are not what was written.
+    pub damaged: Vec<DeliveryId>,
+    /// Why it could not be read, or not to its end.
+    pub trouble: Option<String>,
+    /// It was set aside before: what is in it is not attempted.
+    pub set_aside: bool,
+}
+
+impl FileVerdict {
+    /// Whether all of it is as it was written.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.damaged.is_empty() && self.trouble.is_none() && self.deliveries == self.expected && !self.set_aside
+    }
+}
+
+/// Examines every file of a directory.
+///
+/// # Errors
+/// The directory cannot be listed.
+pub fn verify(disk: &dyn Disk, keys: &[InboxKey]) -> io::Result<Vec<FileVerdict>> {
+    let names = disk.list()?;
+    let ours = |name: &&String| parse_name(name).is_some() || name.contains(SET_ASIDE);
+    Ok(names.iter().filter(ours).map(|name| examine(disk, name, keys)).collect())
+}
+
+fn examine(disk: &dyn Disk, name: &str, keys: &[InboxKey]) -> FileVerdict {
+    let set_aside = name.contains(SET_ASIDE);
+    let mut verdict = FileVerdict { name: name.to_owned(), set_aside, ..FileVerdict::default() };
+    if let Err(error) = read(disk, name, keys, &mut verdict) {
+        verdict.trouble = Some(error.to_string());
+    }
+    verdict
+}
+
+fn read(disk: &dyn Disk, name: &str, keys: &[InboxKey], verdict: &mut FileVerdict) -> Result<(), FileTrouble> {
+    let medium = disk.open_to_read(name).and_then(Overlay::new).map_err(FileTrouble::Io)?;
+    let terms = FileTerms { limit: u64::MAX, durable: false };
+    let (generation, about) = Generation::open(Box::new(medium), terms, |about| sealer_of(keys, about))?;
+    verdict.expected = about.rows;
+    let mut rows = Vec::new();
+    generation.each_row(|id, row| rows.push((id, row)))?;
+    verdict.deliveries = rows.len() as u64;
+    let mut record = StoredRecord::default();
+    for (id, row) in rows {
+        let whole = match row {
+            Some(row) => generation.read(id, row.chunks, &mut record)?.is_some(),
+            None => false,
+        };
+        if !whole {
+            verdict.damaged.push(id);
+        }
+    }
+    Ok(())
+}
