@@ -304,6 +304,7 @@ fn secrets_of(
             KeySource::File(path) => {
                 secrets.push((key.id.clone(), Zeroizing::new(read_file(&directory.join(path))?)));
             }
+            KeySource::Url(_) => {}
             KeySource::Env(variable) => left_out(variable, &key.id),
         }
     }

@@ -36,6 +36,7 @@ pub mod shown;
 pub mod source;
 pub mod suggest;
 pub mod summary;
+mod token;
 pub mod units;
 
 pub use load::{Loaded, load};

@@ -8,6 +8,7 @@ use crate::config::document::Document;
 use crate::config::guard::read_guards;
 use crate::config::reader::Reader;
 use crate::config::section::limits::BODY_SIZE;
+use crate::config::token::{TOKEN_ALGORITHMS, read_keys_url, read_token};
 use crate::gate::verify::{
     BodyDigest, DigestAlgorithm, Encoding, EqualBytes, JsonPath, KeyEncoding, KeyForm, Kind, MacAlgorithm,
     PublicAlgorithm, Scheme, SignatureSource, Source, Syntax, TOKENS, TOLERANCE_LIMIT, Template, TimestampSource,
@@ -20,7 +21,7 @@ const PRESETS: &str = include_str!("presets.toml");
 /// The tolerance of a scheme that does not say its own.
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
-const ALGORITHMS: &[(&str, Kind)] = &[
+const SIGNATURE_ALGORITHMS: [(&str, Kind); 20] = [
     ("hmac-sha1", Kind::Hmac(MacAlgorithm::HmacSha1)),
     ("hmac-sha256", Kind::Hmac(MacAlgorithm::HmacSha256)),
     ("hmac-sha384", Kind::Hmac(MacAlgorithm::HmacSha384)),
@@ -37,9 +38,14 @@ const ALGORITHMS: &[(&str, Kind)] = &[
     ("rsa-pss-sha256", Kind::Public(PublicAlgorithm::RsaPssSha256)),
     ("rsa-pss-sha384", Kind::Public(PublicAlgorithm::RsaPssSha384)),
     ("rsa-pss-sha512", Kind::Public(PublicAlgorithm::RsaPssSha512)),
+    ("ecdsa-p256-sha256-fixed", Kind::Public(PublicAlgorithm::EcdsaP256Sha256Fixed)),
+    ("ecdsa-p384-sha384-fixed", Kind::Public(PublicAlgorithm::EcdsaP384Sha384Fixed)),
     ("token", Kind::Token),
     ("basic", Kind::Basic),
 ];
+
+static ALGORITHMS: LazyLock<Vec<(&str, Kind)>> =
+    LazyLock::new(|| SIGNATURE_ALGORITHMS.into_iter().chain(TOKEN_ALGORITHMS).collect());
 
 const ENCODINGS: &[(&str, Encoding)] =
     &[("hex", Encoding::Hex), ("base64", Encoding::Base64), ("base64url", Encoding::Base64Url)];
@@ -124,7 +130,7 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let handshake = reader.string("handshake").unwrap_or_default().to_owned();
     let retries = reader.string("retries").unwrap_or_default().to_owned();
     reader.require("algorithm", "say how the sender signs, for instance algorithm = \"hmac-sha256\"");
-    let kind = reader.choice("algorithm", ALGORITHMS);
+    let kind = reader.choice("algorithm", &ALGORITHMS);
     let content = read_content(reader);
     let signature = read_signature(reader, kind);
     let timestamp = reader.has("timestamp").then(|| read_timestamp(reader));
@@ -137,6 +143,8 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let body_size = reader.size("body_size", BODY_SIZE);
     let allow_length_extension = reader.bool("allow_length_extension").unwrap_or_default();
     let guards = read_guards(reader);
+    let keys_url = read_keys_url(reader, "keys_url");
+    let token = read_token(reader);
     let (signature, syntax, encoding) = signature?;
     let scheme = Scheme {
         name: name.to_owned(),
@@ -159,6 +167,8 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
         body_size,
         allow_length_extension,
         guards: guards?,
+        keys_url,
+        token: token?,
     };
     if equal_bytes.is_some() && !matches!(scheme.told_apart(), ToldApart::Bytes(_)) {
         let message = "has no effect: only where a signature covers neither an id nor a time, equal bytes matter";
@@ -207,7 +217,7 @@ fn read_signature(reader: &Reader<'_>, kind: Option<Kind>) -> Option<Read> {
     let separator = table.string("separator");
     let key = table.string("key");
     let encoding = table.choice("encoding", ENCODINGS);
-    if kind.is_some_and(|kind| !matches!(kind, Kind::Token | Kind::Basic)) {
+    if kind.is_some_and(|kind| !matches!(kind, Kind::Token | Kind::Basic | Kind::Jws(_))) {
         table.require(
             "encoding",
             "say how the bytes of the signature are written: \"hex\", \"base64\" or \"base64url\"",
@@ -235,11 +245,13 @@ fn read_signature_source(table: &Reader<'_>) -> Option<SignatureSource> {
     let json = read_path(table);
     let form = table.string("form").map(str::to_owned);
     let query = table.string("query").map(str::to_owned);
-    only_one(table, &["header", "json", "form", "query"])?;
+    let body = table.bool("body").unwrap_or_default().then_some(SignatureSource::Body);
+    only_one(table, &["header", "json", "form", "query", "body"])?;
     (headers.map(SignatureSource::Headers))
         .or(json.map(SignatureSource::Json))
         .or(form.map(SignatureSource::Form))
         .or(query.map(SignatureSource::Query))
+        .or(body)
 }
 
 fn read_timestamp(reader: &Reader<'_>) -> Option<TimestampSource> {
@@ -265,8 +277,9 @@ fn read_source(table: &Reader<'_>) -> Option<Source> {
     let headers = read_headers(table);
     let field = table.string("field").map(str::to_owned);
     let json = read_path(table);
-    only_one(table, &["header", "field", "json"])?;
-    headers.map(Source::Headers).or(field.map(Source::Field)).or(json.map(Source::Json))
+    let claim = table.string("claim").map(|claim| Source::Claim(claim.to_owned()));
+    only_one(table, &["header", "field", "json", "claim"])?;
+    headers.map(Source::Headers).or(field.map(Source::Field)).or(json.map(Source::Json)).or(claim)
 }
 
 fn read_headers(table: &Reader<'_>) -> Option<Vec<String>> {

@@ -16,8 +16,9 @@ use crate::config::section::admin::{self, AdminSettings};
 use crate::config::section::audit::{self, AuditSettings};
 use crate::config::section::limits::{self, LimitSettings};
 use crate::config::section::listener::{self, ListenerSettings};
+use crate::config::section::published::{self, PublishedKeySettings};
 use crate::config::section::reload::{self, ReloadSettings};
-use crate::config::section::route::keys::KeySettings;
+use crate::config::section::route::keys::{KeySettings, KeySource};
 use crate::config::section::route::{self, RouteSettings, Routes};
 use crate::config::section::server::{self, ServerSettings};
 use crate::config::section::upstream::{self, UpstreamSettings};
@@ -47,6 +48,8 @@ pub struct Settings {
     pub upstreams: Vec<UpstreamAddress>,
     /// How changes of files are noticed.
     pub reload: ReloadSettings,
+    /// How keys that senders publish are fetched.
+    pub published_keys: PublishedKeySettings,
 }
 
 /// Reads and checks the text of a configuration. `file` is its name, for messages. Pure: referenced files and
@@ -94,6 +97,7 @@ fn read_document(document: &Document<'_>) -> Settings {
     let (upstream, address) = upstream::read(&root);
     let limits = limits::read(&root);
     let reload = reload::read(&root);
+    let published_keys = published::read(&root);
     let access_log = access_log::read(&root);
     let audit = audit::read(&root, &access_log);
     let Routes { routes, upstreams, whole } = route::read(&root, address.as_ref(), &limits);
@@ -101,16 +105,32 @@ fn read_document(document: &Document<'_>) -> Settings {
     listener::check_loops(&root, &listeners, &upstreams);
     route::check_callers(&root, &routes, listeners.iter().any(ListenerSettings::asks_for_certificates));
     root.finish();
-    Settings { server, listeners, admin, upstream, limits, access_log, audit, routes, upstreams, reload }
+    Settings {
+        server,
+        listeners,
+        admin,
+        upstream,
+        limits,
+        access_log,
+        audit,
+        routes,
+        upstreams,
+        reload,
+        published_keys,
+    }
 }
 
 impl Settings {
     /// For `check`: every section but the memory that all of them need.
     pub(super) fn describe(&self, out: &mut String, now: Now) -> fmt::Result {
-        let Self { server, listeners, admin, upstream, limits, access_log, audit, routes, upstreams, reload } = self;
+        let Self { server, listeners, admin, upstream, limits, access_log, audit, routes, upstreams, .. } = self;
+        let Self { reload, published_keys, .. } = self;
         writeln!(out, "process")?;
         server::describe(out, server)?;
         reload::describe(out, *reload)?;
+        if self.has_published_keys() {
+            published::describe(out, published_keys)?;
+        }
         listeners.iter().try_for_each(|listener| listener::describe(out, listener, now))?;
         admin::describe(out, admin.as_ref())?;
         upstream::describe(out, upstream, upstreams)?;
@@ -120,10 +140,16 @@ impl Settings {
         records::describe(out, access_log, audit.as_ref())
     }
 
+    /// Whether a route verifies with keys that its sender publishes at a URL.
+    #[must_use]
+    pub fn has_published_keys(&self) -> bool {
+        let keys = self.routes.iter().filter_map(|route| route.verification.as_ref()).flat_map(|it| &it.keys);
+        keys.into_iter().any(|key| matches!(key.source, KeySource::Url(_)))
+    }
+
     /// The sections that a reload compares as a whole. Listeners and routes are compared part by part.
-    pub(super) fn digests(&self) -> [(&'static str, Digest); 7] {
-        let Self { server, upstream, limits, reload, access_log, audit, admin, listeners: _, routes: _, upstreams: _ } =
-            self;
+    pub(super) fn digests(&self) -> [(&'static str, Digest); 8] {
+        let Self { server, upstream, limits, reload, access_log, audit, admin, published_keys, .. } = self;
         [
             ("[server]", digest(server)),
             ("[upstream]", digest(upstream)),
@@ -132,6 +158,7 @@ impl Settings {
             ("[access_log]", digest(access_log)),
             ("[audit]", digest(&audit.as_ref().map(AuditSettings::without_place))),
             ("[admin]", digest(admin)),
+            ("[published_keys]", digest(published_keys)),
         ]
     }
 }

@@ -13,6 +13,7 @@ mod report;
 mod spans;
 #[cfg(test)]
 mod tests;
+mod tokens;
 mod trial;
 
 pub use budget::TrialBudget;

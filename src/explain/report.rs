@@ -70,6 +70,9 @@ pub fn explain_within<D: Delivery>(verifier: &Verifier, delivery: &D, now: Now, 
             report.keys();
             match verdict {
                 Err(Rejection::SignatureMismatch | Rejection::CredentialMismatch) => budget.half(|| report.mismatch()),
+                Err(Rejection::DigestMismatch) if matches!(scheme.kind, Kind::Jws(_)) => {
+                    report.say("the token holds, but the body is not the one whose digest stands in it");
+                }
                 Err(Rejection::DigestMismatch) => {
                     report.say("the signature holds, but the body is not the one whose digest stands in the URL");
                 }
@@ -137,7 +140,9 @@ impl<D: Delivery> Report<'_, D> {
         let description = &self.scheme.description;
         let separator = if description.is_empty() { "" } else { ": " };
         self.say(format!("scheme {}{separator}{description}", self.scheme.name));
-        if self.scheme.signs() {
+        if let Kind::Jws(algorithm) = self.scheme.kind {
+            self.token(algorithm.name());
+        } else if self.scheme.signs() {
             self.say(format!("what is signed: {}", self.scheme.content.to_string().escape_debug()));
         }
         for (name, value) in &self.scheme.require {
@@ -185,6 +190,7 @@ impl<D: Delivery> Report<'_, D> {
             SignatureSource::Json(path) => self.elsewhere(&format!("the JSON body at `{}`", path.text())),
             SignatureSource::Form(name) => self.elsewhere(&format!("the form field `{name}`")),
             SignatureSource::Query(name) => self.elsewhere(&format!("the query parameter `{name}`")),
+            SignatureSource::Body => self.elsewhere("the body"),
         }
     }
 
@@ -221,6 +227,9 @@ impl<D: Delivery> Report<'_, D> {
             {
                 self.say(format!("it does not begin with `{prefix}`"));
             }
+            return;
+        }
+        if matches!(self.scheme.kind, Kind::Jws(_)) {
             return;
         }
         if value.len() > VALUE_LIMIT {
@@ -449,5 +458,6 @@ fn place_of(source: &Source) -> String {
         Source::Headers(names) => format!("header {}", names.join(" or ")),
         Source::Field(key) => format!("the field `{key}` of the signature"),
         Source::Json(path) => format!("the JSON body at `{}`", path.text()),
+        Source::Claim(name) => format!("the claim `{name}` of the token"),
     }
 }

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use super::boundaries;
+use super::jws::{self, HeaderFacts};
 use super::keyring::{self, KeyError};
 use super::reading;
 use super::scheme::{Kind, Scheme, Source};
@@ -38,17 +39,33 @@ pub(crate) fn timestamp_text<D: Delivery>(
     source: &Source,
     delivery: &D,
 ) -> Result<Option<Vec<u8>>, Rejection> {
+    if let Source::Claim(claim) = source {
+        return jws::claim(scheme, delivery, claim);
+    }
     Ok(reading::source(scheme, source, delivery, reading::TIMESTAMP)?.map(Cow::into_owned))
 }
 
 /// The timestamp in unix milliseconds; nothing when the scheme has none.
 pub(crate) fn timestamp<D: Delivery>(scheme: &Scheme, delivery: &D) -> Result<Option<i64>, Rejection> {
+    let Some(timestamp) = &scheme.timestamp else { return Ok(None) };
+    if let Source::Claim(_) = &timestamp.source {
+        let text = timestamp_text(scheme, &timestamp.source, delivery)?;
+        return Ok(text.and_then(|text| timestamp.unit.parse(&text)));
+    }
     reading::timestamp(scheme, delivery)
 }
 
 /// The id of a delivery.
 pub(crate) fn id<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
+    if let Some(Source::Claim(claim)) = &scheme.id {
+        return Ok(jws::claim(scheme, delivery, claim)?.map(Cow::Owned));
+    }
     reading::id(scheme, delivery)
+}
+
+/// What a token says about itself; nothing where there is none.
+pub(crate) fn token_facts<D: Delivery>(scheme: &Scheme, delivery: &D) -> Option<HeaderFacts> {
+    jws::facts(&jws::text(scheme, delivery).ok()?)
 }
 
 /// The first byte of an id that an id of this scheme cannot have.

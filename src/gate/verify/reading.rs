@@ -98,7 +98,24 @@ pub(super) fn signature_values<D: Delivery>(
         SignatureSource::Json(path) => visit(&required(json(delivery, path, reasons)?, reasons)?),
         SignatureSource::Form(name) => visit(&required(form_field(delivery, name, reasons)?, reasons)?),
         SignatureSource::Query(name) => visit(&required(query_parameter(delivery, name, reasons)?, reasons)?),
+        SignatureSource::Body => visit(delivery.body()),
     }
+}
+
+/// The only value that holds a signature, where there is one place for it.
+pub(super) fn only_value<'d, D: Delivery>(
+    scheme: &Scheme,
+    delivery: &'d D,
+    reasons: Reasons,
+) -> Result<Cow<'d, [u8]>, Rejection> {
+    let value = match &scheme.signature {
+        SignatureSource::Headers(names) => headers_alike(delivery, names, reasons)?.map(Cow::Borrowed),
+        SignatureSource::Json(path) => json(delivery, path, reasons)?,
+        SignatureSource::Form(name) => form_field(delivery, name, reasons)?,
+        SignatureSource::Query(name) => query_parameter(delivery, name, reasons)?,
+        SignatureSource::Body => Some(Cow::Borrowed(delivery.body())),
+    };
+    required(value, reasons)
 }
 
 /// Calls `visit` with every signature that counts, decoded, each of a length that the scheme's algorithm can have. What
@@ -139,7 +156,7 @@ pub(super) const fn fits(kind: Kind, length: usize) -> bool {
         Kind::Hmac(algorithm) => length == algorithm.tag_length(),
         Kind::Digest(algorithm) => length == algorithm.tag_length(),
         Kind::Public(algorithm) => algorithm.fits(length),
-        Kind::Token | Kind::Basic => false,
+        Kind::Jws(_) | Kind::Token | Kind::Basic => false,
     }
 }
 
@@ -154,6 +171,8 @@ pub(super) fn source<'d, D: Delivery>(
         Source::Headers(names) => headers_alike(delivery, names, reasons)?.map(Cow::Borrowed),
         Source::Field(key) => signature_field(scheme, delivery, key, reasons)?.map(Cow::Borrowed),
         Source::Json(path) => json(delivery, path, reasons)?,
+        // Read with the token, and passed on as evidence.
+        Source::Claim(_) => None,
     };
     Ok(found.filter(|value| !value.is_empty()))
 }
