@@ -10,7 +10,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use countersign::gate::admission::{Admission, Request};
+use countersign::gate::admission::{Admission, AdmissionRequest};
 use countersign::gate::allowlist::AllowList;
 use countersign::gate::believed::KeptFields;
 use countersign::gate::holding::Holding;
@@ -45,6 +45,7 @@ fn table() -> RouteTable {
         kept: KeptFields::default(),
         observe: Observe::default(),
         replay: None,
+        challenges: None,
     };
     RouteTable::new(vec![route]).unwrap()
 }
@@ -65,7 +66,8 @@ fn headers() -> HeaderBuf {
 /// One request after the other, of one client or of many.
 fn exchanges(c: &mut Criterion) {
     let (table, headers) = (table(), headers());
-    let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
+    let request =
+        AdmissionRequest { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
     let limits = AdmissionLimits { unverified_per_client: PLENTY, ..AdmissionLimits::default() };
     let ready = |limits| {
         let admission = Arc::new(Admission::new(limits, RandomState::new()));
@@ -114,7 +116,7 @@ fn two_threads(c: &mut Criterion) {
                     let (admission, table, headers) = (&admission, &table, &headers);
                     scope.spawn(move || {
                         let holding = Rc::new(Holding::uncounted(Arc::clone(admission)));
-                        let request = Request {
+                        let request = AdmissionRequest {
                             route: &table.routes()[0],
                             headers: headers.view(),
                             has_body: true,

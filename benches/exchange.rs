@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use countersign::config::scheme;
 use countersign::edge::clock::Clock;
-use countersign::edge::peer::Origin;
+use countersign::edge::peer::PeerOrigin;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
 use countersign::edge::serve;
@@ -61,6 +61,7 @@ fn policy() -> Policy {
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,
+        challenges: None,
     };
     let ten = Duration::from_secs(10);
     Policy {
@@ -133,8 +134,8 @@ fn exchanges(c: &mut Criterion) {
                     net.run(serve::serve(
                         Rc::clone(&worker),
                         net.client(&input, true),
-                        Origin::default(),
-                        worker.open(Origin::default()).unwrap(),
+                        PeerOrigin::default(),
+                        worker.open(PeerOrigin::default()).unwrap(),
                     ))
                     .unwrap()
                 });

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use countersign::now::Now;
 use countersign::outcome::{Observed, Outcome, Rejection};
-use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages};
+use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages, Stated};
 use countersign::telemetry::metrics::{Meters, Metrics, RouteLabels};
 use criterion::{Criterion, criterion_group, criterion_main};
 use metrics::{Key, Label, Level, Metadata, Recorder};
@@ -55,6 +55,7 @@ fn exchange(outcome: Outcome, key_id: Option<&str>, stages: Stages) -> Exchange<
         observed: Observed::NONE,
         key_id,
         delivery_id: None,
+        stated: Stated::default(),
         body: None,
         received: 256,
         sent: 2,

@@ -14,8 +14,8 @@ use countersign::outcome::{Observed, Outcome};
 use countersign::telemetry::access_log::json;
 use countersign::telemetry::audit::record::delivery;
 use countersign::telemetry::audit::{Chain, Digest, Link};
-use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages};
-use countersign::telemetry::line::Stamp;
+use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages, Stated};
+use countersign::telemetry::line::TimeText;
 use criterion::{Criterion, criterion_group, criterion_main};
 
 fn exchange(body: &[u8]) -> Exchange<'_> {
@@ -42,6 +42,7 @@ fn exchange(body: &[u8]) -> Exchange<'_> {
         observed: Observed::NONE,
         key_id: Some("2026-11"),
         delivery_id: None,
+        stated: Stated::default(),
         body: Some(body),
         received: body.len() as u64,
         sent: 2,
@@ -66,7 +67,7 @@ fn records(c: &mut Criterion) {
     let body = vec![b'x'; 256];
     let exchange = exchange(&body);
     let mut group = c.benchmark_group("records");
-    let (mut out, mut stamp) = (Vec::with_capacity(4096), Stamp::default());
+    let (mut out, mut stamp) = (Vec::with_capacity(4096), TimeText::default());
     group.bench_function("format an access log line", |b| {
         b.iter(|| {
             out.clear();

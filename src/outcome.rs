@@ -21,7 +21,7 @@ pub enum Fate {
 
 /// One row of the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct AnswerRow {
     /// HTTP status code.
     pub status: u16,
     /// The one word that the client is told, in the JSON body of the answer.
@@ -65,8 +65,8 @@ macro_rules! ends {
 
             /// The row of the table.
             #[must_use]
-            pub const fn answer(self) -> Answer {
-                match self { $(Self::$variant => Answer { status: $status, error: $error, fate: Fate::$fate },)+ }
+            pub const fn answer(self) -> AnswerRow {
+                match self { $(Self::$variant => AnswerRow { status: $status, error: $error, fate: Fate::$fate },)+ }
             }
         }
 
@@ -161,6 +161,12 @@ ends! {
         ContentUnavailable = "content_unavailable", 401 "unauthorized" Keep;
         /// A value that is signed breaks a guard of the scheme: it could have been cut off its neighbour at another place.
         ContentAmbiguous = "content_ambiguous", 401 "unauthorized" Keep;
+        /// The JSON or form in which the signature, or what it is over, stands is nested too deeply or has too many values.
+        ContentTooComplex = "content_too_complex", 401 "unauthorized" Keep;
+        /// The sender signs before it compresses, and the body is not compressed in a way that is read here, or is broken.
+        CompressionUnreadable = "compression_unreadable", 401 "unauthorized" Keep;
+        /// The sender signs before it compresses, and the body becomes too large when it is decompressed.
+        CompressionBomb = "compression_bomb", 401 "unauthorized" Keep;
         /// The signature holds, but the digest of the body that it vouches for is of another body.
         DigestMismatch = "digest_mismatch", 401 "unauthorized" Keep;
         /// The token is not three parts of base64url with JSON in them, has a claim twice, or is nested too deeply.
@@ -187,6 +193,17 @@ ends! {
         CredentialMissing = "credential_missing", 401 "unauthorized" Keep;
         /// The credential is none of the route's.
         CredentialMismatch = "credential_mismatch", 401 "unauthorized" Keep;
+        /// A handshake is right but for its verify token, which is none of the route's.
+        ChallengeTokenMismatch = "challenge_token_mismatch", 403 "forbidden" Keep;
+        /// The value that a handshake brings is longer than a sender's.
+        ChallengeTooLong = "challenge_too_long", 400 "bad_request" Keep;
+        /// The value that a handshake brings is empty, stands there twice, or has bytes that a sender's has not: markup,
+        /// quotes, control characters.
+        ChallengeMalformed = "challenge_malformed", 400 "bad_request" Keep;
+        /// More unsigned first calls than the route answers.
+        FirstCallRateLimited = "first_call_rate_limited", 429 "too_many_requests" Keep;
+        /// A handshake brings the secret of the deliveries. Any client could send one of its own.
+        PairingRefused = "pairing_refused", 401 "unauthorized" Keep;
         /// The delivery cannot be recorded, or not durably, and must not pass without that.
         AuditUnavailable = "audit_unavailable", 503 "unavailable" Keep;
         /// More genuine deliveries than the route takes.
@@ -241,6 +258,19 @@ ends! {
 }
 
 impl Rejection {
+    /// Whether the request lacks what would show that it is genuine, rather than having something wrong.
+    #[must_use]
+    pub const fn is_absence(self) -> bool {
+        matches!(
+            self,
+            Self::HeaderRequired
+                | Self::SignatureMissing
+                | Self::TimestampMissing
+                | Self::IdMissing
+                | Self::CredentialMissing
+        )
+    }
+
     /// Whether this is never an answer: it is noted of deliveries that are forwarded.
     #[must_use]
     pub const fn is_only_noted(self) -> bool {
@@ -287,6 +317,11 @@ pub enum Outcome {
         /// Status code of the application's answer.
         status: u16,
     },
+    /// It was a handshake, and we have answered it with this status.
+    Answered {
+        /// Status code of the answer.
+        status: u16,
+    },
     /// We refused.
     Rejected(Rejection),
     /// Something broke.
@@ -306,22 +341,24 @@ impl From<Fault> for Outcome {
 }
 
 impl Outcome {
-    /// The reason code; `forwarded` for a delivery that reached the application.
+    /// The reason code; `forwarded` for a delivery that reached the application, `challenge_answered` for a handshake.
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
             Self::Forwarded { .. } => "forwarded",
+            Self::Answered { .. } => "challenge_answered",
             Self::Rejected(rejection) => rejection.code(),
             Self::Failed(fault) => fault.code(),
         }
     }
 
-    /// What it amounts to, in a word: `passed`, `acknowledged` (a duplicate, of which nothing is left to do), `refused`,
-    /// `failed`.
+    /// What it amounts to, in a word: `passed`, `answered` (a handshake), `acknowledged` (a duplicate, of which nothing is
+    /// left to do), `refused`, `failed`.
     #[must_use]
     pub const fn word(self) -> &'static str {
         match self {
             Self::Forwarded { .. } => "passed",
+            Self::Answered { .. } => "answered",
             Self::Rejected(Rejection::Duplicate) => "acknowledged",
             Self::Rejected(_) => "refused",
             Self::Failed(_) => "failed",
@@ -332,20 +369,21 @@ impl Outcome {
     #[must_use]
     pub const fn status(self) -> Option<u16> {
         match self {
-            Self::Forwarded { status } => Some(status),
+            Self::Forwarded { status } | Self::Answered { status } => Some(status),
             Self::Rejected(rejection) => Some(rejection.answer().status),
             Self::Failed(fault) => match fault.answer() {
-                Answer { fate: Fate::Abort, .. } => None,
-                Answer { status, .. } => Some(status),
+                AnswerRow { fate: Fate::Abort, .. } => None,
+                AnswerRow { status, .. } => Some(status),
             },
         }
     }
 
     /// What to answer, or nothing when the application's answer has been passed on.
     #[must_use]
-    pub const fn answer(self) -> Option<Answer> {
+    pub const fn answer(self) -> Option<AnswerRow> {
         match self {
             Self::Forwarded { .. } => None,
+            Self::Answered { status } => Some(AnswerRow { status, error: "", fate: Fate::Keep }),
             Self::Rejected(rejection) => Some(rejection.answer()),
             Self::Failed(fault) => Some(fault.answer()),
         }
@@ -449,9 +487,9 @@ impl ConnectionEnd {
 
     /// What to answer, in plain text, if the client can read it.
     #[must_use]
-    pub const fn answer(self) -> Option<Answer> {
+    pub const fn answer(self) -> Option<AnswerRow> {
         match self {
-            Self::TlsPlaintext => Some(Answer { status: 400, error: "tls_required", fate: Fate::Close }),
+            Self::TlsPlaintext => Some(AnswerRow { status: 400, error: "tls_required", fate: Fate::Close }),
             _ => None,
         }
     }
@@ -462,11 +500,11 @@ impl ConnectionEnd {
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Observed {
     /// One bit for each rejection, by its position in the table.
-    bits: u64,
+    bits: u128,
 }
 
 // More rejections need a wider word.
-const _: () = assert!(Rejection::ALL.len() <= u64::BITS as usize);
+const _: () = assert!(Rejection::ALL.len() <= u128::BITS as usize);
 
 impl Observed {
     /// Nothing would have been refused.
@@ -539,7 +577,7 @@ mod tests {
 
     #[test]
     fn every_verification_failure_looks_the_same_from_outside() {
-        let answers: Vec<Answer> = Rejection::ALL.iter().map(|r| r.answer()).filter(|a| a.status == 401).collect();
+        let answers: Vec<AnswerRow> = Rejection::ALL.iter().map(|r| r.answer()).filter(|a| a.status == 401).collect();
         assert!(answers.len() > 10);
         assert!(answers.iter().all(|a| *a == answers[0]));
     }

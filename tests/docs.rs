@@ -9,8 +9,13 @@ use countersign::config::scheme::preset_names;
 use countersign::config::settings::vocabulary;
 use countersign::outcome::{ConnectionEnd, Fault, Rejection};
 use countersign::telemetry::advice;
-use countersign::telemetry::names::{self, Kind};
+use countersign::telemetry::names::{self, MetricKind};
 use toml::de::DeTable;
+
+#[path = "docs/metrics.rs"]
+mod metrics;
+#[path = "docs/senders.rs"]
+mod senders;
 
 /// A newcomer reads these from the beginning to the end.
 const SHORT: [(&str, usize); 2] = [("README.md", 200), ("ARCHITECTURE.md", 200)];
@@ -149,13 +154,14 @@ fn section<'p>(page: &'p str, path: &'p str) -> Option<(&'p str, &'p str)> {
 #[test]
 fn every_key_is_documented_in_its_section() {
     let configuration = read("docs/configuration.md");
-    let schemes = read("docs/schemes.md");
+    let (schemes, handshakes) = (read("docs/schemes.md"), read("docs/handshakes.md"));
     let vocabulary = vocabulary(&read("config/example.toml"));
     assert!(vocabulary.len() > 80);
     let is_missing = |key: &&String| {
         let name = key.rsplit('.').next().unwrap();
-        if key.split('.').next() == Some("scheme") {
-            return !["scheme", "scheme.mycompany"].contains(&key.as_str()) && !words(&schemes).contains(name);
+        if let Some(first @ ("scheme" | "handshake")) = key.split('.').next() {
+            let page = if first == "scheme" { &schemes } else { &handshakes };
+            return name != "mycompany" && key.as_str() != first && !words(page).contains(name);
         }
         match section(&configuration, key) {
             None => true,
@@ -168,7 +174,10 @@ fn every_key_is_documented_in_its_section() {
         }
     };
     let missing: Vec<_> = vocabulary.iter().filter(is_missing).collect();
-    assert!(missing.is_empty(), "not in its section of docs/configuration.md, or not in docs/schemes.md: {missing:?}");
+    assert!(
+        missing.is_empty(),
+        "not in its section of docs/configuration.md, or not in docs/schemes.md or docs/handshakes.md: {missing:?}"
+    );
 }
 
 fn words(text: &str) -> BTreeSet<&str> {
@@ -218,7 +227,7 @@ fn every_metric_that_is_named_exists() {
             text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|it| it.starts_with("countersign_"))
         {
             let known = names::ALL.iter().any(|metric| {
-                let of_histogram = metric.kind == Kind::Histogram && word.starts_with(metric.name);
+                let of_histogram = metric.kind == MetricKind::Histogram && word.starts_with(metric.name);
                 metric.name == word || of_histogram
             });
             if !known {

@@ -16,7 +16,7 @@ use countersign::control::access_log::AccessLog;
 use countersign::control::event_log::EventLog;
 use countersign::control::plan::plan;
 use countersign::edge::clock::Clock;
-use countersign::edge::peer::Origin;
+use countersign::edge::peer::PeerOrigin;
 use countersign::edge::pipe::VirtualNet;
 use countersign::edge::serve;
 use countersign::edge::snapshot::Published;
@@ -132,8 +132,8 @@ fn run(name: &str, refused: &str, requests: u64) -> (u64, PathBuf, Folder) {
         // A request that cannot be told from the next one ends its connection: the rest goes over another.
         let client = net.client(&input, true);
         let outbox = Rc::clone(&client.outbox);
-        let permit = worker.open(Origin::default()).unwrap();
-        net.run(serve::serve(Rc::clone(&worker), client, Origin::default(), permit));
+        let permit = worker.open(PeerOrigin::default()).unwrap();
+        net.run(serve::serve(Rc::clone(&worker), client, PeerOrigin::default(), permit));
         let out = outbox.borrow();
         answers += memchr::memmem::find_iter(&out, b"HTTP/1.1 ").count() as u64;
         assert!(memchr::memmem::find(&out, b"HTTP/1.1 200").is_none());

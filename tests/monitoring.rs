@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use countersign::now::Now;
 use countersign::outcome::{Observed, Outcome};
-use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages};
+use countersign::telemetry::exchange::{Exchange, RouteTag, Stage, Stages, Stated};
 use countersign::telemetry::metrics::{Metrics, RouteLabels};
-use countersign::telemetry::names::{self, Kind, Name};
+use countersign::telemetry::names::{self, MetricKind, MetricName};
 
 fn shipped(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("config").join(name)
@@ -25,11 +25,11 @@ fn read(name: &str) -> String {
 /// What a histogram is exported as.
 const PARTS: [&str; 3] = ["_bucket", "_sum", "_count"];
 
-fn known(series: &str) -> Option<&'static Name> {
+fn known(series: &str) -> Option<&'static MetricName> {
     let part = PARTS.iter().find_map(|part| series.strip_suffix(part));
     names::ALL.iter().find(|name| match name.kind {
-        Kind::Histogram => part == Some(name.name),
-        Kind::Counter | Kind::Gauge => name.name == series,
+        MetricKind::Histogram => part == Some(name.name),
+        MetricKind::Counter | MetricKind::Gauge => name.name == series,
     })
 }
 
@@ -159,6 +159,7 @@ fn counting_without_scrapes_takes_no_memory() {
         observed: Observed::NONE,
         key_id: Some("k"),
         delivery_id: None,
+        stated: Stated::default(),
         body: None,
         received: 256,
         sent: 2,

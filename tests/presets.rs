@@ -10,8 +10,8 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use countersign::config::scheme;
 use countersign::gate::verify::{
-    Encoding, Key, KeyEncoding, Keyring, Kind, PublicAlgorithm, PublicUrl, ReplayKey, Scheme, SignError, SignInput,
-    SignatureSource, Source, Syntax, Unit, Validity, Verified, Verifier, sign,
+    Encoding, Key, KeyEncoding, Keyring, Kind, Part, PublicAlgorithm, PublicUrl, ReplayKey, Scheme, SignError,
+    SignInput, SignatureSource, Source, Syntax, Unit, Validity, Verified, Verifier, sign,
 };
 use countersign::now::Now;
 use countersign::outcome::Rejection;
@@ -26,12 +26,41 @@ use support::Received;
 const NOW: Duration = Duration::from_secs(1_760_000_000);
 const ID: &str = "delivery_1";
 const PLACEHOLDER: &str = "SIGNATURE";
-const JSON: &str = r#"{"note":"order","id":"evt_1","event":{"id":"evt_1"},"event_id":"evt_1","meta":{"webhook_id":"evt_1"},
+const JSON: &str = r#"{"note":"order","id":"evt_1","event":{"id":"evt_1","event_type":"sent","event_time":"1760000000","event_hash":"SIGNATURE"},"event_id":"evt_1","meta":{"webhook_id":"evt_1"},
+    "value":[{"clientState":"SIGNATURE"},{"clientState":"SIGNATURE"}],
+    "notificationItems":[{"NotificationRequestItem":{"pspReference":"evt_1","merchantReference":"a:b","success":true,
+    "amount":{"value":1.50,"currency":"EUR"},"additionalData":{"hmacSignature":"SIGNATURE"}}}],
     "webhook_metadata":{"delivery":{"id":"evt_1"}},"webhookTimestamp":1760000000000,"time_ms":1760000000000,
     "signature":{"timestamp":"1760000000","token":"evt_1","signature":"SIGNATURE"},"passcode":"SIGNATURE",
     "apikey":"SIGNATURE","sharedSecret":"SIGNATURE",
     "webhookMetadata":{"webhookDeliveryAttemptTimestamp":"2025-10-09T08:53:20Z"}}"#;
-const FORM: &str = "note=order&payload=%7B%22a%22%3A1%7D&empty=&name=a+b";
+const FORM: &str = "note=order&payload=%7B%22a%22%3A1%7D&empty=&name=a+b&bt_payload=PHg%2B&bt_signature=SIGNATURE\
+    &timestamp=1760000000&token=evt_1&signature=SIGNATURE";
+const NICEPAY: &str = r#"{"tid":"UT0000113m01012111051714341073","amount":10000,"ediDate":"2021-11-05T17:14:35.150+0900",
+    "note":"order","signature":"SIGNATURE"}"#;
+
+/// The JSON body without the fields that are signatures.
+fn without_signatures(body: &str) -> String {
+    let names = ["\"signature\":\"", "hmacSignature", "clientState", "passcode", "apikey", "sharedSecret"];
+    names.iter().fold(body.to_owned(), |body, name| body.replace(name, &name.replace(['s', 'c', 'S', 'p'], "x")))
+}
+
+/// A body in which a scheme finds what it reads, and the content type that says so.
+fn body(scheme: &Scheme) -> (String, &'static str) {
+    const TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
+    match scheme.name.as_str() {
+        // Empty fields are refused: what they are signed as differs.
+        "alipay" => ("note=order&b=%3D&a=1&sign=SIGNATURE&sign_type=RSA2".to_owned(), TYPE),
+        "nicepay" => (NICEPAY.to_owned(), "application/json"),
+        _ if scheme.json_form.is_some() => {
+            let name = scheme.json_form.as_deref().unwrap();
+            let part = format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{JSON}\r\n--b--\r\n");
+            (part, "multipart/form-data; boundary=b")
+        }
+        _ if scheme.reads_form() => (FORM.to_owned(), TYPE),
+        _ => (JSON.to_owned(), "application/json"),
+    }
+}
 
 /// Made with `openssl genpkey -algorithm RSA`; keys of tests and of nothing else.
 const RSA: [(&str, &str); 3] = [
@@ -150,19 +179,21 @@ fn verifier(scheme: &Arc<Scheme>, keys: Vec<Key>) -> Verifier {
 
 /// A delivery that the provider would send, signature and all, wherever the scheme puts it.
 fn genuine(scheme: &Scheme, secret: &[u8]) -> Received {
-    let is_form = scheme.content.to_string().contains("form");
-    let body = if is_form { FORM } else { JSON };
-    let content_type = if is_form { "application/x-www-form-urlencoded; charset=utf-8" } else { "application/json" };
-    // Of fal.ai, whose content has it.
-    let headers = [("content-type", content_type), ("X-Fal-Webhook-User-Id", "user_1")];
-    let mut target = "/in?a=1%3A2&data.id=evt_1".to_owned();
+    let (body, content_type) = body(scheme);
+    let mut headers = vec![("content-type", content_type)];
+    headers.extend(scheme.content.parts().iter().filter_map(|part| match part {
+        Part::Header(name) => Some((name.as_str(), "n0nce")),
+        _ => None,
+    }));
+    // Plivo's content is known for URLs without a query.
+    let mut target = if scheme.name == "plivo" { "/in".to_owned() } else { "/in?a=1%3A2&data.id=evt_1".to_owned() };
     for _ in 0..3 {
         let url = format!("https://hooks.example.com{target}");
         let now = Now::at_unix(NOW);
         let input =
             SignInput { method: "POST", url: &url, headers: &headers, body: body.as_bytes(), now, id: Some(ID) };
         let base = Received { target, list: vec![], headers: HeaderBuf::default(), body: body.as_bytes().to_vec() };
-        let mut list: Vec<_> = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut list: Vec<_> = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         match sign(scheme, secret, &input) {
             Ok(added) => {
                 list.extend(added);
@@ -173,6 +204,10 @@ fn genuine(scheme: &Scheme, secret: &[u8]) -> Received {
                 let base = base.with_headers(list);
                 return match &scheme.signature {
                     SignatureSource::Query(name) => Received { target: format!("/in?{name}={value}"), ..base },
+                    SignatureSource::Form(_) => {
+                        let value = value.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+                        base.with_text_replaced(PLACEHOLDER, &value)
+                    }
                     _ => base.with_text_replaced(PLACEHOLDER, &value),
                 };
             }
@@ -220,7 +255,7 @@ fn what_a_preset_signs_it_accepts() {
         let timestamp = scheme.signs_timestamp().then_some(1_760_000_000_000);
         assert_eq!(verified.timestamp(), timestamp, "{}", scheme.name);
         let id = match &scheme.id {
-            Some(Source::Json(_)) => Some("evt_1"),
+            Some(Source::Json(_) | Source::Form(_)) => Some("evt_1"),
             Some(_) => Some(ID),
             None => None,
         };
@@ -279,13 +314,30 @@ fn signatures_outside_of_headers_are_needed_too() {
                 let changed = Received { target: format!("/in?{name}={other}"), ..delivery.clone() };
                 (changed, Received { target: "/in".into(), ..delivery.clone() })
             }
-            _ => {
-                let absent = Received {
-                    body: b"{\"signature\":{\"timestamp\":\"1760000000\",\"token\":\"t\"}}".to_vec(),
-                    ..delivery.clone()
+            SignatureSource::Form(_) => {
+                let (body, _) = body(scheme);
+                let changed = match &scheme.syntax {
+                    Syntax::Items { behind: Some(_), .. } => format!("key%7C{}", "00".repeat(20)),
+                    _ if scheme.wants_public_key() => "A".repeat(342),
+                    _ => "00".repeat(32),
                 };
-                let other = if scheme.signs() { "00".repeat(32) } else { "x".to_owned() };
-                let body = JSON.replace(PLACEHOLDER, &other).into_bytes();
+                let changed = Received { body: body.replace(PLACEHOLDER, &changed).into_bytes(), ..delivery.clone() };
+                (changed, Received { body: body.replace("sign", "xxxx").into_bytes(), ..delivery.clone() })
+            }
+            _ if scheme.json_form.is_some() => {
+                let (body, _) = body(scheme);
+                let changed =
+                    Received { body: body.replace(PLACEHOLDER, &"00".repeat(32)).into_bytes(), ..delivery.clone() };
+                (changed, Received { body: body.replace("event_hash", "x").into_bytes(), ..delivery.clone() })
+            }
+            _ => {
+                let absent = Received { body: without_signatures(&body(scheme).0).into_bytes(), ..delivery.clone() };
+                let other = match scheme.encoding {
+                    _ if !scheme.signs() => "x".to_owned(),
+                    Encoding::Hex => "00".repeat(32),
+                    _ => STANDARD.encode([0; 32]),
+                };
+                let body = body(scheme).0.replace(PLACEHOLDER, &other).into_bytes();
                 (Received { body, ..delivery.clone() }, absent)
             }
         };
@@ -323,14 +375,16 @@ fn a_changed_timestamp_is_refused() {
             Unit::Seconds => ["1760000000", "1760000001"],
             Unit::Milliseconds => ["1760000000000", "1760000000001"],
             Unit::Rfc3339 => ["2025-10-09T08:53:20Z", "2025-10-09T08:53:21Z"],
+            Unit::Iso8601 => ["2025-10-09T08:53:20", "2025-10-09T08:53:21"],
+            Unit::HttpDate => ["Thu, 09 Oct 2025 08:53:20 GMT", "Thu, 09 Oct 2025 08:53:21 GMT"],
         };
         let with = |new: &str| match &timestamp.source {
-            Source::Json(_) => delivery.with_text_replaced(old, new),
+            Source::Json(_) | Source::Form(_) => delivery.with_text_replaced(old, new),
             _ => delivery.map(|_, value| Some(value.replace(old, new))),
         };
         assert_eq!(verdict(verifier, &with(old)), Ok(()), "{}", scheme.name);
         assert_eq!(verdict(verifier, &with(new)), Err(Rejection::SignatureMismatch), "{}", scheme.name);
-        if matches!(timestamp.source, Source::Json(_)) {
+        if matches!(timestamp.source, Source::Json(_) | Source::Form(_)) {
             return;
         }
         for bad in ["soon", "-1", "+1760000000", "01760000000", "1760000000.5"] {
@@ -414,7 +468,17 @@ fn several_signatures_are_compared_and_their_number_is_bounded() {
         let (separator, mark) = match &scheme.syntax {
             Syntax::Single { .. } => return,
             Syntax::List { separator, prefix } => (char::from(*separator), prefix.clone()),
-            Syntax::Pairs { separator, key } => (char::from(*separator), format!("{key}=")),
+            Syntax::Pairs { separator, keys, .. } => (char::from(*separator), format!("{}=", keys[0])),
+            Syntax::Items { separator, .. } => {
+                let separator = char::from(*separator);
+                let with = |count: usize| {
+                    let others: String = (0..count).map(|_| format!("{separator}{}", "00".repeat(32))).collect();
+                    delivery.with_value(name, &format!("{value}{others}"))
+                };
+                assert_eq!(verdict(verifier, &with(15)), Ok(()), "{}", scheme.name);
+                assert_eq!(verdict(verifier, &with(16)), Err(Rejection::SignatureMalformed), "{}", scheme.name);
+                return;
+            }
         };
         let at = value.find(&mark).unwrap();
         let other = match scheme.encoding {

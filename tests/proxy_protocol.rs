@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use countersign::wire::proxy_protocol::{Malformed, ProxyHeader, V2_LIMIT, parse};
+use countersign::wire::proxy_protocol::{MalformedHeader, ProxyHeader, V2_LIMIT, parse};
 use ppp::{HeaderResult, PartialResult, v1, v2};
 use proptest::prelude::*;
 
@@ -106,7 +106,7 @@ enum Says {
 fn ours(bytes: &[u8]) -> Says {
     match parse(bytes) {
         Ok(None) => Says::More,
-        Err(Malformed) => Says::Refused,
+        Err(MalformedHeader) => Says::Refused,
         Ok(Some((ProxyHeader::Proxied { source, destination }, length))) => Says::Proxied(source, destination, length),
         Ok(Some((ProxyHeader::Unknown | ProxyHeader::Local, length))) => Says::NoAddress(length),
     }

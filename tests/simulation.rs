@@ -12,9 +12,9 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use countersign::edge::clock::Clock;
-use countersign::edge::drain::Stage;
+use countersign::edge::drain::DrainStage;
 use countersign::edge::net::Net;
-use countersign::edge::peer::Origin;
+use countersign::edge::peer::PeerOrigin;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::{Addresses, Limits, ListenerId, Live, Policy, Target, Upstream};
 use countersign::edge::serve;
@@ -64,6 +64,7 @@ fn route() -> Route {
         observe: Observe::default(),
         admission: RouteAdmission::default(),
         replay: None,
+        challenges: None,
     }
 }
 
@@ -160,7 +161,7 @@ fn converse_in(net: &VirtualNet, policy: Policy, input: &[u8], closed: bool) -> 
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
     let client = net.client(input, closed);
-    let origin = Origin { peer: "192.0.2.1".parse().ok(), listener: ListenerId::default() };
+    let origin = PeerOrigin { peer: "192.0.2.1".parse().ok(), listener: ListenerId::default() };
     let permit = worker.open(origin).unwrap();
     let outbox = Rc::clone(&client.outbox);
     let begun = net.monotonic();
@@ -313,8 +314,8 @@ fn raw_answer(request: &[u8], grain: usize, reply: Reaction) -> Vec<u8> {
     let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
     let client = net.client(request, true);
     let outbox = Rc::clone(&client.outbox);
-    let permit = worker.open(Origin::default()).unwrap();
-    net.run(serve::serve(worker, client, Origin::default(), permit)).expect("the connection ends");
+    let permit = worker.open(PeerOrigin::default()).unwrap();
+    net.run(serve::serve(worker, client, PeerOrigin::default(), permit)).expect("the connection ends");
     outbox.take()
 }
 
@@ -486,8 +487,8 @@ fn an_exchange_that_is_dropped_releases_its_claim() {
     };
     let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
     let client = net.client(&delivery(b"x", b"x", None), false);
-    let permit = worker.open(Origin::default()).unwrap();
-    let mut exchange = Box::pin(serve::serve(worker, client, Origin::default(), permit));
+    let permit = worker.open(PeerOrigin::default()).unwrap();
+    let mut exchange = Box::pin(serve::serve(worker, client, PeerOrigin::default(), permit));
     assert!(exchange.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
     assert_eq!(table.held(), 1, "it is with the application");
     drop(exchange);
@@ -517,13 +518,13 @@ fn a_connection_that_must_go_serves_what_has_been_sent() {
             };
             let worker = Rc::new(Worker::new(net.clone(), &shared, 0));
             if !closed_listener {
-                worker.drain.advance(Stage::Closing);
+                worker.drain.advance(DrainStage::Closing);
             }
             let client = net.client(input, false);
             let outbox = Rc::clone(&client.outbox);
-            let permit = worker.open(Origin::default()).unwrap();
+            let permit = worker.open(PeerOrigin::default()).unwrap();
             let begun = net.monotonic();
-            net.run(serve::serve(worker, client, Origin::default(), permit)).expect("the connection ends");
+            net.run(serve::serve(worker, client, PeerOrigin::default(), permit)).expect("the connection ends");
             let answer = String::from_utf8_lossy(&outbox.borrow()).into_owned();
             assert_eq!(answer.starts_with("HTTP/1.1 200 OK\r\n"), answered, "{answer:?}");
             assert_eq!(answer.contains("Connection: close\r\n"), answered, "{answer:?}");

@@ -14,7 +14,7 @@ use countersign::control::meters::meters;
 use countersign::control::plan::plan;
 use countersign::control::supervisor::Plan;
 use countersign::edge::clock::Clock;
-use countersign::edge::peer::Origin;
+use countersign::edge::peer::PeerOrigin;
 use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::ListenerId;
 use countersign::edge::serve;
@@ -27,7 +27,7 @@ use countersign::ledger::{Ledgers, Seed};
 use countersign::now::Now;
 use countersign::telemetry::access_log::json;
 use countersign::telemetry::exchange::Exchange;
-use countersign::telemetry::line::Stamp;
+use countersign::telemetry::line::TimeText;
 use countersign::telemetry::metrics::Metrics;
 
 /// The secret of the route `/hook`.
@@ -106,14 +106,14 @@ pub(crate) fn plan_of(lines: &str) -> (Plan, countersign::config::load::Loaded) 
 
 /// Makes the access log's line of every exchange, in memory, and shows the exchange to `F`.
 pub(crate) struct Scribe<F> {
-    line: Mutex<(Vec<u8>, Stamp)>,
+    line: Mutex<(Vec<u8>, TimeText)>,
     each: F,
 }
 
 impl<F> Scribe<F> {
     /// With whom exchanges are shown to.
     pub(crate) fn new(each: F) -> Self {
-        Self { line: Mutex::new((Vec::with_capacity(8 << 10), Stamp::default())), each }
+        Self { line: Mutex::new((Vec::with_capacity(8 << 10), TimeText::default())), each }
     }
 }
 
@@ -169,7 +169,7 @@ impl World {
     /// One connection that sends `input`, from its beginning to its end. Gives the number of connections that have been
     /// made to the application so far.
     pub(crate) fn converse(&self, input: &[u8]) -> usize {
-        let origin = Origin { peer: "192.0.2.1".parse().ok(), listener: ListenerId::default() };
+        let origin = PeerOrigin { peer: "192.0.2.1".parse().ok(), listener: ListenerId::default() };
         let client = self.net.client(input, true);
         // Answers are a few hundred bytes.
         let outbox = Rc::clone(&client.outbox);

@@ -69,9 +69,13 @@ class Setting:
 
 PACKAGES = {
     "buildah": "buildah", "podman": "podman", "runc": "runc", "ip": "iproute2",
+    "mmdebstrap": "mmdebstrap", "dpkg-shlibdeps": "dpkg-dev",
+    "qemu-aarch64-static": "qemu-user-static", "/usr/aarch64-linux-gnu/lib/libc.so.6": "libc6-dev-arm64-cross",
+    "aarch64-linux-gnu-strip": "gcc-aarch64-linux-gnu", "readelf": "binutils",
+    "/usr/lib/podman/netavark": "netavark", "/usr/lib/podman/aardvark-dns": "aardvark-dns", "/bin/busybox": "busybox-static",
     "nginx": "nginx-light", "wrk": "wrk", "openssl": "openssl", "taskset": "util-linux",
     "testssl": "testssl.sh", "prometheus": "prometheus", "chromium": "chromium",
-    "haproxy": "haproxy", "webhook": "webhook", "perf": "linux-perf",
+    "haproxy": "haproxy", "curl": "curl", "webhook": "webhook", "perf": "linux-perf",
     "strace": "strace", "node": "nodejs", str(NODE_MODULES / "express"): "node-express",
     str(NGINX_MODULES / "ngx_http_lua_module.so"): "libnginx-mod-http-lua",
 }

@@ -28,7 +28,7 @@ fn described(captured: &Captured) -> Value {
     let reason = match captured.outcome {
         Outcome::Rejected(rejection) => rejection.code(),
         Outcome::Failed(fault) => fault.code(),
-        Outcome::Forwarded { .. } => "forwarded",
+        Outcome::Forwarded { .. } | Outcome::Answered { .. } => captured.outcome.code(),
     };
     json!({
         "request_id": String::from_utf8_lossy(&captured.request_id),

@@ -49,7 +49,7 @@ pub enum Errand {
     Failed(String),
 }
 
-/// The rest of the process, as the admin port sees it. All but the errands must return at once.
+/// The rest of the process, as the admin port sees it. All but what gives an [`Errand`] must return at once.
 pub trait Desk: Send + Sync {
     /// Reads the clocks: those by which workers beat.
     fn now(&self) -> Now;
@@ -64,6 +64,11 @@ pub trait Desk: Send + Sync {
     /// The refused requests that are kept, the youngest first; nothing where none are to be.
     fn captured(&self) -> Option<Vec<Arc<Captured>>> {
         None
+    }
+    /// Why the request with this id, which is kept, was refused: a line for each thing that was found. Like
+    /// [`Self::reload`].
+    fn explain(&self, _request_id: &[u8; 32]) -> Errand {
+        Errand::Failed("no request is kept".to_owned())
     }
     /// Reads the configuration again. May take its time: it is called on a thread of its own.
     fn reload(&self) -> Errand;

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::now::Now;
-use crate::telemetry::exposition::{self, Moment};
+use crate::telemetry::exposition::{self, Scrape};
 use crate::telemetry::health::{HealthReading, Standing};
 use crate::telemetry::metrics::Metrics;
 
@@ -13,11 +13,15 @@ use super::captured;
 use super::desk::{Desk, Phase, is_ready};
 use super::history::History;
 use super::page;
+use super::reasons;
 use super::request::{self, Request};
 use super::status;
 
 /// A worker that has not run its timer for so long, which it does every second, is stuck.
 pub const STUCK: Duration = Duration::from_secs(10);
+
+/// Behind the path of a request that is kept: why it was refused.
+const WHY: &str = "/why";
 
 /// A page that was made this long ago is given again: a client that asks faster than a person or a scraper costs little.
 const FRESH: Duration = Duration::from_millis(100);
@@ -36,8 +40,10 @@ pub enum EndpointReaction {
 pub enum Wish {
     /// Read the configuration again.
     Reload,
-    /// Leave without losing anybody.
+    /// End without losing a delivery.
     Drain,
+    /// Say why the request with this id was refused.
+    Explain([u8; 32]),
 }
 
 /// All that answers are made of.
@@ -73,17 +79,29 @@ impl Endpoints {
             ("/-/reload", true) => return EndpointReaction::Errand(Wish::Reload),
             ("/-/drain", true) => return EndpointReaction::Errand(Wish::Drain),
             ("/-/reload" | "/-/drain", false) => method("POST"),
-            ("/live" | "/ready" | "/startup" | "/metrics" | "/status" | "/", true) => method("GET, HEAD"),
+            ("/live" | "/ready" | "/startup" | "/metrics" | "/status" | "/reasons" | "/", true) => method("GET, HEAD"),
             ("/live", false) => self.live(now),
             ("/ready", false) => self.ready(),
             ("/startup", false) => self.startup(),
             ("/metrics", false) => Answer::document(Media::Exposition, self.made(0, now, Self::exposition)),
             ("/status", false) => Answer::document(Media::Json, self.made(1, now, Self::status)),
+            ("/reasons", false) => Answer::document(Media::Json, reasons::render()),
             ("/", false) => Answer::document(Media::Html, page::HTML.to_owned()),
-            (path, changes) if request::is_of_captured(path) => self.captured(path, changes),
-            _ => Answer::text(Verdict::Unknown, "there is /, /status, /metrics, /live, /ready and /startup"),
+            (path, changes) if request::is_of_captured(path) => match self.wanted_explanation(path, changes) {
+                Some(id) => return EndpointReaction::Errand(Wish::Explain(id)),
+                None => self.captured(path, changes),
+            },
+            _ => Answer::text(Verdict::Unknown, "there is /, /status, /reasons, /metrics, /live, /ready and /startup"),
         };
         EndpointReaction::Answer(answer)
+    }
+
+    /// The id of the request whose explanation is behind this path, if it is kept.
+    fn wanted_explanation(&self, path: &str, changes: bool) -> Option<[u8; 32]> {
+        let id: [u8; 32] =
+            path.strip_prefix(request::CAPTURED)?.strip_prefix('/')?.strip_suffix(WHY)?.as_bytes().try_into().ok()?;
+        let kept = self.desk.captured().filter(|_| !changes)?;
+        kept.iter().any(|captured| captured.request_id == id).then_some(id)
     }
 
     fn captured(&self, path: &str, changes: bool) -> Answer {
@@ -112,7 +130,7 @@ impl Endpoints {
     fn exposition(&self, now: Now) -> String {
         let readings = self.desk.readings();
         let ready = is_ready(self.desk.phase(), &readings.health);
-        exposition::render(&self.metrics, Moment { readings: &readings, monotonic: now.monotonic, ready })
+        exposition::render(&self.metrics, Scrape { readings: &readings, monotonic: now.monotonic, ready })
     }
 
     fn status(&self, now: Now) -> String {

@@ -9,6 +9,7 @@ pub mod desk;
 pub mod endpoints;
 pub mod history;
 pub mod page;
+mod reasons;
 pub mod request;
 pub mod server;
 pub mod status;

@@ -38,6 +38,9 @@ const TICK: u16 = 250;
 /// How long accepting pauses when the process is out of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// How long the end waits for clients that are being answered.
+const FAREWELL: Duration = Duration::from_millis(500);
+
 /// Connections that the kernel completes meanwhile.
 const BACKLOG: i32 = 128;
 
@@ -65,7 +68,7 @@ enum AdminListener {
 }
 
 /// The admin port, bound and not yet served.
-pub struct Bound {
+pub struct BoundAdmin {
     listener: AdminListener,
     /// Where it is, with the port that the kernel chose if the configuration said 0.
     pub address: AdminAddress,
@@ -75,7 +78,7 @@ pub struct Bound {
 ///
 /// # Errors
 /// Of the operating system.
-pub fn bind(address: &AdminAddress) -> io::Result<Bound> {
+pub fn bind(address: &AdminAddress) -> io::Result<BoundAdmin> {
     match address {
         AdminAddress::Tcp(address) => {
             // Shared with the process that this one takes the place of: without SO_REUSEPORT it could not start before
@@ -96,7 +99,7 @@ pub fn bind(address: &AdminAddress) -> io::Result<Bound> {
             socket.listen(BACKLOG)?;
             socket.set_nonblocking(true)?;
             let listener = UnixListener::from(std::os::fd::OwnedFd::from(socket));
-            Ok(Bound { listener: AdminListener::Unix(listener, path.clone()), address: address.clone() })
+            Ok(BoundAdmin { listener: AdminListener::Unix(listener, path.clone()), address: address.clone() })
         }
     }
 }
@@ -105,10 +108,10 @@ pub fn bind(address: &AdminAddress) -> io::Result<Bound> {
 ///
 /// # Errors
 /// Of the operating system.
-pub fn adopt(listener: TcpListener) -> io::Result<Bound> {
+pub fn adopt(listener: TcpListener) -> io::Result<BoundAdmin> {
     listener.set_nonblocking(true)?;
     let address = AdminAddress::Tcp(listener.local_addr()?);
-    Ok(Bound { listener: AdminListener::Tcp(listener), address })
+    Ok(BoundAdmin { listener: AdminListener::Tcp(listener), address })
 }
 
 /// A socket that a process left behind when it was killed. One that a process listens on stays, and binding fails.
@@ -133,7 +136,7 @@ impl Admin {
     ///
     /// # Errors
     /// Of the operating system: no thread, no descriptors.
-    pub fn start(bound: Bound, access: Access, desk: Arc<dyn Desk>, metrics: Arc<Metrics>) -> io::Result<Self> {
+    pub fn start(bound: BoundAdmin, access: Access, desk: Arc<dyn Desk>, metrics: Arc<Metrics>) -> io::Result<Self> {
         let (stop, wake) = UnixStream::pair()?;
         stop.set_nonblocking(true)?;
         wake.set_nonblocking(true)?;
@@ -205,9 +208,28 @@ impl AdminServer {
                 self.accept();
             }
         }
+        self.finish();
         if let AdminListener::Unix(_, path) = &self.listener {
             // The next process binds anew; it is no failure that the file is gone.
             let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Answers those that are here, so that no probe fails because the process is replaced. Those that come later belong to
+    /// the process that has the socket next.
+    fn finish(&mut self) {
+        self.accept();
+        let begun = self.endpoints.desk().now().monotonic;
+        self.accept_from = Duration::MAX;
+        loop {
+            let now = self.endpoints.desk().now().monotonic;
+            self.visitors.retain(|visitor| now < visitor.deadline && visitor.stage != VisitStage::Waiting);
+            if self.visitors.is_empty() || now >= begun + FAREWELL {
+                return;
+            }
+            for number in self.wait(now).2 {
+                self.step(number);
+            }
         }
     }
 
@@ -325,6 +347,7 @@ impl AdminServer {
             let result = match wish {
                 Wish::Reload => desk.reload(),
                 Wish::Drain => desk.drain(),
+                Wish::Explain(id) => desk.explain(&id),
             };
             let _ = done.send((number, result));
             let _ = alarm.write_all(&[RESULT]);

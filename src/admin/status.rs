@@ -9,10 +9,11 @@ use serde_json::{Map, Value, json};
 
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
+use crate::telemetry::exchange::Excerpt;
 use crate::telemetry::handshake::Handshake;
 use crate::telemetry::histogram::{BOUNDS_TEXT, Distribution};
 use crate::telemetry::metrics::{Metrics, Registered};
-use crate::telemetry::readings::{Level, Readings};
+use crate::telemetry::readings::{Readings, Usage};
 use crate::telemetry::refusals::Refusal;
 use crate::telemetry::{RouteSeries, RouteTotals};
 
@@ -48,6 +49,10 @@ pub fn render(subject: &Subject<'_>) -> String {
         "version": env!("CARGO_PKG_VERSION"),
         "now": millis(now.unix),
         "uptime": started.map(|started| now.unix.as_secs().saturating_sub(started)),
+        "host": readings.identity.host,
+        "pod": readings.identity.pod,
+        "configuration": readings.identity.configuration,
+        "captures": readings.identity.captures,
         "phase": phase.name(),
         "ready": is_ready(*phase, &readings.health),
         "generation": readings.generation,
@@ -89,7 +94,7 @@ fn workers(subject: &Subject<'_>) -> Vec<Value> {
     subject.metrics.workers().iter().enumerate().map(describe).collect()
 }
 
-fn level(Level { held, limit }: Level) -> Value {
+fn level(Usage { held, limit }: Usage) -> Value {
     json!({ "held": held, "limit": limit })
 }
 
@@ -110,7 +115,7 @@ fn bounds(subject: &Subject<'_>) -> Value {
         "over_budget": level(readings.suspects),
         "over_budget_memory": level(readings.suspect_memory),
         "waiting_for_turn": subject.metrics.workers().iter().map(crate::telemetry::WorkerCells::waiting).sum::<u64>(),
-        "files": level(Level { held: vitals.files.unwrap_or_default(), limit: vitals.files_limit.unwrap_or_default() }),
+        "files": level(Usage { held: vitals.files.unwrap_or_default(), limit: vitals.files_limit.unwrap_or_default() }),
         "memory": vitals.memory,
         "connections_ended": ends,
         "accept_pauses": subject.metrics.accept_pauses(),
@@ -146,6 +151,7 @@ fn route((position, series): (usize, &Arc<RouteSeries>), registered: &Registered
             ("scheme".to_owned(), json!(series.scheme)),
             ("forwarded".to_owned(), json!(totals.forwarded())),
             ("classes".to_owned(), json!(totals.forwarded)),
+            ("answered".to_owned(), json!(totals.answered)),
             ("duplicates".to_owned(), json!(totals.acknowledged())),
             ("received".to_owned(), json!(totals.received)),
             ("last".to_owned(), json!((totals.last > 0).then_some(totals.last))),
@@ -212,7 +218,14 @@ fn refusal(refusal: &Refusal) -> Value {
         "client": refusal.client.map(|client| client.to_string()),
         "path": printable(refusal.path.bytes()),
         "delivery_id": refusal.delivery_id.as_ref().map(|id| printable(id.bytes())),
+        "unsigned_delivery_id": stated(&refusal.stated_id).filter(|_| refusal.delivery_id.is_none()),
+        "user_agent": stated(&refusal.user_agent),
+        "traceparent": stated(&refusal.traceparent),
     })
+}
+
+fn stated<const N: usize>(excerpt: &Excerpt<N>) -> Option<String> {
+    (!excerpt.is_empty()).then(|| printable(excerpt.bytes()))
 }
 
 /// Visible ASCII as it is, everything else (and the backslash itself) as `\xNN`.

@@ -12,9 +12,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::config::shown::is_unseen;
-use crate::telemetry::audit::chain::Line;
+use crate::telemetry::audit::chain::ChainLine;
 use crate::telemetry::audit::{Examiner, Flaw, Link, SealKey, Summary, Unproven};
-use crate::telemetry::line::Stamp;
+use crate::telemetry::line::TimeText;
 
 use super::offline::read_secret;
 use super::output::{complain, line};
@@ -273,7 +273,7 @@ fn keys(arguments: &TrailArguments) -> Result<Vec<SealKey>, String> {
 fn in_order(files: &[PathBuf]) -> Result<Vec<PathBuf>, String> {
     let mut numbered = Vec::new();
     for file in files {
-        let first = each_line(file, |text, _| Some(Line::parse(text).map_or(0, |line| line.link.seq)))?;
+        let first = each_line(file, |text, _| Some(ChainLine::parse(text).map_or(0, |line| line.link.seq)))?;
         numbered.push((first.unwrap_or(0), file.clone()));
     }
     numbered.sort_by_key(|(first, _)| *first);
@@ -348,6 +348,6 @@ fn moment(text: &str) -> Result<String, String> {
     let unix = unix.or_else(|| parsed().and_then(|millis| u64::try_from(millis).ok()).map(Duration::from_millis));
     let unix = unix.ok_or_else(|| format!("'{text}' is no moment: write it like 2026-11-25T20:00:00Z"))?;
     let mut out = Vec::new();
-    Stamp::default().write(&mut out, unix);
+    TimeText::default().write(&mut out, unix);
     Ok(String::from_utf8_lossy(&out).into_owned())
 }

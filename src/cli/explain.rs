@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -13,30 +12,25 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::config::section::route::keys::KeySource;
-use crate::config::section::route::verification::Verification;
-use crate::config::{parse_str, scheme};
-use crate::explain::mistakes::{Given, sorted_json};
-use crate::explain::{TrialBudget, explain_head, explain_within, shown_span};
-use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verifier};
+use crate::explain::shown_span;
+use crate::gate::verify::Scheme;
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
 use crate::telemetry;
 use crate::wire::head::ResponseError;
 
 use super::asking;
-use super::captured::{self, CapturedRequest};
 use super::configured::ConfigFlag;
+use super::judgement::{self, Judgement, is_about_verification};
 use super::nearest::nearest_route;
-use super::offline::{Written, find_scheme, read_file, split_url, time};
+use super::offline::{read_file, time};
 use super::output::{OutputFlag, complain, keep_lines, line, print_kept};
-use super::verify::of_route;
-use super::{CANNOT, FOUND_WRONG, advice};
+use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct ExplainArguments {
     /// A request id, as the sender and the application were told it; with --log, or with a running process that keeps
-    /// what it refuses (`[admin] capture_refused`)
+    /// what it refuses (`[admin] capture_refused`). With --log also the sender's id of the delivery, as GitHub's page shows it
     #[arg(value_name = "REQUEST-ID", required_unless_present = "request")]
     request_id: Option<String>,
     /// The access log, as JSON lines
@@ -94,28 +88,17 @@ pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
     }
 }
 
-/// What a request is judged by, and what that was made of.
-struct Judgement {
-    verifier: Verifier,
-    scheme: Arc<Scheme>,
-    secrets: Secrets,
-    of_others: Secrets,
-    public_url: Option<PublicUrl>,
-}
-
-/// Names, and what stands in their files.
-type Secrets = Vec<(String, Zeroizing<Vec<u8>>)>;
-
 fn of_request(arguments: &ExplainArguments, request: &Path) -> Result<bool, String> {
     let now = moment(arguments.at.as_deref())?;
     let judgement = match &arguments.route {
-        Some(route) => by_route(&arguments.config.path(), route)?,
+        Some(route) => Judgement::by_route(&arguments.config.path(), route)?,
         None => by_arguments(arguments)?,
     };
-    if arguments.at.is_none() && judgement.scheme.signs_timestamp() {
+    let genuine = judgement::judge(&read_file(request)?, &judgement, now)?;
+    if arguments.at.is_none() && judgement.verifier.scheme().is_some_and(Scheme::signs_timestamp) {
         line("judged as of now: if the capture is not of just now, say with --at when it came");
     }
-    judge(&read_file(request)?, judgement, now)
+    Ok(genuine)
 }
 
 /// How long the admin port may take, and how much it may say.
@@ -146,8 +129,8 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     let text = |name: &str| known.get(name).and_then(Value::as_str).unwrap_or_default();
     let bytes = Zeroizing::new(ask(&format!("/captured/{id}"))?);
     let (route, reason) = (text("route"), text("reason"));
-    line(format!("refused on route {}: {}", route.escape_debug(), reason.escape_debug()));
     if !is_about_verification(reason) {
+        line(format!("refused on route {}: {}", route.escape_debug(), reason.escape_debug()));
         line(format!("what that means: {}", meaning(reason)));
         line(format!("what to do: {}", telemetry::advice::of(reason)));
         return Ok(false);
@@ -156,159 +139,32 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
         (None, Some(millis)) => Now::at_unix(Duration::from_millis(millis)),
         (at, _) => moment(at)?,
     };
-    line(format!("judged as of {}, by what the configuration and its files say now", written(now)));
     let judgement = match (&arguments.route, arguments.scheme.is_some()) {
         (None, true) => by_arguments(arguments)?,
-        (named, _) => by_route(&config, named.as_deref().unwrap_or(route))?,
+        (named, _) => Judgement::by_route(&config, named.as_deref().unwrap_or(route))?,
     };
+    let as_of = format!(
+        "refused on route {}: {}\njudged as of {}, by what the configuration and its files say now",
+        route.escape_debug(),
+        reason.escape_debug(),
+        written(now)
+    );
     if known.get("cut").and_then(Value::as_bool) == Some(true) {
-        return judge_head(&bytes, &judgement, now);
+        judgement::judge_head(&bytes, &judgement, now)?;
+        line(as_of);
+        return Ok(false);
     }
-    let genuine = judge(&bytes, judgement, now)?;
+    let genuine = judgement::judge(&bytes, &judgement, now)?;
+    line(as_of);
     if genuine {
         line("it was refused all the same: its key, or what else counts on the route, has changed since then");
     }
     Ok(genuine)
 }
 
-/// Whether a reason is one that the bytes of a request and the keys of a route explain.
-fn is_about_verification(code: &str) -> bool {
-    Rejection::ALL.iter().any(|it| it.code() == code && it.answer().status == 401)
-}
-
-/// Judges what is there of a request without the whole of its body.
-fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<bool, String> {
-    line("not all of it is kept: its body had not come whole, or was too long");
-    let request = captured::parse(bytes)?.request;
-    let explanation = explain_head(&judgement.verifier, &request, now);
-    line(explanation.lines.join("\n"));
-    match explanation.verdict {
-        Ok(()) => line("what to do: send a smaller one, or capture a whole one on its way: `explain --request FILE`"),
-        Err(rejection) => {
-            line(format!("what that means: {}", rejection.meaning()));
-            line(format!("what to do: {}", telemetry::advice::of(rejection.code())));
-        }
-    }
-    Ok(false)
-}
-
-/// Judges the bytes of a request, and says what would explain the verdict.
-fn judge(bytes: &[u8], judgement: Judgement, now: Now) -> Result<bool, String> {
-    let CapturedRequest { request, oddities } = captured::parse(bytes)?;
-    oddities.into_iter().for_each(line);
-    let budget = TrialBudget::of(request.body.len());
-    let explanation = explain_within(&judgement.verifier, &request, now, &budget);
-    line(explanation.lines.join("\n"));
-    let Err(rejection) = explanation.verdict else { return Ok(true) };
-    line(format!("what that means: {}", rejection.meaning()));
-    let found =
-        if explanation.cause.is_some() { Vec::new() } else { tried(&request, &judgement, &budget, (rejection, now)) };
-    for what in &found {
-        line(format!("explained: {what}"));
-    }
-    if explanation.cause.is_none() && found.is_empty() && budget.has_refused() {
-        line("not everything was tried: the body is too large for that; capture a smaller one");
-    }
-    match explanation.cause {
-        Some(cause) => line(format!("what to do: {}", advice::of_cause(cause))),
-        None if found.is_empty() => line(format!("what to do: {}", advice::after_all(rejection))),
-        None => {}
-    }
-    Ok(false)
-}
-
-/// The mistakes that would explain it.
-fn tried(
-    request: &Written,
-    judgement: &Judgement,
-    budget: &TrialBudget,
-    (rejection, now): (Rejection, Now),
-) -> Vec<String> {
-    let Judgement { scheme, secrets, of_others, public_url, .. } = judgement;
-    let given = Given { scheme, secrets, public_url: public_url.as_ref(), now, budget };
-    let mut bodies = sorted_json(&request.body, budget);
-    bodies.extend(captured::decompressed(&request.body, budget));
-    let presets: Vec<Arc<Scheme>> = scheme::preset_names().filter_map(scheme::preset).collect();
-    let mut found = given.explain(request, &bodies, &presets);
-    // What is genuine but for its time is signed with one of the route's own.
-    if rejection == Rejection::SignatureMismatch {
-        let others = Given { secrets: of_others, ..given };
-        found.extend(others.matching(request).into_iter().map(|id| format!("it is signed with {id}")));
-    }
-    found
-}
-
 fn by_arguments(arguments: &ExplainArguments) -> Result<Judgement, String> {
     let name = arguments.scheme.as_deref().ok_or("say how to judge it: --route, or --scheme and --secret-file")?;
-    let scheme = find_scheme(name, &arguments.config)?;
-    let public_url = arguments.url.as_deref().map(|url| split_url(url).map(|(url, _)| url)).transpose()?;
-    let mut secrets = Vec::new();
-    for path in &arguments.secret_files {
-        let id = path.file_name().map(|name| name.to_string_lossy().into_owned());
-        secrets.push((id.unwrap_or_default(), Zeroizing::new(read_file(path)?)));
-    }
-    let key = |(id, secret): &(String, Zeroizing<Vec<u8>>)| {
-        let bare = secret.strip_suffix(b"\n").unwrap_or(secret);
-        let bare = bare.strip_suffix(b"\r").unwrap_or(bare);
-        Key::from_secret(id, &scheme, bare, Validity::default()).map_err(|error| format!("{id}: {error}"))
-    };
-    let keys = secrets.iter().map(key).collect::<Result<Vec<Key>, String>>()?;
-    if keys.is_empty() {
-        return Err("give at least one --secret-file".to_owned());
-    }
-    let signed_url = public_url.clone().filter(|_| scheme.signs_url());
-    let verifier = Verifier::new(Arc::clone(&scheme), Keyring::new(keys), None, signed_url);
-    let verifier = verifier.map_err(|problems| {
-        let lines: Vec<String> = problems.iter().map(|it| format!("{}: {}", it.message, it.fix)).collect();
-        lines.join("\n")
-    })?;
-    Ok(Judgement { verifier, scheme, secrets, of_others: Vec::new(), public_url })
-}
-
-/// The verifier is the one of `run`; the secrets are read once more, because nothing keeps them as they are written.
-fn by_route(config: &Path, name: &str) -> Result<Judgement, String> {
-    let verifier = of_route(config, name)?;
-    let text = Zeroizing::new(read_file(config)?);
-    let text = String::from_utf8_lossy(&text);
-    let (settings, _) = parse_str(&config.display().to_string(), &text).map_err(|problems| problems.to_string())?;
-    let route = settings.routes.iter().find(|route| route.name == name);
-    let verification = route.and_then(|route| route.verification.as_ref());
-    let verification = verification.ok_or_else(|| format!("the route \"{name}\" verifies nothing"))?;
-    let directory = config.parent().unwrap_or(Path::new("."));
-    let secrets = secrets_of(verification, directory, |variable, key| {
-        line(format!("the key `{key}` is in the variable {variable}: not varied"));
-    })?;
-    let mut of_others = Secrets::new();
-    for other in settings.routes.iter().filter(|other| other.name != name) {
-        let keys = other.verification.as_ref().map(|it| secrets_of(it, directory, |_, _| {})).transpose()?;
-        for (id, secret) in keys.unwrap_or_default() {
-            if secrets.iter().chain(&of_others).all(|(_, known)| *known != secret) {
-                of_others.push((format!("the secret `{id}` of the route `{}`", other.name), secret));
-            }
-        }
-    }
-    let scheme = Arc::clone(&verification.scheme);
-    Ok(Judgement { verifier, scheme, secrets, of_others, public_url: verification.public_url.clone() })
-}
-
-/// The secrets of a route, byte for byte. Those that are in the environment are told to `left_out`.
-fn secrets_of(
-    verification: &Verification,
-    directory: &Path,
-    mut left_out: impl FnMut(&str, &str),
-) -> Result<Secrets, String> {
-    let mut secrets = Vec::new();
-    for key in &verification.keys {
-        match &key.source {
-            KeySource::Value(secret) => secrets.push((key.id.clone(), Zeroizing::new(secret.bytes().to_vec()))),
-            KeySource::File(path) => {
-                secrets.push((key.id.clone(), Zeroizing::new(read_file(&directory.join(path))?)));
-            }
-            KeySource::Url(_) => {}
-            KeySource::Env(variable) => left_out(variable, &key.id),
-        }
-    }
-    Ok(secrets)
+    Judgement::by_scheme(name, &arguments.config, &arguments.secret_files, arguments.url.as_deref())
 }
 
 /// A time, for people.
@@ -327,14 +183,20 @@ fn moment(text: Option<&str>) -> Result<Now, String> {
 }
 
 /// What the log says of a request.
+/// The members of a line by which it is found: our id, or that of the sender.
+const IDS: [&str; 3] = ["request_id", "delivery_id", "unsigned_delivery_id"];
+
 fn of_log(id: &str, log: &Path, arguments: &ExplainArguments) -> Result<bool, String> {
     let file = File::open(log).map_err(|error| format!("{}: {error}", log.display()))?;
-    let mut found = None;
+    let (mut found, mut times) = (None, 0);
+    let names_it = |record: &Value| IDS.iter().any(|name| record.get(name).and_then(Value::as_str) == Some(id));
     for text in BufReader::new(file).split(b'\n') {
         let text = text.map_err(|error| format!("{}: {error}", log.display()))?;
         if memchr::memmem::find(&text, id.as_bytes()).is_some() {
-            let record = serde_json::from_slice::<Value>(&text).ok();
-            found = found.or(record.filter(|record| record.get("request_id").and_then(Value::as_str) == Some(id)));
+            let record = serde_json::from_slice::<Value>(&text).ok().filter(names_it);
+            times += usize::from(record.is_some());
+            // A delivery may have come more than once.
+            found = record.or(found);
         }
     }
     let record = found.ok_or_else(|| {
@@ -343,6 +205,9 @@ fn of_log(id: &str, log: &Path, arguments: &ExplainArguments) -> Result<bool, St
             log.display()
         )
     })?;
+    if times > 1 {
+        line(format!("there are {times} lines about it; the last one:"));
+    }
     let passed = tell(&record);
     let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or_default();
     if ["route_unknown", "method_not_allowed"].contains(&text("reason"))
@@ -359,13 +224,11 @@ fn tell(record: &Value) -> bool {
     let number = |name: &str| record.get(name).and_then(Value::as_u64);
     let (reason, outcome) = (text("reason"), text("outcome"));
     line(format!("{}: {} {} from {}", text("time"), text("method"), text("path"), text("client")));
-    line(format!(
-        "route {} (scheme {}), key {}, delivery {}",
-        text("route"),
-        text("scheme"),
-        text("key_id"),
-        text("delivery_id")
-    ));
+    let delivery = match text("unsigned_delivery_id") {
+        unsigned if unsigned != "-" => format!("{unsigned} (unsigned)"),
+        _ => text("delivery_id"),
+    };
+    line(format!("route {} (scheme {}), key {}, delivery {delivery}", text("route"), text("scheme"), text("key_id")));
     let status = number("status").map_or_else(|| "without an answer".to_owned(), |status| format!("with {status}"));
     line(format!("{outcome} {status}: {reason}"));
     let took = |name: &str| number(name).map_or_else(|| "-".to_owned(), |it| shown_span(Duration::from_micros(it)));
@@ -382,7 +245,7 @@ fn tell(record: &Value) -> bool {
     if let (true, Some(status)) = (outcome == "failed", number("accepted")) {
         line(format!("the application has accepted the delivery all the same ({status}): a copy is acknowledged"));
     }
-    if reason == "forwarded" {
+    if reason == "forwarded" || reason == "challenge_answered" {
         return true;
     }
     line(format!("what that means: {}", meaning(&reason)));

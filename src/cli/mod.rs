@@ -1,12 +1,15 @@
 //! The commands. Each is a file with one `run` that gives the exit code; what they print is for people.
 
-mod advice;
 mod asking;
 mod audit;
 mod captured;
 mod check;
 mod configured;
 mod demo;
+mod demo_application;
+mod demo_live;
+mod demo_secrets;
+mod demo_table;
 mod doctor;
 mod drain;
 mod example;
@@ -15,6 +18,7 @@ mod guard_plan;
 mod healthcheck;
 mod init;
 mod inject;
+mod judgement;
 mod manual;
 mod nearest;
 mod offline;

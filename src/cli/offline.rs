@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::config::suggest::closest;
 use crate::config::{parse_str, scheme};
 use crate::edge::clock::Clock;
 use crate::gate::verify::{Delivery, PublicUrl, Scheme};
@@ -68,8 +69,11 @@ pub(super) fn find_scheme(name: &str, config: &ConfigFlag) -> Result<Arc<Scheme>
     let mut used = settings.routes.iter().filter_map(|route| route.verification.as_ref());
     let found = used.find(|verification| verification.scheme.name == name);
     found.map(|verification| Arc::clone(&verification.scheme)).ok_or_else(|| {
+        let own = settings.routes.iter().filter_map(|route| Some(route.verification.as_ref()?.scheme.name.as_str()));
+        let own: Vec<&str> = own.collect();
+        let hint = closest(name, &own).map_or_else(|| hint(name), |near| format!("did you mean \"{near}\"? "));
         format!(
-            "there is no scheme \"{name}\": it is not built in (`countersign schemes` lists those), and no route of {} uses it",
+            "there is no scheme \"{name}\": {hint}it is not built in (`countersign schemes` lists those), and no route of {} uses it",
             path.display()
         )
     })

@@ -49,6 +49,14 @@ impl OutputFlag {
 /// Lines that are kept for one JSON value instead of being printed.
 static KEPT: Mutex<Option<Vec<String>>> = Mutex::new(None);
 
+/// Members of that value that no line says.
+static TOLD: Mutex<Vec<(&'static str, Value)>> = Mutex::new(Vec::new());
+
+/// Adds a member to the JSON value that lines are kept for.
+pub(super) fn tell(name: &'static str, value: Value) {
+    TOLD.lock().unwrap_or_else(PoisonError::into_inner).push((name, value));
+}
+
 /// From now on lines are kept.
 pub(super) fn keep_lines() {
     *KEPT.lock().unwrap_or_else(PoisonError::into_inner) = Some(Vec::new());
@@ -70,6 +78,9 @@ pub(super) fn print_kept(ok: bool) {
         {
             members.entry(name).or_insert_with(|| Value::from(found));
         }
+    }
+    for (name, told) in TOLD.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+        value.as_object_mut().into_iter().for_each(|members| drop(members.insert(name.to_owned(), told.clone())));
     }
     line(value.to_string());
 }

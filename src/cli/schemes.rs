@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::json;
 
+use crate::config::handshake::{handshake_of, handshake_text};
 use crate::config::scheme;
 use crate::gate::verify::{EqualBytes, Scheme, ToldApart};
 
@@ -42,6 +43,11 @@ pub(super) fn run(arguments: &SchemesArguments) -> ExitCode {
         line(format!("# {name} is another name of {meant}."));
     }
     line(text.trim_end());
+    if let Some(text) = handshake_of(meant).and_then(|handshake| handshake_text(&handshake.name)) {
+        line(format!(
+            "\n# Answered here unless the route says challenge = false, where `countersign check` says so.\n{text}"
+        ));
+    }
     ExitCode::SUCCESS
 }
 
@@ -90,7 +96,8 @@ fn print_json(names: impl Iterator<Item = &'static str>) {
             json!({
                 "name": scheme.name, "description": scheme.description, "status": scheme.status,
                 "algorithm": scheme::algorithm_name(scheme.kind), "told_apart_by": told_apart(&scheme),
-                "handshake": scheme.handshake, "retries": scheme.retries,
+                "handshake": scheme.handshake, "handshake_answered": handshake_of(&scheme.name).map(|it| it.name.clone()),
+                "retries": scheme.retries,
                 "aliases": scheme::aliases().filter(|(_, it)| *it == scheme.name).map(|(it, _)| it).collect::<Vec<_>>(),
                 "signs_body": scheme.covers_body(), "signs_time": scheme.signs_timestamp(), "signs_id": scheme.signs_id(),
                 "signs_url": scheme.signs_url(), "public_key": scheme.wants_public_key(),

@@ -7,7 +7,7 @@ use clap::ValueEnum;
 use zeroize::Zeroizing;
 
 use crate::config::shown::is_unseen;
-use crate::gate::verify::{SignError, SignInput, sign};
+use crate::gate::verify::{SignError, SignInput, SignatureSource, sign};
 
 use super::CANNOT;
 use super::configured::ConfigFlag;
@@ -118,16 +118,40 @@ fn text(arguments: &SignArguments) -> Result<String, String> {
         now: time(arguments.now),
         id: arguments.id.as_deref(),
     };
-    let added = sign(&signer.scheme, &signer.secret, &input).map_err(|error| match error {
-        SignError::IdWanted => format!("{error}: --id msg_1"),
-        other => other.to_string(),
-    })?;
+    let added = match sign(&signer.scheme, &signer.secret, &input) {
+        Ok(added) => added,
+        Err(SignError::Elsewhere { place, value }) => return Ok(elsewhere(arguments, signer, &place, &value)),
+        Err(error @ SignError::IdWanted) => return Err(format!("{}: {error}: --id msg_1", signer.scheme.name)),
+        Err(other) => return Err(other.to_string()),
+    };
     let all = given.iter().map(|(name, value)| format!("{name}: {value}"));
     let all: Vec<String> = all.chain(added.iter().map(|(name, value)| format!("{name}: {value}"))).collect();
     Ok(match arguments.format {
         OutputFormat::Headers => all.join("\n"),
         OutputFormat::Curl => curl(arguments, &signer, &all),
     })
+}
+
+/// A signature that belongs into no header: into the URL of the command, or said with its place.
+fn elsewhere(arguments: &SignArguments, mut signer: SignedRoute, place: &str, value: &str) -> String {
+    match (&signer.scheme.signature, arguments.format) {
+        (SignatureSource::Query(name), OutputFormat::Curl) => {
+            signer.url = with_parameter(&signer.url, name, value);
+            let headers: Vec<String> = arguments.headers.clone();
+            curl(arguments, &signer, &headers)
+        }
+        _ => format!("{place}: {value}"),
+    }
+}
+
+/// The URL with one more parameter (RFC 3986, section 2.1).
+fn with_parameter(url: &str, name: &str, value: &str) -> String {
+    let escaped = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        other => format!("%{other:02X}"),
+    };
+    let separator = if url.contains('?') { '&' } else { '?' };
+    format!("{url}{separator}{name}={}", value.bytes().map(escaped).collect::<String>())
 }
 
 /// A command for a shell. A body from a file is read from the same file, byte for byte.
@@ -174,6 +198,12 @@ fn quote(word: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_parameter_is_added_to_a_url() {
+        assert_eq!(with_parameter("http://a/b", "token", "a+b/~"), "http://a/b?token=a%2Bb%2F~");
+        assert_eq!(with_parameter("http://a/b?c=d", "token", "1"), "http://a/b?c=d&token=1");
+    }
 
     #[test]
     fn quoting_survives_quotes() {

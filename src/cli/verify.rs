@@ -2,20 +2,22 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use zeroize::Zeroizing;
 
-use crate::config::load;
-use crate::explain::explain;
-use crate::gate::verify::{Key, Keyring, PublicUrl, Scheme, Validity, Verified, Verifier};
+use crate::explain::NamedSecret;
+use crate::gate::verify::{Key, KeyError, Keyring, PublicUrl, Scheme, Validity, Verified, Verifier};
 use crate::now::Now;
 use crate::outcome::Rejection;
 use crate::wire::headers::HeaderBuf;
 
 use super::configured::ConfigFlag;
-use super::offline::{Written, find_scheme, read_body, read_file, read_secret, split_header, split_url, time};
-use super::output::{OutputFlag, complain, keep_lines, line, print_kept, print_problems};
+use super::judgement::{Judgement, key_of_file, told};
+use super::offline::{Written, find_scheme, read_body, read_file, split_header, split_url, time};
+use super::output::{OutputFlag, complain, keep_lines, line, print_kept};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
@@ -80,8 +82,8 @@ pub(super) fn run(arguments: &VerifyArguments) -> ExitCode {
 
 fn judge(arguments: &VerifyArguments) -> Result<Result<String, Rejection>, String> {
     let (public_url, target) = split_url(arguments.url.as_deref().unwrap_or("http://127.0.0.1/"))?;
-    let verifier = match &arguments.route {
-        Some(route) => of_route(&arguments.config.path(), route)?,
+    let judgement = match &arguments.route {
+        Some(route) => Judgement::by_route(&arguments.config.path(), route)?,
         None => of_arguments(arguments, public_url)?,
     };
     let mut headers = HeaderBuf::default();
@@ -92,34 +94,25 @@ fn judge(arguments: &VerifyArguments) -> Result<Result<String, Rejection>, Strin
     let body = read_body(arguments.body_file.as_deref())?;
     let delivery = Written { method: arguments.method.clone(), target, headers, body };
     let now = time(arguments.now);
-    line(explain(&verifier, &delivery, now).lines.join("\n"));
-    Ok(verdict(&verifier, delivery, now).map(|verified| describe(&verified)))
+    if !told(&delivery, &judgement, now) {
+        line("a request that a running process has refused and kept: countersign explain REQUEST-ID");
+    }
+    Ok(verdict(&judgement.verifier, delivery, now).map(|verified| describe(&verified)))
 }
 
-/// The verifier of a route, made of the configuration as `run` makes it.
-pub(super) fn of_route(config: &Path, name: &str) -> Result<Verifier, String> {
-    let loaded = load(config).map_err(|problems| {
-        print_problems(&problems);
-        format!("{} is not valid", config.display())
-    })?;
-    let routes = loaded.gate.routes.routes();
-    let found = routes.iter().find(|route| route.name == name).map(|route| route.verifier.clone());
-    let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
-    found.ok_or_else(|| format!("there is no route \"{name}\" in {}: it has {}", config.display(), names.join(", ")))
-}
-
-fn of_arguments(arguments: &VerifyArguments, public_url: PublicUrl) -> Result<Verifier, String> {
+fn of_arguments(arguments: &VerifyArguments, public_url: PublicUrl) -> Result<Judgement, String> {
     let scheme = find_scheme(arguments.scheme.as_deref().unwrap_or_default(), &arguments.config)?;
     if scheme.signs_url() && arguments.url.is_none() {
         return Err(format!("the scheme \"{}\" signs the URL: give it with --url", scheme.name));
     }
-    let keys = read_keys(arguments, &scheme)?;
+    let Keys { keys, secrets, remarks } = read_keys(arguments, &scheme)?;
     let public_url = scheme.signs_url().then_some(public_url);
-    Verifier::new(scheme, Keyring::new(keys), None, public_url).map_err(|problems| {
+    let verifier = Verifier::new(scheme, Keyring::new(keys), None, public_url).map_err(|problems| {
         let lines: Vec<String> =
             problems.iter().map(|problem| format!("{}: {}", problem.message, problem.fix)).collect();
         lines.join("\n")
-    })
+    })?;
+    Ok(Judgement { verifier, secrets, of_others: Vec::new(), remarks })
 }
 
 /// The way of the proxy: the same three steps, the body in one piece.
@@ -144,21 +137,40 @@ fn describe(verified: &Verified<'_, Written>) -> String {
     facts.join(" ")
 }
 
-fn read_keys(arguments: &VerifyArguments, scheme: &Scheme) -> Result<Vec<Key>, String> {
-    let mut keys = Vec::new();
+/// What the files of the arguments are.
+#[derive(Default)]
+struct Keys {
+    keys: Vec<Key>,
+    secrets: Vec<NamedSecret>,
+    remarks: Vec<String>,
+}
+
+fn read_keys(arguments: &VerifyArguments, scheme: &Arc<Scheme>) -> Result<Keys, String> {
+    let mut all = Keys::default();
     for path in &arguments.secret_files {
-        let secret = read_secret(path)?;
-        let key = Key::from_secret(&key_id(path), scheme, &secret, Validity::default());
-        keys.push(key.map_err(|error| format!("{}: {error}", path.display()))?);
+        let secret = Zeroizing::new(read_file(path)?);
+        if secret.trim_ascii().is_empty() {
+            return Err(format!("{}: the secret is empty", path.display()));
+        }
+        if scheme.wants_public_key() {
+            return Err(format!("{}: {}", path.display(), KeyError::PublicKeyWanted));
+        }
+        let (key, remark) = key_of_file(&key_id(path), scheme, &secret)?;
+        all.keys.push(key);
+        all.remarks.extend(remark);
+        all.secrets.push((key_id(path), secret));
     }
     for path in &arguments.public_key_files {
         let bytes = read_file(path)?;
         let text = String::from_utf8_lossy(&bytes);
         let key = Key::from_public(&key_id(path), scheme, text.trim(), Validity::default());
-        keys.push(key.map_err(|error| format!("{}: {error}", path.display()))?);
+        all.keys.push(key.map_err(|error| format!("{}: {error}", path.display()))?);
     }
     let option = if scheme.wants_public_key() { "--public-key-file" } else { "--secret-file" };
-    if keys.is_empty() { Err(format!("the scheme \"{}\" needs at least one {option}", scheme.name)) } else { Ok(keys) }
+    if all.keys.is_empty() {
+        return Err(format!("the scheme \"{}\" needs at least one {option}", scheme.name));
+    }
+    Ok(all)
 }
 
 /// Keys are called after their files.

@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use crate::config::units::shorten;
+use crate::gate::identity::{ends_in_number, has_host_labels};
 use crate::gate::upstream::UpstreamAddress;
 
 /// The longest path of a Unix socket on Linux, without its NUL (`sun_path`, unix(7)).
@@ -113,15 +114,7 @@ pub fn parse_host(text: &str) -> Result<String, NotAnAddress> {
 
 /// Whether a text is a host name as it appears in practice (RFC 1123, and underscores), or an IPv4 address.
 fn is_host_name(text: &str) -> bool {
-    let label = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    let labels = text.split('.');
-    let numeric = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
-    text.len() <= 253 && labels.into_iter().all(label) && (!numeric || text.parse::<IpAddr>().is_ok())
+    text.len() <= 253 && has_host_labels(text) && (!ends_in_number(text) || text.parse::<IpAddr>().is_ok())
 }
 
 /// Whether a connection to `upstream` would arrive at `listener`: then the proxy would call itself.

@@ -6,6 +6,7 @@ use crate::config::problem::{Place, Problems};
 use crate::config::secret::Secret;
 use crate::config::section::listener::{ListenerSettings, ProxyProtocol};
 use crate::config::section::route::RouteSettings;
+use crate::config::section::route::challenge::ChallengeSettings;
 use crate::config::section::route::clients::ClientSettings;
 use crate::config::section::route::keys::{KeySettings, KeySource};
 use crate::config::section::route::verification::Verification;
@@ -15,7 +16,7 @@ use crate::gate::allowlist::AllowList;
 use crate::gate::client::Door;
 use crate::gate::replay::ReplayPolicy;
 use crate::gate::route::{Route, RouteTable};
-use crate::gate::verify::{Key, KeyError, Keyring, Scheme, Verifier};
+use crate::gate::verify::{Challenges, Key, KeyError, Keyring, Scheme, Verifier, VerifyToken};
 
 /// Builds the gate. `keys` has the bytes of each key of each route, in the order of [`Settings::routes`]; one that
 /// could not be read is missing and has been reported already. What is wrong is added to `problems`; without a gate
@@ -49,6 +50,7 @@ pub fn compile(settings: &Settings, keys: &[Vec<Option<Secret>>], problems: &mut
 }
 
 fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route {
+    let verifier = verifier.with_body_limit(usize::try_from(route.body_size).unwrap_or(usize::MAX));
     Route {
         name: route.name.clone(),
         key: route.key.clone(),
@@ -61,6 +63,16 @@ fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route
         observe: route.observe,
         admission: route.admission.clone(),
         replay: route.replay.map(|replay| ReplayPolicy { table: position, ..replay }),
+        challenges: route.challenge.as_ref().map(challenges).map(Box::new),
+    }
+}
+
+fn challenges(settings: &ChallengeSettings) -> Challenges {
+    Challenges {
+        handshake: Arc::clone(&settings.handshake),
+        tokens: settings.read.iter().map(|(secret, validity)| VerifyToken::new(secret.bytes(), *validity)).collect(),
+        url: settings.url.clone(),
+        first_calls: settings.first_calls,
     }
 }
 

@@ -1,7 +1,7 @@
 //! `guard` of a scheme table: what the sender's values never contain.
 
 use crate::config::reader::Reader;
-use crate::gate::verify::{ByteSet, Guards, Part, Without};
+use crate::gate::verify::{ByteSet, Exactly, Guards, Part, Without};
 
 /// Reads the table, or nothing where anything in it is wrong.
 pub(super) fn read_guards(reader: &Reader<'_>) -> Option<Guards> {
@@ -17,6 +17,9 @@ pub(super) fn read_guards(reader: &Reader<'_>) -> Option<Guards> {
                 guards.ends = read_bytes(&rules, "ends");
             }
             Some(part) => {
+                if let Some(length) = rules.count("length", 1..=4096) {
+                    guards.exactly.push(Exactly { part: part.clone(), length });
+                }
                 if let Some(bytes) = read_bytes(&rules, "without") {
                     guards.without.push(Without { part: part.clone(), bytes });
                 }

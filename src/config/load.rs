@@ -90,6 +90,11 @@ fn load_from(source: &ConfigSource, files: &Files) -> Result<Loaded, Problems> {
         .iter_mut()
         .map(|route| route.verification.as_mut().map(|it| read_all(it, files, &mut problems)).unwrap_or_default())
         .collect();
+    settings.routes.iter_mut().filter_map(|route| route.challenge.as_mut()).for_each(|challenge| {
+        let read = read_keys(&mut challenge.tokens, false, files, &mut problems);
+        let counted = read.into_iter().zip(&challenge.tokens);
+        challenge.read = counted.filter_map(|(secret, token)| Some((secret?, token.validity))).collect();
+    });
     settings.access_log.resolve(files.directory());
     settings.published_keys.resolve(files.directory());
     let audit_key = settings.audit.as_mut().and_then(|audit| read_audit_key(audit, files, &mut problems));

@@ -16,6 +16,7 @@ pub mod document;
 mod exposure;
 pub mod files;
 mod guard;
+pub mod handshake;
 mod hints;
 mod lines;
 pub mod load;

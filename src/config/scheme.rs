@@ -11,23 +11,25 @@ use crate::config::section::limits::BODY_SIZE;
 use crate::config::token::{TOKEN_ALGORITHMS, read_keys_url, read_token};
 use crate::gate::verify::{
     BodyDigest, DigestAlgorithm, Encoding, EqualBytes, JsonPath, KeyEncoding, KeyForm, Kind, MacAlgorithm,
-    PublicAlgorithm, Scheme, SignatureSource, Source, Syntax, TOKENS, TOLERANCE_LIMIT, Template, TimestampSource,
-    ToldApart, Tolerance, Unit, UrlPort,
+    PublicAlgorithm, Scheme, SignatureSource, SignedBody, Source, Syntax, TOKENS, TOLERANCE_LIMIT, Template,
+    TimestampSource, ToldApart, Tolerance, Unit, UrlPort,
 };
 
 /// The text of all presets.
-const PRESETS: &str = include_str!("presets.toml");
+const PRESETS: &str = concat!(include_str!("presets-fields.toml"), "\n", include_str!("presets.toml"));
 
 /// The tolerance of a scheme that does not say its own.
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
-const SIGNATURE_ALGORITHMS: [(&str, Kind); 20] = [
+const SIGNATURE_ALGORITHMS: [(&str, Kind); 22] = [
     ("hmac-sha1", Kind::Hmac(MacAlgorithm::HmacSha1)),
     ("hmac-sha256", Kind::Hmac(MacAlgorithm::HmacSha256)),
     ("hmac-sha384", Kind::Hmac(MacAlgorithm::HmacSha384)),
     ("hmac-sha512", Kind::Hmac(MacAlgorithm::HmacSha512)),
     ("sha1", Kind::Digest(DigestAlgorithm::Sha1)),
     ("sha256", Kind::Digest(DigestAlgorithm::Sha256)),
+    ("sha384", Kind::Digest(DigestAlgorithm::Sha384)),
+    ("sha512", Kind::Digest(DigestAlgorithm::Sha512)),
     ("ed25519", Kind::Public(PublicAlgorithm::Ed25519)),
     ("ecdsa-p256-sha256", Kind::Public(PublicAlgorithm::EcdsaP256Sha256)),
     ("ecdsa-p384-sha384", Kind::Public(PublicAlgorithm::EcdsaP384Sha384)),
@@ -47,8 +49,23 @@ const SIGNATURE_ALGORITHMS: [(&str, Kind); 20] = [
 static ALGORITHMS: LazyLock<Vec<(&str, Kind)>> =
     LazyLock::new(|| SIGNATURE_ALGORITHMS.into_iter().chain(TOKEN_ALGORITHMS).collect());
 
-const ENCODINGS: &[(&str, Encoding)] =
-    &[("hex", Encoding::Hex), ("base64", Encoding::Base64), ("base64url", Encoding::Base64Url)];
+const ENCODINGS: &[(&str, Encoding)] = &[
+    ("hex", Encoding::Hex),
+    ("base64", Encoding::Base64),
+    ("base64url", Encoding::Base64Url),
+    ("base64-of-hex", Encoding::Base64OfHex),
+];
+
+/// What `content_encoding` of a scheme or a route says about compressed bodies.
+pub(super) const SIGNED_BODIES: &[(&str, SignedBody)] =
+    &[("as-received", SignedBody::AsReceived), ("decoded", SignedBody::Decoded)];
+
+const HASHES: &[(&str, DigestAlgorithm)] = &[
+    ("sha1", DigestAlgorithm::Sha1),
+    ("sha256", DigestAlgorithm::Sha256),
+    ("sha384", DigestAlgorithm::Sha384),
+    ("sha512", DigestAlgorithm::Sha512),
+];
 
 const KEY_ENCODINGS: &[(&str, KeyEncoding)] = &[
     ("raw", KeyEncoding::Raw),
@@ -57,7 +74,13 @@ const KEY_ENCODINGS: &[(&str, KeyEncoding)] = &[
     ("hex", KeyEncoding::Encoded(Encoding::Hex)),
 ];
 
-const UNITS: &[(&str, Unit)] = &[("s", Unit::Seconds), ("ms", Unit::Milliseconds), ("rfc3339", Unit::Rfc3339)];
+const UNITS: &[(&str, Unit)] = &[
+    ("s", Unit::Seconds),
+    ("ms", Unit::Milliseconds),
+    ("rfc3339", Unit::Rfc3339),
+    ("http-date", Unit::HttpDate),
+    ("iso8601", Unit::Iso8601),
+];
 
 const URL_PORTS: &[(&str, UrlPort)] = &[("as-configured", UrlPort::AsConfigured), ("either", UrlPort::Either)];
 
@@ -145,6 +168,8 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let guards = read_guards(reader);
     let keys_url = read_keys_url(reader, "keys_url");
     let token = read_token(reader);
+    let json_form = reader.string("json_form").map(str::to_owned);
+    let signed_body = reader.choice("content_encoding", SIGNED_BODIES).unwrap_or_default();
     let (signature, syntax, encoding) = signature?;
     let scheme = Scheme {
         name: name.to_owned(),
@@ -169,6 +194,8 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
         guards: guards?,
         keys_url,
         token: token?,
+        json_form,
+        signed_body,
     };
     if equal_bytes.is_some() && !matches!(scheme.told_apart(), ToldApart::Bytes(_)) {
         let message = "has no effect: only where a signature covers neither an id nor a time, equal bytes matter";
@@ -214,8 +241,11 @@ fn read_signature(reader: &Reader<'_>, kind: Option<Kind>) -> Option<Read> {
     let table = reader.table("signature")?;
     let source = read_signature_source(&table);
     let prefix = table.string("prefix").unwrap_or_default().to_owned();
-    let separator = table.string("separator");
-    let key = table.string("key");
+    let separator = read_mark(&table, "separator");
+    let keys = table.one_or_more("key");
+    let groups = read_mark(&table, "groups");
+    let first = table.count("first", 0..=8);
+    let behind = read_mark(&table, "behind");
     let encoding = table.choice("encoding", ENCODINGS);
     if kind.is_some_and(|kind| !matches!(kind, Kind::Token | Kind::Basic | Kind::Jws(_))) {
         table.require(
@@ -223,21 +253,38 @@ fn read_signature(reader: &Reader<'_>, kind: Option<Kind>) -> Option<Read> {
             "say how the bytes of the signature are written: \"hex\", \"base64\" or \"base64url\"",
         );
     }
-    if separator.is_some_and(|separator| separator.len() != 1) {
-        table.error("separator", "is not one ASCII character", "write for instance separator = \",\"");
+    for (name, wanted) in [("groups", "key"), ("behind", "first"), ("first", "separator")] {
+        if table.has(name) && !table.has(wanted) {
+            table.error(name, format!("has no meaning without `{wanted}`"), format!("add `{wanted}`, or remove it"));
+        }
     }
-    if key.is_some() && !prefix.is_empty() {
-        table.error("prefix", "has no meaning beside `key`", "remove one of them");
+    for other in ["key", "first"].into_iter().filter(|other| table.has(other) && !prefix.is_empty()) {
+        table.error("prefix", format!("has no meaning beside `{other}`"), "remove one of them");
     }
-    let separator = separator.and_then(|text| text.bytes().next());
-    let syntax = match (key, separator) {
-        (Some(key), separator) => Syntax::Pairs { separator: separator.unwrap_or(b','), key: key.to_owned() },
-        (None, Some(separator)) => Syntax::List { separator, prefix },
-        (None, None) => Syntax::Single { prefix },
+    if table.has("key") && table.has("first") {
+        table.error("first", "has no meaning beside `key`", "remove one of them");
+    }
+    let syntax = match (keys, first, separator) {
+        (Some(keys), _, separator) => {
+            let keys = keys.into_iter().map(str::to_owned).collect();
+            Syntax::Pairs { separator: separator.unwrap_or(b','), keys, groups }
+        }
+        (None, Some(first), Some(separator)) => Syntax::Items { separator, first, behind },
+        (None, _, Some(separator)) => Syntax::List { separator, prefix },
+        (None, _, None) => Syntax::Single { prefix },
     };
     let sound = !table.failed();
     table.finish();
     if sound { Some((source?, syntax, encoding.unwrap_or(Encoding::Hex))) } else { None }
+}
+
+/// One ASCII character.
+fn read_mark(table: &Reader<'_>, key: &str) -> Option<u8> {
+    let text = table.string(key)?;
+    if text.len() != 1 {
+        table.error(key, "is not one ASCII character", format!("write for instance {key} = \",\""));
+    }
+    text.bytes().next()
 }
 
 fn read_signature_source(table: &Reader<'_>) -> Option<SignatureSource> {
@@ -257,7 +304,7 @@ fn read_signature_source(table: &Reader<'_>) -> Option<SignatureSource> {
 fn read_timestamp(reader: &Reader<'_>) -> Option<TimestampSource> {
     let table = reader.table("timestamp")?;
     let source = read_source(&table);
-    table.require("unit", "say how it is written: \"s\", \"ms\" or \"rfc3339\"");
+    table.require("unit", "say how it is written: \"s\", \"ms\", \"rfc3339\", \"iso8601\" or \"http-date\"");
     let unit = table.choice("unit", UNITS);
     let limit = Duration::from_secs(1)..=TOLERANCE_LIMIT;
     let tolerance = Tolerance::new(table.duration("tolerance", limit).unwrap_or(DEFAULT_TOLERANCE));
@@ -277,9 +324,16 @@ fn read_source(table: &Reader<'_>) -> Option<Source> {
     let headers = read_headers(table);
     let field = table.string("field").map(str::to_owned);
     let json = read_path(table);
-    let claim = table.string("claim").map(|claim| Source::Claim(claim.to_owned()));
-    only_one(table, &["header", "field", "json", "claim"])?;
-    headers.map(Source::Headers).or(field.map(Source::Field)).or(json.map(Source::Json)).or(claim)
+    let form = table.string("form").map(str::to_owned);
+    let query = table.string("query").map(str::to_owned);
+    let claim = table.string("claim").map(str::to_owned);
+    only_one(table, &["header", "field", "json", "form", "query", "claim"])?;
+    (headers.map(Source::Headers))
+        .or(field.map(Source::Field))
+        .or(json.map(Source::Json))
+        .or(form.map(Source::Form))
+        .or(query.map(Source::Query))
+        .or(claim.map(Source::Claim))
 }
 
 fn read_headers(table: &Reader<'_>) -> Option<Vec<String>> {
@@ -317,9 +371,11 @@ fn read_secret(reader: &Reader<'_>) -> Option<KeyForm> {
     let encoding = table.choice("encoding", KEY_ENCODINGS).unwrap_or(KeyEncoding::Raw);
     let prefixes = table.one_or_more("strip_prefix").unwrap_or_default();
     let strip_prefix = prefixes.into_iter().filter(|prefix| !prefix.is_empty()).map(str::to_owned).collect();
+    let append = table.string("append").unwrap_or_default().to_owned();
+    let hashed = table.choice("hashed", HASHES);
     let sound = !table.failed();
     table.finish();
-    sound.then_some(KeyForm { encoding, strip_prefix })
+    sound.then_some(KeyForm { encoding, strip_prefix, append, hashed })
 }
 
 fn read_require(reader: &Reader<'_>) -> Option<Vec<(String, String)>> {

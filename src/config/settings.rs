@@ -16,6 +16,7 @@ use crate::config::section::admin::{self, AdminSettings};
 use crate::config::section::audit::{self, AuditSettings};
 use crate::config::section::limits::{self, LimitSettings};
 use crate::config::section::listener::{self, ListenerSettings};
+use crate::config::section::log::{self, LogSettings};
 use crate::config::section::published::{self, PublishedKeySettings};
 use crate::config::section::reload::{self, ReloadSettings};
 use crate::config::section::route::keys::{KeySettings, KeySource};
@@ -38,6 +39,8 @@ pub struct Settings {
     pub upstream: UpstreamSettings,
     /// Bounds on what a client may send and how long it may take.
     pub limits: LimitSettings,
+    /// The log of the process.
+    pub log: LogSettings,
     /// One line for each exchange.
     pub access_log: AccessLogSettings,
     /// The audit trail, if there is one.
@@ -98,6 +101,7 @@ fn read_document(document: &Document<'_>) -> Settings {
     let limits = limits::read(&root);
     let reload = reload::read(&root);
     let published_keys = published::read(&root);
+    let log = log::read(&root);
     let access_log = access_log::read(&root);
     let audit = audit::read(&root, &access_log);
     let Routes { routes, upstreams, whole } = route::read(&root, address.as_ref(), &limits);
@@ -111,6 +115,7 @@ fn read_document(document: &Document<'_>) -> Settings {
         admin,
         upstream,
         limits,
+        log,
         access_log,
         audit,
         routes,
@@ -123,11 +128,12 @@ fn read_document(document: &Document<'_>) -> Settings {
 impl Settings {
     /// For `check`: every section but the memory that all of them need.
     pub(super) fn describe(&self, out: &mut String, now: Now) -> fmt::Result {
-        let Self { server, listeners, admin, upstream, limits, access_log, audit, routes, upstreams, .. } = self;
+        let Self { server, listeners, admin, upstream, limits, log, access_log, audit, routes, upstreams, .. } = self;
         let Self { reload, published_keys, .. } = self;
         writeln!(out, "process")?;
         server::describe(out, server)?;
         reload::describe(out, *reload)?;
+        log::describe(out, *log)?;
         if self.has_published_keys() {
             published::describe(out, published_keys)?;
         }
@@ -148,13 +154,14 @@ impl Settings {
     }
 
     /// The sections that a reload compares as a whole. Listeners and routes are compared part by part.
-    pub(super) fn digests(&self) -> [(&'static str, Digest); 8] {
-        let Self { server, upstream, limits, reload, access_log, audit, admin, published_keys, .. } = self;
+    pub(super) fn digests(&self) -> [(&'static str, Digest); 9] {
+        let Self { server, upstream, limits, reload, log, access_log, audit, admin, published_keys, .. } = self;
         [
             ("[server]", digest(server)),
             ("[upstream]", digest(upstream)),
             ("[limits]", digest(limits)),
             ("[reload]", digest(reload)),
+            ("[log]", digest(log)),
             ("[access_log]", digest(access_log)),
             ("[audit]", digest(&audit.as_ref().map(AuditSettings::without_place))),
             ("[admin]", digest(admin)),

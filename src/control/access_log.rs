@@ -12,7 +12,7 @@ use crate::config::records::{self, BUFFER, Format, Output};
 use crate::gate::token_bucket::{Measure, TokenBucket};
 use crate::telemetry::access_log::{LINE_LIMIT, Missing, is_repeatable, json, text};
 use crate::telemetry::exchange::Exchange;
-use crate::telemetry::line::Stamp;
+use crate::telemetry::line::TimeText;
 
 use super::event_log::{EventLog, Level};
 use super::journal::{Journal, JournalSink, RoundEnd, share};
@@ -32,7 +32,7 @@ pub struct AccessLog {
 /// What a worker keeps beside its lines.
 #[derive(Debug, Default)]
 struct LogState {
-    stamp: Stamp,
+    stamp: TimeText,
     /// For refused requests whose route is known: an operator may ask about them.
     routed: TokenBucket,
     /// For what is genuine and refused: copies above all.
@@ -165,7 +165,7 @@ struct LogSink {
     log: Arc<EventLog>,
     /// Lines that are missing since the log has said so.
     missing: Missing,
-    stamp: Stamp,
+    stamp: TimeText,
     reopens: bool,
     /// Why writing has failed since the last time that the journal asked.
     failed: Option<io::Error>,
@@ -175,7 +175,7 @@ struct LogSink {
 
 impl LogSink {
     fn new(output: LogOutput, json: bool, log: Arc<EventLog>) -> Self {
-        let (missing, stamp) = (Missing::default(), Stamp::default());
+        let (missing, stamp) = (Missing::default(), TimeText::default());
         Self { output, json, log, missing, stamp, reopens: false, failed: None, torn: false }
     }
 

@@ -19,7 +19,7 @@ use crate::telemetry::access_log::is_repeatable;
 use crate::telemetry::audit::SealKey;
 use crate::telemetry::audit::record::{self, Change};
 use crate::telemetry::exchange::Exchange;
-use crate::telemetry::line::Stamp;
+use crate::telemetry::line::TimeText;
 
 use super::audit_end::{UnprovenEnd, unproven_end};
 use super::audit_file::{AuditFile, Opened};
@@ -208,7 +208,7 @@ impl Audit {
 /// The entry of a change that happens now.
 fn entry_of(change: &Change<'_>) -> Vec<u8> {
     let mut entry = Vec::new();
-    record::change(&mut entry, change, &mut Stamp::default(), unix_now());
+    record::change(&mut entry, change, &mut TimeText::default(), unix_now());
     entry
 }
 

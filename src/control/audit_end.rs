@@ -176,9 +176,9 @@ fn examine(examiner: &mut Examiner<'_>, file: &mut File, from: u64) -> io::Resul
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::telemetry::audit::record::{self, Change, Sealing, Step};
+    use crate::telemetry::audit::record::{self, Change, Sealing, Transition};
     use crate::telemetry::audit::{Chain, SEAL_RECORDS};
-    use crate::telemetry::line::Stamp;
+    use crate::telemetry::line::TimeText;
     use std::fs;
     use std::path::PathBuf;
     use std::time::Duration;
@@ -202,10 +202,10 @@ mod tests {
 
         /// So many records, and perhaps a seal.
         fn records(&mut self, count: usize, key: Option<&SealKey>) -> Vec<u8> {
-            let (mut out, unix, mut stamp) = (Vec::new(), Duration::from_secs(1_760_000_000), Stamp::default());
+            let (mut out, unix, mut stamp) = (Vec::new(), Duration::from_secs(1_760_000_000), TimeText::default());
             for _ in 0..count {
                 let mut entry = Vec::new();
-                let change = Change::Secret { route: "a", key_id: "k", step: Step::Added("0") };
+                let change = Change::Secret { route: "a", key_id: "k", step: Transition::Added("0") };
                 record::change(&mut entry, &change, &mut stamp, unix);
                 self.chain.append(&mut out, &entry);
             }

@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::telemetry::audit::Link;
-use crate::telemetry::audit::chain::Line;
+use crate::telemetry::audit::chain::ChainLine;
 
 /// Where a trail is kept.
 pub trait Store: Send {
@@ -88,7 +88,7 @@ impl AuditFile {
     fn recover(&mut self) -> io::Result<(Option<Option<Link>>, u64)> {
         let size = self.file.metadata()?.len();
         let (last, whole) = last_line(&mut self.file, size)?;
-        let link = last.map(|line| Line::parse(&line).ok().map(|line| line.link));
+        let link = last.map(|line| ChainLine::parse(&line).ok().map(|line| line.link));
         if whole < size && link != Some(None) {
             if !self.begins_a_record(whole)? {
                 return Err(io::Error::other("its end is no audit trail, and stays as it is: name another file"));
@@ -141,7 +141,7 @@ fn begun(file: &mut File) -> Option<Duration> {
     file.seek(SeekFrom::Start(0)).ok()?;
     file.take(WINDOW).read_to_end(&mut start).ok()?;
     let line = start.split(|byte| *byte == b'\n').next()?;
-    let text = core::str::from_utf8(Line::parse(line).ok()?.entry.get(8..32)?).ok()?;
+    let text = core::str::from_utf8(ChainLine::parse(line).ok()?.entry.get(8..32)?).ok()?;
     let moment = OffsetDateTime::parse(text, &Rfc3339).ok()?;
     u64::try_from(moment.unix_timestamp()).ok().map(Duration::from_secs)
 }
@@ -182,7 +182,7 @@ fn newest(path: &Path) -> io::Result<Link> {
     let size = file.metadata()?.len();
     let line = last_line(&mut file, size)?.0.unwrap_or_default();
     let damaged = || io::Error::other(format!("the last record of {} is damaged", newest.display()));
-    Line::parse(&line).map(|line| line.link).map_err(|_| damaged())
+    ChainLine::parse(&line).map(|line| line.link).map_err(|_| damaged())
 }
 
 fn directory(path: &Path) -> &Path {

@@ -8,8 +8,8 @@ use std::time::Duration;
 use crate::config::records::{self, BUFFER, Fsync};
 use crate::gate::token_bucket::TokenBucket;
 use crate::telemetry::audit::record::{self, Change, Sealing};
-use crate::telemetry::audit::{Chain, Link, SEAL_RECORDS, SealKey, Tally};
-use crate::telemetry::line::Stamp;
+use crate::telemetry::audit::{Chain, Link, SEAL_RECORDS, SealKey, UnrecordedTally};
+use crate::telemetry::line::TimeText;
 
 use super::audit_file::Store;
 use super::event_log::{EventLog, Level, unix_now};
@@ -21,7 +21,7 @@ const PACE: Duration = Duration::from_millis(20);
 /// What a worker keeps beside its entries.
 #[derive(Debug, Default)]
 pub(super) struct TrailState {
-    pub(super) stamp: Stamp,
+    pub(super) stamp: TimeText,
     /// For deliveries of which nothing was proven.
     pub(super) strangers: TokenBucket,
     /// For genuine deliveries that are refused: copies above all.
@@ -32,9 +32,9 @@ pub(super) struct TrailState {
 #[derive(Debug, Default)]
 pub(super) struct Unrecorded {
     /// Refused ones over the rate.
-    pub(super) over_rate: Tally,
+    pub(super) over_rate: UnrecordedTally,
     /// Those that found no room.
-    pub(super) blocked: Tally,
+    pub(super) blocked: UnrecordedTally,
 }
 
 /// What a trail begins with.
@@ -57,7 +57,7 @@ pub(super) struct TrailSink {
     log: Arc<EventLog>,
     fsync: Fsync,
     seal_every: Duration,
-    stamp: Stamp,
+    stamp: TimeText,
     /// Lines that are to be written.
     batch: Vec<u8>,
     unrecorded: Unrecorded,
@@ -85,7 +85,7 @@ impl TrailSink {
             log,
             fsync: settings.fsync,
             seal_every: settings.seal_every,
-            stamp: Stamp::default(),
+            stamp: TimeText::default(),
             batch: Vec::with_capacity(2 * BUFFER),
             unrecorded: Unrecorded::default(),
             sealed: last,
@@ -110,7 +110,7 @@ impl TrailSink {
         }
     }
 
-    fn entry(&mut self, now: Duration, write: impl FnOnce(&mut Vec<u8>, &mut Stamp)) {
+    fn entry(&mut self, now: Duration, write: impl FnOnce(&mut Vec<u8>, &mut TimeText)) {
         let mut entry = Vec::new();
         write(&mut entry, &mut self.stamp);
         self.append_entry(&entry, now);
@@ -174,7 +174,8 @@ impl JournalSink for TrailSink {
 
     fn end_round(&mut self, RoundEnd { now, due, stops }: RoundEnd) {
         let blocked = mem::take(&mut self.unrecorded.blocked);
-        let over_rate = if due || stops { mem::take(&mut self.unrecorded.over_rate) } else { Tally::default() };
+        let over_rate =
+            if due || stops { mem::take(&mut self.unrecorded.over_rate) } else { UnrecordedTally::default() };
         for (tally, why) in [(blocked, "blocked"), (over_rate, "rate")] {
             if tally.sum() > 0 {
                 self.entry(now, |out, stamp| tally.write(out, why, (stamp, now)));

@@ -12,7 +12,7 @@ use crate::control::audit_file::Store;
 use crate::now::Now;
 use crate::outcome::Observed;
 use crate::telemetry::audit::{Examiner, Link};
-use crate::telemetry::exchange::{RouteTag, Stage, Stages};
+use crate::telemetry::exchange::{RouteTag, Stage, Stages, Stated};
 
 #[derive(Clone, Default)]
 struct Disk {
@@ -91,6 +91,7 @@ fn passed() -> Exchange<'static> {
         observed: Observed::NONE,
         key_id: None,
         delivery_id: None,
+        stated: Stated::default(),
         body: Some(b"{}"),
         received: 2,
         sent: 0,

@@ -9,10 +9,14 @@ use crate::admin::desk::Desk;
 use crate::admin::server::{self, Admin, AdminAddress};
 use crate::config::files::Sources;
 use crate::config::load::Loaded;
+use crate::config::section::server::DriverSetting;
+use crate::config::settings::Settings;
 use crate::config::source::ConfigSource;
 use crate::config::summary::moment_warnings;
 use crate::edge::door::inherited;
+use crate::edge::driver::{self, Driver};
 use crate::edge::worker::Observer;
+use crate::telemetry::readings::ProcessIdentity;
 
 use super::bind_advice::bind_advice;
 use super::desk::{FrontDesk, Interior, Looking};
@@ -28,6 +32,7 @@ use super::resolver::Resolver;
 use super::service_manager::{self, ServiceState};
 use super::signals::{HangUps, Signal, Termination};
 use super::supervisor::{self, AdminPlan, DrainTimes, Running, StartError, Witnesses};
+use super::vitals;
 
 /// Exit code of a process that a second signal ends before its exchanges are finished.
 const CUT_OFF: i32 = 2;
@@ -38,6 +43,8 @@ const CUT_OFF: i32 = 2;
 /// Why the process cannot start. It has been written to the log of the process.
 pub fn run(source: ConfigSource, loaded: Loaded, sources: Sources) -> Result<(), String> {
     let log = Arc::new(EventLog::start());
+    log.configure(loaded.settings.log);
+    log.event(Level::Info, &greeting(&source, loaded.settings.server.driver));
     loaded.warnings.iter().for_each(|warning| log.event(Level::Warn, &reload_words::problem(warning)));
     for note in hardening::apply() {
         log.event(Level::Warn, &note);
@@ -51,6 +58,38 @@ pub fn run(source: ConfigSource, loaded: Loaded, sources: Sources) -> Result<(),
     }
     log.flush();
     outcome
+}
+
+/// The first line: what runs, by which configuration, and on what. The workers decide the last for themselves: the line
+/// about them says what they run on, and a warning why.
+fn greeting(source: &ConfigSource, wanted: DriverSetting) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let driver = match wanted {
+        DriverSetting::Epoll => Driver::Epoll,
+        DriverSetting::IoUring => Driver::IoUring,
+        DriverSetting::Auto if driver::probe().is_ok() => Driver::IoUring,
+        DriverSetting::Auto => Driver::Epoll,
+    };
+    let process = std::process::id();
+    format!(
+        "countersign {version} starts: configuration={} driver={} pid={process}",
+        whereabouts(source),
+        driver.name()
+    )
+}
+
+fn identity(source: &ConfigSource, settings: &Settings) -> ProcessIdentity {
+    let (host, pod) = vitals::names();
+    let captures = settings.admin.as_ref().map(|admin| admin.capture_refused).unwrap_or_default();
+    ProcessIdentity { host, pod, configuration: whereabouts(source), captures }
+}
+
+/// The configuration as an operator finds it: the whole path of a file.
+fn whereabouts(source: &ConfigSource) -> String {
+    match source {
+        ConfigSource::File(path) => std::path::absolute(path).unwrap_or_else(|_| path.clone()).display().to_string(),
+        ConfigSource::Text(_) => source.name(),
+    }
 }
 
 fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<EventLog>) -> Result<(), String> {
@@ -74,9 +113,10 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let keys = published(&loaded.gate);
     publishers.fill(&keys);
     publishers.follow(keys);
+    let identity = identity(&source, &loaded.settings);
     let (plan, names) = plan(loaded);
     let (clock, metrics) = (witnesses.clock.clone(), Arc::clone(&witnesses.metrics));
-    let desk = Arc::new(FrontDesk::new(clock, metrics, Arc::clone(log), Arc::clone(&records)));
+    let desk = Arc::new(FrontDesk::new(clock, metrics, Arc::clone(log), Arc::clone(&records), identity));
     // Before the workers: a probe has an answer while the process starts.
     let _admin = plan.admin.as_ref().map(|admin| open_admin(admin, &desk, &witnesses, log)).transpose()?;
     let resolver = Arc::new(Resolver::start(names, Arc::clone(log)));

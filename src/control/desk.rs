@@ -13,9 +13,10 @@ use crate::now::Now;
 use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readings::{KeyReading, Level, Readings, ReloadReading, ReplayReading};
+use crate::telemetry::readings::{KeyReading, ProcessIdentity, Readings, ReloadReading, ReplayReading, Usage};
 
-use super::event_log::{EventLog, Level as Urgency};
+use super::event_log::{EventLog, Level};
+use super::explained::explained;
 use super::lookout::Lookout;
 use super::phase::Phases;
 use super::publishers::Publishers;
@@ -32,6 +33,7 @@ pub struct FrontDesk {
     log: Arc<EventLog>,
     records: Arc<Records>,
     started: Option<Duration>,
+    identity: ProcessIdentity,
     open: OnceLock<OpenDesk>,
 }
 
@@ -64,9 +66,15 @@ pub struct Interior {
 impl FrontDesk {
     /// The desk of a process that is starting.
     #[must_use]
-    pub fn new(clock: Clock, metrics: Arc<Metrics>, log: Arc<EventLog>, records: Arc<Records>) -> Self {
+    pub fn new(
+        clock: Clock,
+        metrics: Arc<Metrics>,
+        log: Arc<EventLog>,
+        records: Arc<Records>,
+        identity: ProcessIdentity,
+    ) -> Self {
         let started = vitals::started();
-        Self { clock, metrics, log, records, started, open: OnceLock::new() }
+        Self { clock, metrics, log, records, started, identity, open: OnceLock::new() }
     }
 
     /// Every worker accepts, and what may be asked for can be done.
@@ -89,15 +97,35 @@ impl Interior {
         }
     }
 
-    fn read(&self, readings: &mut Readings) {
+    /// Where the process is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        self.phases.current()
+    }
+
+    /// Why a request that is kept was refused, by the keys that count at present.
+    #[must_use]
+    pub fn explain(&self, kept: &[Arc<Captured>], request_id: &[u8; 32]) -> Errand {
+        let Some(captured) = kept.iter().find(|captured| captured.request_id == *request_id) else {
+            return Errand::Failed("no request with this id is kept any more".to_owned());
+        };
+        let policy = self.policy.current();
+        match policy.gate.routes.routes().iter().find(|route| *route.name == captured.route) {
+            Some(route) => Errand::Done(explained(captured, &route.verifier)),
+            None => Errand::Failed(format!("there is no route {} any more", captured.route)),
+        }
+    }
+
+    /// Reads what there is to be read of workers and policy.
+    pub fn read(&self, readings: &mut Readings) {
         let (held, bounds) = (self.admission.held(), self.admission.bounds());
-        readings.connections = Level { held: held.connections, limit: bounds.connections };
-        readings.requests = Level { held: held.requests, limit: bounds.requests };
-        readings.body_memory = Level { held: held.body_memory, limit: bounds.body_memory };
-        readings.handshakes = Level { held: held.handshakes, limit: bounds.handshakes };
-        readings.handshakes_over_rate = Level { held: held.handshakes_over_rate, limit: bounds.handshakes_over_rate };
-        readings.suspects = Level { held: held.suspects, limit: bounds.suspects };
-        readings.suspect_memory = Level { held: held.suspect_memory, limit: bounds.suspect_memory };
+        readings.connections = Usage { held: held.connections, limit: bounds.connections };
+        readings.requests = Usage { held: held.requests, limit: bounds.requests };
+        readings.body_memory = Usage { held: held.body_memory, limit: bounds.body_memory };
+        readings.handshakes = Usage { held: held.handshakes, limit: bounds.handshakes };
+        readings.handshakes_over_rate = Usage { held: held.handshakes_over_rate, limit: bounds.handshakes_over_rate };
+        readings.suspects = Usage { held: held.suspects, limit: bounds.suspects };
+        readings.suspect_memory = Usage { held: held.suspect_memory, limit: bounds.suspect_memory };
         readings.drivers.clone_from(&self.drivers);
         readings.fallback.clone_from(&self.fallback);
         readings.generation = self.policy.generation();
@@ -119,7 +147,7 @@ impl Interior {
             let Some(ledger) = ledger else { continue };
             readings.replay.push(ReplayReading {
                 route: route.name.clone(),
-                entries: Level { held: ledger.held() as u64, limit: ledger.capacity() as u64 },
+                entries: Usage { held: ledger.held() as u64, limit: ledger.capacity() as u64 },
                 claims: ledger.claimed() as u64,
             });
         }
@@ -136,13 +164,11 @@ impl Desk for FrontDesk {
     }
 
     fn readings(&self) -> Readings {
-        let cpu = |cells: &crate::telemetry::WorkerCells| vitals::thread_cpu(cells.thread()).unwrap_or_default();
         let mut readings = Readings {
-            worker_cpu: self.metrics.workers().iter().map(cpu).collect(),
             log_dropped: self.log.left_out(),
             records: self.records.reading(),
-            vitals: vitals::read(self.started),
-            ..Readings::default()
+            identity: self.identity.clone(),
+            ..readings_of(&self.metrics, self.started)
         };
         if let Some(open) = self.open.get() {
             open.interior.read(&mut readings);
@@ -163,6 +189,11 @@ impl Desk for FrontDesk {
         self.records.captured()
     }
 
+    fn explain(&self, request_id: &[u8; 32]) -> Errand {
+        let Some(open) = self.open.get() else { return not_yet() };
+        open.interior.explain(&self.records.captured().unwrap_or_default(), request_id)
+    }
+
     fn reload(&self) -> Errand {
         let Some(open) = self.open.get() else { return not_yet() };
         match open.reloader.request() {
@@ -181,7 +212,7 @@ impl Desk for FrontDesk {
         if phase != Phase::Ready {
             return Errand::Done(format!("{} already", phase.name()));
         }
-        self.log.event(Urgency::Info, "the admin port was asked to drain: the process ends as after SIGTERM");
+        self.log.event(Level::Info, "the admin port was asked to drain: the process ends as after SIGTERM");
         // Here already, so that `/ready` says no when this is answered.
         open.interior.phases.advance(Phase::Draining);
         match open.departure.request() {
@@ -189,6 +220,14 @@ impl Desk for FrontDesk {
             Err(error) => Errand::Failed(format!("the process cannot be told to stop: {error}")),
         }
     }
+}
+
+/// What the system says of this process and its workers.
+#[must_use]
+pub fn readings_of(metrics: &Metrics, started: Option<Duration>) -> Readings {
+    let cpu = |cells: &crate::telemetry::WorkerCells| vitals::thread_cpu(cells.thread()).unwrap_or_default();
+    let worker_cpu = metrics.workers().iter().map(cpu).collect();
+    Readings { worker_cpu, vitals: vitals::read(started), ..Readings::default() }
 }
 
 fn not_yet() -> Errand {

@@ -4,18 +4,19 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
+use crate::config::section::log::{LogFormat, LogSettings};
 use crate::config::shown::plain_line;
 use crate::edge::clock::Clock;
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::handshake::RefusedCertificate;
+use crate::telemetry::line::{TimeText, escaped};
+
+pub use crate::config::section::log::LogLevel as Level;
 
 use super::terminal::{Stream, write_line};
 
@@ -34,27 +35,35 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How often a thread that waits for room looks for it.
 const PACE: Duration = Duration::from_millis(10);
 
-/// How much an event matters.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Level {
-    /// As it should be.
-    Info,
-    /// Someone should look.
-    Warn,
-    /// Something does not work.
-    Error,
-}
-
 /// The sending end; clones write to the same log.
 #[derive(Debug)]
 pub struct EventLog {
     lines: SyncSender<LogLine>,
+    look: LogLook,
     /// For what strangers can cause.
     strangers: LineBudget,
     pauses: Repeated,
     left_out: AtomicU64,
     /// Nothing has found room for longer than a thread waits.
     stuck: AtomicBool,
+}
+
+/// How lines look and which there are: what [`LogSettings`] say, for many threads.
+#[derive(Debug, Default)]
+struct LogLook {
+    json: AtomicBool,
+    /// A [`Level`] as a number: what is below it is not written.
+    least: AtomicU8,
+}
+
+impl LogLook {
+    fn writes(&self, level: Level) -> bool {
+        level as u8 >= self.least.load(Ordering::Relaxed)
+    }
+
+    fn line(&self, level: Level, message: &str) -> String {
+        if self.json.load(Ordering::Relaxed) { json_line(level, message) } else { text_line(level, message) }
+    }
 }
 
 /// Lines that may be written in one second.
@@ -118,13 +127,26 @@ impl EventLog {
         let (lines, queue) = sync_channel(QUEUE);
         thread::spawn(move || write_all(&queue));
         let (strangers, pauses) = (LineBudget::default(), Repeated::default());
-        Self { lines, strangers, pauses, left_out: AtomicU64::new(0), stuck: AtomicBool::default() }
+        Self {
+            lines,
+            look: LogLook::default(),
+            strangers,
+            pauses,
+            left_out: AtomicU64::new(0),
+            stuck: AtomicBool::default(),
+        }
+    }
+
+    /// Lines look like this from now on. The default is text, and all levels.
+    pub fn configure(&self, settings: LogSettings) {
+        self.look.json.store(settings.format == LogFormat::Json, Ordering::Relaxed);
+        self.look.least.store(settings.level as u8, Ordering::Relaxed);
     }
 
     /// Writes an event of the process itself. Waits when the queue is full, because these should not be lost, but not for
     /// ever, and not again before something has found room.
     pub fn event(&self, level: Level, message: &str) {
-        if !self.insist(LogLine::Text(line(level, message))) {
+        if self.look.writes(level) && !self.insist(LogLine::Text(self.look.line(level, message))) {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -165,12 +187,15 @@ impl EventLog {
 
     /// Writes an event that a stranger can cause: within the budget, and never waiting.
     fn bounded(&self, level: Level, message: impl FnOnce() -> String) {
+        if !self.look.writes(level) {
+            return;
+        }
         let (may_write, left_out) = self.strangers.spend(unix_now().as_secs());
         if left_out > 0 {
-            self.offer(line(Level::Warn, &format!("{left_out} further lines were left out")));
+            self.offer(self.look.line(Level::Warn, &format!("{left_out} further lines were left out")));
         }
         if may_write {
-            self.offer(line(level, &message()));
+            self.offer(self.look.line(level, &message()));
         } else {
             self.left_out.fetch_add(1, Ordering::Relaxed);
         }
@@ -207,7 +232,7 @@ impl EventLog {
         if let Some(before) = self.pauses.note(unix_now().as_secs()) {
             let before =
                 if before > 0 { format!(" ({before} more pauses since the last line)") } else { String::new() };
-            self.offer(line(Level::Error, &format!("accepting connections pauses: {error}{before}")));
+            self.offer(self.look.line(Level::Error, &format!("accepting connections pauses: {error}{before}")));
         }
     }
 }
@@ -222,18 +247,33 @@ fn write_all(queue: &Receiver<LogLine>) {
     }
 }
 
-fn line(level: Level, message: &str) -> String {
+/// The present as RFC 3339 with milliseconds: always three digits, so that lines sort as text.
+fn stamp(out: &mut Vec<u8>) {
+    TimeText::default().write(out, unix_now());
+}
+
+fn text_line(level: Level, message: &str) -> String {
     let level = match level {
         Level::Info => "INFO ",
         Level::Warn => "WARN ",
         Level::Error => "ERROR",
     };
-    let now = unix_now();
-    let whole = OffsetDateTime::from_unix_timestamp(i64::try_from(now.as_secs()).unwrap_or_default());
-    let text = whole.ok().and_then(|whole| whole.format(&Rfc3339).ok()).unwrap_or_default();
-    let message = plain_line(message);
-    // Always three digits, so that lines sort as text.
-    format!("{}.{:03}Z {level} {message}", text.trim_end_matches('Z'), now.subsec_millis())
+    let mut out = Vec::with_capacity(message.len() + 40);
+    stamp(&mut out);
+    format!("{} {level} {}", String::from_utf8_lossy(&out), plain_line(message))
+}
+
+/// In ASCII: what is beyond it, and control characters, are escapes of JSON.
+fn json_line(level: Level, message: &str) -> String {
+    let mut out = Vec::with_capacity(message.len() + 80);
+    out.extend_from_slice(b"{\"time\":\"");
+    stamp(&mut out);
+    out.extend_from_slice(b"\",\"level\":\"");
+    out.extend_from_slice(level.name().as_bytes());
+    out.extend_from_slice(b"\",\"message\":\"");
+    escaped(&mut out, message.as_bytes());
+    out.extend_from_slice(b"\"}");
+    String::from_utf8(out).unwrap_or_default()
 }
 
 #[expect(clippy::disallowed_methods, reason = "the log stamps its lines itself, off the path of a request")]
@@ -244,6 +284,16 @@ pub(super) fn unix_now() -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_of_json_means_its_message() {
+        let message = "a \"b\"\n\u{1b}[2J é";
+        let line = json_line(Level::Warn, message);
+        assert!(line.is_ascii() && !line.contains('\n'), "{line}");
+        let read: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        assert_eq!((read["level"].as_str(), read["message"].as_str()), (Some("warn"), Some(message)));
+        assert!(read["time"].as_str().is_some_and(|time| time.len() == 24 && time.ends_with('Z')), "{line}");
+    }
 
     #[test]
     fn what_comes_again_and_again_has_one_line_in_a_while() {

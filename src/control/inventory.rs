@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use crate::config::load::Loaded;
-use crate::telemetry::audit::{Change, Step};
+use crate::telemetry::audit::{Change, Transition};
 
 /// Fingerprints of what is in force.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,7 +30,7 @@ enum InventoryItem {
 }
 
 impl InventoryItem {
-    fn change<'a>(&'a self, step: Step<'a>) -> Change<'a> {
+    fn change<'a>(&'a self, step: Transition<'a>) -> Change<'a> {
         match self {
             Self::Secret { route, key_id } => Change::Secret { route, key_id, step },
             Self::Certificate { listener, file } => Change::Certificate { listener, file, step },
@@ -70,20 +70,20 @@ impl Inventory {
 
     /// Tells everything, as what a process starts with.
     pub fn tell(&self, mut teller: impl FnMut(&Change<'_>)) {
-        self.items.iter().for_each(|(item, fingerprint)| teller(&item.change(Step::InForce(fingerprint))));
+        self.items.iter().for_each(|(item, fingerprint)| teller(&item.change(Transition::InForce(fingerprint))));
     }
 
     /// Tells what is different in `newer`: what is gone first.
     pub fn tell_changes(&self, newer: &Self, mut teller: impl FnMut(&Change<'_>)) {
         for (item, before) in &self.items {
             if !newer.items.contains_key(item) {
-                teller(&item.change(Step::Removed(before)));
+                teller(&item.change(Transition::Removed(before)));
             }
         }
         for (item, after) in &newer.items {
             match self.items.get(item) {
-                None => teller(&item.change(Step::Added(after))),
-                Some(before) if before != after => teller(&item.change(Step::Changed { before, after })),
+                None => teller(&item.change(Transition::Added(after))),
+                Some(before) if before != after => teller(&item.change(Transition::Changed { before, after })),
                 Some(_) => {}
             }
         }

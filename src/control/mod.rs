@@ -12,6 +12,7 @@ pub mod composition;
 pub mod desk;
 pub mod doctor;
 pub mod event_log;
+mod explained;
 pub mod hardening;
 pub mod inventory;
 mod journal;

@@ -25,7 +25,7 @@ use crate::gate::upstream::UpstreamAddress;
 use crate::telemetry::readings::{AuthorityReading, CertificateReading};
 use crate::wire::head::HeadLimits;
 
-use super::resolver::{self, Name};
+use super::resolver::{self, ResolvedName};
 use super::supervisor::{AdminPlan, DrainTimes, Plan};
 
 /// How long names may take to resolve. One that does not resolve yet is no reason not to start, nor to keep an old
@@ -34,13 +34,13 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A plan, and the names that must be kept fresh while it is carried out.
 #[must_use]
-pub fn plan(loaded: Loaded) -> (Plan, Vec<Name>) {
+pub fn plan(loaded: Loaded) -> (Plan, Vec<ResolvedName>) {
     plan_beside(loaded, &[])
 }
 
 /// The same, while these names are kept fresh: they are not asked about again.
 #[must_use]
-pub fn plan_beside(loaded: Loaded, known: &[Name]) -> (Plan, Vec<Name>) {
+pub fn plan_beside(loaded: Loaded, known: &[ResolvedName]) -> (Plan, Vec<ResolvedName>) {
     let Loaded { settings, gate, tls, .. } = loaded;
     let tls = tls.into_iter().zip(&settings.listeners).map(|(tls, listener)| Some(setup(tls?, listener))).collect();
     let mut names = Vec::new();
@@ -138,7 +138,7 @@ fn limits(settings: &Settings) -> Limits {
 }
 
 /// Where each upstream is; the names among them are added to `names`.
-fn targets(upstreams: &[UpstreamAddress], known: &[Name], names: &mut Vec<Name>) -> Vec<Target> {
+fn targets(upstreams: &[UpstreamAddress], known: &[ResolvedName], names: &mut Vec<ResolvedName>) -> Vec<Target> {
     let is_known = |host: &str, port: u16| known.iter().find(|name| name.host == host && name.port == port);
     let strange = |address: &UpstreamAddress| match address {
         UpstreamAddress::Tcp { host, port } if is_known(host, *port).is_none() => Some((host.clone(), *port)),
@@ -156,7 +156,7 @@ fn targets(upstreams: &[UpstreamAddress], known: &[Name], names: &mut Vec<Name>)
             None => Arc::new(Addresses::new(address.to_string(), found.next().unwrap_or_default())),
         };
         if host.parse::<IpAddr>().is_err() {
-            names.push(Name { host: host.clone(), port, addresses: Arc::clone(&addresses) });
+            names.push(ResolvedName { host: host.clone(), port, addresses: Arc::clone(&addresses) });
         }
         Target::Tcp(addresses)
     };

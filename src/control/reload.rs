@@ -373,6 +373,7 @@ impl Thread {
         warnings.extend(hardening::too_few_files(&loaded.settings.limits.admission));
         warnings.extend(self.records.iter().flat_map(|records| records.needs_restart(&loaded.settings)));
         let (settings, outline, fingerprint) = (loaded.settings.reload, loaded.outline.clone(), loaded.fingerprint);
+        let log = loaded.settings.log;
         let asked = loaded.settings.admin.as_ref().and_then(|admin| admin.ready.clone());
         let inventory = self.records.as_ref().and_then(|records| records.inventory(&loaded));
         let keys = published(&loaded.gate);
@@ -390,6 +391,7 @@ impl Thread {
         }
         self.outline = outline.dated(Some(&self.outline), unix_seconds(&self.clock));
         self.settings = settings;
+        self.log.configure(log);
         self.begin_to_watch();
         warnings.extend(needs_restart);
         let new = warnings.iter().filter(|warning| !self.warned.contains(warning));

@@ -52,7 +52,7 @@ fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
 
 /// A name that is kept fresh.
 #[derive(Clone, Debug)]
-pub struct Name {
+pub struct ResolvedName {
     /// The host name.
     pub host: String,
     /// The port.
@@ -64,14 +64,14 @@ pub struct Name {
 /// Keeps names fresh until it is dropped.
 #[derive(Debug)]
 pub struct Resolver {
-    names: Mutex<Vec<Name>>,
-    follow: Sender<Vec<Name>>,
+    names: Mutex<Vec<ResolvedName>>,
+    follow: Sender<Vec<ResolvedName>>,
 }
 
 impl Resolver {
     /// Starts the thread.
     #[must_use]
-    pub fn start(names: Vec<Name>, log: Arc<EventLog>) -> Self {
+    pub fn start(names: Vec<ResolvedName>, log: Arc<EventLog>) -> Self {
         let (follow, followed) = channel();
         let first = names.clone();
         thread::spawn(move || keep_fresh(first, &log, &followed));
@@ -80,19 +80,19 @@ impl Resolver {
 
     /// The names that are kept fresh.
     #[must_use]
-    pub fn names(&self) -> Vec<Name> {
+    pub fn names(&self) -> Vec<ResolvedName> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// From now on keeps these names fresh, and no others.
-    pub fn follow(&self, names: Vec<Name>) {
+    pub fn follow(&self, names: Vec<ResolvedName>) {
         self.names.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&names);
         // The thread ends only after this end of the channel does.
         let _ = self.follow.send(names);
     }
 }
 
-fn keep_fresh(mut names: Vec<Name>, log: &EventLog, followed: &Receiver<Vec<Name>>) {
+fn keep_fresh(mut names: Vec<ResolvedName>, log: &EventLog, followed: &Receiver<Vec<ResolvedName>>) {
     let clock = Clock::start();
     let mut due = Duration::ZERO;
     let mut complaints = Complaints::new();
@@ -119,7 +119,7 @@ fn keep_fresh(mut names: Vec<Name>, log: &EventLog, followed: &Receiver<Vec<Name
 type Complaints = HashMap<String, String>;
 
 /// False when the name does not resolve; the addresses known so far stay in use.
-fn refresh(name: &Name, log: &EventLog, complaints: &mut Complaints) -> bool {
+fn refresh(name: &ResolvedName, log: &EventLog, complaints: &mut Complaints) -> bool {
     let (known, called) = (name.addresses.current(), &name.addresses.name);
     match resolve(&name.host, name.port) {
         Ok(found) if !found.is_empty() => {

@@ -22,7 +22,7 @@ use crate::edge::policy::Policy;
 use crate::edge::run::{self, Assignment};
 use crate::edge::snapshot::Published;
 use crate::edge::tls::door::TlsSetup;
-use crate::edge::tls::tickets::{Tickets, Unusable};
+use crate::edge::tls::tickets::{Tickets, UnusableKeys};
 use crate::edge::worker::{Observer, Shared};
 use crate::gate::admission::Admission;
 use crate::gate::limits::AdmissionLimits;
@@ -101,7 +101,7 @@ pub enum StartError {
     /// A worker cannot be set up.
     Worker(String),
     /// TLS cannot be set up.
-    Tls(Unusable),
+    Tls(UnusableKeys),
 }
 
 impl fmt::Display for StartError {

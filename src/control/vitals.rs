@@ -45,6 +45,14 @@ pub fn started() -> Option<Duration> {
     Some(Duration::from_secs(boot) + Duration::from_millis(millis))
 }
 
+/// The name of the host, and that of the pod where the environment has it.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "what Kubernetes tells a container, which is no configuration")]
+pub fn names() -> (Option<String>, Option<String>) {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").ok().map(|name| name.trim().to_owned());
+    (host.filter(|name| !name.is_empty()), std::env::var("POD_NAME").ok().filter(|name| !name.is_empty()))
+}
+
 /// CPU time of a thread of this process.
 #[must_use]
 pub fn thread_cpu(thread: u64) -> Option<Duration> {

@@ -8,7 +8,7 @@ use std::task::{Poll, Waker};
 
 /// How far a worker is on its way out. It never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Stage {
+pub enum DrainStage {
     /// It is not on its way out.
     #[default]
     Serving,
@@ -21,7 +21,7 @@ pub enum Stage {
 /// One worker's view of whether it is stopping, and of what is still there.
 #[derive(Debug, Default)]
 pub struct Drain {
-    stage: Cell<Stage>,
+    stage: Cell<DrainStage>,
     in_flight: Cell<usize>,
     open: Cell<usize>,
     waiting: RefCell<Option<Waker>>,
@@ -37,26 +37,26 @@ pub struct Open(Rc<Drain>);
 
 impl Drain {
     /// Goes on to a later stage.
-    pub fn advance(&self, stage: Stage) {
+    pub fn advance(&self, stage: DrainStage) {
         self.stage.set(self.stage.get().max(stage));
     }
 
     /// How far we are.
     #[must_use]
-    pub fn stage(&self) -> Stage {
+    pub fn stage(&self) -> DrainStage {
         self.stage.get()
     }
 
     /// Whether the worker is on its way out.
     #[must_use]
     pub fn has_begun(&self) -> bool {
-        self.stage.get() > Stage::Serving
+        self.stage.get() > DrainStage::Serving
     }
 
     /// Whether nothing new is served.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.stage.get() == Stage::Closing
+        self.stage.get() == DrainStage::Closing
     }
 
     /// Counts an exchange.
@@ -147,8 +147,8 @@ mod tests {
     fn there_is_no_way_back() {
         let drain = Drain::default();
         assert!(!drain.has_begun());
-        drain.advance(Stage::Closing);
-        drain.advance(Stage::Parting);
-        assert_eq!(drain.stage(), Stage::Closing);
+        drain.advance(DrainStage::Closing);
+        drain.advance(DrainStage::Parting);
+        assert_eq!(drain.stage(), DrainStage::Closing);
     }
 }

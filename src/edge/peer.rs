@@ -42,7 +42,7 @@ pub struct Sender<'c> {
 
 /// Where a connection comes from.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Origin {
+pub struct PeerOrigin {
     /// The address at the other end; `None` for Unix-domain peers.
     pub peer: Option<IpAddr>,
     /// The listener that accepted it.

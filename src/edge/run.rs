@@ -10,7 +10,7 @@ use monoio::net::UnixStream;
 use super::call::await_record;
 use super::door::acceptor::Acceptors;
 use super::door::listener::Entrance;
-use super::drain::Stage;
+use super::drain::DrainStage;
 use super::orders::{Inbox, Order};
 use super::runtime::alarms::Alarms;
 use super::runtime::clock::WorkerClock;
@@ -73,12 +73,12 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
                     let _ = done.send(());
                 }
                 Some(Order::MakeRoom) => worker.make_room(),
-                Some(Order::Part) => worker.drain.advance(Stage::Parting),
+                Some(Order::Part) => worker.drain.advance(DrainStage::Parting),
                 Some(Order::Close(grace)) => break grace,
                 None => break Duration::ZERO,
             }
         };
-        worker.drain.advance(Stage::Closing);
+        worker.drain.advance(DrainStage::Closing);
         acceptors.close();
         let _ = monoio::time::timeout(grace, worker.drain.finished()).await;
         Ok(worker.drain.in_flight())

@@ -10,16 +10,16 @@ use crate::outcome::ConnectionEnd;
 use super::connection::Connection;
 use super::door::preface;
 use super::door::tls::admitted_by::AdmittedBy;
-use super::door::tls::handshake::{self, Ended};
+use super::door::tls::handshake::{self, HandshakeEnd};
 use super::h1::keep_alive;
-use super::peer::Origin;
+use super::peer::PeerOrigin;
 use super::runtime::net::Net;
 use super::runtime::stream::ByteStream;
 use super::wait::idle::{self, IdleConnection};
 use super::worker::Worker;
 
 /// Serves a connection until its end. It counts as long as `permit` is held.
-pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: Origin, permit: ConnectionPermit) {
+pub async fn serve<N: Net>(worker: Rc<Worker<N>>, stream: N::Stream, origin: PeerOrigin, permit: ConnectionPermit) {
     let accepted = IdleConnection::accepted(&worker, stream, origin);
     stay(&worker, accepted, permit).await;
 }
@@ -46,7 +46,7 @@ async fn receive<N: Net>(
     let peer = connection.access.peer.as_ref().map(|peer| peer.address);
     match Box::pin(begin(worker, &mut connection, permit)).await {
         Ok(permit) => return Some((connection, permit)),
-        Err(Some(Ended { end, certificate })) => {
+        Err(Some(HandshakeEnd { end, certificate })) => {
             worker.certificate_refused(end, peer, certificate.as_deref());
             Box::pin(handshake::take_leave(worker, &mut connection, end)).await;
         }
@@ -65,8 +65,8 @@ async fn begin<N: Net>(
     worker: &Worker<N>,
     connection: &mut Connection<N::Stream>,
     mut permit: ConnectionPermit,
-) -> Result<ConnectionPermit, Option<Ended>> {
-    preface::read(worker, connection, &mut permit).await.map_err(|end| end.map(Ended::from))?;
+) -> Result<ConnectionPermit, Option<HandshakeEnd>> {
+    preface::read(worker, connection, &mut permit).await.map_err(|end| end.map(HandshakeEnd::from))?;
     let policy = worker.policy();
     let Some(door) = policy.tls(connection.access.listener) else {
         connection.access.admitted_by = AdmittedBy::Plain;

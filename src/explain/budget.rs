@@ -91,16 +91,21 @@ impl TrialBudget {
         result
     }
 
-    /// Whether `verifier` takes `delivery` for genuine, if that can be paid for.
+    /// Whether `verifier` takes `delivery` for genuine, if that can be paid for. The head is judged first: most trials end
+    /// there, and cost no look at the body.
     pub(super) fn matches<D: Delivery>(&self, verifier: &Verifier, delivery: &D, now: Now) -> bool {
         let candidates = match verifier.scheme().map(|scheme| scheme.kind) {
             Some(Kind::Public(_)) => PUBLIC_CANDIDATE_LIMIT,
             _ => 1,
         };
+        let head = delivery.target().len().saturating_add(TRIAL as usize);
+        if !self.spend(head) || verifier.begin(delivery, now).is_err() {
+            return false;
+        }
         // Every key may hash the body, and what is read from inside of it is read once more.
-        let passes = verifier.keys().len().saturating_mul(candidates).saturating_add(1);
-        let once = delivery.body().len().saturating_add(delivery.target().len()).saturating_add(TRIAL as usize);
-        let once = once.saturating_add(verifier.arithmetic());
+        let urls = if verifier.other_url().is_some() { 2 } else { 1 };
+        let passes = verifier.keys().len().saturating_mul(candidates * urls).saturating_add(1);
+        let once = delivery.body().len().saturating_add(verifier.arithmetic());
         self.spend(once.saturating_mul(passes)) && run(verifier, delivery, now).is_ok()
     }
 }

@@ -1,21 +1,42 @@
 //! Why a delivery is genuine or not, in plain words, for the commands `explain` and `verify`. No verdict rests on what is
 //! found here: it only says what would have matched.
 //!
-//! [`explain`] gives the verdict of the engine with what led to it. [`mistakes`] tries the usual mistakes around a signature
-//! that does not match. Every trial is paid for out of a [`TrialBudget`], since an attacker may have made the request.
+//! [`explain`] gives the verdict of the engine with its cause: one of the [`Mistake`]s, in words of the case a [`NamedMistake`].
+//! Every trial is judged by the engine and paid for out of a [`TrialBudget`], since an attacker may have made the request.
 
+mod bodies;
 mod budget;
+mod case;
+mod contents;
+mod facts;
+mod finding;
+mod forms;
+mod given;
+mod json_keys;
+mod json_numbers;
 mod json_spelling;
-mod keys;
-pub mod mistakes;
-mod other_bodies;
+mod looks;
+mod mistake;
+mod opened;
+mod python;
 mod report;
+mod search;
+mod secrets;
+mod seen;
+mod signatures;
 mod spans;
 #[cfg(test)]
 mod tests;
+mod text;
+mod times;
 mod tokens;
 mod trial;
+mod urls;
 
 pub use budget::TrialBudget;
-pub use report::{Explanation, MismatchCause, explain, explain_head, explain_within};
+pub use case::NamedSecret;
+pub use finding::NamedMistake;
+pub use given::Given;
+pub use mistake::{Certainty, Mistake};
+pub use report::{Explanation, explain, explain_head};
 pub use spans::shown_span;

@@ -148,16 +148,25 @@ impl NamePattern {
     }
 }
 
+/// Whether a text is a name in a certificate. A text that ends in a number is an address: certificates have those elsewhere.
 fn is_host_name(text: &str) -> bool {
+    has_host_labels(text) && !ends_in_number(text)
+}
+
+/// Whether a text consists of labels as host names in practice do (RFC 1123, and underscores).
+pub fn has_host_labels(text: &str) -> bool {
     let label = |label: &str| {
         (1..=63).contains(&label.len())
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
             && !label.starts_with('-')
             && !label.ends_with('-')
     };
-    // Whatever ends in a number is an address: certificates have those elsewhere, and they are no names.
-    let number = text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()));
-    text.split('.').all(label) && !number
+    text.split('.').all(label)
+}
+
+/// Whether the last label of a text is a number.
+pub fn ends_in_number(text: &str) -> bool {
+    text.rsplit('.').next().is_some_and(|last| last.bytes().all(|b| b.is_ascii_digit()))
 }
 
 impl fmt::Display for NamePattern {

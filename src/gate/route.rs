@@ -8,7 +8,8 @@ use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::replay::ReplayPolicy;
 use crate::gate::tampering;
-use crate::gate::verify::{Delivery, Verifier};
+use crate::gate::verify::{ChallengeReply, Challenges, Delivery, Question, Verifier};
+use crate::now::Now;
 use crate::outcome::Rejection;
 use crate::wire::encode;
 
@@ -39,11 +40,17 @@ pub struct Route {
     pub admission: RouteAdmission,
     /// How deliveries that have been seen before are treated; nothing where none is remembered.
     pub replay: Option<ReplayPolicy>,
+    /// Which handshakes are answered here.
+    pub challenges: Option<Box<Challenges>>,
 }
 
 /// What becomes of a delivery that was proven genuine and is no copy. What accepts it commits its claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Disposition {
+    /// It is a handshake, and is answered here. It accepts nothing: its claim is released, and it may come again.
+    Answer(Box<ChallengeReply>),
+    /// It is a handshake that is not answered.
+    Refuse(Rejection),
     /// An application is sent it, and accepts it by its answer.
     Forward {
         /// Position of the application in [`crate::gate::Gate::upstreams`].
@@ -52,10 +59,28 @@ pub enum Disposition {
 }
 
 impl Route {
-    /// What becomes of its deliveries.
+    /// What becomes of a delivery of it that has been verified.
     #[must_use]
-    pub const fn disposition(&self) -> Disposition {
-        Disposition::Forward { upstream: self.upstream }
+    pub fn disposition<D: Delivery>(&self, delivery: &D, now: Now) -> Disposition {
+        let forward = Disposition::Forward { upstream: self.upstream };
+        let Some(challenges) = &self.challenges else { return forward };
+        match challenges.judge(Question { delivery, is_verified: true, now }, &self.verifier) {
+            Ok(None) => forward,
+            Ok(Some(reply)) => Disposition::Answer(Box::new(reply)),
+            Err(rejection) => Disposition::Refuse(rejection),
+        }
+    }
+
+    /// Whether it takes this method, rather than only answering handshakes with it.
+    #[must_use]
+    pub fn takes(&self, method: &[u8]) -> bool {
+        self.key.methods.iter().any(|taken| taken.as_bytes() == method)
+    }
+
+    /// Whether the body of a refusal with this status is empty: some senders ask for that.
+    #[must_use]
+    pub fn refuses_bare(&self, status: u16) -> bool {
+        status == 401 && self.challenges.as_ref().is_some_and(|it| it.handshake.bare_refusals)
     }
 
     /// The name of its scheme; `none` when nothing is verified.
@@ -138,9 +163,14 @@ impl RouteTable {
     pub fn resolve(&self, host: &[u8], path: &str, method: &[u8]) -> Result<&Route, Rejection> {
         let site = self.index.site(host, path)?;
         let mut routes = site.routes.iter().filter_map(|position| self.routes.get(*position));
-        routes
-            .find(|route| route.key.methods.iter().any(|allowed| allowed.as_bytes() == method))
-            .ok_or(Rejection::MethodNotAllowed)
+        routes.find(|route| route.takes(method)).ok_or(Rejection::MethodNotAllowed)
+    }
+
+    /// The route of the same host and path that answers this request, although it does not take its method.
+    pub fn challenged<D: Delivery>(&self, host: &[u8], path: &str, delivery: &D) -> Option<&Route> {
+        let site = self.index.site(host, path).ok()?;
+        let mut routes = site.routes.iter().filter_map(|position| self.routes.get(*position));
+        routes.find(|route| route.challenges.as_ref().is_some_and(|it| it.may_be_asked(delivery)))
     }
 
     /// The value of `Allow` (RFC 9110, section 10.2.1) for a host and path, if there is a route.
@@ -193,6 +223,7 @@ mod tests {
             observe: Observe::default(),
             admission: RouteAdmission::default(),
             replay: None,
+            challenges: None,
         }
     }
 
@@ -288,7 +319,7 @@ mod tests {
     fn headers_that_the_signature_covers_can_be_neither_dropped_nor_doubled() {
         let content = Template::parse("{timestamp}.{field:h}.{named_headers:h}.{header:X-Fixed}.{body}").unwrap();
         let mut scheme = Scheme::new("s", Kind::Hmac(MacAlgorithm::HmacSha256), "X-Sig", content);
-        scheme.syntax = Syntax::Pairs { separator: b',', key: "v1".to_owned() };
+        scheme.syntax = Syntax::pairs(b',', "v1");
         scheme.timestamp = Some(TimestampSource {
             source: Source::Field("t".to_owned()),
             unit: Unit::Seconds,

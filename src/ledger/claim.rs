@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::local::{self, Local, Verdict};
+use super::local::{self, ClaimVerdict, Local};
 use super::names::{Names, Seed};
 use super::naming::NamingKeys;
 use super::stripe::{MARGIN, Terms};
@@ -28,7 +28,7 @@ const LATE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct Ledger {
     seed: Seed,
-    kept: Kept,
+    kept: Memory,
     naming: ArcSwap<NamingKeys>,
     /// The longest that an entry may be remembered, in milliseconds.
     longest: AtomicU64,
@@ -36,7 +36,7 @@ pub struct Ledger {
 
 /// Where it is kept. Another place would be one that several processes share.
 #[derive(Debug)]
-enum Kept {
+enum Memory {
     /// In the memory of this process. Nothing about it ever waits.
     Local(Local),
 }
@@ -46,11 +46,11 @@ enum Kept {
 #[must_use = "dropping a claim releases it"]
 pub struct Claim<'l> {
     /// Nothing on a route that remembers nothing, or only observes and has seen the delivery.
-    held: Option<Held<'l>>,
+    held: Option<HeldClaim<'l>>,
 }
 
 #[derive(Debug)]
-struct Held<'l> {
+struct HeldClaim<'l> {
     ledger: &'l Ledger,
     names: Names,
     other_body: bool,
@@ -96,7 +96,7 @@ impl Ledger {
     #[must_use]
     pub fn new(capacity: usize, seed: &Seed) -> Self {
         Self {
-            kept: Kept::Local(Local::new(capacity, seed)),
+            kept: Memory::Local(Local::new(capacity, seed)),
             seed: seed.clone(),
             naming: ArcSwap::default(),
             longest: AtomicU64::new(0),
@@ -111,17 +111,17 @@ impl Ledger {
     /// Claims a delivery by all its names. It is new only if it is so by each of them. Of the policy, lifetime and
     /// `when_full` count: they may change while the ledger lives.
     pub async fn claim(&self, names: &Names, policy: &ReplayPolicy, now: Now) -> Claimed<'_> {
-        let Kept::Local(local) = &self.kept;
+        let Memory::Local(local) = &self.kept;
         let (other_body, verdict) = local.claim(names, Terms::of(policy, now));
         match verdict {
-            Verdict::Claimed { evicted } => {
+            ClaimVerdict::Claimed { evicted } => {
                 let names = if other_body { names.told_apart_by_body() } else { *names };
-                let held = Some(Held { ledger: self, names, other_body });
+                let held = Some(HeldClaim { ledger: self, names, other_body });
                 Claimed::New { claim: Claim { held }, evicted }
             }
-            Verdict::Duplicate => Claimed::Duplicate,
-            Verdict::InFlight | Verdict::OtherBody => Claimed::InFlight,
-            Verdict::Full { wait } => Claimed::Full { wait: wait.map(Duration::from_millis) },
+            ClaimVerdict::Duplicate => Claimed::Duplicate,
+            ClaimVerdict::InFlight | ClaimVerdict::OtherBody => Claimed::InFlight,
+            ClaimVerdict::Full { wait } => Claimed::Full { wait: wait.map(Duration::from_millis) },
         }
     }
 
@@ -130,7 +130,7 @@ impl Ledger {
         self.longest.fetch_max(millis(lifetime.saturating_add(MARGIN)), Ordering::Relaxed);
         let naming = self.naming.load();
         let Some(adopted) = naming.with_ring(ring, now).or_else(|| naming.refreshed(ring)) else { return };
-        let Kept::Local(local) = &self.kept;
+        let Memory::Local(local) = &self.kept;
         // Before a delivery can be named under the new keys: a claim must not be of a later generation than its stripe.
         local.enter(adopted.generation());
         self.naming.store(Arc::new(adopted));
@@ -142,7 +142,7 @@ impl Ledger {
         if !naming.has_former() {
             return;
         }
-        let Kept::Local(local) = &self.kept;
+        let Memory::Local(local) = &self.kept;
         let longest = Duration::from_millis(self.longest.load(Ordering::Relaxed)).saturating_add(LATE);
         // What is claimed under a former key is remembered under it, however long the application takes.
         let left =
@@ -159,21 +159,21 @@ impl Ledger {
     /// Deliveries, claimed and committed; those that have expired count until they are removed.
     #[must_use]
     pub fn held(&self) -> usize {
-        let Kept::Local(local) = &self.kept;
+        let Memory::Local(local) = &self.kept;
         local.held()
     }
 
     /// Deliveries that are claimed: they are with the application.
     #[must_use]
     pub fn claimed(&self) -> usize {
-        let Kept::Local(local) = &self.kept;
+        let Memory::Local(local) = &self.kept;
         local.claimed()
     }
 
     /// Deliveries that there can be.
     #[must_use]
     pub const fn capacity(&self) -> usize {
-        let Kept::Local(local) = &self.kept;
+        let Memory::Local(local) = &self.kept;
         local.capacity()
     }
 
@@ -184,7 +184,7 @@ impl Ledger {
 
     #[cfg(test)]
     pub(super) const fn local(&self) -> &Local {
-        let Kept::Local(local) = &self.kept;
+        let Memory::Local(local) = &self.kept;
         local
     }
 }
@@ -203,8 +203,8 @@ impl Claim<'_> {
 
     /// The application has accepted the delivery: it is remembered from now on.
     pub async fn commit(mut self, now: Now) {
-        if let Some(Held { ledger, names, .. }) = self.held.take() {
-            let Kept::Local(local) = &ledger.kept;
+        if let Some(HeldClaim { ledger, names, .. }) = self.held.take() {
+            let Memory::Local(local) = &ledger.kept;
             local.commit(&names, millis(now.monotonic));
         }
     }
@@ -212,8 +212,8 @@ impl Claim<'_> {
 
 impl Drop for Claim<'_> {
     fn drop(&mut self) {
-        if let Some(Held { ledger, names, .. }) = self.held.take() {
-            let Kept::Local(local) = &ledger.kept;
+        if let Some(HeldClaim { ledger, names, .. }) = self.held.take() {
+            let Memory::Local(local) = &ledger.kept;
             local.release(&names);
         }
     }

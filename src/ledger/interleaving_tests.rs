@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use super::local::{Local, Verdict};
+use super::local::{ClaimVerdict, Local};
 use super::stripe::Terms;
 use super::*;
 use crate::gate::replay::{ReplayPolicy, WhenFull};
@@ -115,12 +115,12 @@ impl Play {
         // Nothing came in between.
         let alone = alone && self.changes.get() == changes + 1;
         match verdict {
-            Verdict::Claimed { .. } => {
+            ClaimVerdict::Claimed { .. } => {
                 assert!(!is_accepted() && !is_held(), "{delivery} is forwarded twice");
                 self.held.borrow_mut().push((delivery, claimed));
             }
-            Verdict::Duplicate => assert!(is_accepted()),
-            Verdict::InFlight => assert!(!alone || is_held() && !accepted_before),
+            ClaimVerdict::Duplicate => assert!(is_accepted()),
+            ClaimVerdict::InFlight => assert!(!alone || is_held() && !accepted_before),
             refused => panic!("{refused:?}"),
         }
     }

@@ -45,7 +45,7 @@ const SHARDS: (usize, usize) = (64, 4);
 /// Accounts with a cache line to themselves.
 #[repr(align(128))]
 #[derive(Debug)]
-struct Line(Mutex<Stripe>);
+struct StripeLock(Mutex<Stripe>);
 
 /// What one route has seen.
 #[derive(Debug)]
@@ -54,14 +54,14 @@ pub(super) struct Local {
     spread: SeedableRandomState,
     /// Made with the first claim.
     map: OnceLock<Map>,
-    stripes: Box<[Line]>,
+    stripes: Box<[StripeLock]>,
     /// Whether two bodies have been met under one id.
     has_second_names: AtomicBool,
 }
 
 /// What a table says to a claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum ClaimVerdict {
     /// The names are the claimant's until they are committed or released. Another entry may have been forgotten early for
     /// them.
     Claimed { evicted: bool },
@@ -88,14 +88,14 @@ const fn shards(capacity: usize) -> usize {
 pub(super) const fn memory(capacity: usize) -> usize {
     let stripes = stripes(capacity);
     map_room::memory(capacity, shards(capacity), size_of::<(Name, Entry)>())
-        + stripes * (Stripe::memory(capacity / stripes) + size_of::<Line>())
+        + stripes * (Stripe::memory(capacity / stripes) + size_of::<StripeLock>())
 }
 
 impl Local {
     pub(super) fn new(capacity: usize, seed: &Seed) -> Self {
         let stripes = stripes(capacity);
         // What does not divide is left out, so that there are never more than `capacity`.
-        let line = |_| Line(Mutex::new(Stripe::new(capacity / stripes)));
+        let line = |_| StripeLock(Mutex::new(Stripe::new(capacity / stripes)));
         Self {
             capacity,
             spread: seed.spread(),
@@ -135,33 +135,33 @@ impl Local {
     }
 
     /// Claims a delivery: also says whether that was by the name that is made of its id and its body.
-    pub(super) fn claim(&self, names: &Names, terms: Terms) -> (bool, Verdict) {
+    pub(super) fn claim(&self, names: &Names, terms: Terms) -> (bool, ClaimVerdict) {
         if !names.former().is_empty() {
             return (false, self.claim_all(names, terms));
         }
         let taken = self.take(names, (names.own(), Role::Delivery), terms);
         between_steps();
         match taken {
-            Verdict::Claimed { .. } if self.has_second_names.load(Ordering::Relaxed) => {
+            ClaimVerdict::Claimed { .. } if self.has_second_names.load(Ordering::Relaxed) => {
                 // What was put down before this name is seen: its lock was taken in between.
                 (false, self.unless_seen(names, names.told_apart_by_body().own(), (terms, taken)))
             }
-            Verdict::OtherBody => (true, self.claim_by_body(names, terms)),
+            ClaimVerdict::OtherBody => (true, self.claim_by_body(names, terms)),
             verdict => (false, verdict),
         }
     }
 
     /// Claims a delivery by the name that is made of its id and its body: a delivery with another body has the id.
     #[cold]
-    fn claim_by_body(&self, names: &Names, terms: Terms) -> Verdict {
+    fn claim_by_body(&self, names: &Names, terms: Terms) -> ClaimVerdict {
         self.has_second_names.store(true, Ordering::Relaxed);
         let second = names.told_apart_by_body();
         let taken = self.take(&second, (second.own(), Role::Delivery), terms);
         between_steps();
         match taken {
-            Verdict::Claimed { .. } => self.unless_seen(&second, names.own(), (terms, taken)),
+            ClaimVerdict::Claimed { .. } => self.unless_seen(&second, names.own(), (terms, taken)),
             // Another id and another body make the same name: one in 2^120.
-            Verdict::OtherBody => Verdict::InFlight,
+            ClaimVerdict::OtherBody => ClaimVerdict::InFlight,
             refused => refused,
         }
     }
@@ -187,7 +187,7 @@ impl Local {
     }
 
     /// Claims every name of a delivery, or none.
-    fn claim_all(&self, names: &Names, terms: Terms) -> Verdict {
+    fn claim_all(&self, names: &Names, terms: Terms) -> ClaimVerdict {
         let mut all = [(names.own(), Role::Delivery); FORMER + 1];
         let mut count = 0;
         for (place, taken) in all.iter_mut().zip(roles(names)) {
@@ -200,19 +200,19 @@ impl Local {
         for (at, taken) in all.iter().enumerate() {
             between_steps();
             match self.take(names, *taken, terms) {
-                Verdict::Claimed { evicted } => any_evicted |= evicted,
+                ClaimVerdict::Claimed { evicted } => any_evicted |= evicted,
                 refused => {
                     all.iter().take(at).for_each(|taken| self.give_back(names, *taken));
                     // Bodies are told apart under ids only, which have no other names.
-                    return if refused == Verdict::OtherBody { Verdict::InFlight } else { refused };
+                    return if refused == ClaimVerdict::OtherBody { ClaimVerdict::InFlight } else { refused };
                 }
             }
         }
-        Verdict::Claimed { evicted: any_evicted }
+        ClaimVerdict::Claimed { evicted: any_evicted }
     }
 
     /// Claims one name.
-    fn take(&self, names: &Names, (name, role): (Name, Role), terms: Terms) -> Verdict {
+    fn take(&self, names: &Names, (name, role): (Name, Role), terms: Terms) -> ClaimVerdict {
         let map = self.map();
         let claimed = Entry { stamp: Stamp::claimed(role), body: names.body() };
         let expired = match map.entry(name) {
@@ -240,17 +240,17 @@ impl Local {
             Ok(evicted) => evicted,
             Err(wait) => {
                 map.remove(&name);
-                return Verdict::Full { wait };
+                return ClaimVerdict::Full { wait };
             }
         };
         if role == Role::Delivery {
             stripe.claim(names.generation());
         }
-        Verdict::Claimed { evicted }
+        ClaimVerdict::Claimed { evicted }
     }
 
     /// Withdraws a claim of one name if the same delivery stands under the other one.
-    fn unless_seen(&self, taken: &Names, other: Name, (terms, verdict): (Terms, Verdict)) -> Verdict {
+    fn unless_seen(&self, taken: &Names, other: Name, (terms, verdict): (Terms, ClaimVerdict)) -> ClaimVerdict {
         let entry = self.map().view(&other, |_, entry| *entry).filter(|entry| entry.body == taken.body());
         match entry.and_then(|entry| seen(entry, taken.body(), terms)) {
             Some(seen) => {
@@ -320,15 +320,15 @@ const fn between_steps() {}
 use super::interleaving_tests::between_steps;
 
 /// What an entry says to a claim with this body; `None` if it has expired.
-fn seen(entry: Entry, body: u64, terms: Terms) -> Option<Verdict> {
+fn seen(entry: Entry, body: u64, terms: Terms) -> Option<ClaimVerdict> {
     if !entry.stamp.is_claimed() && terms.expired(entry.stamp) {
         None
     } else if entry.body != body {
-        Some(Verdict::OtherBody)
+        Some(ClaimVerdict::OtherBody)
     } else if entry.stamp.is_claimed() {
-        Some(Verdict::InFlight)
+        Some(ClaimVerdict::InFlight)
     } else {
-        Some(Verdict::Duplicate)
+        Some(ClaimVerdict::Duplicate)
     }
 }
 
@@ -338,7 +338,7 @@ fn roles(names: &Names) -> impl Iterator<Item = (Name, Role)> {
     core::iter::once((names.own(), Role::Delivery)).chain(former)
 }
 
-fn lock(line: &Line) -> MutexGuard<'_, Stripe> {
+fn lock(line: &StripeLock) -> MutexGuard<'_, Stripe> {
     // What is done under the lock does not panic; if it did, the accounts would be no worse for it than the process.
     line.0.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -86,6 +86,7 @@ fn route(ring: &[Entry]) -> Route {
         verifier: Verifier::new(Arc::new(scheme), keyring, None, None).unwrap(),
         body_limit: 1,
         upstream: 0,
+        challenges: None,
         replay: Some(ReplayPolicy {
             lifetime: LIFETIME,
             capacity: 1000,

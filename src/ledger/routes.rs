@@ -14,11 +14,11 @@ use crate::now::Now;
 #[derive(Debug)]
 pub struct Ledgers {
     seed: Seed,
-    by_name: Mutex<BTreeMap<String, Known>>,
+    by_name: Mutex<BTreeMap<String, KnownRoute>>,
 }
 
 #[derive(Debug)]
-struct Known {
+struct KnownRoute {
     ledger: Arc<Ledger>,
     /// The longest that an entry of it may have to live.
     lifetime: Duration,
@@ -52,13 +52,13 @@ impl Ledgers {
             let ledger = found.map(|known| known.ledger);
             let ledger = ledger.unwrap_or_else(|| Arc::new(Ledger::new(policy.capacity, &self.seed)));
             ledger.adopt(route.verifier.keys(), lifetime, now);
-            kept.insert(route.name.clone(), Known { ledger: Arc::clone(&ledger), lifetime, gone: None });
+            kept.insert(route.name.clone(), KnownRoute { ledger: Arc::clone(&ledger), lifetime, gone: None });
             ledgers.push(Some(ledger));
         }
         for (name, known) in std::mem::take(&mut *known) {
             let gone = known.gone.unwrap_or(now.monotonic);
             if now.monotonic < gone.saturating_add(known.lifetime + MARGIN) {
-                kept.insert(name, Known { gone: Some(gone), ..known });
+                kept.insert(name, KnownRoute { gone: Some(gone), ..known });
             }
         }
         *known = kept;

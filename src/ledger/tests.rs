@@ -345,6 +345,7 @@ fn tables_outlive_a_configuration_by_the_name_of_their_route() {
         body_limit: 1,
         upstream: 0,
         replay,
+        challenges: None,
         clients: AllowList::default(),
         callers: CallerList::default(),
         kept: KeptFields::default(),

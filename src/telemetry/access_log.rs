@@ -5,7 +5,7 @@
 
 use crate::outcome::{Fault, Outcome, Side};
 use crate::telemetry::exchange::{Exchange, Stages};
-use crate::telemetry::line::{Stamp, address, escaped, micros, number};
+use crate::telemetry::line::{TimeText, address, escaped, micros, number};
 
 /// No line is longer, in bytes, as long as the names that the operator chose have less than a kibibyte: every excerpt
 /// of a stranger's text six times as long as it came, and every reason code.
@@ -17,13 +17,14 @@ pub const LINE_LIMIT: usize = 8 << 10;
 pub fn is_repeatable(exchange: &Exchange<'_>) -> bool {
     match exchange.outcome {
         Outcome::Forwarded { .. } => false,
+        Outcome::Answered { .. } => exchange.key_id.is_none(),
         Outcome::Rejected(_) => true,
         Outcome::Failed(fault) => exchange.key_id.is_none() && Fault::side(fault) == Side::Downstream,
     }
 }
 
 /// Appends the line as a JSON object. What is not known is not there; `peer` is there where it is not the client.
-pub fn json(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_query: bool) {
+pub fn json(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut TimeText, with_query: bool) {
     out.extend_from_slice(b"{\"time\":\"");
     stamp.write(out, exchange.ended.unix);
     out.extend_from_slice(b"\",\"request_id\":\"");
@@ -36,6 +37,7 @@ pub fn json(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_
         string(out, b",\"query\":\"", exchange.query);
     }
     ending(out, exchange);
+    stated(out, exchange);
     out.extend_from_slice(b",\"received\":");
     number(out, exchange.received);
     out.extend_from_slice(b",\"sent\":");
@@ -90,6 +92,16 @@ pub(super) fn ending(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
     }
 }
 
+/// The members for what the request says of itself, each with a comma before it. An id that the signature covers has been
+/// written as what it is.
+fn stated(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
+    if exchange.delivery_id.is_none() {
+        string(out, b",\"unsigned_delivery_id\":\"", exchange.stated.delivery_id);
+    }
+    string(out, b",\"user_agent\":\"", exchange.stated.user_agent);
+    string(out, b",\"traceparent\":\"", exchange.stated.traceparent);
+}
+
 /// What more there is to say of an exchange that failed: which rule the answer broke, and whether the application has
 /// accepted the delivery nevertheless.
 fn failing(out: &mut Vec<u8>, exchange: &Exchange<'_>) {
@@ -128,7 +140,7 @@ fn timings(out: &mut Vec<u8>, stages: &Stages) {
 }
 
 /// Appends the line for people: the same facts in less room.
-pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_query: bool) {
+pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut TimeText, with_query: bool) {
     stamp.write(out, exchange.ended.unix);
     out.push(b' ');
     out.extend_from_slice(exchange.outcome.word().as_bytes());
@@ -168,6 +180,9 @@ pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_
         escaped(out, key.as_bytes());
     }
     string(out, b" delivery=\"", exchange.delivery_id.unwrap_or_default());
+    if exchange.delivery_id.is_none() {
+        string(out, b" unsigned_delivery=\"", exchange.stated.delivery_id);
+    }
     for (position, rejection) in exchange.observed.iter().enumerate() {
         out.extend_from_slice(if position == 0 { b" observed=" } else { b"," });
         out.extend_from_slice(rejection.code().as_bytes());
@@ -178,6 +193,8 @@ pub fn text(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, with_
     number(out, exchange.sent);
     out.extend_from_slice(b" us=");
     micros(out, exchange.stages.total());
+    string(out, b" agent=\"", exchange.stated.user_agent);
+    string(out, b" traceparent=\"", exchange.stated.traceparent);
     out.extend_from_slice(b" request_id=");
     out.extend_from_slice(&exchange.request_id);
     out.push(b'\n');
@@ -200,7 +217,7 @@ impl Missing {
     }
 
     /// Appends a line about it.
-    pub fn write(self, out: &mut Vec<u8>, (stamp, unix): (&mut Stamp, core::time::Duration), json: bool) {
+    pub fn write(self, out: &mut Vec<u8>, (stamp, unix): (&mut TimeText, core::time::Duration), json: bool) {
         let (open, lost, close) = if json {
             (&b"\",\"event\":\"lines_missing\",\"left_out\":"[..], &b",\"lost\":"[..], &b"}\n"[..])
         } else {
@@ -226,7 +243,7 @@ mod tests {
     use super::*;
     use crate::now::Now;
     use crate::outcome::{Observed, Rejection};
-    use crate::telemetry::exchange::{RouteTag, Stage};
+    use crate::telemetry::exchange::{RouteTag, Stage, Stated, TRACEPARENT, USER_AGENT};
     use crate::wire::head::ResponseError;
     use proptest::prelude::*;
     use serde_json::Value;
@@ -255,6 +272,7 @@ mod tests {
             observed: Observed::NONE,
             key_id: Some("current"),
             delivery_id: Some(b"d-1"),
+            stated: Stated::default(),
             body: None,
             received: 256,
             sent: 2,
@@ -264,7 +282,7 @@ mod tests {
 
     fn line(exchange: &Exchange<'_>, with_query: bool) -> String {
         let mut out = Vec::new();
-        json(&mut out, exchange, &mut Stamp::default(), with_query);
+        json(&mut out, exchange, &mut TimeText::default(), with_query);
         String::from_utf8(out).unwrap()
     }
 
@@ -281,7 +299,7 @@ mod tests {
         );
         assert!(line(&exchange, true).contains("\"path\":\"/hook\",\"query\":\"token=1\","));
         let mut out = Vec::new();
-        text(&mut out, &exchange, &mut Stamp::default(), true);
+        text(&mut out, &exchange, &mut TimeText::default(), true);
         assert_eq!(
             String::from_utf8(out).unwrap(),
             "1994-11-06T08:49:37.042Z passed 200 POST /hook?token=1 reason=forwarded route=hook client=192.0.2.7 \
@@ -321,6 +339,23 @@ mod tests {
     }
 
     #[test]
+    fn what_a_request_says_of_itself_is_escaped_and_an_id_without_a_proof_is_called_unsigned() {
+        let mut told = exchange(Rejection::SignatureMismatch.into());
+        told.stated = Stated { delivery_id: b"d\"2", user_agent: b"Hook/1 \xff", traceparent: b"00-ab-cd-01" };
+        let read: Value = serde_json::from_str(&line(&told, false)).unwrap();
+        assert_eq!((read["delivery_id"].as_str(), read.get("unsigned_delivery_id")), (Some("d-1"), None));
+        told.delivery_id = None;
+        let read: Value = serde_json::from_str(&line(&told, false)).unwrap();
+        assert_eq!((read.get("delivery_id"), read["unsigned_delivery_id"].as_str()), (None, Some("d\"2")));
+        assert_eq!((&read["user_agent"], &read["traceparent"]), (&"Hook/1 \u{fffd}".into(), &"00-ab-cd-01".into()));
+        let mut out = Vec::new();
+        text(&mut out, &told, &mut TimeText::default(), false);
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains(r#" unsigned_delivery="d\"2" "#), "{text}");
+        assert!(text.contains(r#" agent="Hook/1 \ufffd" traceparent="00-ab-cd-01" request_id="#), "{text}");
+    }
+
+    #[test]
     fn an_answer_that_could_not_be_passed_on_is_named() {
         let mut failed = exchange(Fault::UpstreamMalformed.into());
         failed.broken_rule = Some(ResponseError::ContentLengthTwice);
@@ -329,7 +364,7 @@ mod tests {
         assert_eq!((read["status"].as_u64(), read["accepted"].as_u64()), (Some(502), Some(200)));
         assert_eq!(read["rule"], "content_length_twice");
         let mut out = Vec::new();
-        text(&mut out, &failed, &mut Stamp::default(), false);
+        text(&mut out, &failed, &mut TimeText::default(), false);
         let text = String::from_utf8(out).unwrap();
         assert!(
             text.contains(" reason=upstream_malformed rule=content_length_twice accepted=200 route=hook "),
@@ -359,6 +394,7 @@ mod tests {
         let text = [b'\x01'; 128];
         (longest.method, longest.path, longest.query) = (&text[..16], &text, &text);
         longest.delivery_id = Some(&text);
+        (longest.stated.user_agent, longest.stated.traceparent) = (&text[..USER_AGENT], &text[..TRACEPARENT]);
         Rejection::ALL.iter().for_each(|rejection| longest.observed.note(*rejection));
         assert!(line(&longest, true).len() + 1024 < LINE_LIMIT, "{}", line(&longest, true).len());
     }
@@ -368,7 +404,7 @@ mod tests {
         for json in [true, false] {
             let mut out = Vec::new();
             let missing = Missing { left_out: 12, lost: 3 };
-            missing.write(&mut out, (&mut Stamp::default(), Duration::from_secs(1)), json);
+            missing.write(&mut out, (&mut TimeText::default(), Duration::from_secs(1)), json);
             let line = String::from_utf8(out).unwrap();
             assert!(line.ends_with('\n') && line.contains("12") && line.contains('3'));
             assert_eq!(serde_json::from_str::<Value>(&line).is_ok(), json);

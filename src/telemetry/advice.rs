@@ -80,10 +80,27 @@ pub fn of(code: &str) -> &'static str {
         "id_reused" => {
             "nothing: the delivery was forwarded. Does the sender give two events one id, or does the application need to know?"
         }
+        code if code.starts_with("challenge_") || code.starts_with("first_call_") || code == "pairing_refused" => {
+            of_handshake(code)
+        }
         "draining" => "nothing: the process was stopping; the sender tries again",
         "loop_detected" => "the upstream leads back to this process: correct its address",
         code if code.starts_with("upstream_") => of_upstream(code),
         code => of_verification(code),
+    }
+}
+
+/// What helps where a question of a sender about the endpoint is not answered.
+fn of_handshake(code: &str) -> &'static str {
+    match code {
+        "challenge_token_mismatch" => {
+            "compare `challenge_tokens` of the route with the verify token that is set at the sender"
+        }
+        "challenge_too_long" | "challenge_malformed" => {
+            "nothing, if it is rare: no sender's handshake looks like this. If a sender's does, challenge = false leaves it to a route of its own"
+        }
+        "first_call_rate_limited" => "register the webhook again in a minute; find out who sends so many",
+        _ => "put the secret into the file of the route by hand: docs/handshakes.md says how",
     }
 }
 
@@ -94,10 +111,19 @@ fn of_verification(code: &str) -> &'static str {
             "set the secret at the sender; if it is set, is the route's scheme the sender's, and does a proxy remove headers?"
         }
         "signature_mismatch" | "digest_mismatch" | "content_unavailable" => {
-            "compare the secret with the sender's, and let [admin] capture_refused keep the next one: `explain` tries the usual mistakes"
+            "compare the secret with the sender's; `explain` tries the usual mistakes on a request that [admin] capture_refused has kept"
         }
         "content_ambiguous" => {
             "if the delivery is genuine, the `guard` of the scheme forbids what this sender does send: `countersign schemes NAME` shows it"
+        }
+        "content_too_complex" => {
+            "nothing, if the sender is a stranger: genuine events nest a few levels and have few values (docs/schemes.md names the bounds)"
+        }
+        "compression_unreadable" => {
+            "gzip and deflate are read, once and to their end: does the sender use another Content-Encoding, or does a proxy change the body?"
+        }
+        "compression_bomb" => {
+            "if the delivery is genuine, raise body_size of the route: a decompressed body has at most that"
         }
         "signature_malformed" | "signature_duplicate" => {
             "does the route's scheme describe how this sender writes its signature? `countersign schemes NAME` shows it"

@@ -72,6 +72,18 @@ impl Captured {
         [self.head.as_slice(), &self.body].concat()
     }
 
+    /// Its head as it came, with the empty line, and without the values that are hidden.
+    #[must_use]
+    pub fn head(&self) -> &[u8] {
+        &self.head
+    }
+
+    /// What has come of its body, without chunks.
+    #[must_use]
+    pub fn body(&self) -> &[u8] {
+        &self.body
+    }
+
     /// Whether something of it was too long to be kept.
     #[must_use]
     pub const fn is_cut(&self) -> bool {
@@ -194,7 +206,7 @@ mod tests {
     use super::*;
     use crate::now::Now;
     use crate::outcome::{Observed, Rejection};
-    use crate::telemetry::exchange::{RouteTag, Stage, Stages};
+    use crate::telemetry::exchange::{RouteTag, Stage, Stages, Stated};
 
     const EXTENT: Extent = Extent { head: 1000, body: 2000 };
     const SOME_HEAD: &[u8] = b"POST /hook?token=secret HTTP/1.1\r\nHost: x\r\nX-Hub-Signature-256: sha256=secret\r\n\
@@ -221,6 +233,7 @@ mod tests {
             observed: Observed::NONE,
             key_id: None,
             delivery_id: None,
+            stated: Stated::default(),
             body: Some(body),
             received: 0,
             sent: 0,

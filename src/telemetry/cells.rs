@@ -27,6 +27,7 @@ pub(super) struct RouteCells {
     last: Tally,
     total: Histogram,
     upstream: Histogram,
+    answered: Tally,
     rejected: [Tally; Rejection::ALL.len()],
     failed: [Tally; Fault::ALL.len()],
     broken_rules: [Tally; ResponseError::ALL.len()],
@@ -46,6 +47,7 @@ impl Default for RouteCells {
             last: Tally::default(),
             total: Histogram::default(),
             upstream: Histogram::default(),
+            answered: Tally::default(),
             rejected: zeros(),
             failed: zeros(),
             broken_rules: zeros(),
@@ -68,6 +70,7 @@ impl RouteCells {
                 self.total.record(exchange.stages.total());
                 self.last.set(exchange.ended.unix.as_secs());
             }
+            Outcome::Answered { .. } => self.answered.add(1),
             Outcome::Rejected(rejection) => add_one(&self.rejected, rejection as usize),
             Outcome::Failed(fault) => {
                 add_one(&self.failed, fault as usize);
@@ -100,6 +103,8 @@ pub struct RouteSeries {
 pub struct RouteTotals {
     /// Answers of the application by class, from 1xx to 5xx.
     pub forwarded: [u64; CLASSES],
+    /// Handshakes that were answered here.
+    pub answered: u64,
     /// Refusals, in the order of the table of outcomes.
     pub rejected: Vec<u64>,
     /// Faults, in the order of the table of outcomes.
@@ -141,6 +146,7 @@ impl RouteSeries {
         };
         let mut totals = RouteTotals {
             forwarded: core::array::from_fn(|class| self.sum(|cells| cells.forwarded.get(class).map_or(0, Tally::get))),
+            answered: self.sum(|cells| cells.answered.get()),
             rejected: list(|cells| &cells.rejected, Rejection::ALL.len()),
             failed: list(|cells| &cells.failed, Fault::ALL.len()),
             broken_rules: list(|cells| &cells.broken_rules, ResponseError::ALL.len()),

@@ -46,6 +46,8 @@ pub struct Exchange<'a> {
     /// The sender's id of the delivery, where its signature covers it: at most [`DELIVERY_ID`] bytes of it, as they
     /// came. Known like the key.
     pub delivery_id: Option<&'a [u8]>,
+    /// What the request says of itself; none of it is proven.
+    pub stated: Stated<'a>,
     /// The body, if it was received whole and is still here.
     pub body: Option<&'a [u8]>,
     /// Bytes of the body that were received, without the syntax of chunks.
@@ -67,6 +69,19 @@ pub struct RouteTag<'a> {
     pub scheme: &'a str,
 }
 
+/// What a request says of itself. None of it is proven: any client can say the same. For finding a delivery again at its
+/// sender, in its code or in a trace; empty where the request does not say it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stated<'a> {
+    /// The sender's id of the delivery where the scheme reads it in the head, as GitHub's `X-GitHub-Delivery`: at most
+    /// [`DELIVERY_ID`] bytes of it, as they came.
+    pub delivery_id: &'a [u8],
+    /// `User-Agent` (RFC 9110 section 10.1.5): at most [`USER_AGENT`] bytes of it, as they came.
+    pub user_agent: &'a [u8],
+    /// `traceparent` (W3C Trace Context): at most [`TRACEPARENT`] bytes of it, as they came.
+    pub traceparent: &'a [u8],
+}
+
 /// The longest method that is kept.
 pub const METHOD: usize = 16;
 /// The longest path that is kept.
@@ -75,6 +90,10 @@ pub const PATH: usize = 128;
 pub const QUERY: usize = 128;
 /// The longest delivery id that is kept.
 pub const DELIVERY_ID: usize = 128;
+/// The longest user agent that is kept.
+pub const USER_AGENT: usize = 96;
+/// The longest `traceparent` that is kept: version 00 has 55 bytes.
+pub const TRACEPARENT: usize = 64;
 
 /// When each stage ended, as the time since the first byte was looked at. A stage that was not reached took no time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -170,6 +189,12 @@ impl<const N: usize> Excerpt<N> {
         for (place, byte) in self.bytes.iter_mut().zip(text) {
             *place = *byte;
         }
+    }
+
+    /// Whether nothing is kept.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.length == 0
     }
 
     /// What is kept.

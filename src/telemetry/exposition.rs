@@ -16,7 +16,7 @@ use super::cells::RouteTotals;
 use super::handshake::Handshake;
 use super::histogram::{BOUNDS_TEXT, Distribution};
 use super::metrics::{Metrics, Registered};
-use super::names::{self, Name};
+use super::names::{self, MetricName};
 use super::readings::{Readings, RecordsReading};
 use super::suspicion::Suspicion;
 use crate::outcome::{ConnectionEnd, Fault, Rejection, Side};
@@ -38,24 +38,24 @@ impl Page {
         Self { recorder: PrometheusBuilder::new().build_recorder(), histograms: String::new() }
     }
 
-    fn key(name: &Name, values: &[&str]) -> Key {
+    fn key(name: &MetricName, values: &[&str]) -> Key {
         let labels: Vec<Label> =
             name.labels.iter().zip(values).map(|(label, value)| Label::new(*label, (*value).to_owned())).collect();
         Key::from_parts(name.name, labels)
     }
 
-    fn counter(&self, name: &Name, values: &[&str], value: u64) {
+    fn counter(&self, name: &MetricName, values: &[&str], value: u64) {
         self.recorder.describe_counter(name.name.into(), Some(name.unit), name.help.into());
         self.recorder.register_counter(&Self::key(name, values), &METADATA).absolute(value);
     }
 
-    fn gauge(&self, name: &Name, values: &[&str], value: f64) {
+    fn gauge(&self, name: &MetricName, values: &[&str], value: f64) {
         self.recorder.describe_gauge(name.name.into(), Some(name.unit), name.help.into());
         self.recorder.register_gauge(&Self::key(name, values), &METADATA).set(value);
     }
 
     /// A counter of seconds is no whole number, which is all that the recorder's counters hold.
-    fn seconds(&mut self, name: &Name, rows: &[(&str, Duration)]) {
+    fn seconds(&mut self, name: &MetricName, rows: &[(&str, Duration)]) {
         self.describe(name);
         for (value, seconds) in rows {
             let labels = match name.labels.first() {
@@ -68,7 +68,7 @@ impl Page {
         self.histograms.push('\n');
     }
 
-    fn distributions<'a>(&mut self, name: &Name, rows: impl Iterator<Item = (&'a str, &'a Distribution)>) {
+    fn distributions<'a>(&mut self, name: &MetricName, rows: impl Iterator<Item = (&'a str, &'a Distribution)>) {
         self.describe(name);
         let base = name.name;
         for (route, distribution) in rows {
@@ -84,7 +84,7 @@ impl Page {
         self.histograms.push('\n');
     }
 
-    fn describe(&mut self, name: &Name) {
+    fn describe(&mut self, name: &MetricName) {
         let _ = writeln!(self.histograms, "# HELP {} {}", name.name, sanitize_description(name.help));
         let _ = writeln!(self.histograms, "# TYPE {} {}", name.name, name.kind.name());
     }
@@ -105,7 +105,7 @@ impl Page {
 
 /// What the page says beside what is counted.
 #[derive(Clone, Copy, Debug)]
-pub struct Moment<'a> {
+pub struct Scrape<'a> {
     /// The live state.
     pub readings: &'a Readings,
     /// The monotonic clock.
@@ -116,16 +116,16 @@ pub struct Moment<'a> {
 
 /// Writes the page.
 #[must_use]
-pub fn render(metrics: &Metrics, moment: Moment<'_>) -> String {
+pub fn render(metrics: &Metrics, scrape: Scrape<'_>) -> String {
     let mut page = Page::new();
     let registered = metrics.registered();
     routes(&mut page, metrics, &registered);
-    keys(&page, &registered, moment.readings);
-    connections(&page, metrics, moment.readings);
-    upstreams(&page, &registered, moment.readings);
-    bounds(&page, moment.readings);
-    workers(&mut page, metrics, moment);
-    vitals(&mut page, moment);
+    keys(&page, &registered, scrape.readings);
+    connections(&page, metrics, scrape.readings);
+    upstreams(&page, &registered, scrape.readings);
+    bounds(&page, scrape.readings);
+    workers(&mut page, metrics, scrape);
+    vitals(&mut page, scrape);
     page.finish()
 }
 
@@ -139,6 +139,7 @@ fn routes(page: &mut Page, metrics: &Metrics, registered: &Registered) {
     for (route, scheme, totals) in &all {
         let outcomes = [
             ("forwarded", totals.forwarded()),
+            ("answered", totals.answered),
             ("duplicate", totals.acknowledged()),
             ("rejected", totals.refused()),
             ("failed", totals.broken()),
@@ -283,23 +284,23 @@ fn bounds(page: &Page, readings: &Readings) {
     }
 }
 
-fn workers(page: &mut Page, metrics: &Metrics, moment: Moment<'_>) {
-    let drivers = &moment.readings.drivers;
+fn workers(page: &mut Page, metrics: &Metrics, scrape: Scrape<'_>) {
+    let drivers = &scrape.readings.drivers;
     for driver in drivers {
         let count = drivers.iter().filter(|other| *other == driver).count();
         page.gauge(&names::WORKERS, &[driver], count as f64);
     }
     let numbers: Vec<String> = (0..metrics.workers().len()).map(|position| position.to_string()).collect();
     for (number, cells) in numbers.iter().zip(metrics.workers()) {
-        let age = moment.monotonic.saturating_sub(cells.last_beat());
+        let age = scrape.monotonic.saturating_sub(cells.last_beat());
         page.gauge(&names::WORKER_BEAT, &[number], age.as_secs_f64());
     }
-    let cpu = numbers.iter().map(String::as_str).zip(moment.readings.worker_cpu.iter().copied());
+    let cpu = numbers.iter().map(String::as_str).zip(scrape.readings.worker_cpu.iter().copied());
     page.seconds(&names::WORKER_CPU, &cpu.collect::<Vec<_>>());
 }
 
-fn vitals(page: &mut Page, moment: Moment<'_>) {
-    let readings = moment.readings;
+fn vitals(page: &mut Page, scrape: Scrape<'_>) {
+    let readings = scrape.readings;
     page.gauge(&names::GENERATION, &[], readings.generation as f64);
     if let Some(reload) = &readings.reload {
         page.counter(&names::RELOADS, &["success"], reload.succeeded);
@@ -323,7 +324,7 @@ fn vitals(page: &mut Page, moment: Moment<'_>) {
         let labels = [authority.listener.as_str(), authority.name.as_str(), number.as_str()];
         page.gauge(&names::CLIENT_CA_NOT_AFTER, &labels, authority.not_after as f64);
     }
-    page.gauge(&names::READY, &[], f64::from(u8::from(moment.ready)));
+    page.gauge(&names::READY, &[], f64::from(u8::from(scrape.ready)));
     records(page, readings);
     page.gauge(&names::BUILD, &[env!("CARGO_PKG_VERSION"), std::env::consts::ARCH], 1.0);
     let vitals = &readings.vitals;

@@ -1,10 +1,11 @@
 //! The page for Prometheus, read back.
 #![allow(clippy::unwrap_used)]
-use super::super::exchange::{Exchange, RouteTag, Stages};
+use super::super::exchange::{Exchange, RouteTag, Stages, Stated};
 use super::super::health::{HealthReading, Standing};
 use super::super::metrics::RouteLabels;
 use super::super::readings::{
-    AuthorityReading, CertificateReading, KeyReading, Level, PublisherReading, ReloadReading, ReplayReading, Vitals,
+    AuthorityReading, CertificateReading, KeyReading, ProcessIdentity, PublisherReading, ReloadReading, ReplayReading,
+    Usage, Vitals,
 };
 use super::*;
 use crate::now::Now;
@@ -16,7 +17,7 @@ fn publisher() -> PublisherReading {
 
 /// A process in which there is everything that can be told.
 fn everything() -> Readings {
-    let level = Level { held: 1, limit: 2 };
+    let level = Usage { held: 1, limit: 2 };
     let (one, second) = (Some(1), Duration::from_secs(1));
     Readings {
         connections: level,
@@ -47,6 +48,7 @@ fn everything() -> Readings {
             audit_unproven: Some(5),
         },
         generation: 4,
+        identity: ProcessIdentity::default(),
         reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
         publishers: vec![publisher()],
         health: vec![HealthReading {
@@ -82,7 +84,7 @@ fn everything() -> Readings {
 }
 
 fn page(metrics: &Metrics) -> String {
-    render(metrics, Moment { readings: &everything(), monotonic: Duration::from_secs(9), ready: true })
+    render(metrics, Scrape { readings: &everything(), monotonic: Duration::from_secs(9), ready: true })
 }
 
 fn counting() -> std::sync::Arc<Metrics> {
@@ -110,6 +112,7 @@ fn counting() -> std::sync::Arc<Metrics> {
             observed,
             key_id: Some("k"),
             delivery_id: None,
+            stated: Stated::default(),
             body: None,
             received: 1,
             sent: 1,

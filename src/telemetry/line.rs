@@ -127,18 +127,18 @@ fn unit(out: &mut Vec<u8>, code: u16) {
 
 /// Moments as RFC 3339 in UTC with milliseconds. The text of a second is made once.
 #[derive(Clone, Debug)]
-pub struct Stamp {
+pub struct TimeText {
     second: u64,
     text: [u8; 20],
 }
 
-impl Default for Stamp {
+impl Default for TimeText {
     fn default() -> Self {
         Self { second: 0, text: *b"1970-01-01T00:00:00." }
     }
 }
 
-impl Stamp {
+impl TimeText {
     /// Appends the moment `unix` after 1970.
     pub fn write(&mut self, out: &mut Vec<u8>, unix: Duration) {
         if self.second != unix.as_secs() {
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn moments_are_rfc_3339() {
-        let mut stamp = Stamp::default();
+        let mut stamp = TimeText::default();
         let mut at = |millis| text(|out| stamp.write(out, Duration::from_millis(millis)));
         assert_eq!(at(7), "1970-01-01T00:00:00.007Z");
         assert_eq!(at(784_111_777_999), "1994-11-06T08:49:37.999Z");
@@ -236,7 +236,7 @@ mod tests {
         fn moments_are_those_of_the_time_crate(second in 0_u64..253_402_300_800) {
             let moment = OffsetDateTime::from_unix_timestamp(second.cast_signed()).unwrap();
             let expected = moment.format(&time::format_description::well_known::Rfc3339).unwrap();
-            let written = text(|out| Stamp::default().write(out, Duration::from_secs(second)));
+            let written = text(|out| TimeText::default().write(out, Duration::from_secs(second)));
             prop_assert_eq!(written.replace(".000Z", "Z"), expected);
         }
     }

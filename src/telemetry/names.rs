@@ -8,7 +8,7 @@ use metrics::Unit;
 
 /// What a metric does over time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only grows, from 0 at the start of the process.
     Counter,
     /// Goes up and down.
@@ -17,7 +17,7 @@ pub enum Kind {
     Histogram,
 }
 
-impl Kind {
+impl MetricKind {
     /// As `# TYPE` has it.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -31,11 +31,11 @@ impl Kind {
 
 /// One metric.
 #[derive(Clone, Copy, Debug)]
-pub struct Name {
+pub struct MetricName {
     /// As it is exported.
     pub name: &'static str,
     /// What it does over time.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// The names of its labels, in the order in which their values are given.
     pub labels: &'static [&'static str],
     /// What it counts.
@@ -48,19 +48,19 @@ macro_rules! names {
     ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $unit:ident $help:literal;)+) => {
         $(
             #[doc = $help]
-            pub const $constant: Name = Name {
-                name: $name, kind: Kind::$kind, labels: &[$($label),*], unit: Unit::$unit, help: $help,
+            pub const $constant: MetricName = MetricName {
+                name: $name, kind: MetricKind::$kind, labels: &[$($label),*], unit: Unit::$unit, help: $help,
             };
         )+
 
         /// Every metric, in the order of the table.
-        pub const ALL: &[Name] = &[$($constant),+];
+        pub const ALL: &[MetricName] = &[$($constant),+];
     };
 }
 
 names! {
     EXCHANGES = Counter "countersign_exchanges_total" ["route", "scheme", "outcome"] Count
-        "Exchanges that have ended: forwarded, duplicate, rejected or failed. Requests that fell under no route have an empty route.";
+        "Exchanges that have ended: forwarded, answered (a handshake), duplicate, rejected or failed. Requests that fell under no route have an empty route.";
     RESPONSES = Counter "countersign_forwarded_responses_total" ["route", "class"] Count
         "Answers of the application to forwarded deliveries, by class of their status (1xx to 5xx).";
     REJECTIONS = Counter "countersign_rejections_total" ["route", "reason"] Count
@@ -218,10 +218,10 @@ mod tests {
     #[test]
     fn names_follow_the_conventions() {
         let mut seen = std::collections::BTreeSet::new();
-        for Name { name, kind, labels, unit, help } in ALL {
+        for MetricName { name, kind, labels, unit, help } in ALL {
             assert!(seen.insert(name), "{name} stands there twice");
             assert!(name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'), "{name}");
-            assert_eq!(name.ends_with("_total"), *kind == Kind::Counter, "{name}");
+            assert_eq!(name.ends_with("_total"), *kind == MetricKind::Counter, "{name}");
             let base = name.trim_end_matches("_total");
             match unit {
                 Unit::Seconds => assert!(base.ends_with("_seconds"), "{name}"),

@@ -9,19 +9,19 @@ use super::health::HealthReading;
 #[derive(Clone, Debug, Default)]
 pub struct Readings {
     /// What is held of the bounds of the process.
-    pub connections: Level,
+    pub connections: Usage,
     /// Exchanges in flight.
-    pub requests: Level,
+    pub requests: Usage,
     /// Bytes of bodies.
-    pub body_memory: Level,
+    pub body_memory: Usage,
     /// TLS handshakes that are being made.
-    pub handshakes: Level,
+    pub handshakes: Usage,
     /// Of them, those of clients over their rate that wait for their turn.
-    pub handshakes_over_rate: Level,
+    pub handshakes_over_rate: Usage,
     /// Exchanges of clients that are over their budgets, and not proven genuine.
-    pub suspects: Level,
+    pub suspects: Usage,
     /// Bytes of their bodies.
-    pub suspect_memory: Level,
+    pub suspect_memory: Usage,
     /// What each worker runs on.
     pub drivers: Vec<&'static str>,
     /// Why not all of them run on what was wanted.
@@ -50,11 +50,26 @@ pub struct Readings {
     pub authorities: Vec<AuthorityReading>,
     /// The system's view of the process.
     pub vitals: Vitals,
+    /// Which process it is.
+    pub identity: ProcessIdentity,
+}
+
+/// Which process it is, to tell replicas apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProcessIdentity {
+    /// The name of the host; in a pod without the host's network, that of the pod.
+    pub host: Option<String>,
+    /// The name of the pod, where the environment has it (`POD_NAME`).
+    pub pod: Option<String>,
+    /// Where the configuration stands.
+    pub configuration: String,
+    /// How many refused requests are kept; 0 where none are.
+    pub captures: usize,
 }
 
 /// How much is held of something bounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Level {
+pub struct Usage {
     /// Held.
     pub held: u64,
     /// The bound.
@@ -67,7 +82,7 @@ pub struct ReplayReading {
     /// The name of the route.
     pub route: String,
     /// Entries, claims included.
-    pub entries: Level,
+    pub entries: Usage,
     /// Deliveries that are with the application.
     pub claims: u64,
 }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::exchange::{DELIVERY_ID, Excerpt, Exchange, PATH};
+use super::exchange::{DELIVERY_ID, Excerpt, Exchange, PATH, TRACEPARENT, USER_AGENT};
 use super::tally::Tally;
 use crate::outcome::{Fault, Outcome, Rejection};
 
@@ -35,6 +35,12 @@ pub struct Refusal {
     pub path: Excerpt<PATH>,
     /// Where it is signed.
     pub delivery_id: Option<Excerpt<DELIVERY_ID>>,
+    /// The delivery id that the head names. From a stranger, as the two below.
+    pub stated_id: Excerpt<DELIVERY_ID>,
+    /// `User-Agent`.
+    pub user_agent: Excerpt<USER_AGENT>,
+    /// `traceparent`.
+    pub traceparent: Excerpt<TRACEPARENT>,
 }
 
 /// The last refusals of one worker, who alone adds to it.
@@ -55,7 +61,7 @@ impl Refusals {
     /// Keeps a refusal if the budget has room for it: otherwise this is a load and two comparisons.
     pub fn note(&self, exchange: &Exchange<'_>, route: Option<&Arc<str>>) {
         let position = match exchange.outcome {
-            Outcome::Forwarded { .. } => return,
+            Outcome::Forwarded { .. } | Outcome::Answered { .. } => return,
             Outcome::Rejected(rejection) => rejection as usize,
             Outcome::Failed(fault) => Rejection::ALL.len() + fault as usize,
         };
@@ -79,6 +85,9 @@ impl Refusals {
             client: exchange.client,
             path: excerpt(exchange.path),
             delivery_id: exchange.delivery_id.map(excerpt),
+            stated_id: excerpt(exchange.stated.delivery_id),
+            user_agent: excerpt(exchange.stated.user_agent),
+            traceparent: excerpt(exchange.stated.traceparent),
         });
     }
 
@@ -112,7 +121,7 @@ fn excerpt<const N: usize>(text: &[u8]) -> Excerpt<N> {
 
 #[cfg(test)]
 pub(super) mod tests {
-    use super::super::exchange::Stages;
+    use super::super::exchange::{Stages, Stated};
     use super::*;
     use crate::now::Now;
     use crate::outcome::Observed;
@@ -137,6 +146,7 @@ pub(super) mod tests {
                 observed: Observed::NONE,
                 key_id: None,
                 delivery_id: None,
+                stated: Stated::default(),
                 body: None,
                 received: 0,
                 sent: 0,

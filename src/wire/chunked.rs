@@ -38,7 +38,7 @@ impl From<ChunkError> for Rejection {
 /// What the next bytes are: `skip` bytes of syntax, then `data` bytes of payload. Both count as consumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
-pub struct Step {
+pub struct Decoded {
     /// Bytes of syntax at the front of the input.
     pub skip: usize,
     /// Bytes of payload after them.
@@ -60,7 +60,7 @@ pub struct Compacted {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum ChunkState {
     /// The digits of a size.
     Size { digits: u8, value: u64 },
     /// Between a size and the end of its line.
@@ -108,7 +108,7 @@ enum Trailer {
 /// Decodes one chunked body.
 #[derive(Clone, Debug)]
 pub struct ChunkDecoder {
-    state: State,
+    state: ChunkState,
     max_body: u64,
     received: u64,
     extension_bytes: u32,
@@ -127,7 +127,7 @@ impl ChunkDecoder {
     /// A decoder of a body of at most `max_body` bytes of payload.
     #[must_use]
     pub const fn new(max_body: u64) -> Self {
-        let state = State::Size { digits: 0, value: 0 };
+        let state = ChunkState::Size { digits: 0, value: 0 };
         Self { state, max_body, received: 0, extension_bytes: 0, trailer_bytes: 0, trailer_fields: 0 }
     }
 
@@ -140,7 +140,7 @@ impl ChunkDecoder {
     /// Whether the body has ended.
     #[must_use]
     pub const fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+        matches!(self.state, ChunkState::Done)
     }
 
     /// Says what the first bytes of `input` are; the next call is given what follows `skip + data`. At least one byte
@@ -148,27 +148,27 @@ impl ChunkDecoder {
     ///
     /// # Errors
     /// [`ChunkError`], and the same one again on every later call.
-    pub fn next(&mut self, input: &[u8]) -> Result<Step, ChunkError> {
+    pub fn next(&mut self, input: &[u8]) -> Result<Decoded, ChunkError> {
         let mut skip = 0;
         for byte in input {
-            if matches!(self.state, State::Data { .. } | State::Done) {
+            if matches!(self.state, ChunkState::Data { .. } | ChunkState::Done) {
                 break;
             }
-            self.state = self.after(*byte).unwrap_or_else(State::Refused);
+            self.state = self.after(*byte).unwrap_or_else(ChunkState::Refused);
             skip += 1;
         }
         match self.state {
-            State::Refused(error) => Err(error),
-            State::Data { left } => {
+            ChunkState::Refused(error) => Err(error),
+            ChunkState::Data { left } => {
                 let available = input.len() - skip;
                 let data = usize::try_from(left).unwrap_or(usize::MAX).min(available);
                 let taken = data as u64;
                 self.received += taken;
-                self.state = if taken == left { State::DataCr } else { State::Data { left: left - taken } };
-                Ok(Step { skip, data, done: false })
+                self.state = if taken == left { ChunkState::DataCr } else { ChunkState::Data { left: left - taken } };
+                Ok(Decoded { skip, data, done: false })
             }
-            State::Done => Ok(Step { skip, data: 0, done: true }),
-            _ => Ok(Step { skip, data: 0, done: false }),
+            ChunkState::Done => Ok(Decoded { skip, data: 0, done: true }),
+            _ => Ok(Decoded { skip, data: 0, done: false }),
         }
     }
 
@@ -194,21 +194,21 @@ impl ChunkDecoder {
     }
 
     /// The state after a byte of syntax.
-    fn after(&mut self, byte: u8) -> Result<State, ChunkError> {
+    fn after(&mut self, byte: u8) -> Result<ChunkState, ChunkError> {
         match (self.state, byte) {
-            (State::Size { digits, value }, _) => self.after_size(digits, value, byte),
-            (State::Extension { value, at }, _) => self.after_extension(value, at, byte),
-            (State::SizeLf { value: 0 }, b'\n') => Ok(State::Trailer(Trailer::LineStart)),
-            (State::SizeLf { value }, b'\n') => Ok(State::Data { left: value }),
-            (State::DataCr, b'\r') => Ok(State::DataLf),
-            (State::DataLf, b'\n') => Ok(State::Size { digits: 0, value: 0 }),
-            (State::Trailer(at), _) => self.after_trailer(at, byte),
-            (State::Refused(error), _) => Err(error),
+            (ChunkState::Size { digits, value }, _) => self.after_size(digits, value, byte),
+            (ChunkState::Extension { value, at }, _) => self.after_extension(value, at, byte),
+            (ChunkState::SizeLf { value: 0 }, b'\n') => Ok(ChunkState::Trailer(Trailer::LineStart)),
+            (ChunkState::SizeLf { value }, b'\n') => Ok(ChunkState::Data { left: value }),
+            (ChunkState::DataCr, b'\r') => Ok(ChunkState::DataLf),
+            (ChunkState::DataLf, b'\n') => Ok(ChunkState::Size { digits: 0, value: 0 }),
+            (ChunkState::Trailer(at), _) => self.after_trailer(at, byte),
+            (ChunkState::Refused(error), _) => Err(error),
             _ => Err(ChunkError::Malformed),
         }
     }
 
-    fn after_size(&mut self, digits: u8, value: u64, byte: u8) -> Result<State, ChunkError> {
+    fn after_size(&mut self, digits: u8, value: u64, byte: u8) -> Result<ChunkState, ChunkError> {
         match (hex_digit(byte), byte) {
             (Some(_), _) if digits >= MAX_DIGITS => Err(ChunkError::Malformed),
             (Some(digit), _) => {
@@ -220,15 +220,15 @@ impl ChunkDecoder {
                 if value > self.max_body - self.received {
                     return Err(ChunkError::TooLarge);
                 }
-                Ok(State::Size { digits: digits + 1, value })
+                Ok(ChunkState::Size { digits: digits + 1, value })
             }
             _ if digits == 0 => Err(ChunkError::Malformed),
-            (None, b'\r') => Ok(State::SizeLf { value }),
+            (None, b'\r') => Ok(ChunkState::SizeLf { value }),
             (None, _) => self.after_extension(value, Extension::BeforeSemicolon, byte),
         }
     }
 
-    fn after_extension(&mut self, value: u64, at: Extension, byte: u8) -> Result<State, ChunkError> {
+    fn after_extension(&mut self, value: u64, at: Extension, byte: u8) -> Result<ChunkState, ChunkError> {
         use Extension as E;
         self.count_extension_byte()?;
         let next = match (at, byte) {
@@ -238,7 +238,7 @@ impl ChunkDecoder {
             (E::BeforeSemicolon | E::BeforeName | E::AfterName | E::BeforeValue, b' ' | b'\t') => at,
             (E::Name, b' ' | b'\t') => E::AfterName,
             (E::Token | E::AfterQuoted, b' ' | b'\t') => E::BeforeSemicolon,
-            (E::Name | E::Token | E::AfterQuoted, b'\r') => return Ok(State::SizeLf { value }),
+            (E::Name | E::Token | E::AfterQuoted, b'\r') => return Ok(ChunkState::SizeLf { value }),
             (E::BeforeValue, b'"') => E::Quoted,
             (E::Quoted, b'"') => E::AfterQuoted,
             (E::Quoted, b'\\') => E::Escaped,
@@ -247,17 +247,17 @@ impl ChunkDecoder {
             (E::BeforeValue | E::Token, _) if is_token_byte(byte) => E::Token,
             _ => return Err(ChunkError::Malformed),
         };
-        Ok(State::Extension { value, at: next })
+        Ok(ChunkState::Extension { value, at: next })
     }
 
-    fn after_trailer(&mut self, at: Trailer, byte: u8) -> Result<State, ChunkError> {
+    fn after_trailer(&mut self, at: Trailer, byte: u8) -> Result<ChunkState, ChunkError> {
         self.trailer_bytes += 1;
         if self.trailer_bytes > MAX_TRAILERS {
             return Err(ChunkError::Malformed);
         }
         let next = match (at, byte) {
             (Trailer::LineStart, b'\r') => Trailer::LastLineFeed,
-            (Trailer::LastLineFeed, b'\n') => return Ok(State::Done),
+            (Trailer::LastLineFeed, b'\n') => return Ok(ChunkState::Done),
             (Trailer::LineStart, _) if is_token_byte(byte) => {
                 self.trailer_fields += 1;
                 if self.trailer_fields > MAX_TRAILER_FIELDS {
@@ -272,7 +272,7 @@ impl ChunkDecoder {
             (Trailer::LineFeed, b'\n') => Trailer::LineStart,
             _ => return Err(ChunkError::Malformed),
         };
-        Ok(State::Trailer(next))
+        Ok(ChunkState::Trailer(next))
     }
 
     fn count_extension_byte(&mut self) -> Result<(), ChunkError> {
@@ -314,8 +314,8 @@ mod tests {
         let (payload, left, done) = whole(b"5\r\nhello\r\n00A;a=b\r\n0123456789\r\n0\r\n\r\nGET /").unwrap();
         assert_eq!((payload.as_slice(), left, done), (&b"hello0123456789"[..], 5, true));
         let mut decoder = ChunkDecoder::default();
-        assert_eq!(decoder.next(LAST_CHUNK), Ok(Step { skip: 5, data: 0, done: true }));
-        assert_eq!(decoder.next(b"5\r\n"), Ok(Step { skip: 0, data: 0, done: true }));
+        assert_eq!(decoder.next(LAST_CHUNK), Ok(Decoded { skip: 5, data: 0, done: true }));
+        assert_eq!(decoder.next(b"5\r\n"), Ok(Decoded { skip: 0, data: 0, done: true }));
     }
 
     #[test]

@@ -36,7 +36,7 @@ pub enum ResponseFraming {
 
 /// The rule that a framing breaks. Requests and answers call it by names of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Refusal {
+enum FramingRefusal {
     LengthTwice,
     LengthMalformed,
     Both,
@@ -47,25 +47,25 @@ enum Refusal {
     CodingUnknown,
 }
 
-impl From<Refusal> for Rejection {
-    fn from(refusal: Refusal) -> Self {
+impl From<FramingRefusal> for Rejection {
+    fn from(refusal: FramingRefusal) -> Self {
         match refusal {
-            Refusal::CodingUnknown => Self::TransferCodingUnsupported,
+            FramingRefusal::CodingUnknown => Self::TransferCodingUnsupported,
             _ => Self::FramingInvalid,
         }
     }
 }
 
-impl From<Refusal> for ResponseError {
-    fn from(refusal: Refusal) -> Self {
+impl From<FramingRefusal> for ResponseError {
+    fn from(refusal: FramingRefusal) -> Self {
         match refusal {
-            Refusal::LengthTwice => Self::ContentLengthTwice,
-            Refusal::LengthMalformed => Self::ContentLengthMalformed,
-            Refusal::Both => Self::BothFramings,
-            Refusal::CodingTwice => Self::TransferEncodingTwice,
-            Refusal::CodingMalformed => Self::TransferEncodingMalformed,
-            Refusal::CodingVersion => Self::TransferEncodingVersion,
-            Refusal::CodingUnknown => Self::UnknownCoding,
+            FramingRefusal::LengthTwice => Self::ContentLengthTwice,
+            FramingRefusal::LengthMalformed => Self::ContentLengthMalformed,
+            FramingRefusal::Both => Self::BothFramings,
+            FramingRefusal::CodingTwice => Self::TransferEncodingTwice,
+            FramingRefusal::CodingMalformed => Self::TransferEncodingMalformed,
+            FramingRefusal::CodingVersion => Self::TransferEncodingVersion,
+            FramingRefusal::CodingUnknown => Self::UnknownCoding,
         }
     }
 }
@@ -115,28 +115,28 @@ pub fn declared_length(head: &ResponseHead, bytes: &[u8]) -> Result<Option<u64>,
     })
 }
 
-fn judge(version: Version, headers: Headers<'_>) -> Result<BodyFraming, Refusal> {
+fn judge(version: Version, headers: Headers<'_>) -> Result<BodyFraming, FramingRefusal> {
     let length = content_length(headers)?;
     let mut codings = headers.of_kind(Known::TransferEncoding);
     match (codings.next(), length) {
         (None, None) => Ok(BodyFraming::None),
         (None, Some(length)) => Ok(BodyFraming::Length(length)),
-        (Some(_), Some(_)) => Err(Refusal::Both),
-        (Some(_), None) if version == Version::Http10 => Err(Refusal::CodingVersion),
-        (Some(_), None) if codings.next().is_some() => Err(Refusal::CodingTwice),
+        (Some(_), Some(_)) => Err(FramingRefusal::Both),
+        (Some(_), None) if version == Version::Http10 => Err(FramingRefusal::CodingVersion),
+        (Some(_), None) if codings.next().is_some() => Err(FramingRefusal::CodingTwice),
         (Some(value), None) if value.eq_ignore_ascii_case(b"chunked") => Ok(BodyFraming::Chunked),
         (Some(value), None) => Err(refuse_coding(value)),
     }
 }
 
 /// RFC 9110 section 8.6. Stricter: a list of equal values is refused as well.
-fn content_length(headers: Headers<'_>) -> Result<Option<u64>, Refusal> {
+fn content_length(headers: Headers<'_>) -> Result<Option<u64>, FramingRefusal> {
     let mut values = headers.of_kind(Known::ContentLength);
     let Some(value) = values.next() else { return Ok(None) };
     if values.next().is_some() {
-        return Err(Refusal::LengthTwice);
+        return Err(FramingRefusal::LengthTwice);
     }
-    parse_decimal(value).map(Some).ok_or(Refusal::LengthMalformed)
+    parse_decimal(value).map(Some).ok_or(FramingRefusal::LengthMalformed)
 }
 
 /// 1*DIGIT, at most as many as the largest `u64` has.
@@ -152,16 +152,16 @@ fn parse_decimal(value: &[u8]) -> Option<u64> {
 
 /// A `Transfer-Encoding` that is not `chunked`. One that ends with a single `chunked`, or names none, is a coding that
 /// we do not speak; a list that is malformed, or has `chunked` before its end, hides where the body ends.
-fn refuse_coding(value: &[u8]) -> Refusal {
+fn refuse_coding(value: &[u8]) -> FramingRefusal {
     let mut chunked = false;
     for coding in elements(value) {
         let token = !coding.is_empty() && coding.iter().all(|byte| is_token_byte(*byte));
         if chunked || !token {
-            return Refusal::CodingMalformed;
+            return FramingRefusal::CodingMalformed;
         }
         chunked = coding.eq_ignore_ascii_case(b"chunked");
     }
-    Refusal::CodingUnknown
+    FramingRefusal::CodingUnknown
 }
 
 /// The elements of a list, without the white space around them (RFC 9110 section 5.6.1).

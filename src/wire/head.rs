@@ -10,7 +10,7 @@ use crate::outcome::Rejection;
 use crate::wire::headers::{Field, Headers, Kinds, Span};
 use crate::wire::message::lines_are_well_formed;
 use crate::wire::options::{ConnectionOptions, TooManyOptions};
-use crate::wire::target::Target;
+use crate::wire::target::ParsedTarget;
 
 pub use crate::wire::known::Known;
 pub use crate::wire::message::{HeadLimits, MAX_FIELDS, Version};
@@ -109,7 +109,7 @@ impl RequestHead {
         if method == b"CONNECT" {
             return Err(Rejection::MethodUnsupported);
         }
-        let target = Target::parse(method, self.target.of(bytes))?;
+        let target = ParsedTarget::parse(method, self.target.of(bytes))?;
         let host = self.judge_host(bytes)?;
         let host = match (target.authority, host) {
             (Some(authority), Some(host)) if !authority.is_same(host, target.default_port) => {

@@ -34,7 +34,7 @@ pub enum ProxyHeader {
 
 /// The bytes are no header, or one over the limits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed;
+pub struct MalformedHeader;
 
 const V1_START: &[u8] = b"PROXY ";
 const V2_START: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
@@ -46,15 +46,15 @@ const V2_FIXED: usize = 16;
 /// bytes, or `None` as long as more must come.
 ///
 /// # Errors
-/// [`Malformed`], as soon as it can be known.
-pub fn parse(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
+/// [`MalformedHeader`], as soon as it can be known.
+pub fn parse(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, MalformedHeader> {
     if begins_like(bytes, V2_START) {
         return parse_v2(bytes);
     }
     if begins_like(bytes, V1_START) {
         return parse_v1(bytes);
     }
-    Err(Malformed)
+    Err(MalformedHeader)
 }
 
 /// Whether `bytes` begin with `start`, as far as they go.
@@ -63,23 +63,23 @@ fn begins_like(bytes: &[u8], start: &[u8]) -> bool {
     bytes.get(..common) == start.get(..common)
 }
 
-fn parse_v1(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
+fn parse_v1(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, MalformedHeader> {
     let window = bytes.get(..V1_LIMIT).unwrap_or(bytes);
     let Some(end) = memchr::memchr(b'\n', window) else {
         // A carriage return belongs at the end; only the last byte so far can be it.
         let body = window.split_last().map_or(window, |(_, body)| body);
-        return if bytes.len() >= V1_LIMIT || body.contains(&b'\r') { Err(Malformed) } else { Ok(None) };
+        return if bytes.len() >= V1_LIMIT || body.contains(&b'\r') { Err(MalformedHeader) } else { Ok(None) };
     };
-    let line = window.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(Malformed)?;
-    let line = line.strip_prefix(V1_START).and_then(|line| core::str::from_utf8(line).ok()).ok_or(Malformed)?;
+    let line = window.get(..end).and_then(|line| line.strip_suffix(b"\r")).ok_or(MalformedHeader)?;
+    let line = line.strip_prefix(V1_START).and_then(|line| core::str::from_utf8(line).ok()).ok_or(MalformedHeader)?;
     if !line.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
-        return Err(Malformed);
+        return Err(MalformedHeader);
     }
     // What follows UNKNOWN is to be ignored (section 2.1).
     let header = match line.strip_prefix("UNKNOWN") {
         Some("") => ProxyHeader::Unknown,
         Some(rest) if rest.starts_with(' ') => ProxyHeader::Unknown,
-        _ => parse_v1_addresses(line).ok_or(Malformed)?,
+        _ => parse_v1_addresses(line).ok_or(MalformedHeader)?,
     };
     Ok(Some((header, end + 1)))
 }
@@ -114,22 +114,22 @@ fn port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|_| digits && (text == "0" || !text.starts_with('0')))
 }
 
-fn parse_v2(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
+fn parse_v2(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, MalformedHeader> {
     let Some(fixed) = bytes.first_chunk::<V2_FIXED>() else { return Ok(None) };
     let [.., command, family, high, low] = *fixed;
     let length = V2_FIXED + usize::from(u16::from_be_bytes([high, low]));
     if length > V2_LIMIT {
-        return Err(Malformed);
+        return Err(MalformedHeader);
     }
     let local = match command {
         0x20 => true,
         0x21 => false,
-        _ => return Err(Malformed),
+        _ => return Err(MalformedHeader),
     };
     // Above: unspecified, IPv4, IPv6, Unix. Below: unspecified, stream, datagram. The rest is unassigned.
     let (above, below) = (family >> 4, family & 0x0f);
     if above > 3 || below > 2 {
-        return Err(Malformed);
+        return Err(MalformedHeader);
     }
     // The addresses, without which a header that promises them is cut short.
     let needed = match (local, family) {
@@ -140,15 +140,15 @@ fn parse_v2(bytes: &[u8]) -> Result<Option<(ProxyHeader, usize)>, Malformed> {
         _ => None,
     };
     if length < V2_FIXED + needed.unwrap_or_default() {
-        return Err(Malformed);
+        return Err(MalformedHeader);
     }
     let Some(addresses) = bytes.get(V2_FIXED..length) else { return Ok(None) };
     if !needed.is_none_or(|needed| are_vectors(addresses.get(needed..).unwrap_or_default())) {
-        return Err(Malformed);
+        return Err(MalformedHeader);
     }
     let header = match (local, family) {
-        (false, 0x11) => v4_addresses(addresses).ok_or(Malformed)?,
-        (false, 0x21) => v6_addresses(addresses).ok_or(Malformed)?,
+        (false, 0x11) => v4_addresses(addresses).ok_or(MalformedHeader)?,
+        (false, 0x21) => v6_addresses(addresses).ok_or(MalformedHeader)?,
         (false, _) => ProxyHeader::Unknown,
         (true, _) => ProxyHeader::Local,
     };
@@ -256,11 +256,11 @@ mod tests {
             "PROXY UNKNOWN\r\r\n",
             "PROXY UNKNOWN a\rb",
         ] {
-            assert_eq!(parse(line.as_bytes()), Err(Malformed), "{line}");
+            assert_eq!(parse(line.as_bytes()), Err(MalformedHeader), "{line}");
         }
         let long = format!("PROXY UNKNOWN {}\r\n", "f".repeat(V1_LIMIT - 15));
-        assert_eq!(parse(long.as_bytes()), Err(Malformed));
-        assert_eq!(parse(&long.as_bytes()[..V1_LIMIT]), Err(Malformed));
+        assert_eq!(parse(long.as_bytes()), Err(MalformedHeader));
+        assert_eq!(parse(&long.as_bytes()[..V1_LIMIT]), Err(MalformedHeader));
         assert_eq!(parse(&long.as_bytes()[..V1_LIMIT - 1]), Ok(None));
     }
 
@@ -328,10 +328,10 @@ mod tests {
             b"\r\n\r\n\0\r\nQUIT\r".to_vec(),
             b"\r\n\r\nGET".to_vec(),
         ] {
-            assert_eq!(parse(&bytes), Err(Malformed), "{bytes:?}");
+            assert_eq!(parse(&bytes), Err(MalformedHeader), "{bytes:?}");
         }
         let endless = [V2_START, &[0x21, 0x11, 0xff, 0xff]].concat();
-        assert_eq!(parse(&endless), Err(Malformed), "refused before it is waited for");
+        assert_eq!(parse(&endless), Err(MalformedHeader), "refused before it is waited for");
     }
 
     fn bytes() -> impl Strategy<Value = Vec<u8>> {
@@ -380,7 +380,7 @@ mod tests {
                 match whole {
                     Ok(Some((_, length))) => prop_assert_eq!(part, if end < length { Ok(None) } else { whole }),
                     Ok(None) => prop_assert_eq!(part, Ok(None)),
-                    Err(Malformed) => prop_assert!(matches!(part, Ok(None) | Err(Malformed))),
+                    Err(MalformedHeader) => prop_assert!(matches!(part, Ok(None) | Err(MalformedHeader))),
                 }
             }
             let first = (0..=bytes.len()).find(|end| parse(&bytes[..*end]).is_err());

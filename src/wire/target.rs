@@ -11,7 +11,7 @@ use crate::wire::path;
 
 /// A target in parts. Parts that are not there are empty.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub(super) struct ParsedTarget<'a> {
     /// The authority of an absolute-form.
     pub(super) authority: Option<Host<'a>>,
     /// The port that its scheme stands for.
@@ -22,7 +22,7 @@ pub(super) struct Target<'a> {
     pub(super) path_and_query: &'a [u8],
 }
 
-impl<'a> Target<'a> {
+impl<'a> ParsedTarget<'a> {
     /// Takes a target apart: origin-form, absolute-form of http and https, asterisk-form of `OPTIONS`.
     pub(super) fn parse(method: &[u8], target: &'a [u8]) -> Result<Self, Rejection> {
         match target {
@@ -137,7 +137,7 @@ mod tests {
     use super::*;
 
     fn refused(method: &str, target: &str) -> bool {
-        Target::parse(method.as_bytes(), target.as_bytes()) == Err(Rejection::TargetInvalid)
+        ParsedTarget::parse(method.as_bytes(), target.as_bytes()) == Err(Rejection::TargetInvalid)
     }
 
     #[test]
@@ -152,9 +152,9 @@ mod tests {
             ("/a?%zz", "/a"),
             ("/a?name=M\u{fc}ller&q=\"<x>\"^\\", "/a"),
         ] {
-            let parsed = Target::parse(b"POST", target.as_bytes());
+            let parsed = ParsedTarget::parse(b"POST", target.as_bytes());
             let (path, path_and_query) = (path.as_bytes(), target.as_bytes());
-            let expected = Target { path, path_and_query, ..Target::default() };
+            let expected = ParsedTarget { path, path_and_query, ..ParsedTarget::default() };
             assert_eq!(parsed, Ok(expected), "{target}");
         }
     }
@@ -166,7 +166,7 @@ mod tests {
             ("HTTPS://a.example:8443/", "a.example:8443", "/"),
             ("http://[::1]:80", "[::1]:80", ""),
         ] {
-            let parsed = Target::parse(b"POST", target.as_bytes());
+            let parsed = ParsedTarget::parse(b"POST", target.as_bytes());
             assert_eq!(parsed.map(|t| t.authority), Ok(Host::parse(authority.as_bytes())), "{target}");
             assert_eq!(parsed.map(|t| t.path_and_query), Ok(rest.as_bytes()), "{target}");
         }
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn the_asterisk_is_for_options() {
-        assert_eq!(Target::parse(b"OPTIONS", b"*").map(|t| t.path), Ok(&b"*"[..]));
+        assert_eq!(ParsedTarget::parse(b"OPTIONS", b"*").map(|t| t.path), Ok(&b"*"[..]));
         assert!(refused("POST", "*"));
         assert!(refused("options", "*"));
         assert!(refused("OPTIONS", "**"));
@@ -193,8 +193,8 @@ mod tests {
             let in_query = byte > b' ' && !b"#\x7f".contains(&byte);
             let path = [b"/a".as_slice(), &[byte], b"b"].concat();
             let query = [b"/a?b".as_slice(), &[byte], b"b"].concat();
-            assert_eq!(Target::parse(b"GET", &path).is_ok(), in_path, "{byte:#x} in a path");
-            assert_eq!(Target::parse(b"GET", &query).is_ok(), in_query, "{byte:#x} in a query");
+            assert_eq!(ParsedTarget::parse(b"GET", &path).is_ok(), in_path, "{byte:#x} in a path");
+            assert_eq!(ParsedTarget::parse(b"GET", &query).is_ok(), in_query, "{byte:#x} in a query");
         }
     }
 

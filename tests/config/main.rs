@@ -6,6 +6,7 @@ mod aliases;
 mod captured;
 mod clients;
 mod files;
+mod handshakes;
 mod mistakes;
 mod newcomers;
 mod random;

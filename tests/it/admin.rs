@@ -592,7 +592,7 @@ fn what_is_refused() {
 #[test]
 fn every_answer_is_closed_to_browsers() {
     let observed = idle();
-    for path in ["/", "/status", "/metrics", "/live", "/nowhere"] {
+    for path in ["/", "/status", "/reasons", "/metrics", "/live", "/nowhere"] {
         let answer = observed.get(path);
         assert_eq!(answer.field("X-Content-Type-Options"), Some("nosniff"), "{path}");
         assert_eq!(answer.field("X-Frame-Options"), Some("DENY"), "{path}");
@@ -637,10 +637,44 @@ fn the_page_shows_what_is_refused_and_runs_nothing_of_strangers() {
     assert!(told, "{}", status["refusals"]);
     assert_eq!(status["routes"][0]["reasons"]["signature_mismatch"], 1);
     let Some((page, complaints)) = rendered(observed.admin(), &observed.folder) else { return };
-    for part in [">ready<", ">hook<", "signature mismatch", "route unknown", "/hook/'onload=alert(1)&amp;lt"] {
+    for part in [
+        ">ready<",
+        ">hook<",
+        ">signature_mismatch<",
+        ">route_unknown<",
+        "/hook/'onload=alert(1)&amp;lt",
+        ">What it means: <",
+        ">reachable<",
+        ">copy id<",
+        " below 10 %",
+    ] {
         assert!(page.contains(part), "{part} in {page}\n{complaints}");
     }
     assert!(!complaints.contains("Content Security Policy") && !complaints.contains("Uncaught"), "{complaints}");
+}
+
+/// Routes without names of their own all begin with `webhooks-`.
+#[test]
+fn names_that_begin_alike_are_cut_from_the_left() {
+    let folder = Folder::new();
+    folder.write("secret", "0123456789abcdef0123456789abcdef");
+    let route = |path: &str| {
+        let keys = "scheme = 'github'\nsecrets = [{ id = '1', file = 'secret' }]\n";
+        format!("[[route]]\npath = '/webhooks/{path}'\n{keys}")
+    };
+    let text = format!(
+        "[server]\nworkers = 1\n[[listener]]\naddress = '127.0.0.1:0'\n[upstream]\naddress = '127.0.0.1:9'\n\
+         [admin]\naddress = '127.0.0.1:0'\n{}{}",
+        route("github"),
+        route("storefront")
+    );
+    let program = Program::run(&folder.write("countersign.toml", &text));
+    program.await_line(" ready: ");
+    let admin = program.await_line("admin port at ").rsplit(' ').next().unwrap().parse().unwrap();
+    let Some((page, complaints)) = rendered(admin, &folder) else { return };
+    for part in ["> …github<", "> …storefront<", ">webhooks-storefront<", ">countersign.toml · 1<", "no traffic"] {
+        assert!(page.contains(part), "{part} in {page}\n{complaints}");
+    }
 }
 
 #[test]

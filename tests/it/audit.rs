@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use serde_json::{Value, json};
 
@@ -441,12 +443,18 @@ fn a_killed_process_leaves_a_trail_that_goes_on(driver: Driver) {
     let (application, folder) = (Application::answering(OK), Folder::new());
     let config = audited(&folder, driver, &application, "fsync = \"each\"\nrotate_size = \"64KiB\"");
     let mut acknowledged = Vec::new();
-    for round in 0..4_u64 {
+    let count = Arc::new(AtomicUsize::new(0));
+    for round in 0..4_usize {
         let program = Program::run(&config);
         let address = program.address();
-        let clients: Vec<_> =
-            (0..4_u64).map(|lane| std::thread::spawn(move || deliver_until_cut(address, round * 4 + lane))).collect();
-        std::thread::sleep(std::time::Duration::from_millis(100 + 37 * round));
+        let deliver = |lane| {
+            let count = Arc::clone(&count);
+            std::thread::spawn(move || deliver_until_cut(address, round * 4 + lane, &count))
+        };
+        let clients: Vec<_> = (0..4_usize).map(deliver).collect();
+        // However slow the machine is, the process is killed in the middle of its work.
+        assert!(eventually(|| count.load(Relaxed) > 20 * (round + 1)));
+        std::thread::sleep(std::time::Duration::from_millis(37 * round as u64));
         drop(program);
         acknowledged.extend(clients.into_iter().flat_map(|client| client.join().unwrap()));
     }
@@ -467,7 +475,7 @@ fn a_killed_process_leaves_a_trail_that_goes_on(driver: Driver) {
 }
 
 /// The SHA-256 of the bodies that were answered 200.
-fn deliver_until_cut(address: std::net::SocketAddr, lane: u64) -> Vec<String> {
+fn deliver_until_cut(address: std::net::SocketAddr, lane: usize, count: &AtomicUsize) -> Vec<String> {
     let mut acknowledged = Vec::new();
     let mut client = Client::connect(address);
     for number in 0.. {
@@ -478,6 +486,7 @@ fn deliver_until_cut(address: std::net::SocketAddr, lane: u64) -> Vec<String> {
         }
         let Ok(answer) = client.try_answer() else { break };
         assert_eq!(answer.status, 200);
+        count.fetch_add(1, Relaxed);
         let digest = ring::digest::digest(&ring::digest::SHA256, body.as_bytes());
         acknowledged.push(digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect());
     }

@@ -313,7 +313,10 @@ fn body_memory_of_chunked_bodies(driver: Driver) {
     // A chunked body does not say how long it is: its buffer has room for the largest that may come.
     assert!(eventually(|| proxy.held().body_memory == 48 << 10));
     assert_eq!(second.ask(&whole).status, 503);
+    // An exchange is recorded after its answer.
+    assert!(eventually(|| proxy.endings().len() == 1));
     assert_eq!(first.ask(last).status, 200);
+    assert!(eventually(|| proxy.endings().len() == 2));
     assert_eq!(proxy.connect().ask(&whole).status, 200);
     application.assert_requests(2);
     proxy.assert_endings(&["body_memory_full", "forwarded", "forwarded"]);

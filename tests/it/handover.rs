@@ -76,6 +76,24 @@ fn deliver(address: SocketAddr, stop: &AtomicBool, answered: &AtomicU64) -> Vec<
     wrong
 }
 
+/// Asks the admin port again and again whether the process lives; every answer but 200.
+fn probe(admin: SocketAddr, stop: &AtomicBool) -> Vec<String> {
+    let mut wrong = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let answer = TcpStream::connect(admin).and_then(|stream| {
+            let mut client = Client::over(stream);
+            client.send(format!("GET /live HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n").as_bytes());
+            client.try_answer()
+        });
+        match answer {
+            Ok(answer) if answer.status == 200 => thread::sleep(Duration::from_millis(1)),
+            Ok(answer) => wrong.push(format!("status {}", answer.status)),
+            Err(error) => wrong.push(error.to_string()),
+        }
+    }
+    wrong
+}
+
 fn a_service_manager_replaces_processes_without_a_failed_delivery(driver: Driver) {
     let application = Application::answering(OK);
     let folder = Folder::new();
@@ -109,6 +127,8 @@ fn a_service_manager_replaces_processes_without_a_failed_delivery(driver: Driver
             thread::spawn(move || deliver(address, &stop, &answered))
         })
         .collect();
+    let (asked, until) = (admin.local_addr().unwrap(), Arc::clone(&stop));
+    let prober = thread::spawn(move || probe(asked, &until));
     for _ in 0..REPLACED {
         let before = answered.load(Ordering::Relaxed);
         assert!(crate::support::eventually(|| answered.load(Ordering::Relaxed) > before + 20));
@@ -120,6 +140,8 @@ fn a_service_manager_replaces_processes_without_a_failed_delivery(driver: Driver
     stop.store(true, Ordering::Relaxed);
     let wrong: Vec<String> = clients.into_iter().flat_map(|client| client.join().unwrap()).collect();
     assert!(wrong.is_empty(), "{} of {}: {wrong:?}", wrong.len(), answered.load(Ordering::Relaxed));
+    let wrong = prober.join().unwrap();
+    assert!(wrong.is_empty(), "probes: {wrong:?}");
     current.signal("TERM");
     assert_eq!(current.end().0.code(), Some(0));
     let verify = ["audit", "verify", "audit.jsonl", "--key-file", "seal", "--key-id", "k"];
@@ -164,4 +186,26 @@ fn a_trail_of_another_process_is_said_with_the_way_to_replace_it() {
     let mut second = Program::run(&folder.path("countersign.toml"));
     assert_eq!(second.end().0.code(), Some(2));
     second.await_line("socket activation");
+}
+
+/// A probe that the process has accepted when it ends is answered, and not reset.
+#[test]
+fn a_question_that_has_begun_is_answered_at_the_end() {
+    let folder = Folder::new();
+    let admin = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let any = SocketAddr::from(([127, 0, 0, 1], 0));
+    configuration(&folder, Driver::Epoll, any, &admin.to_string(), "", "127.0.0.1:9");
+    let mut program = Program::run(&folder.path("countersign.toml"));
+    program.await_line(" ready: ");
+    let mut client = Client::connect(admin);
+    client.send(b"GET /live HTTP/1.1\r\n");
+    // The connection has been accepted when a later one has been answered.
+    let mut other = Client::connect(admin);
+    other.send(format!("GET /live HTTP/1.1\r\nHost: {admin}\r\n\r\n").as_bytes());
+    assert_eq!(other.try_answer().unwrap().status, 200);
+    program.signal("TERM");
+    program.await_line(" stopped");
+    client.send(format!("Host: {admin}\r\n\r\n").as_bytes());
+    assert_eq!(client.try_answer().unwrap().status, 200);
+    assert_eq!(program.end().0.code(), Some(0));
 }

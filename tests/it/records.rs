@@ -10,10 +10,11 @@ use crate::support::application::OK;
 use crate::support::child::BINARY;
 use crate::support::delivery::OLDER_SECRET;
 use crate::support::folder::Folder;
-use crate::support::{Application, Delivery, Driver, Program, Proxy, eventually, noise, on_both_drivers};
+use crate::support::{Application, Client, Delivery, Driver, Program, Proxy, eventually, noise, on_both_drivers};
 
 on_both_drivers! {
     an_exchange_is_a_line,
+    what_a_request_says_of_itself_is_in_its_line,
     verification_that_fails_takes_its_time,
     so_does_that_of_a_delivery_that_has_been_here,
     the_log_follows_its_name,
@@ -71,6 +72,42 @@ fn an_exchange_is_a_line(driver: Driver) {
         (&third["reason"], &third["path"], &third["route"]),
         (&json!("head_malformed"), &Value::Null, &Value::Null)
     );
+}
+
+/// By these an operator finds a delivery again: at its sender, in its code, in a trace. None of them is signed by GitHub.
+fn what_a_request_says_of_itself_is_in_its_line(driver: Driver) {
+    let (application, folder) = (Application::answering(OK), Folder::new());
+    let admin = "[admin]\naddress = \"127.0.0.1:0\"";
+    let program = logged(&folder, driver, &application, &format!("output = \"access.jsonl\"\n{admin}"));
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let told = |delivery: Delivery, id: &str| {
+        let delivery = delivery.field("X-GitHub-Delivery", id).field("User-Agent", "GitHub-Hookshot/44\t\u{e9}");
+        delivery.field("user-agent", "another").field("TraceParent", trace).bytes()
+    };
+    assert_eq!(program.connect().ask(&told(Delivery::of(b"{}"), "72d3162e")).status, 200);
+    assert_eq!(program.connect().ask(&told(Delivery::forged(b"{}"), &"x".repeat(300))).status, 401);
+    let log = folder.path("access.jsonl");
+    assert!(eventually(|| lines(&log).len() == 2), "{:#?}", lines(&log));
+    let [passed, refused] = <[Value; 2]>::try_from(lines(&log)).unwrap();
+    for line in [&passed, &refused] {
+        assert_eq!(line["user_agent"], "GitHub-Hookshot/44\t\u{e9}", "{line}");
+        assert_eq!((&line["traceparent"], &line["delivery_id"]), (&json!(trace), &Value::Null), "{line}");
+    }
+    assert_eq!(passed["unsigned_delivery_id"], "72d3162e");
+    assert_eq!(refused["unsigned_delivery_id"], "x".repeat(128));
+    // By what GitHub's page shows, the line is found.
+    let explain = ["explain", "72d3162e", "--log", "access.jsonl"];
+    let told = Command::new(BINARY).args(explain).current_dir(folder.path("")).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("delivery 72d3162e (unsigned)") && told.contains("passed with 200"), "{told}");
+    // The application gets all of it as it came.
+    assert_eq!(application.assert_requests(1).remove(0).field("X-GitHub-Delivery"), "72d3162e");
+    let admin = program.await_line("admin port at ").rsplit(' ').next().unwrap().parse().unwrap();
+    let answer = Client::connect(admin).ask(b"GET /status HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let status: Value = serde_json::from_slice(&answer.body).unwrap();
+    let refusal = &status["refusals"][0];
+    assert_eq!((&refusal["unsigned_delivery_id"], &refusal["traceparent"]), (&json!("x".repeat(128)), &json!(trace)));
+    assert_eq!(refusal["user_agent"], "GitHub-Hookshot/44\\x09\\xc3\\xa9");
 }
 
 /// A refusal has its stages, too: here a body is hashed once more under a second key, after it has come.

@@ -186,6 +186,7 @@ fn nothing_of_a_request_or_a_record_reaches_a_terminal_as_it_is() {
         "scheme",
         "key_id",
         "delivery_id",
+        "unsigned_delivery_id",
         "outcome",
         "reason",
     ];

@@ -234,11 +234,11 @@ def measure(bench: rig.Rig, arguments: argparse.Namespace) -> dict[str, object]:
             "tallies": [asdict(tally) for tally in tallies]}
 
 
-def report(outcome: dict[str, object], arguments: argparse.Namespace) -> bool:
+def report(outcome: dict[str, object], arguments: argparse.Namespace, what: str = "restarts") -> bool:
     """Print the figures; whether nothing failed."""
     tallies, seconds = outcome["tallies"], outcome["seconds"]
     over = " over TLS 1.3" if arguments.tls else ""
-    print(f"{arguments.restarts} restarts{over} in {seconds:.0f} s, drain_delay = {arguments.drain_delay}; "
+    print(f"{arguments.restarts} {what}{over} in {seconds:.0f} s, drain_delay = {arguments.drain_delay}; "
           f"the old process ended after {min(outcome['took'], default=0):.2f} to "
           f"{max(outcome['took'], default=0):.2f} s\n")
     print("| clients | deliveries | per second | connections | announced closes | sent again "

@@ -7,10 +7,28 @@ use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
 
 /// Schemes that sign the URL.
-const SIGN_URL: [&str; 5] = ["twilio", "twilio-json", "square", "hubspot-v2", "hubspot-v3"];
+const SIGN_URL: [&str; 6] = ["twilio", "twilio-json", "square", "hubspot-v2", "hubspot-v3", "plivo"];
 
 /// Schemes whose secrets are base64 behind `whsec_`.
-const STANDARD_SECRETS: [&str; 6] = ["standard-webhooks", "svix", "clerk", "resend", "openai", "replicate"];
+const STANDARD_SECRETS: [&str; 7] = ["standard-webhooks", "svix", "clerk", "resend", "openai", "replicate", "portone"];
+
+/// Schemes whose secrets are base64 without a prefix.
+const BASE64_SECRETS: [&str; 1] = ["finch"];
+
+/// Schemes whose signature stands in the body, over some of its fields.
+const SIGN_FIELDS: [&str; 6] = ["adyen", "alipay", "braintree", "dropbox-sign", "mailgun", "mailgun-routes"];
+
+/// What stands in the body where the signature belongs.
+pub(crate) const PLACEHOLDER: &str = "SIGNATURE";
+
+/// Schemes whose bodies are forms.
+const FORMS: [&str; 5] = ["twilio", "plivo", "alipay", "braintree", "mailgun-routes"];
+
+/// Keys of tests, made with `openssl genpkey`.
+const RSA: [(&str, &str); 2] = [
+    (include_str!("../keys/rsa-1.pem"), include_str!("../keys/rsa-1.pub.pem")),
+    (include_str!("../keys/rsa-2.pem"), include_str!("../keys/rsa-2.pub.pem")),
+];
 
 /// SubjectPublicKeyInfo of a P-256 key, up to the point (RFC 5480, section 2).
 const P256_HEAD: [u8; 26] =
@@ -29,7 +47,11 @@ impl Key {
     pub(crate) fn new(scheme: &str, which: u8) -> Self {
         let random = SystemRandom::new();
         match scheme {
-            "discord" => {
+            "alipay" => {
+                let (private, public) = RSA[usize::from(which - 1)];
+                Self { secret: private.to_owned(), public: Some(public.to_owned()) }
+            }
+            "discord" | "telnyx" => {
                 let der = Ed25519KeyPair::generate_pkcs8(&random).unwrap();
                 let pair = Ed25519KeyPair::from_pkcs8(der.as_ref()).unwrap();
                 Self { secret: pem(der.as_ref()), public: Some(hex(pair.public_key().as_ref())) }
@@ -50,6 +72,7 @@ fn shared(scheme: &str, which: u8) -> String {
     let seed = digest(&SHA256, &[scheme.as_bytes(), &[which]].concat());
     match scheme {
         _ if STANDARD_SECRETS.contains(&scheme) => format!("whsec_{}", STANDARD.encode(seed)),
+        _ if BASE64_SECRETS.contains(&scheme) => STANDARD.encode(seed),
         "stripe" => format!("whsec_{}", hex(seed.as_ref())),
         _ => hex(seed.as_ref()),
     }
@@ -77,6 +100,7 @@ pub(crate) fn public_url(scheme: &str) -> Option<String> {
 pub(crate) fn url(scheme: &str) -> String {
     let path = format!("https://hooks.example.com/webhooks/{scheme}");
     match scheme {
+        "plivo" => path,
         // The Python SDK of HubSpot leaves it to its caller to undo escapes: there are none here.
         "hubspot-v3" => format!("{path}?first=1&second=b"),
         _ if SIGN_URL.contains(&scheme) => format!("{path}?first=1&second=a%20b"),
@@ -98,13 +122,24 @@ pub(crate) fn target(url: &str) -> &str {
 }
 
 pub(crate) fn content_type(scheme: &str) -> &'static str {
-    if scheme == "twilio" { "application/x-www-form-urlencoded" } else { "application/json" }
+    match scheme {
+        "dropbox-sign" => "multipart/form-data; boundary=----boundary",
+        _ if FORMS.contains(&scheme) => "application/x-www-form-urlencoded",
+        _ => "application/json",
+    }
 }
 
 /// A body that no parser writes again as it was: odd spaces, escapes of both kinds, numbers in unusual forms, a name
 /// that stands twice. It has the fields that SDKs look into. `nonce` makes it a delivery of its own.
 pub(crate) fn body(scheme: &str, nonce: &str, now: u64) -> Vec<u8> {
-    if scheme == "twilio" {
+    if SIGN_FIELDS.contains(&scheme) {
+        return body_with_signature(scheme, nonce, now).into_bytes();
+    }
+    if scheme == "crisp" {
+        // Its SDK is given the document, and writes it anew.
+        return format!(r#"{{"id":"{nonce}","note":"grüße 😀","amount":"1.00"}}"#).into_bytes();
+    }
+    if ["twilio", "plivo"].contains(&scheme) {
         return format!(
             "To=%2b18005551212&Body=gr%c3%bc%C3%9fe+%F0%9F%98%80%0D%0A&Media=b&Media=a&Media=b&Empty=&Amount=1.00\
              &from=x&From=%2B14155550100&Nonce={nonce}"
@@ -122,16 +157,54 @@ pub(crate) fn body(scheme: &str, nonce: &str, now: u64) -> Vec<u8> {
     .into_bytes()
 }
 
+/// A body that is signed in part: what `1.00` stands in is.
+fn body_with_signature(scheme: &str, nonce: &str, now: u64) -> String {
+    match scheme {
+        "adyen" => format!(
+            "{{\"live\":\"false\",\"notificationItems\":[{{\"NotificationRequestItem\":{{\"additionalData\":{{\
+             \"hmacSignature\":\"{PLACEHOLDER}\"}},\"amount\":{{\"currency\":\"EUR\",\"value\":1000}},\"eventCode\":\
+             \"AUTHORISATION\",\"merchantAccountCode\":\"Shop\",\"merchantReference\":\"r\\u00e9f: 1.00\",\
+             \"pspReference\":\"{nonce}\",\"reason\":\"\",\"success\":\"true\"}}}}]}}"
+        ),
+        "alipay" => format!(
+            "gmt_create=2026-01-01+00%3A00%3A00&total_amount=1.00&subject=%E6%B5%8B%E8%AF%95+%3D&trade_no={nonce}\
+             &sign_type=RSA2&sign={PLACEHOLDER}"
+        ),
+        "dropbox-sign" => format!(
+            "------boundary\r\nContent-Disposition: form-data; name=\"json\"\r\n\r\n{{\"event\":{{\"event_time\":\
+             \"{now}\",\"event_type\":\"sent_1.00\",\"event_hash\":\"{PLACEHOLDER}\"}},\"id\":\"{nonce}\"}}\r\n\
+             ------boundary--\r\n"
+        ),
+        "mailgun" => format!(
+            "{{\"signature\":{{\"timestamp\":\"{now}\",\"token\":\"1.00{nonce}\",\"signature\":\"{PLACEHOLDER}\"}}}}"
+        ),
+        _ => format!("timestamp={now}&token=1.00{nonce}&signature={PLACEHOLDER}&body-plain=hello"),
+    }
+}
+
+/// The body with the signature in it.
+pub(crate) fn with_signature(scheme: &str, body: &[u8], signature: &str) -> Vec<u8> {
+    let encoded = signature.replace('%', "%25").replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
+    let signature = if FORMS.contains(&scheme) { encoded.as_str() } else { signature };
+    String::from_utf8(body.to_vec()).expect("a text").replace(PLACEHOLDER, signature).into_bytes()
+}
+
 /// The body with another amount: still a valid document of the same length.
 pub(crate) fn another_amount(body: &[u8]) -> Vec<u8> {
-    let at = body.windows(4).position(|window| window == b"1.00").unwrap();
+    let amount = body.windows(4).position(|window| window == b"1.00");
+    // Braintree's SDK makes its own body, in base64.
+    let payload = || body.windows(11).position(|window| window == b"bt_payload=").map(|at| at + 11);
+    let at = amount.or_else(payload).unwrap();
     let mut changed = body.to_vec();
     changed[at] = b'9';
     changed
 }
 
 /// The ways in which a body is changed on its way.
-pub(crate) fn changes(body: &[u8]) -> Vec<Vec<u8>> {
+pub(crate) fn changes(scheme: &str, body: &[u8]) -> Vec<Vec<u8>> {
+    if SIGN_FIELDS.contains(&scheme) {
+        return vec![another_amount(body)];
+    }
     let flipped = [0, body.len() / 2, body.len() - 1].map(|at| {
         let mut changed = body.to_vec();
         changed[at] ^= 1;

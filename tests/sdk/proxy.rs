@@ -61,7 +61,7 @@ impl Route {
         let mut text =
             format!("[[route]]\npath = \"/webhooks/{scheme}\"\nscheme = \"{scheme}\"\nreplay.mode = \"off\"\n");
         if let Some(public) = &key.public {
-            let _ = writeln!(text, "public_keys = [{{ id = \"1\", value = \"{public}\" }}]");
+            let _ = writeln!(text, "public_keys = [{{ id = \"1\", value = \"\"\"{public}\"\"\" }}]");
         } else {
             folder.write(&format!("{scheme}.secret"), key.secret.as_bytes());
             let _ = writeln!(text, "secrets = [{{ id = \"1\", file = \"{scheme}.secret\" }}]");

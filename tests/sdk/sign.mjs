@@ -149,6 +149,38 @@ covered(verifiers, 'shopify', '@shopify/shopify-api', shopify, async (sdk, { tex
   return true;
 });
 
+const plain = commonjs('@team-plain/typescript-sdk');
+covered(verifiers, 'plain', '@team-plain/typescript-sdk', plain, (sdk, { text, secret, headers }) => {
+  // The SDK also wants an event that its schema knows; it says so after it has looked at the signature.
+  const { error } = sdk.verifyPlainWebhook(text, headers['plain-request-signature'], secret);
+  if (error instanceof sdk.PlainWebhookSignatureVerificationError) throw error;
+  return true;
+});
+
+const hookdeck = file('@hookdeck/sdk', 'webhooks/helpers.js');
+covered(verifiers, 'hookdeck', '@hookdeck/sdk', hookdeck, async ({ default: sdk }, { text, secret, headers }) => {
+  const verdict = await sdk.verifyWebhookSignature({ headers, rawBody: text, signingSecret: secret });
+  return verdict.isValidSignature;
+});
+
+covered(verifiers, 'metronome', '@metronome/sdk', commonjs('@metronome/sdk'), (sdk, { text, secret, headers }) => {
+  new sdk.Metronome({ bearerToken: 'none' }).webhooks.verifySignature(text, headers, secret);
+  return true;
+});
+
+covered(verifiers, 'crisp', 'crisp-api', commonjs('crisp-api'), (sdk, { text, secret, headers }) => {
+  const Crisp = sdk.Crisp ?? sdk.default;
+  const [timestamp, signature] = [headers['x-crisp-request-timestamp'], headers['x-crisp-signature']];
+  // verifyHook says no until the SDK has been bound to events; this is what it asks then.
+  return new Crisp().__verifySignature(secret, JSON.parse(text), timestamp, signature);
+});
+
+covered(verifiers, 'alipay', 'alipay-sdk', commonjs('alipay-sdk'), (sdk, { text, publicKey }) => {
+  const bare = publicKey.replace(/-----[^-]*-----|\s/g, '');
+  const alipay = new sdk.AlipaySdk({ appId: '1', privateKey: 'none', alipayPublicKey: bare });
+  return alipay.checkNotifySignV2(Object.fromEntries(new URLSearchParams(text)));
+});
+
 // --- the conversation ----------------------------------------------------------------------------------------------
 
 async function load({ name, load: find }) {

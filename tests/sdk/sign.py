@@ -5,7 +5,8 @@ One JSON request a line on standard input, one JSON answer a line on standard ou
     {"mode": "list"}
         -> {"sign": {scheme: signer}, "verify": {scheme: signer}, "missing": [package, ...]}
     {"mode": "sign", scheme, secret, method, url, content_type, body_base64, now, id}
-        -> {"headers": {name: value}, "url": the URL if the signature changes it, "signer": "stripe 1.2.3 (python)"}
+        -> {"headers": {name: value}, "url": the URL if the signature changes it, "signer": "stripe 1.2.3 (python)",
+            "body_base64": the body, if the signature changes it}
     {"mode": "verify", ... and headers: {name: value}, public_key}
         -> {"accepted": bool, "why": text, "signer": "..."}
 
@@ -15,6 +16,8 @@ computes a signature: every value comes out of a function of an SDK.
 
 import base64
 import datetime
+import email
+import email.policy
 import importlib
 import importlib.metadata
 import json
@@ -281,6 +284,147 @@ def onfido_verifies(sdk, request):
     return True
 
 
+@verifies("telnyx", "telnyx", "telnyx")
+def telnyx_verifies(sdk, request):
+    key = base64.b64encode(bytes.fromhex(request.public_key)).decode()
+    sdk.Telnyx(api_key="none").webhooks.unwrap(request.text, headers=request.headers, key=key)
+    return True
+
+
+@verifies("cashfree", "cashfree_pg", "cashfree_pg.api_client")
+def cashfree_verifies(sdk, request):
+    client = sdk.Cashfree.__new__(sdk.Cashfree)
+    client.XClientSecret = request.secret
+    signature, timestamp = request.header("x-webhook-signature"), request.header("x-webhook-timestamp")
+    try:
+        client.PGVerifyWebhookSignature(signature, request.text, timestamp)
+    except KeyError:
+        pass  # The signature holds: the SDK looks for the type of the event after that.
+    return True
+
+
+@signs("modern-treasury", "modern-treasury", "modern_treasury")
+def modern_treasury_signs(sdk, request):
+    client = sdk.ModernTreasury(api_key="none", organization_id="none")
+    return {"X-Signature": client.webhooks.get_signature(request.text, key=request.secret)}
+
+
+@verifies("modern-treasury", "modern-treasury", "modern_treasury")
+def modern_treasury_verifies(sdk, request):
+    client = sdk.ModernTreasury(api_key="none", organization_id="none")
+    return client.webhooks.validate_signature(request.text, request.headers, key=request.secret)
+
+
+@verifies("finch", "finch-api", "finch")
+def finch_verifies(sdk, request):
+    sdk.Finch(access_token="none").webhooks.verify_signature(request.text, request.headers, secret=request.secret)
+    return True
+
+
+@verifies("orb", "orb-billing", "orb")
+def orb_verifies(sdk, request):
+    sdk.Orb(api_key="none").webhooks.verify_signature(request.text, request.headers, secret=request.secret)
+    return True
+
+
+@verifies("easypost", "easypost", "easypost.util")
+def easypost_verifies(sdk, request):
+    headers = {"X-Hmac-Signature": request.header("X-Hmac-Signature")}
+    return sdk.validate_webhook(request.body, headers, request.secret) is not None
+
+
+@verifies("castle", "castle", "castle.webhooks.verify")
+def castle_verifies(sdk, request):
+    headers = {"X-Castle-Signature": request.header("X-Castle-Signature")}
+    received = types.SimpleNamespace(headers=headers, data=request.body)
+    sdk.WebhooksVerify.call(received, types.SimpleNamespace(api_secret=request.secret))
+    return True
+
+
+signs("convoy", "convoy-python", "convoy.utils.webhook")(
+    lambda sdk, request: {"X-Convoy-Signature": sdk.Webhook(request.secret).create_signature(request.text)}
+)
+
+
+@verifies("convoy", "convoy-python", "convoy.utils.webhook")
+def convoy_verifies(sdk, request):
+    return sdk.Webhook(request.secret).verify_signature(request.text, request.header("X-Convoy-Signature")) is True
+
+
+verifies("filestack", "filestack-python", "filestack.helpers")(
+    lambda sdk, request: sdk.verify_webhook_signature(request.secret, request.body, request.headers)[0]
+)
+SINCH = "sinch.domains.authentication.sinch_events.v1.authentication_validation"
+
+
+signs("sinch-numbers", "sinch", SINCH)(
+    lambda sdk, request: {"X-Sinch-Signature": sdk.compute_hmac_signature(request.text, request.secret)}
+)
+verifies("sinch-numbers", "sinch", SINCH)(
+    lambda sdk, request: sdk.validate_signature_header(request.secret, request.headers, request.text)
+)
+
+
+@signs("sinch", "sinch", SINCH)
+def sinch_signs(sdk, request):
+    name, nonce, now = "x-sinch-webhook-signature", "01JBRTVJYEJ3N3", str(request.now)
+    signed = sdk.compute_signed_data(request.text, nonce, now)
+    signature = sdk.calculate_sinch_event_signature(signed, request.secret)
+    return {name: signature, f"{name}-nonce": nonce, f"{name}-timestamp": now}
+
+
+verifies("whop", "whop-sdk", "whop_sdk.lib.verify_webhook")(
+    lambda sdk, request: sdk.unwrap(request.text, headers=request.headers, key=request.secret) is not None
+)
+@signs("plivo", "plivo", "plivo.utils.signature_v3")
+def plivo_signs(sdk, request):
+    nonce = "05429567804466091622"
+    signed = sdk.construct_post_url(request.url, form(request)).decode()
+    signature = sdk.get_signature_v3(request.secret.encode(), signed, nonce).decode()
+    return {"X-Plivo-Signature-V3": signature, "X-Plivo-Signature-V3-Nonce": nonce}
+
+
+@verifies("portone", "portone-server-sdk", "portone_server_sdk.webhook")
+def portone_verifies(sdk, request):
+    sdk.verify(request.secret, request.text, request.headers)
+    return True
+
+
+@signs("braintree", "braintree", "braintree")
+def braintree_signs(sdk, request):
+    environment = sdk.Environment.Sandbox
+    gateway = sdk.BraintreeGateway(sdk.Configuration(environment, "merchant", "public", request.secret))
+    kind = sdk.WebhookNotification.Kind.SubscriptionWentPastDue
+    fields = gateway.webhook_testing.sample_notification(kind, request.id)
+    request.body = urllib.parse.urlencode(fields).encode()
+    return {}
+
+
+verifies("adyen", "Adyen", "Adyen.util")(
+    lambda sdk, request: sdk.is_valid_hmac_notification(json.loads(request.text), request.secret)
+)
+
+
+def multipart(request):
+    """The fields of a multipart form, as the standard library reads them."""
+    head = b"Content-Type: " + request.header("Content-Type").encode() + b"\r\n\r\n"
+    parts = email.message_from_bytes(head + request.body, policy=email.policy.HTTP).iter_parts()
+    return {part.get_param("name", header="content-disposition"): part.get_content().rstrip("\n") for part in parts}
+
+
+@verifies("dropbox-sign", "dropbox-sign", "dropbox_sign")
+def dropbox_sign_verifies(sdk, request):
+    event = types.SimpleNamespace(**json.loads(multipart(request)["json"])["event"])
+    return sdk.EventCallbackHelper.is_valid(request.secret, types.SimpleNamespace(event=event))
+
+
+@verifies("mailgun mailgun-routes", "mailgun", "mailgun.security")
+def mailgun_verifies(sdk, request):
+    fields = dict(urllib.parse.parse_qsl(request.text)) or json.loads(request.text)["signature"]
+    values = (fields[name] for name in ("token", "timestamp", "signature"))
+    return sdk.SecurityGuard.verify_webhook(request.secret, *values)
+
+
 # --- the conversation ----------------------------------------------------------------------------------------------
 
 
@@ -337,7 +481,8 @@ def answered(fields):
     request = Request(fields)
     if mode == "sign":
         headers = function(sdk, request)
-        return {"headers": headers, "url": request.url, "signer": signer}
+        body = base64.b64encode(request.body).decode()
+        return {"headers": headers, "url": request.url, "signer": signer, "body_base64": body}
     # However an SDK says no, by a value or by an exception, it is a no.
     try:
         return {"accepted": bool(function(sdk, request)), "why": "", "signer": signer}

@@ -1,5 +1,5 @@
 //! A delivery for the tests of schemes.
-#![allow(unreachable_pub, missing_docs)]
+#![allow(unreachable_pub, missing_docs, dead_code)]
 
 use countersign::gate::verify::Delivery;
 use countersign::wire::headers::{HeaderBuf, Headers};

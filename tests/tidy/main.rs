@@ -25,7 +25,7 @@ const ARROWS: [(&str, &[&str]); 14] = [
     ("inject", &[]),
     ("edge", &["telemetry", "ledger", "gate", "wire", "outcome", "now"]),
     ("admin", &["telemetry", "wire", "outcome", "now"]),
-    ("control", &["admin", "edge", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
+    ("control", &["admin", "edge", "explain", "config", "telemetry", "ledger", "gate", "wire", "outcome", "now"]),
     (
         "cli",
         &[
@@ -75,7 +75,7 @@ const OWNERS: [(&str, &[&str]); 31] = [
     ("listenfd", &["edge"]),
     ("signal_hook", &["control"]),
     ("clap", &["cli"]),
-    ("miniz_oxide", &["cli"]),
+    ("miniz_oxide", &["gate", "explain"]),
     ("clap_complete", &["cli"]),
     ("clap_mangen", &["cli"]),
     // edge: tests alone.

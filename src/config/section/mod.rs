@@ -6,6 +6,7 @@ pub mod admin;
 pub mod audit;
 pub mod limits;
 pub mod listener;
+pub mod log;
 pub mod published;
 pub mod ready;
 pub mod reload;

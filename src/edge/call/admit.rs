@@ -1,6 +1,6 @@
 //! Between route and verification: what admission is asked, and how its answers become those of an exchange.
 
-use crate::gate::admission::{Admitted, Refused, Request};
+use crate::gate::admission::{AdmissionRequest, Admitted, Refused};
 use crate::gate::client::Account;
 use crate::gate::eviction::Owner;
 use crate::gate::identity::Caller;
@@ -43,7 +43,7 @@ pub async fn admit<'w, N: Net>(
     let named = sender.caller.and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
     let client = named.unwrap_or_else(|| ClientKey::of(asked.client.address));
     let is_proven = turn_slot.conduct().is_proven(client);
-    let request = Request { route, headers: head.headers(bytes), has_body, is_proven };
+    let request = AdmissionRequest { route, headers: head.headers(bytes), has_body, is_proven };
     let (holding, now) = (occupancy.holding(), asked.head_read.monotonic);
     let newcomer = (Owner::Client(client), u64::from(!is_whole(inbound, asked)));
     let attempt = || loop {

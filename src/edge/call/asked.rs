@@ -5,11 +5,15 @@ use std::time::Duration;
 use crate::edge::peer::Peer;
 use crate::gate::client::ClientAddress;
 use crate::gate::route::Route;
+use crate::gate::verify::ChallengeReply;
 use crate::now::Now;
-use crate::outcome::Observed;
-use crate::telemetry::exchange::{DELIVERY_ID, Excerpt, METHOD, PATH, QUERY, Stage, Stages};
+use crate::outcome::{Observed, Outcome};
+use crate::telemetry::exchange::{
+    DELIVERY_ID, Excerpt, METHOD, PATH, QUERY, Stage, Stages, Stated, TRACEPARENT, USER_AGENT,
+};
 use crate::wire::framing::BodyFraming;
 use crate::wire::head::{ResponseError, Version};
+use crate::wire::headers::Headers;
 
 use super::ids::RequestId;
 
@@ -46,6 +50,8 @@ pub struct Asked<'p> {
     pub observed: Observed,
     /// Seconds after which it makes sense to try again, where that is known.
     pub retry_after: Option<u64>,
+    /// The answer to a handshake.
+    pub challenge: Option<Box<ChallengeReply>>,
     /// The key that matched.
     pub key_id: Option<&'p str>,
     /// Bytes of the answer's body that were sent.
@@ -67,10 +73,48 @@ pub struct Excerpts {
     pub query: Excerpt<QUERY>,
     /// The delivery id, if it is signed.
     pub delivery_id: Option<Excerpt<DELIVERY_ID>>,
+    /// The delivery id that the head names; not proven.
+    pub stated_id: Excerpt<DELIVERY_ID>,
+    /// The first `User-Agent`.
+    pub user_agent: Excerpt<USER_AGENT>,
+    /// The first `traceparent`.
+    pub traceparent: Excerpt<TRACEPARENT>,
 }
 
 impl Excerpts {
-    const EMPTY: Self = Self { method: Excerpt::EMPTY, path: Excerpt::EMPTY, query: Excerpt::EMPTY, delivery_id: None };
+    const EMPTY: Self = Self {
+        method: Excerpt::EMPTY,
+        path: Excerpt::EMPTY,
+        query: Excerpt::EMPTY,
+        delivery_id: None,
+        stated_id: Excerpt::EMPTY,
+        user_agent: Excerpt::EMPTY,
+        traceparent: Excerpt::EMPTY,
+    };
+
+    /// Takes down what client and trace are said to be.
+    pub(super) fn note_origin(&mut self, headers: Headers<'_>) {
+        for (name, value) in headers.iter() {
+            match name.len() {
+                10 if self.user_agent.is_empty() && name.eq_ignore_ascii_case(b"user-agent") => {
+                    self.user_agent.set(value);
+                }
+                11 if self.traceparent.is_empty() && name.eq_ignore_ascii_case(b"traceparent") => {
+                    self.traceparent.set(value);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// What the request says of itself.
+    pub(super) fn stated(&self) -> Stated<'_> {
+        Stated {
+            delivery_id: self.stated_id.bytes(),
+            user_agent: self.user_agent.bytes(),
+            traceparent: self.traceparent.bytes(),
+        }
+    }
 }
 
 impl<'p> Asked<'p> {
@@ -92,11 +136,19 @@ impl<'p> Asked<'p> {
             broken_rule: None,
             observed: Observed::NONE,
             retry_after: None,
+            challenge: None,
             key_id: None,
             sent: 0,
             excerpts: Excerpts::EMPTY,
             stages: Stages::default(),
         }
+    }
+
+    /// Keeps the answer to a handshake; gives what becomes of the exchange.
+    pub fn answer_with(&mut self, reply: Box<ChallengeReply>) -> Outcome {
+        let status = reply.status;
+        self.challenge = Some(reply);
+        Outcome::Answered { status }
     }
 
     /// Notes that a stage has ended at `monotonic`.

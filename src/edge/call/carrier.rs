@@ -9,7 +9,8 @@ use crate::edge::policy::Limits;
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::Lent;
 use crate::edge::worker::Worker;
-use crate::outcome::{Answer, Outcome};
+use crate::gate::verify::ChallengeReply;
+use crate::outcome::{AnswerRow, Outcome};
 use crate::wire::framing::ResponseFraming;
 use crate::wire::head::ResponseHead;
 
@@ -92,7 +93,11 @@ pub struct BodyPiece {
 #[derive(Clone, Copy, Debug)]
 pub struct OwnAnswer<'a> {
     /// Status, text and fate of the connection.
-    pub answer: Answer,
+    pub answer: AnswerRow,
+    /// What a handshake is answered; nothing for any other answer.
+    pub challenge: Option<&'a ChallengeReply>,
+    /// Whether the answer has no body.
+    pub is_bare: bool,
     /// The methods that are allowed, for 405.
     pub allow: &'a str,
     /// When the client must have taken it.

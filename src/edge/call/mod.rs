@@ -8,6 +8,7 @@ pub mod admit;
 pub mod asked;
 pub mod await_record;
 pub mod carrier;
+pub mod challenge;
 pub mod forward;
 mod forwarded_headers;
 pub mod ids;

@@ -56,9 +56,9 @@ impl<'a> Outgoing<'a> {
         upstream: &Upstream,
         pool: &Pool<N::Stream>,
         downstream: &N::Stream,
-    ) -> Result<Line<N::Stream>, Fault> {
+    ) -> Result<OpenDelivery<N::Stream>, Fault> {
         let checkout = pool.checkout(&worker.net, upstream).await?;
-        let mut line = Line { checkout, rest: 0..0, deadline: Duration::ZERO, in_order: true };
+        let mut line = OpenDelivery { checkout, rest: 0..0, deadline: Duration::ZERO, in_order: true };
         loop {
             line.checkout.stream.join_task_of(downstream);
             line.deadline = worker.net.monotonic() + upstream.response_timeout;
@@ -79,7 +79,7 @@ impl<'a> Outgoing<'a> {
     }
 
     /// The first write. What is left to be written is noted.
-    async fn begin<N: Net>(&mut self, worker: &Worker<N>, line: &mut Line<N::Stream>) -> Result<(), Unsent> {
+    async fn begin<N: Net>(&mut self, worker: &Worker<N>, line: &mut OpenDelivery<N::Stream>) -> Result<(), Unsent> {
         let (range, begun) = match self.whole.clone() {
             Some(range) => (range, false),
             None => {
@@ -106,7 +106,11 @@ impl<'a> Outgoing<'a> {
     }
 
     /// A head that does not fit in front of the body goes first, from a buffer of its own.
-    async fn write_apart<N: Net>(&mut self, worker: &Worker<N>, line: &mut Line<N::Stream>) -> Result<(), Unsent> {
+    async fn write_apart<N: Net>(
+        &mut self,
+        worker: &Worker<N>,
+        line: &mut OpenDelivery<N::Stream>,
+    ) -> Result<(), Unsent> {
         let range = HEADROOM..self.apart.len();
         let stream = &mut line.checkout.stream;
         let (result, buf) = stream.write_all(std::mem::take(&mut self.apart), range, line.deadline).await;
@@ -124,7 +128,7 @@ struct Unsent {
 }
 
 /// A connection that carries a delivery. Dropping it closes it.
-pub struct Line<S> {
+pub struct OpenDelivery<S> {
     checkout: Checkout<S>,
     /// What is left to be written of the request, as a range of its buffer.
     rest: Range<usize>,
@@ -134,7 +138,7 @@ pub struct Line<S> {
     in_order: bool,
 }
 
-impl<S: Duplex> Line<S> {
+impl<S: Duplex> OpenDelivery<S> {
     /// When what is left must have been written: `None` when everything has been.
     pub fn sends_until(&self) -> Option<Duration> {
         (!self.rest.is_empty()).then_some(self.deadline)

@@ -41,6 +41,7 @@ pub async fn head<N: Net, C: Carrier<N>>(
     asked.excerpts.method.set(head.method.of(bytes));
     asked.excerpts.path.set(head.path(bytes).as_bytes());
     asked.excerpts.query.set(head.query(bytes));
+    asked.excerpts.note_origin(head.headers(bytes));
     asked.version = head.version;
     asked.is_head = head.method.of(bytes) == b"HEAD";
     asked.framing = framing::of_request(head, bytes)?;

@@ -18,7 +18,7 @@ use super::reply::Reply;
 use super::request::Call;
 
 /// What is left to come from the application.
-enum Source {
+enum BodySource {
     Length(u64),
     Chunked(ChunkDecoder),
     UntilClose,
@@ -83,10 +83,10 @@ async fn stream<N: Net, C: Carrier<N>>(
     timeout: Duration,
 ) -> Result<End, Outcome> {
     let mut source = match reply.framing {
-        ResponseFraming::None => Source::Length(0),
-        ResponseFraming::Length(length) => Source::Length(length),
-        ResponseFraming::Chunked => Source::Chunked(ChunkDecoder::new(u64::MAX)),
-        ResponseFraming::UntilClose => Source::UntilClose,
+        ResponseFraming::None => BodySource::Length(0),
+        ResponseFraming::Length(length) => BodySource::Length(length),
+        ResponseFraming::Chunked => BodySource::Chunked(ChunkDecoder::new(u64::MAX)),
+        ResponseFraming::UntilClose => BodySource::UntilClose,
     };
     let mut start = reply.head_end;
     let mut ended = false;
@@ -152,7 +152,7 @@ impl Piece {
     }
 }
 
-impl Source {
+impl BodySource {
     /// Takes the payload out of what has arrived (`buf` from `start`), moving it to `start`.
     fn take(&mut self, buf: &mut [u8], start: usize, ended: bool) -> Result<Piece, BrokenOff> {
         let arrived = buf.len().saturating_sub(start);

@@ -7,7 +7,7 @@ use crate::wire::framing::{self, ResponseFraming};
 use crate::wire::head::{HeadLimits, ResponseError, ResponseHead, ResponseScan, status_of};
 
 use super::inbound::Inbound;
-use super::outgoing::Line;
+use super::outgoing::OpenDelivery;
 use crate::edge::policy::Upstream;
 use crate::edge::runtime::buffer::HEADROOM;
 use crate::edge::runtime::net::Net;
@@ -24,7 +24,7 @@ const INTERIM_ANSWERS: usize = 8;
 /// The application's answer, up to the end of its head. The head itself is in [`super::forward::Way::reply_head`].
 pub struct Reply<S> {
     /// The connection it comes over.
-    pub line: Line<S>,
+    pub line: OpenDelivery<S>,
     /// Which application.
     pub upstream: usize,
     /// What has arrived, from [`HEADROOM`] on.
@@ -52,7 +52,7 @@ pub struct Unusable {
 /// An answer of which nothing, or not the whole head, is known yet.
 pub struct Unread<'l, S> {
     /// The connection it comes over.
-    pub line: &'l mut Line<S>,
+    pub line: &'l mut OpenDelivery<S>,
     /// What has arrived.
     pub buf: Vec<u8>,
     /// Where the head begins that is being read.
@@ -80,7 +80,7 @@ pub type Found = (usize, ResponseFraming);
 
 impl<'l, S: Duplex> Unread<'l, S> {
     /// The answer that will come over `line`.
-    pub fn new<N: Net<Stream = S>>(worker: &Worker<N>, line: &'l mut Line<S>) -> Self {
+    pub fn new<N: Net<Stream = S>>(worker: &Worker<N>, line: &'l mut OpenDelivery<S>) -> Self {
         Self { line, buf: worker.buffers.lease(16 << 10), origin: HEADROOM, status: None }
     }
 

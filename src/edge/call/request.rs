@@ -88,6 +88,7 @@ impl<'p> Call<'_, 'p> {
             observed: asked.observed,
             key_id: asked.key_id,
             delivery_id: asked.excerpts.delivery_id.as_ref().map(Excerpt::bytes),
+            stated: asked.excerpts.stated(),
             body: (asked.body_read && inbound.is_intact()).then(|| inbound.body()),
             received: inbound.body_length() as u64,
             sent: asked.sent,

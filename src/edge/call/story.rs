@@ -13,13 +13,15 @@ use crate::gate::admission::Admitted;
 use crate::gate::client::{Account, ClientAddress};
 use crate::gate::conduct::Ended;
 use crate::gate::route::{Disposition, Route};
-use crate::outcome::{Answer, Fate, Fault, Outcome, Rejection};
+use crate::gate::verify::Check;
+use crate::outcome::{AnswerRow, Fate, Fault, Outcome, Rejection};
 use crate::telemetry::exchange::Stage;
 use crate::wire::framing::BodyFraming;
 
 use super::admit;
 use super::await_record;
 use super::carrier::{Carrier, Next, OwnAnswer};
+use super::challenge::{self, WithoutProof};
 use super::forward::{self, Way};
 use super::inbound::Inbound;
 use super::judge;
@@ -80,16 +82,31 @@ async fn story<'p, 'w, N: Net, C: Carrier<N>>(
     if admitted.is_suspect() {
         call.turn_slot.take_suspects_turn().await;
     }
-    let check = admit::begin(admitted, route, call)?;
-    let mut case = Case { route, check, admitted };
+    let check = match begin(admitted, route, call) {
+        Ok(check) => check,
+        Err(refused) => {
+            let unproven = WithoutProof { route, admitted, refused };
+            return Err(challenge::answer_unproven(worker, policy, call, carrier, unproven).await);
+        }
+    };
+    let mut case = Case { route, check, admitted: &mut *admitted };
     read::body(worker, policy, call, carrier, &mut case).await?;
     if let Some(work) = late::work(route, call.inbound) {
         late::compute(worker, call, &mut case, work).await?;
     }
     let Call { inbound, asked, reply_head, .. } = &mut *call;
     let judged = judge::judge(worker, policy, inbound, asked, case).await;
-    let genuine = judged.inspect_err(|_| asked.mark(Stage::Verified, worker.net.look().monotonic))?;
-    match route.disposition() {
+    let genuine = match judged {
+        Ok(genuine) => genuine,
+        Err(refused) => {
+            asked.mark(Stage::Verified, worker.net.look().monotonic);
+            let unproven = WithoutProof { route, admitted, refused };
+            return Err(challenge::answer_unproven(worker, policy, call, carrier, unproven).await);
+        }
+    };
+    match route.disposition(genuine.verified.delivery(), worker.net.now()) {
+        Disposition::Answer(reply) => Err(asked.answer_with(reply)),
+        Disposition::Refuse(rejection) => Err(rejection.into()),
         Disposition::Forward { upstream } => {
             let way = Way { sender: carrier.sender(), socket: carrier.socket(), reply_head, upstream };
             let reply = forward::forward(worker, snapshot, way, asked, genuine).await;
@@ -117,9 +134,28 @@ fn identify(policy: &Policy, call: &mut Call<'_, '_>, listener: ListenerId) {
 
 fn resolve<'p>(policy: &'p Policy, call: &mut Call<'_, 'p>) -> Result<&'p Route, Outcome> {
     let (head, bytes) = call.inbound.head();
-    let route = policy.gate.routes.resolve(head.host(bytes).name, head.path(bytes), head.method.of(bytes))?;
+    let (host, path) = (head.host(bytes).name, head.path(bytes));
+    let found = policy.gate.routes.resolve(host, path, head.method.of(bytes));
+    // A handshake may come with a method of its own.
+    let route = match found {
+        Err(Rejection::MethodNotAllowed) => policy.gate.routes.challenged(host, path, &*call.inbound),
+        found => Some(found?),
+    };
+    let route = route.ok_or(Rejection::MethodNotAllowed)?;
     call.asked.route = Some(route);
+    if let Some(id) = route.verifier.stated_id(&*call.inbound) {
+        call.asked.excerpts.stated_id.set(&id);
+    }
     Ok(route)
+}
+
+/// Judges the head of a delivery. What comes with another method than the route's can only be a handshake.
+fn begin(admitted: &Admitted<'_>, route: &Route, call: &Call<'_, '_>) -> Result<Check, Outcome> {
+    let (head, bytes) = call.inbound.head();
+    if !route.takes(head.method.of(bytes)) {
+        return Err(Rejection::MethodNotAllowed.into());
+    }
+    admit::begin(admitted, route, call)
 }
 
 /// What the connection, and others of its client, have to expect after this request.
@@ -168,7 +204,12 @@ async fn conclude<N: Net, C: Carrier<N>>(
     let intact = asked.body_read && call.inbound.is_intact();
     asked.keep_alive &= answer.fate == Fate::Keep && intact && !carrier.is_closing(worker);
     let written = {
-        let own = own_answer(worker, policy, call.inbound, answer);
+        let reply = asked.challenge.take();
+        let own = OwnAnswer {
+            challenge: reply.as_deref(),
+            is_bare: asked.route.is_some_and(|route| route.refuses_bare(answer.status)),
+            ..own_answer(worker, policy, call.inbound, answer)
+        };
         let writing = pin!(carrier.answer(worker, asked, own));
         match answer.fate {
             Fate::Leave => writing.await,
@@ -185,7 +226,12 @@ async fn conclude<N: Net, C: Carrier<N>>(
     }
 }
 
-fn own_answer<'a, N: Net>(worker: &Worker<N>, policy: &'a Policy, inbound: &Inbound, answer: Answer) -> OwnAnswer<'a> {
+fn own_answer<'a, N: Net>(
+    worker: &Worker<N>,
+    policy: &'a Policy,
+    inbound: &Inbound,
+    answer: AnswerRow,
+) -> OwnAnswer<'a> {
     let allow = match answer.status {
         405 => {
             let (head, bytes) = inbound.head();
@@ -195,5 +241,5 @@ fn own_answer<'a, N: Net>(worker: &Worker<N>, policy: &'a Policy, inbound: &Inbo
     };
     let time = if answer.fate == Fate::Leave { PARTING_TIME } else { ANSWER_TIME };
     let deadline = worker.net.monotonic() + policy.limits.write_timeout.min(time);
-    OwnAnswer { answer, allow, deadline }
+    OwnAnswer { answer, challenge: None, is_bare: false, allow, deadline }
 }

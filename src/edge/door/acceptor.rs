@@ -16,7 +16,7 @@ use crate::telemetry::WorkerCells;
 
 use super::listener::{self, Entrance};
 use crate::edge::drain::Open;
-use crate::edge::peer::Origin;
+use crate::edge::peer::PeerOrigin;
 use crate::edge::policy::{ListenerId, Policy};
 use crate::edge::runtime::coop::CoopBudget;
 use crate::edge::runtime::driver::Driver;
@@ -161,7 +161,10 @@ impl Acceptor {
         while !ending.begun.get() {
             let handle = ending.canceller.borrow().handle();
             match budget.during(self.listener.cancelable_accept(handle)).await {
-                Ok((stream, peer)) => self.welcome(&worker, stream, peer),
+                Ok((stream, peer)) => {
+                    self.welcome(&worker, stream, peer);
+                    worker.turns.newcomer().await;
+                }
                 Err(error) if concerns_one_connection(&error) || ending.begun.get() => {}
                 Err(error) => {
                     let first = !ending.pauses.replace(true);
@@ -214,7 +217,7 @@ impl Acceptor {
 
     fn welcome(&self, worker: &Rc<Worker<Sockets>>, stream: TcpStream, peer: SocketAddr) {
         // A client of IPv4 on a socket of IPv6 has a mapped address (::ffff:192.0.2.1). It is an IPv4 address.
-        let origin = Origin { peer: Some(peer.ip().to_canonical()), listener: self.id };
+        let origin = PeerOrigin { peer: Some(peer.ip().to_canonical()), listener: self.id };
         let permit = match worker.open(origin) {
             Err(ConnectionEnd::ConnectionsFull) if worker.peers.can_be_waited_for() => None,
             // Refused quickly: the socket is closed as it is.

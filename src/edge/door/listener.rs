@@ -12,7 +12,7 @@ const BACKLOG: i32 = 4096;
 
 /// The sockets of one configured address, one for each worker.
 #[derive(Debug)]
-pub struct Bound {
+pub struct BoundListener {
     /// The address, with the port that the kernel chose if the configuration said 0.
     pub address: SocketAddr,
     /// Whether another process of this user listens there already: connections are shared with it.
@@ -28,10 +28,10 @@ pub struct Bound {
 ///
 /// # Errors
 /// Of the operating system: in use, not permitted, not an address of this host.
-pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
+pub fn bind(address: SocketAddr, workers: usize) -> io::Result<BoundListener> {
     if let Some(socket) = inherited::find(address)? {
         let sockets = (0..workers).map(|_| socket.try_clone()).collect::<io::Result<Vec<_>>>()?;
-        return Ok(Bound { address, shared: false, inherited: true, sockets });
+        return Ok(BoundListener { address, shared: false, inherited: true, sockets });
     }
     // Without SO_REUSEPORT an address can be bound once only.
     let shared =
@@ -42,7 +42,7 @@ pub fn bind(address: SocketAddr, workers: usize) -> io::Result<Bound> {
     while sockets.len() < workers {
         sockets.push(bind_one(address)?);
     }
-    Ok(Bound { address, shared, inherited: false, sockets })
+    Ok(BoundListener { address, shared, inherited: false, sockets })
 }
 
 fn is_taken(error: &io::Error) -> bool {

@@ -8,7 +8,7 @@ use crate::gate::holding::IdleStanding;
 use crate::gate::keyed_buckets::{Allowance, ClientKey};
 use crate::outcome::ConnectionEnd;
 
-use crate::edge::peer::Origin;
+use crate::edge::peer::PeerOrigin;
 use crate::edge::runtime::net::Net;
 use crate::edge::worker::Worker;
 
@@ -20,8 +20,8 @@ impl<N: Net> Worker<N> {
     ///
     /// # Errors
     /// There is no room for it.
-    pub fn open(&self, origin: Origin) -> Result<ConnectionPermit, ConnectionEnd> {
-        let Origin { peer, listener } = origin;
+    pub fn open(&self, origin: PeerOrigin) -> Result<ConnectionPermit, ConnectionEnd> {
+        let PeerOrigin { peer, listener } = origin;
         // A proxy in front of us brings the connections of many clients: they are not its own.
         let policy = self.policy();
         let door = policy.door(listener);

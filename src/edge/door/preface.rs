@@ -65,7 +65,7 @@ pub async fn read<N: Net>(
                 connection.inbound.step_over(length);
                 return Ok(());
             }
-            Err(proxy_protocol::Malformed) => return Err(Some(ConnectionEnd::ProxyHeaderInvalid)),
+            Err(proxy_protocol::MalformedHeader) => return Err(Some(ConnectionEnd::ProxyHeaderInvalid)),
         }
     }
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::outcome::{Answer, Fault, Outcome, Rejection};
+use crate::gate::verify::ChallengeReply;
+use crate::outcome::{AnswerRow, Fault, Outcome, Rejection};
 use crate::wire::encode;
 use crate::wire::head::Version;
 
@@ -17,7 +18,7 @@ use crate::edge::worker::Worker;
 const RETRY_AFTER: u64 = 5;
 
 /// The answer to a copy of a delivery whose fate is known in a moment.
-const IN_FLIGHT: Answer = Rejection::DuplicateInFlight.answer();
+const IN_FLIGHT: AnswerRow = Rejection::DuplicateInFlight.answer();
 /// Seconds after which it makes sense to ask for that fate.
 const RETRY_IN_FLIGHT_AFTER: u64 = 1;
 
@@ -31,12 +32,18 @@ pub(super) async fn write_answer<N: Net>(
     asked: &mut Asked<'_>,
     own: OwnAnswer<'_>,
 ) -> Result<(), Outcome> {
-    let OwnAnswer { answer, allow, deadline } = own;
+    let OwnAnswer { answer, challenge, is_bare, allow, deadline } = own;
     let mut buf = worker.buffers.lease(0);
     let out = &mut buf;
     encode::status_line(out, answer.status);
     encode::field(out, b"Date", &worker.date.at(worker.net.now()));
-    encode::field(out, b"Content-Type", b"application/json");
+    if let Some(reply) = challenge {
+        encode_challenge(out, asked, reply);
+        return write(worker, stream, buf, deadline).await;
+    }
+    if !is_bare {
+        encode::field(out, b"Content-Type", b"application/json");
+    }
     encode::field(out, b"Cache-Control", b"no-store");
     encode::field(out, b"X-Request-Id", asked.id.text());
     match answer.status {
@@ -50,6 +57,11 @@ pub(super) async fn write_answer<N: Net>(
         encode::field_u64(out, b"Retry-After", asked.retry_after.unwrap_or(RETRY_AFTER));
     }
     encode_fate(out, asked);
+    if is_bare {
+        encode::field_u64(out, b"Content-Length", 0);
+        encode::end(out);
+        return write(worker, stream, buf, deadline).await;
+    }
     let parts = if answer.status < 300 { SUCCESS } else { BODY };
     let body_length = parts.iter().map(|part| part.len()).sum::<usize>() + answer.error.len() + asked.id.text().len();
     encode::field_u64(out, b"Content-Length", body_length as u64);
@@ -62,6 +74,29 @@ pub(super) async fn write_answer<N: Net>(
         asked.sent = body_length as u64;
     }
     write(worker, stream, buf, deadline).await
+}
+
+/// The rest of the answer to a handshake. It is text or JSON: no browser takes it for a page.
+fn encode_challenge(out: &mut Vec<u8>, asked: &mut Asked<'_>, reply: &ChallengeReply) {
+    if let Some(media) = reply.media {
+        encode::field(out, b"Content-Type", media.as_bytes());
+    }
+    encode::field(out, b"X-Content-Type-Options", b"nosniff");
+    encode::field(out, b"Cache-Control", b"no-store");
+    encode::field(out, b"X-Request-Id", asked.id.text());
+    for (name, value) in &reply.fields {
+        encode::field(out, name.as_bytes(), value);
+    }
+    encode_fate(out, asked);
+    // RFC 9110 section 8.6: no length with 204.
+    if reply.status != 204 {
+        encode::field_u64(out, b"Content-Length", reply.body.len() as u64);
+    }
+    encode::end(out);
+    if !asked.is_head {
+        out.extend_from_slice(&reply.body);
+        asked.sent = reply.body.len() as u64;
+    }
 }
 
 const BODY: [&[u8]; 3] = [b"{\"error\":\"", b"\",\"request_id\":\"", b"\"}\n"];

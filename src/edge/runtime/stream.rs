@@ -115,7 +115,7 @@ const PIECE: usize = 256 << 10;
 
 /// A TCP or Unix-domain connection.
 pub struct Socket {
-    kind: Kind,
+    kind: StreamKind,
     alarms: Rc<Alarms>,
     /// While it is busy.
     timer: Option<Timer>,
@@ -127,7 +127,7 @@ pub struct Socket {
 /// The timer of a task, shared by the streams that it uses, one after the other.
 type Timer = Rc<RefCell<Pin<Box<Sleep>>>>;
 
-enum Kind {
+enum StreamKind {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -136,8 +136,8 @@ enum Kind {
 macro_rules! on {
     ($self:expr, $stream:ident => $call:expr) => {
         match $self {
-            Kind::Tcp($stream) => $call,
-            Kind::Unix($stream) => $call,
+            StreamKind::Tcp($stream) => $call,
+            StreamKind::Unix($stream) => $call,
         }
     };
 }
@@ -148,16 +148,16 @@ impl Socket {
     pub fn tcp(stream: TcpStream, alarms: &Rc<Alarms>) -> Self {
         // Failing to set the option costs latency, not correctness.
         let _ = stream.set_nodelay(true);
-        Self::new(Kind::Tcp(stream), alarms)
+        Self::new(StreamKind::Tcp(stream), alarms)
     }
 
     /// Wraps a Unix-domain connection.
     #[must_use]
     pub fn unix(stream: UnixStream, alarms: &Rc<Alarms>) -> Self {
-        Self::new(Kind::Unix(stream), alarms)
+        Self::new(StreamKind::Unix(stream), alarms)
     }
 
-    fn new(kind: Kind, alarms: &Rc<Alarms>) -> Self {
+    fn new(kind: StreamKind, alarms: &Rc<Alarms>) -> Self {
         Self { kind, alarms: Rc::clone(alarms), timer: None, budget: CoopBudget::default(), canceller: None }
     }
 

@@ -10,11 +10,11 @@ use std::task::{Poll, Waker};
 #[derive(Debug, Default)]
 pub struct FifoLock {
     held: Cell<bool>,
-    waiting: RefCell<VecDeque<Rc<Waiter>>>,
+    waiting: RefCell<VecDeque<Rc<LockWaiter>>>,
 }
 
 #[derive(Debug, Default)]
-struct Waiter {
+struct LockWaiter {
     called: Cell<bool>,
     gone: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -35,7 +35,7 @@ impl Drop for FifoGuard<'_> {
 /// A wait in the queue. One that is dropped is skipped later, and passes the lock on if it has just been given it.
 struct FifoWait<'b> {
     lock: &'b FifoLock,
-    waiter: Rc<Waiter>,
+    waiter: Rc<LockWaiter>,
 }
 
 impl Drop for FifoWait<'_> {

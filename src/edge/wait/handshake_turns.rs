@@ -12,7 +12,7 @@ use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::{Poll, Waker};
 
-use crate::gate::handshakes::Pace;
+use crate::gate::handshakes::HandshakeStanding;
 
 /// What is done for handshakes between two looks, in units of [`crate::gate::chain::KeyKind::handshake_cost`]: two thirds
 /// of a millisecond.
@@ -26,14 +26,14 @@ const ALTERNATE: u32 = 4;
 pub(in crate::edge) struct HandshakeTurns {
     /// What is left until the next look; negative where more has been spent.
     left: Cell<i64>,
-    within: RefCell<VecDeque<Rc<Waiter>>>,
-    over_rate: RefCell<VecDeque<Rc<Waiter>>>,
+    within: RefCell<VecDeque<Rc<HandshakeWaiter>>>,
+    over_rate: RefCell<VecDeque<Rc<HandshakeWaiter>>>,
     handed_out: Cell<u32>,
 }
 
 /// A handshake that waits.
 #[derive(Debug)]
-struct Waiter {
+struct HandshakeWaiter {
     cost: i64,
     called: Cell<bool>,
     waker: RefCell<Option<Waker>>,
@@ -41,8 +41,9 @@ struct Waiter {
 
 impl HandshakeTurns {
     /// Takes a turn, if one can be had without waiting.
-    pub(in crate::edge) fn take(&self, cost: u32, pace: Pace) -> bool {
-        let others = !self.within.borrow().is_empty() || pace == Pace::OverRate && !self.over_rate.borrow().is_empty();
+    pub(in crate::edge) fn take(&self, cost: u32, pace: HandshakeStanding) -> bool {
+        let others = !self.within.borrow().is_empty()
+            || pace == HandshakeStanding::OverRate && !self.over_rate.borrow().is_empty();
         let taken = self.left.get() > 0 && !others;
         if taken {
             self.left.set(self.left.get() - i64::from(cost));
@@ -51,8 +52,9 @@ impl HandshakeTurns {
     }
 
     /// Waits for a turn, which [`Self::hand_out`] gives. A handshake that gives up waiting costs no turn.
-    pub(in crate::edge) async fn wait(&self, cost: u32, pace: Pace) {
-        let waiter = Rc::new(Waiter { cost: i64::from(cost), called: Cell::new(false), waker: RefCell::new(None) });
+    pub(in crate::edge) async fn wait(&self, cost: u32, pace: HandshakeStanding) {
+        let waiter =
+            Rc::new(HandshakeWaiter { cost: i64::from(cost), called: Cell::new(false), waker: RefCell::new(None) });
         self.queue(pace).borrow_mut().push_back(Rc::clone(&waiter));
         poll_fn(|cx| {
             if waiter.called.get() {
@@ -92,16 +94,18 @@ impl HandshakeTurns {
         !self.within.borrow().is_empty() || !self.over_rate.borrow().is_empty()
     }
 
-    fn next(&self) -> Option<Rc<Waiter>> {
+    fn next(&self) -> Option<Rc<HandshakeWaiter>> {
         let number = self.handed_out.get().wrapping_add(1);
-        let first = if number.is_multiple_of(ALTERNATE) { Pace::OverRate } else { Pace::Within };
-        let second = if first == Pace::Within { Pace::OverRate } else { Pace::Within };
+        let first =
+            if number.is_multiple_of(ALTERNATE) { HandshakeStanding::OverRate } else { HandshakeStanding::Within };
+        let second =
+            if first == HandshakeStanding::Within { HandshakeStanding::OverRate } else { HandshakeStanding::Within };
         let waiter = self.next_of(first).or_else(|| self.next_of(second))?;
         self.handed_out.set(number);
         Some(waiter)
     }
 
-    fn next_of(&self, pace: Pace) -> Option<Rc<Waiter>> {
+    fn next_of(&self, pace: HandshakeStanding) -> Option<Rc<HandshakeWaiter>> {
         let mut queue = self.queue(pace).borrow_mut();
         loop {
             let waiter = queue.pop_front()?;
@@ -112,15 +116,15 @@ impl HandshakeTurns {
         }
     }
 
-    const fn queue(&self, pace: Pace) -> &RefCell<VecDeque<Rc<Waiter>>> {
+    const fn queue(&self, pace: HandshakeStanding) -> &RefCell<VecDeque<Rc<HandshakeWaiter>>> {
         match pace {
-            Pace::Within => &self.within,
-            Pace::OverRate => &self.over_rate,
+            HandshakeStanding::Within => &self.within,
+            HandshakeStanding::OverRate => &self.over_rate,
         }
     }
 }
 
-impl Waiter {
+impl HandshakeWaiter {
     fn call(&self) {
         self.called.set(true);
         if let Some(waker) = self.waker.take() {
@@ -142,7 +146,7 @@ mod tests {
         wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready()
     }
 
-    fn queue(turns: &HandshakeTurns, count: usize, cost: u32, pace: Pace) -> Vec<Wait<'_>> {
+    fn queue(turns: &HandshakeTurns, count: usize, cost: u32, pace: HandshakeStanding) -> Vec<Wait<'_>> {
         let mut waits: Vec<Wait<'_>> = (0..count).map(|_| Box::pin(turns.wait(cost, pace)) as Wait<'_>).collect();
         assert!(waits.iter_mut().all(|wait| !is_called(wait)));
         waits
@@ -165,9 +169,9 @@ mod tests {
     #[test]
     fn between_two_looks_as_many_are_made_as_the_budget_has_room_for() {
         let turns = ready();
-        assert!((0..4).all(|_| turns.take(8, Pace::Within)));
-        assert!(!turns.take(8, Pace::Within));
-        let mut waits = queue(&turns, 10, 8, Pace::Within);
+        assert!((0..4).all(|_| turns.take(8, HandshakeStanding::Within)));
+        assert!(!turns.take(8, HandshakeStanding::Within));
+        let mut waits = queue(&turns, 10, 8, HandshakeStanding::Within);
         assert_eq!([look(&turns, &mut waits), look(&turns, &mut waits), look(&turns, &mut waits)], [4, 4, 2]);
         assert!(!turns.is_crowded());
     }
@@ -176,8 +180,8 @@ mod tests {
     fn what_costs_more_than_the_budget_is_followed_by_looks_without_any() {
         // RSA with 4096 bits.
         let (turns, cost) = (ready(), 325);
-        assert!(turns.take(cost, Pace::Within));
-        let mut waits = queue(&turns, 3, cost, Pace::Within);
+        assert!(turns.take(cost, HandshakeStanding::Within));
+        let mut waits = queue(&turns, 3, cost, HandshakeStanding::Within);
         let called: Vec<usize> = (0..30).map(|_| look(&turns, &mut waits)).collect();
         let looks: Vec<usize> = called.iter().enumerate().filter(|(_, count)| **count > 0).map(|(at, _)| at).collect();
         assert_eq!(called.iter().sum::<usize>(), 3);
@@ -187,9 +191,9 @@ mod tests {
     #[test]
     fn a_client_over_its_rate_waits_behind_others_and_gets_on() {
         let turns = ready();
-        assert!(turns.take(BUDGET as u32, Pace::OverRate));
-        let mut over = queue(&turns, 40, BUDGET as u32, Pace::OverRate);
-        let mut within = queue(&turns, 30, BUDGET as u32, Pace::Within);
+        assert!(turns.take(BUDGET as u32, HandshakeStanding::OverRate));
+        let mut over = queue(&turns, 40, BUDGET as u32, HandshakeStanding::OverRate);
+        let mut within = queue(&turns, 30, BUDGET as u32, HandshakeStanding::Within);
         let mut order = String::new();
         for _ in 0..40 {
             turns.hand_out();
@@ -206,18 +210,18 @@ mod tests {
     #[test]
     fn a_newcomer_within_its_rate_does_not_wait_for_those_over_theirs() {
         let turns = ready();
-        assert!(turns.take(BUDGET as u32, Pace::Within));
-        let mut over = queue(&turns, 3, 1000, Pace::OverRate);
+        assert!(turns.take(BUDGET as u32, HandshakeStanding::Within));
+        let mut over = queue(&turns, 3, 1000, HandshakeStanding::OverRate);
         turns.give_back(8);
-        assert!(turns.take(8, Pace::Within) && !turns.take(8, Pace::OverRate));
+        assert!(turns.take(8, HandshakeStanding::Within) && !turns.take(8, HandshakeStanding::OverRate));
         assert_eq!(look(&turns, &mut over), 1);
     }
 
     #[test]
     fn a_handshake_that_was_given_up_costs_no_turn() {
         let turns = ready();
-        assert!(turns.take(BUDGET as u32, Pace::Within));
-        let mut waits = queue(&turns, 6, BUDGET as u32, Pace::Within);
+        assert!(turns.take(BUDGET as u32, HandshakeStanding::Within));
+        let mut waits = queue(&turns, 6, BUDGET as u32, HandshakeStanding::Within);
         waits.drain(..5);
         assert_eq!(look(&turns, &mut waits), 1);
         assert!(!turns.is_crowded());
@@ -226,13 +230,13 @@ mod tests {
     #[test]
     fn what_was_not_spent_comes_back_but_is_not_saved_up() {
         let turns = ready();
-        assert!(turns.take(45, Pace::Within));
+        assert!(turns.take(45, HandshakeStanding::Within));
         turns.give_back(41);
-        assert!(turns.take(45, Pace::Within));
+        assert!(turns.take(45, HandshakeStanding::Within));
         turns.give_back(45);
         turns.give_back(1000);
         assert_eq!(turns.left.get(), BUDGET);
-        let mut waits = queue(&turns, 9, 1000, Pace::OverRate);
+        let mut waits = queue(&turns, 9, 1000, HandshakeStanding::OverRate);
         turns.let_all_go();
         assert!(waits.iter_mut().all(is_called));
     }

@@ -21,7 +21,7 @@ use crate::edge::connection::Connection;
 use crate::edge::door::access::ClientAccess;
 use crate::edge::door::tls::admitted_by::AdmittedBy;
 use crate::edge::door::tls::downstream::Downstream;
-use crate::edge::peer::{Origin, Peer};
+use crate::edge::peer::{Peer, PeerOrigin};
 use crate::edge::policy::ListenerId;
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::ByteStream;
@@ -43,7 +43,11 @@ pub struct IdleConnection<S> {
 
 impl<S: ByteStream> IdleConnection<S> {
     /// A connection that has just been accepted.
-    pub(in crate::edge) fn accepted<N: Net<Stream = S>>(worker: &Worker<N>, stream: S, origin: Origin) -> Box<Self> {
+    pub(in crate::edge) fn accepted<N: Net<Stream = S>>(
+        worker: &Worker<N>,
+        stream: S,
+        origin: PeerOrigin,
+    ) -> Box<Self> {
         let opened = worker.net.monotonic();
         Box::new(Self {
             stream: Downstream::plain(stream),

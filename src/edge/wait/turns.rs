@@ -21,9 +21,10 @@ use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use crate::gate::conduct::{Conduct, Ended, Rank};
-use crate::gate::handshakes::Pace;
+use crate::gate::handshakes::HandshakeStanding;
 
 use super::handshake_turns::HandshakeTurns;
+use super::newcomer_turns::NewcomerTurns;
 
 /// TurnQueue between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
 pub const TURNS_PER_ROUND: usize = 32;
@@ -62,6 +63,7 @@ pub struct TurnQueue {
     waiting: RefCell<[VecDeque<Rc<Waiter>>; Rank::ALL.len()]>,
     runner: RefCell<Option<Waker>>,
     handshakes: HandshakeTurns,
+    newcomers: NewcomerTurns,
     /// When suspects have had no more than their share.
     even: Cell<Duration>,
     /// Whether they have had more.
@@ -75,12 +77,12 @@ struct Waiter {
     number: Cell<u64>,
     /// How many turns it needs, at most [`TURNS_PER_ROUND`].
     turns: Cell<usize>,
-    state: Cell<State>,
+    state: Cell<TurnState>,
     waker: RefCell<Option<Waker>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum State {
+enum TurnState {
     Waits,
     Called,
     /// It has been given up: its connection was evicted.
@@ -93,7 +95,7 @@ struct Wait<'a>(&'a Waiter);
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        self.0.state.set(State::Gone);
+        self.0.state.set(TurnState::Gone);
     }
 }
 
@@ -111,7 +113,7 @@ impl TurnQueue {
             return;
         }
         let waiter = waiter.get_or_init(Rc::default);
-        waiter.state.set(State::Waits);
+        waiter.state.set(TurnState::Waits);
         waiter.turns.set(turns);
         waiter.number.set(self.next.replace(self.next.get() + 1));
         if let Some(queue) = self.waiting.borrow_mut().get_mut(rank as usize) {
@@ -122,7 +124,7 @@ impl TurnQueue {
         }
         let wait = Wait(waiter);
         poll_fn(|cx| {
-            if wait.0.state.get() == State::Called {
+            if wait.0.state.get() == TurnState::Called {
                 return Poll::Ready(());
             }
             wait.0.waker.replace(Some(cx.waker().clone()));
@@ -133,7 +135,7 @@ impl TurnQueue {
 
     /// Waits until a TLS handshake may be gone on with, which will cost so much
     /// ([`crate::gate::chain::KeyKind::handshake_cost`]). They have a budget of their own (`handshake_turns.rs`).
-    pub async fn handshake(&self, cost: u32, pace: Pace) {
+    pub async fn handshake(&self, cost: u32, pace: HandshakeStanding) {
         if !self.is_running.get() || self.handshakes.take(cost, pace) {
             return;
         }
@@ -141,6 +143,16 @@ impl TurnQueue {
             runner.wake();
         }
         self.handshakes.wait(cost, pace).await;
+    }
+
+    /// Waits until another connection may be accepted (`newcomer_turns.rs`).
+    pub async fn newcomer(&self) {
+        while self.is_running.get() && !self.newcomers.take() {
+            if let Some(runner) = self.runner.take() {
+                runner.wake();
+            }
+            self.newcomers.wait().await;
+        }
     }
 
     /// A handshake has cost less than was thought.
@@ -153,14 +165,18 @@ impl TurnQueue {
     pub async fn run(&self, worker: &impl Round) {
         self.is_running.set(true);
         let mut began = worker.now();
+        let mut took = Duration::ZERO;
         loop {
             let suspects = self.hand_out(TURNS_PER_ROUND);
             self.handshakes.hand_out();
+            self.newcomers.hand_out(took);
             self.crowded(worker).await;
+            let looking = worker.now();
             if worker.look().await.is_err() {
                 break;
             }
             let now = worker.now();
+            took = now.saturating_sub(looking);
             self.charge(suspects, (began, now), worker.percent());
             began = now;
         }
@@ -168,6 +184,7 @@ impl TurnQueue {
         self.resting.set(false);
         self.hand_out(usize::MAX);
         self.handshakes.let_all_go();
+        self.newcomers.let_all_go();
     }
 
     /// Counts a round in which suspects had so many turns against their share.
@@ -194,7 +211,7 @@ impl TurnQueue {
             free = left;
             aged = aged.saturating_sub(used);
             suspects += if rank == Rank::Suspect { used } else { 0 };
-            waiter.state.set(State::Called);
+            waiter.state.set(TurnState::Called);
             if let Some(waker) = waiter.waker.take() {
                 waker.wake();
             }
@@ -206,7 +223,7 @@ impl TurnQueue {
     /// Who is next: the one that has waited longest, or the best one.
     fn next_rank(&self, waiting: &mut [VecDeque<Rc<Waiter>>], by_age: bool) -> Option<Rank> {
         for queue in waiting.iter_mut() {
-            while queue.front().is_some_and(|waiter| waiter.state.get() != State::Waits) {
+            while queue.front().is_some_and(|waiter| waiter.state.get() != TurnState::Waits) {
                 queue.pop_front();
             }
         }
@@ -224,7 +241,7 @@ impl TurnQueue {
         loop {
             self.resting.set(self.is_ahead(worker.now()));
             let someone = self.next_rank(&mut *self.waiting.borrow_mut(), false).is_some();
-            if someone || self.handshakes.is_crowded() {
+            if someone || self.handshakes.is_crowded() || self.newcomers.is_crowded() {
                 return;
             }
             let suspects = self.waiting.borrow().iter().any(|queue| !queue.is_empty());

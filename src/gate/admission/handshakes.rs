@@ -20,7 +20,7 @@ const SHARE: u64 = 4;
 
 /// Whether a client is over its rate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Pace {
+pub enum HandshakeStanding {
     /// It is not, or it has none: a trusted proxy brings the connections of many clients.
     Within,
     /// It is.
@@ -119,10 +119,15 @@ mod tests {
         let begin = |last: u8| open(Some(client(last))).holding().begin_handshake(NOW);
         assert_eq!(
             [begin(1), begin(1), begin(1), begin(2)],
-            [Pace::Within, Pace::Within, Pace::OverRate, Pace::Within]
+            [
+                HandshakeStanding::Within,
+                HandshakeStanding::Within,
+                HandshakeStanding::OverRate,
+                HandshakeStanding::Within
+            ]
         );
         let unknown = open(None);
-        assert!((0..9).all(|_| unknown.holding().begin_handshake(NOW) == Pace::Within));
+        assert!((0..9).all(|_| unknown.holding().begin_handshake(NOW) == HandshakeStanding::Within));
     }
 
     #[test]
@@ -130,16 +135,19 @@ mod tests {
         let admission = admission();
         let permit = admission.open(Some(client(1)), Allowance::Usual, NOW).unwrap();
         for _ in 0..9 {
-            assert_eq!(permit.holding().begin_handshake(NOW), Pace::Within);
+            assert_eq!(permit.holding().begin_handshake(NOW), HandshakeStanding::Within);
             permit.holding().prove_handshake();
         }
         assert_eq!(
             [(); 3].map(|()| permit.holding().begin_handshake(NOW)),
-            [Pace::Within, Pace::Within, Pace::OverRate]
+            [HandshakeStanding::Within, HandshakeStanding::Within, HandshakeStanding::OverRate]
         );
         // One of the two that were taken: the connection has made one handshake.
         (0..3).for_each(|_| permit.holding().prove_handshake());
-        assert_eq!([(); 2].map(|()| permit.holding().begin_handshake(NOW)), [Pace::Within, Pace::OverRate]);
+        assert_eq!(
+            [(); 2].map(|()| permit.holding().begin_handshake(NOW)),
+            [HandshakeStanding::Within, HandshakeStanding::OverRate]
+        );
     }
 
     #[test]

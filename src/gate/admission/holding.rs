@@ -6,7 +6,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use crate::gate::admission::eviction::{Bound, Owner};
-use crate::gate::admission::handshakes::Pace;
+use crate::gate::admission::handshakes::HandshakeStanding;
 use crate::gate::admission::keyed_buckets::Lender;
 use crate::gate::admission::live::Admission;
 use crate::gate::client_key::ClientKey;
@@ -171,14 +171,14 @@ impl Holding {
 
     /// Its TLS handshake begins: takes a token of the client that the connection is counted for.
     #[must_use]
-    pub fn begin_handshake(&self, now: Duration) -> Pace {
-        let Some((client, _)) = self.owner.get() else { return Pace::Within };
+    pub fn begin_handshake(&self, now: Duration) -> HandshakeStanding {
+        let Some((client, _)) = self.owner.get() else { return HandshakeStanding::Within };
         match self.admission.handshake_pace().take(client, now) {
             Some(lender) => {
                 self.handshake.set(Some((client, lender)));
-                Pace::Within
+                HandshakeStanding::Within
             }
-            None => Pace::OverRate,
+            None => HandshakeStanding::OverRate,
         }
     }
 

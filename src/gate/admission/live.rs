@@ -9,9 +9,11 @@ use super::gauge::Gauge;
 use super::handshakes::HandshakePace;
 use super::keyed_buckets::{Allowance, KeyedBuckets, Lender};
 use super::limits::AdmissionLimits;
+use super::refused::Refused;
 use super::suspects::{Share, Suspects};
+use super::token_bucket::{Rate, SharedBucket};
 use crate::gate::client_key::ClientKey;
-use crate::outcome::ConnectionEnd;
+use crate::outcome::{ConnectionEnd, Rejection};
 
 /// What is held at the moment, or may be.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,6 +34,9 @@ pub struct Held {
     pub suspect_memory: u64,
 }
 
+/// Unsigned first calls that the process answers. An operator causes one when a webhook is registered.
+const FIRST_CALLS: Rate = Rate { tokens: 30, per: Duration::from_secs(60), burst: 30 };
+
 /// The live state of the bounds.
 #[derive(Debug)]
 pub struct Admission {
@@ -44,6 +49,7 @@ pub struct Admission {
     pub(super) handshakes: Gauge,
     pace: HandshakePace,
     pub(super) suspects: Suspects,
+    first_calls: SharedBucket,
     /// Connections that clients have beyond what each may have.
     excess: AtomicU64,
     /// For each limit, how many were refused because it was reached, for which no room has been made yet.
@@ -74,9 +80,18 @@ impl Admission {
             body_memory: Gauge::new(limits.body_memory),
             handshakes: Gauge::new(limits.handshakes),
             suspects: Suspects::new(limits),
+            first_calls: SharedBucket::new(FIRST_CALLS),
             excess: AtomicU64::new(0),
             shortages: Default::default(),
         }
+    }
+
+    /// Takes the right to answer an unsigned first call.
+    ///
+    /// # Errors
+    /// [`Rejection::FirstCallRateLimited`]
+    pub fn take_first_call(&self, now: Duration) -> Result<(), Refused> {
+        self.first_calls.take(now).map_err(|empty| Refused::empty(Rejection::FirstCallRateLimited, empty))
     }
 
     /// Changes the bounds. They count at once and for everything, also for what has been granted before: nothing is taken back,

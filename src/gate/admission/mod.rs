@@ -23,7 +23,7 @@ pub mod suspects;
 pub mod token_bucket;
 
 pub use live::{Admission, Held};
-pub use permits::{Admitted, ConnectionPermit, HandshakePermit, Request};
+pub use permits::{AdmissionRequest, Admitted, ConnectionPermit, HandshakePermit};
 pub use refused::Refused;
 
 #[cfg(test)]

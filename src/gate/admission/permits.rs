@@ -71,7 +71,7 @@ impl Admission {
     /// the share of suspects.
     pub fn admit(
         &self,
-        request: Request<'_>,
+        request: AdmissionRequest<'_>,
         client: ClientKey,
         now: Duration,
         holding: &Rc<Holding>,
@@ -103,7 +103,7 @@ impl Admission {
 
 /// What admission looks at.
 #[derive(Clone, Copy, Debug)]
-pub struct Request<'a> {
+pub struct AdmissionRequest<'a> {
     /// The route.
     pub route: &'a Route,
     /// The header fields.

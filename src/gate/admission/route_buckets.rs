@@ -66,6 +66,7 @@ mod tests {
             kept: KeptFields::default(),
             observe: Observe::default(),
             replay: None,
+            challenges: None,
         }
     }
 

@@ -111,7 +111,7 @@ mod tests {
     use crate::gate::admission::holding::Holding;
     use crate::gate::admission::route_admission::RouteAdmission;
     use crate::gate::admission::token_bucket::Rate;
-    use crate::gate::admission::{Admission, Admitted, Held, Refused, Request};
+    use crate::gate::admission::{Admission, AdmissionRequest, Admitted, Held, Refused};
     use crate::gate::allowlist::AllowList;
     use crate::gate::client_key::ClientKey;
     use crate::gate::identity::CallerList;
@@ -144,6 +144,7 @@ mod tests {
             callers: CallerList::default(),
             observe: Observe::default(),
             replay: None,
+            challenges: None,
         };
         RouteTable::new(vec![route("/a", verifier()), route("/b", Verifier::none())]).unwrap()
     }
@@ -175,7 +176,7 @@ mod tests {
         fn ask(&self, (verifies, is_proven): (bool, bool)) -> Result<(Admitted<'_>, Rc<Holding>), Refused> {
             let route = &self.routes.routes()[usize::from(!verifies)];
             let holding = Rc::new(Holding::uncounted(Arc::clone(self.admission)));
-            let request = Request { route, headers: self.headers.view(), has_body: true, is_proven };
+            let request = AdmissionRequest { route, headers: self.headers.view(), has_body: true, is_proven };
             let client = ClientKey::of(Some([192, 0, 2, 1].into()));
             let admitted = self.admission.admit(request, client, Duration::from_secs(1), &holding)?;
             Ok((admitted, holding))

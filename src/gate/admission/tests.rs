@@ -42,6 +42,7 @@ fn table(admission: RouteAdmission) -> RouteTable {
         kept: KeptFields::default(),
         observe: Observe::default(),
         replay: None,
+        challenges: None,
     };
     RouteTable::new(vec![route]).unwrap()
 }
@@ -77,7 +78,8 @@ fn client(number: u8) -> ClientKey {
 fn a_body_counts_for_longer_than_its_exchange() {
     let table = table(RouteAdmission::default());
     let (admission, headers) = (ready(), HeaderBuf::default());
-    let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
+    let request =
+        AdmissionRequest { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
     let mut admitted = admission.admit(request, client(1), NOW, &holding(&admission)).unwrap();
     admitted.hold_body(70).unwrap();
     admitted.end_request();
@@ -94,7 +96,8 @@ fn the_first_bound_that_is_met_is_named() {
     let ask = |media_type: &[u8], number: u8| {
         let mut headers = HeaderBuf::default();
         headers.push("Content-Type", media_type);
-        let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
+        let request =
+            AdmissionRequest { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
         admission.admit(request, client(number), NOW, &holding(&admission))
     };
     let first = ask(b"a/b", 1).unwrap();
@@ -116,7 +119,8 @@ fn bodies_are_charged_as_they_arrive() {
     let table = table(RouteAdmission::default());
     let admission = ready();
     let headers = HeaderBuf::default();
-    let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
+    let request =
+        AdmissionRequest { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
     let mut first = admission.admit(request, client(1), NOW, &holding(&admission)).unwrap();
     let mut second = admission.admit(request, client(2), NOW, &holding(&admission)).unwrap();
     for (length, held) in [(10, 10), (60, 60), (60, 60)] {
@@ -186,7 +190,8 @@ fn limits_below_what_is_held_take_nothing_away() {
     let table = table(RouteAdmission::default());
     let admission = ready();
     let headers = HeaderBuf::default();
-    let request = Request { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
+    let request =
+        AdmissionRequest { route: &table.routes()[0], headers: headers.view(), has_body: true, is_proven: false };
     let (first, second) = (
         admission.open(Some(client(1)), Allowance::Usual, NOW),
         admission.open(Some(client(1)), Allowance::Usual, NOW),

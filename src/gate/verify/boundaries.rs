@@ -11,9 +11,11 @@
 //! lets through, from how the part is read, and from the guards of the scheme.
 
 use super::bytes::ByteSet;
+#[cfg(test)]
+use super::guard::Exactly;
 use super::guard::{Guards, Without};
 use super::scheme::Scheme;
-use super::signature::Syntax;
+use super::signature::{Encoding, Syntax};
 use super::template::Part;
 use crate::wire::characters::{may_stand_in_path, may_stand_in_query};
 
@@ -41,8 +43,10 @@ enum Reach {
 struct Shape<'s> {
     part: &'s Part,
     reach: Reach,
-    /// What it never contains.
+    /// What it never contains, or not behind its `lead`: read from its beginning, the first such byte is not its own.
     excluded: ByteSet,
+    /// What it never contains: read from its end.
+    excluded_backwards: ByteSet,
     /// What stands at its first places, as far as these are known.
     lead: Vec<ByteSet>,
     /// The same from its last place backwards.
@@ -58,9 +62,16 @@ pub(super) fn ambiguity(scheme: &Scheme) -> Option<Ambiguity> {
 }
 
 /// The first two parts that are left when no more can be taken off, and whose length is not fixed.
+///
+/// The secret says where it stands: to move it, an attacker would have to have it, or a good part of it, in what is sent.
+/// What stands before it and what stands behind it are told apart each on its own.
 fn unseparated(scheme: &Scheme) -> Option<(&Part, &Part)> {
     let shapes: Vec<Shape<'_>> = scheme.content.parts().iter().map(|part| shape(scheme, part)).collect();
-    let mut rest = shapes.as_slice();
+    shapes.split(|shape| *shape.part == Part::Secret).find_map(|side| unseparated_among(scheme, side))
+}
+
+fn unseparated_among<'s>(scheme: &'s Scheme, shapes: &[Shape<'s>]) -> Option<(&'s Part, &'s Part)> {
+    let mut rest = shapes;
     loop {
         rest = match rest {
             [] | [_] => return None,
@@ -70,8 +81,12 @@ fn unseparated(scheme: &Scheme) -> Option<(&Part, &Part)> {
                 return None;
             }
             [first, after @ ..] if is_counted(scheme, first, after) => after,
-            [before @ .., last] if comes_off(last, before.iter().rev(), |shape| &shape.trail) => before,
-            [first, after @ ..] if comes_off(first, after.iter(), |shape| &shape.lead) => after,
+            [before @ .., last]
+                if comes_off(last, last.excluded_backwards, before.iter().rev(), |shape| &shape.trail) =>
+            {
+                before
+            }
+            [first, after @ ..] if comes_off(first, first.excluded, after.iter(), |shape| &shape.lead) => after,
             [first, after @ ..] => {
                 let open = after.iter().find(|shape| shape.reach == Reach::Open);
                 return open.or(after.last()).map(|second| (first.part, second.part));
@@ -93,6 +108,7 @@ fn is_counted(scheme: &Scheme, first: &Shape<'_>, after: &[Shape<'_>]) -> bool {
 /// in the same direction.
 fn comes_off<'s>(
     shape: &Shape<'_>,
+    excluded: ByteSet,
     mut neighbours: impl ExactSizeIterator<Item = &'s Shape<'s>>,
     near: impl Fn(&'s Shape<'s>) -> &'s [ByteSet],
 ) -> bool {
@@ -106,7 +122,7 @@ fn comes_off<'s>(
             return false;
         }
         for place in near(neighbour) {
-            if place.is_within(shape.excluded) && place.and(passed).is_empty() {
+            if place.is_within(excluded) && place.and(passed).is_empty() {
                 return true;
             }
             passed = passed.or(*place);
@@ -124,6 +140,7 @@ fn shape<'s>(scheme: &'s Scheme, part: &'s Part) -> Shape<'s> {
         part,
         reach: Reach::Open,
         excluded: may.others().or(guarded),
+        excluded_backwards: may.others().or(guarded),
         lead: Vec::new(),
         trail: Vec::new(),
         optional: false,
@@ -133,15 +150,20 @@ fn shape<'s>(scheme: &'s Scheme, part: &'s Part) -> Shape<'s> {
         Shape { reach: Reach::Fixed, lead, trail, ..open(ByteSet::ALL) }
     };
     let single = |byte: &u8| ByteSet::of(&[*byte]);
+    if let Some(length) = scheme.guards.length_of(part).filter(|_| part.can_be_measured()) {
+        return fixed(vec![guarded.others(); length]);
+    }
     let url = || Shape { lead: b"http".iter().map(single).collect(), ..open(of_path().or(of_query())) };
     match part {
         Part::Literal(bytes) => fixed(bytes.iter().map(single).collect()),
-        // Its length is the same for every delivery under one key, and its bytes are not ours to reason about.
-        Part::Secret => {
-            Shape { reach: Reach::Fixed, lead: vec![ByteSet::ALL], trail: vec![ByteSet::ALL], ..open(ByteSet::ALL) }
-        }
+        // Never among others: see `unseparated`.
+        Part::Secret => open(ByteSet::ALL),
         Part::Timestamp => match scheme.timestamp.as_ref().map(|timestamp| timestamp.unit) {
             Some(unit) if unit.is_fixed_length() => fixed(unit.lead()),
+            Some(unit) if unit.tail().is_some() => {
+                let excluded = unit.tail().unwrap_or_default().others();
+                Shape { lead: unit.lead(), excluded, ..open(ByteSet::ALL) }
+            }
             Some(unit) => Shape { reach: Reach::Delimited, lead: unit.lead(), ..open(ByteSet::ALL) },
             None => open(ByteSet::ALL),
         },
@@ -154,16 +176,26 @@ fn shape<'s>(scheme: &'s Scheme, part: &'s Part) -> Shape<'s> {
         Part::Id => open(id_bytes(scheme)),
         Part::Method => open(METHOD),
         Part::Path => Shape { lead: vec![single(&b'/')], ..open(of_path()) },
+        Part::Target => Shape { lead: vec![single(&b'/')], ..open(of_path().or(of_query()).or(ByteSet::of(b"?"))) },
         Part::Url | Part::UrlUnescaped => url(),
         Part::Header(_) => open(ByteSet::FIELD_VALUE),
         Part::NamedHeaders(_) => open(ByteSet::FIELD_VALUE),
         Part::Field(key) if scheme.content.contains(&Part::NamedHeaders(key.clone())) => open(NAMES),
         Part::Field(_) => match &scheme.syntax {
-            Syntax::Pairs { separator, .. } => open(ByteSet::FIELD_VALUE.and(single(separator).others())),
+            Syntax::Pairs { separator, groups, .. } => {
+                let marks = single(separator).or(groups.as_ref().map_or(ByteSet::NONE, single));
+                open(ByteSet::FIELD_VALUE.and(marks.others()))
+            }
+            Syntax::Items { separator, .. } => open(ByteSet::FIELD_VALUE.and(single(separator).others())),
             Syntax::Single { .. } | Syntax::List { .. } => open(ByteSet::FIELD_VALUE),
         },
-        Part::Sha256Body => fixed(vec![ByteSet::DIGITS.or(ByteSet::range(b'a', b'f')); 64]),
-        Part::Form(_) | Part::SortedFormParams | Part::Query(_) => open(ByteSet::ALL),
+        Part::HashedBody(algorithm, Encoding::Hex) => {
+            fixed(vec![ByteSet::DIGITS.or(ByteSet::range(b'a', b'f')); 2 * algorithm.tag_length()])
+        }
+        Part::HashedBody(algorithm, _) => fixed(vec![ByteSet::VISIBLE; algorithm.tag_length().div_ceil(3) * 4]),
+        Part::Json { .. } | Part::Form(_) | Part::SortedForm(_) | Part::SortedFormParams | Part::Query(_) => {
+            open(ByteSet::ALL)
+        }
     }
 }
 
@@ -197,6 +229,7 @@ fn fix(scheme: &Scheme, left: &Part, right: &Part) -> String {
             begins: guards.begins.or(scheme.guards.begins),
             ends: guards.ends.or(scheme.guards.ends),
             dotted: scheme.guards.dotted.clone(),
+            exactly: scheme.guards.exactly.clone(),
         };
         unseparated(&Scheme { guards: more, ..scheme.clone() }) != Some((left, right))
     };
@@ -248,7 +281,7 @@ mod tests {
         let kind = Kind::Hmac(MacAlgorithm::HmacSha256);
         let mut scheme = Scheme::new("own", kind, "X-S", Template::parse(content).unwrap());
         let header = |name: &str| Source::Headers(vec![name.to_owned()]);
-        scheme.syntax = Syntax::Pairs { separator: b',', key: "v1".to_owned() };
+        scheme.syntax = Syntax::pairs(b',', "v1");
         scheme.id = Some(header("X-I"));
         scheme.timestamp =
             Some(TimestampSource { source: header("X-T"), unit, tolerance: Tolerance::new(Duration::from_secs(1)) });
@@ -279,8 +312,10 @@ mod tests {
             "{sha256:body}{header:X}",
             "{method}\n{timestamp}\n{sha256:body}",
             "{timestamp}{query:a}{sha256:body}",
+            "{sha512-base64:body}{json:a}",
+            "{sorted_form:=&}.{timestamp}",
         ] {
-            for unit in [Unit::Seconds, Unit::Milliseconds, Unit::Rfc3339] {
+            for unit in Unit::ALL {
                 assert_eq!(parts(content, unit, &Guards::default()), None, "{content}");
             }
         }
@@ -304,6 +339,30 @@ mod tests {
         assert_eq!(parts("{url}{body}{timestamp}", Unit::Seconds, &url), None);
         assert_eq!(parts("{url}{body}{form:f}", Unit::Seconds, &url).unwrap(), "{url} {body}");
         assert_eq!(parts("{url}{body}{header:X}", Unit::Seconds, &url).unwrap(), "{url} {body}");
+    }
+
+    #[test]
+    fn fields_without_marks_need_guards_or_lengths() {
+        let exactly = |part: &str, length: usize| Exactly { part: Part::named(part).unwrap(), length };
+        let some = |guards: &[(&str, usize)]| Guards {
+            exactly: guards.iter().map(|(part, length)| exactly(part, *length)).collect(),
+            ..Guards::default()
+        };
+        let content = "{json:tid}{json:amount}{json:date}";
+        assert_eq!(parts(content, Unit::Seconds, &some(&[])).unwrap(), "{json:tid} {json:amount}");
+        assert_eq!(parts(content, Unit::Seconds, &some(&[("json:tid", 30)])).unwrap(), "{json:amount} {json:date}");
+        assert_eq!(parts(content, Unit::Seconds, &some(&[("json:tid", 30), ("json:date", 28)])), None);
+        let colons = "{json:a}:{json?:b}:{json:c}";
+        assert_eq!(parts(colons, Unit::Seconds, &some(&[])).unwrap(), "{json:a} {json?:b}");
+        let mut guards = without(Part::named("json:a").unwrap(), b":");
+        guards.without.extend(without(Part::named("json:c").unwrap(), b":").without);
+        assert_eq!(parts(colons, Unit::Seconds, &guards), None);
+        // The secret between two parts says where one ends; what stands on one side of it has to be told apart by itself.
+        assert_eq!(parts("{timestamp}{header:N}{secret}{body}", Unit::Seconds, &some(&[])), None);
+        assert_eq!(
+            parts("{header:N}{header:M}{secret}{body}", Unit::Seconds, &some(&[])).unwrap(),
+            "{header:N} {header:M}"
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use super::Delivery;
 use super::keyring::{Keyring, Material};
 use super::mac::Fingerprint;
 use super::reading::{self, CREDENTIAL};
-use super::scheme::{Kind, Scheme};
+use super::scheme::{Kind, Scheme, SignatureSource};
 use super::signature::{Encoding, Syntax, VALUE_LIMIT};
 use crate::now::Now;
 use crate::outcome::Rejection;
@@ -17,17 +17,21 @@ pub(super) fn recognise<D: Delivery>(
     now: Now,
 ) -> Result<usize, Rejection> {
     let mut matched = None;
+    // The body brings a credential in each of its items, and one that lacks it is not of the sender.
+    let each = matches!(&scheme.signature, SignatureSource::Json(path) if path.has_each());
     reading::signature_values(scheme, delivery, CREDENTIAL, |value| {
         let presented = presented(scheme, value).ok_or(Rejection::CredentialMismatch)?;
+        let mut known = None;
         for (index, key) in keyring.active(now) {
             if let Material::Credential(expected) = key.material()
                 && expected.matches(&presented)
-                && matched.is_none()
+                && known.is_none()
             {
-                matched = Some(index);
+                known = Some(index);
             }
         }
-        Ok(())
+        matched = matched.or(known);
+        if each && known.is_none() { Err(Rejection::CredentialMismatch) } else { Ok(()) }
     })?;
     matched.ok_or(Rejection::CredentialMismatch)
 }

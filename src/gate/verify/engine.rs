@@ -12,6 +12,7 @@ use std::sync::Arc;
 use super::Delivery;
 use super::candidates::{Candidates, Trial, Work};
 use super::credential;
+use super::decoded::{self, Decompressed, SignedBody};
 use super::fit::misfits;
 use super::jws::{Proven, TokenCheck, TokenRule};
 use super::keyring::{Key, Keyring, Material};
@@ -50,7 +51,15 @@ struct Rule {
     leaves_nothing: bool,
     /// Whether times of tokens do not count: for explanations.
     anytime: bool,
+    /// The longest body of the route, in bytes: also of what a body becomes when it is decompressed.
+    body_limit: usize,
 }
+
+/// How long a body may become where no route says how long its bodies are, in bytes.
+const BODY_LIMIT: usize = 1 << 20;
+
+/// How many passes of a hash the walk over a JSON body takes.
+const JSON_COST: usize = 5;
 
 /// A verification under way: between the head and the end of the body.
 #[must_use]
@@ -112,6 +121,7 @@ impl Verifier {
         let own = scheme.timestamp.as_ref().map(|timestamp| timestamp.tolerance);
         let tolerance = tolerance.or(own);
         let streams = matches!(scheme.kind, Kind::Hmac(_) | Kind::Digest(_))
+            && scheme.signed_body == SignedBody::AsReceived
             && scheme.content.contains(&Part::Body)
             && !scheme.content_needs_body(scheme.content.around_body().0);
         let other_url = other_url(&scheme, public_url.as_ref());
@@ -127,6 +137,7 @@ impl Verifier {
             streams,
             leaves_nothing,
             anytime: false,
+            body_limit: BODY_LIMIT,
         };
         Ok(Self { rule: Some(rule) })
     }
@@ -135,6 +146,13 @@ impl Verifier {
     #[must_use]
     pub fn observing_tolerance(mut self) -> Self {
         self.rule.iter_mut().for_each(|rule| rule.observes_tolerance = true);
+        self
+    }
+
+    /// The same verifier for a route whose bodies have at most `bytes` bytes, decompressed or not.
+    #[must_use]
+    pub fn with_body_limit(mut self, bytes: usize) -> Self {
+        self.rule.iter_mut().for_each(|rule| rule.body_limit = bytes);
         self
     }
 
@@ -191,7 +209,7 @@ impl Verifier {
     /// keys, by the number of its signatures.
     pub fn work_left<D: Delivery>(&self, delivery: &D) -> Work {
         let Some(rule) = self.rule.as_ref().filter(|rule| !rule.leaves_nothing) else { return Work::default() };
-        let (length, keys) = (delivery.body().len(), rule.keyring.keys().len());
+        let (length, keys) = (rule.length_to_hash(delivery), rule.keyring.keys().len());
         let urls = if rule.other_url.is_some() { 2 } else { 1 };
         let digests = usize::from(rule.scheme.body_digest.is_some());
         match rule.scheme.kind {
@@ -202,7 +220,8 @@ impl Verifier {
                 Work { pieces: candidates * keys, bytes: length.saturating_add(rule.keyring.arithmetic()) }
             }
             Kind::Hmac(_) | Kind::Digest(_) => {
-                let passes = (keys * urls).saturating_sub(usize::from(rule.streams)) + digests;
+                let fields = if rule.scheme.signs_json() { JSON_COST } else { 1 };
+                let passes = (keys * urls).saturating_sub(usize::from(rule.streams)) * fields + digests;
                 Work { pieces: 1, bytes: passes.saturating_mul(length) }
             }
         }
@@ -230,20 +249,25 @@ impl Verifier {
         }
     }
 
-    /// The same verifier with keys that count at any time, no tolerance, and perhaps another URL: to explain what
-    /// would have matched, never to verify.
-    pub(crate) fn for_explanation(&self, public_url: Option<PublicUrl>) -> Self {
-        let rule = self.rule.as_ref().map(|rule| Rule {
-            keyring: Keyring::new(rule.keyring.keys().iter().map(Key::without_times).collect()),
-            tolerance: None,
-            anytime: true,
-            other_url: public_url
-                .as_ref()
-                .map_or_else(|| rule.other_url.clone(), |url| other_url(&rule.scheme, Some(url))),
-            public_url: public_url.or_else(|| rule.public_url.clone()),
-            ..rule.clone()
-        });
-        Self { rule }
+    /// A verifier that explains what would have matched, never one that verifies: nothing is asked of the scheme, and no
+    /// timestamp is judged. The body is read only when it is whole.
+    pub(crate) fn for_explanation(scheme: Arc<Scheme>, keyring: Keyring, public_url: Option<PublicUrl>) -> Self {
+        let other_url = other_url(&scheme, public_url.as_ref());
+        let (streams, leaves_nothing, tolerance) = (false, false, None);
+        Self {
+            rule: Some(Rule {
+                scheme,
+                keyring,
+                tolerance,
+                observes_tolerance: false,
+                public_url,
+                other_url,
+                streams,
+                leaves_nothing,
+                anytime: true,
+                body_limit: BODY_LIMIT,
+            }),
+        }
     }
 
     /// Starts a check on the head of a delivery; does not look at the body.
@@ -340,6 +364,14 @@ impl Rule {
     }
 
     fn finish<D: Delivery>(&self, check: Check, delivery: &D, now: Now) -> Result<Evidence<'_>, Rejection> {
+        if self.scheme.signed_body == SignedBody::AsReceived {
+            return self.finish_with(check, delivery, now);
+        }
+        let body = decoded::body(delivery, self.body_limit)?;
+        self.finish_with(check, &Decompressed { delivery, body }, now)
+    }
+
+    fn finish_with<D: Delivery>(&self, check: Check, delivery: &D, now: Now) -> Result<Evidence<'_>, Rejection> {
         let (index, proof) = match check.state {
             State::Token(check) => return self.finish_token(check, delivery, now),
             State::Recognised { key } if !self.scheme.signs() => (key, None),
@@ -482,7 +514,22 @@ impl Rule {
         let mut computed = computed.filter_map(|(key, tag)| Some((self.keyring.keys().get(key)?, tag)));
         match computed.find(|(tried, _)| tried.is_same(key)) {
             Some((_, tag)) => Some(Name::of_tag(&tag)),
+            None if self.scheme.signed_body == SignedBody::Decoded => {
+                let body = decoded::body(delivery, self.body_limit).ok()?;
+                let tag = self.tag(&Decompressed { delivery, body }, key, self.public_url.as_ref()).ok()?;
+                Some(Name::of_tag(&tag))
+            }
             None => self.tag(delivery, key, self.public_url.as_ref()).ok().map(|tag| Name::of_tag(&tag)),
+        }
+    }
+
+    /// How many bytes one pass hashes.
+    fn length_to_hash<D: Delivery>(&self, delivery: &D) -> usize {
+        let length = delivery.body().len();
+        match self.scheme.signed_body {
+            SignedBody::AsReceived => length,
+            // Decompressing a byte takes about as long as hashing two.
+            SignedBody::Decoded => decoded::bound(length, self.body_limit).saturating_mul(3),
         }
     }
 
@@ -517,7 +564,8 @@ impl Rule {
     /// A signed id in the body. Where it is not a part of the content on its own, a delivery may lack it (test calls
     /// often do): the replay key is then the tag.
     fn read_body_id<D: Delivery>(&self, delivery: &D) -> Result<Option<Box<[u8]>>, Rejection> {
-        if !matches!(self.scheme.id, Some(Source::Json(_))) || !self.scheme.signs_id() {
+        let kept = self.scheme.id.as_ref().is_some_and(|id| id.is_in_body() || matches!(id, Source::Query(_)));
+        if !kept || !self.scheme.signs_id() {
             return Ok(None);
         }
         match reading::id(&self.scheme, delivery) {

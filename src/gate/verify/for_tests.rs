@@ -72,7 +72,7 @@ pub(crate) fn github() -> Scheme {
 
 pub(crate) fn stripe() -> Scheme {
     Scheme {
-        syntax: Syntax::Pairs { separator: b',', key: "v1".into() },
+        syntax: Syntax::pairs(b',', "v1"),
         timestamp: seconds(Source::Field("t".into())),
         ..Scheme::new(
             "stripe",
@@ -102,7 +102,11 @@ pub(crate) fn standard() -> Scheme {
         encoding: Encoding::Base64,
         timestamp: seconds(header("webhook-timestamp")),
         id: Some(header("webhook-id")),
-        secret: KeyForm { encoding: KeyEncoding::Encoded(Encoding::Base64), strip_prefix: vec!["whsec_".into()] },
+        secret: KeyForm {
+            encoding: KeyEncoding::Encoded(Encoding::Base64),
+            strip_prefix: vec!["whsec_".into()],
+            ..KeyForm::default()
+        },
         ..Scheme::new(
             "standard-webhooks",
             Kind::Hmac(MacAlgorithm::HmacSha256),

@@ -1,6 +1,7 @@
 //! `application/x-www-form-urlencoded`: bodies and queries (WHATWG URL, section 5). Written here because a form is refused
 //! where two readers could read it differently; the crate `form_urlencoded` reads everything.
 
+use core::fmt;
 use std::borrow::Cow;
 
 use crate::wire::characters::hex_digit;
@@ -9,11 +10,71 @@ use crate::wire::headers::Headers;
 /// The most parameters of one form.
 const PARAMETER_LIMIT: usize = 1024;
 
+/// Names and values of a form, sorted, with separators: what some senders sign instead of the bytes of the form.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SortedForm {
+    /// Between a name and its value, and between parameters.
+    between: [u8; 2],
+    /// The names of fields that are not signed: that of the signature itself, and that of its algorithm.
+    without: Vec<String>,
+}
+
+impl SortedForm {
+    /// Reads two different marks, and behind a colon the names that are left out.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (marks, names) = text.split_once(':').unwrap_or((text, ""));
+        let [equals, joint] = <[u8; 2]>::try_from(marks.as_bytes()).ok()?;
+        let sound = equals != joint && equals.is_ascii_punctuation() && joint.is_ascii_punctuation();
+        let without = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();
+        sound.then_some(Self { between: [equals, joint], without })
+    }
+
+    /// Writes the fields of `form`. A name with one of the marks, a value with the second, an empty value and a name that
+    /// stands twice are refused: senders differ in what they make of them, and the fields could not be told apart.
+    pub(super) fn write(&self, form: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), FormError> {
+        let [equals, joint] = self.between;
+        let mut parameters = pairs(form).collect::<Result<Vec<_>, _>>()?;
+        parameters.retain(|(name, _)| !self.without.iter().any(|left_out| **name == *left_out.as_bytes()));
+        parameters.sort();
+        let mut last: Option<&[u8]> = None;
+        for (name, value) in &parameters {
+            let mixed = name.iter().any(|byte| self.between.contains(byte)) || value.contains(&joint);
+            if mixed || value.is_empty() {
+                return Err(FormError::Ambiguous);
+            }
+            if last.replace(name).is_some_and(|last| last == &**name) {
+                return Err(FormError::Duplicate);
+            }
+        }
+        for (index, (name, value)) in parameters.iter().enumerate() {
+            if index > 0 {
+                sink(&[joint]);
+            }
+            sink(name);
+            sink(&[equals]);
+            sink(value);
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for SortedForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [equals, joint] = self.between.map(char::from);
+        let colon = if self.without.is_empty() { "" } else { ":" };
+        write!(f, "{equals}{joint}{colon}{}", self.without.join(","))
+    }
+}
+
 /// Why a form cannot be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum FormError {
-    /// A percent sign without two digits, or too many parameters.
+    /// A percent sign without two digits, or parts that are not written as they should be.
     Malformed,
+    /// Too many parameters or parts.
+    TooComplex,
+    /// Fields that could not be told apart in what is signed.
+    Ambiguous,
     /// The name stands more than once.
     Duplicate,
 }
@@ -43,6 +104,11 @@ pub(super) fn unique<'a>(form: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u
     Ok(found)
 }
 
+/// Whether every name of a form is one of those, and it can be read.
+pub(super) fn has_only(form: &[u8], is_known: impl Fn(&[u8]) -> bool) -> bool {
+    pairs(form).all(|pair| pair.is_ok_and(|(name, _)| is_known(&name)))
+}
+
 /// Names and values, sorted by name and then value, each distinct pair once, written without separators: what Twilio
 /// signs after the URL (its Node SDK for repeated names).
 pub(super) fn sorted(form: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), FormError> {
@@ -61,7 +127,7 @@ pub(super) type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, FormError>> {
     form.split(|byte| *byte == b'&').filter(|item| !item.is_empty()).enumerate().map(|(index, item)| {
         if index >= PARAMETER_LIMIT {
-            return Err(FormError::Malformed);
+            return Err(FormError::TooComplex);
         }
         let at = item.iter().position(|byte| *byte == b'=').unwrap_or(item.len());
         let (name, value) = item.split_at_checked(at).unwrap_or_default();
@@ -124,6 +190,24 @@ mod tests {
     #[test]
     fn the_number_of_parameters_is_bounded() {
         let form = vec!["a=1"; PARAMETER_LIMIT + 1].join("&");
-        assert_eq!(sorted_text(&form), Err(FormError::Malformed));
+        assert_eq!(sorted_text(&form), Err(FormError::TooComplex));
+    }
+
+    #[test]
+    fn fields_with_marks_between_them_can_be_told_apart() {
+        let signed = |rule: &str, form: &str| {
+            let mut out = Vec::new();
+            SortedForm::parse(rule).unwrap().write(form.as_bytes(), &mut |bytes| out.extend_from_slice(bytes))?;
+            Ok(String::from_utf8(out).unwrap())
+        };
+        assert_eq!(signed("=&:sign,sign_type", "b=2&sign=x&a=1%3D1&sign_type=RSA2"), Ok("a=1=1&b=2".to_owned()));
+        assert_eq!(signed(":|", "a=1&A=2"), Ok("A:2|a:1".to_owned()));
+        for form in ["a=1%262", "a%3D=1", "a%26=1", "a=", "a"] {
+            assert_eq!(signed("=&", form), Err(FormError::Ambiguous), "{form}");
+        }
+        assert_eq!(signed("=&", "a=1&a=2"), Err(FormError::Duplicate));
+        for rule in ["", "=", "==", "=&&", "ab", "=&x"] {
+            assert!(SortedForm::parse(rule).is_none(), "{rule}");
+        }
     }
 }

@@ -16,6 +16,15 @@ pub struct Without {
     pub bytes: ByteSet,
 }
 
+/// How many bytes a part of the signed content has in every delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exactly {
+    /// The part.
+    pub part: Part,
+    /// How many bytes it has.
+    pub length: usize,
+}
+
 /// The guards of a scheme.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Guards {
@@ -28,6 +37,8 @@ pub struct Guards {
     pub ends: Option<ByteSet>,
     /// The only header of `{named_headers:KEY}` whose value may contain the dots by which values are joined.
     pub dotted: Option<String>,
+    /// Parts that have one length.
+    pub exactly: Vec<Exactly>,
 }
 
 impl Guards {
@@ -43,9 +54,15 @@ impl Guards {
         of_part.fold(ByteSet::NONE, |all, guard| all.or(guard.bytes))
     }
 
+    /// How many bytes `part` always has.
+    pub(super) fn length_of(&self, part: &Part) -> Option<usize> {
+        self.exactly.iter().find(|guard| guard.part == *part).map(|guard| guard.length)
+    }
+
     /// Refuses a value of `part`, or a piece of one, that it must not have.
     pub(super) fn check(&self, part: &Part, value: &[u8]) -> Result<(), Rejection> {
-        if self.without.is_empty() || !self.excluded(part).has_any_of(value) {
+        let fits = self.exactly.is_empty() || self.length_of(part).is_none_or(|length| length == value.len());
+        if fits && (self.without.is_empty() || !self.excluded(part).has_any_of(value)) {
             return Ok(());
         }
         Err(if *part == Part::Id { Rejection::IdMalformed } else { Rejection::ContentAmbiguous })
@@ -74,6 +91,7 @@ impl fmt::Display for Guards {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rules = Vec::new();
         rules.extend(self.without.iter().map(|guard| format!("{} without `{}`", guard.part, guard.bytes)));
+        rules.extend(self.exactly.iter().map(|guard| format!("{} has {} bytes", guard.part, guard.length)));
         rules.extend(self.begins.map(|bytes| format!("{{body}} begins with one of `{bytes}`")));
         rules.extend(self.ends.map(|bytes| format!("{{body}} ends with one of `{bytes}`")));
         rules.extend(self.dotted.iter().map(|name| format!("of the headers that are named only {name} contains `.`")));

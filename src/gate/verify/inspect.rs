@@ -1,10 +1,11 @@
-//! What an explanation reads of a delivery: the same readings that a verdict rests on, as values of their own.
+//! What an explanation and a record read of a delivery: the same readings that a verdict rests on, as values of their own.
 
 use std::borrow::Cow;
 
 use zeroize::Zeroizing;
 
 use super::boundaries;
+use super::engine::Verifier;
 use super::jws::{self, HeaderFacts};
 use super::keyring::{self, KeyError};
 use super::reading;
@@ -55,12 +56,17 @@ pub(crate) fn timestamp<D: Delivery>(scheme: &Scheme, delivery: &D) -> Result<Op
     reading::timestamp(scheme, delivery)
 }
 
-/// The id of a delivery.
-pub(crate) fn id<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
-    if let Some(Source::Claim(claim)) = &scheme.id {
-        return Ok(jws::claim(scheme, delivery, claim)?.map(Cow::Owned));
+impl Verifier {
+    /// The id of the delivery that the head names, as it came: signed or not, sound or not, and before anything was
+    /// verified. For records only.
+    pub fn stated_id<'d, D: Delivery>(&self, delivery: &'d D) -> Option<Cow<'d, [u8]>> {
+        let scheme = self.scheme()?;
+        let source = scheme.id.as_ref().filter(|source| !source.is_in_body())?;
+        if let Source::Claim(claim) = source {
+            return jws::claim(scheme, delivery, claim).ok().flatten().map(Cow::Owned);
+        }
+        reading::source(scheme, source, delivery, reading::ID).ok().flatten()
     }
-    reading::id(scheme, delivery)
 }
 
 /// What a token says about itself; nothing where there is none.
@@ -83,4 +89,16 @@ pub(crate) fn path_of(target: &[u8]) -> &[u8] {
 /// The bytes that the scheme makes of the text of a secret.
 pub(crate) fn decode_secret(scheme: &Scheme, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     keyring::decode_secret(scheme, secret)
+}
+
+/// What the scheme signs of a delivery; nothing where a part of it is missing.
+pub(crate) fn content<D: Delivery>(
+    scheme: &Scheme,
+    delivery: &D,
+    public_url: Option<&url::PublicUrl>,
+) -> Option<Vec<u8>> {
+    let content = reading::Content { scheme, delivery, public_url, secret: &[] };
+    let mut out = Vec::new();
+    content.write(scheme.content.parts(), &mut |piece| out.extend_from_slice(piece)).ok()?;
+    Some(out)
 }

@@ -12,22 +12,39 @@ use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visi
 /// The most segments of a path.
 const DEPTH_LIMIT: usize = 8;
 
-/// A dotted path into a JSON document, for instance `events.0.id`; a segment of digits is an index in an array.
+/// A path into a JSON document: dotted (`events.0.id`), or a JSON pointer (RFC 6901, `/events/0/id`), which can also name
+/// what has a dot in its name. A segment of digits is an index in an array, and `*` stands for each of its items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JsonPath {
     text: String,
     segments: Vec<String>,
 }
 
+/// The segment for each item of an array.
+pub(super) const EACH: &str = "*";
+
 impl JsonPath {
     /// Reads a path; nothing when a segment is empty or there are more than eight.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let segments: Vec<String> = text.split('.').map(str::to_owned).collect();
+        let segments: Vec<String> = match text.strip_prefix('/') {
+            Some(pointer) => pointer.split('/').map(|segment| segment.replace("~1", "/").replace("~0", "~")).collect(),
+            None => text.split('.').map(str::to_owned).collect(),
+        };
         if segments.len() > DEPTH_LIMIT || segments.iter().any(String::is_empty) {
             return None;
         }
         Some(Self { text: text.to_owned(), segments })
+    }
+
+    /// Whether it can lead to several values.
+    #[must_use]
+    pub fn has_each(&self) -> bool {
+        self.segments.iter().any(|segment| segment == EACH)
+    }
+
+    pub(super) fn segments(&self) -> &[String] {
+        &self.segments
     }
 
     /// The path as it was written.
@@ -36,8 +53,17 @@ impl JsonPath {
         &self.text
     }
 
+    /// The names on the path; what is an index in an array may be one too.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        let is_index = |segment: &&String| segment.bytes().all(|byte| byte.is_ascii_digit());
+        self.segments.iter().filter(move |segment| !is_index(segment)).map(String::as_str)
+    }
+
     /// The string or the whole number at the path, as text; nothing when there is nothing at the path.
     pub(super) fn find<'de>(&self, body: &'de [u8]) -> Result<Option<Cow<'de, [u8]>>, JsonError> {
+        if self.has_each() {
+            return Err(JsonError::Malformed);
+        }
         let mut deserializer = serde_json::Deserializer::from_slice(body);
         let found = Seek { segments: &self.segments }.deserialize(&mut deserializer).map_err(JsonError::from)?;
         deserializer.end().map_err(JsonError::from)?;
@@ -52,14 +78,22 @@ pub(super) enum JsonError {
     Malformed,
     /// A key stands twice on the path.
     Duplicate,
+    /// The body is nested too deeply, or has too many values, to be read for the sake of a signature.
+    TooComplex,
 }
 
 /// The text by which a duplicate is recognised among the errors of the parser.
-const DUPLICATE: &str = "duplicate key on the path";
+pub(super) const DUPLICATE: &str = "duplicate key on the path";
+/// The same for what is too deep or too much.
+pub(super) const TOO_COMPLEX: &str = "too deep or too many values";
 
 impl From<serde_json::Error> for JsonError {
     fn from(error: serde_json::Error) -> Self {
-        if error.is_data() && error.to_string().starts_with(DUPLICATE) { Self::Duplicate } else { Self::Malformed }
+        match error.to_string() {
+            text if error.is_data() && text.starts_with(DUPLICATE) => Self::Duplicate,
+            text if error.is_data() && text.starts_with(TOO_COMPLEX) => Self::TooComplex,
+            _ => Self::Malformed,
+        }
     }
 }
 
@@ -196,6 +230,15 @@ mod tests {
     }
 
     #[test]
+    fn a_pointer_names_what_has_a_dot_in_its_name() {
+        assert_eq!(find("/a.b/0/c", r#"{"a.b":[{"c":"x"}]}"#), Ok(Some("x".to_owned())));
+        assert_eq!(find("/a~1b/m~0n", r#"{"a/b":{"m~n":7}}"#), Ok(Some("7".to_owned())));
+        assert!(
+            JsonPath::parse("value.*.clientState").unwrap().has_each() && !JsonPath::parse("a*").unwrap().has_each()
+        );
+    }
+
+    #[test]
     fn absence_is_not_an_error() {
         for body in ["{}", r#"{"a":null}"#, r#"{"a":1}"#, r#"{"a":[]}"#, "[]", "7", r#"{"a":{"c":1}}"#] {
             assert_eq!(find("a.b", body), Ok(None), "{body}");
@@ -215,6 +258,7 @@ mod tests {
     #[test]
     fn paths_are_bounded() {
         assert!(JsonPath::parse("a..b").is_none());
+        assert!(JsonPath::parse("/").is_none() && JsonPath::parse("/a//b").is_none());
         assert!(JsonPath::parse("").is_none());
         assert!(JsonPath::parse("a.b.c.d.e.f.g.h.i").is_none());
         let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));

@@ -1,5 +1,6 @@
 //! How providers write the secrets and public keys that they show.
 
+use super::mac::DigestAlgorithm;
 use super::signature::Encoding;
 
 /// How a secret is written by the provider.
@@ -18,11 +19,15 @@ pub struct KeyForm {
     pub encoding: KeyEncoding,
     /// Prefixes that are no part of the key (`whsec_`). The first that is present is taken off, and no other.
     pub strip_prefix: Vec<String>,
+    /// What the sender writes behind the secret before it signs with it (`&`).
+    pub append: String,
+    /// The digest of the secret that the sender signs with, instead of the secret itself.
+    pub hashed: Option<DigestAlgorithm>,
 }
 
 impl Default for KeyForm {
     fn default() -> Self {
-        Self { encoding: KeyEncoding::Raw, strip_prefix: Vec::new() }
+        Self { encoding: KeyEncoding::Raw, strip_prefix: Vec::new(), append: String::new(), hashed: None }
     }
 }
 

@@ -122,11 +122,23 @@ impl Key {
     /// # Errors
     /// [`KeyError`] when the secret is empty or not in the scheme's form.
     pub fn from_secret(id: &str, scheme: &Scheme, secret: &[u8], validity: Validity) -> Result<Self, KeyError> {
-        let secret = decode_secret(scheme, secret)?;
+        Self::of_bytes(id, scheme.kind, decode_secret(scheme, secret)?, validity)
+    }
+
+    /// A key made of these bytes as they are.
+    ///
+    /// # Errors
+    /// [`KeyError`] when the kind of scheme cannot use them.
+    pub(crate) fn of_bytes(
+        id: &str,
+        kind: Kind,
+        secret: Zeroizing<Vec<u8>>,
+        validity: Validity,
+    ) -> Result<Self, KeyError> {
         let secret_length = Some(secret.len());
-        let makes_tags = matches!(scheme.kind, Kind::Hmac(_) | Kind::Digest(_));
+        let makes_tags = matches!(kind, Kind::Hmac(_) | Kind::Digest(_));
         let fingerprint = makes_tags.then(|| Fingerprint::of(&secret));
-        let material = match scheme.kind {
+        let material = match kind {
             Kind::Hmac(algorithm) => Material::Mac(algorithm.key(&secret)),
             Kind::Digest(_) => Material::Secret(secret),
             Kind::Token => Material::Credential(Fingerprint::of(&secret)),
@@ -211,7 +223,7 @@ impl Key {
     }
 
     /// The same key at any time: to explain what it would have matched, never to verify.
-    pub(super) fn without_times(&self) -> Self {
+    pub(crate) fn without_times(&self) -> Self {
         Self { validity: Validity::default(), ..self.clone() }
     }
 
@@ -253,7 +265,7 @@ impl Key {
 /// The key bytes behind a secret as the provider shows it.
 pub(super) fn decode_secret(scheme: &Scheme, secret: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
     let bare = scheme.secret.without_prefix(secret);
-    let decoded = match scheme.secret.encoding {
+    let mut decoded = match scheme.secret.encoding {
         KeyEncoding::Raw => Zeroizing::new(bare.to_vec()),
         KeyEncoding::Encoded(encoding) => {
             let mut out = Zeroizing::new(vec![0; bare.len() + 3]);
@@ -262,7 +274,14 @@ pub(super) fn decode_secret(scheme: &Scheme, secret: &[u8]) -> Result<Zeroizing<
             out
         }
     };
-    if decoded.is_empty() { Err(KeyError::Empty) } else { Ok(decoded) }
+    if decoded.is_empty() {
+        return Err(KeyError::Empty);
+    }
+    decoded.extend_from_slice(scheme.secret.append.as_bytes());
+    match scheme.secret.hashed {
+        Some(algorithm) => Ok(Zeroizing::new(algorithm.of(&decoded).as_ref().to_vec())),
+        None => Ok(decoded),
+    }
 }
 
 /// The keys of a route in order of preference.

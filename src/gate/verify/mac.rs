@@ -44,13 +44,17 @@ impl MacAlgorithm {
     }
 }
 
-/// A plain digest over content that contains the secret.
+/// A digest: of content that contains the secret, or of the body inside the content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DigestAlgorithm {
     /// SHA-1: 20 bytes.
     Sha1,
     /// SHA-256: 32 bytes.
     Sha256,
+    /// SHA-384: 48 bytes.
+    Sha384,
+    /// SHA-512: 64 bytes.
+    Sha512,
 }
 
 impl DigestAlgorithm {
@@ -60,13 +64,22 @@ impl DigestAlgorithm {
         match self {
             Self::Sha1 => 20,
             Self::Sha256 => 32,
+            Self::Sha384 => 48,
+            Self::Sha512 => 64,
         }
+    }
+
+    /// The digest of `bytes`.
+    pub(super) fn of(self, bytes: &[u8]) -> digest::Digest {
+        digest::digest(self.implementation(), bytes)
     }
 
     const fn implementation(self) -> &'static digest::Algorithm {
         match self {
             Self::Sha1 => &digest::SHA1_FOR_LEGACY_USE_ONLY,
             Self::Sha256 => &digest::SHA256,
+            Self::Sha384 => &digest::SHA384,
+            Self::Sha512 => &digest::SHA512,
         }
     }
 }
@@ -133,16 +146,6 @@ impl Tag {
 #[must_use]
 pub fn sha256(bytes: &[u8]) -> [u8; 32] {
     copy(digest::digest(&digest::SHA256, bytes).as_ref())
-}
-
-/// SHA-256 of `bytes` in small hexadecimal digits.
-pub(super) fn sha256_hex(bytes: &[u8]) -> [u8; 64] {
-    const DIGITS: &[u8; 16] = b"0123456789abcdef";
-    let mut out = [0; 64];
-    for (pair, byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(sha256(bytes)) {
-        *pair = [byte >> 4, byte & 15].map(|nibble| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default());
-    }
-    out
 }
 
 fn copy(digest: &[u8]) -> [u8; 32] {

@@ -13,7 +13,7 @@ pub struct Name([u8; 16]);
 
 /// What a name is made of. Names of different kinds never meet.
 #[derive(Clone, Copy)]
-enum Kind {
+enum NameKind {
     /// The delivery id.
     Id = 1,
     /// The delivery id and the body.
@@ -30,7 +30,7 @@ impl Name {
     /// Bytes of a digest or tag that a name holds.
     const DIGEST: usize = 15;
 
-    fn new(kind: Kind, digest: &[u8]) -> Self {
+    fn new(kind: NameKind, digest: &[u8]) -> Self {
         let mut name = [0; 16];
         name.iter_mut().zip(digest.iter().take(Self::DIGEST)).for_each(|(to, from)| *to = *from);
         name[Self::DIGEST] = kind as u8;
@@ -38,20 +38,20 @@ impl Name {
     }
 
     pub(super) fn of_id(id: &[u8]) -> Self {
-        Self::new(Kind::Id, &mac::labelled_sha256(b"id", id))
+        Self::new(NameKind::Id, &mac::labelled_sha256(b"id", id))
     }
 
     /// A tag is the output of a keyed hash: its first bytes are as good as any.
     pub(super) fn of_tag(tag: &Tag) -> Self {
-        Self::new(Kind::Tag, tag.reveal())
+        Self::new(NameKind::Tag, tag.reveal())
     }
 
     pub(super) fn of_signed_bytes(digest: &Tag) -> Self {
-        Self::new(Kind::SignedBytes, digest.reveal())
+        Self::new(NameKind::SignedBytes, digest.reveal())
     }
 
     pub(super) fn of_body(body: &[u8]) -> Self {
-        Self::new(Kind::Body, &mac::labelled_sha256(b"body", body))
+        Self::new(NameKind::Body, &mac::labelled_sha256(b"body", body))
     }
 
     /// The name of a delivery that has this id and a body with this hash, where another one has the id alone.
@@ -59,7 +59,7 @@ impl Name {
     pub fn with_body(self, hash: u64) -> Self {
         let mut name = self.0;
         name.iter_mut().zip(hash.to_le_bytes()).for_each(|(to, from)| *to ^= from);
-        name[Self::DIGEST] = Kind::IdAndBody as u8;
+        name[Self::DIGEST] = NameKind::IdAndBody as u8;
         Self(name)
     }
 

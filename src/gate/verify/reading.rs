@@ -6,10 +6,11 @@ use super::Delivery;
 use super::boundaries;
 use super::form::{self, FormError};
 use super::json::{JsonError, JsonPath};
-use super::mac;
+use super::json_fields::{self, Found};
+use super::multipart;
 use super::named::NamedHeaders;
 use super::scheme::{Kind, Scheme, SignatureSource, Source};
-use super::signature::{FieldError, Signature, VALUE_LIMIT};
+use super::signature::{Encoding, FieldError, Signature, VALUE_LIMIT};
 use super::template::Part;
 use super::url::{self, PublicUrl};
 use crate::outcome::Rejection;
@@ -53,6 +54,7 @@ impl Reasons {
         match error {
             JsonError::Malformed => self.malformed,
             JsonError::Duplicate => self.duplicate,
+            JsonError::TooComplex => Rejection::ContentTooComplex,
         }
     }
 
@@ -60,6 +62,8 @@ impl Reasons {
         match error {
             FormError::Malformed => self.malformed,
             FormError::Duplicate => self.duplicate,
+            FormError::TooComplex => Rejection::ContentTooComplex,
+            FormError::Ambiguous => Rejection::ContentAmbiguous,
         }
     }
 
@@ -95,7 +99,16 @@ pub(super) fn signature_values<D: Delivery>(
             }
             if found { Ok(()) } else { Err(reasons.missing) }
         }
-        SignatureSource::Json(path) => visit(&required(json(delivery, path, reasons)?, reasons)?),
+        SignatureSource::Json(path) if path.has_each() => {
+            let document = document(scheme, delivery, reasons)?;
+            let found = json_fields::each(path, &document).map_err(|error| reasons.of_json(error))?;
+            // Of a credential each item has to bring one; a signature is one of the whole.
+            if found.is_empty() || scheme.signs() && found.len() > 1 {
+                return Err(if found.is_empty() { reasons.missing } else { reasons.duplicate });
+            }
+            found.iter().try_for_each(|value| visit(value))
+        }
+        SignatureSource::Json(path) => visit(&required(json(scheme, delivery, path, reasons)?, reasons)?),
         SignatureSource::Form(name) => visit(&required(form_field(delivery, name, reasons)?, reasons)?),
         SignatureSource::Query(name) => visit(&required(query_parameter(delivery, name, reasons)?, reasons)?),
         SignatureSource::Body => visit(delivery.body()),
@@ -110,7 +123,7 @@ pub(super) fn only_value<'d, D: Delivery>(
 ) -> Result<Cow<'d, [u8]>, Rejection> {
     let value = match &scheme.signature {
         SignatureSource::Headers(names) => headers_alike(delivery, names, reasons)?.map(Cow::Borrowed),
-        SignatureSource::Json(path) => json(delivery, path, reasons)?,
+        SignatureSource::Json(path) => json(scheme, delivery, path, reasons)?,
         SignatureSource::Form(name) => form_field(delivery, name, reasons)?,
         SignatureSource::Query(name) => query_parameter(delivery, name, reasons)?,
         SignatureSource::Body => Some(Cow::Borrowed(delivery.body())),
@@ -170,7 +183,9 @@ pub(super) fn source<'d, D: Delivery>(
     let found = match source {
         Source::Headers(names) => headers_alike(delivery, names, reasons)?.map(Cow::Borrowed),
         Source::Field(key) => signature_field(scheme, delivery, key, reasons)?.map(Cow::Borrowed),
-        Source::Json(path) => json(delivery, path, reasons)?,
+        Source::Json(path) => json(scheme, delivery, path, reasons)?,
+        Source::Form(name) => form_field(delivery, name, reasons)?,
+        Source::Query(name) => query_parameter(delivery, name, reasons)?,
         // Read with the token, and passed on as evidence.
         Source::Claim(_) => None,
     };
@@ -212,7 +227,19 @@ pub(super) struct Content<'a, D> {
 impl<D: Delivery> Content<'_, D> {
     /// Writes `parts` into `sink`, in pieces.
     pub(super) fn write(&self, parts: &[Part], sink: &mut dyn FnMut(&[u8])) -> Result<(), Rejection> {
-        parts.iter().try_for_each(|part| self.write_part(part, sink))
+        if !self.scheme.signs_json() {
+            return parts.iter().try_for_each(|part| self.write_part(part, sink));
+        }
+        let paths: Vec<&JsonPath> = parts.iter().filter_map(Part::json_path).collect();
+        let mut fields = json_values(self.scheme, self.delivery, &paths, CONTENT)?.into_iter();
+        parts.iter().try_for_each(|part| match part {
+            Part::Json { optional, .. } => {
+                let value = only(fields.next().unwrap_or_default(), *optional)?;
+                sink(self.guarded(part, &value)?);
+                Ok(())
+            }
+            other => self.write_part(other, sink),
+        })
     }
 
     fn write_part(&self, part: &Part, sink: &mut dyn FnMut(&[u8])) -> Result<(), Rejection> {
@@ -221,6 +248,7 @@ impl<D: Delivery> Content<'_, D> {
             Part::Body => sink(self.delivery.body()),
             Part::Method => sink(self.method()?),
             Part::Path => sink(self.guarded(part, url::path_of(self.delivery.target()))?),
+            Part::Target => sink(self.guarded(part, self.delivery.target())?),
             Part::Secret => sink(self.secret),
             Part::Url => self.url(part)?.write(self.delivery.target(), sink),
             Part::UrlUnescaped => {
@@ -248,8 +276,24 @@ impl<D: Delivery> Content<'_, D> {
                 let value = required(query_parameter(self.delivery, name, CONTENT)?, CONTENT)?;
                 sink(self.guarded(part, &value)?);
             }
-            Part::Sha256Body => sink(&mac::sha256_hex(self.delivery.body())),
+            Part::HashedBody(algorithm, Encoding::Hex) => {
+                let digest = algorithm.of(self.delivery.body());
+                let mut digits = [0; 128];
+                let digits = digits.get_mut(..2 * digest.as_ref().len()).unwrap_or_default();
+                const_hex::encode_to_slice(digest, digits).map_err(|_| CONTENT.malformed)?;
+                sink(digits);
+            }
+            Part::HashedBody(algorithm, encoding) => {
+                sink(encoding.encode(algorithm.of(self.delivery.body()).as_ref()).as_bytes());
+            }
             Part::SortedFormParams => self.write_form(sink)?,
+            Part::SortedForm(form) => {
+                let is_form = form::is_form(self.delivery.headers());
+                let body = is_form.then_some(self.delivery.body()).ok_or(CONTENT.malformed)?;
+                form.write(body, sink).map_err(|error| CONTENT.of_form(error))?;
+            }
+            // `write` has done it.
+            Part::Json { .. } => return Err(CONTENT.missing),
         }
         Ok(())
     }
@@ -313,18 +357,64 @@ fn form_field<'d, D: Delivery>(
     name: &str,
     reasons: Reasons,
 ) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
+    if let Some(boundary) = multipart::boundary(delivery.headers()) {
+        return multipart::unique(delivery.body(), boundary, name).map_err(|error| reasons.of_form(error));
+    }
     if !form::is_form(delivery.headers()) {
         return Err(reasons.missing);
     }
     form::unique(delivery.body(), name).map_err(|error| reasons.of_form(error))
 }
 
+/// The JSON document that paths are about.
+fn document<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D, reasons: Reasons) -> Result<Cow<'d, [u8]>, Rejection> {
+    match &scheme.json_form {
+        Some(name) => required(form_field(delivery, name, reasons)?, reasons),
+        None => Ok(Cow::Borrowed(delivery.body())),
+    }
+}
+
 fn json<'d, D: Delivery>(
+    scheme: &Scheme,
     delivery: &'d D,
     path: &JsonPath,
     reasons: Reasons,
 ) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
-    path.find(delivery.body()).map_err(|error| reasons.of_json(error))
+    match document(scheme, delivery, reasons)? {
+        Cow::Borrowed(document) => path.find(document).map_err(|error| reasons.of_json(error)),
+        Cow::Owned(document) => {
+            let found = path.find(&document).map_err(|error| reasons.of_json(error))?;
+            Ok(found.map(|value| Cow::Owned(value.into_owned())))
+        }
+    }
+}
+
+/// The values at several paths, all found in one walk.
+fn json_values<'d, D: Delivery>(
+    scheme: &Scheme,
+    delivery: &'d D,
+    paths: &[&JsonPath],
+    reasons: Reasons,
+) -> Result<Vec<Found<'d>>, Rejection> {
+    match document(scheme, delivery, reasons)? {
+        Cow::Borrowed(document) => json_fields::read(paths, document).map_err(|error| reasons.of_json(error)),
+        Cow::Owned(document) => {
+            let found = json_fields::read(paths, &document).map_err(|error| reasons.of_json(error))?;
+            let owned = |values: Found<'_>| values.into_iter().map(|value| Cow::Owned(value.into_owned())).collect();
+            Ok(found.into_iter().map(owned).collect())
+        }
+    }
+}
+
+/// The one value of a field that is signed; nothing where it may be missing.
+fn only(found: Found<'_>, optional: bool) -> Result<Cow<'_, [u8]>, Rejection> {
+    let several = found.len() > 1;
+    match found.into_iter().next() {
+        Some(_) if several => Err(Rejection::ContentAmbiguous),
+        Some(value) => Ok(value),
+        None if optional => Ok(Cow::Borrowed(b"")),
+        None => Err(CONTENT.missing),
+    }
 }
 
 fn headers_alike<'d, D: Delivery>(

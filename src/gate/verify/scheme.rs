@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::asymmetric::PublicAlgorithm;
+use super::decoded::SignedBody;
 use super::equal_bytes::{EqualBytes, ToldApart};
 use super::guard::Guards;
 use super::json::JsonPath;
@@ -57,6 +58,10 @@ pub enum Source {
     Json(JsonPath),
     /// In a claim of the token.
     Claim(String),
+    /// In a field of a form body.
+    Form(String),
+    /// In a query parameter.
+    Query(String),
 }
 
 /// The timestamp of a scheme.
@@ -151,6 +156,10 @@ pub struct Scheme {
     pub guards: Guards,
     /// What is asked of a token; of meaning only for [`Kind::Jws`].
     pub token: TokenRules,
+    /// The form field in which the JSON document stands that paths are about, where it is not the body itself.
+    pub json_form: Option<String>,
+    /// Whether the sender signs the body as it is sent, or before it compresses it.
+    pub signed_body: SignedBody,
 }
 
 /// Something about a scheme that cannot work or is not safe.
@@ -198,6 +207,8 @@ impl Scheme {
             allow_length_extension: false,
             guards: Guards::default(),
             token: TokenRules::default(),
+            json_form: None,
+            signed_body: SignedBody::AsReceived,
         }
     }
 
@@ -208,8 +219,9 @@ impl Scheme {
             return self.signature == SignatureSource::Body || self.token.body_digest.is_some();
         }
         self.signs()
-            && (self.content.any(|part| matches!(part, Part::Body | Part::SortedFormParams | Part::Sha256Body))
-                || self.body_digest.is_some() && self.signs_url())
+            && (self.content.any(|part| {
+                matches!(part, Part::Body | Part::SortedFormParams | Part::SortedForm(_) | Part::HashedBody(..))
+            }) || self.body_digest.is_some() && self.signs_url())
     }
 
     /// Whether the timestamp is part of what is signed. Only then does it count.
@@ -259,7 +271,7 @@ impl Scheme {
         match () {
             () if !self.tells_deliveries_apart() => ToldApart::Nothing,
             () if self.signs_id() => ToldApart::Id,
-            () if self.signs_timestamp() => ToldApart::Time,
+            () if self.signs_timestamp() && self.covers_body() => ToldApart::Time,
             () => ToldApart::Bytes(self.equal_bytes),
         }
     }
@@ -298,10 +310,15 @@ impl Scheme {
             _ => None,
         });
         let basic = (self.kind == Kind::Basic).then_some("authorization");
-        let form = self.content.any(Part::reads_form) || matches!(self.signature, SignatureSource::Form(_));
-        let content_type = form.then_some("content-type");
+        let content_type = self.reads_form().then_some("content-type");
+        let coding = (self.signed_body == SignedBody::Decoded).then_some("content-encoding");
         let named = [signature, timestamp, id].into_iter().flatten().map(String::as_str);
-        named.chain(self.require.iter().map(|(name, _)| name.as_str())).chain(content).chain(basic).chain(content_type)
+        named
+            .chain(self.require.iter().map(|(name, _)| name.as_str()))
+            .chain(content)
+            .chain(basic)
+            .chain(content_type)
+            .chain(coding)
     }
 
     /// Whether the id or the timestamp or the signature must be looked up in the body before anything can be hashed.
@@ -309,9 +326,31 @@ impl Scheme {
         parts.iter().any(|part| match part {
             Part::Timestamp => self.timestamp.as_ref().is_some_and(|timestamp| timestamp.source.is_in_body()),
             Part::Id => self.id.as_ref().is_some_and(Source::is_in_body),
-            Part::Sha256Body => true,
-            other => other.reads_form(),
+            other => other.needs_body(),
         })
+    }
+
+    /// Whether anything is read out of a form body.
+    #[must_use]
+    pub fn reads_form(&self) -> bool {
+        let sources = self.timestamp.iter().map(|timestamp| &timestamp.source).chain(&self.id);
+        self.json_form.is_some()
+            || self.content.any(Part::reads_form)
+            || matches!(self.signature, SignatureSource::Form(_))
+            || sources.into_iter().any(|source| matches!(source, Source::Form(_)))
+    }
+
+    /// Whether anything is read out of a JSON document.
+    pub(super) fn reads_json(&self) -> bool {
+        let sources = self.timestamp.iter().map(|timestamp| &timestamp.source).chain(&self.id);
+        self.signs_json()
+            || matches!(self.signature, SignatureSource::Json(_))
+            || sources.into_iter().any(|source| matches!(source, Source::Json(_)))
+    }
+
+    /// Whether fields of a JSON document are signed.
+    pub(super) fn signs_json(&self) -> bool {
+        self.content.any(|part| matches!(part, Part::Json { .. }))
     }
 
     fn signs_value(&self, source: &Source, token: &Part) -> bool {
@@ -326,13 +365,13 @@ impl Source {
     pub fn headers(&self) -> &[String] {
         match self {
             Self::Headers(names) => names,
-            Self::Field(_) | Self::Json(_) | Self::Claim(_) => &[],
+            Self::Field(_) | Self::Json(_) | Self::Form(_) | Self::Query(_) | Self::Claim(_) => &[],
         }
     }
 
     /// Whether it can be read only when the body is there.
     #[must_use]
     pub const fn is_in_body(&self) -> bool {
-        matches!(self, Self::Json(_))
+        matches!(self, Self::Json(_) | Self::Form(_))
     }
 }

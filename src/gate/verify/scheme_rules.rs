@@ -4,7 +4,8 @@ use core::time::Duration;
 
 use super::asymmetric::PublicAlgorithm;
 use super::boundaries::{self, Ambiguity};
-use super::guard::Without;
+use super::decoded::SignedBody;
+use super::guard::{Exactly, Without};
 use super::jws;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
 use super::scheme::{Kind, Scheme, SchemeProblem, SignatureSource, Source};
@@ -129,17 +130,17 @@ impl Scheme {
         self.check_header_places(found);
         let separator = match &self.syntax {
             Syntax::Single { .. } => b',',
-            Syntax::List { separator, .. } | Syntax::Pairs { separator, .. } => *separator,
+            Syntax::List { separator, .. } | Syntax::Pairs { separator, .. } | Syntax::Items { separator, .. } => {
+                *separator
+            }
         };
         let usable = separator == b' ' || separator.is_ascii_punctuation() && separator != b'=';
         found.when(!usable, "signature", "the separator cannot be used", "use a space, a comma or a semicolon");
-        if let Syntax::Pairs { key, .. } = &self.syntax {
-            found.when(
-                key.is_empty(),
-                "signature",
-                "the key is empty",
-                "name the key of the pairs that are signatures",
-            );
+        if let Syntax::Pairs { keys, separator, groups } = &self.syntax {
+            let nameless = keys.is_empty() || keys.iter().any(String::is_empty);
+            found.when(nameless, "signature", "the key is empty", "name the key of the pairs that are signatures");
+            let same = *groups == Some(*separator) || *groups == Some(b'=');
+            found.when(same, "signature", "groups are separated as pairs are", "use another character");
         }
     }
 
@@ -236,7 +237,8 @@ impl Scheme {
             "`content` has {timestamp}, but nothing says where it stands",
             "add `timestamp`",
         );
-        let pairs = matches!((&self.syntax, &self.signature), (Syntax::Pairs { .. }, SignatureSource::Headers(names)) if names.len() == 1);
+        let structured = matches!(self.syntax, Syntax::Pairs { .. } | Syntax::Items { .. });
+        let pairs = structured && matches!(&self.signature, SignatureSource::Headers(names) if names.len() == 1);
         let reads_fields = self.content.any(|part| matches!(part, Part::Field(_) | Part::NamedHeaders(_)));
         found.when(
             reads_fields && !pairs,
@@ -262,8 +264,15 @@ impl Scheme {
                 "names no header",
                 "give the header that carries it",
             );
+            let each = matches!(source, Source::Json(path) if path.has_each());
+            found.when(each, field, "a path with `*` leads to several values", "name one item, for instance `0`");
         }
         let form = self.content.any(Part::reads_form);
+        let document = self.json_form.is_some() && !self.reads_json();
+        found.when(document, "json_form", "nothing is read out of a JSON document", "remove `json_form`");
+        let public = self.signed_body == SignedBody::Decoded && !matches!(self.kind, Kind::Hmac(_) | Kind::Digest(_));
+        let fix = "remove `content_encoding`, or use an hmac algorithm";
+        found.when(public, "content_encoding", "only keyed hashes are verified over decompressed bodies", fix);
         found.when(
             form && wants(&Part::Body),
             "content",
@@ -299,6 +308,13 @@ impl Scheme {
             let message =
                 format!("`{bytes}` cannot be kept out of {part}: it joins values, or an escape stands for it");
             found.when(wrong, "guard", &message, "guard against other characters, for instance `{`");
+        }
+        for Exactly { part, length } in &self.guards.exactly {
+            let missing = !self.content.contains(part);
+            found.when(missing, "guard", &format!("{part} is not a part of `content`"), "remove it");
+            let odd = !part.can_be_measured() || !(1..=4096).contains(length);
+            let fix = "give 1 to 4096 bytes for an id, a header, a field or a parameter";
+            found.when(odd, "guard", &format!("`length` says nothing about {part}"), fix);
         }
         let body = (self.guards.begins.is_some() || self.guards.ends.is_some()) && !self.content.contains(&Part::Body);
         found.when(body, "guard", "{body} is not a part of `content`", "remove it");

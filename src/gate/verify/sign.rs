@@ -105,10 +105,14 @@ pub fn sign(scheme: &Scheme, secret: &[u8], input: &SignInput<'_>) -> Result<Vec
     let value = match &scheme.syntax {
         _ if scheme.kind == Kind::Basic => value,
         Syntax::Single { prefix } | Syntax::List { prefix, .. } => format!("{prefix}{value}"),
-        Syntax::Pairs { separator, key } => {
-            let rest = &draft.fields;
-            let separator = if rest.is_empty() { String::new() } else { char::from(*separator).to_string() };
-            format!("{rest}{separator}{key}={value}")
+        Syntax::Pairs { separator, keys, .. } => {
+            let key = keys.first().map_or("", String::as_str);
+            draft.with_field(*separator, &format!("{key}={value}"))
+        }
+        Syntax::Items { separator, behind, .. } => {
+            // What stands before the mark names the key, and nothing is made of it.
+            let mark = behind.map(|mark| format!("key{}", char::from(mark))).unwrap_or_default();
+            draft.with_field(*separator, &format!("{mark}{value}"))
         }
     };
     match &scheme.signature {
@@ -258,6 +262,14 @@ impl Draft {
         Ok(())
     }
 
+    /// The pairs or items so far, and one more.
+    fn with_field(&self, separator: u8, field: &str) -> String {
+        if self.fields.is_empty() {
+            return field.to_owned();
+        }
+        format!("{}{}{field}", self.fields, char::from(separator))
+    }
+
     fn add(&mut self, name: &str, value: &str) {
         self.headers.push(name, value.as_bytes());
         self.added.push((name.to_owned(), value.to_owned()));
@@ -271,12 +283,10 @@ impl Draft {
                 }
             }
             (Source::Field(key), Syntax::Pairs { separator, .. }) => {
-                if !self.fields.is_empty() {
-                    self.fields.push(char::from(*separator));
-                }
-                self.fields.push_str(&format!("{key}={value}"));
+                self.fields = self.with_field(*separator, &format!("{key}={value}"));
             }
-            (Source::Field(_) | Source::Json(_) | Source::Claim(_), _) => {}
+            (Source::Field(_), Syntax::Items { separator, .. }) => self.fields = self.with_field(*separator, value),
+            (Source::Field(_) | Source::Json(_) | Source::Form(_) | Source::Query(_) | Source::Claim(_), _) => {}
         }
     }
 }

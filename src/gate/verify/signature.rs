@@ -36,12 +36,25 @@ pub enum Syntax {
         /// What stands before each signature that counts.
         prefix: String,
     },
-    /// `key=value` pairs (`t=<s>,v1=<hex>`); every pair with the key is a signature, other keys are ignored.
+    /// `key=value` pairs (`t=<s>,v1=<hex>`); every pair with one of the keys is a signature, other keys are ignored.
     Pairs {
         /// One ASCII byte between pairs.
         separator: u8,
-        /// The key of the pairs that are signatures.
-        key: String,
+        /// The keys of the pairs that are signatures; the first is that of a new one.
+        keys: Vec<String>,
+        /// One ASCII byte between groups of pairs (`t=<s>,v1=<hex> t=<s>,v1=<hex>`). A key that is read as a field and
+        /// stands in several groups has the same value in all of them.
+        groups: Option<u8>,
+    },
+    /// A list whose items are told apart by their place (`<ms>,<hex>,<hex>`): those before the first signature are fields
+    /// with the names `0`, `1` and so on.
+    Items {
+        /// One ASCII byte between items.
+        separator: u8,
+        /// The place of the first signature; all items from there on are signatures.
+        first: usize,
+        /// Of a signature only what stands behind this byte counts (`<key>|<hex>`).
+        behind: Option<u8>,
     },
 }
 
@@ -54,6 +67,8 @@ pub enum Encoding {
     Base64,
     /// RFC 4648 section 5, padded or not.
     Base64Url,
+    /// Hexadecimal digits, and these in base64.
+    Base64OfHex,
 }
 
 /// The bytes of one signature as they arrived, decoded: at most `LIMIT`. Tags have a short one, because each delivery is
@@ -88,50 +103,77 @@ pub(super) enum FieldError {
 impl Syntax {
     /// The texts of the signatures that count, in order.
     pub(crate) fn candidates<'a>(&'a self, value: &'a [u8]) -> impl Iterator<Item = Result<&'a [u8], Malformed>> {
-        let separator = self.separator();
+        let (separator, groups) = self.separators();
         let mut rest = Some(value);
         let items = core::iter::from_fn(move || {
             let left = rest.take()?;
-            let end = separator.and_then(|separator| memchr::memchr(separator, left));
+            let end = match groups {
+                None => separator.and_then(|separator| memchr::memchr(separator, left)),
+                Some(groups) => memchr::memchr2(separator.unwrap_or(groups), groups, left),
+            };
             let Some((item, behind)) = end.and_then(|end| left.split_at_checked(end)) else { return Some(left) };
             rest = behind.get(1..);
             Some(item)
         });
-        items.filter_map(move |item| self.select(item.trim_ascii()))
+        items.enumerate().filter_map(move |(index, item)| self.select(index, item.trim_ascii()))
+    }
+
+    /// The usual pairs.
+    #[must_use]
+    pub fn pairs(separator: u8, key: &str) -> Self {
+        Self::Pairs { separator, keys: vec![key.to_owned()], groups: None }
     }
 
     /// The value of the only pair with `key`; nothing when the value has no such pair. Items that are no pairs are passed
     /// over, as among the signatures.
     pub(super) fn field<'a>(&self, value: &'a [u8], key: &str) -> Result<Option<&'a [u8]>, FieldError> {
-        let Self::Pairs { separator, .. } = self else { return Ok(None) };
+        let (Self::Pairs { separator, .. } | Self::Items { separator, .. }) = self else { return Ok(None) };
         if value.len() > VALUE_LIMIT {
             return Err(FieldError::Malformed);
         }
+        let groups = match self {
+            Self::Pairs { groups, .. } => *groups,
+            Self::Items { first, .. } => {
+                let at = key.parse().ok().filter(|at| at < first);
+                return Ok(at.and_then(|at| value.split(|byte| byte == separator).nth(at)).map(<[u8]>::trim_ascii));
+            }
+            Self::Single { .. } | Self::List { .. } => None,
+        };
         let mut found = None;
-        for item in value.split(|byte| byte == separator) {
+        for item in value.split(|byte| byte == separator || Some(*byte) == groups) {
             let Some((name, content)) = pair(item.trim_ascii()) else { continue };
-            if name == key.as_bytes() && found.replace(content).is_some() {
+            if name == key.as_bytes()
+                && found.replace(content).is_some_and(|other| groups.is_none() || other != content)
+            {
                 return Err(FieldError::Duplicate);
             }
         }
         Ok(found)
     }
 
-    const fn separator(&self) -> Option<u8> {
+    /// Between items, and between groups of items.
+    const fn separators(&self) -> (Option<u8>, Option<u8>) {
         match self {
-            Self::Single { .. } => None,
-            Self::List { separator, .. } | Self::Pairs { separator, .. } => Some(*separator),
+            Self::Single { .. } => (None, None),
+            Self::List { separator, .. } | Self::Items { separator, .. } => (Some(*separator), None),
+            Self::Pairs { separator, groups, .. } => (Some(*separator), *groups),
         }
     }
 
-    fn select<'a>(&self, item: &'a [u8]) -> Option<Result<&'a [u8], Malformed>> {
+    fn select<'a>(&self, index: usize, item: &'a [u8]) -> Option<Result<&'a [u8], Malformed>> {
         match self {
             Self::Single { prefix } => Some(item.strip_prefix(prefix.as_bytes()).ok_or(Malformed)),
             Self::List { prefix, .. } => item.strip_prefix(prefix.as_bytes()).map(Ok),
-            Self::Pairs { key, .. } => match pair(item) {
-                Some((name, content)) => (name == key.as_bytes()).then_some(Ok(content)),
+            Self::Pairs { keys, .. } => match pair(item) {
+                Some((name, content)) => keys.iter().any(|key| name == key.as_bytes()).then_some(Ok(content)),
                 None => Some(Err(Malformed)),
             },
+            Self::Items { first, .. } if index < *first => None,
+            Self::Items { behind: None, .. } => Some(Ok(item)),
+            Self::Items { behind: Some(mark), .. } => {
+                let at = memchr::memchr(*mark, item);
+                Some(at.and_then(|at| item.get(at + 1..)).ok_or(Malformed))
+            }
         }
     }
 }
@@ -165,6 +207,7 @@ impl Encoding {
             Self::Hex => "hex",
             Self::Base64 => "base64",
             Self::Base64Url => "base64url",
+            Self::Base64OfHex => "base64-of-hex",
         }
     }
 
@@ -186,6 +229,11 @@ impl Encoding {
             Self::Hex => decode_hex(text, out),
             Self::Base64 => BASE64.decode_slice(text, out).ok(),
             Self::Base64Url => BASE64_URL.decode_slice(text, out).ok(),
+            Self::Base64OfHex => {
+                let mut digits = [0; 2 * TAG_LIMIT];
+                let length = BASE64.decode_slice(text, &mut digits).ok()?;
+                decode_hex(digits.get(..length)?, out)
+            }
         }
     }
 
@@ -195,6 +243,7 @@ impl Encoding {
             Self::Hex => decode_hex(text, out),
             Self::Base64 => BASE64_KEY.decode_slice(text, out).ok(),
             Self::Base64Url => BASE64_URL_KEY.decode_slice(text, out).ok(),
+            Self::Base64OfHex => None,
         }
     }
 
@@ -204,6 +253,7 @@ impl Encoding {
             Self::Hex => const_hex::encode(bytes),
             Self::Base64 => BASE64.encode(bytes),
             Self::Base64Url => BASE64_URL_BARE.encode(bytes),
+            Self::Base64OfHex => BASE64.encode(const_hex::encode(bytes)),
         }
     }
 }

@@ -2,6 +2,10 @@
 
 use core::fmt;
 
+use super::form::SortedForm;
+use super::json::JsonPath;
+use super::mac::DigestAlgorithm;
+use super::signature::Encoding;
 use super::url::UNESCAPED;
 
 /// One piece of the signed content.
@@ -23,6 +27,8 @@ pub enum Part {
     UrlUnescaped,
     /// `{path}`: path of the request as received, without the query.
     Path,
+    /// `{target}`: path and query of the request as received.
+    Target,
     /// `{header:Name}`: the value of a header.
     Header(String),
     /// `{sorted_form_params}`: names and values of a form body, decoded and sorted by name (Twilio).
@@ -31,8 +37,19 @@ pub enum Part {
     Form(String),
     /// `{query:NAME}`: the decoded value of a parameter of the query.
     Query(String),
-    /// `{sha256:body}`: the SHA-256 of the body in small hexadecimal digits.
-    Sha256Body,
+    /// `{sorted_form:=&}`: names and values of a form body, decoded and sorted by name, with these two characters between
+    /// them; `{sorted_form:=&:NAME,NAME}` without these fields.
+    SortedForm(SortedForm),
+    /// `{json:PATH}`: the string, number or boolean at a path of the JSON body; `{json?:PATH}` the same, and nothing where
+    /// there is none.
+    Json {
+        /// Where it stands.
+        path: JsonPath,
+        /// Whether it can be missing.
+        optional: bool,
+    },
+    /// `{sha256:body}`: a digest of the body, in small hexadecimal digits or (`{sha256-base64:body}`) in base64.
+    HashedBody(DigestAlgorithm, Encoding),
     /// `{field:KEY}`: the value of another key of a signature header made of pairs.
     Field(String),
     /// `{named_headers:KEY}`: the values of the headers that this key of the signature header names, joined by `.`.
@@ -44,14 +61,42 @@ pub enum Part {
 impl Part {
     /// Whether its bytes are found in the body, other than as the body itself.
     pub(super) const fn reads_form(&self) -> bool {
-        matches!(self, Self::SortedFormParams | Self::Form(_))
+        matches!(self, Self::SortedFormParams | Self::SortedForm(_) | Self::Form(_))
+    }
+
+    /// The path, where it is a field of a JSON body.
+    pub(super) const fn json_path(&self) -> Option<&JsonPath> {
+        if let Self::Json { path, .. } = self { Some(path) } else { None }
+    }
+
+    /// Whether its bytes can be known only when the body is whole.
+    pub(super) const fn needs_body(&self) -> bool {
+        self.reads_form() || matches!(self, Self::Json { .. } | Self::HashedBody(..))
+    }
+
+    /// Whether a guard can say how many bytes it has.
+    pub(super) const fn can_be_measured(&self) -> bool {
+        matches!(self, Self::Id | Self::Header(_) | Self::Form(_) | Self::Query(_) | Self::Field(_) | Self::Json { .. })
     }
 
     /// Whether a guard can say what it never contains. Of the body that would be a second look at all of it; a form
     /// that is sorted has nothing to be told apart by.
     pub(super) const fn can_be_guarded(&self) -> bool {
-        use Part::{Field, Form, Header, Id, NamedHeaders, Path, Query, Url, UrlUnescaped};
-        matches!(self, Id | Header(_) | Form(_) | Query(_) | Field(_) | NamedHeaders(_) | Path | Url | UrlUnescaped)
+        use Part::{Field, Form, Header, Id, Json, NamedHeaders, Path, Query, Target, Url, UrlUnescaped};
+        matches!(
+            self,
+            Json { .. }
+                | Id
+                | Header(_)
+                | Form(_)
+                | Query(_)
+                | Field(_)
+                | NamedHeaders(_)
+                | Path
+                | Target
+                | Url
+                | UrlUnescaped
+        )
     }
 
     /// Whether `byte` is one that a guard can exclude: values of named headers are joined by dots, and an escape that is
@@ -76,12 +121,22 @@ impl Part {
             ("url", None) => Self::Url,
             ("url_unescaped", None) => Self::UrlUnescaped,
             ("path", None) => Self::Path,
+            ("target", None) => Self::Target,
             ("sorted_form_params", None) => Self::SortedFormParams,
             ("secret", None) => Self::Secret,
             ("header", Some(name)) if !name.is_empty() => Self::Header(name.to_owned()),
             ("form", Some(name)) if !name.is_empty() => Self::Form(name.to_owned()),
             ("query", Some(name)) if !name.is_empty() => Self::Query(name.to_owned()),
-            ("sha256", Some("body")) => Self::Sha256Body,
+            ("json" | "json?", Some(path)) => {
+                Self::Json { path: JsonPath::parse(path)?, optional: token.ends_with('?') }
+            }
+            ("sorted_form", Some(form)) => Self::SortedForm(SortedForm::parse(form)?),
+            (name, Some("body")) => {
+                let (name, encoding) =
+                    name.strip_suffix("-base64").map_or((name, Encoding::Hex), |name| (name, Encoding::Base64));
+                let (_, algorithm) = HASHES.iter().find(|(known, _)| *known == name)?;
+                Self::HashedBody(*algorithm, encoding)
+            }
             ("field", Some(key)) if !key.is_empty() => Self::Field(key.to_owned()),
             ("named_headers", Some(key)) if !key.is_empty() => Self::NamedHeaders(key.to_owned()),
             _ => return None,
@@ -100,17 +155,33 @@ impl fmt::Display for Part {
             Self::Url => f.write_str("{url}"),
             Self::UrlUnescaped => f.write_str("{url_unescaped}"),
             Self::Path => f.write_str("{path}"),
+            Self::Target => f.write_str("{target}"),
             Self::SortedFormParams => f.write_str("{sorted_form_params}"),
             Self::Secret => f.write_str("{secret}"),
             Self::Header(name) => write!(f, "{{header:{name}}}"),
             Self::Form(name) => write!(f, "{{form:{name}}}"),
             Self::Query(name) => write!(f, "{{query:{name}}}"),
-            Self::Sha256Body => f.write_str("{sha256:body}"),
+            Self::SortedForm(form) => write!(f, "{{sorted_form:{form}}}"),
+            Self::Json { path, optional } => {
+                write!(f, "{{json{}:{}}}", if *optional { "?" } else { "" }, path.text())
+            }
+            Self::HashedBody(algorithm, encoding) => {
+                let name = HASHES.iter().find(|(_, known)| known == algorithm).map_or("", |(name, _)| name);
+                write!(f, "{{{name}{}:body}}", if *encoding == Encoding::Base64 { "-base64" } else { "" })
+            }
             Self::Field(key) => write!(f, "{{field:{key}}}"),
             Self::NamedHeaders(key) => write!(f, "{{named_headers:{key}}}"),
         }
     }
 }
+
+/// The digests that can stand in the content.
+const HASHES: [(&str, DigestAlgorithm); 4] = [
+    ("sha1", DigestAlgorithm::Sha1),
+    ("sha256", DigestAlgorithm::Sha256),
+    ("sha384", DigestAlgorithm::Sha384),
+    ("sha512", DigestAlgorithm::Sha512),
+];
 
 /// The signed content of a scheme.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -142,8 +213,9 @@ impl fmt::Display for TemplateError {
 impl core::error::Error for TemplateError {}
 
 /// The tokens, for messages.
-pub const TOKENS: &str = "{body} {timestamp} {id} {method} {url} {url_unescaped} {path} {header:NAME} \
-     {sorted_form_params} {form:NAME} {query:NAME} {sha256:body} {field:KEY} {named_headers:KEY} {secret}; write {{ and }} for braces";
+pub const TOKENS: &str = "{body} {timestamp} {id} {method} {url} {url_unescaped} {path} {target} {header:NAME} \
+     {sorted_form_params} {sorted_form:=&} {form:NAME} {query:NAME} {json:PATH} {json?:PATH} {sha256:body} \
+     {sha256-base64:body} (and sha1, sha384, sha512) {field:KEY} {named_headers:KEY} {secret}; write {{ and }} for braces";
 
 impl Template {
     /// Reads a template: `{token}`, `{{` and `}}` for braces, everything else literal.
@@ -176,6 +248,11 @@ impl Template {
         literal.push_str(rest);
         push_literal(&mut parts, &mut literal);
         Ok(Self { parts })
+    }
+
+    /// A template of these parts.
+    pub(crate) const fn of(parts: Vec<Part>) -> Self {
+        Self { parts }
     }
 
     /// The pieces in order.

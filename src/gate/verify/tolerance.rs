@@ -5,8 +5,8 @@
 
 use core::time::Duration;
 
-use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
+use time::{Date, Month, OffsetDateTime};
 
 use super::bytes::ByteSet;
 use crate::now::Now;
@@ -21,6 +21,10 @@ pub enum Unit {
     Milliseconds,
     /// RFC 3339 text, with any offset and any precision.
     Rfc3339,
+    /// The date of HTTP: `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7; the obsolete forms are none).
+    HttpDate,
+    /// RFC 3339 text without an offset, in UTC: `2024-03-27T15:42:29.551`.
+    Iso8601,
 }
 
 /// The longest timestamp text, in bytes: RFC 3339 with nanoseconds and an offset has 35.
@@ -35,10 +39,27 @@ const MILLISECONDS_LENGTH: usize = 13;
 /// The part of an RFC 3339 text whose length is fixed: `0` stands for a digit.
 const RFC3339_MOMENT: &[u8; 19] = b"0000-00-00T00:00:00";
 
+/// The date of HTTP: `0` stands for a digit, `a` for a letter.
+const HTTP_DATE: &[u8; 29] = b"aaa, 00 aaa 0000 00:00:00 GMT";
+
+const MONTHS: [&[u8; 3]; 12] =
+    [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"];
+
 impl Unit {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Seconds, Self::Milliseconds, Self::Rfc3339, Self::HttpDate, Self::Iso8601];
+
     /// Whether every timestamp has the same length.
     pub(super) const fn is_fixed_length(self) -> bool {
-        matches!(self, Self::Seconds | Self::Milliseconds)
+        matches!(self, Self::Seconds | Self::Milliseconds | Self::HttpDate)
+    }
+
+    /// What can stand behind the first places of a timestamp of this unit; nothing where its end shows by itself.
+    pub(super) const fn tail(self) -> Option<ByteSet> {
+        match self {
+            Self::Iso8601 => Some(ByteSet::DIGITS.or(ByteSet::of(b"."))),
+            Self::Seconds | Self::Milliseconds | Self::Rfc3339 | Self::HttpDate => None,
+        }
     }
 
     /// What stands at the first places of a timestamp in every delivery: all of it for numbers.
@@ -46,13 +67,21 @@ impl Unit {
         match self {
             Self::Seconds => vec![ByteSet::DIGITS; SECONDS_LENGTH],
             Self::Milliseconds => vec![ByteSet::DIGITS; MILLISECONDS_LENGTH],
-            Self::Rfc3339 => {
+            Self::Rfc3339 | Self::Iso8601 => {
                 let at = |form: &u8| match form {
                     b'0' => ByteSet::DIGITS,
                     b'T' => ByteSet::of(b"Tt"),
                     form => ByteSet::of(&[*form]),
                 };
                 RFC3339_MOMENT.iter().map(at).collect()
+            }
+            Self::HttpDate => {
+                let at = |form: &u8| match form {
+                    b'0' => ByteSet::DIGITS,
+                    b'a' => ByteSet::range(b'A', b'Z').or(ByteSet::range(b'a', b'z')),
+                    form => ByteSet::of(&[*form]),
+                };
+                HTTP_DATE.iter().map(at).collect()
             }
         }
     }
@@ -64,6 +93,8 @@ impl Unit {
             Self::Seconds => "s",
             Self::Milliseconds => "ms",
             Self::Rfc3339 => "rfc3339",
+            Self::HttpDate => "http-date",
+            Self::Iso8601 => "iso8601",
         }
     }
 
@@ -81,6 +112,8 @@ impl Unit {
                 let moment = OffsetDateTime::parse(core::str::from_utf8(text).ok()?, &Rfc3339).ok()?;
                 i64::try_from(moment.unix_timestamp_nanos().div_euclid(1_000_000)).ok()
             }
+            Self::Iso8601 => Self::Rfc3339.parse(&[text.get(..TEXT_LIMIT.min(text.len()))?, b"Z"].concat()),
+            Self::HttpDate => parse_http_date(text)?.unix_timestamp().checked_mul(1000),
         }
     }
 
@@ -93,8 +126,33 @@ impl Unit {
                 let moment = OffsetDateTime::from_unix_timestamp(i64::try_from(unix.as_secs()).ok()?).ok()?;
                 moment.format(&Rfc3339).ok()
             }
+            Self::Iso8601 => Self::Rfc3339.format(unix).map(|text| text.trim_end_matches('Z').to_owned()),
+            Self::HttpDate => {
+                let at = OffsetDateTime::from_unix_timestamp(i64::try_from(unix.as_secs()).ok()?).ok()?;
+                let (day, month) = (at.weekday().to_string(), at.month().to_string());
+                let clock = format!("{:02}:{:02}:{:02}", at.hour(), at.minute(), at.second());
+                Some(format!("{}, {:02} {} {:04} {clock} GMT", day.get(..3)?, at.day(), month.get(..3)?, at.year()))
+            }
         }
     }
+}
+
+/// The moment of a date of HTTP. The day of the week must be one, and need not be that of the date.
+fn parse_http_date(text: &[u8]) -> Option<OffsetDateTime> {
+    let fits = |(byte, form): (&u8, &u8)| match form {
+        b'0' => byte.is_ascii_digit(),
+        b'a' => byte.is_ascii_alphabetic(),
+        form => byte == form,
+    };
+    if text.len() != HTTP_DATE.len() || !text.iter().zip(HTTP_DATE).all(fits) {
+        return None;
+    }
+    let number = |at: core::ops::Range<usize>| core::str::from_utf8(text.get(at)?).ok()?.parse::<u16>().ok();
+    let two = |at: usize| u8::try_from(number(at..at + 2)?).ok();
+    let month = text.get(8..11)?;
+    let month = u8::try_from(MONTHS.iter().position(|name| name.as_slice() == month)? + 1).ok()?;
+    let date = Date::from_calendar_date(i32::from(number(12..16)?), Month::try_from(month).ok()?, two(5)?).ok()?;
+    Some(date.with_hms(two(17)?, two(20)?, two(23)?).ok()?.assume_utc())
 }
 
 /// Whether `text` has the form of RFC 3339, section 5.6, with a year of four digits. No text of this form is the
@@ -238,7 +296,23 @@ mod tests {
     #[test]
     fn what_is_formatted_parses() {
         let unix = Duration::from_secs(1_760_000_000);
-        for unit in [Unit::Seconds, Unit::Milliseconds, Unit::Rfc3339] {
+        assert_eq!(Unit::Iso8601.parse(b"2025-10-09T08:53:20.551"), Some(1_760_000_000_551));
+        for text in ["2025-10-09T08:53:20Z", "2025-10-09T08:53:20+00:00", "2025-10-09T08:53:20.", "2025-10-09 08:53:20"]
+        {
+            assert_eq!(Unit::Iso8601.parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(Unit::HttpDate.parse(b"Thu, 09 Oct 2025 08:53:20 GMT"), Some(1_760_000_000_000));
+        for text in [
+            "Thu, 9 Oct 2025 08:53:20 GMT",
+            "Thu, 09 Okt 2025 08:53:20 GMT",
+            "Thu, 31 Feb 2025 08:53:20 GMT",
+            "Thu, 09 Oct 2025 24:53:20 GMT",
+            "Thursday, 09-Oct-25 08:53:20 GMT",
+            "Thu, 09 Oct 2025 08:53:20 UTC",
+        ] {
+            assert_eq!(Unit::HttpDate.parse(text.as_bytes()), None, "{text}");
+        }
+        for unit in Unit::ALL {
             assert_eq!(unit.parse(unit.format(unix).unwrap().as_bytes()), Some(1_760_000_000_000));
         }
     }

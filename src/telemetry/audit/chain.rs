@@ -140,7 +140,7 @@ impl Chain {
 
 /// A line that has been taken apart; its hash holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct ChainLine<'a> {
     /// Number and hash.
     pub link: Link,
     /// The hash of the line before, as it says.
@@ -151,19 +151,19 @@ pub struct Line<'a> {
 
 /// Why a line is none of a trail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Malformed {
+pub enum MalformedLine {
     /// It does not have the form.
     Form,
     /// Its hash is of another line.
     Hash,
 }
 
-impl<'a> Line<'a> {
+impl<'a> ChainLine<'a> {
     /// Takes a line apart, without its line break.
     ///
     /// # Errors
-    /// [`Malformed`]
-    pub fn parse(line: &'a [u8]) -> Result<Self, Malformed> {
+    /// [`MalformedLine`]
+    pub fn parse(line: &'a [u8]) -> Result<Self, MalformedLine> {
         let parts = || {
             let body = line.strip_suffix(b"\"}")?;
             let (hashed, hash) = body.split_at_checked(body.len().checked_sub(64 + HASH.len())?)?;
@@ -176,24 +176,24 @@ impl<'a> Line<'a> {
             let (prev, entry) = (Digest::parse(prev)?, entry.strip_prefix(b"\",")?);
             Some((hashed, Self { link: Link { seq, hash }, prev, entry }))
         };
-        let (hashed, line) = parts().ok_or(Malformed::Form)?;
-        if Digest::of(hashed) == line.link.hash { Ok(line) } else { Err(Malformed::Hash) }
+        let (hashed, line) = parts().ok_or(MalformedLine::Form)?;
+        if Digest::of(hashed) == line.link.hash { Ok(line) } else { Err(MalformedLine::Hash) }
     }
 
     /// When it happened, as every entry begins: `"time":"2026-11-25T20:15:01.123Z"`, and what stands behind
     /// `,"event":"`. Nothing for an entry that is not one of ours.
     #[must_use]
-    pub fn parts(&self) -> Option<(Moment, &'a [u8])> {
+    pub fn parts(&self) -> Option<(RecordTime, &'a [u8])> {
         let (time, rest) = self.entry.strip_prefix(b"\"time\":\"")?.split_first_chunk::<24>()?;
-        Some((Moment(*time), rest.strip_prefix(b"\",\"event\":\"")?))
+        Some((RecordTime(*time), rest.strip_prefix(b"\",\"event\":\"")?))
     }
 }
 
 /// The time of a record, as it is written. Earlier ones are less.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment([u8; 24]);
+pub struct RecordTime([u8; 24]);
 
-impl Moment {
+impl RecordTime {
     /// The time from `earlier` to this one; nothing where one of them is no time. Zero for what is not later.
     #[must_use]
     pub fn since(self, earlier: Self) -> Option<Duration> {
@@ -202,13 +202,13 @@ impl Moment {
     }
 }
 
-impl fmt::Display for Moment {
+impl fmt::Display for RecordTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(&self.0.escape_ascii(), f)
     }
 }
 
-impl fmt::Debug for Moment {
+impl fmt::Debug for RecordTime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }

@@ -7,9 +7,9 @@
 use core::fmt;
 use core::time::Duration;
 
-use super::chain::{Line, Link, Malformed, Moment};
+use super::chain::{ChainLine, Link, MalformedLine, RecordTime};
 use super::record::{Beginning, beginning};
-use super::seal::{Allowance, SealKey, Verdict, judge};
+use super::seal::{SealAllowance, SealKey, SealVerdict, judge};
 
 /// What is wrong with a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,9 +138,9 @@ pub struct Unproven {
     /// The number of the last one.
     pub last: u64,
     /// The earliest time among them.
-    pub from: Moment,
+    pub from: RecordTime,
     /// The latest time among them.
-    pub to: Moment,
+    pub to: RecordTime,
     /// Why.
     pub doubt: Doubt,
 }
@@ -156,10 +156,10 @@ struct Stretch {
     last: u64,
     /// Records, without those with which processes begin.
     records: u64,
-    from: Moment,
-    to: Moment,
+    from: RecordTime,
+    to: RecordTime,
     /// The earliest and the latest time of the process that writes now.
-    running: Option<(Moment, Moment)>,
+    running: Option<(RecordTime, RecordTime)>,
     /// How long the processes before it went on.
     took: Duration,
     /// The last unknown key that seals among them were made with.
@@ -167,7 +167,7 @@ struct Stretch {
 }
 
 impl Stretch {
-    const fn new(seq: u64, time: Moment) -> Self {
+    const fn new(seq: u64, time: RecordTime) -> Self {
         Self {
             first: seq,
             last: seq,
@@ -180,13 +180,13 @@ impl Stretch {
         }
     }
 
-    fn add(&mut self, seq: u64, time: Moment) {
+    fn add(&mut self, seq: u64, time: RecordTime) {
         self.last = seq;
         (self.from, self.to) = (self.from.min(time), self.to.max(time));
     }
 
     /// A record in the life of a process.
-    fn count(&mut self, time: Moment) {
+    fn count(&mut self, time: RecordTime) {
         self.records += 1;
         let (from, to) = self.running.unwrap_or((time, time));
         self.running = Some((from.min(time), to.max(time)));
@@ -204,16 +204,18 @@ impl Stretch {
         self.took.saturating_add(running.unwrap_or_default())
     }
 
-    fn judge(&self, allowance: Option<Allowance>) -> Unproven {
+    fn judge(&self, allowance: Option<SealAllowance>) -> Unproven {
         let Self { first, last, records, from, to, .. } = *self;
         let took = self.elapsed();
         let doubt = match (&self.other_key, allowance) {
             (Some(id), _) => Doubt::OtherKey { id: id.clone() },
             (None, None) => Doubt::NoSeal,
-            (None, Some(Allowance { records: Some(allowed), .. })) if records > allowed => {
+            (None, Some(SealAllowance { records: Some(allowed), .. })) if records > allowed => {
                 Doubt::TooMany { records, allowed }
             }
-            (None, Some(Allowance { every: allowed, .. })) if took > allowed + LAG => Doubt::Overdue { took, allowed },
+            (None, Some(SealAllowance { every: allowed, .. })) if took > allowed + LAG => {
+                Doubt::Overdue { took, allowed }
+            }
             _ => Doubt::Unsealed,
         };
         Unproven { first, last, from, to, doubt }
@@ -228,7 +230,7 @@ pub struct Examiner<'k> {
     before: Option<Link>,
     summary: Option<Summary>,
     /// What the last seal that holds says about the next one.
-    allowance: Option<Allowance>,
+    allowance: Option<SealAllowance>,
     open: Option<Stretch>,
     /// What of the open stretch was there when its last process started.
     left: Option<Stretch>,
@@ -270,9 +272,9 @@ impl<'k> Examiner<'k> {
     /// # Errors
     /// [`Flaw`]
     pub fn line(&mut self, line: &[u8]) -> Result<(), Flaw> {
-        let line = Line::parse(line).map_err(|malformed| match malformed {
-            Malformed::Form => Flaw::Form,
-            Malformed::Hash => Flaw::Changed,
+        let line = ChainLine::parse(line).map_err(|malformed| match malformed {
+            MalformedLine::Form => Flaw::Form,
+            MalformedLine::Hash => Flaw::Changed,
         })?;
         let before = match self.summary.map(|summary| summary.last).or(self.before) {
             Some(before) => before,
@@ -288,7 +290,7 @@ impl<'k> Examiner<'k> {
         }
         let (time, event) = line.parts().ok_or(Flaw::Form)?;
         let verdict = judge(&line, before, self.keys);
-        if verdict == Verdict::Broken {
+        if verdict == SealVerdict::Broken {
             return Err(Flaw::Seal);
         }
         let start =
@@ -297,18 +299,18 @@ impl<'k> Examiner<'k> {
         summary.records += 1;
         summary.last = line.link;
         match verdict {
-            Verdict::Holds(allowance) => {
+            SealVerdict::Holds(allowance) => {
                 summary.seals += 1;
                 summary.sealed = Some(line.link.seq);
                 self.close(allowance);
             }
-            Verdict::Unknown(id) => {
+            SealVerdict::Unknown(id) => {
                 summary.unknown_seals += 1;
                 self.add(line.link.seq, time, None);
                 let id = String::from_utf8_lossy(id).into_owned();
                 self.open.iter_mut().for_each(|open| open.other_key = Some(id.clone()));
             }
-            Verdict::None | Verdict::Broken => {
+            SealVerdict::None | SealVerdict::Broken => {
                 self.add(line.link.seq, time, beginning(event));
                 self.stopped = event.starts_with(b"stop\"");
             }
@@ -317,7 +319,7 @@ impl<'k> Examiner<'k> {
     }
 
     /// A line that is no seal that holds.
-    fn add(&mut self, seq: u64, time: Moment, beginning: Option<Beginning>) {
+    fn add(&mut self, seq: u64, time: RecordTime, beginning: Option<Beginning>) {
         if beginning.is_some() && !self.begins {
             self.open.iter_mut().for_each(Stretch::end_process);
             self.left.clone_from(&self.open);
@@ -334,7 +336,7 @@ impl<'k> Examiner<'k> {
     }
 
     /// A seal that holds: what is open is proven, but for what its process had found when it started.
-    fn close(&mut self, allowance: Allowance) {
+    fn close(&mut self, allowance: SealAllowance) {
         if let Some(left) = self.left.take() {
             self.unproven.push(left.judge(self.allowance.or(Some(allowance))));
         }

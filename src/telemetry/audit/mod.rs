@@ -16,7 +16,7 @@ pub mod seal;
 #[cfg(test)]
 mod tests;
 
-pub use chain::{Chain, Digest, Link, Moment};
+pub use chain::{Chain, Digest, Link, RecordTime};
 pub use examine::{Doubt, Examiner, Flaw, Summary, Unproven};
-pub use record::{Change, Step, Tally};
+pub use record::{Change, Transition, UnrecordedTally};
 pub use seal::{SEAL_RECORDS, SealKey};

@@ -8,19 +8,19 @@ use super::seal::SealKey;
 use crate::outcome::{Fault, Outcome, Rejection};
 use crate::telemetry::access_log::{ending, string, who};
 use crate::telemetry::exchange::Exchange;
-use crate::telemetry::line::{Stamp, hex, number};
+use crate::telemetry::line::{TimeText, hex, number};
 
 /// No entry is longer, in bytes, as long as the names that the operator chose have less than a kibibyte.
 pub const ENTRY_LIMIT: usize = 8 << 10;
 
-fn time(out: &mut Vec<u8>, stamp: &mut Stamp, unix: Duration) {
+fn time(out: &mut Vec<u8>, stamp: &mut TimeText, unix: Duration) {
     out.extend_from_slice(b"\"time\":\"");
     stamp.write(out, unix);
     out.push(b'"');
 }
 
 /// Appends the entry of a delivery. With `digest`, the SHA-256 of its body, where that was received whole.
-pub fn delivery(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut Stamp, digest: bool) {
+pub fn delivery(out: &mut Vec<u8>, exchange: &Exchange<'_>, stamp: &mut TimeText, digest: bool) {
     time(out, stamp, exchange.ended.unix);
     out.extend_from_slice(b",\"event\":\"delivery\",\"request_id\":\"");
     out.extend_from_slice(&exchange.request_id);
@@ -46,7 +46,7 @@ pub struct Sealing<'a> {
 }
 
 /// Appends the entry of a seal behind `last`.
-pub fn seal(out: &mut Vec<u8>, sealing: Sealing<'_>, last: Link, stamp: &mut Stamp, unix: Duration) {
+pub fn seal(out: &mut Vec<u8>, sealing: Sealing<'_>, last: Link, stamp: &mut TimeText, unix: Duration) {
     let start = out.len();
     time(out, stamp, unix);
     sealing.key.seal(out, start, last, sealing.every);
@@ -78,7 +78,7 @@ pub enum Change<'a> {
         /// The key.
         key_id: &'a str,
         /// [`SealKey::fingerprint`] of its bytes.
-        step: Step<'a>,
+        step: Transition<'a>,
     },
     /// The certificate that a listener shows from a file.
     Certificate {
@@ -87,14 +87,14 @@ pub enum Change<'a> {
         /// The file.
         file: &'a str,
         /// SHA-256 of the certificate, as `openssl x509 -fingerprint -sha256` shows it.
-        step: Step<'a>,
+        step: Transition<'a>,
     },
     /// An authority whose clients a listener lets in.
     Authority {
         /// The listener.
         listener: &'a str,
         /// SHA-256 of its certificate, likewise.
-        step: Step<'a>,
+        step: Transition<'a>,
     },
     /// The last line was not whole: so many bytes of it were removed.
     Torn {
@@ -119,7 +119,7 @@ pub enum Change<'a> {
 
 /// From what to what something has changed, by fingerprint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step<'a> {
+pub enum Transition<'a> {
     /// What the process starts with.
     InForce(&'a str),
     /// It was not there before.
@@ -135,7 +135,7 @@ pub enum Step<'a> {
     Removed(&'a str),
 }
 
-impl<'a> Step<'a> {
+impl<'a> Transition<'a> {
     /// The word for it, what was there before, and what is there now.
     const fn parts(self) -> (&'static str, Option<&'a str>, Option<&'a str>) {
         match self {
@@ -178,7 +178,7 @@ pub(super) enum Beginning {
 }
 
 /// Appends the entry of a change.
-pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut Stamp, unix: Duration) {
+pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut TimeText, unix: Duration) {
     time(out, stamp, unix);
     let event = match change {
         Change::Start { .. } => START,
@@ -238,21 +238,22 @@ const FAULTS: usize = Fault::ALL.len();
 
 /// Deliveries without a line of their own, by reason: nothing goes missing without a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Tally {
-    counts: [u64; REJECTIONS + FAULTS + 1],
+pub struct UnrecordedTally {
+    counts: [u64; REJECTIONS + FAULTS + 2],
 }
 
-impl Default for Tally {
+impl Default for UnrecordedTally {
     fn default() -> Self {
-        Self { counts: [0; REJECTIONS + FAULTS + 1] }
+        Self { counts: [0; REJECTIONS + FAULTS + 2] }
     }
 }
 
-impl Tally {
+impl UnrecordedTally {
     /// Counts a delivery that ended so.
     pub fn count(&mut self, outcome: Outcome) {
         let position = match outcome {
             Outcome::Forwarded { .. } => REJECTIONS + FAULTS,
+            Outcome::Answered { .. } => REJECTIONS + FAULTS + 1,
             Outcome::Rejected(rejection) => rejection as usize,
             Outcome::Failed(fault) => REJECTIONS + fault as usize,
         };
@@ -272,9 +273,9 @@ impl Tally {
 
     /// Appends the entry about them: `why` is `rate` for refused ones over the configured rate, `blocked` for those
     /// that could not be written.
-    pub fn write(&self, out: &mut Vec<u8>, why: &str, (stamp, unix): (&mut Stamp, Duration)) {
+    pub fn write(&self, out: &mut Vec<u8>, why: &str, (stamp, unix): (&mut TimeText, Duration)) {
         let codes = Rejection::ALL.iter().map(|it| it.code()).chain(Fault::ALL.iter().map(|it| it.code()));
-        let codes = codes.chain(["forwarded"]);
+        let codes = codes.chain(["forwarded", "challenge_answered"]);
         time(out, stamp, unix);
         string(out, b",\"event\":\"unrecorded\",\"why\":\"", why.as_bytes());
         out.extend_from_slice(b",\"count\":");

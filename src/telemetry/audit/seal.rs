@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use ring::hmac;
 
-use super::chain::{Digest, Line, Link};
+use super::chain::{ChainLine, Digest, Link};
 use crate::telemetry::line::{escaped, hex, number};
 
 /// The key of seals, and its name.
@@ -84,7 +84,7 @@ fn sealed_before(last: Link) -> Vec<u8> {
 
 /// How much may stand behind a seal before the next one is due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Allowance {
+pub struct SealAllowance {
     /// By the times of the records.
     pub every: Duration,
     /// Records; nothing where the writer had no such bound.
@@ -100,11 +100,11 @@ const LONGEST: Duration = Duration::from_secs(3600);
 
 /// What a line has to do with seals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict<'a> {
+pub(super) enum SealVerdict<'a> {
     /// It is no seal.
     None,
     /// A seal under a key that we have.
-    Holds(Allowance),
+    Holds(SealAllowance),
     /// A seal under a key that we have not, by its name.
     Unknown(&'a [u8]),
     /// A seal that was not made by the key that it names.
@@ -116,8 +116,8 @@ const EVERY: &[u8] = b"\",\"seal_every_ms\":";
 const SEAL: &[u8] = b",\"seal\":\"";
 
 /// Judges a line; `last` is the one before.
-pub(super) fn judge<'a>(line: &Line<'a>, last: Link, keys: &[SealKey]) -> Verdict<'a> {
-    let Some(members) = line.parts().and_then(|(_, event)| event.strip_prefix(EVENT)) else { return Verdict::None };
+pub(super) fn judge<'a>(line: &ChainLine<'a>, last: Link, keys: &[SealKey]) -> SealVerdict<'a> {
+    let Some(members) = line.parts().and_then(|(_, event)| event.strip_prefix(EVENT)) else { return SealVerdict::None };
     let parts = || {
         let said = line.entry.len().checked_sub(SEAL.len() + 64 + 1)?;
         let (said, tag) = line.entry.split_at_checked(said)?;
@@ -132,11 +132,11 @@ pub(super) fn judge<'a>(line: &Line<'a>, last: Link, keys: &[SealKey]) -> Verdic
         };
         Some((said, id, every, tag))
     };
-    let Some((said, id, every, tag)) = parts() else { return Verdict::Broken };
-    let Some(key) = keys.iter().find(|key| key.id.as_bytes() == id) else { return Verdict::Unknown(id) };
+    let Some((said, id, every, tag)) = parts() else { return SealVerdict::Broken };
+    let Some(key) = keys.iter().find(|key| key.id.as_bytes() == id) else { return SealVerdict::Unknown(id) };
     let (message, allowance) = match every {
-        Some(every) => (sealed(last, said), Allowance { every, records: Some(SEAL_RECORDS) }),
-        None => (sealed_before(last), Allowance { every: LONGEST, records: None }),
+        Some(every) => (sealed(last, said), SealAllowance { every, records: Some(SEAL_RECORDS) }),
+        None => (sealed_before(last), SealAllowance { every: LONGEST, records: None }),
     };
-    if key.has_made(&tag, &message) { Verdict::Holds(allowance) } else { Verdict::Broken }
+    if key.has_made(&tag, &message) { SealVerdict::Holds(allowance) } else { SealVerdict::Broken }
 }

@@ -6,11 +6,11 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-use super::chain::Line;
+use super::chain::ChainLine;
 use super::record::{Sealing, change, seal};
 use super::*;
 use crate::outcome::{Fault, Outcome, Rejection};
-use crate::telemetry::line::Stamp;
+use crate::telemetry::line::TimeText;
 
 const SEAL_EVERY: usize = 100;
 
@@ -26,11 +26,16 @@ const fn sealing(key: &SealKey) -> Sealing<'_> {
 
 /// A trail behind `last` about entries with these texts, sealed now and then.
 fn trail(last: Link, texts: &[String]) -> (Vec<u8>, Chain) {
-    let (mut out, mut chain, mut stamp) = (Vec::new(), Chain::behind(last), Stamp::default());
+    let (mut out, mut chain, mut stamp) = (Vec::new(), Chain::behind(last), TimeText::default());
     for (position, text) in texts.iter().enumerate() {
         let unix = Duration::from_millis(1_760_000_000_000 + position as u64);
         let mut entry = Vec::new();
-        change(&mut entry, &Change::Secret { route: text, key_id: "k", step: Step::Added("0") }, &mut stamp, unix);
+        change(
+            &mut entry,
+            &Change::Secret { route: text, key_id: "k", step: Transition::Added("0") },
+            &mut stamp,
+            unix,
+        );
         chain.append(&mut out, &entry);
         if position % SEAL_EVERY == SEAL_EVERY - 1 {
             let mut entry = Vec::new();
@@ -80,11 +85,11 @@ fn another_key_makes_no_seal() {
     let (copied, _) = trail(Link::NONE, &[vec!["another".to_owned()], texts(100)].concat());
     let (old, new): (Vec<&[u8]>, Vec<&[u8]>) =
         (bytes.split(|b| *b == b'\n').collect(), copied.split(|b| *b == b'\n').collect());
-    let seal_of_old = Line::parse(old[100]).unwrap().entry;
+    let seal_of_old = ChainLine::parse(old[100]).unwrap().entry;
     let mut chain = Chain::behind(Link::NONE);
     let mut made_anew = Vec::new();
     for line in new[..100].iter().copied() {
-        chain.append(&mut made_anew, Line::parse(line).unwrap().entry);
+        chain.append(&mut made_anew, ChainLine::parse(line).unwrap().entry);
     }
     chain.append(&mut made_anew, seal_of_old);
     assert_eq!(examine(&made_anew, &[]).map(|it| it.records), Ok(101));
@@ -123,14 +128,14 @@ fn any_byte_that_is_changed_is_seen() {
 
 #[test]
 fn what_has_no_line_has_a_number() {
-    let (mut tally, mut other) = (Tally::default(), Tally::default());
+    let (mut tally, mut other) = (UnrecordedTally::default(), UnrecordedTally::default());
     tally.count(Rejection::SignatureMismatch.into());
     other.count(Rejection::SignatureMismatch.into());
     other.count(Fault::HeadTimeout.into());
     other.count(Outcome::Forwarded { status: 200 });
     tally.add(&other);
     let mut out = Vec::new();
-    tally.write(&mut out, "rate", (&mut Stamp::default(), Duration::ZERO));
+    tally.write(&mut out, "rate", (&mut TimeText::default(), Duration::ZERO));
     assert_eq!(
         String::from_utf8(out).unwrap(),
         "\"time\":\"1970-01-01T00:00:00.000Z\",\"event\":\"unrecorded\",\"why\":\"rate\",\"count\":4,\
@@ -235,7 +240,7 @@ impl Written {
 
     /// Goes on behind lines that are there.
     fn behind(lines: Vec<Vec<u8>>, now: Duration) -> Self {
-        let last = Line::parse(lines.last().unwrap()).unwrap().link;
+        let last = ChainLine::parse(lines.last().unwrap()).unwrap().link;
         Self { lines, chain: Chain::behind(last), now }
     }
 
@@ -248,13 +253,13 @@ impl Written {
 
     fn change(&mut self, what: &Change<'_>) {
         let mut entry = Vec::new();
-        change(&mut entry, what, &mut Stamp::default(), self.now);
+        change(&mut entry, what, &mut TimeText::default(), self.now);
         self.push(&entry);
     }
 
     fn seal(&mut self, key: &SealKey) {
         let mut entry = Vec::new();
-        seal(&mut entry, Sealing { key, every: EVERY }, self.chain.last(), &mut Stamp::default(), self.now);
+        seal(&mut entry, Sealing { key, every: EVERY }, self.chain.last(), &mut TimeText::default(), self.now);
         self.push(&entry);
     }
 
@@ -269,7 +274,7 @@ impl Written {
         for number in 0..count {
             self.now += Duration::from_secs(u64::from(seconds)) / count;
             let name = number.to_string();
-            self.change(&Change::Secret { route: &name, key_id: "k", step: Step::Added("0") });
+            self.change(&Change::Secret { route: &name, key_id: "k", step: Transition::Added("0") });
             if self.now - sealed >= EVERY {
                 self.seal(key);
                 sealed = self.now;
@@ -293,7 +298,7 @@ fn made_anew(lines: &[Vec<u8>]) -> Vec<Vec<u8>> {
     let (mut chain, mut anew) = (Chain::behind(Link::NONE), Vec::new());
     for line in lines {
         let mut out = Vec::new();
-        chain.append(&mut out, Line::parse(line).unwrap().entry);
+        chain.append(&mut out, ChainLine::parse(line).unwrap().entry);
         out.pop();
         anew.push(out);
     }

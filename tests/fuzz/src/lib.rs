@@ -8,6 +8,7 @@ pub mod chunked;
 pub mod config;
 pub mod explain;
 pub mod framing;
+pub mod handshake;
 pub mod head;
 pub mod proxy;
 mod request;
@@ -27,5 +28,6 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("signature", signature::run),
     ("token", token::run),
     ("chain", chain::run),
+    ("handshake", handshake::run),
     ("explain", explain::run),
 ];

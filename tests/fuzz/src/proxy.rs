@@ -1,7 +1,7 @@
 //! The PROXY protocol: the same header in whatever pieces it comes, within its bounds, and nothing that was refused is
 //! accepted later.
 
-use countersign::wire::proxy_protocol::{Malformed, ProxyHeader, V1_LIMIT, V2_LIMIT, parse};
+use countersign::wire::proxy_protocol::{MalformedHeader, ProxyHeader, V1_LIMIT, V2_LIMIT, parse};
 
 /// The whole input is a header and what follows it.
 pub fn run(bytes: &[u8]) {
@@ -12,13 +12,13 @@ pub fn run(bytes: &[u8]) {
         match whole {
             Ok(Some((_, length))) => assert_eq!(part, if end < length { Ok(None) } else { whole }),
             Ok(None) => assert_eq!(part, Ok(None)),
-            Err(Malformed) => assert!(!matches!(part, Ok(Some(_)))),
+            Err(MalformedHeader) => assert!(!matches!(part, Ok(Some(_)))),
         }
     }
     match whole {
         Ok(Some((header, length))) => accepted(header, bytes, length),
         Ok(None) => assert!(bytes.len() < V2_LIMIT),
-        Err(Malformed) => {}
+        Err(MalformedHeader) => {}
     }
 }
 

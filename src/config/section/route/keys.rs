@@ -60,7 +60,7 @@ pub(super) fn read(route: &Reader<'_>, list: &str) -> Option<Vec<KeySettings>> {
     for reader in readers.into_iter().take(KEY_LIMIT) {
         let id = id(&reader, &keys);
         let name = name(&reader);
-        let source = source(&reader, list == "secrets");
+        let source = source(&reader, list != "public_keys");
         let validity = validity(&reader);
         failed |= reader.failed();
         let file = ["file", "env", "value"].into_iter().find(|key| reader.has(key));

@@ -1,6 +1,7 @@
 //! `[[route]]`: which requests are taken, how they are verified, and where they are sent.
 
 mod admission;
+pub mod challenge;
 pub mod clients;
 mod kept;
 pub mod keys;
@@ -13,6 +14,7 @@ pub mod verification;
 
 use core::fmt::{self, Write};
 
+use self::challenge::ChallengeSettings;
 use self::clients::ClientSettings;
 use self::keys::KeySettings;
 use self::observe::Observable;
@@ -60,6 +62,8 @@ pub struct RouteSettings {
     pub observe: Observe,
     /// How deliveries that have been seen before are treated; `None` where none is remembered.
     pub replay: Option<ReplayPolicy>,
+    /// Which handshakes are answered here.
+    pub challenge: Option<ChallengeSettings>,
     /// Where the route begins.
     pub place: Place,
 }
@@ -91,6 +95,7 @@ pub(crate) fn read(root: &Reader<'_>, default_upstream: Option<&UpstreamAddress>
         root.error("route", "is empty", FIX_NO_ROUTE);
     }
     let mut schemes = own_schemes::read(root);
+    let handshakes = challenge::read_own(root);
     let mut routes: Vec<Read> = Vec::new();
     if readers.as_ref().is_some_and(|readers| readers.len() > ROUTE_LIMIT) {
         root.error(
@@ -101,12 +106,14 @@ pub(crate) fn read(root: &Reader<'_>, default_upstream: Option<&UpstreamAddress>
     }
     let mut whole = readers.is_some();
     for reader in readers.into_iter().flatten().take(ROUTE_LIMIT) {
-        let read = read_route(&reader, &mut schemes, limits);
+        let read = read_route(&reader, &mut schemes, &handshakes, limits);
         whole &= read.is_some();
         routes.extend(read);
         reader.finish();
     }
     own_schemes::warn_of_unused(root, &schemes);
+    let answered = routes.iter().filter_map(|(route, _)| route.challenge.as_ref());
+    challenge::warn_of_unused(root, &handshakes, answered.map(|it| it.handshake.name.as_str()));
     check_names(root, &routes);
     check_conflicts(root, &routes);
     let (mut placed, mut upstreams) = (Vec::with_capacity(routes.len()), Vec::new());
@@ -132,7 +139,12 @@ fn position(upstreams: &mut Vec<UpstreamAddress>, address: UpstreamAddress) -> u
     })
 }
 
-fn read_route(reader: &Reader<'_>, schemes: &mut [own_schemes::OwnScheme], limits: &LimitSettings) -> Option<Read> {
+fn read_route(
+    reader: &Reader<'_>,
+    schemes: &mut [own_schemes::OwnScheme],
+    handshakes: &[challenge::OwnHandshake],
+    limits: &LimitSettings,
+) -> Option<Read> {
     let path = request::path(reader);
     let host = request::host(reader);
     let methods = request::methods(reader);
@@ -146,6 +158,7 @@ fn read_route(reader: &Reader<'_>, schemes: &mut [own_schemes::OwnScheme], limit
     let callers_place = (!callers.is_empty()).then(|| reader.place("client_names"));
     let verification = verification::read(reader, schemes);
     let replay = replay::read(reader, verification.as_ref().map(Option::as_ref));
+    let challenge = challenge::read(reader, verification.as_ref().and_then(Option::as_ref), handshakes);
     let mut observe = observe::read(reader, |check| match check {
         Observable::Allow => !clients.is_open(),
         Observable::Rate => reader.has("rate"),
@@ -175,6 +188,7 @@ fn read_route(reader: &Reader<'_>, schemes: &mut [own_schemes::OwnScheme], limit
         admission,
         observe,
         replay,
+        challenge,
         place,
     };
     Some((route, address))
@@ -266,6 +280,7 @@ pub(crate) fn describe(
     if lacks_key(route, now) {
         line(out, "WARNING", format_args!("the route has {NO_KEY}"))?;
     }
+    challenge::describe(out, route.challenge.as_ref(), route.verification.as_ref())?;
     clients::describe(out, &route.clients, route.observe.allow)?;
     if !route.callers.is_empty() {
         let names: Vec<String> = route.callers.patterns().iter().map(ToString::to_string).collect();

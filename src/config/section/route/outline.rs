@@ -13,7 +13,7 @@ use crate::gate::verify::Validity;
 /// A route.
 #[derive(Clone)]
 pub(crate) struct RouteOutline {
-    parts: [(&'static str, Digest); 6],
+    parts: [(&'static str, Digest); 7],
     pub(crate) keys: BTreeMap<String, KeyOutline>,
 }
 
@@ -49,9 +49,13 @@ impl RouteOutline {
             callers,
             callers_place: _,
             kept,
+            challenge,
             place: _,
         } = route;
         let verified = verification.as_ref().map(|it| (&it.scheme, &it.public_url, &it.tolerance));
+        let tokens = challenge.iter().flat_map(|it| &it.read);
+        let tokens: Vec<_> = tokens.map(|(secret, validity)| (digest_of_bytes(secret.bytes()), *validity)).collect();
+        let challenge = challenge.as_ref().map(|it| (&it.handshake, &it.url, it.first_calls, tokens));
         let parts = [
             ("requests", digest(key)),
             ("verification", digest(&verified)),
@@ -62,6 +66,7 @@ impl RouteOutline {
             ("limits", digest(&(body_size, admission, observe, replay))),
             ("upstream", digest(upstream)),
             ("headers", digest(kept)),
+            ("handshake", digest(&challenge)),
         ];
         let settings = verification.iter().flat_map(|it| &it.keys);
         let keys = settings.zip(bytes).map(|(settings, bytes)| (settings.id.clone(), of_key(settings, bytes.as_ref())));

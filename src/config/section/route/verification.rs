@@ -8,10 +8,14 @@ use super::keys::{self, KeySettings, KeySource};
 use super::own_schemes::{FIX_NO_URL, OwnScheme, find_scheme};
 use crate::config::lines::line;
 use crate::config::reader::Reader;
+use crate::config::scheme::SIGNED_BODIES;
 use crate::config::token::read_claims;
 use crate::config::units::show_duration;
 use crate::gate::pattern::PathPattern;
-use crate::gate::verify::{DigestAlgorithm, Kind, MacAlgorithm, Part, PublicUrl, Scheme, SignatureSource, Tolerance};
+use crate::gate::verify::{
+    DigestAlgorithm, Kind, MacAlgorithm, Part, PublicUrl, Scheme, SignatureSource, SignedBody, TOLERANCE_LIMIT,
+    Tolerance,
+};
 use crate::now::Now;
 
 /// How the deliveries of a route are verified.
@@ -42,12 +46,13 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
     let secrets = keys::read(reader, "secrets");
     let public_keys = keys::read(reader, "public_keys");
     let public_url = public_url(reader);
-    let limit = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+    let limit = Duration::from_secs(1)..=TOLERANCE_LIMIT;
     let tolerance = reader.duration("tolerance", limit);
     let name = name?;
     if name == "none" {
-        for key in
-            ["secrets", "public_keys", "public_url", "tolerance", "claims"].into_iter().filter(|key| reader.has(key))
+        for key in ["secrets", "public_keys", "public_url", "tolerance", "claims", "content_encoding"]
+            .into_iter()
+            .filter(|key| reader.has(key))
         {
             reader.error(key, "has no effect: scheme = \"none\" verifies nothing", "remove it, or name a scheme");
         }
@@ -55,7 +60,7 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
         reader.warning("scheme", message, "name the scheme of the sender, unless that is what you want");
         return Some(None);
     }
-    let scheme = with_claims(reader, find_scheme(reader, name, schemes)?);
+    let scheme = signed_body(reader, with_claims(reader, find_scheme(reader, name, schemes)?));
     for weakness in scheme.warnings() {
         reader.warning("scheme", weakness.message, weakness.fix);
     }
@@ -99,6 +104,16 @@ fn with_claims(reader: &Reader<'_>, scheme: Arc<Scheme>) -> Arc<Scheme> {
         reader.error("claims", message, fix);
     }
     Arc::new(Scheme { token, ..(*scheme).clone() })
+}
+
+/// The scheme, with what the route says about compressed bodies.
+fn signed_body(reader: &Reader<'_>, scheme: Arc<Scheme>) -> Arc<Scheme> {
+    let Some(signed_body) = reader.choice("content_encoding", SIGNED_BODIES) else { return scheme };
+    let scheme = Scheme { signed_body, ..(*scheme).clone() };
+    for problem in scheme.validate() {
+        reader.error(problem.field, problem.message, problem.fix);
+    }
+    Arc::new(scheme)
 }
 
 fn tolerance_for(reader: &Reader<'_>, scheme: &Scheme, written: Option<Duration>) -> Option<Tolerance> {
@@ -156,6 +171,9 @@ pub(super) fn describe(out: &mut String, verification: &Verification) -> fmt::Re
     }
     if !scheme.guards.is_empty() {
         line(out, "guard", &scheme.guards)?;
+    }
+    if scheme.signed_body == SignedBody::Decoded {
+        line(out, "compressed", "bodies are verified as what they decompress to, and forwarded as they came")?;
     }
     line(out, "found in", signature_place(&scheme.signature))?;
     if let Some(url) = &verification.public_url {
@@ -226,6 +244,8 @@ const fn algorithm(kind: Kind) -> &'static str {
         Kind::Hmac(MacAlgorithm::HmacSha512) => "HMAC-SHA512",
         Kind::Digest(DigestAlgorithm::Sha1) => "SHA-1",
         Kind::Digest(DigestAlgorithm::Sha256) => "SHA-256",
+        Kind::Digest(DigestAlgorithm::Sha384) => "SHA-384",
+        Kind::Digest(DigestAlgorithm::Sha512) => "SHA-512",
         Kind::Public(algorithm) => algorithm.name(),
         Kind::Jws(algorithm) => algorithm.name(),
         Kind::Token => "a static token",

@@ -9,8 +9,8 @@ use rustls::{Error, HandshakeKind, ProtocolVersion};
 
 use crate::gate::admission::HandshakePermit;
 use crate::gate::eviction::Bound;
-use crate::gate::handshakes::Pace;
-use crate::outcome::{Answer, ConnectionEnd};
+use crate::gate::handshakes::HandshakeStanding;
+use crate::outcome::{AnswerRow, ConnectionEnd};
 use crate::telemetry::WorkerCells;
 use crate::telemetry::handshake::{Handshake, RefusedCertificate};
 use crate::wire::encode;
@@ -36,20 +36,20 @@ const RESUMPTION: u32 = 4;
 
 /// Why a connection is closed before its first request.
 #[derive(Debug)]
-pub struct Ended {
+pub struct HandshakeEnd {
     /// How.
     pub end: ConnectionEnd,
     /// The client's certificate, if that is the reason.
     pub certificate: Option<Box<RefusedCertificate>>,
 }
 
-impl From<ConnectionEnd> for Ended {
+impl From<ConnectionEnd> for HandshakeEnd {
     fn from(end: ConnectionEnd) -> Self {
         Self { end, certificate: None }
     }
 }
 
-impl From<Evicted> for Ended {
+impl From<Evicted> for HandshakeEnd {
     fn from(_: Evicted) -> Self {
         ConnectionEnd::TlsHandshakesFull.into()
     }
@@ -64,7 +64,7 @@ pub async fn secure<N: Net>(
     worker: &Worker<N>,
     connection: &mut Connection<N::Stream>,
     (policy, door): (&Policy, &TlsDoor),
-) -> Result<(), Option<Ended>> {
+) -> Result<(), Option<HandshakeEnd>> {
     let _permit = enter(worker, connection).await.map_err(|end| Some(end.into()))?;
     let opened = door.open().map_err(|_| Some(ConnectionEnd::TlsHandshakeFailed.into()))?;
     let buffers = Rc::clone(&worker.buffers.records);
@@ -91,7 +91,7 @@ async fn converse<N: Net>(
     connection: &mut Connection<N::Stream>,
     door: &TlsDoor,
     session: &mut TlsSession,
-) -> Result<(), Option<Ended>> {
+) -> Result<(), Option<HandshakeEnd>> {
     let deadline = connection.expires;
     let mut pace = None;
     loop {
@@ -125,9 +125,9 @@ async fn converse<N: Net>(
 }
 
 /// The first message is there: what is known of its client.
-fn begin<N: Net>(worker: &Worker<N>, connection: &Connection<N::Stream>) -> Pace {
+fn begin<N: Net>(worker: &Worker<N>, connection: &Connection<N::Stream>) -> HandshakeStanding {
     let pace = connection.occupancy.holding().begin_handshake(worker.net.monotonic());
-    if pace == Pace::OverRate {
+    if pace == HandshakeStanding::OverRate {
         worker.cells(WorkerCells::handshake_over_rate);
     }
     pace
@@ -139,15 +139,15 @@ async fn take_turn<N: Net>(
     worker: &Worker<N>,
     connection: &Connection<N::Stream>,
     cost: u32,
-    pace: Pace,
-) -> Result<(), Ended> {
+    pace: HandshakeStanding,
+) -> Result<(), HandshakeEnd> {
     let turn = pin!(worker.turns.handshake(cost, pace));
     match pace {
-        Pace::Within => {
+        HandshakeStanding::Within => {
             connection.occupancy.end()?;
             turn.await;
         }
-        Pace::OverRate => {
+        HandshakeStanding::OverRate => {
             let _room = worker.admission.handshake_pace().wait()?;
             connection.occupancy.during(|| worker.net.monotonic(), turn).await?;
         }
@@ -155,7 +155,7 @@ async fn take_turn<N: Net>(
     Ok(())
 }
 
-fn ended(failure: Failure) -> Option<Ended> {
+fn ended(failure: Failure) -> Option<HandshakeEnd> {
     match failure {
         Failure::Plaintext => Some(ConnectionEnd::TlsPlaintext.into()),
         Failure::Late => Some(ConnectionEnd::TlsHandshakeTimeout.into()),
@@ -165,7 +165,7 @@ fn ended(failure: Failure) -> Option<Ended> {
             // Whatever was noted of a certificate is of this handshake: it must not be taken for that of the next.
             let refused = verifier::take_refused();
             let certificate = refused.filter(|_| matches!(error, Error::InvalidCertificate(_)));
-            Some(Ended { end: end_of(&error), certificate })
+            Some(HandshakeEnd { end: end_of(&error), certificate })
         }
     }
 }
@@ -228,7 +228,7 @@ pub async fn take_leave<N: Net>(worker: &Worker<N>, connection: &mut Connection<
     }
 }
 
-fn write_plainly<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>, answer: Answer) {
+fn write_plainly<N: Net>(worker: &Worker<N>, connection: &mut Connection<N::Stream>, answer: AnswerRow) {
     const BODY: [&[u8]; 3] = [b"{\"error\":\"", b"\",\"request_id\":\"", b"\"}\n"];
     let id = worker.ids.next();
     let [open, middle, close] = BODY;

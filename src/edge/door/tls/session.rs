@@ -56,7 +56,7 @@ pub struct TlsSession {
     taken: usize,
     /// Records that are to be sent.
     outgoing: Vec<u8>,
-    stage: Stage,
+    stage: TlsStage,
     /// Something has been received.
     heard: bool,
     /// We have said that we will send nothing more.
@@ -64,7 +64,7 @@ pub struct TlsSession {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum TlsStage {
     Handshake,
     Open,
     /// The client has said that it will send nothing more.
@@ -104,7 +104,7 @@ impl TlsSession {
             incoming.extend_from_slice(received);
         }
         let (plain, outgoing) = (Vec::new(), Vec::new());
-        let (start, taken, stage) = (0, 0, Stage::Handshake);
+        let (start, taken, stage) = (0, 0, TlsStage::Handshake);
         let (heard, goodbye) = (false, false);
         Self { connection, buffers, incoming, start, plain, taken, outgoing, stage, heard, goodbye }
     }
@@ -145,7 +145,7 @@ impl TlsSession {
         match self.pump(Task::Advance) {
             Ok(Pause::Blocked) => Ok(false),
             Ok(Pause::Ready) => {
-                self.stage = Stage::Open;
+                self.stage = TlsStage::Open;
                 Ok(true)
             }
             // The client has said all it has to say, and waits for the answer.
@@ -226,7 +226,7 @@ impl TlsSession {
 
     /// Whether there is something to read, whatever becomes of the socket.
     pub(super) fn is_readable(&self) -> bool {
-        self.has_plain() || self.stage == Stage::PeerClosed
+        self.has_plain() || self.stage == TlsStage::PeerClosed
     }
 
     /// Whether something waits to be sent.
@@ -260,7 +260,7 @@ impl TlsSession {
 
     /// Says that nothing more will be sent (RFC 8446, section 6.1), as far as the kernel takes it at once.
     pub(super) fn say_goodbye<S: ByteStream>(&mut self, socket: &mut S) {
-        let open = matches!(self.stage, Stage::Open | Stage::PeerClosed) && !self.goodbye;
+        let open = matches!(self.stage, TlsStage::Open | TlsStage::PeerClosed) && !self.goodbye;
         if open && self.pump(Task::Close).is_ok() {
             self.goodbye = true;
             socket.offer(&self.outgoing);
@@ -289,14 +289,14 @@ impl TlsSession {
             self.incoming = self.buffers.lease();
         } else if self.incoming.len() == self.incoming.capacity() {
             // Only the messages of a handshake may be longer than a record.
-            if self.stage != Stage::Handshake || self.incoming.len() >= FLIGHT {
-                self.stage = Stage::Failed;
+            if self.stage != TlsStage::Handshake || self.incoming.len() >= FLIGHT {
+                self.stage = TlsStage::Failed;
                 return Err(io::ErrorKind::InvalidData.into());
             }
             self.incoming.reserve_exact(FLIGHT - self.incoming.len());
         }
         // If this is given up in the middle, the state of the session is unknown.
-        let stage = std::mem::replace(&mut self.stage, Stage::Failed);
+        let stage = std::mem::replace(&mut self.stage, TlsStage::Failed);
         let (result, incoming) = socket.read_patiently(std::mem::take(&mut self.incoming), deadline).await;
         self.incoming = incoming;
         if result.is_ok() {
@@ -312,7 +312,7 @@ impl TlsSession {
         }
         let length = self.outgoing.len();
         let outgoing = std::mem::take(&mut self.outgoing);
-        let stage = std::mem::replace(&mut self.stage, Stage::Failed);
+        let stage = std::mem::replace(&mut self.stage, TlsStage::Failed);
         let (result, outgoing) = socket.write_all(outgoing, 0..length, deadline).await;
         self.buffers.give_back(outgoing);
         if result.is_ok() {
@@ -331,13 +331,13 @@ impl TlsSession {
 
     /// Lets rustls work on what has arrived until it waits for something, or the task is done.
     fn pump(&mut self, mut task: Task<'_>) -> Result<Pause, Error> {
-        if self.stage == Stage::Failed {
+        if self.stage == TlsStage::Failed {
             return Err(Error::HandshakeNotComplete);
         }
         let pause = self.run(&mut task);
         if pause.is_err() {
             self.collect_alerts();
-            self.stage = Stage::Failed;
+            self.stage = TlsStage::Failed;
         }
         self.settle();
         pause
@@ -364,12 +364,12 @@ impl TlsSession {
                 ConnectionState::EncodeTlsData(mut message) => encode(&mut message, &self.buffers, &mut self.outgoing)?,
                 ConnectionState::TransmitTlsData(due) => due.done(),
                 ConnectionState::PeerClosed => {
-                    self.stage = Stage::PeerClosed;
+                    self.stage = TlsStage::PeerClosed;
                     pause = matches!(task, Task::Read(_) | Task::Advance).then_some(Pause::Ended);
                 }
                 ConnectionState::WriteTraffic(mut traffic) => {
                     pause = Some(match task {
-                        Task::Read(_) if self.stage == Stage::PeerClosed => Pause::Ended,
+                        Task::Read(_) if self.stage == TlsStage::PeerClosed => Pause::Ended,
                         Task::Read(_) | Task::Advance => Pause::Ready,
                         Task::Write(bytes) => {
                             encrypt(&mut traffic, bytes, &self.buffers, &mut self.outgoing)?;

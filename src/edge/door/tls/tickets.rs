@@ -16,17 +16,17 @@ pub struct Tickets(Arc<dyn ProducesTickets>);
 
 /// TLS cannot be had.
 #[derive(Debug)]
-pub struct Unusable(rustls::Error);
+pub struct UnusableKeys(rustls::Error);
 
-impl fmt::Display for Unusable {
+impl fmt::Display for UnusableKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "TLS cannot be set up: {}", self.0)
     }
 }
 
-impl std::error::Error for Unusable {}
+impl std::error::Error for UnusableKeys {}
 
-impl From<rustls::Error> for Unusable {
+impl From<rustls::Error> for UnusableKeys {
     fn from(error: rustls::Error) -> Self {
         Self(error)
     }
@@ -37,7 +37,7 @@ impl Tickets {
     ///
     /// # Errors
     /// The system has no randomness.
-    pub fn new() -> Result<Self, Unusable> {
+    pub fn new() -> Result<Self, UnusableKeys> {
         Ok(Self(cryptography::Ticketer::new()?))
     }
 
@@ -46,8 +46,8 @@ impl Tickets {
     ///
     /// # Errors
     /// What rustls says of a setup. None that has been loaded by `config` comes to this.
-    pub fn doors(&self, setups: &[Option<TlsSetup>]) -> Result<Vec<Option<TlsDoor>>, Unusable> {
+    pub fn doors(&self, setups: &[Option<TlsSetup>]) -> Result<Vec<Option<TlsDoor>>, UnusableKeys> {
         let door = |setup: &Option<TlsSetup>| setup.as_ref().map(|it| TlsDoor::new(it, &self.0)).transpose();
-        setups.iter().map(|setup| door(setup).map_err(Unusable)).collect()
+        setups.iter().map(|setup| door(setup).map_err(UnusableKeys)).collect()
     }
 }

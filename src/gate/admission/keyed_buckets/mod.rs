@@ -68,7 +68,7 @@ pub struct TooMany;
 #[derive(Debug)]
 pub struct KeyedBuckets {
     spread: SeedableRandomState,
-    map: DashMap<ClientKey, Entry, SeedableRandomState>,
+    map: DashMap<ClientKey, ClientEntry, SeedableRandomState>,
     parts: Box<[ClientPart]>,
     rates: Rates,
     rest: Mutex<Rest>,
@@ -99,7 +99,7 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// What is known of one client: 24 bytes.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct ClientEntry {
     bucket: TokenBucket,
     connections: u32,
     /// By which rate the bucket is kept.
@@ -166,7 +166,7 @@ impl KeyedBuckets {
     #[must_use]
     pub const fn memory(capacity: usize) -> usize {
         let parts = parts(capacity);
-        map_room::memory(capacity, shards(parts), size_of::<(ClientKey, Entry)>())
+        map_room::memory(capacity, shards(parts), size_of::<(ClientKey, ClientEntry)>())
             + parts * size_of::<ClientPart>()
             + capacity * size_of::<ClientSlot>()
     }
@@ -280,7 +280,7 @@ impl KeyedBuckets {
     }
 
     /// Looks at the entry of a client, a new one if it has none. `None` when there is no room.
-    fn with<T>(&self, client: ClientKey, now: Duration, look: impl Fn(&mut Entry, Duration) -> T) -> Option<T> {
+    fn with<T>(&self, client: ClientKey, now: Duration, look: impl Fn(&mut ClientEntry, Duration) -> T) -> Option<T> {
         let part = self.part(client);
         let latest = part.tell(now);
         if let Some(mut entry) = self.map.get_mut(&client) {
@@ -291,7 +291,12 @@ impl KeyedBuckets {
 
     /// The same for a client that had no entry a moment ago.
     #[cold]
-    fn with_new<T>(&self, client: ClientKey, part: &ClientPart, look: impl Fn(&mut Entry, Duration) -> T) -> Option<T> {
+    fn with_new<T>(
+        &self,
+        client: ClientKey,
+        part: &ClientPart,
+        look: impl Fn(&mut ClientEntry, Duration) -> T,
+    ) -> Option<T> {
         let mut register = locked(&part.register);
         // Another thread may have told a later time, and made or forgotten the entry.
         let latest = part.latest();
@@ -309,7 +314,7 @@ impl KeyedBuckets {
         if !register.enter(client, latest, forget) {
             return None;
         }
-        let mut entry = Entry { bucket: TokenBucket::default(), connections: 0, rate: self.rates.current() };
+        let mut entry = ClientEntry { bucket: TokenBucket::default(), connections: 0, rate: self.rates.current() };
         let seen = look(&mut entry, latest);
         self.map.insert(client, entry);
         Some(seen)
@@ -326,7 +331,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Entry {
+impl ClientEntry {
     const fn connect(&mut self, limit: u32) -> Result<u32, TooMany> {
         if self.connections >= limit {
             return Err(TooMany);
@@ -395,7 +400,7 @@ impl Rates {
     }
 
     /// The rate by which an entry is kept. The lock under which the entry was last changed orders the two.
-    fn of(&self, entry: &Entry) -> Measure {
+    fn of(&self, entry: &ClientEntry) -> Measure {
         self.numbered(entry.rate).get()
     }
 

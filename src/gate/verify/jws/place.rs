@@ -19,7 +19,7 @@ pub(crate) fn text<'d, D: Delivery>(scheme: &Scheme, delivery: &'d D) -> Result<
     let value = reading::only_value(scheme, delivery, SIGNATURE)?;
     let prefix = match &scheme.syntax {
         Syntax::Single { prefix } => prefix.as_bytes(),
-        Syntax::List { .. } | Syntax::Pairs { .. } => &[],
+        Syntax::List { .. } | Syntax::Pairs { .. } | Syntax::Items { .. } => &[],
     };
     // The word for a kind of credentials is written in either case (RFC 9110, section 11.1).
     let fits = value.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));

@@ -1,0 +1,230 @@
+//! What a request is judged by that is explained, and how an explanation is told.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+use crate::config::section::route::keys::KeySource;
+use crate::config::section::route::verification::Verification;
+use crate::config::{load, parse_str, scheme};
+use crate::explain::{Explanation, Given, NamedMistake, NamedSecret, TrialBudget, explain, explain_head};
+use crate::gate::verify::{Delivery, Key, KeyForm, Keyring, Scheme, Validity, Verifier};
+use crate::now::Now;
+use crate::outcome::Rejection;
+use crate::telemetry::advice;
+
+use super::captured::{self, CapturedRequest};
+use super::configured::ConfigFlag;
+use super::offline::{find_scheme, read_file, split_url};
+use super::output::{line, print_problems, tell};
+
+/// What a request is judged by, and what that was made of.
+pub(super) struct Judgement {
+    pub(super) verifier: Verifier,
+    /// As they stand in their files.
+    pub(super) secrets: Vec<NamedSecret>,
+    /// Those of other routes, with words for each.
+    pub(super) of_others: Vec<NamedSecret>,
+    /// What is to be said of keys.
+    pub(super) remarks: Vec<String>,
+}
+
+/// A key that was made of a file, or of what stands in it where that is none: with a word about that.
+pub(super) fn key_of_file(id: &str, scheme: &Arc<Scheme>, secret: &[u8]) -> Result<(Key, Option<String>), String> {
+    let bare = secret.strip_suffix(b"\n").unwrap_or(secret);
+    let bare = bare.strip_suffix(b"\r").unwrap_or(bare);
+    if scheme.wants_public_key() {
+        let text = String::from_utf8_lossy(bare);
+        let key = Key::from_public(id, scheme, text.trim(), Validity::default());
+        return key.map(|key| (key, None)).map_err(|error| format!("{id}: {error}"));
+    }
+    match Key::from_secret(id, scheme, bare, Validity::default()) {
+        Ok(key) => Ok((key, None)),
+        // It matches nothing by itself, and what it was made of by mistake is tried.
+        Err(error) => {
+            let raw = Scheme { secret: KeyForm::default(), ..(**scheme).clone() };
+            let why = format!("the secret `{id}` cannot be used by this scheme as it is: {error}");
+            let nothing = Zeroizing::new([bare, b"\0 is no key of this scheme"].concat());
+            let key = Key::from_secret(id, &raw, &nothing, Validity::default());
+            key.map(|key| (key, Some(why))).map_err(|error| format!("{id}: {error}"))
+        }
+    }
+}
+
+impl Judgement {
+    /// By a scheme and secrets in files.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub(super) fn by_scheme(
+        name: &str,
+        config: &ConfigFlag,
+        files: &[PathBuf],
+        url: Option<&str>,
+    ) -> Result<Self, String> {
+        let scheme = find_scheme(name, config)?;
+        let public_url = url.map(|url| split_url(url).map(|(url, _)| url)).transpose()?;
+        if files.is_empty() {
+            return Err("give at least one --secret-file".to_owned());
+        }
+        let (mut secrets, mut keys, mut remarks) = (Vec::new(), Vec::new(), Vec::new());
+        for path in files {
+            let id = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+            let secret = Zeroizing::new(read_file(path)?);
+            let (key, remark) = key_of_file(&id, &scheme, &secret)?;
+            keys.push(key);
+            remarks.extend(remark);
+            secrets.push((id, secret));
+        }
+        if scheme.wants_public_key() {
+            secrets.clear();
+        }
+        let signed_url = public_url.filter(|_| scheme.signs_url());
+        let verifier = Verifier::new(scheme, Keyring::new(keys), None, signed_url).map_err(|problems| {
+            let lines: Vec<String> = problems.iter().map(|it| format!("{}: {}", it.message, it.fix)).collect();
+            lines.join("\n")
+        })?;
+        Ok(Self { verifier, secrets, of_others: Vec::new(), remarks })
+    }
+
+    /// By a route. The verifier is the one of `run`; the secrets are read once more, because nothing keeps them as they
+    /// are written.
+    ///
+    /// # Errors
+    /// A sentence for the user.
+    pub(super) fn by_route(config: &Path, name: &str) -> Result<Self, String> {
+        let verifier = of_route(config, name)?;
+        let text = Zeroizing::new(read_file(config)?);
+        let text = String::from_utf8_lossy(&text);
+        let (settings, _) = parse_str(&config.display().to_string(), &text).map_err(|problems| problems.to_string())?;
+        let route = settings.routes.iter().find(|route| route.name == name);
+        let verification = route.and_then(|route| route.verification.as_ref());
+        let verification = verification.ok_or_else(|| format!("the route \"{name}\" verifies nothing"))?;
+        let directory = config.parent().unwrap_or(Path::new("."));
+        let mut remarks = Vec::new();
+        let secrets = secrets_of(verification, directory, |variable, key| {
+            remarks.push(format!("the key `{key}` is in the variable {variable}: not varied"));
+        })?;
+        let mut of_others: Vec<NamedSecret> = Vec::new();
+        for other in settings.routes.iter().filter(|other| other.name != name) {
+            let keys = other.verification.as_ref().map(|it| secrets_of(it, directory, |_, _| {})).transpose()?;
+            for (id, secret) in keys.unwrap_or_default() {
+                if secrets.iter().chain(&of_others).all(|(_, known)| *known != secret) {
+                    of_others.push((format!("the secret `{id}` of the route `{}`", other.name), secret));
+                }
+            }
+        }
+        Ok(Self { verifier, secrets, of_others, remarks })
+    }
+
+    /// Calls `tell` with what a delivery is explained with.
+    pub(super) fn explained(
+        &self,
+        now: Now,
+        length: usize,
+        tell: impl FnOnce(&Given<'_>) -> Explanation,
+    ) -> Explanation {
+        let schemes: Vec<Arc<Scheme>> = scheme::preset_names().filter_map(scheme::preset).collect();
+        let budget = TrialBudget::of(length);
+        let (secrets, of_others) = (self.secrets.as_slice(), self.of_others.as_slice());
+        tell(&Given { verifier: &self.verifier, secrets, of_others, schemes: &schemes, now, budget: &budget })
+    }
+}
+
+/// The verifier of a route, made of the configuration as `run` makes it.
+fn of_route(config: &Path, name: &str) -> Result<Verifier, String> {
+    let loaded = load(config).map_err(|problems| {
+        print_problems(&problems);
+        format!("{} is not valid", config.display())
+    })?;
+    let routes = loaded.gate.routes.routes();
+    let found = routes.iter().find(|route| route.name == name).map(|route| route.verifier.clone());
+    let names: Vec<&str> = routes.iter().map(|route| route.name.as_str()).collect();
+    found.ok_or_else(|| format!("there is no route \"{name}\" in {}: it has {}", config.display(), names.join(", ")))
+}
+
+/// The secrets of a route, byte for byte. Those that are in the environment are told to `left_out`.
+fn secrets_of(
+    verification: &Verification,
+    directory: &Path,
+    mut left_out: impl FnMut(&str, &str),
+) -> Result<Vec<NamedSecret>, String> {
+    let mut secrets = Vec::new();
+    if verification.scheme.wants_public_key() {
+        return Ok(secrets);
+    }
+    for key in &verification.keys {
+        match &key.source {
+            KeySource::Value(secret) => secrets.push((key.id.clone(), Zeroizing::new(secret.bytes().to_vec()))),
+            KeySource::File(path) => {
+                secrets.push((key.id.clone(), Zeroizing::new(read_file(&directory.join(path))?)));
+            }
+            // Nothing that is secret, and nothing of the sender is fetched for an explanation.
+            KeySource::Url(_) => {}
+            KeySource::Env(variable) => left_out(variable, &key.id),
+        }
+    }
+    Ok(secrets)
+}
+
+/// Whether a reason is one that the bytes of a request and the keys of a route explain.
+pub(super) fn is_about_verification(code: &str) -> bool {
+    Rejection::ALL.iter().any(|it| it.code() == code && it.answer().status == 401)
+}
+
+/// Judges the bytes of a request, and says what would explain the verdict.
+///
+/// # Errors
+/// A sentence for the user.
+pub(super) fn judge(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<bool, String> {
+    let CapturedRequest { request, oddities } = captured::parse(bytes)?;
+    let genuine = told(&request, judgement, now);
+    oddities.into_iter().for_each(line);
+    Ok(genuine)
+}
+
+/// Explains a delivery and tells it; whether it is genuine.
+pub(super) fn told<D: Delivery>(request: &D, judgement: &Judgement, now: Now) -> bool {
+    let explanation = judgement.explained(now, request.body().len(), |given| explain(given, request));
+    tell_explanation(&explanation);
+    judgement.remarks.iter().for_each(line);
+    explanation.verdict.is_ok()
+}
+
+/// Judges what is there of a request without the whole of its body.
+///
+/// # Errors
+/// A sentence for the user.
+pub(super) fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<(), String> {
+    let request = captured::parse(bytes)?.request;
+    let explanation = judgement.explained(now, 0, |given| explain_head(given, &request));
+    if explanation.verdict.is_ok() {
+        line("nothing is wrong that can be seen without the body");
+        line("what to do: send a smaller one, or capture a whole one on its way: `explain --request FILE`");
+        explanation.facts.iter().for_each(line);
+    } else {
+        tell_explanation(&explanation);
+    }
+    line("not all of it is kept: its body had not come whole, or was too long");
+    Ok(())
+}
+
+/// The cause, what to do, and the facts below.
+fn tell_explanation(explanation: &Explanation) {
+    line(explanation.headline());
+    if let Err(rejection) = explanation.verdict {
+        let remedy = explanation.remedy().unwrap_or_else(|| advice::of(rejection.code()).to_owned());
+        line(format!("what to do: {remedy}"));
+    }
+    explanation.facts.iter().for_each(line);
+    if let Err(rejection) = explanation.verdict {
+        line(format!("what that means: {}", rejection.meaning()));
+    }
+    if explanation.incomplete {
+        line("not everything was tried: the body is too large for that; capture a smaller one");
+    }
+    let codes: Vec<&str> = explanation.finding.iter().flat_map(NamedMistake::codes).collect();
+    tell("codes", codes.into());
+    tell("certainty", explanation.finding.as_ref().map(|finding| finding.certainty().code()).into());
+}

@@ -1,0 +1,25 @@
+//! What a delivery is explained with.
+
+use std::sync::Arc;
+
+use super::budget::TrialBudget;
+use super::case::NamedSecret;
+use crate::gate::verify::{Scheme, Verifier};
+use crate::now::Now;
+
+/// What a delivery is explained with.
+#[derive(Clone, Copy)]
+pub struct Given<'g> {
+    /// What judges it.
+    pub verifier: &'g Verifier,
+    /// Each secret with its name, byte for byte as it stands in its file. Those that are missing are tried as they are.
+    pub secrets: &'g [NamedSecret],
+    /// Secrets of other routes, with words for each.
+    pub of_others: &'g [NamedSecret],
+    /// Schemes that may have been meant.
+    pub schemes: &'g [Arc<Scheme>],
+    /// The time to judge by.
+    pub now: Now,
+    /// What the trials may cost.
+    pub budget: &'g TrialBudget,
+}

@@ -1,0 +1,150 @@
+//! Numbers that a library has read as floats and written again: `.0` gained or lost, zeros lost, integers rounded.
+
+use core::ops::Range;
+
+use super::case::{TriedCase, Visit};
+use super::mistake::Mistake;
+
+/// Beyond this an integer need not be a float (2^53).
+const EXACT: u64 = 1 << 53;
+/// So many numbers of a body are tried one by one.
+const MOST: usize = 64;
+/// A body that is longer has no neighbours tried.
+const LONGEST: usize = 64 << 10;
+
+/// Where the numbers are, outside of strings.
+fn numbers_of(body: &[u8]) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let (mut in_string, mut after_backslash, mut start) = (false, false, None);
+    for (at, byte) in body.iter().enumerate() {
+        if in_string {
+            in_string = after_backslash || *byte != b'"';
+            after_backslash = !after_backslash && *byte == b'\\';
+            continue;
+        }
+        let is_number = byte.is_ascii_digit() || b"+-.eE".contains(byte);
+        match (start, is_number) {
+            (None, true) if *byte == b'-' || byte.is_ascii_digit() => start = Some(at),
+            (Some(from), false) => {
+                found.push(from..at);
+                start = None;
+            }
+            _ => {}
+        }
+        in_string = *byte == b'"';
+        if found.len() >= 16 * MOST {
+            break;
+        }
+    }
+    found.extend(start.map(|from| from..body.len()));
+    found
+}
+
+fn replaced(body: &[u8], edits: &[(Range<usize>, Vec<u8>)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(body.len() + 16);
+    let mut at = 0;
+    for (range, text) in edits {
+        out.extend_from_slice(body.get(at..range.start).unwrap_or_default());
+        out.extend_from_slice(text);
+        at = range.end;
+    }
+    out.extend_from_slice(body.get(at..).unwrap_or_default());
+    out
+}
+
+/// One way of writing a number that it may have had.
+type Rewriting = (fn(&[u8]) -> Option<Vec<u8>>, &'static str);
+
+const REWRITINGS: [Rewriting; 4] = [
+    (|number| number.strip_suffix(b".0").map(Vec::from), "`.0` was added to a number"),
+    (|number| is_integer(number).then(|| [number, b".0"].concat()), "`.0` was taken from a number"),
+    (
+        |number| {
+            let at = number.iter().position(|byte| *byte == b'.')?;
+            (number.len() - at == 2 && !number.contains(&b'e')).then(|| [number, b"0"].concat())
+        },
+        "a zero at the end of a number was lost",
+    ),
+    (|number| is_integer(number).then(|| [number, b".00"].concat()), "`.00` was taken from a number"),
+];
+
+fn is_integer(number: &[u8]) -> bool {
+    number.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-')
+}
+
+/// Each number in the ways it may have been written, all alike and one by one.
+pub(super) fn numbers(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
+    let body = case.seen.body;
+    if !matches!(body.trim_ascii().first(), Some(b'{' | b'[')) || !case.pays(2) {
+        return false;
+    }
+    let places = numbers_of(body);
+    for (rewrite, what) in REWRITINGS {
+        let edits: Vec<(Range<usize>, Vec<u8>)> =
+            places.iter().filter_map(|range| Some((range.clone(), rewrite(body.get(range.clone())?)?))).collect();
+        let mut tried = |edits: &[(Range<usize>, Vec<u8>)]| {
+            let before = replaced(body, edits);
+            visit(case.with_body(&before), Mistake::JsonNumbers, &[what])
+        };
+        if edits.len() > 1 && tried(&edits) {
+            return true;
+        }
+        if edits.len() <= MOST && edits.iter().any(|edit| tried(core::slice::from_ref(edit))) {
+            return true;
+        }
+    }
+    body.len() <= LONGEST && rounded(case, &places, visit)
+}
+
+/// The integers that a float cannot tell from one that stands here.
+fn rounded(case: TriedCase<'_>, places: &[Range<usize>], visit: &mut Visit<'_>) -> bool {
+    let body = case.seen.body;
+    for range in places {
+        let Some(number) = large(body.get(range.clone()).unwrap_or_default()) else { continue };
+        for neighbour in neighbours(number).take(600) {
+            let before = replaced(body, &[(range.clone(), neighbour.to_string().into_bytes())]);
+            let what = format!("the integer {neighbour} was rounded to {number}, as floats are");
+            if visit(case.with_body(&before), Mistake::JsonNumbers, &[&what]) {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+fn large(number: &[u8]) -> Option<u64> {
+    core::str::from_utf8(number).ok()?.parse().ok().filter(|number| *number > EXACT)
+}
+
+/// Those that are the same float: that precision is lost is what is looked for.
+fn neighbours(number: u64) -> impl Iterator<Item = u64> {
+    let same = number as f64;
+    let around = (1..2048).flat_map(move |step| [number.checked_add(step), number.checked_sub(step)]).flatten();
+    around.filter(move |other| (*other as f64).to_bits() == same.to_bits())
+}
+
+/// An integer that looks rounded: beyond 2^53, with zeros at its end.
+pub(super) fn looks_rounded(body: &[u8]) -> Option<String> {
+    let places = numbers_of(body);
+    let numbers = places.into_iter().filter_map(|range| large(body.get(range)?));
+    numbers.filter(|number| number % 100 == 0).map(|number| number.to_string()).next()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_found_outside_of_strings() {
+        let body = br#"{"a1":12,"b":[-3.5,1e3,"7"],"c\"9":0}"#;
+        let found: Vec<&[u8]> = numbers_of(body).into_iter().filter_map(|range| body.get(range)).collect();
+        assert_eq!(found, [&b"12"[..], b"-3.5", b"1e3", b"0"]);
+    }
+
+    #[test]
+    fn neighbours_are_the_same_float() {
+        let all: Vec<u64> = neighbours(1_234_567_890_123_459_000).collect();
+        assert!((120..=256).contains(&all.len()) && all.contains(&1_234_567_890_123_458_955), "{}", all.len());
+        assert_eq!(neighbours(12).count(), 0);
+    }
+}

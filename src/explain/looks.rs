@@ -1,0 +1,167 @@
+//! What a secret or a body looks like that no trial explains. Nothing proves these, and the words say so.
+
+use super::case::TriedCase;
+use super::finding::NamedMistake;
+use super::mistake::Mistake;
+use super::{json_keys, json_numbers, python, text};
+
+/// Beginnings of credentials for the API of a sender, which no sender signs webhooks with.
+const CREDENTIALS: [(&[&str], &str); 12] = [
+    (&["sk_live_", "sk_test_", "rk_live_", "rk_test_"], "an API key of Stripe"),
+    (&["pk_live_", "pk_test_"], "a publishable key of Stripe"),
+    (&["ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"], "an access token of GitHub"),
+    (&["xoxb-", "xoxp-", "xoxa-", "xapp-"], "a token of Slack"),
+    (&["glpat-"], "an access token of GitLab"),
+    (&["shpat_", "shpca_", "shppa_"], "an access token of Shopify"),
+    (&["ntn_", "secret_ntn_"], "an integration token of Notion"),
+    (&["AKIA", "ASIA"], "an access key of AWS"),
+    (&["SG."], "an API key of SendGrid"),
+    (&["lin_api_", "lin_oauth_"], "an API key of Linear"),
+    (&["sk-", "sk-proj-"], "an API key of OpenAI"),
+    (&["pdl_live_apikey_", "pdl_sdbx_apikey_", "EAAA", "eyJ"], "an API key or an access token"),
+];
+
+/// The first thing that looks wrong.
+pub(super) fn looks(case: TriedCase<'_>) -> Option<NamedMistake> {
+    secret(case).or_else(|| if case.scheme.covers_body() { body(case) } else { None })
+}
+
+/// A file with one secret, which cannot be it.
+fn secret(case: TriedCase<'_>) -> Option<NamedMistake> {
+    let [(id, secret)] = case.known.secrets else { return None };
+    let id = format!("`{}`", id.escape_debug());
+    let bare = text::trimmed(secret);
+    let begins = |start: &&str| bare.strip_prefix(start.as_bytes()).is_some_and(|rest| rest.len() >= 8);
+    if let Some((_, what)) = CREDENTIALS.iter().find(|(starts, _)| starts.iter().any(&begins)) {
+        return Some(NamedMistake::new(Mistake::SecretApiKey, &[&id, what]));
+    }
+    if is_masked(bare) {
+        return Some(NamedMistake::new(Mistake::SecretMasked, &[&id]));
+    }
+    is_placeholder(bare).then(|| NamedMistake::new(Mistake::SecretPlaceholder, &[&id]))
+}
+
+fn is_masked(text: &[u8]) -> bool {
+    let has = |part: &str| memchr::memmem::find(text, part.as_bytes()).is_some();
+    ["••", "****", "…", "●●", "⋯", "xxxxxx", "XXXXXX"].into_iter().any(has) || text.ends_with(b"...")
+}
+
+/// Words that stand in documentation where a secret should stand.
+const WORDS: [&str; 14] = [
+    "changeme",
+    "change-me",
+    "change_me",
+    "secret",
+    "mysecret",
+    "my-secret",
+    "my_secret",
+    "password",
+    "placeholder",
+    "replaceme",
+    "example",
+    "test",
+    "todo",
+    "undefined",
+];
+
+fn is_placeholder(text: &[u8]) -> bool {
+    let Ok(text) = core::str::from_utf8(text) else { return false };
+    let bare = text.strip_prefix("whsec_").unwrap_or(text);
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_')
+    };
+    let between = |open: &str, close: &str| bare.starts_with(open) && bare.ends_with(close);
+    let small = bare.to_ascii_lowercase();
+    WORDS.contains(&small.as_str())
+        || bare.strip_prefix('$').or_else(|| bare.strip_prefix("process.env.")).is_some_and(is_name)
+        || between("${", "}")
+        || between("$(", ")")
+        || between("{{", "}}")
+        || between("<", ">")
+        || between("%", "%")
+        || ["your-", "your_", "your "].iter().any(|start| small.starts_with(start))
+}
+
+fn body(case: TriedCase<'_>) -> Option<NamedMistake> {
+    let body = case.seen.body;
+    let trimmed = body.trim_ascii();
+    let found = |mistake: Mistake, details: &[&str]| Some(NamedMistake::new(mistake, details));
+    match trimmed {
+        b"" => return found(Mistake::BodyEmpty, &["empty"]),
+        b"{}" | b"[]" | b"null" | b"undefined" | b"\"\"" | b"None" => {
+            let shown = format!("`{}`", trimmed.escape_ascii());
+            return found(Mistake::BodyEmpty, &[&shown]);
+        }
+        _ => {}
+    }
+    if memchr::memmem::find(trimmed.get(..64.min(trimmed.len()))?, b"[object Object]").is_some() {
+        return found(Mistake::BodyObject, &[]);
+    }
+    if let Some(encoding) = case.seen.header("Content-Encoding")
+        && !encoding.eq_ignore_ascii_case(b"identity")
+        && core::str::from_utf8(body).is_ok()
+    {
+        return found(Mistake::BodyDecompressed, &[&encoding.escape_ascii().to_string()]);
+    }
+    if memchr::memmem::find(body, "\u{fffd}".as_bytes()).is_some() {
+        return found(Mistake::BodyReplacement, &[]);
+    }
+    if python::looks_like_it(trimmed) {
+        return found(Mistake::BodyPythonLooks, &[]);
+    }
+    if !matches!(trimmed.first(), Some(b'{' | b'[')) {
+        return None;
+    }
+    if is_cut(trimmed) {
+        let whole = body.len() / 1024;
+        let exactly =
+            if body.len().is_multiple_of(1024) { format!(", after exactly {whole} KiB") } else { String::new() };
+        return found(Mistake::BodyCut, &[&exactly]);
+    }
+    if let Some(number) = json_numbers::looks_rounded(body) {
+        return found(Mistake::JsonRounded, &[&number]);
+    }
+    if !case.pays(json_keys::COST) {
+        return None;
+    }
+    json_keys::looks_sorted(body).and_then(|order| found(Mistake::JsonRewritten, &[order]))
+}
+
+/// Whether JSON ends before all that it has opened is closed.
+fn is_cut(text: &[u8]) -> bool {
+    let (mut in_string, mut after_backslash, mut open) = (false, false, 0_usize);
+    for byte in text {
+        if in_string {
+            in_string = after_backslash || *byte != b'"';
+            after_backslash = !after_backslash && *byte == b'\\';
+            continue;
+        }
+        match byte {
+            b'"' => in_string = true,
+            b'{' | b'[' => open += 1,
+            b'}' | b']' => open = open.saturating_sub(1),
+            _ => {}
+        }
+    }
+    // Hostile bodies open without end, and what ends in a bracket was changed and not cut.
+    let ends = matches!(text.last(), Some(b'}' | b']'));
+    !ends && (in_string || (open > 0 && open < 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_that_are_none_are_told_from_those_that_are() {
+        for text in ["$WEBHOOK_SECRET", "${A}", "changeme", "<secret>", "{{ a }}", "process.env.HOOK", "your_secret"] {
+            assert!(is_placeholder(text.as_bytes()), "{text}");
+        }
+        for text in ["whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "$ecret-of-mine", "0123456789abcdef", "test-key-1234567"]
+        {
+            assert!(!is_placeholder(text.as_bytes()) && !is_masked(text.as_bytes()), "{text}");
+        }
+        assert!(is_masked("abcd…".as_bytes()) && is_masked(b"ab****cd"));
+        assert!(is_cut(b"{\"a\":[1,") && is_cut(b"{\"a\":\"b") && !is_cut(b"{\"a\":\"}{\"}"));
+    }
+}

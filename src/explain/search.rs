@@ -1,0 +1,108 @@
+//! Which mistake it was: one hypothesis after the other, those that cost little and are made often first, then two of the
+//! most frequent at once.
+
+use super::case::{Hypothesis, TriedCase};
+use super::contents::{algorithms, body_alone, contents};
+use super::finding::NamedMistake;
+use super::mistake::Mistake;
+use super::secrets::{frequent_secrets, keys_by, of_other_routes, secrets};
+use super::signatures::{elsewhere, forms_of_signature, names, renamed};
+use super::{bodies, times, urls};
+use crate::gate::verify::{Scheme, SignatureSource};
+
+/// What is tried alone. Each takes at most half of what the budget has left.
+const ALONE: [Hypothesis; 15] = [
+    times::units,
+    renamed,
+    forms_of_signature,
+    elsewhere,
+    bodies::line_ends,
+    body_alone,
+    secrets,
+    urls::targets,
+    urls::urls,
+    bodies::wrappings,
+    algorithms,
+    contents,
+    of_other_routes,
+    bodies::json,
+    times::of_another,
+];
+
+/// What is tried together with another one of these, each with those behind it.
+const TOGETHER: [Hypothesis; 9] = [
+    times::units,
+    renamed,
+    frequent_secrets,
+    forms_of_signature,
+    urls::near_urls,
+    urls::targets,
+    bodies::line_ends,
+    body_alone,
+    bodies::frequent_json,
+];
+
+/// A body that is longer has one mistake.
+const LONGEST_OF_TWO: usize = 64 << 10;
+
+/// The mistake with which undone the signature matches, or two.
+pub(super) fn search(case: TriedCase<'_>) -> Option<NamedMistake> {
+    for hypothesis in ALONE {
+        let found = case.known.budget.half(|| alone(case, hypothesis));
+        if found.is_some() {
+            return found;
+        }
+    }
+    let of_other = other_scheme(case);
+    if of_other.is_some() || case.seen.body.len() > LONGEST_OF_TWO {
+        return of_other;
+    }
+    TOGETHER.iter().enumerate().find_map(|(number, first)| {
+        let others = TOGETHER.get(number + 1..).unwrap_or_default();
+        case.known.budget.half(|| together(case, *first, others))
+    })
+}
+
+fn alone(case: TriedCase<'_>, hypothesis: Hypothesis) -> Option<NamedMistake> {
+    let mut found = None;
+    hypothesis(case, &mut |changed, mistake, details| {
+        let holds = changed.holds();
+        if holds {
+            found = Some(NamedMistake::new(mistake, details));
+        }
+        holds
+    });
+    found
+}
+
+fn together(case: TriedCase<'_>, first: Hypothesis, others: &[Hypothesis]) -> Option<NamedMistake> {
+    let mut found = None;
+    first(case, &mut |changed, mistake, details| {
+        let second = others.iter().find_map(|other| alone(changed, *other));
+        let both =
+            second.map(|second| NamedMistake { and: Some(Box::new(second)), ..NamedMistake::new(mistake, details) });
+        found = found.take().or(both);
+        found.is_some()
+    });
+    found
+}
+
+/// Other schemes by which it matches. Only those whose signature the request has: a scheme that reads what this one does
+/// would match as well, and be another name for it.
+fn other_scheme(case: TriedCase<'_>) -> Option<NamedMistake> {
+    let has_signature = |scheme: &Scheme| match &scheme.signature {
+        SignatureSource::Headers(names) => names.iter().any(|name| case.seen.header(name).is_some()),
+        _ => false,
+    };
+    let others = case.known.schemes.iter().filter(|other| {
+        other.name != case.scheme.name && other.signs() && !other.wants_public_key() && has_signature(other)
+    });
+    let fits = others.filter(|other| {
+        let keys = keys_by(case, &other.secret);
+        keys.iter().any(|key| TriedCase { scheme: other, key: Some(key), ..case }.holds())
+    });
+    let found: Vec<String> = fits.take(6).map(|scheme| format!("`{}`", scheme.name)).collect();
+    let own = names(case).iter().any(|name| case.seen.header(name).is_some());
+    let words = if own { found.join(" or ") } else { format!("{}, whose header it has", found.join(" or ")) };
+    (!found.is_empty()).then(|| NamedMistake::new(Mistake::SchemeOther, &[&words]))
+}

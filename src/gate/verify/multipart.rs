@@ -1,0 +1,156 @@
+//! `multipart/form-data` (RFC 7578): one field of it. Strict, because receivers differ in what they make of odd ones: every
+//! part has one `Content-Disposition` in the usual spelling, and the delimiter stands only where a part begins or ends.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+
+use super::form::FormError;
+use crate::wire::headers::Headers;
+
+/// The most parts of one body.
+const PART_LIMIT: usize = 1024;
+/// The longest boundary (RFC 2046, section 5.1.1).
+const BOUNDARY_LIMIT: usize = 70;
+
+/// The boundary, where the content type says that the body is such a form.
+pub(super) fn boundary(headers: Headers<'_>) -> Option<&[u8]> {
+    let value = headers.unique("content-type").ok()??;
+    let mut parameters = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
+    if !parameters.next()?.eq_ignore_ascii_case(b"multipart/form-data") {
+        return None;
+    }
+    let of = |parameter: &'_ [u8]| {
+        parameter.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"boundary=")).then_some(9)
+    };
+    let parameter = parameters.find(|parameter| of(parameter).is_some())?;
+    let text = parameter.get(9..)?;
+    let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);
+    let sound = text.iter().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'"' | b'\\'));
+    (sound && (1..=BOUNDARY_LIMIT).contains(&text.len())).then_some(text)
+}
+
+/// The content of the only part with this name.
+pub(super) fn unique<'a>(body: &'a [u8], boundary: &[u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, FormError> {
+    let delimiter = [b"\r\n--", boundary].concat();
+    let finder = memmem::Finder::new(&delimiter);
+    let mut rest = body.strip_prefix(delimiter.get(2..).unwrap_or_default()).ok_or(FormError::Malformed)?;
+    let mut found = None;
+    for _ in 0..PART_LIMIT {
+        if let Some(after) = rest.strip_prefix(b"--") {
+            return if matches!(after, b"" | b"\r\n") { Ok(found) } else { Err(FormError::Malformed) };
+        }
+        let part = rest.strip_prefix(b"\r\n").ok_or(FormError::Malformed)?;
+        let end = finder.find(part).ok_or(FormError::Malformed)?;
+        let (part, behind) = part.split_at_checked(end).ok_or(FormError::Malformed)?;
+        let (fields, content) = split(part, b"\r\n\r\n").ok_or(FormError::Malformed)?;
+        if name_of(fields)? == name.as_bytes() && found.replace(Cow::Borrowed(content)).is_some() {
+            return Err(FormError::Duplicate);
+        }
+        rest = behind.get(delimiter.len()..).unwrap_or_default();
+    }
+    Err(FormError::TooComplex)
+}
+
+fn split<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
+    let found = memmem::find(text, at)?;
+    Some((text.get(..found)?, text.get(found + at.len()..)?))
+}
+
+/// The name of a part, out of its header fields.
+fn name_of(fields: &[u8]) -> Result<&[u8], FormError> {
+    let mut name = None;
+    for line in fields.split(|byte| *byte == b'\n') {
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let (field, value) = split(line, b":").ok_or(FormError::Malformed)?;
+        if field.eq_ignore_ascii_case(b"content-transfer-encoding") {
+            return Err(FormError::Malformed);
+        }
+        if field.eq_ignore_ascii_case(b"content-disposition")
+            && name.replace(named(value.trim_ascii()).ok_or(FormError::Malformed)?).is_some()
+        {
+            return Err(FormError::Malformed);
+        }
+    }
+    name.ok_or(FormError::Malformed)
+}
+
+/// `form-data; name="NAME"`, and perhaps the name of a file behind it.
+fn named(value: &[u8]) -> Option<&[u8]> {
+    let rest = value.strip_prefix(b"form-data; name=\"")?;
+    let (name, rest) = split(rest, b"\"")?;
+    let file = rest.strip_prefix(b"; filename=\"").and_then(|file| file.strip_suffix(b"\""));
+    let plain = |text: &[u8]| !text.iter().any(|byte| matches!(byte, b'"' | b'\\' | b'\r' | b'\n'));
+    (plain(name) && (rest.is_empty() || file.is_some_and(plain))).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::wire::headers::HeaderBuf;
+
+    fn part(name: &str, content: &str) -> String {
+        format!("--B\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{content}\r\n")
+    }
+
+    fn field(body: &str) -> Result<Option<String>, FormError> {
+        let found = unique(body.as_bytes(), b"B", "token")?;
+        Ok(found.map(|value| String::from_utf8(value.into_owned()).unwrap()))
+    }
+
+    #[test]
+    fn a_field_is_found_between_others_and_files() {
+        let file = "--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.bin\"\r\n\
+                    Content-Type: application/octet-stream\r\n\r\n\0\u{1}--B token\r\n";
+        let body = format!("{}{file}{}--B--\r\n", part("timestamp", "1"), part("token", "a\r\nb"));
+        assert_eq!(field(&body), Ok(Some("a\r\nb".to_owned())));
+        assert_eq!(field(&format!("{}--B--", part("x", ""))), Ok(None));
+    }
+
+    #[test]
+    fn what_receivers_read_differently_is_refused() {
+        let twice = format!("{}{}--B--", part("token", "a"), part("token", "b"));
+        assert_eq!(field(&twice), Err(FormError::Duplicate));
+        let good = part("token", "a");
+        for body in [
+            "".to_owned(),
+            good.clone(),
+            format!("x\r\n{good}--B--"),
+            format!("{good}--B-- x"),
+            format!("{good}--Bx--"),
+            format!("{}--B--", good.replace("form-data", "attachment")),
+            format!("{}--B--", good.replace("\"token\"", "token")),
+            format!("{}--B--", good.replace("\"token\"", "\"to\\\"ken\"")),
+            format!("{}--B--", good.replace("name=\"token\"", "name=\"token\"; name=\"x\"")),
+            format!("{}--B--", good.replace("Content-Disposition", "X-Disposition")),
+            format!("{}--B--", good.replace("\r\n\r\n", "\r\nContent-Transfer-Encoding: base64\r\n\r\n")),
+        ] {
+            assert_eq!(field(&body), Err(FormError::Malformed), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn the_number_of_parts_is_bounded() {
+        let body = format!("{}--B--", part("x", "1").repeat(10_000));
+        assert_eq!(field(&body), Err(FormError::TooComplex));
+    }
+
+    #[test]
+    fn the_boundary_comes_from_the_content_type() {
+        let of = |value: &str| {
+            let mut headers = HeaderBuf::default();
+            headers.push("Content-Type", value.as_bytes());
+            boundary(headers.view()).map(|text| String::from_utf8(text.to_vec()).unwrap())
+        };
+        assert_eq!(of("multipart/form-data; boundary=a-b"), Some("a-b".to_owned()));
+        assert_eq!(of("Multipart/Form-Data; charset=utf-8; Boundary=\"a b\""), None);
+        assert_eq!(of("multipart/form-data; boundary=\"ab\""), Some("ab".to_owned()));
+        for none in
+            ["application/json", "multipart/form-data", "multipart/form-data; boundary=", "multipart/mixed; boundary=a"]
+        {
+            assert_eq!(of(none), None, "{none}");
+        }
+        assert_eq!(of(&format!("multipart/form-data; boundary={}", "a".repeat(71))), None);
+    }
+}
