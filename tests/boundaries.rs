@@ -425,6 +425,8 @@ impl Draft {
                 self.query(name, value);
                 Some(())
             }
+            // Of tokens, which are not made here.
+            Source::Claim(_) => None,
         }
     }
 
@@ -512,7 +514,8 @@ fn no_preset_lets_one_signature_vouch_for_two_deliveries() {
     let (mut random, mut count) = (Random(1), Count::default());
     for name in scheme::preset_names() {
         let preset = scheme::preset(name).unwrap();
-        if !preset.signs() {
+        // A token has one boundary: its dots, which no part of it can have.
+        if !preset.signs() || matches!(preset.kind, Kind::Jws(_)) {
             continue;
         }
         let varying = preset.content.parts().iter().filter(|part| !matches!(part, Part::Literal(_) | Part::Secret));

@@ -160,6 +160,8 @@ fn secrets_of(
             KeySource::File(path) => {
                 secrets.push((key.id.clone(), Zeroizing::new(read_file(&directory.join(path))?)));
             }
+            // Nothing that is secret, and nothing of the sender is fetched for an explanation.
+            KeySource::Url(_) => {}
             KeySource::Env(variable) => left_out(variable, &key.id),
         }
     }

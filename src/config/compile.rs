@@ -8,7 +8,7 @@ use crate::config::section::listener::{ListenerSettings, ProxyProtocol};
 use crate::config::section::route::RouteSettings;
 use crate::config::section::route::challenge::ChallengeSettings;
 use crate::config::section::route::clients::ClientSettings;
-use crate::config::section::route::keys::KeySettings;
+use crate::config::section::route::keys::{KeySettings, KeySource};
 use crate::config::section::route::verification::Verification;
 use crate::config::settings::Settings;
 use crate::gate::Gate;
@@ -132,10 +132,16 @@ fn verifier(
 }
 
 fn key(settings: &KeySettings, scheme: &Scheme, bytes: &Secret) -> Result<Key, KeyError> {
-    if scheme.wants_public_key() {
+    let key = if let KeySource::Url(url) = &settings.source {
+        Key::from_url(&settings.id, scheme, url, settings.validity)?
+    } else if scheme.wants_public_key() {
         let text = String::from_utf8_lossy(bytes.bytes());
-        Key::from_public(&settings.id, scheme, text.trim(), settings.validity)
+        Key::from_public(&settings.id, scheme, text.trim(), settings.validity)?
     } else {
-        Key::from_secret(&settings.id, scheme, bytes.bytes(), settings.validity)
-    }
+        Key::from_secret(&settings.id, scheme, bytes.bytes(), settings.validity)?
+    };
+    Ok(match &settings.name {
+        Some(name) => key.named(name),
+        None => key,
+    })
 }

@@ -97,6 +97,7 @@ fn load_from(source: &ConfigSource, files: &Files) -> Result<Loaded, Problems> {
     });
     settings.access_log.resolve(files.directory());
     settings.inbox.iter_mut().for_each(|inbox| inbox.resolve(files.directory()));
+    settings.published_keys.resolve(files.directory());
     let audit_key = settings.audit.as_mut().and_then(|audit| read_audit_key(audit, files, &mut problems));
     settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, files, &mut problems));
     if problems.has_errors() {
@@ -125,8 +126,15 @@ fn load_from(source: &ConfigSource, files: &Files) -> Result<Loaded, Problems> {
 fn read_audit_key(audit: &mut Audit, files: &Files, problems: &mut Problems) -> Option<Secret> {
     let (id, file) = (audit.key_id.clone(), audit.key_file.clone());
     let (source, place) = (KeySource::File(file), audit.place.clone());
-    let mut key =
-        KeySettings { id, source, validity: Validity::default(), place, written: None, line_end_left_out: false };
+    let mut key = KeySettings {
+        id,
+        name: None,
+        source,
+        validity: Validity::default(),
+        place,
+        written: None,
+        line_end_left_out: false,
+    };
     audit.resolve(files.directory());
     read_key(&mut key, files, false, problems)
 }
@@ -262,6 +270,8 @@ fn read_key(key: &mut KeySettings, files: &Files, public: bool, problems: &mut P
     let (secret, origin) = match &key.source {
         KeySource::Value(secret) => (Some(secret.clone()), "the key".to_owned()),
         KeySource::Env(name) => (read_variable(name, key, problems), format!("the key in the variable {name}")),
+        // There is nothing to read: the bytes stand for it where configurations are compared.
+        KeySource::Url(url) => return Some(Secret::new(url.as_bytes().to_vec())),
         KeySource::File(path) => {
             let path = files.path(path);
             let bytes = files.read(&path, KEY_LIMIT);

@@ -37,6 +37,7 @@ pub mod shown;
 pub mod source;
 pub mod suggest;
 pub mod summary;
+mod token;
 pub mod units;
 
 pub use load::{Loaded, load};

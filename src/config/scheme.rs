@@ -8,6 +8,7 @@ use crate::config::document::Document;
 use crate::config::guard::read_guards;
 use crate::config::reader::Reader;
 use crate::config::section::limits::BODY_SIZE;
+use crate::config::token::{TOKEN_ALGORITHMS, read_keys_url, read_token};
 use crate::gate::verify::{
     BodyDigest, DigestAlgorithm, Encoding, EqualBytes, JsonPath, KeyEncoding, KeyForm, Kind, MacAlgorithm,
     PublicAlgorithm, Scheme, SignatureSource, SignedBody, Source, Syntax, TOKENS, TOLERANCE_LIMIT, Template,
@@ -20,7 +21,7 @@ const PRESETS: &str = concat!(include_str!("presets-fields.toml"), "\n", include
 /// The tolerance of a scheme that does not say its own.
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
 
-const ALGORITHMS: &[(&str, Kind)] = &[
+const SIGNATURE_ALGORITHMS: [(&str, Kind); 22] = [
     ("hmac-sha1", Kind::Hmac(MacAlgorithm::HmacSha1)),
     ("hmac-sha256", Kind::Hmac(MacAlgorithm::HmacSha256)),
     ("hmac-sha384", Kind::Hmac(MacAlgorithm::HmacSha384)),
@@ -39,9 +40,14 @@ const ALGORITHMS: &[(&str, Kind)] = &[
     ("rsa-pss-sha256", Kind::Public(PublicAlgorithm::RsaPssSha256)),
     ("rsa-pss-sha384", Kind::Public(PublicAlgorithm::RsaPssSha384)),
     ("rsa-pss-sha512", Kind::Public(PublicAlgorithm::RsaPssSha512)),
+    ("ecdsa-p256-sha256-fixed", Kind::Public(PublicAlgorithm::EcdsaP256Sha256Fixed)),
+    ("ecdsa-p384-sha384-fixed", Kind::Public(PublicAlgorithm::EcdsaP384Sha384Fixed)),
     ("token", Kind::Token),
     ("basic", Kind::Basic),
 ];
+
+static ALGORITHMS: LazyLock<Vec<(&str, Kind)>> =
+    LazyLock::new(|| SIGNATURE_ALGORITHMS.into_iter().chain(TOKEN_ALGORITHMS).collect());
 
 const ENCODINGS: &[(&str, Encoding)] = &[
     ("hex", Encoding::Hex),
@@ -147,7 +153,7 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let handshake = reader.string("handshake").unwrap_or_default().to_owned();
     let retries = reader.string("retries").unwrap_or_default().to_owned();
     reader.require("algorithm", "say how the sender signs, for instance algorithm = \"hmac-sha256\"");
-    let kind = reader.choice("algorithm", ALGORITHMS);
+    let kind = reader.choice("algorithm", &ALGORITHMS);
     let content = read_content(reader);
     let signature = read_signature(reader, kind);
     let timestamp = reader.has("timestamp").then(|| read_timestamp(reader));
@@ -160,6 +166,8 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let body_size = reader.size("body_size", BODY_SIZE);
     let allow_length_extension = reader.bool("allow_length_extension").unwrap_or_default();
     let guards = read_guards(reader);
+    let keys_url = read_keys_url(reader, "keys_url");
+    let token = read_token(reader);
     let json_form = reader.string("json_form").map(str::to_owned);
     let signed_body = reader.choice("content_encoding", SIGNED_BODIES).unwrap_or_default();
     let (signature, syntax, encoding) = signature?;
@@ -184,6 +192,8 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
         body_size,
         allow_length_extension,
         guards: guards?,
+        keys_url,
+        token: token?,
         json_form,
         signed_body,
     };
@@ -237,7 +247,7 @@ fn read_signature(reader: &Reader<'_>, kind: Option<Kind>) -> Option<Read> {
     let first = table.count("first", 0..=8);
     let behind = read_mark(&table, "behind");
     let encoding = table.choice("encoding", ENCODINGS);
-    if kind.is_some_and(|kind| !matches!(kind, Kind::Token | Kind::Basic)) {
+    if kind.is_some_and(|kind| !matches!(kind, Kind::Token | Kind::Basic | Kind::Jws(_))) {
         table.require(
             "encoding",
             "say how the bytes of the signature are written: \"hex\", \"base64\" or \"base64url\"",
@@ -282,11 +292,13 @@ fn read_signature_source(table: &Reader<'_>) -> Option<SignatureSource> {
     let json = read_path(table);
     let form = table.string("form").map(str::to_owned);
     let query = table.string("query").map(str::to_owned);
-    only_one(table, &["header", "json", "form", "query"])?;
+    let body = table.bool("body").unwrap_or_default().then_some(SignatureSource::Body);
+    only_one(table, &["header", "json", "form", "query", "body"])?;
     (headers.map(SignatureSource::Headers))
         .or(json.map(SignatureSource::Json))
         .or(form.map(SignatureSource::Form))
         .or(query.map(SignatureSource::Query))
+        .or(body)
 }
 
 fn read_timestamp(reader: &Reader<'_>) -> Option<TimestampSource> {
@@ -314,12 +326,14 @@ fn read_source(table: &Reader<'_>) -> Option<Source> {
     let json = read_path(table);
     let form = table.string("form").map(str::to_owned);
     let query = table.string("query").map(str::to_owned);
-    only_one(table, &["header", "field", "json", "form", "query"])?;
+    let claim = table.string("claim").map(str::to_owned);
+    only_one(table, &["header", "field", "json", "form", "query", "claim"])?;
     (headers.map(Source::Headers))
         .or(field.map(Source::Field))
         .or(json.map(Source::Json))
         .or(form.map(Source::Form))
         .or(query.map(Source::Query))
+        .or(claim.map(Source::Claim))
 }
 
 fn read_headers(table: &Reader<'_>) -> Option<Vec<String>> {

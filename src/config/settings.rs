@@ -18,8 +18,9 @@ use crate::config::section::inbox::{self, InboxSettings};
 use crate::config::section::limits::{self, LimitSettings};
 use crate::config::section::listener::{self, ListenerSettings};
 use crate::config::section::log::{self, LogSettings};
+use crate::config::section::published::{self, PublishedKeySettings};
 use crate::config::section::reload::{self, ReloadSettings};
-use crate::config::section::route::keys::KeySettings;
+use crate::config::section::route::keys::{KeySettings, KeySource};
 use crate::config::section::route::{self, RouteSettings, Routes, Surroundings};
 use crate::config::section::server::{self, ServerSettings};
 use crate::config::section::upstream::{self, UpstreamSettings};
@@ -53,6 +54,8 @@ pub struct Settings {
     pub upstreams: Vec<UpstreamAddress>,
     /// How changes of files are noticed.
     pub reload: ReloadSettings,
+    /// How keys that senders publish are fetched.
+    pub published_keys: PublishedKeySettings,
 }
 
 /// Reads and checks the text of a configuration. `file` is its name, for messages. Pure: referenced files and
@@ -100,6 +103,7 @@ fn read_document(document: &Document<'_>) -> Settings {
     let (upstream, address) = upstream::read(&root);
     let limits = limits::read(&root);
     let reload = reload::read(&root);
+    let published_keys = published::read(&root);
     let log = log::read(&root);
     let access_log = access_log::read(&root);
     let audit = audit::read(&root, &access_log);
@@ -110,7 +114,21 @@ fn read_document(document: &Document<'_>) -> Settings {
     listener::check_loops(&root, &listeners, &upstreams);
     route::check_callers(&root, &routes, listeners.iter().any(ListenerSettings::asks_for_certificates));
     root.finish();
-    Settings { server, listeners, admin, upstream, limits, log, access_log, audit, inbox, routes, upstreams, reload }
+    Settings {
+        server,
+        listeners,
+        admin,
+        upstream,
+        limits,
+        log,
+        access_log,
+        audit,
+        inbox,
+        routes,
+        upstreams,
+        reload,
+        published_keys,
+    }
 }
 
 impl Settings {
@@ -129,11 +147,15 @@ impl Settings {
             routes,
             upstreams,
             reload,
+            published_keys,
         } = self;
         writeln!(out, "process")?;
         server::describe(out, server)?;
         reload::describe(out, *reload)?;
         log::describe(out, *log)?;
+        if self.has_published_keys() {
+            published::describe(out, published_keys)?;
+        }
         listeners.iter().try_for_each(|listener| listener::describe(out, listener, now))?;
         admin::describe(out, admin.as_ref())?;
         upstream::describe(out, upstream, upstreams)?;
@@ -146,9 +168,16 @@ impl Settings {
         records::describe(out, access_log, audit.as_ref())
     }
 
+    /// Whether a route verifies with keys that its sender publishes at a URL.
+    #[must_use]
+    pub fn has_published_keys(&self) -> bool {
+        let keys = self.routes.iter().filter_map(|route| route.verification.as_ref()).flat_map(|it| &it.keys);
+        keys.into_iter().any(|key| matches!(key.source, KeySource::Url(_)))
+    }
+
     /// The sections that a reload compares as a whole. Listeners and routes are compared part by part.
-    pub(super) fn digests(&self) -> [(&'static str, Digest); 9] {
-        let Self { server, upstream, limits, reload, log, access_log, audit, inbox, admin, .. } = self;
+    pub(super) fn digests(&self) -> [(&'static str, Digest); 10] {
+        let Self { server, upstream, limits, reload, log, access_log, audit, inbox, admin, published_keys, .. } = self;
         // Compared part by part.
         let Self { listeners: _, routes: _, upstreams: _, .. } = self;
         [
@@ -161,6 +190,7 @@ impl Settings {
             ("[audit]", digest(&audit.as_ref().map(AuditSettings::without_place))),
             ("[inbox]", digest(inbox)),
             ("[admin]", digest(admin)),
+            ("[published_keys]", digest(published_keys)),
         ]
     }
 }

@@ -85,9 +85,14 @@ fn is_about_the_request(rejection: Rejection) -> bool {
     (400..500).contains(&status) && status != 429
 }
 
-/// Where a scheme compares a token or a password, a request holds the secret itself, or one of another system.
+/// Where a scheme compares a token or a password, a request holds the secret itself, or one of another system. A JSON Web
+/// Token that does not cover the body lets any body pass until it expires.
 fn holds_a_secret(route: &Route) -> bool {
-    route.verifier.scheme().is_some_and(|scheme| matches!(scheme.kind, Kind::Token | Kind::Basic))
+    route.verifier.scheme().is_some_and(|scheme| match scheme.kind {
+        Kind::Token | Kind::Basic => true,
+        Kind::Jws(_) => !scheme.covers_body(),
+        Kind::Hmac(_) | Kind::Digest(_) | Kind::Public(_) => false,
+    })
 }
 
 /// What is neither signed nor known to be harmless may be a credential: of a gateway, of a mesh, of the sender elsewhere.

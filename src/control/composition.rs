@@ -19,12 +19,13 @@ use crate::edge::worker::Observer;
 use crate::telemetry::readings::ProcessIdentity;
 
 use super::bind_advice::bind_advice;
-use super::desk::{FrontDesk, Interior};
+use super::desk::{FrontDesk, Interior, Looking};
 use super::durable::service::{Household, InboxService};
 use super::event_log::{EventLog, Level};
 use super::hardening;
 use super::lookout::Lookout;
 use super::plan::{plan, worker_count};
+use super::publishers::{Publishers, published};
 use super::records::Records;
 use super::reload;
 use super::reload_words;
@@ -112,6 +113,10 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
     let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
     let asked = loaded.settings.admin.as_ref().and_then(|admin| admin.ready.clone());
+    let publishers = Arc::new(Publishers::of(&loaded.settings.published_keys, Arc::clone(log)));
+    let keys = published(&loaded.gate);
+    publishers.fill(&keys);
+    publishers.follow(keys);
     let identity = identity(&source, &loaded.settings);
     let (plan, names) = plan(loaded);
     let (clock, metrics) = (witnesses.clock.clone(), Arc::clone(&witnesses.metrics));
@@ -135,12 +140,13 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
         outline,
         warnings,
         resolver: Arc::clone(&resolver),
+        publishers: Some(Arc::clone(&publishers)),
         lookout: Some(Arc::clone(&lookout)),
         records: Some(Arc::clone(&records)),
         log: Arc::clone(log),
     };
     let reloader = reload::start(start, apply_to(&running, inbox.as_ref()));
-    desk.open(interior, reloader.clone(), departure, lookout);
+    desk.open(interior, reloader.clone(), departure, Looking { lookout, publishers });
     lock(&running).iter().for_each(|running| announce(running, routes, log));
     let (hung_up, moved) = (reloader.clone(), Arc::clone(&records));
     hang_ups.each(move || {

@@ -22,6 +22,7 @@ use super::event_log::{EventLog, Level};
 use super::explained::explained;
 use super::lookout::Lookout;
 use super::phase::Phases;
+use super::publishers::Publishers;
 use super::records::Records;
 use super::reloader::{ReloadStatus, Reloaded, Reloader};
 use super::signals::Departure;
@@ -46,6 +47,15 @@ struct OpenDesk {
     reloader: Reloader,
     departure: Departure,
     lookout: Arc<Lookout>,
+    publishers: Arc<Publishers>,
+}
+
+/// Who looks after what is outside of the process.
+pub struct Looking {
+    /// The applications.
+    pub lookout: Arc<Lookout>,
+    /// The publishers of keys.
+    pub publishers: Arc<Publishers>,
 }
 
 /// What there is to read of running workers.
@@ -78,8 +88,9 @@ impl FrontDesk {
     }
 
     /// Every worker accepts, and what may be asked for can be done.
-    pub fn open(&self, interior: Interior, reloader: Reloader, departure: Departure, lookout: Arc<Lookout>) {
-        let _ = self.open.set(OpenDesk { interior, reloader, departure, lookout });
+    pub fn open(&self, interior: Interior, reloader: Reloader, departure: Departure, looking: Looking) {
+        let Looking { lookout, publishers } = looking;
+        let _ = self.open.set(OpenDesk { interior, reloader, departure, lookout, publishers });
     }
 }
 
@@ -176,6 +187,7 @@ impl Desk for FrontDesk {
             readings.reload = Some(told(&status));
             date(&mut readings.keys, &status.keys);
             readings.health = open.lookout.readings();
+            readings.publishers = open.publishers.readings();
         }
         readings
     }

@@ -24,6 +24,7 @@ pub mod meters;
 pub mod phase;
 pub mod plan;
 pub mod probe;
+pub mod publishers;
 pub mod records;
 pub mod reload;
 pub mod reload_words;

@@ -25,6 +25,7 @@ use super::event_log::{EventLog, Level};
 use super::hardening;
 use super::lookout::Lookout;
 use super::plan::plan_beside;
+use super::publishers::{Publishers, published};
 use super::records::Records;
 use super::reload_words;
 use super::reloader::{LastError, ReloadError, ReloadOrder, ReloadStatus, Reloaded, Reloader};
@@ -67,6 +68,8 @@ pub struct Start {
     pub warnings: Vec<String>,
     /// Keeps the names of the applications fresh.
     pub resolver: Arc<Resolver>,
+    /// Fetches the keys that senders publish.
+    pub publishers: Option<Arc<Publishers>>,
     /// Looks after the applications that `/ready` asks for.
     pub lookout: Option<Arc<Lookout>>,
     /// What is written down, changes too.
@@ -94,6 +97,7 @@ pub fn start(start: Start, apply: Apply) -> Reloader {
         settings: start.settings,
         outline,
         resolver: start.resolver,
+        publishers: start.publishers,
         lookout: start.lookout,
         records: start.records,
         log: start.log,
@@ -127,6 +131,7 @@ struct Thread {
     settings: ReloadSettings,
     outline: Outline,
     resolver: Arc<Resolver>,
+    publishers: Option<Arc<Publishers>>,
     lookout: Option<Arc<Lookout>>,
     records: Option<Arc<Records>>,
     log: Arc<EventLog>,
@@ -371,10 +376,13 @@ impl Thread {
         let log = loaded.settings.log;
         let asked = loaded.settings.admin.as_ref().and_then(|admin| admin.ready.clone());
         let inventory = self.records.as_ref().and_then(|records| records.inventory(&loaded));
+        let keys = published(&loaded.gate);
+        self.publishers.iter().for_each(|publishers| publishers.fill(&keys));
         let (plan, names) = plan_beside(loaded, &self.resolver.names());
         let Applied { added, removed, needs_restart, generation } =
             (self.apply)(plan).map_err(ReloadError::NotApplied)?;
         self.resolver.follow(names);
+        self.publishers.iter().for_each(|publishers| publishers.follow(keys.clone()));
         self.lookout.iter().for_each(|lookout| lookout.follow(asked.clone()));
         self.in_force = self.seen.clone();
         let changes = self.outline.changes(&outline);

@@ -8,7 +8,8 @@ use super::given::Given;
 use super::seen::place_of;
 use super::signatures::names;
 use super::spans::shown_span;
-use crate::gate::verify::{Encoding, PublicUrl, inspect, sha256};
+use super::tokens::token;
+use crate::gate::verify::{Encoding, Kind, PublicUrl, inspect, sha256};
 use crate::outcome::Rejection;
 
 pub(super) struct Facts<'f> {
@@ -26,12 +27,15 @@ impl Facts<'_> {
         lines.extend(self.verdict.err().map(|rejection| format!("refused: {rejection}")));
         let description =
             if scheme.description.is_empty() { String::new() } else { format!(" ({})", scheme.description) };
-        let signed = if scheme.signs() {
-            format!(" signs {}", scheme.content.to_string().escape_debug())
-        } else {
-            String::new()
+        let signed = match scheme.kind {
+            Kind::Jws(algorithm) => format!(" signs a JSON Web Token by {}", algorithm.name()),
+            _ if scheme.signs() => format!(" signs {}", scheme.content.to_string().escape_debug()),
+            _ => String::new(),
         };
         lines.push(format!("scheme: {}{description}{signed}", scheme.name));
+        if let (Kind::Jws(algorithm), true) = (scheme.kind, self.verdict.is_err()) {
+            lines.extend(token(self.given, self.case, algorithm.name()));
+        }
         lines.extend(self.signature());
         lines.extend(self.timestamp());
         lines.extend(self.keys());

@@ -29,6 +29,7 @@ mod spans;
 mod tests;
 mod text;
 mod times;
+mod tokens;
 mod trial;
 mod urls;
 

@@ -15,7 +15,7 @@ use super::search::search;
 use super::seen::seen;
 use super::spans::shown_span;
 use super::trial::run;
-use crate::gate::verify::{Delivery, Key, Keyring, Scheme, Unit, inspect};
+use crate::gate::verify::{Delivery, Key, Keyring, Kind, Scheme, Unit, inspect};
 use crate::outcome::Rejection;
 
 /// A verdict and what led to it.
@@ -150,7 +150,9 @@ const fn is_of_signature(rejection: Rejection) -> bool {
 }
 
 fn cause(given: &Given<'_>, case: TriedCase<'_>, rejection: Rejection) -> Option<NamedMistake> {
-    if !is_of_signature(rejection) || !case.scheme.signs() {
+    // A token is whole or not: nothing on its way changes it so that a trial could undo that.
+    let tries = case.scheme.signs() && !matches!(case.scheme.kind, Kind::Jws(_));
+    if !is_of_signature(rejection) || !tries {
         return seen(case, rejection);
     }
     // What is genuine but for its time has no other mistake, whatever may be changed of it that is not signed.

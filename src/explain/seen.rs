@@ -15,6 +15,7 @@ pub(super) fn place_of(source: &Source) -> String {
         Source::Json(path) => format!("the JSON body at `{}`", path.text()),
         Source::Form(name) => format!("the form field `{name}`"),
         Source::Query(name) => format!("the query parameter `{name}`"),
+        Source::Claim(name) => format!("the claim `{name}` of the token"),
     }
 }
 
@@ -25,6 +26,7 @@ fn place_of_signature(case: TriedCase<'_>) -> String {
         SignatureSource::Json(path) => format!("the member `{}` of the JSON body", path.text()),
         SignatureSource::Form(name) => format!("the form field `{name}`"),
         SignatureSource::Query(name) => format!("the query parameter `{name}`"),
+        SignatureSource::Body => "the body".to_owned(),
     }
 }
 

@@ -173,6 +173,24 @@ ends! {
         CompressionBomb = "compression_bomb", 401 "unauthorized" Keep;
         /// The signature holds, but the digest of the body that it vouches for is of another body.
         DigestMismatch = "digest_mismatch", 401 "unauthorized" Keep;
+        /// The token is not three parts of base64url with JSON in them, has a claim twice, or is nested too deeply.
+        TokenMalformed = "token_malformed", 401 "unauthorized" Keep;
+        /// The token, or its header, is longer than it may be.
+        TokenTooLarge = "token_too_large", 401 "unauthorized" Keep;
+        /// The token names another algorithm than the scheme's, or none.
+        TokenAlgorithmRefused = "token_algorithm_refused", 401 "unauthorized" Keep;
+        /// The header of the token brings a key or the address of one, or an extension (`crit`, `jku`, `jwk`, `x5u`, `x5c`).
+        TokenHeaderRefused = "token_header_refused", 401 "unauthorized" Keep;
+        /// A claim that the scheme or the route asks for is missing or has another value.
+        TokenClaimMismatch = "token_claim_mismatch", 401 "unauthorized" Keep;
+        /// The token has expired.
+        TokenExpired = "token_expired", 401 "unauthorized" Keep;
+        /// The token does not count yet, or is from the future.
+        TokenNotYetValid = "token_not_yet_valid", 401 "unauthorized" Keep;
+        /// The delivery names a key that the route does not have.
+        KeyUnknown = "key_unknown", 401 "unauthorized" Keep;
+        /// None of the keys that the sender publishes has been fetched yet: they cannot be had, and none was kept.
+        KeysUnavailable = "keys_unavailable", 503 "unavailable" Keep;
         /// No key of the route is inside its validity.
         KeyInactive = "key_inactive", 401 "unauthorized" Keep;
         /// No credential (static token, Basic) where the scheme wants one.

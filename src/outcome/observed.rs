@@ -7,11 +7,11 @@ use crate::outcome::Rejection;
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Observed {
     /// One bit for each rejection, by its position in the table.
-    bits: u64,
+    bits: u128,
 }
 
 // More rejections need a wider word.
-const _: () = assert!(Rejection::ALL.len() <= u64::BITS as usize);
+const _: () = assert!(Rejection::ALL.len() <= u128::BITS as usize);
 
 impl Observed {
     /// Nothing would have been refused.

@@ -155,6 +155,22 @@ fn of_verification(code: &str) -> &'static str {
         "id_malformed" => {
             "an id cannot have what separates it from the rest of what is signed (`content` of the scheme), nor what its `guard` forbids: `explain` names the character"
         }
+        "token_expired" | "token_not_yet_valid" => {
+            "compare the clocks of both machines; a token that is sent again later has expired, and the sender must make another"
+        }
+        "token_claim_mismatch" => {
+            "compare `claims` of the route, and `token` of its scheme, with what this sender writes: `explain` shows both"
+        }
+        "token_algorithm_refused" => {
+            "name a scheme of the algorithm that the sender uses; a token never chooses it. An attacker tries `none` and others"
+        }
+        "token_malformed" | "token_too_large" | "token_header_refused" => {
+            "no sender writes such tokens: is the route's scheme the sender's, and does a proxy change the header?"
+        }
+        "keys_unavailable" => {
+            "the keys that the sender publishes cannot be fetched: the log says why; let the process reach the URL, and give [published_keys] a cache"
+        }
+        "key_unknown" => "give the route the key that the delivery names: `explain` shows the name",
         "key_inactive" => "give the route a key whose not_before and not_after enclose the present",
         "credential_missing" | "credential_mismatch" => "compare the credential with the one that is set at the sender",
         _ => "the client does not speak HTTP/1.1 as RFC 9112 writes it: capture the request and look at its head",

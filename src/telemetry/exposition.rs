@@ -330,6 +330,13 @@ fn vitals(page: &mut Page, scrape: Scrape<'_>) {
         page.counter(&names::RELOADS, &["failure"], reload.failed);
         page.gauge(&names::RELOAD_GOOD, &[], f64::from(u8::from(reload.error.is_none())));
     }
+    for publisher in &readings.publishers {
+        let url = publisher.url.as_str();
+        page.gauge(&names::PUBLISHED_KEYS, &[url], publisher.keys as f64);
+        page.counter(&names::KEY_FETCHES, &[url, "success"], publisher.succeeded);
+        page.counter(&names::KEY_FETCHES, &[url, "failure"], publisher.failed);
+        page.gauge(&names::KEYS_FETCHED, &[url], publisher.fetched.unwrap_or(0) as f64);
+    }
     for certificate in &readings.certificates {
         let labels = [certificate.listener.as_str(), certificate.name.as_str()];
         page.gauge(&names::CERTIFICATE_NOT_BEFORE, &labels, certificate.not_before as f64);

@@ -5,12 +5,16 @@ use super::super::exchange::{Exchange, RouteTag, Stages, Stated};
 use super::super::health::{HealthReading, Standing};
 use super::super::metrics::RouteLabels;
 use super::super::readings::{
-    AuthorityReading, CertificateReading, InboxReading, KeyReading, ProcessIdentity, ReloadReading, ReplayReading,
-    Usage, Vitals,
+    AuthorityReading, CertificateReading, InboxReading, KeyReading, ProcessIdentity, PublisherReading, ReloadReading,
+    ReplayReading, Usage, Vitals,
 };
 use super::*;
 use crate::now::Now;
 use crate::outcome::{Observed, Outcome};
+
+fn publisher() -> PublisherReading {
+    PublisherReading { url: "https://k".to_owned(), keys: 2, fetched: Some(7), succeeded: 3, failed: 1, error: None }
+}
 
 /// A process in which there is everything that can be told.
 fn everything() -> Readings {
@@ -47,6 +51,7 @@ fn everything() -> Readings {
         generation: 4,
         identity: ProcessIdentity::default(),
         reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
+        publishers: vec![publisher()],
         health: vec![HealthReading {
             upstream: "u".to_owned(),
             standing: Standing::Unhealthy,
@@ -149,6 +154,8 @@ fn workers_are_added_up_and_names_of_operators_are_escaped() {
         r#"countersign_upstream_healthy{upstream="u"} 0"#,
         r#"countersign_access_log_lines_missing_total{reason="lost"} 2"#,
         r#"countersign_audit_unrecorded_total{reason="blocked"} 4"#,
+        r#"countersign_published_keys{url="https://k"} 2"#,
+        r#"countersign_key_fetches_total{url="https://k",result="failure"} 1"#,
         "countersign_audit_failing 1",
         "countersign_inbox_bytes 7",
         r#"countersign_inbox_attempts_total{route="a\"b",result="again"} 6"#,

@@ -167,6 +167,12 @@ names! {
         "Unix time at which a key last matched. Absent until it has.";
     GENERATION = Gauge "countersign_config_generation" [] Count
         "Which configuration is in force; 1 is the one that the process started with.";
+    PUBLISHED_KEYS = Gauge "countersign_published_keys" ["url"] Count
+        "Keys that are in use of those that a sender publishes at a URL. 0: deliveries that need them are refused.";
+    KEY_FETCHES = Counter "countersign_key_fetches_total" ["url", "result"] Count
+        "Times that the keys at a URL were fetched (success), or could not be (failure).";
+    KEYS_FETCHED = Gauge "countersign_published_keys_fetched_timestamp_seconds" ["url"] Seconds
+        "Unix time at which the keys at a URL were fetched last; 0 before the first time in this process.";
     RELOADS = Counter "countersign_config_reloads_total" ["result"] Count
         "Times that the configuration was read again: success, or failure (the one in force stays).";
     RELOAD_GOOD = Gauge "countersign_config_last_reload_successful" [] Count
@@ -256,6 +262,7 @@ mod tests {
                 "client_ca",
                 "authority",
                 "rule",
+                "url",
             ]);
             assert!(labels.iter().all(|label| bounded.clone().any(|known| known == label)), "{name}: {labels:?}");
         }

@@ -39,6 +39,8 @@ pub struct Readings {
     pub records: RecordsReading,
     /// Which configuration is in force; 0 before there is one.
     pub generation: u64,
+    /// The publishers of keys.
+    pub publishers: Vec<PublisherReading>,
     /// What became of reloads; nothing in a process that cannot reload.
     pub reload: Option<ReloadReading>,
     /// The applications that `/ready` asks for.
@@ -141,6 +143,23 @@ pub struct KeyReading {
     pub not_after: Option<i64>,
     /// Unix seconds since which it has been the key that it is, as far as is known.
     pub since: Option<i64>,
+}
+
+/// A URL at which a sender publishes its keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PublisherReading {
+    /// The URL.
+    pub url: String,
+    /// How many keys of it are in use.
+    pub keys: u64,
+    /// Unix seconds at which they were fetched last; nothing before the first time in this process.
+    pub fetched: Option<u64>,
+    /// How often they were fetched.
+    pub succeeded: u64,
+    /// How often they could not be.
+    pub failed: u64,
+    /// Why they cannot be fetched now.
+    pub error: Option<String>,
 }
 
 /// What became of reloads.

@@ -50,6 +50,19 @@ impl<'d> Reader<'d> {
         Some(readers)
     }
 
+    /// The names in this table, whatever they are. Marks all of them as known.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'d str> {
+        self.any_name.set(true);
+        self.table.keys().map(|key| &**key.get_ref()).collect()
+    }
+
+    /// Whether the value of `key` is `true` or `false`.
+    #[must_use]
+    pub fn is_bool(&self, key: &str) -> bool {
+        self.table.get(key).is_some_and(|value| value.get_ref().as_bool().is_some())
+    }
+
     /// The tables inside this one, whatever their names (as in `[scheme.NAME]`). Marks all keys as known.
     #[must_use]
     pub fn named_tables(&self) -> Vec<(&'d str, Self)> {

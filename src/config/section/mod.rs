@@ -8,6 +8,7 @@ pub mod inbox;
 pub mod limits;
 pub mod listener;
 pub mod log;
+pub mod published;
 pub mod ready;
 pub mod reload;
 pub mod route;

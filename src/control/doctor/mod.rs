@@ -9,6 +9,7 @@ pub mod finding;
 mod live;
 mod machine;
 mod network;
+mod publishers;
 
 use std::path::Path;
 
@@ -58,6 +59,7 @@ pub fn examine(patient: Patient) -> Vec<Finding> {
     findings.extend(of_moment.map(|says| Finding::bad("keys", Grade::Fault, says, fix)));
     findings.extend(network::listeners(settings, metrics.is_some()));
     findings.extend(network::clients(settings));
+    findings.extend(publishers::examine(&loaded));
     findings.extend(network::applications(&plan(loaded).0.policy));
     findings.extend(metrics.iter().flat_map(|metrics| live::judge(metrics)));
     findings

@@ -3,9 +3,10 @@
 use core::fmt;
 
 use ring::signature::{
-    ECDSA_P256_SHA256_ASN1, ECDSA_P384_SHA384_ASN1, ED25519, RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
-    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256,
-    RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512, UnparsedPublicKey, VerificationAlgorithm,
+    ECDSA_P256_SHA256_ASN1, ECDSA_P256_SHA256_FIXED, ECDSA_P384_SHA384_ASN1, ECDSA_P384_SHA384_FIXED, ED25519,
+    RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384,
+    RSA_PKCS1_2048_8192_SHA512, RSA_PSS_2048_8192_SHA256, RSA_PSS_2048_8192_SHA384, RSA_PSS_2048_8192_SHA512,
+    UnparsedPublicKey, VerificationAlgorithm,
 };
 
 use super::der;
@@ -21,6 +22,10 @@ pub enum PublicAlgorithm {
     EcdsaP256Sha256,
     /// ECDSA over P-384 with SHA-384; signatures in ASN.1 DER.
     EcdsaP384Sha384,
+    /// ECDSA over P-256 with SHA-256; signatures as two numbers of 32 bytes (RFC 7518, section 3.4).
+    EcdsaP256Sha256Fixed,
+    /// ECDSA over P-384 with SHA-384; signatures as two numbers of 48 bytes.
+    EcdsaP384Sha384Fixed,
     /// RSASSA-PKCS1-v1_5 with SHA-1 (RFC 8017, section 8.2): only for senders that offer nothing newer.
     RsaPkcs1Sha1,
     /// RSASSA-PKCS1-v1_5 with SHA-256.
@@ -45,6 +50,8 @@ impl PublicAlgorithm {
             Self::Ed25519 => "ed25519",
             Self::EcdsaP256Sha256 => "ecdsa-p256-sha256",
             Self::EcdsaP384Sha384 => "ecdsa-p384-sha384",
+            Self::EcdsaP256Sha256Fixed => "ecdsa-p256-sha256-fixed",
+            Self::EcdsaP384Sha384Fixed => "ecdsa-p384-sha384-fixed",
             Self::RsaPkcs1Sha1 => "rsa-pkcs1-sha1",
             Self::RsaPkcs1Sha256 => "rsa-pkcs1-sha256",
             Self::RsaPkcs1Sha384 => "rsa-pkcs1-sha384",
@@ -58,8 +65,8 @@ impl PublicAlgorithm {
     pub(super) const fn key_kind(self) -> PublicKeyKind {
         match self {
             Self::Ed25519 => PublicKeyKind::Ed25519,
-            Self::EcdsaP256Sha256 => PublicKeyKind::P256,
-            Self::EcdsaP384Sha384 => PublicKeyKind::P384,
+            Self::EcdsaP256Sha256 | Self::EcdsaP256Sha256Fixed => PublicKeyKind::P256,
+            Self::EcdsaP384Sha384 | Self::EcdsaP384Sha384Fixed => PublicKeyKind::P384,
             Self::RsaPkcs1Sha1
             | Self::RsaPkcs1Sha256
             | Self::RsaPkcs1Sha384
@@ -85,6 +92,8 @@ impl PublicAlgorithm {
             Self::Ed25519 => &ED25519,
             Self::EcdsaP256Sha256 => &ECDSA_P256_SHA256_ASN1,
             Self::EcdsaP384Sha384 => &ECDSA_P384_SHA384_ASN1,
+            Self::EcdsaP256Sha256Fixed => &ECDSA_P256_SHA256_FIXED,
+            Self::EcdsaP384Sha384Fixed => &ECDSA_P384_SHA384_FIXED,
             Self::RsaPkcs1Sha1 => &RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
             Self::RsaPkcs1Sha256 => &RSA_PKCS1_2048_8192_SHA256,
             Self::RsaPkcs1Sha384 => &RSA_PKCS1_2048_8192_SHA384,

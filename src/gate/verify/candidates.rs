@@ -67,13 +67,16 @@ impl Trial {
             let (position, candidate) = self.next;
             let Some(key) = keyring.keys().get(position) else { return false };
             let signature = self.candidates.signatures.get(candidate);
-            let (Some(signature), Material::Public(public), true) =
-                (signature, key.material(), key.validity().contains(now))
-            else {
+            let (Some(signature), true) = (signature, key.validity().contains(now)) else {
                 self.next = (position + 1, 0);
                 continue;
             };
-            self.matched = public.verifies(&self.content, signature).then_some(position);
+            let verifies = match key.material() {
+                Material::Public(public) => public.verifies(&self.content, signature),
+                Material::Published(keys) => keys.verifies(None, &self.content, signature),
+                _ => false,
+            };
+            self.matched = verifies.then_some(position);
             self.next.1 += 1;
             let more = self.candidates.signatures.get(self.next.1).is_some();
             return self.matched.is_none() && (more || position + 1 < keyring.keys().len());

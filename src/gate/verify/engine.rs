@@ -14,6 +14,7 @@ use super::candidates::{Candidates, Trial, Work};
 use super::credential;
 use super::decoded::{self, Decompressed, SignedBody};
 use super::fit::misfits;
+use super::jws::{Proven, TokenCheck, TokenRule};
 use super::keyring::{Key, Keyring, Material};
 use super::mac::{self, Hasher, Tag};
 use super::name::Name;
@@ -48,6 +49,8 @@ struct Rule {
     streams: bool,
     /// Whether nothing of it is left to be hashed then.
     leaves_nothing: bool,
+    /// Whether times of tokens do not count: for explanations.
+    anytime: bool,
     /// The longest body of the route, in bytes: also of what a body becomes when it is decompressed.
     body_limit: usize,
 }
@@ -74,6 +77,8 @@ enum State {
     Waiting,
     /// The body is there, and public keys are being tried.
     Trying(Box<Trial>),
+    /// A token is judged, and the body hashed as it arrives.
+    Token(TokenCheck),
     /// The credential in the head has been recognised as that of the key at this place.
     Recognised { key: usize },
 }
@@ -87,9 +92,13 @@ impl fmt::Debug for Check {
 impl Check {
     /// Takes the next bytes of the body, in order.
     pub fn update(&mut self, chunk: &[u8]) {
-        if let State::Hashing { hasher, length, .. } = &mut self.state {
-            hasher.update(chunk);
-            *length = length.saturating_add(chunk.len());
+        match &mut self.state {
+            State::Hashing { hasher, length, .. } => {
+                hasher.update(chunk);
+                *length = length.saturating_add(chunk.len());
+            }
+            State::Token(check) => check.update(chunk),
+            _ => {}
         }
     }
 }
@@ -127,6 +136,7 @@ impl Verifier {
             other_url,
             streams,
             leaves_nothing,
+            anytime: false,
             body_limit: BODY_LIMIT,
         };
         Ok(Self { rule: Some(rule) })
@@ -204,6 +214,7 @@ impl Verifier {
         let digests = usize::from(rule.scheme.body_digest.is_some());
         match rule.scheme.kind {
             Kind::Token | Kind::Basic => Work::default(),
+            Kind::Jws(_) => rule.token().work(length),
             Kind::Public(_) => {
                 let candidates = Candidates::of(&rule.scheme, delivery).map_or(0, |candidates| candidates.count());
                 Work { pieces: candidates * keys, bytes: length.saturating_add(rule.keyring.arithmetic()) }
@@ -225,6 +236,9 @@ impl Verifier {
     /// there are more. [`Verifier::finish`] does what is left over.
     pub fn advance<D: Delivery>(&self, check: &mut Check, delivery: &D, now: Now) -> bool {
         let Some(rule) = self.rule.as_ref().filter(|rule| rule.scheme.wants_public_key()) else { return false };
+        if let State::Token(check) = &mut check.state {
+            return rule.token().step(check, delivery, now);
+        }
         if let State::Waiting = check.state {
             let Ok(trial) = rule.trial(delivery) else { return false };
             check.state = State::Trying(Box::new(trial));
@@ -250,6 +264,7 @@ impl Verifier {
                 other_url,
                 streams,
                 leaves_nothing,
+                anytime: true,
                 body_limit: BODY_LIMIT,
             }),
         }
@@ -304,6 +319,9 @@ impl Rule {
                 return Err(Rejection::HeaderRequired);
             }
         }
+        if let Kind::Jws(_) = self.scheme.kind {
+            return self.token().begin(delivery, now).map(State::Token);
+        }
         if !self.scheme.signs() {
             return self.begin_credential(delivery, now);
         }
@@ -315,6 +333,9 @@ impl Rule {
         }
         if self.id_is_signed_in_head() {
             reading::id(&self.scheme, delivery)?.ok_or(Rejection::IdMissing)?;
+        }
+        if self.scheme.wants_public_key() {
+            self.keyring.check(now)?;
         }
         let (index, key) = self.keyring.active(now).next().ok_or(Rejection::KeyInactive)?;
         if !self.streams {
@@ -352,6 +373,7 @@ impl Rule {
 
     fn finish_with<D: Delivery>(&self, check: Check, delivery: &D, now: Now) -> Result<Evidence<'_>, Rejection> {
         let (index, proof) = match check.state {
+            State::Token(check) => return self.finish_token(check, delivery, now),
             State::Recognised { key } if !self.scheme.signs() => (key, None),
             State::Waiting if !self.scheme.signs() => {
                 (credential::recognise(&self.scheme, &self.keyring, delivery, now)?, None)
@@ -379,6 +401,27 @@ impl Rule {
         let id = self.read_body_id(delivery)?;
         let key = self.keyring.keys().get(index).ok_or(Rejection::KeyInactive)?;
         Ok(Evidence { scheme: &self.scheme, key_id: key.id(), timestamp, untimely, id, proof })
+    }
+
+    fn finish_token<D: Delivery>(&self, check: TokenCheck, delivery: &D, now: Now) -> Result<Evidence<'_>, Rejection> {
+        let Proven { key, timestamp, untimely, mut id, tag } = self.token().finish(check, delivery, now)?;
+        let key = self.keyring.keys().get(key).ok_or(Rejection::KeyInactive)?;
+        if id.is_none() {
+            id = self.read_body_id(delivery)?;
+        }
+        let proof = Some(Proof { tag, key: None, matched: None });
+        Ok(Evidence { scheme: &self.scheme, key_id: key.id(), timestamp, untimely, id, proof })
+    }
+
+    fn token(&self) -> TokenRule<'_> {
+        TokenRule {
+            scheme: &self.scheme,
+            keyring: &self.keyring,
+            tolerance: self.tolerance,
+            observes_tolerance: self.observes_tolerance,
+            anytime: self.anytime,
+            public_url: self.public_url.as_ref(),
+        }
     }
 
     /// The rest of the content under the key that streamed; on a mismatch the other active keys over everything.
@@ -412,6 +455,10 @@ impl Rule {
 
     fn finish_trying(&self, mut trial: Trial, now: Now) -> Result<(usize, Proof), Rejection> {
         while trial.step(&self.keyring, now) {}
+        if trial.result().is_none() {
+            // It may have been made with a key that has been published meanwhile.
+            self.keyring.keys().iter().filter_map(Key::published).for_each(|keys| keys.ask());
+        }
         let (key, tag) = trial.result().ok_or(Rejection::SignatureMismatch)?;
         Ok((key, Proof { tag, key: None, matched: None }))
     }

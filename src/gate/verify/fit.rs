@@ -1,5 +1,6 @@
 //! Whether a scheme and what a route adds to it fit together.
 
+use super::jws::JwsAlgorithm;
 use super::keyring::{Key, Keyring, Material};
 use super::scheme::{Kind, Scheme, SchemeProblem};
 use super::scheme_rules::TOLERANCE_LIMIT;
@@ -21,6 +22,10 @@ pub(super) fn misfits(
     problem(keyring.keys().is_empty(), "secrets", "the route has no key", "give at least one secret or public key");
     let foreign = keyring.keys().iter().any(|key| !belongs(scheme.kind, key));
     problem(foreign, "secrets", "a key was prepared for another scheme", "prepare every key for this scheme");
+    for claim in &scheme.token.route_claims {
+        let message = format!("only the route can know what the claim `{claim}` must be");
+        problem(true, "claims", &message, &format!("add it to the route: claims = {{ {claim} = \"…\" }}"));
+    }
     let wants_url = scheme.signs_url();
     problem(
         wants_url && !has_url,
@@ -46,7 +51,9 @@ const fn belongs(kind: Kind, key: &Key) -> bool {
         (kind, key.material()),
         (Kind::Hmac(_), Material::Mac(_))
             | (Kind::Digest(_), Material::Secret(_))
-            | (Kind::Public(_), Material::Public(_))
+            | (Kind::Public(_) | Kind::Jws(JwsAlgorithm::Public(_)), Material::Public(_))
+            | (Kind::Public(_) | Kind::Jws(JwsAlgorithm::Public(_)), Material::Published(_))
+            | (Kind::Jws(JwsAlgorithm::Mac(_)), Material::Mac(_))
             | (Kind::Token | Kind::Basic, Material::Credential(_))
     )
 }

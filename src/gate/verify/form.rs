@@ -122,9 +122,9 @@ pub(super) fn sorted(form: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), For
     Ok(())
 }
 
-type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
+pub(super) type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
-fn pairs(form: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, FormError>> {
+pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, FormError>> {
     form.split(|byte| *byte == b'&').filter(|item| !item.is_empty()).enumerate().map(|(index, item)| {
         if index >= PARAMETER_LIMIT {
             return Err(FormError::TooComplex);

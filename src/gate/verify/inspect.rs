@@ -6,6 +6,7 @@ use zeroize::Zeroizing;
 
 use super::boundaries;
 use super::engine::Verifier;
+use super::jws::{self, HeaderFacts};
 use super::keyring::{self, KeyError};
 use super::reading;
 use super::scheme::{Kind, Scheme, Source};
@@ -39,11 +40,19 @@ pub(crate) fn timestamp_text<D: Delivery>(
     source: &Source,
     delivery: &D,
 ) -> Result<Option<Vec<u8>>, Rejection> {
+    if let Source::Claim(claim) = source {
+        return jws::claim(scheme, delivery, claim);
+    }
     Ok(reading::source(scheme, source, delivery, reading::TIMESTAMP)?.map(Cow::into_owned))
 }
 
 /// The timestamp in unix milliseconds; nothing when the scheme has none.
 pub(crate) fn timestamp<D: Delivery>(scheme: &Scheme, delivery: &D) -> Result<Option<i64>, Rejection> {
+    let Some(timestamp) = &scheme.timestamp else { return Ok(None) };
+    if let Source::Claim(_) = &timestamp.source {
+        let text = timestamp_text(scheme, &timestamp.source, delivery)?;
+        return Ok(text.and_then(|text| timestamp.unit.parse(&text)));
+    }
     reading::timestamp(scheme, delivery)
 }
 
@@ -53,8 +62,16 @@ impl Verifier {
     pub fn stated_id<'d, D: Delivery>(&self, delivery: &'d D) -> Option<Cow<'d, [u8]>> {
         let scheme = self.scheme()?;
         let source = scheme.id.as_ref().filter(|source| !source.is_in_body())?;
+        if let Source::Claim(claim) = source {
+            return jws::claim(scheme, delivery, claim).ok().flatten().map(Cow::Owned);
+        }
         reading::source(scheme, source, delivery, reading::ID).ok().flatten()
     }
+}
+
+/// What a token says about itself; nothing where there is none.
+pub(crate) fn token_facts<D: Delivery>(scheme: &Scheme, delivery: &D) -> Option<HeaderFacts> {
+    jws::facts(&jws::text(scheme, delivery).ok()?)
 }
 
 /// The first byte of an id that an id of this scheme cannot have.

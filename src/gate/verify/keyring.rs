@@ -6,11 +6,15 @@ use std::sync::Arc;
 use ring::hmac;
 use zeroize::Zeroizing;
 
-use super::asymmetric::PublicKey;
+use super::asymmetric::{PublicKey, VERIFICATION};
+use super::jws::JwsAlgorithm;
 use super::key_form::KeyEncoding;
 use super::mac::Fingerprint;
+use super::public_key;
+use super::published::PublishedKeys;
 use super::scheme::{Kind, Scheme};
 use crate::now::Now;
+use crate::outcome::Rejection;
 
 /// From when to when a key counts, in unix seconds. Without a bound there is none; the end is exclusive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,6 +47,8 @@ impl Validity {
 #[derive(Clone)]
 pub struct Key {
     id: Arc<str>,
+    /// By which tokens may name it.
+    name: Option<Arc<str>>,
     validity: Validity,
     material: Material,
     secret_length: Option<usize>,
@@ -56,6 +62,7 @@ pub(super) enum Material {
     Secret(Zeroizing<Vec<u8>>),
     Credential(Fingerprint),
     Public(PublicKey),
+    Published(Arc<PublishedKeys>),
 }
 
 impl fmt::Debug for Key {
@@ -137,9 +144,10 @@ impl Key {
             Kind::Token => Material::Credential(Fingerprint::of(&secret)),
             Kind::Basic if secret.contains(&b':') => Material::Credential(Fingerprint::of(&secret)),
             Kind::Basic => return Err(KeyError::NotUserPassword),
-            Kind::Public(_) => return Err(KeyError::PublicKeyWanted),
+            Kind::Jws(JwsAlgorithm::Mac(algorithm)) => Material::Mac(algorithm.key(&secret)),
+            Kind::Public(_) | Kind::Jws(JwsAlgorithm::Public(_)) => return Err(KeyError::PublicKeyWanted),
         };
-        Ok(Self { id: Arc::from(id), validity, material, secret_length, fingerprint })
+        Ok(Self { id: Arc::from(id), name: None, validity, material, secret_length, fingerprint })
     }
 
     /// Reads a public key: PEM (a key or a certificate, of which only the key counts), JWK, or the raw key or its DER in
@@ -148,10 +156,13 @@ impl Key {
     /// # Errors
     /// [`KeyError`] when it is none of these, or the scheme has no public keys.
     pub fn from_public(id: &str, scheme: &Scheme, text: &str, validity: Validity) -> Result<Self, KeyError> {
-        let Kind::Public(algorithm) = scheme.kind else { return Err(KeyError::SecretWanted) };
+        let (Kind::Public(algorithm) | Kind::Jws(JwsAlgorithm::Public(algorithm))) = scheme.kind else {
+            return Err(KeyError::SecretWanted);
+        };
         let key = PublicKey::parse(algorithm, text, &scheme.secret).ok_or(KeyError::PublicKey(algorithm.name()))?;
         Ok(Self {
             id: Arc::from(id),
+            name: public_key::name(text).map(Arc::from),
             validity,
             material: Material::Public(key),
             secret_length: None,
@@ -159,10 +170,45 @@ impl Key {
         })
     }
 
+    /// Keys that the sender publishes at a URL, of which none is known yet.
+    ///
+    /// # Errors
+    /// [`KeyError`] where the scheme has no public keys.
+    pub fn from_url(id: &str, scheme: &Scheme, url: &str, validity: Validity) -> Result<Self, KeyError> {
+        let (algorithm, token) = match scheme.kind {
+            Kind::Public(algorithm) => (algorithm, ""),
+            Kind::Jws(token @ JwsAlgorithm::Public(algorithm)) => (algorithm, token.name()),
+            _ => return Err(KeyError::SecretWanted),
+        };
+        let material = Material::Published(Arc::new(PublishedKeys::new(url, algorithm, token)));
+        Ok(Self { id: Arc::from(id), name: None, validity, material, secret_length: None, fingerprint: None })
+    }
+
+    /// The keys that the sender publishes, where it is those.
+    #[must_use]
+    pub const fn published(&self) -> Option<&Arc<PublishedKeys>> {
+        match &self.material {
+            Material::Published(keys) => Some(keys),
+            _ => None,
+        }
+    }
+
     /// The name by which metrics and logs tell keys apart.
     #[must_use]
     pub fn id(&self) -> &str {
         &self.id
+    }
+
+    /// The same key under the name that tokens have for it (`kid`). A JWK brings its own.
+    #[must_use]
+    pub fn named(self, name: &str) -> Self {
+        Self { name: Some(Arc::from(name)), ..self }
+    }
+
+    /// The name that tokens have for it.
+    #[must_use]
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
     }
 
     /// From when to when it counts.
@@ -261,9 +307,20 @@ impl Keyring {
     pub(super) fn arithmetic(&self) -> usize {
         let cost = |key: &Key| match key.material() {
             Material::Public(key) => key.cost(),
+            Material::Published(_) => VERIFICATION,
             _ => 0,
         };
         self.keys.iter().map(cost).max().unwrap_or(0)
+    }
+
+    /// Refuses where no key counts at `now`, or none of those that count has been fetched yet.
+    pub(super) fn check(&self, now: Now) -> Result<(), Rejection> {
+        let mut active = self.active(now).peekable();
+        if active.peek().is_none() {
+            return Err(Rejection::KeyInactive);
+        }
+        let lacking = |(_, key): (usize, &Key)| key.published().is_some_and(|keys| keys.lacks_all());
+        if active.all(lacking) { Err(Rejection::KeysUnavailable) } else { Ok(()) }
     }
 
     /// The keys that count at `now`, with their places in the ring.

@@ -6,7 +6,7 @@
 use ring::{digest, hmac};
 use subtle::ConstantTimeEq;
 
-use super::signature::Signature;
+use super::signature::{Encoding, Signature};
 
 /// A keyed hash (RFC 2104).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -168,6 +168,59 @@ pub(super) fn labelled_sha256(label: &[u8], bytes: &[u8]) -> [u8; 32] {
 /// The digest of signed bytes in place of a tag, for algorithms whose signatures can be rewritten.
 pub(super) fn digest_tag(content: &[u8]) -> Tag {
     Tag::new(&sha256(content))
+}
+
+/// A SHA-256 that a sender vouches for, or one to compare it with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct FixedDigest([u8; 32]);
+
+impl FixedDigest {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        Self(sha256(bytes))
+    }
+
+    /// Reads one as it is written; nothing for text of another form or length.
+    pub(super) fn decode(text: &[u8], encoding: Encoding) -> Option<Self> {
+        let mut bytes = [0; 48];
+        let length = encoding.decode_into(text, &mut bytes)?;
+        bytes.get(..length)?.try_into().ok().map(Self)
+    }
+
+    pub(super) fn encode(&self, encoding: Encoding) -> String {
+        encoding.encode(&self.0)
+    }
+
+    /// Whether both are the same, in constant time.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
+    /// The digest of both, in place of a tag.
+    pub(super) fn with(&self, other: &Self) -> Tag {
+        digest_tag([self.0, other.0].as_flattened())
+    }
+}
+
+/// The SHA-256 of a body, under way.
+pub(super) struct BodyHash {
+    hash: digest::Context,
+    length: usize,
+}
+
+impl BodyHash {
+    pub(super) fn new() -> Self {
+        Self { hash: digest::Context::new(&digest::SHA256), length: 0 }
+    }
+
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.hash.update(bytes);
+        self.length = self.length.saturating_add(bytes.len());
+    }
+
+    /// The digest, if the body had this length.
+    pub(super) fn finish(self, length: usize) -> Option<FixedDigest> {
+        (self.length == length).then(|| FixedDigest(copy(self.hash.finish().as_ref())))
+    }
 }
 
 /// What is kept of a static token or password: enough to recognise it, not to show it.

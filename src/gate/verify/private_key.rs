@@ -4,9 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
 use ring::signature::{
-    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm,
-    Ed25519KeyPair, RSA_PKCS1_SHA256, RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384,
-    RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
+    ECDSA_P256_SHA256_ASN1_SIGNING, ECDSA_P256_SHA256_FIXED_SIGNING, ECDSA_P384_SHA384_ASN1_SIGNING,
+    ECDSA_P384_SHA384_FIXED_SIGNING, EcdsaKeyPair, EcdsaSigningAlgorithm, Ed25519KeyPair, RSA_PKCS1_SHA256,
+    RSA_PKCS1_SHA384, RSA_PKCS1_SHA512, RSA_PSS_SHA256, RSA_PSS_SHA384, RSA_PSS_SHA512, RsaEncoding, RsaKeyPair,
 };
 use zeroize::Zeroizing;
 
@@ -24,6 +24,8 @@ pub(super) fn sign(algorithm: PublicAlgorithm, key: &[u8], content: &[u8]) -> Op
         PublicAlgorithm::Ed25519 => Some(ed25519(key)?.sign(content).as_ref().to_vec()),
         PublicAlgorithm::EcdsaP256Sha256 => ecdsa(&ECDSA_P256_SHA256_ASN1_SIGNING, key, content),
         PublicAlgorithm::EcdsaP384Sha384 => ecdsa(&ECDSA_P384_SHA384_ASN1_SIGNING, key, content),
+        PublicAlgorithm::EcdsaP256Sha256Fixed => ecdsa(&ECDSA_P256_SHA256_FIXED_SIGNING, key, content),
+        PublicAlgorithm::EcdsaP384Sha384Fixed => ecdsa(&ECDSA_P384_SHA384_FIXED_SIGNING, key, content),
         PublicAlgorithm::RsaPkcs1Sha1 => None,
         PublicAlgorithm::RsaPkcs1Sha256 => rsa(&RSA_PKCS1_SHA256, key, content),
         PublicAlgorithm::RsaPkcs1Sha384 => rsa(&RSA_PKCS1_SHA384, key, content),

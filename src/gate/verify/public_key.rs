@@ -109,6 +109,16 @@ fn jwk(kind: PublicKeyKind, text: &str) -> Option<Vec<u8>> {
     }
 }
 
+/// The name that a JSON Web Key has (`kid`).
+pub(super) fn name(text: &str) -> Option<String> {
+    let text = text.trim();
+    if !text.starts_with('{') || text.len() > TEXT_LIMIT {
+        return None;
+    }
+    let key: Value = serde_json::from_str(text).ok()?;
+    key.get("kid").and_then(Value::as_str).map(str::to_owned)
+}
+
 /// Hexadecimal where every character is a digit, base64url where it has characters of its own, base64 otherwise.
 fn decode_any(text: &str) -> Option<Vec<u8>> {
     let encoding = match text.as_bytes() {

@@ -111,7 +111,24 @@ pub(super) fn signature_values<D: Delivery>(
         SignatureSource::Json(path) => visit(&required(json(scheme, delivery, path, reasons)?, reasons)?),
         SignatureSource::Form(name) => visit(&required(form_field(delivery, name, reasons)?, reasons)?),
         SignatureSource::Query(name) => visit(&required(query_parameter(delivery, name, reasons)?, reasons)?),
+        SignatureSource::Body => visit(delivery.body()),
     }
+}
+
+/// The only value that holds a signature, where there is one place for it.
+pub(super) fn only_value<'d, D: Delivery>(
+    scheme: &Scheme,
+    delivery: &'d D,
+    reasons: Reasons,
+) -> Result<Cow<'d, [u8]>, Rejection> {
+    let value = match &scheme.signature {
+        SignatureSource::Headers(names) => headers_alike(delivery, names, reasons)?.map(Cow::Borrowed),
+        SignatureSource::Json(path) => json(scheme, delivery, path, reasons)?,
+        SignatureSource::Form(name) => form_field(delivery, name, reasons)?,
+        SignatureSource::Query(name) => query_parameter(delivery, name, reasons)?,
+        SignatureSource::Body => Some(Cow::Borrowed(delivery.body())),
+    };
+    required(value, reasons)
 }
 
 /// Calls `visit` with every signature that counts, decoded, each of a length that the scheme's algorithm can have. What
@@ -152,7 +169,7 @@ pub(super) const fn fits(kind: Kind, length: usize) -> bool {
         Kind::Hmac(algorithm) => length == algorithm.tag_length(),
         Kind::Digest(algorithm) => length == algorithm.tag_length(),
         Kind::Public(algorithm) => algorithm.fits(length),
-        Kind::Token | Kind::Basic => false,
+        Kind::Jws(_) | Kind::Token | Kind::Basic => false,
     }
 }
 
@@ -169,6 +186,8 @@ pub(super) fn source<'d, D: Delivery>(
         Source::Json(path) => json(scheme, delivery, path, reasons)?,
         Source::Form(name) => form_field(delivery, name, reasons)?,
         Source::Query(name) => query_parameter(delivery, name, reasons)?,
+        // Read with the token, and passed on as evidence.
+        Source::Claim(_) => None,
     };
     Ok(found.filter(|value| !value.is_empty()))
 }

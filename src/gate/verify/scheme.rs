@@ -7,6 +7,7 @@ use super::decoded::SignedBody;
 use super::equal_bytes::{EqualBytes, ToldApart};
 use super::guard::Guards;
 use super::json::JsonPath;
+use super::jws::{JwsAlgorithm, TokenRules};
 use super::key_form::KeyForm;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
 use super::signature::{CANDIDATE_LIMIT, Encoding, PUBLIC_CANDIDATE_LIMIT, Syntax};
@@ -23,6 +24,8 @@ pub enum Kind {
     Digest(DigestAlgorithm),
     /// A signature that a public key verifies.
     Public(PublicAlgorithm),
+    /// A JSON Web Token (RFC 7519) that is signed like this. What it covers of the request is what its claims say.
+    Jws(JwsAlgorithm),
     /// A static token: it shows who sends, and nothing about what is sent.
     Token,
     /// `Authorization: Basic` (RFC 7617) with `user:password` as the secret: the same weakness.
@@ -40,6 +43,8 @@ pub enum SignatureSource {
     Form(String),
     /// In a query parameter.
     Query(String),
+    /// The body is the token.
+    Body,
 }
 
 /// Where a timestamp or a delivery id stands.
@@ -51,6 +56,8 @@ pub enum Source {
     Field(String),
     /// In a field of the JSON body.
     Json(JsonPath),
+    /// In a claim of the token.
+    Claim(String),
     /// In a field of a form body.
     Form(String),
     /// In a query parameter.
@@ -131,6 +138,8 @@ pub struct Scheme {
     pub id: Option<Source>,
     /// How the secret is written.
     pub secret: KeyForm,
+    /// Where the sender publishes its public keys, for a route that names none.
+    pub keys_url: Option<String>,
     /// Headers that must be present once with exactly this value.
     pub require: Vec<(String, String)>,
     /// A digest of the body inside the signed content.
@@ -145,6 +154,8 @@ pub struct Scheme {
     pub allow_length_extension: bool,
     /// What keeps apart the parts of the content that nothing else separates.
     pub guards: Guards,
+    /// What is asked of a token; of meaning only for [`Kind::Jws`].
+    pub token: TokenRules,
     /// The form field in which the JSON document stands that paths are about, where it is not the body itself.
     pub json_form: Option<String>,
     /// Whether the sender signs the body as it is sent, or before it compresses it.
@@ -187,6 +198,7 @@ impl Scheme {
             timestamp: None,
             id: None,
             secret: KeyForm::default(),
+            keys_url: None,
             require: Vec::new(),
             body_digest: None,
             equal_bytes: EqualBytes::Unknown,
@@ -194,6 +206,7 @@ impl Scheme {
             body_size: None,
             allow_length_extension: false,
             guards: Guards::default(),
+            token: TokenRules::default(),
             json_form: None,
             signed_body: SignedBody::AsReceived,
         }
@@ -202,6 +215,9 @@ impl Scheme {
     /// Whether the signature covers every byte of the body.
     #[must_use]
     pub fn covers_body(&self) -> bool {
+        if matches!(self.kind, Kind::Jws(_)) {
+            return self.signature == SignatureSource::Body || self.token.body_digest.is_some();
+        }
         self.signs()
             && (self.content.any(|part| {
                 matches!(part, Part::Body | Part::SortedFormParams | Part::SortedForm(_) | Part::HashedBody(..))
@@ -223,7 +239,7 @@ impl Scheme {
     /// Whether the public URL is needed to verify.
     #[must_use]
     pub fn signs_url(&self) -> bool {
-        self.content.any(|part| matches!(part, Part::Url | Part::UrlUnescaped))
+        self.content.any(|part| matches!(part, Part::Url | Part::UrlUnescaped)) || self.token.query_hash.is_some()
     }
 
     /// Whether anything is signed at all, as opposed to a static credential.
@@ -235,7 +251,7 @@ impl Scheme {
     /// Whether keys are public keys.
     #[must_use]
     pub const fn wants_public_key(&self) -> bool {
-        matches!(self.kind, Kind::Public(_))
+        matches!(self.kind, Kind::Public(_) | Kind::Jws(JwsAlgorithm::Public(_)))
     }
 
     /// What tells two deliveries apart.
@@ -244,7 +260,7 @@ impl Scheme {
         match self.kind {
             _ if self.signs_id() => ReplayKey::Id,
             Kind::Hmac(_) | Kind::Digest(_) => ReplayKey::Tag,
-            Kind::Public(_) => ReplayKey::SignedBytesDigest,
+            Kind::Public(_) | Kind::Jws(_) => ReplayKey::SignedBytesDigest,
             Kind::Token | Kind::Basic => ReplayKey::BodyDigest,
         }
     }
@@ -274,7 +290,8 @@ impl Scheme {
             use Part::{Literal, Method, Path, Secret, Url, UrlUnescaped};
             matches!(part, Literal(_) | Method | Path | Secret | Url | UrlUnescaped)
         };
-        self.signs() && (self.content.any(|part| !is_fixed(part)) || self.body_digest.is_some())
+        let token = matches!(self.kind, Kind::Jws(_));
+        self.signs() && (token || self.content.any(|part| !is_fixed(part)) || self.body_digest.is_some())
     }
 
     /// The headers whose values decide, or are shown as facts about the delivery. No hop may add, drop or
@@ -282,7 +299,9 @@ impl Scheme {
     pub fn headers_relied_on(&self) -> impl Iterator<Item = &str> {
         let signature = match &self.signature {
             SignatureSource::Headers(names) => names.as_slice(),
-            SignatureSource::Form(_) | SignatureSource::Json(_) | SignatureSource::Query(_) => &[],
+            SignatureSource::Form(_) | SignatureSource::Json(_) | SignatureSource::Query(_) | SignatureSource::Body => {
+                &[]
+            }
         };
         let timestamp = self.timestamp.as_ref().map(|timestamp| timestamp.source.headers()).unwrap_or_default();
         let id = self.id.as_ref().map(Source::headers).unwrap_or_default();
@@ -335,7 +354,8 @@ impl Scheme {
     }
 
     fn signs_value(&self, source: &Source, token: &Part) -> bool {
-        self.signs() && (self.content.contains(token) || source.is_in_body() && self.covers_body())
+        let claim = matches!(source, Source::Claim(_));
+        self.signs() && (claim || self.content.contains(token) || source.is_in_body() && self.covers_body())
     }
 }
 
@@ -345,7 +365,7 @@ impl Source {
     pub fn headers(&self) -> &[String] {
         match self {
             Self::Headers(names) => names,
-            Self::Field(_) | Self::Json(_) | Self::Form(_) | Self::Query(_) => &[],
+            Self::Field(_) | Self::Json(_) | Self::Form(_) | Self::Query(_) | Self::Claim(_) => &[],
         }
     }
 

@@ -6,6 +6,7 @@ use super::asymmetric::PublicAlgorithm;
 use super::boundaries::{self, Ambiguity};
 use super::decoded::SignedBody;
 use super::guard::{Exactly, Without};
+use super::jws;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
 use super::scheme::{Kind, Scheme, SchemeProblem, SignatureSource, Source};
 use super::signature::{CANDIDATE_LIMIT, Syntax};
@@ -36,6 +37,7 @@ impl Scheme {
         self.check_boundaries(&mut found);
         self.check_timestamp(&mut found);
         self.check_credential(&mut found);
+        found.problems.extend(jws::problems(self));
         found.problems
     }
 
@@ -146,7 +148,9 @@ impl Scheme {
     fn check_header_places(&self, found: &mut Findings) {
         let signature = match &self.signature {
             SignatureSource::Headers(names) => names.as_slice(),
-            SignatureSource::Form(_) | SignatureSource::Json(_) | SignatureSource::Query(_) => &[],
+            SignatureSource::Form(_) | SignatureSource::Json(_) | SignatureSource::Query(_) | SignatureSource::Body => {
+                &[]
+            }
         };
         let timestamp = self.timestamp.as_ref().map(|timestamp| timestamp.source.headers()).unwrap_or_default();
         let id = self.id.as_ref().map(Source::headers).unwrap_or_default();
@@ -164,7 +168,9 @@ impl Scheme {
 
     fn check_content(&self, found: &mut Findings) {
         let empty = self.content.parts().is_empty();
-        if self.signs() {
+        if matches!(self.kind, Kind::Jws(_)) {
+            found.when(!empty, "content", "a token holds what it signs", "remove `content`");
+        } else if self.signs() {
             found.when(empty, "content", "nothing is signed", "say what the sender signs, for instance \"{body}\"");
             let secret_only = self.content.parts().iter().all(|part| matches!(part, Part::Literal(_) | Part::Secret));
             found.when(!empty && secret_only, "content", "nothing of the request is signed", "add {body}");
@@ -209,7 +215,7 @@ impl Scheme {
             "remove `url_port`, or add {url} to `content`",
         );
         found.when(
-            port && self.wants_public_key(),
+            port && (self.wants_public_key() || matches!(self.kind, Kind::Jws(_))),
             "url_port",
             "public keys are tried on one content only",
             "remove `url_port`, and write public_url as the sender signs it",

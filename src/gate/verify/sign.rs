@@ -10,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::Delivery;
+use super::jws::{self, JwsAlgorithm, TokenDraft};
 use super::keyring::{KeyError, decode_secret};
 use super::mac::{self, Hasher};
 use super::private_key;
@@ -95,6 +96,7 @@ pub fn sign(scheme: &Scheme, secret: &[u8], input: &SignInput<'_>) -> Result<Vec
     let value = match scheme.kind {
         Kind::Token => text(decode_secret(scheme, secret).map_err(SignError::Key)?.to_vec()),
         Kind::Basic => format!("Basic {}", STANDARD.encode(decode_secret(scheme, secret).map_err(SignError::Key)?)),
+        Kind::Jws(algorithm) => token(scheme, algorithm, secret, &draft, input)?,
         Kind::Hmac(_) | Kind::Digest(_) | Kind::Public(_) => {
             check_digest(scheme, &draft)?;
             scheme.encoding.encode(&tag(scheme, secret, &draft)?)
@@ -121,7 +123,24 @@ pub fn sign(scheme: &Scheme, secret: &[u8], input: &SignInput<'_>) -> Result<Vec
         SignatureSource::Json(path) => elsewhere("the field of the JSON body", path.text(), value),
         SignatureSource::Form(name) => elsewhere("the form field", name, value),
         SignatureSource::Query(name) => elsewhere("the query parameter", name, value),
+        SignatureSource::Body => elsewhere("the body", "all of it", value),
     }
+}
+
+fn token(
+    scheme: &Scheme,
+    algorithm: JwsAlgorithm,
+    secret: &[u8],
+    draft: &Draft,
+    input: &SignInput<'_>,
+) -> Result<String, SignError> {
+    let raw = match algorithm {
+        JwsAlgorithm::Mac(_) => decode_secret(scheme, secret).map_err(SignError::Key)?,
+        JwsAlgorithm::Public(_) => Zeroizing::new(secret.to_vec()),
+    };
+    let (now, id, public_url) = (input.now, input.id, &draft.url);
+    let claims = TokenDraft { scheme, delivery: draft, public_url, now, id };
+    jws::sign(&claims, algorithm, &raw).ok_or(SignError::PrivateKey(algorithm.name()))
 }
 
 fn elsewhere<T>(kind: &str, name: &str, value: String) -> Result<T, SignError> {
@@ -159,7 +178,7 @@ fn tag(scheme: &Scheme, secret: &[u8], draft: &Draft) -> Result<Vec<u8>, SignErr
             let refused = || SignError::PrivateKey(algorithm.name());
             return private_key::sign(algorithm, secret, &signed).ok_or_else(refused);
         }
-        Kind::Token | Kind::Basic => return Ok(Vec::new()),
+        Kind::Jws(_) | Kind::Token | Kind::Basic => return Ok(Vec::new()),
     };
     hasher.update(&signed);
     Ok(hasher.finish().reveal().to_vec())
@@ -267,7 +286,7 @@ impl Draft {
                 self.fields = self.with_field(*separator, &format!("{key}={value}"));
             }
             (Source::Field(_), Syntax::Items { separator, .. }) => self.fields = self.with_field(*separator, value),
-            (Source::Field(_) | Source::Json(_) | Source::Form(_) | Source::Query(_), _) => {}
+            (Source::Field(_) | Source::Json(_) | Source::Form(_) | Source::Query(_) | Source::Claim(_), _) => {}
         }
     }
 }

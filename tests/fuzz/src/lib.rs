@@ -13,6 +13,7 @@ pub mod head;
 pub mod proxy;
 mod request;
 pub mod signature;
+pub mod token;
 
 /// The body of a target.
 pub type Run = fn(&[u8]);
@@ -25,6 +26,7 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("config", config::run),
     ("proxy", proxy::run),
     ("signature", signature::run),
+    ("token", token::run),
     ("chain", chain::run),
     ("handshake", handshake::run),
     ("explain", explain::run),

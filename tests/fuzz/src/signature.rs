@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use countersign::config::scheme::{preset, preset_names};
 use countersign::explain::{Given, TrialBudget, explain};
-use countersign::gate::verify::{Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier};
+use countersign::gate::verify::{ClaimRule, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier};
 use countersign::now::Now;
 use countersign::outcome::Rejection;
 use countersign::wire::headers::HeaderBuf;
@@ -39,9 +39,17 @@ fn verifier(scheme: &std::sync::Arc<Scheme>) -> Verifier {
         };
         Key::from_secret("1", scheme, encoded.as_bytes(), Validity::default()).ok()
     };
+    let scheme = &with_claims(scheme);
     let url = scheme.signs_url().then(|| PublicUrl::parse("https://hooks.example.com").expect("a URL"));
     let key = key.unwrap_or_else(|| panic!("no key for {}", scheme.name));
     Verifier::new(scheme.clone(), Keyring::new(vec![key]), None, url).expect("a verifier")
+}
+
+/// The scheme with values for the claims that a route would give.
+pub(crate) fn with_claims(scheme: &Scheme) -> std::sync::Arc<Scheme> {
+    let claim = |name: &String| ClaimRule { name: name.clone(), values: vec!["a".to_owned()] };
+    let claims: Vec<ClaimRule> = scheme.token.route_claims.iter().map(claim).collect();
+    std::sync::Arc::new(Scheme { token: scheme.token.clone().with_claims(&claims), ..scheme.clone() })
 }
 
 /// The input is the number of a preset, a target, lines `name: value`, an empty line and a body.

@@ -6,6 +6,7 @@ use crate::config::problem::Place;
 use crate::config::reader::Reader;
 use crate::config::secret::Secret;
 use crate::config::shown::looks_like_a_secret;
+use crate::config::token::read_keys_url;
 use crate::config::units::{shorten, show_instant};
 use crate::gate::verify::Validity;
 use crate::now::Now;
@@ -15,6 +16,8 @@ use crate::now::Now;
 pub struct KeySettings {
     /// Name of the key, unique in its route; the application gets it in `X-Countersign-Key-Id`.
     pub id: String,
+    /// The name that tokens have for it (`kid`).
+    pub name: Option<String>,
     /// Where the bytes are.
     pub source: KeySource,
     /// When it counts.
@@ -36,6 +39,8 @@ pub enum KeySource {
     Env(String),
     /// In the configuration itself.
     Value(Secret),
+    /// At a URL at which the sender publishes it.
+    Url(String),
 }
 
 /// More keys than this at once are not a rotation.
@@ -54,13 +59,16 @@ pub(super) fn read(route: &Reader<'_>, list: &str) -> Option<Vec<KeySettings>> {
     let mut failed = false;
     for reader in readers.into_iter().take(KEY_LIMIT) {
         let id = id(&reader, &keys);
+        let name = name(&reader);
         let source = source(&reader, list != "public_keys");
         let validity = validity(&reader);
         failed |= reader.failed();
-        let file = ["file", "env", "value"].into_iter().find(|key| reader.has(key)).unwrap_or("file");
+        let file = ["file", "env", "value"].into_iter().find(|key| reader.has(key));
+        let file = file.unwrap_or(if list == "public_keys" && reader.has("url") { "url" } else { "file" });
         let place = reader.place(file);
         if let (Some(id), Some(source)) = (id, source) {
-            keys.push(KeySettings { id, source, validity, place, written: None, line_end_left_out: false });
+            let (written, line_end_left_out) = (None, false);
+            keys.push(KeySettings { id, name, source, validity, place, written, line_end_left_out });
         }
         reader.finish();
     }
@@ -94,8 +102,19 @@ pub(crate) fn id(reader: &Reader<'_>, others: &[KeySettings]) -> Option<String> 
     Some(id.to_owned())
 }
 
+/// The name that tokens have for the key.
+fn name(reader: &Reader<'_>) -> Option<String> {
+    let name = reader.string("kid")?;
+    if !(1..=256).contains(&name.len()) || name.chars().any(char::is_control) {
+        reader.error("kid", "is not a name for a key", "copy the value of `kid` from the header of a token");
+        return None;
+    }
+    Some(name.to_owned())
+}
+
 fn source(reader: &Reader<'_>, secret: bool) -> Option<KeySource> {
-    let written: Vec<&str> = ["file", "env", "value"].into_iter().filter(|key| reader.has(key)).collect();
+    let sources: &[&str] = if secret { &["file", "env", "value"] } else { &["file", "env", "value", "url"] };
+    let written: Vec<&str> = sources.iter().copied().filter(|key| reader.has(key)).collect();
     match written.as_slice() {
         ["file"] => match reader.string("file")? {
             "" => {
@@ -119,6 +138,7 @@ fn source(reader: &Reader<'_>, secret: bool) -> Option<KeySource> {
             }
             Some(KeySource::Value(Secret::new(value.as_bytes().to_vec())))
         }
+        ["url"] => read_keys_url(reader, "url").map(KeySource::Url),
         [] => {
             reader.error_at(reader.here(), "says nowhere where the key is", "add file = \"…\" (or env, or value)");
             None
@@ -153,5 +173,18 @@ pub(super) fn described(key: &KeySettings, now: Now) -> String {
         (_, Some(end)) if seconds >= end => format!("expired at {}", show(end)),
         (Some(start), _) if seconds < start => format!("does not count yet: it counts{from}{until}"),
         _ => format!("counts{from}{until}"),
+    }
+}
+
+/// The keys that the sender of a scheme publishes, for a route that names none.
+pub(super) fn published(url: &str, place: Place) -> KeySettings {
+    KeySettings {
+        id: "published".to_owned(),
+        name: None,
+        source: KeySource::Url(url.to_owned()),
+        validity: Validity::default(),
+        place,
+        written: None,
+        line_end_left_out: false,
     }
 }

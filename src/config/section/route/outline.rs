@@ -21,6 +21,7 @@ pub(crate) struct RouteOutline {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct KeyOutline {
     validity: Validity,
+    name: Option<String>,
     pub(crate) content: Digest,
     /// Since when it has been this content, in unix seconds, as far as is known.
     pub(crate) since: Option<i64>,
@@ -29,7 +30,7 @@ pub(crate) struct KeyOutline {
 impl KeyOutline {
     /// Where a key comes from is left out: the same bytes elsewhere are the same key.
     fn is_as(&self, other: &Self) -> bool {
-        self.validity == other.validity && self.content == other.content
+        self.validity == other.validity && self.name == other.name && self.content == other.content
     }
 }
 
@@ -89,5 +90,5 @@ impl RouteOutline {
 
 fn of_key(settings: &KeySettings, bytes: Option<&Secret>) -> KeyOutline {
     let content = digest_of_bytes(bytes.map(Secret::bytes).unwrap_or_default());
-    KeyOutline { validity: settings.validity, content, since: settings.written }
+    KeyOutline { validity: settings.validity, name: settings.name.clone(), content, since: settings.written }
 }

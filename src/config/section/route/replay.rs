@@ -240,6 +240,11 @@ mod tests {
             let keys = if scheme.wants_public_key() { "public_keys" } else { "secrets" };
             text += &format!("{keys} = [{{ id = '1', file = 'secret' }}]\n");
         }
+        let claims = preset.as_ref().map(|scheme| scheme.token.route_claims.clone()).unwrap_or_default();
+        if !claims.is_empty() {
+            let claims: Vec<String> = claims.iter().map(|claim| format!("{claim} = 'x'")).collect();
+            text += &format!("claims = {{ {} }}\n", claims.join(", "));
+        }
         if preset.is_some_and(|scheme| scheme.signs_url()) {
             text += "public_url = 'https://example.com/'\n";
         }

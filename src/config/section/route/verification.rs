@@ -4,11 +4,12 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::keys::{self, KeySettings};
+use super::keys::{self, KeySettings, KeySource};
 use super::own_schemes::{FIX_NO_URL, OwnScheme, find_scheme};
 use crate::config::lines::line;
 use crate::config::reader::Reader;
 use crate::config::scheme::SIGNED_BODIES;
+use crate::config::token::read_claims;
 use crate::config::units::show_duration;
 use crate::gate::pattern::PathPattern;
 use crate::gate::verify::{
@@ -49,7 +50,7 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
     let tolerance = reader.duration("tolerance", limit);
     let name = name?;
     if name == "none" {
-        for key in ["secrets", "public_keys", "public_url", "tolerance", "content_encoding"]
+        for key in ["secrets", "public_keys", "public_url", "tolerance", "claims", "content_encoding"]
             .into_iter()
             .filter(|key| reader.has(key))
         {
@@ -59,17 +60,19 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
         reader.warning("scheme", message, "name the scheme of the sender, unless that is what you want");
         return Some(None);
     }
-    let scheme = signed_body(reader, find_scheme(reader, name, schemes)?);
+    let scheme = signed_body(reader, with_claims(reader, find_scheme(reader, name, schemes)?));
     for weakness in scheme.warnings() {
         reader.warning("scheme", weakness.message, weakness.fix);
     }
-    let (wanted, other, keys) = match scheme.wants_public_key() {
+    let (wanted, other, mut keys) = match scheme.wants_public_key() {
         true => ("public_keys", "secrets", public_keys),
         false => ("secrets", "public_keys", secrets),
     };
     if reader.has(other) {
         let message = format!("the scheme \"{name}\" has no use for {other}");
         reader.error(other, message, format!("give the keys as {wanted}"));
+    } else if let (Some(url), false) = (&scheme.keys_url, reader.has(wanted)) {
+        keys = Some(vec![keys::published(url, reader.place(wanted))]);
     } else {
         reader.require(wanted, &format!("add {wanted} = [{{ id = \"1\", file = \"secrets/{name}\" }}]"));
     }
@@ -81,6 +84,26 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
         reader.error("public_url", message, "remove it");
     }
     Some(Some(Verification { scheme, keys: keys.unwrap_or_default(), public_url, tolerance }))
+}
+
+/// The scheme with the claims that the route asks for.
+fn with_claims(reader: &Reader<'_>, scheme: Arc<Scheme>) -> Arc<Scheme> {
+    let claims = read_claims(reader);
+    if !matches!(scheme.kind, Kind::Jws(_)) {
+        if reader.has("claims") {
+            let message = format!("has no effect: the scheme \"{}\" has no token", scheme.name);
+            reader.error("claims", message, "remove it");
+        }
+        return scheme;
+    }
+    let token = scheme.token.clone().with_claims(claims.as_deref().unwrap_or_default());
+    if !token.route_claims.is_empty() {
+        let wanted: Vec<String> = token.route_claims.iter().map(|claim| format!("{claim} = \"…\"")).collect();
+        let message = format!("only the route can know what these claims must be: {}", token.route_claims.join(", "));
+        let fix = format!("add claims = {{ {} }} (docs/tokens.md)", wanted.join(", "));
+        reader.error("claims", message, fix);
+    }
+    Arc::new(Scheme { token, ..(*scheme).clone() })
 }
 
 /// The scheme, with what the route says about compressed bodies.
@@ -135,7 +158,9 @@ pub(super) fn check_url_path(reader: &Reader<'_>, path: Option<&PathPattern>, ve
 pub(super) fn describe(out: &mut String, verification: &Verification) -> fmt::Result {
     let scheme = &verification.scheme;
     line(out, "scheme", described(scheme))?;
-    if scheme.signs() {
+    if let Kind::Jws(algorithm) = scheme.kind {
+        line(out, "token", format_args!("{}, {}", algorithm.name(), claims(scheme)))?;
+    } else if scheme.signs() {
         line(
             out,
             "signed",
@@ -172,6 +197,9 @@ pub(super) fn describe_keys(out: &mut String, verification: &Verification, obser
     }
     for key in &verification.keys {
         line(out, "key", format_args!("\"{}\", {}", key.id, keys::described(key, now)))?;
+        if let KeySource::Url(url) = &key.source {
+            line(out, "", format_args!("fetched from {url}"))?;
+        }
         if key.line_end_left_out {
             line(out, "", "the line end at its end is not part of it and has been left out")?;
         }
@@ -219,9 +247,21 @@ const fn algorithm(kind: Kind) -> &'static str {
         Kind::Digest(DigestAlgorithm::Sha384) => "SHA-384",
         Kind::Digest(DigestAlgorithm::Sha512) => "SHA-512",
         Kind::Public(algorithm) => algorithm.name(),
+        Kind::Jws(algorithm) => algorithm.name(),
         Kind::Token => "a static token",
         Kind::Basic => "a static password",
     }
+}
+
+/// What is asked of a token.
+fn claims(scheme: &Scheme) -> String {
+    let rules = &scheme.token;
+    let mut words: Vec<String> =
+        rules.claims.iter().map(|rule| format!("{} = {}", rule.name, rule.values.join(" or "))).collect();
+    words.extend(rules.body_digest.as_ref().map(|digest| format!("{} = SHA-256 of the body", digest.claim)));
+    words.extend(rules.query_hash.as_ref().map(|claim| format!("{claim} = hash of method, path and query")));
+    words.push(if rules.expires { "must expire" } else { "expires if it says so" }.to_owned());
+    words.join(", ")
 }
 
 fn signature_place(source: &SignatureSource) -> String {
@@ -230,5 +270,6 @@ fn signature_place(source: &SignatureSource) -> String {
         SignatureSource::Json(_) => "a field of the JSON body".to_owned(),
         SignatureSource::Form(name) => format!("form field {name}"),
         SignatureSource::Query(name) => format!("query parameter {name}"),
+        SignatureSource::Body => "the body itself".to_owned(),
     }
 }

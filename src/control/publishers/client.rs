@@ -1,0 +1,103 @@
+//! Asks publishers over TLS: no redirect is followed, and size and time are bounded.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ureq::Agent;
+use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+
+use crate::gate::verify::published::KEY_SET_LIMIT;
+
+/// From the first byte of the request to the last one of the answer, the name and the handshake with it.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The largest head of an answer, in bytes.
+const HEAD_LIMIT: usize = 16 << 10;
+
+/// Where systems keep the authorities that they trust.
+const AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// Asks for keys.
+#[derive(Debug)]
+pub struct KeyClient {
+    agent: Agent,
+    /// Why no publisher can be trusted.
+    untrusting: Option<String>,
+}
+
+impl KeyClient {
+    /// A client that trusts the authorities in this file, or those of the system.
+    #[must_use]
+    pub fn new(authorities: Option<&Path>) -> Self {
+        Self::with_patience(authorities, PATIENCE)
+    }
+
+    /// The same with another bound on the time that an answer may take.
+    #[must_use]
+    pub fn with_patience(authorities: Option<&Path>, patience: Duration) -> Self {
+        let (roots, untrusting) = match trusted(authorities) {
+            Ok(roots) => (roots, None),
+            Err(why) => (Vec::new(), Some(why)),
+        };
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = TlsConfig::builder()
+            .root_certs(RootCerts::new_with_certs(&roots))
+            .unversioned_rustls_crypto_provider(provider)
+            .build();
+        let config = Agent::config_builder()
+            .tls_config(tls)
+            .https_only(true)
+            .proxy(None)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .http_status_as_error(false)
+            .max_response_header_size(HEAD_LIMIT)
+            .max_idle_connections(0)
+            .timeout_global(Some(patience))
+            .user_agent("countersign")
+            .build();
+        Self { agent: config.new_agent(), untrusting }
+    }
+
+    /// What stands at `url`.
+    ///
+    /// # Errors
+    /// Why it cannot be had, in words for the operator.
+    pub fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+        if let Some(why) = &self.untrusting {
+            return Err(why.clone());
+        }
+        let mut response = self.agent.get(url).call().map_err(|error| error.to_string())?;
+        match response.status().as_u16() {
+            200 => {}
+            status @ 300..=399 => return Err(format!("the answer is a redirect ({status}), which is not followed")),
+            status => return Err(format!("the answer has the status {status}")),
+        }
+        let body = response.body_mut().with_config().limit(KEY_SET_LIMIT as u64);
+        body.read_to_vec().map_err(|error| error.to_string())
+    }
+}
+
+/// The authorities of a file, or of the system.
+fn trusted(authorities: Option<&Path>) -> Result<Vec<Certificate<'static>>, String> {
+    let path = match authorities {
+        Some(path) => path,
+        None => AUTHORITIES.iter().map(Path::new).find(|path| path.exists()).ok_or_else(|| {
+            "the system has no file of trusted authorities: name one in [published_keys] authorities".to_owned()
+        })?,
+    };
+    let text = fs::read(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    let certificates = parse_pem(&text).filter_map(|item| match item {
+        Ok(PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    });
+    let certificates: Vec<_> = certificates.collect();
+    if certificates.is_empty() { Err(format!("{} has no certificate", path.display())) } else { Ok(certificates) }
+}

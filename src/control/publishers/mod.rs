@@ -1,0 +1,152 @@
+//! Keys that senders publish at a URL: one thread fetches them, keeps what it has fetched last on disk, and replaces what
+//! routes verify with. No worker ever waits for it.
+//!
+//! A URL is one of the configuration or of a preset, never one of a request. A delivery that names a key that is not known
+//! is refused, and rings a bell; the thread looks at the bells twice a second and asks the publisher at most so often.
+
+mod client;
+mod fetching;
+mod store;
+mod watched;
+
+use std::collections::BTreeMap;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use crate::config::section::published::PublishedKeySettings;
+use crate::edge::clock::Clock;
+use crate::gate::Gate;
+use crate::gate::verify::published::PublishedKeys;
+use crate::telemetry::readings::PublisherReading;
+
+use super::event_log::EventLog;
+pub use client::KeyClient;
+pub use fetching::{FetchPace, Fetching};
+use store::KeyStore;
+use watched::WatchedPublisher;
+
+/// Keeps the published keys of the policy in force fresh until it is dropped.
+pub struct Publishers {
+    store: KeyStore,
+    followed: Mutex<Vec<Arc<PublishedKeys>>>,
+    follow: Sender<Vec<Arc<PublishedKeys>>>,
+    readings: Arc<Mutex<BTreeMap<Arc<str>, PublisherReading>>>,
+}
+
+impl std::fmt::Debug for Publishers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Publishers").finish_non_exhaustive()
+    }
+}
+
+/// The published keys of all routes.
+#[must_use]
+pub fn published(gate: &Gate) -> Vec<Arc<PublishedKeys>> {
+    let keys = gate.routes.routes().iter().flat_map(|route| route.verifier.keys());
+    keys.filter_map(|key| key.published().cloned()).collect()
+}
+
+impl Publishers {
+    /// Starts the thread. It has nothing to do until [`Publishers::follow`].
+    #[must_use]
+    pub fn start(fetching: Fetching) -> Self {
+        let (follow, followed) = channel();
+        let store = KeyStore::new(fetching.cache.clone());
+        let readings = Arc::new(Mutex::default());
+        let shared = Arc::clone(&readings);
+        let thread_store = store.clone();
+        let run =
+            move || Fetcher { fetching, store: thread_store, readings: shared, clock: Clock::start() }.run(&followed);
+        // Where there can be no thread, nothing is fetched, and routes refuse for want of keys.
+        let _ = thread::Builder::new().name("keys".to_owned()).spawn(run);
+        Self { store, followed: Mutex::default(), follow, readings }
+    }
+
+    /// With the settings of a configuration. Nothing is trusted where authorities cannot be read, and the log says so.
+    #[must_use]
+    pub fn of(settings: &PublishedKeySettings, log: Arc<EventLog>) -> Self {
+        let client = KeyClient::new(settings.authorities.as_deref());
+        let (cache, pace) = (settings.cache.clone(), FetchPace::every(settings.refresh));
+        Self::start(Fetching { client, cache, pace, log })
+    }
+
+    /// Gives keys that are not in force yet what is known: from those that are, else from disk. To be called before
+    /// they are put in force, so that no delivery meets a route without keys that had some.
+    pub fn fill(&self, keys: &[Arc<PublishedKeys>]) {
+        let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        for new in keys.iter().filter(|new| new.current().is_none()) {
+            let known = followed.iter().find(|old| old.is_same_source(new)).and_then(|old| old.current());
+            let kept = || self.store.load(new.url()).and_then(|text| new.read(&text).ok()).map(Arc::new);
+            if let Some(set) = known.or_else(kept) {
+                new.put(set);
+            }
+        }
+    }
+
+    /// From now on keeps these keys fresh, and no others.
+    pub fn follow(&self, keys: Vec<Arc<PublishedKeys>>) {
+        self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&keys);
+        // The thread ends only after this end of the channel does.
+        let _ = self.follow.send(keys);
+    }
+
+    /// What there is to be told of each publisher.
+    #[must_use]
+    pub fn readings(&self) -> Vec<PublisherReading> {
+        self.readings.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+}
+
+struct Fetcher {
+    fetching: Fetching,
+    store: KeyStore,
+    readings: Arc<Mutex<BTreeMap<Arc<str>, PublisherReading>>>,
+    clock: Clock,
+}
+
+impl Fetcher {
+    fn run(&self, followed: &Receiver<Vec<Arc<PublishedKeys>>>) {
+        let mut watched: Vec<WatchedPublisher> = Vec::new();
+        loop {
+            for one in &mut watched {
+                self.attend(one);
+            }
+            let next = watched.iter().map(WatchedPublisher::due).min();
+            let now = self.clock.monotonic();
+            let outcome = match next {
+                // Nothing to watch: nothing but another configuration changes that.
+                None => followed.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(due) => followed.recv_timeout(due.saturating_sub(now).min(self.fetching.pace.bell)),
+            };
+            match outcome {
+                Ok(keys) => {
+                    watched = watched::after(watched, keys, self.clock.monotonic());
+                    self.tell(&watched);
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    }
+
+    fn attend(&self, one: &mut WatchedPublisher) {
+        if !one.is_due(self.clock.monotonic(), &self.fetching.pace) {
+            return;
+        }
+        let fetched = self.fetching.client.get(one.url());
+        let now = self.clock.now();
+        if let Some(text) = one.take(fetched, now, &self.fetching)
+            && let Err(error) = self.store.save(one.url(), &text)
+        {
+            one.complain_about_disk(&error, &self.fetching.log);
+        }
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        readings.insert(Arc::clone(one.url()), one.reading());
+    }
+
+    fn tell(&self, watched: &[WatchedPublisher]) {
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        *readings = watched.iter().map(|one| (Arc::clone(one.url()), one.reading())).collect();
+    }
+}
