@@ -52,7 +52,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 31] = [
+const OWNERS: [(&str, &[&str]); 32] = [
     ("ureq", &["control"]),
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
