@@ -2,7 +2,6 @@
 //! redirects, or shows a certificate for another host. What deliveries saw is printed, a row for each.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
-#[allow(dead_code, reason = "what is sent again is made anew here")]
 mod support;
 
 use core::time::Duration;

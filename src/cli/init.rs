@@ -76,6 +76,7 @@ fn one_sender(arguments: &InitArguments) -> Result<bool, String> {
         ));
     }
     let public = scheme.wants_public_key();
+    let published = scheme.keys_url.as_ref().filter(|_| arguments.secret_file.is_none());
     let file = arguments.secret_file.clone().unwrap_or_else(|| {
         PathBuf::from(if public { format!("secrets/{name}.pub") } else { format!("secrets/{name}") })
     });
@@ -85,12 +86,17 @@ fn one_sender(arguments: &InitArguments) -> Result<bool, String> {
         path: &path,
         listen: &arguments.listen,
         upstream: upstream(&arguments.to),
-        keys: numbered([&file]),
+        keys: if published.is_some() { Vec::new() } else { numbered([&file]) },
         public_url: arguments.public_url.as_deref(),
         admin: Some(&arguments.admin),
     };
     write_configuration(&arguments.config, &plan.text(), arguments.force)?;
     line(format!("Wrote {}.", arguments.config.display()));
+    if let Some(url) = published {
+        line(format!("{name} publishes its keys at {url}: they are fetched, and there is no secret."));
+        next(arguments, &scheme, false);
+        return Ok(true);
+    }
     let at = arguments.config.parent().unwrap_or(Path::new("")).join(&file);
     if public && !at.exists() {
         line(format!(

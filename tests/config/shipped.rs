@@ -70,7 +70,7 @@ fn the_example_has_every_key_and_every_default() {
 #[test]
 fn the_example_explains_every_token() {
     let text = fs::read_to_string(shipped("example.toml")).unwrap();
-    let tokens = TOKENS.split(';').next().unwrap().split_whitespace();
+    let tokens = TOKENS.split(';').next().unwrap().split_whitespace().filter(|word| word.starts_with('{'));
     for token in tokens.chain(["{{ and }}"]) {
         let token = token.replace("{header:NAME}", "{header:Name}");
         let lines = text.lines().filter(|line| line.starts_with(&format!("#   {token} ")));

@@ -74,8 +74,11 @@ fn signature(scheme: &Scheme) -> String {
         SignatureSource::Json(path) => format!("field `{}` of the JSON body", path.text()),
         SignatureSource::Form(name) => format!("field `{name}` of the form"),
         SignatureSource::Query(name) => format!("parameter `{name}` of the URL"),
+        SignatureSource::Body => "the whole body".to_owned(),
     };
-    if scheme.signs() {
+    if let Kind::Jws(_) = scheme.kind {
+        text += ", a JSON Web Token";
+    } else if scheme.signs() {
         text += ", ";
         text += encoding(scheme.encoding);
     }
@@ -100,6 +103,7 @@ fn place(source: &Source) -> String {
         Source::Json(path) => format!("field `{}` of the JSON body", path.text()),
         Source::Form(name) => format!("field `{name}` of the form"),
         Source::Query(name) => format!("parameter `{name}` of the URL"),
+        Source::Claim(name) => format!("claim `{name}` of the token"),
     }
 }
 
@@ -143,6 +147,11 @@ fn replays(scheme: &Scheme) -> &'static str {
 /// What the sender's secret is, and how it comes into the file.
 fn secret(scheme: &Scheme) -> String {
     let name = &scheme.name;
+    if let Some(url) = &scheme.keys_url {
+        return format!(
+            "There is none: the sender publishes its keys at <{url}>, and they are [fetched](../tokens.md)."
+        );
+    }
     if scheme.wants_public_key() {
         return format!(
             "The sender signs with a key of its own. Write the public key that it shows you to `secrets/{name}.pub`: PEM, JWK, base64 \
@@ -175,6 +184,13 @@ fn route(scheme: &Scheme) -> String {
     if let Some(size) = scheme.body_size {
         let _ = writeln!(text, "body_size = \"{}\"", show_size(size));
     }
+    if !scheme.token.route_claims.is_empty() {
+        let claims: Vec<String> = scheme.token.route_claims.iter().map(|claim| format!("{claim} = \"…\"")).collect();
+        let _ = writeln!(text, "claims = {{ {} }}", claims.join(", "));
+    }
+    if scheme.keys_url.is_some() {
+        return text;
+    }
     let (list, file) = if scheme.wants_public_key() { ("public_keys", ".pub") } else { ("secrets", "") };
     let _ = writeln!(text, "{list} = [{{ id = \"1\", file = \"secrets/{name}{file}\" }}]");
     text
@@ -184,7 +200,7 @@ fn route(scheme: &Scheme) -> String {
 fn trial(scheme: &Scheme) -> Option<String> {
     let name = &scheme.name;
     let address = format!("http://127.0.0.1:8080/webhooks/{name}");
-    if scheme.wants_public_key() {
+    if scheme.wants_public_key() || scheme.signature == SignatureSource::Body {
         return None;
     }
     if let SignatureSource::Json(path) = &scheme.signature {
@@ -214,6 +230,17 @@ fn handshake(scheme: &Scheme) -> String {
         "What is not signed needs a route of its own, or is refused: [which one](../senders.md)."
     };
     format!("{}.\n{what}", asked.trim_end_matches('.'))
+}
+
+/// What a token covers.
+fn signed_by_token(scheme: &Scheme) -> String {
+    let mut covered = vec!["the token".to_owned()];
+    covered.extend(
+        scheme.token.body_digest.as_ref().map(|it| format!("the body, by its digest in the claim `{}`", it.claim)),
+    );
+    covered.extend(scheme.token.query_hash.as_ref().map(|it| format!("method, path and query, by the claim `{it}`")));
+    let nothing = scheme.token.body_digest.is_none() && scheme.signature != SignatureSource::Body;
+    covered.join("; ") + if nothing { "; not the body" } else { "" }
 }
 
 /// The page of one scheme.
@@ -248,6 +275,9 @@ fn page(scheme: &Scheme, setup: Option<&String>) -> String {
              access log; `countersign explain REQUEST-ID` says why.\n"
                 .to_owned()
         }
+        None if scheme.signature == SignatureSource::Body => format!(
+            "The token is the whole body: `countersign sign --route {name} --body '{{}}'` prints one, to be sent as it is.\n"
+        ),
         None => format!(
             "The signature stands in the body: `countersign sign --route {name} --body-file FILE` prints it, to be put into the file.\n"
         ),
@@ -267,7 +297,9 @@ fn page(scheme: &Scheme, setup: Option<&String>) -> String {
         algorithm_name(scheme.kind),
         signature(scheme)
     );
-    if scheme.signs() {
+    if let Kind::Jws(_) = scheme.kind {
+        page += &format!("| signed | {} |\n", signed_by_token(scheme));
+    } else if scheme.signs() {
         page += &format!("| signed | `{}` |\n", scheme.content.to_string().replace('|', "\\|").replace('\n', "\\n"));
     } else {
         page += "| signed | nothing: the body is not authenticated |\n";

@@ -6,7 +6,6 @@
 //! first active key does not match and another one is tried.
 
 use core::fmt;
-use core::time::Duration;
 use std::sync::Arc;
 
 use super::Delivery;
@@ -18,7 +17,6 @@ use super::jws::{Proven, TokenCheck, TokenRule};
 use super::keyring::{Key, Keyring, Material};
 use super::mac::{self, Hasher, Tag};
 use super::name::Name;
-use super::named::NamedHeaders;
 use super::reading::{self, Content};
 use super::scheme::{Kind, Scheme, SchemeProblem, Source};
 use super::signature::{Encoding, SIGNATURE_LIMIT, TAG_LIMIT};
@@ -32,19 +30,19 @@ use crate::outcome::Rejection;
 /// What a route verifies with: a scheme and the route's own keys, tolerance and public URL.
 #[derive(Clone, Debug, Default)]
 pub struct Verifier {
-    rule: Option<Rule>,
+    pub(super) rule: Option<Rule>,
 }
 
 #[derive(Clone, Debug)]
-struct Rule {
-    scheme: Arc<Scheme>,
-    keyring: Keyring,
-    tolerance: Option<Tolerance>,
+pub(super) struct Rule {
+    pub(super) scheme: Arc<Scheme>,
+    pub(super) keyring: Keyring,
+    pub(super) tolerance: Option<Tolerance>,
     /// Whether a timestamp outside of the tolerance is only noted.
     observes_tolerance: bool,
-    public_url: Option<PublicUrl>,
+    pub(super) public_url: Option<PublicUrl>,
     /// The URL that the sender may have signed instead ([`UrlPort::Either`]).
-    other_url: Option<PublicUrl>,
+    pub(super) other_url: Option<PublicUrl>,
     /// Whether the body can be hashed while it arrives.
     streams: bool,
     /// Whether nothing of it is left to be hashed then.
@@ -67,7 +65,6 @@ pub struct Check {
     state: State,
 }
 
-#[expect(clippy::large_enum_variant, reason = "boxing the hash would allocate for every delivery")]
 enum State {
     /// Nothing is verified (`scheme = "none"`).
     Nothing,
@@ -168,42 +165,6 @@ impl Verifier {
         self.rule.is_some()
     }
 
-    /// The headers that the signature of this delivery itself names as covered; nothing for most schemes. They are read
-    /// when this is called, at most [`super::NAMED_LIMIT`] of them, and not again while they are gone through.
-    pub fn headers_named_by<'d, D: Delivery>(&self, delivery: &'d D) -> impl Iterator<Item = &'d [u8]> {
-        let named = self.rule.as_ref().and_then(|rule| reading::named_headers(&rule.scheme, delivery));
-        named.into_iter().flat_map(NamedHeaders::into_names)
-    }
-
-    /// The scheme; nothing for `scheme = "none"`.
-    #[must_use]
-    pub fn scheme(&self) -> Option<&Scheme> {
-        self.rule.as_ref().map(|rule| &*rule.scheme)
-    }
-
-    /// The keys; empty for `scheme = "none"`.
-    #[must_use]
-    pub fn keys(&self) -> &[Key] {
-        self.rule.as_ref().map(|rule| rule.keyring.keys()).unwrap_or_default()
-    }
-
-    /// The tolerance in force, where the scheme signs a timestamp.
-    #[must_use]
-    pub fn tolerance(&self) -> Option<Duration> {
-        self.rule.as_ref()?.tolerance.map(Tolerance::distance)
-    }
-
-    /// The public URL, where the scheme signs it.
-    #[must_use]
-    pub fn public_url(&self) -> Option<&PublicUrl> {
-        self.rule.as_ref()?.public_url.as_ref()
-    }
-
-    /// The URL that the sender may have signed instead of [`Verifier::public_url`].
-    pub(crate) fn other_url(&self) -> Option<&PublicUrl> {
-        self.rule.as_ref()?.other_url.as_ref()
-    }
-
     /// What may be left to be computed for this delivery when its body is whole, beyond what has been hashed while it
     /// arrived. Known before any of it is computed: a client decides about it by the length of its body and, with public
     /// keys, by the number of its signatures.
@@ -225,11 +186,6 @@ impl Verifier {
                 Work { pieces: 1, bytes: passes.saturating_mul(length) }
             }
         }
-    }
-
-    /// What the arithmetic of one verification with a public key takes, as a number of hashed bytes.
-    pub(crate) fn arithmetic(&self) -> usize {
-        self.rule.as_ref().map_or(0, |rule| rule.keyring.arithmetic())
     }
 
     /// Computes one piece of what is left when the body is whole, where it has pieces ([`Verifier::work_left`]); whether

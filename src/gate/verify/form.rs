@@ -22,7 +22,9 @@ pub struct SortedForm {
 impl SortedForm {
     /// Reads two different marks, and behind a colon the names that are left out.
     pub(super) fn parse(text: &str) -> Option<Self> {
-        let (marks, names) = text.split_once(':').unwrap_or((text, ""));
+        // The colon may itself be a mark.
+        let (marks, rest) = text.split_at_checked(2)?;
+        let names = if rest.is_empty() { "" } else { rest.strip_prefix(':')? };
         let [equals, joint] = <[u8; 2]>::try_from(marks.as_bytes()).ok()?;
         let sound = equals != joint && equals.is_ascii_punctuation() && joint.is_ascii_punctuation();
         let without = names.split(',').filter(|name| !name.is_empty()).map(str::to_owned).collect();

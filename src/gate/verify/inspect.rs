@@ -5,7 +5,6 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use super::boundaries;
-use super::engine::Verifier;
 use super::jws::{self, HeaderFacts};
 use super::keyring::{self, KeyError};
 use super::reading;
@@ -54,19 +53,6 @@ pub(crate) fn timestamp<D: Delivery>(scheme: &Scheme, delivery: &D) -> Result<Op
         return Ok(text.and_then(|text| timestamp.unit.parse(&text)));
     }
     reading::timestamp(scheme, delivery)
-}
-
-impl Verifier {
-    /// The id of the delivery that the head names, as it came: signed or not, sound or not, and before anything was
-    /// verified. For records only.
-    pub fn stated_id<'d, D: Delivery>(&self, delivery: &'d D) -> Option<Cow<'d, [u8]>> {
-        let scheme = self.scheme()?;
-        let source = scheme.id.as_ref().filter(|source| !source.is_in_body())?;
-        if let Source::Claim(claim) = source {
-            return jws::claim(scheme, delivery, claim).ok().flatten().map(Cow::Owned);
-        }
-        reading::source(scheme, source, delivery, reading::ID).ok().flatten()
-    }
 }
 
 /// What a token says about itself; nothing where there is none.

@@ -13,6 +13,7 @@ pub mod challenge;
 mod credential;
 mod decoded;
 mod der;
+mod described;
 pub mod engine;
 pub mod equal_bytes;
 mod fit;

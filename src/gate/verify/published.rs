@@ -40,8 +40,11 @@ impl fmt::Debug for PublishedKeys {
 /// Keys as they were published together.
 #[derive(Debug)]
 pub struct KeySet {
-    keys: Vec<(Option<Box<str>>, PublicKey)>,
+    keys: NamedKeys,
 }
+
+/// Keys, each with its name, where it has one.
+type NamedKeys = Vec<(Option<Box<str>>, PublicKey)>;
 
 /// Why a text is no set of keys. Says nothing about its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +118,7 @@ impl PublishedKeys {
         if keys.is_empty() { Err(KeySetError::NoKey) } else { Ok(KeySet { keys }) }
     }
 
-    fn read_object(&self, object: &Value) -> Result<Vec<(Option<Box<str>>, PublicKey)>, KeySetError> {
+    fn read_object(&self, object: &Value) -> Result<NamedKeys, KeySetError> {
         let name = |jwk: &Value| jwk.get("kid").and_then(Value::as_str).map(Box::from);
         let jwk = |jwk: &Value| Some((name(jwk), self.key(&jwk.to_string()).filter(|_| self.is_for_use(jwk))?));
         let members = object.as_object().ok_or(KeySetError::Malformed)?;

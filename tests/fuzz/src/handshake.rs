@@ -7,7 +7,9 @@ use std::time::Duration;
 use countersign::config::handshake::handshakes;
 use countersign::config::scheme::preset;
 use countersign::gate::verify::challenge::CHALLENGE_LIMIT;
-use countersign::gate::verify::{Challenges, Delivery, Key, Keyring, Question, CallProof, Validity, Verifier, VerifyToken};
+use countersign::gate::verify::{
+    CallProof, Challenges, Delivery, Key, Keyring, Question, Validity, Verifier, VerifyToken,
+};
 use countersign::now::Now;
 use countersign::wire::headers::{HeaderBuf, Headers};
 
@@ -72,7 +74,9 @@ pub fn run(bytes: &[u8]) {
     let asked = Asked { method, target, headers, body: rest };
     let now = Now::at_unix(Duration::from_secs(1_760_000_000));
     for is_verified in [false, true] {
-        let Ok(Some(reply)) = challenges.judge(Question { delivery: &asked, is_verified, now }, verifier) else { continue };
+        let Ok(Some(reply)) = challenges.judge(Question { delivery: &asked, is_verified, now }, verifier) else {
+            continue;
+        };
         assert!(is_verified || reply.proof != CallProof::Signature);
         assert!(is_verified || challenges.may_be_asked(&asked));
         assert!(reply.body.len() <= CHALLENGE_LIMIT + ROOM);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use countersign::config::scheme::{preset, preset_names};
 use countersign::explain::{Given, TrialBudget, explain};
-use countersign::gate::verify::{ClaimRule, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier};
+use countersign::gate::verify::{
+    ClaimRule, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier,
+};
 use countersign::now::Now;
 use countersign::outcome::Rejection;
 use countersign::wire::headers::HeaderBuf;

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use countersign::config::scheme::preset;
-use countersign::explain::explain;
+use countersign::explain::{Given, TrialBudget, explain};
 use countersign::gate::verify::published::PublishedKeys;
 use countersign::gate::verify::{Key, Keyring, Validity, Verifier};
 use countersign::now::Now;
@@ -55,7 +55,9 @@ pub fn run(bytes: &[u8]) {
         });
         assert!(verdict.is_err());
         if bytes.len() % 8 == 0 {
-            assert_eq!(explain(verifier, &request, now).verdict, verdict);
+            let budget = &TrialBudget::of(request.body.len());
+            let given = Given { verifier, secrets: &[], of_others: &[], schemes: &[], now, budget };
+            assert_eq!(explain(&given, &request).verdict, verdict);
         }
     }
 }

@@ -58,7 +58,7 @@ const KEY: u32 = 1 << 7;
 const RULES: u32 = 8;
 
 /// The walk.
-struct Walk<'j> {
+struct ClaimWalk<'j> {
     judge: &'j Judge<'j>,
     seen: u32,
     satisfied: u32,
@@ -77,7 +77,7 @@ impl Judge<'_> {
         delivery: &D,
         now: Now,
     ) -> Result<Judged, Rejection> {
-        let mut walk = Walk {
+        let mut walk = ClaimWalk {
             judge: self,
             seen: 0,
             satisfied: 0,
@@ -122,7 +122,7 @@ impl Judge<'_> {
     }
 }
 
-impl Walk<'_> {
+impl ClaimWalk<'_> {
     fn take(&mut self, name: &str, value: ClaimValue<'_>) -> Result<(), Rejection> {
         let meaning = self.judge.meaning(name);
         if meaning == 0 {
