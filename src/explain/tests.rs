@@ -4,7 +4,8 @@ use std::sync::Arc;
 use super::*;
 use crate::gate::verify::for_tests::*;
 use crate::gate::verify::{
-    ByteSet, Encoding, Guards, Key, Keyring, Part, PublicUrl, Scheme, Validity, Verifier, Without,
+    ByteSet, ClaimRule, Encoding, Guards, JwsAlgorithm, Key, Keyring, Kind, MacAlgorithm, Part, PublicUrl, Scheme,
+    Template, TokenRules, Validity, Verifier, Without,
 };
 use crate::outcome::Rejection;
 
@@ -148,5 +149,35 @@ fn hostile_bodies_are_explained_within_the_budget() {
         let explanation = explain(&given, &request);
         assert_eq!(explanation.verdict, Err(Rejection::SignatureMismatch));
         assert!(budget.spent() <= (64 << 20) + 128 * length as u64);
+    }
+}
+
+#[test]
+fn a_token_is_explained_by_what_it_says_and_its_signature_is_not_shown() {
+    let scheme =
+        Scheme::new("own", Kind::Jws(JwsAlgorithm::Mac(MacAlgorithm::HmacSha256)), "X-Token", Template::default());
+    let claims = vec![ClaimRule { name: "iss".to_owned(), values: vec!["sender".to_owned()] }];
+    let scheme = Scheme { token: TokenRules { claims, ..TokenRules::default() }, ..scheme };
+    let verifier = verifier(scheme, &[SECRET]);
+    let part = |text: &str| Encoding::Base64Url.encode(text.as_bytes()).trim_end_matches('=').to_owned();
+    let told = |header: &str, claims: &str| {
+        let signature = part(&"s".repeat(32));
+        let token = format!("{}.{}.{signature}", part(header), part(claims));
+        let text = explained(&verifier, &Request::post(BODY).with("X-Token", &token));
+        assert!(!text.contains(&signature), "{text}");
+        text
+    };
+    let good = r#"{"iss":"sender","exp":9999999999}"#;
+    let cases = [
+        (r#"{"alg":"none"}"#, good, "made by `none`, but the scheme wants HS256"),
+        (r#"{"alg":"HS256","jku":"https://a.example"}"#, good, "its header has `jku`"),
+        (r#"{"alg":"HS256"}"#, r#"{"iss":"other","exp":9999999999}"#, "claim iss: `other`, not `sender`"),
+        (r#"{"alg":"HS256"}"#, r#"{"iss":"sender","exp":1}"#, "refused: token_expired"),
+        (r#"{"alg":"HS256"}"#, good, "refused: signature_mismatch"),
+        ("[]", good, "token: none that can be read"),
+    ];
+    for (header, claims, line) in cases {
+        let text = told(header, claims);
+        assert!(text.contains(line), "{line}: {text}");
     }
 }

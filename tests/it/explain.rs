@@ -109,7 +109,7 @@ fn one_cause_is_named_once_and_what_to_do_fits_to_it() {
     assert_eq!(text.matches("explained:").count(), 1, "{text}");
     assert!(text.contains("what to do: pass the body on byte for byte") && !text.contains("--request"), "{text}");
     // The advice does not lead back to this command.
-    capture(&folder, &github_signature("of-another-sender", b"{}"), b"{}");
+    capture(&folder, &github_signature("of-another-sender", b"{\"a\":1}"), b"{\"a\":1}");
     let (_, text) = explain(&folder, &arguments);
     assert!(text.starts_with("not explained:") && !text.contains("`explain"), "{text}");
     assert!(text.contains("what to do: is the key the one that the sender has"), "{text}");
@@ -188,7 +188,11 @@ fn a_route_explains_with_its_own_keys() {
     let (_, told) = explain(&folder, &[&["--request", "request"], &arguments[..]].concat());
     assert!(!told.contains("orders") && told.contains("exchange the secrets of the two routes"), "{told}");
     capture(&folder, "sha256=00", BODY.as_bytes());
-    assert_explained(&folder, &arguments, "what to do: does the route's scheme describe");
+    assert_explained(
+        &folder,
+        &arguments,
+        "what to do: is it cut off? Does the algorithm of the scheme fit the sender?",
+    );
     capture(&folder, &github_signature(&format!("{SECRET} "), BODY.as_bytes()), BODY.as_bytes());
     let (output, text) = explain(&folder, &[&["--request", "request"], &arguments[..]].concat());
     assert_eq!(output.status.code(), Some(0), "{text}");
