@@ -322,6 +322,8 @@ fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
         "countersign_client_ca_",
         "countersign_audit_failing",
         "countersign_audit_unproven",
+        "countersign_published_keys",
+        "countersign_key_fetches",
         HEALTH,
     ];
     every_name_is_there(&metrics, &absent);
@@ -410,6 +412,8 @@ fn handshakes_and_certificates_are_told(driver: Driver) {
         &metrics,
         &[
             "countersign_observed_",
+            "countersign_published_keys",
+            "countersign_key_fetches",
             "countersign_client_ca_",
             "countersign_audit_failing",
             "countersign_audit_unproven",

@@ -68,7 +68,7 @@ fn each_request_to_the_demo_is_a_line_with_verdict_reason_and_what_to_do() {
     let path = format!("/captured/{id}/why");
     assert!(eventually(|| get(&path).0 == 200), "{:?}", get(&path));
     let why = get(&path).1;
-    assert!(why.contains("scheme github") && why.contains("what to do: "), "{why}");
+    assert!(why.contains("scheme: github") && why.contains("what to do: "), "{why}");
     let status: Value = serde_json::from_str(&get("/status").1).unwrap();
     assert!(status["refusals"].as_array().unwrap().iter().any(|it| it["request_id"] == *id), "{status}");
     program.signal("INT");
