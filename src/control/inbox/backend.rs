@@ -8,15 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use redb::StorageBackend;
 
 use super::disk::Medium;
-use super::leaves::is_sound;
+use super::leaves::{PAGE, is_sound};
 
 /// Where the header of a database file says which of its two commit slots counts, and the bit that says so (redb, file
 /// format 3).
 const SLOT_AT: u64 = 9;
 const SLOT_BIT: u8 = 1;
-
-/// Where the pages begin: behind the header.
-const PAGES_AT: u64 = 4_096;
 
 /// No slot is known.
 const UNKNOWN: u8 = 0xff;
@@ -119,7 +116,8 @@ impl StorageBackend for GaugedFile {
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
         self.medium.read(offset, out)?;
-        if offset >= PAGES_AT && !is_sound(out) {
+        // Behind the header are pages.
+        if offset >= PAGE && !is_sound(out, self.gauge.length()) {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "a page of it has changed"));
         }
         Ok(())

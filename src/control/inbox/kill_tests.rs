@@ -17,12 +17,15 @@ use std::time::{Duration, SystemTime};
 use crate::inbox::agenda::Agenda;
 use crate::inbox::backoff::{Backoff, Dice};
 use crate::inbox::contract_tests::fresh;
-use crate::inbox::delivery::{DeliveryId, DeliveryReason};
+use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
+use crate::inbox::filter::DeliveryFilter;
 use crate::inbox::fresh::FreshDelivery;
 use crate::inbox::judgement::AttemptEnd;
 use crate::inbox::lane::LaneTerms;
 use crate::inbox::row::DeliveryRow;
-use crate::inbox::store::{Committed, DeliveryStore, Fetched, Settled, Settlement, StoreRefusal, StoredRecord};
+use crate::inbox::store::{
+    Committed, DeliveryStore, Fetched, Settled, Settlement, StoreOrder, StoreRefusal, StoredRecord,
+};
 use crate::now::Now;
 
 use super::directory::Directory;
@@ -274,6 +277,15 @@ impl Heard {
     }
 }
 
+impl Heard {
+    /// Dead letters are removed: otherwise there is soon no room for others.
+    fn purge(&mut self, store: &mut Shelf) {
+        let filter = DeliveryFilter { state: Some(DeliveryState::Dead), ..DeliveryFilter::default() };
+        let purged = store.order(&StoreOrder::Purge(filter, usize::MAX), now()).unwrap();
+        purged.iter().for_each(|id| _ = self.accepted.remove(id));
+    }
+}
+
 /// Removes a folder and what was said of it, also where a check fails.
 struct Scene(PathBuf);
 
@@ -337,7 +349,9 @@ fn killed_at_any_moment_it_keeps_what_it_accepted() {
         }
         kill(child);
         heard.lines(&scene.0);
-        heard.check(&mut open(&scene.0));
+        let mut store = open(&scene.0);
+        heard.check(&mut store);
+        heard.purge(&mut store);
     }
     let (again, unanswered) = (heard.arrived.values().filter(|count| **count > 1).count(), heard.sent.len());
     let _ = write_line(
