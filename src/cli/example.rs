@@ -89,6 +89,11 @@ impl Made<'_> {
             }
         }
         let text = preset("github").ok_or("a built-in scheme is missing")?;
+        for token in settings.routes.iter().filter_map(|route| route.challenge.as_ref()).flat_map(|it| &it.tokens) {
+            if let KeySource::File(path) = &token.source {
+                self.file(&path.display().to_string(), random_secret(&text)?.as_bytes())?;
+            }
+        }
         if let Some(audit) = &settings.audit {
             self.file(&audit.key_file.display().to_string(), random_secret(&text)?.as_bytes())?;
         }

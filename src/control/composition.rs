@@ -113,10 +113,7 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let warnings = loaded.warnings.iter().map(reload_words::problem).chain(moment).collect();
     let (settings, outline) = (loaded.settings.reload, loaded.outline.clone());
     let asked = loaded.settings.admin.as_ref().and_then(|admin| admin.ready.clone());
-    let publishers = Arc::new(Publishers::of(&loaded.settings.published_keys, Arc::clone(log)));
-    let keys = published(&loaded.gate);
-    publishers.fill(&keys);
-    publishers.follow(keys);
+    let publishers = publishers(&loaded, log);
     let identity = identity(&source, &loaded.settings);
     let (plan, names) = plan(loaded);
     let (clock, metrics) = (witnesses.clock.clone(), Arc::clone(&witnesses.metrics));
@@ -161,11 +158,24 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     tell_manager(ServiceState::Stopping("finishes what is in flight"), log);
     let cut = end(running, inbox.as_deref(), signal);
     records.finish();
+    tell_end(cut, log);
+    Ok(())
+}
+
+/// What fetches the keys that senders publish. Those that it has on disk are in force at once.
+fn publishers(loaded: &Loaded, log: &Arc<EventLog>) -> Arc<Publishers> {
+    let publishers = Arc::new(Publishers::of(&loaded.settings.published_keys, Arc::clone(log)));
+    let keys = published(&loaded.gate);
+    publishers.fill(&keys);
+    publishers.follow(keys);
+    publishers
+}
+
+fn tell_end(cut: usize, log: &EventLog) {
     match cut {
         0 => log.event(Level::Info, "stopped"),
         cut => log.event(Level::Warn, &format!("stopped; {cut} exchanges were cut off at the end of the grace period")),
     }
-    Ok(())
 }
 
 /// Where the first signal is told of; the second ends the process. The thread is there from the start on, because at the

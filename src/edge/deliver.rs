@@ -122,7 +122,7 @@ pub struct DeliveryPlan {
 }
 
 /// A route that is known, or was once.
-struct KnownRoute {
+struct DeliveredRoute {
     route: DurableRoute,
     cells: Arc<DeliveryCells>,
     /// It is not configured any more: its deliveries are kept, and not attempted.
@@ -143,7 +143,7 @@ struct Deliverer {
     /// When the meters were last told how many wait.
     told: Duration,
     /// By their positions in the agenda.
-    routes: Vec<KnownRoute>,
+    routes: Vec<DeliveredRoute>,
     applications: Vec<KnownApplication>,
     /// Some routes have not got their new terms yet.
     unsettled: bool,
@@ -295,7 +295,7 @@ impl Deliverer {
                     let held = self.held.remove(&*route.name);
                     self.agenda.add(route.terms.clone());
                     let cells = self.meters.of(&route.name);
-                    self.routes.push(KnownRoute { route, cells, gone: false, held });
+                    self.routes.push(DeliveredRoute { route, cells, gone: false, held });
                 }
             }
         }

@@ -67,12 +67,7 @@ fn everything() -> Readings {
             not_before: 1,
             not_after: 2,
         }],
-        authorities: vec![AuthorityReading {
-            listener: "127.0.0.1:1".to_owned(),
-            name: "ca".to_owned(),
-            number: 1,
-            not_after: 2,
-        }],
+        authorities: vec![authority()],
         inbox: Some(InboxReading {
             bytes: Usage { held: 7, limit: 8 },
             routes: vec![DeliveryReading { route: "a\"b".to_owned(), results: [5, 6, 7], waiting: 8, oldest: second }],
@@ -87,6 +82,10 @@ fn everything() -> Readings {
             started: Some(second),
         },
     }
+}
+
+fn authority() -> AuthorityReading {
+    AuthorityReading { listener: "127.0.0.1:1".to_owned(), name: "ca".to_owned(), number: 1, not_after: 2 }
 }
 
 fn page(metrics: &Metrics) -> String {

@@ -185,7 +185,9 @@ fn route(scheme: &Scheme) -> String {
         let _ = writeln!(text, "body_size = \"{}\"", show_size(size));
     }
     if !scheme.token.route_claims.is_empty() {
-        let claims: Vec<String> = scheme.token.route_claims.iter().map(|claim| format!("{claim} = \"…\"")).collect();
+        let claims: Vec<String> =
+            scheme.token.route_claims.iter().map(|claim| format!("{claim} = \"replace-me\"")).collect();
+        text += "# What the token of the sender must say (docs/tokens.md).\n";
         let _ = writeln!(text, "claims = {{ {} }}", claims.join(", "));
     }
     if scheme.keys_url.is_some() {

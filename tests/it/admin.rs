@@ -324,6 +324,7 @@ fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
         "countersign_audit_unproven",
         "countersign_published_keys",
         "countersign_key_fetches",
+        "countersign_inbox_",
         HEALTH,
     ];
     every_name_is_there(&metrics, &absent);
@@ -414,6 +415,7 @@ fn handshakes_and_certificates_are_told(driver: Driver) {
             "countersign_observed_",
             "countersign_published_keys",
             "countersign_key_fetches",
+            "countersign_inbox_",
             "countersign_client_ca_",
             "countersign_audit_failing",
             "countersign_audit_unproven",

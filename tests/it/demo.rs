@@ -69,8 +69,12 @@ fn each_request_to_the_demo_is_a_line_with_verdict_reason_and_what_to_do() {
     assert!(eventually(|| get(&path).0 == 200), "{:?}", get(&path));
     let why = get(&path).1;
     assert!(why.contains("scheme: github") && why.contains("what to do: "), "{why}");
-    let status: Value = serde_json::from_str(&get("/status").1).unwrap();
-    assert!(status["refusals"].as_array().unwrap().iter().any(|it| it["request_id"] == *id), "{status}");
+    // The numbers of the page are read once a second at most.
+    let shows = || {
+        let status: Value = serde_json::from_str(&get("/status").1).unwrap();
+        status["refusals"].as_array().unwrap().iter().any(|it| it["request_id"] == *id)
+    };
+    assert!(eventually(shows));
     program.signal("INT");
     assert_eq!(program.end().0.code(), Some(0));
 }

@@ -156,7 +156,7 @@ fn of_captures() -> Vec<Mistake> {
     let stripe = ["--scheme", "stripe", "--secret-file", "secret", "--at", "1706000000"];
     let old = format!("Stripe-Signature: t=1700000000,v1={}", "0".repeat(64));
     let stale = explain((&old, "{}"), &stripe);
-    let named = "webhook-id: msg.1\r\nwebhook-timestamp: 1700000000\r\nwebhook-signature: v1,AAAA";
+    let named = "webhook-id: msg.1\r\nwebhook-timestamp: 1700000000\r\nwebhook-signature: v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let standard = ["--scheme", "standard-webhooks", "--secret-file", "whsec", "--at", "1700000000"];
     let dotted = explain((named, "{}"), &standard);
     vec![
