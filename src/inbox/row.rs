@@ -81,6 +81,7 @@ impl DeliveryRow {
         self.reason = DeliveryReason::New;
         self.redrives = self.redrives.saturating_add(1);
         self.attempts = 0;
+        self.status = 0;
         self.begun = now;
         self.due = now;
         self.changed = now;
