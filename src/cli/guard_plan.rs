@@ -45,17 +45,17 @@ impl GuardPlan<'_> {
         let _ = writeln!(text, "[[route]]\nname = {}\npath = {}", quoted(self.scheme), quoted(path));
         let _ = writeln!(text, "scheme = {}", quoted(self.scheme));
         let preset = scheme::preset(self.scheme);
-        let claims = preset.as_ref().map(|scheme| scheme.token.route_claims.as_slice()).unwrap_or_default();
-        if !claims.is_empty() {
-            let claims: Vec<String> = claims.iter().map(|claim| format!("{claim} = \"replace-me\"")).collect();
-            let _ = writeln!(text, "# What the token of the sender must say (docs/tokens.md).");
-            let _ = writeln!(text, "claims = {{ {} }}", claims.join(", "));
-        }
         if let Some(url) = self.public_url {
             let _ = writeln!(text, "public_url = {}", quoted(url));
         }
         if let Some(size) = preset.as_ref().and_then(|scheme| scheme.body_size) {
             let _ = writeln!(text, "body_size = \"{}\"", show_size(size));
+        }
+        let claims = preset.as_ref().map(|scheme| scheme.token.route_claims.as_slice()).unwrap_or_default();
+        if !claims.is_empty() {
+            let claims: Vec<String> = claims.iter().map(|claim| format!("{claim} = \"replace-me\"")).collect();
+            let _ = writeln!(text, "# What the token of the sender must say (docs/tokens.md).");
+            let _ = writeln!(text, "claims = {{ {} }}", claims.join(", "));
         }
         let keys: Vec<String> = self.keys.iter().map(key).collect();
         if !keys.is_empty() {

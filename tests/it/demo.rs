@@ -72,7 +72,7 @@ fn each_request_to_the_demo_is_a_line_with_verdict_reason_and_what_to_do() {
     // The numbers of the page are read once a second at most.
     let shows = || {
         let status: Value = serde_json::from_str(&get("/status").1).unwrap();
-        status["refusals"].as_array().unwrap().iter().any(|it| it["request_id"] == *id)
+        status["refusals"].as_array().unwrap().iter().any(|it| it["reason"] == "signature_mismatch")
     };
     assert!(eventually(shows));
     program.signal("INT");
