@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign::config::scheme;
+use countersign::config::presets;
 use countersign::edge::clock::Clock;
 use countersign::edge::peer::PeerOrigin;
 use countersign::edge::pipe::{Reaction, VirtualNet};
@@ -45,7 +45,7 @@ impl Observer for NoObserver {
 }
 
 fn policy() -> Policy {
-    let scheme = scheme::preset("github").unwrap();
+    let scheme = presets::preset("github").unwrap();
     let key = Key::from_secret("k", &scheme, SECRET, Validity::default()).unwrap();
     let verifier = Verifier::new(scheme, Keyring::new(vec![key]), None, None).unwrap();
     let key = RouteKey { host: None, path: PathPattern::parse("/hook").unwrap(), methods: vec!["POST".to_owned()] };

@@ -6,7 +6,7 @@ use core::hint::black_box;
 use core::time::Duration;
 use std::sync::Arc;
 
-use countersign::config::scheme::{preset, preset_names};
+use countersign::config::presets::{preset, preset_names};
 use countersign::explain::{Given, TrialBudget, explain};
 use countersign::gate::verify::{Delivery, Key, Keyring, Scheme, SignInput, Validity, Verifier, sign};
 use countersign::now::Now;

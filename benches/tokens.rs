@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use countersign::config::scheme;
+use countersign::config::presets;
 use countersign::gate::verify::{
     ClaimRule, Delivery, Key, Keyring, Scheme, SignInput, Validity, Verifier, sha256, sign,
 };
@@ -85,7 +85,7 @@ fn keys(name: &str) -> Keys {
 }
 
 fn ready(name: &str) -> Arc<Scheme> {
-    let preset = scheme::preset(name).unwrap();
+    let preset = presets::preset(name).unwrap();
     let claim = |name: &String| ClaimRule { name: name.clone(), values: vec!["https://sender.example".into()] };
     let claims: Vec<ClaimRule> = preset.token.route_claims.iter().map(claim).collect();
     Arc::new(Scheme { token: preset.token.clone().with_claims(&claims), ..(*preset).clone() })

@@ -4,7 +4,7 @@
 use core::hint::black_box;
 use core::time::Duration;
 
-use countersign::config::scheme;
+use countersign::config::presets;
 use countersign::gate::verify::{Delivery, Key, Keyring, SignInput, Validity, Verifier, sign};
 use countersign::now::Now;
 use countersign::wire::headers::{HeaderBuf, Headers};
@@ -39,7 +39,7 @@ impl Delivery for Received {
 }
 
 fn verify(criterion: &mut Criterion) {
-    let scheme = scheme::preset("github").unwrap();
+    let scheme = presets::preset("github").unwrap();
     let key = Key::from_secret("1", &scheme, SECRET, Validity::default()).unwrap();
     let verifier = Verifier::new(scheme.clone(), Keyring::new(vec![key]), None, None).unwrap();
     let bare = hmac::Key::new(hmac::HMAC_SHA256, SECRET);

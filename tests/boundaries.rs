@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::config::scheme;
+use countersign::config::presets;
 use countersign::gate::verify::{
     ByteSet, Delivery, DigestAlgorithm, Encoding, Exactly, Guards, JsonPath, Key, KeyForm, Keyring, Kind, MacAlgorithm,
     Part, PublicUrl, Scheme, SignatureSource, SignedBody, Source, Syntax, Template, TimestampSource, Tolerance, Unit,
@@ -512,8 +512,8 @@ fn testable(preset: &Scheme) -> Scheme {
 #[test]
 fn no_preset_lets_one_signature_vouch_for_two_deliveries() {
     let (mut random, mut count) = (Random(1), Count::default());
-    for name in scheme::preset_names() {
-        let preset = scheme::preset(name).unwrap();
+    for name in presets::preset_names() {
+        let preset = presets::preset(name).unwrap();
         // A token has one boundary: its dots, which no part of it can have.
         if !preset.signs() || matches!(preset.kind, Kind::Jws(_)) {
             continue;

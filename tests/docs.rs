@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use countersign::config::scheme::preset_names;
+use countersign::config::presets::preset_names;
 use countersign::config::settings::vocabulary;
 use countersign::outcome::{ConnectionEnd, Fault, Rejection};
 use countersign::telemetry::advice;

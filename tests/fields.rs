@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::config::scheme;
+use countersign::config::presets;
 use countersign::gate::verify::{
     Encoding, Key, KeyForm, Keyring, Kind, MacAlgorithm, Scheme, Template, Validity, Verified, Verifier,
 };
@@ -46,7 +46,7 @@ fn verifier_of(scheme: Arc<Scheme>, secrets: &[&str]) -> Verifier {
 }
 
 fn verifier(name: &str, secret: &str) -> Verifier {
-    verifier_of(scheme::preset(name).unwrap_or_else(|| panic!("no preset {name}")), &[secret])
+    verifier_of(presets::preset(name).unwrap_or_else(|| panic!("no preset {name}")), &[secret])
 }
 
 fn judge<'v>(verifier: &'v Verifier, delivery: &Received) -> Result<Verified<'v, Received>, Rejection> {
@@ -203,7 +203,7 @@ fn what_was_signed_before_it_was_compressed_is_verified_and_left_as_it_came() {
     assert!(name.is_some() && name == verified.replay_key());
     assert_eq!(verdict(&stream, &received(&[JSON, ("X-Signature", &signature)], body)), Ok(()));
     // As it came it is another body, and so it is for a scheme that signs what is sent.
-    let as_sent = Scheme { signed_body: Default::default(), ..(*scheme::preset("getstream").unwrap()).clone() };
+    let as_sent = Scheme { signed_body: Default::default(), ..(*presets::preset("getstream").unwrap()).clone() };
     assert_eq!(verdict(&verifier_of(Arc::new(as_sent), &[KEY]), &good), Err(Rejection::SignatureMismatch));
     let quick = verifier("quicknode", KEY);
     let signature = mac(KEY.as_bytes(), &[b"n0nce1760000000", &body[..]].concat());

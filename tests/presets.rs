@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::config::scheme;
+use countersign::config::presets;
 use countersign::gate::verify::{
     Encoding, Key, KeyEncoding, Keyring, Kind, Part, PublicAlgorithm, PublicUrl, ReplayKey, Scheme, SignError,
     SignInput, SignatureSource, Source, Syntax, Unit, Validity, Verified, Verifier, sign,
@@ -155,9 +155,9 @@ fn ecdsa(algorithm: &'static EcdsaSigningAlgorithm, spki: &str) -> Secrets {
 /// Presets that we can sign for: ring does not sign with RSA and SHA-1. Those are judged by their vectors. Tokens have
 /// tests of their own (`tests/tokens.rs`).
 fn signable() -> impl Iterator<Item = &'static str> {
-    let sha1 = |name: &&str| scheme::preset(name).unwrap().kind == Kind::Public(PublicAlgorithm::RsaPkcs1Sha1);
-    let token = |name: &&str| matches!(scheme::preset(name).unwrap().kind, Kind::Jws(_));
-    scheme::preset_names().filter(move |name| !sha1(name) && !token(name))
+    let sha1 = |name: &&str| presets::preset(name).unwrap().kind == Kind::Public(PublicAlgorithm::RsaPkcs1Sha1);
+    let token = |name: &&str| matches!(presets::preset(name).unwrap().kind, Kind::Jws(_));
+    presets::preset_names().filter(move |name| !sha1(name) && !token(name))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -232,7 +232,7 @@ fn verdict(verifier: &Verifier, delivery: &Received) -> Result<(), Rejection> {
 /// Runs `test` for every preset with a verifier and a delivery that it accepts.
 fn for_each(test: impl Fn(&Scheme, &Verifier, &Received)) {
     for name in signable() {
-        let scheme = scheme::preset(name).unwrap();
+        let scheme = presets::preset(name).unwrap();
         let secrets = secrets(&scheme, 1);
         let verifier = verifier(&scheme, vec![key(&scheme, "first", &secrets)]);
         test(&scheme, &verifier, &genuine(&scheme, &secrets.signing));
@@ -432,7 +432,7 @@ fn an_id_counts_exactly_where_it_is_signed() {
 fn required_headers_are_required() {
     let mut seen = 0;
     for name in signable() {
-        let scheme = scheme::preset(name).unwrap();
+        let scheme = presets::preset(name).unwrap();
         let secrets = secrets(&scheme, 1);
         let verifier = verifier(&scheme, vec![key(&scheme, "first", &secrets)]);
         let delivery = genuine(&scheme, &secrets.signing);
@@ -448,7 +448,7 @@ fn required_headers_are_required() {
 #[test]
 fn every_key_of_a_rotation_matches_and_no_other() {
     for name in signable() {
-        let scheme = scheme::preset(name).unwrap();
+        let scheme = presets::preset(name).unwrap();
         let [old, new, foreign] = [1, 2, 3].map(|seed| secrets(&scheme, seed));
         let verifier = verifier(&scheme, vec![key(&scheme, "new", &new), key(&scheme, "old", &old)]);
         for (secret, id) in [(&new, "new"), (&old, "old")] {

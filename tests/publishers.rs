@@ -14,7 +14,7 @@ use std::thread;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use countersign::config::scheme;
+use countersign::config::presets;
 use countersign::control::event_log::EventLog;
 use countersign::control::publishers::{FetchPace, Fetching, KeyClient, Publishers};
 use countersign::gate::verify::published::PublishedKeys;
@@ -165,7 +165,7 @@ struct Route {
 
 impl Route {
     fn new(url: &str) -> Self {
-        let preset = scheme::preset("jwt-eddsa").unwrap();
+        let preset = presets::preset("jwt-eddsa").unwrap();
         let claim = |name: &str, value: &str| ClaimRule { name: name.into(), values: vec![value.into()] };
         let token = preset.token.clone().with_claims(&[claim("iss", "i"), claim("aud", "a")]);
         let scheme = Arc::new(Scheme { token, ..(*preset).clone() });

@@ -6,7 +6,7 @@ mod support;
 use core::time::Duration;
 use std::sync::Arc;
 
-use countersign::config::scheme;
+use countersign::config::presets;
 use countersign::explain::{Given, TrialBudget, explain};
 use countersign::gate::verify::{
     CANDIDATE_LIMIT, Key, Keyring, PublicUrl, Scheme, SignInput, Validity, Verified, Verifier, sign,
@@ -51,7 +51,7 @@ impl Received {
 }
 
 fn preset(name: &str) -> Arc<Scheme> {
-    scheme::preset(name).unwrap()
+    presets::preset(name).unwrap()
 }
 
 fn secret_key(scheme: &Scheme, id: &str, secret: &str) -> Key {
@@ -197,11 +197,11 @@ fn a_private_key_is_taken_as_standard_webhooks_writes_it() {
 
 #[test]
 fn an_alias_means_its_preset() {
-    for (alias, name) in scheme::aliases() {
+    for (alias, name) in presets::aliases() {
         assert_eq!(preset(alias), preset(name), "{alias}");
     }
     assert_eq!(preset("whatsapp").name, "meta");
-    assert!(scheme::preset("fax").is_none());
+    assert!(presets::preset("fax").is_none());
 }
 
 /// Persona writes two groups while a secret is replaced: either may be ours.

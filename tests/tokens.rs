@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use countersign::config::scheme;
+use countersign::config::presets;
 use countersign::gate::verify::{
     ClaimRule, JwsAlgorithm, Key, Keyring, Kind, MacAlgorithm, PublicAlgorithm, PublicUrl, Scheme, SignError,
     SignInput, SignatureSource, Source, Validity, Verified, Verifier, sign,
@@ -90,7 +90,7 @@ fn key(scheme: &Scheme, id: usize, text: &str) -> Key {
 /// What a vector is judged by.
 fn verifier_of(vector: &Value) -> Verifier {
     let text = |key: &str| vector[key].as_str();
-    let preset = scheme::preset(text("scheme").unwrap()).unwrap();
+    let preset = presets::preset(text("scheme").unwrap()).unwrap();
     let kind = text("algorithm").map_or(preset.kind, algorithm);
     let claims = vector["claims"].as_object().unwrap();
     let claims: Vec<(&str, &str)> = claims.iter().map(|(name, value)| (&**name, value.as_str().unwrap())).collect();
@@ -134,7 +134,7 @@ fn every_token_of_an_independent_signer_has_its_verdict() {
 
 /// The presets with tokens, each with claims that a route would give.
 fn presets() -> Vec<Arc<Scheme>> {
-    let tokens = scheme::preset_names().filter_map(scheme::preset);
+    let tokens = presets::preset_names().filter_map(presets::preset);
     let tokens = tokens.filter(|scheme| matches!(scheme.kind, Kind::Jws(_)));
     let ready = |scheme: Arc<Scheme>| {
         let names = scheme.token.route_claims.clone();
@@ -225,7 +225,7 @@ fn what_is_signed_for_a_preset_is_accepted_and_bound_to_what_it_covers() {
 
 #[test]
 fn a_preset_that_needs_claims_of_its_route_is_refused_without_them() {
-    let scheme = scheme::preset("google-pubsub").unwrap();
+    let scheme = presets::preset("google-pubsub").unwrap();
     let key = key(&scheme, 1, PUBLIC);
     let problems = Verifier::new(scheme, Keyring::new(vec![key]), None, None).unwrap_err();
     let fields: Vec<_> = problems.iter().map(|problem| problem.field).collect();
@@ -240,7 +240,7 @@ fn made(header: &[u8], claims: &[u8]) -> String {
 }
 
 fn bearer() -> Verifier {
-    let scheme = with_claims(&scheme::preset("jwt-hs256").unwrap(), &[("iss", "i"), ("aud", "a")]);
+    let scheme = with_claims(&presets::preset("jwt-hs256").unwrap(), &[("iss", "i"), ("aud", "a")]);
     verifier(&scheme, SECRET)
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use countersign::config::scheme;
+use countersign::config::presets;
 use countersign::gate::verify::{Delivery, Key, Keyring, PublicUrl, Validity, Verifier};
 use countersign::now::Now;
 use countersign::outcome::Rejection;
@@ -60,7 +60,7 @@ fn received(vector: &Value) -> Received {
 
 fn verifier(vector: &Value) -> Verifier {
     let name = text(vector, "scheme");
-    let scheme = scheme::preset(name).unwrap_or_else(|| panic!("no preset {name}"));
+    let scheme = presets::preset(name).unwrap_or_else(|| panic!("no preset {name}"));
     let secrets = vector["secrets"].as_array().unwrap().iter().map(|secret| secret.as_str().unwrap());
     let keys = secrets
         .enumerate()

@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use crate::config::scheme;
+use crate::config::presets;
 use crate::edge::clock::Clock;
 use crate::gate::verify::{SignInput, sign};
 use crate::now::Now;
@@ -73,7 +73,7 @@ impl Table<'_> {
         ));
         let mut all_good = true;
         for ((name, _), secret) in PROVIDERS.iter().zip(self.secrets) {
-            let dated = scheme::preset(name).is_some_and(|scheme| scheme.signs_timestamp());
+            let dated = presets::preset(name).is_some_and(|scheme| scheme.signs_timestamp());
             let mut genuine = Vec::new();
             for (what, tamper, expected) in CASES {
                 let expected = expected.get(usize::from(tamper == Tamper::Age && !dated)).copied().unwrap_or_default();
@@ -115,7 +115,7 @@ impl Table<'_> {
             }
             _ => secret.to_owned(),
         };
-        let scheme = scheme::preset(name).ok_or("a preset of the demo is missing")?;
+        let scheme = presets::preset(name).ok_or("a preset of the demo is missing")?;
         let input = SignInput {
             method: "POST",
             url: &format!("http://{}/webhooks/{name}", self.address),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair, KeyUsagePurpose};
 
-use crate::config::scheme::preset;
+use crate::config::presets::preset;
 use crate::config::section::route::keys::KeySource;
 use crate::config::{Settings, load, parse_str};
 

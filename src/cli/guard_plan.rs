@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use crate::config::other_names::known_as;
-use crate::config::scheme;
+use crate::config::presets;
 use crate::config::suggest::did_you_mean;
 use crate::config::units::show_size;
 use crate::gate::verify::Scheme;
@@ -44,7 +44,7 @@ impl GuardPlan<'_> {
         let path = if self.path.is_empty() { "/{*path}" } else { self.path };
         let _ = writeln!(text, "[[route]]\nname = {}\npath = {}", quoted(self.scheme), quoted(path));
         let _ = writeln!(text, "scheme = {}", quoted(self.scheme));
-        let preset = scheme::preset(self.scheme);
+        let preset = presets::preset(self.scheme);
         if let Some(url) = self.public_url {
             let _ = writeln!(text, "public_url = {}", quoted(url));
         }
@@ -91,7 +91,7 @@ pub(super) fn upstream(text: &str) -> String {
 /// # Errors
 /// A sentence for the operator.
 pub(super) fn built_in(name: &str) -> Result<std::sync::Arc<Scheme>, String> {
-    scheme::preset(name)
+    presets::preset(name)
         .ok_or_else(|| format!("there is no scheme \"{name}\": {}`countersign schemes` lists them", hint(name)))
 }
 
@@ -100,8 +100,8 @@ pub(super) fn hint(name: &str) -> String {
     match known_as(name) {
         Some(scheme) => format!("it is called \"{scheme}\" here; "),
         None => {
-            let aliases = scheme::aliases().map(|(alias, _)| alias);
-            did_you_mean(name, &scheme::preset_names().chain(aliases).collect::<Vec<_>>())
+            let aliases = presets::aliases().map(|(alias, _)| alias);
+            did_you_mean(name, &presets::preset_names().chain(aliases).collect::<Vec<_>>())
         }
     }
 }
@@ -122,8 +122,8 @@ mod tests {
 
     #[test]
     fn every_scheme_has_a_configuration_that_is_understood() {
-        for name in scheme::preset_names() {
-            let preset = scheme::preset(name).unwrap();
+        for name in presets::preset_names() {
+            let preset = presets::preset(name).unwrap();
             let url = preset.signs_url().then_some("https://hooks.example.com/hook");
             let plan = GuardPlan {
                 scheme: name,

@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 
 use crate::config::section::route::keys::KeySource;
 use crate::config::section::route::verification::Verification;
-use crate::config::{load, parse_str, scheme};
+use crate::config::{load, parse_str, presets};
 use crate::explain::{Explanation, Given, NamedMistake, NamedSecret, TrialBudget, explain, explain_head};
 use crate::gate::verify::{Delivery, Key, KeyForm, Keyring, Scheme, Validity, Verifier};
 use crate::now::Now;
@@ -125,7 +125,7 @@ impl Judgement {
         length: usize,
         tell: impl FnOnce(&Given<'_>) -> Explanation,
     ) -> Explanation {
-        let schemes: Vec<Arc<Scheme>> = scheme::preset_names().filter_map(scheme::preset).collect();
+        let schemes: Vec<Arc<Scheme>> = presets::preset_names().filter_map(presets::preset).collect();
         let budget = TrialBudget::of(length);
         let (secrets, of_others) = (self.secrets.as_slice(), self.of_others.as_slice());
         tell(&Given { verifier: &self.verifier, secrets, of_others, schemes: &schemes, now, budget: &budget })

@@ -9,7 +9,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use crate::config::suggest::closest;
-use crate::config::{parse_str, scheme};
+use crate::config::{parse_str, presets};
 use crate::edge::clock::Clock;
 use crate::gate::verify::{Delivery, PublicUrl, Scheme};
 use crate::now::Now;
@@ -50,7 +50,7 @@ impl Delivery for Written {
 /// # Errors
 /// A sentence for the user.
 pub(super) fn find_scheme(name: &str, config: &ConfigFlag) -> Result<Arc<Scheme>, String> {
-    let built_in = scheme::preset(name);
+    let built_in = presets::preset(name);
     let Some(path) = config.if_any().filter(|_| built_in.is_none()) else {
         let unknown = || {
             let hint = hint(name);

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use serde_json::json;
 
 use crate::config::handshake::{handshake_of, handshake_text};
+use crate::config::presets;
 use crate::config::scheme;
 use crate::gate::verify::{EqualBytes, Scheme, ToldApart};
 
@@ -24,19 +25,19 @@ pub(super) struct SchemesArguments {
 pub(super) fn run(arguments: &SchemesArguments) -> ExitCode {
     let Some(name) = &arguments.name else {
         if arguments.output.is_json() {
-            print_json(scheme::preset_names());
+            print_json(presets::preset_names());
         } else {
             list();
         }
         return ExitCode::SUCCESS;
     };
-    let meant = scheme::without_alias(name);
-    let Some(text) = scheme::preset_text(meant) else {
+    let meant = presets::without_alias(name);
+    let Some(text) = presets::preset_text(meant) else {
         complain(format!("there is no scheme \"{name}\": {}`countersign schemes` lists them", hint(name)));
         return ExitCode::from(CANNOT);
     };
     if arguments.output.is_json() {
-        print_json(scheme::preset_names().filter(|known| *known == meant));
+        print_json(presets::preset_names().filter(|known| *known == meant));
         return ExitCode::SUCCESS;
     }
     if meant != name {
@@ -54,12 +55,12 @@ pub(super) fn run(arguments: &SchemesArguments) -> ExitCode {
 /// A row for each preset, and below it what its sender asks a new endpoint and sends again, and its other names.
 fn list() {
     line(row("scheme", "kind", "confirmed", "told apart by", "sender"));
-    for name in scheme::preset_names() {
-        let Some(scheme) = scheme::preset(name) else { continue };
+    for name in presets::preset_names() {
+        let Some(scheme) = presets::preset(name) else { continue };
         let algorithm = scheme::algorithm_name(scheme.kind);
         line(row(name, algorithm, &scheme.status, told_apart(&scheme), &scheme.description));
         let aliases: Vec<&str> =
-            scheme::aliases().filter(|(_, preset)| *preset == name).map(|(alias, _)| alias).collect();
+            presets::aliases().filter(|(_, preset)| *preset == name).map(|(alias, _)| alias).collect();
         for (label, text) in
             [("also called", &aliases.join(", ")), ("handshake", &scheme.handshake), ("retries", &scheme.retries)]
         {
@@ -68,7 +69,7 @@ fn list() {
             }
         }
     }
-    let (presets, aliases) = (scheme::preset_names().count(), scheme::aliases().count());
+    let (presets, aliases) = (presets::preset_names().count(), presets::aliases().count());
     line(format!("{presets} schemes, and {aliases} further names of them"));
 }
 
@@ -91,14 +92,14 @@ fn told_apart(scheme: &Scheme) -> &'static str {
 /// Schemes as a JSON list.
 fn print_json(names: impl Iterator<Item = &'static str>) {
     let list: Vec<_> = names
-        .filter_map(scheme::preset)
+        .filter_map(presets::preset)
         .map(|scheme| {
             json!({
                 "name": scheme.name, "description": scheme.description, "status": scheme.status,
                 "algorithm": scheme::algorithm_name(scheme.kind), "told_apart_by": told_apart(&scheme),
                 "handshake": scheme.handshake, "handshake_answered": handshake_of(&scheme.name).map(|it| it.name.clone()),
                 "retries": scheme.retries,
-                "aliases": scheme::aliases().filter(|(_, it)| *it == scheme.name).map(|(it, _)| it).collect::<Vec<_>>(),
+                "aliases": presets::aliases().filter(|(_, it)| *it == scheme.name).map(|(it, _)| it).collect::<Vec<_>>(),
                 "signs_body": scheme.covers_body(), "signs_time": scheme.signs_timestamp(), "signs_id": scheme.signs_id(),
                 "signs_url": scheme.signs_url(), "public_key": scheme.wants_public_key(),
             })

@@ -225,7 +225,7 @@ fn is_token(name: &str) -> bool {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::config::scheme::preset;
+    use crate::config::presets::preset;
 
     #[test]
     fn every_handshake_reads_without_a_problem() {

@@ -25,6 +25,7 @@ pub mod moment;
 mod networks;
 pub mod other_names;
 pub mod outline;
+pub mod presets;
 pub mod problem;
 mod rates;
 pub mod reader;

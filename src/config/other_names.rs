@@ -1,6 +1,6 @@
 //! Names by which people look for a sender, beside those of the schemes and their aliases.
 
-use crate::config::scheme::{preset_names, without_alias};
+use crate::config::presets::{preset_names, without_alias};
 
 /// Names that people look for and that are no aliases of a scheme.
 const OTHER_NAMES: [(&str, &str); 5] = [
@@ -23,7 +23,7 @@ pub fn known_as(name: &str) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::scheme::preset;
+    use crate::config::presets::preset;
 
     #[test]
     fn other_names_lead_to_schemes() {

@@ -1,10 +1,9 @@
-//! Scheme tables: the presets that are built in, and `[scheme.NAME]` of a configuration file. Both are the same text,
-//! read by the same code, so that whatever a preset can say a user can say too.
+//! Scheme tables: `[scheme.NAME]` of a configuration file. Presets are the same text, read by the same code, so that
+//! whatever a preset can say a user can say too.
 
 use core::time::Duration;
-use std::sync::{Arc, LazyLock};
+use std::sync::LazyLock;
 
-use crate::config::document::Document;
 use crate::config::guard::read_guards;
 use crate::config::reader::Reader;
 use crate::config::section::limits::BODY_SIZE;
@@ -14,9 +13,6 @@ use crate::gate::verify::{
     PublicAlgorithm, Scheme, SignatureSource, SignedBody, Source, Syntax, TOKENS, TOLERANCE_LIMIT, Template,
     TimestampSource, ToldApart, Tolerance, Unit, UrlPort,
 };
-
-/// The text of all presets.
-const PRESETS: &str = concat!(include_str!("presets-fields.toml"), "\n", include_str!("presets.toml"));
 
 /// The tolerance of a scheme that does not say its own.
 const DEFAULT_TOLERANCE: Duration = Duration::from_secs(300);
@@ -84,66 +80,10 @@ const UNITS: &[(&str, Unit)] = &[
 
 const URL_PORTS: &[(&str, UrlPort)] = &[("as-configured", UrlPort::AsConfigured), ("either", UrlPort::Either)];
 
-static SCHEMES: LazyLock<Vec<(&'static str, Arc<Scheme>)>> = LazyLock::new(|| {
-    let Ok(document) = Document::parse("presets.toml", PRESETS) else { return Vec::new() };
-    let root = Reader::root(&document);
-    let mut schemes = Vec::new();
-    for line in PRESETS.lines() {
-        let tables = header_name(line).zip(root.table("scheme"));
-        if let Some((name, tables)) = tables
-            && let Some(scheme) = tables.table(name).and_then(|table| read_scheme(name, &table))
-        {
-            schemes.push((name, Arc::new(scheme)));
-        }
-    }
-    schemes
-});
-
-/// Further names of presets, each with the name of its preset.
-static ALIASES: LazyLock<Vec<(&'static str, &'static str)>> = LazyLock::new(|| {
-    let lines = PRESETS.split("\n[alias]\n").nth(1).unwrap_or_default().lines();
-    lines.filter_map(|line| line.split_once(" = ")).map(|(alias, name)| (alias, name.trim_matches('"'))).collect()
-});
-
-/// Further names of presets, each with the name of its preset: other names of a sender, and senders that sign in the same
-/// way. A scheme of a configuration may have such a name, and is then meant by it.
-pub fn aliases() -> impl Iterator<Item = (&'static str, &'static str)> {
-    ALIASES.iter().copied()
-}
-
 /// The name in a scheme table of what makes a delivery genuine.
 #[must_use]
 pub fn algorithm_name(kind: Kind) -> &'static str {
     ALGORITHMS.iter().find(|(_, known)| *known == kind).map_or("", |(name, _)| name)
-}
-
-/// The names of the presets, in the order of their text.
-pub fn preset_names() -> impl Iterator<Item = &'static str> {
-    SCHEMES.iter().map(|(name, _)| *name)
-}
-
-/// A preset, by its name or by an alias.
-#[must_use]
-pub fn preset(name: &str) -> Option<Arc<Scheme>> {
-    let name = without_alias(name);
-    SCHEMES.iter().find(|(known, _)| *known == name).map(|(_, scheme)| Arc::clone(scheme))
-}
-
-/// The name of the preset that is meant.
-#[must_use]
-pub fn without_alias(name: &str) -> &str {
-    aliases().find(|(alias, _)| *alias == name).map_or(name, |(_, preset)| preset)
-}
-
-/// The text of a preset with the comment above it: a table that can be copied into a configuration file under another
-/// name.
-#[must_use]
-pub fn preset_text(name: &str) -> Option<&'static str> {
-    PRESETS.split("\n\n").map(str::trim).find(|paragraph| paragraph.lines().find_map(header_name) == Some(name))
-}
-
-fn header_name(line: &'static str) -> Option<&'static str> {
-    line.trim().strip_prefix("[scheme.")?.strip_suffix(']')
 }
 
 /// Reads a scheme table and reports everything that is wrong with it; nothing when anything is.
@@ -410,50 +350,7 @@ fn read_body_digest(reader: &Reader<'_>) -> Option<Option<BodyDigest>> {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-
-    #[test]
-    fn every_preset_reads_without_a_problem() {
-        let document = Document::parse("presets.toml", PRESETS).unwrap();
-        let root = Reader::root(&document);
-        let tables = root.table("scheme").unwrap();
-        let mut count = 0;
-        for (name, table) in tables.named_tables() {
-            assert!(read_scheme(name, &table).is_some(), "{name}");
-            assert!(table.has("description"), "{name}");
-            let status = table.string("status").unwrap();
-            let standings = ["sdk", "vector", "source", "document", "third-party", "from memory", "generic"];
-            assert!(standings.contains(&status), "{name}");
-            let told_apart = preset(name).unwrap().told_apart();
-            assert_eq!(table.has("equal_bytes"), matches!(told_apart, ToldApart::Bytes(_)), "{name}");
-            table.finish();
-            count += 1;
-        }
-        let written = root.table("alias").unwrap();
-        for (alias, name) in aliases() {
-            assert_eq!(written.string(alias), Some(name));
-            assert!(preset_names().any(|preset| preset == name), "{alias} = {name}");
-            assert!(preset_names().all(|preset| preset != alias), "{alias}");
-            assert_eq!(preset(alias), preset(name));
-        }
-        written.finish();
-        root.finish();
-        assert_eq!(document.into_problems().to_string(), "");
-        assert_eq!(preset_names().count(), count);
-        assert!(count >= 160 && aliases().count() > 40, "{count}");
-    }
-
-    #[test]
-    fn the_text_of_a_preset_is_a_table_of_its_own() {
-        for name in preset_names() {
-            let text = preset_text(name).unwrap();
-            assert!(text.starts_with("# "), "{name}: {text}");
-            let document = Document::parse("copy.toml", text).unwrap();
-            let root = Reader::root(&document);
-            let (read, table) = root.table("scheme").unwrap().named_tables().pop().unwrap();
-            assert_eq!(read, name);
-            assert_eq!(read_scheme(name, &table), preset(name).as_deref().cloned());
-        }
-    }
+    use crate::config::document::Document;
 
     fn problems(text: &str) -> Vec<String> {
         let document = Document::parse("test.toml", text).unwrap();

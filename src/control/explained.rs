@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::config::scheme;
+use crate::config::presets;
 use crate::explain::{Given, TrialBudget, explain, explain_head};
 use crate::gate::verify::{Delivery, Scheme, Verifier};
 use crate::now::Now;
@@ -21,7 +21,7 @@ pub(super) fn explained(captured: &Captured, verifier: &Verifier) -> String {
         return helped(rejection).join("\n");
     }
     let request = KeptRequest::of(captured);
-    let schemes: Vec<Arc<Scheme>> = scheme::preset_names().filter_map(scheme::preset).collect();
+    let schemes: Vec<Arc<Scheme>> = presets::preset_names().filter_map(presets::preset).collect();
     let budget = TrialBudget::of(request.body.len());
     let (now, schemes) = (Now::at_unix(captured.at), schemes.as_slice());
     let given = Given { verifier, secrets: &[], of_others: &[], schemes, now, budget: &budget };

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
-use countersign::config::scheme::{algorithm_name, aliases, preset, preset_names, preset_text};
+use countersign::config::presets::{aliases, preset, preset_names, preset_text};
+use countersign::config::scheme::algorithm_name;
 use countersign::config::units::{show_duration, show_size};
 use countersign::gate::verify::{
     Encoding, EqualBytes, KeyEncoding, Kind, Scheme, SignatureSource, Source, Syntax, ToldApart,

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use countersign::config::scheme::{preset, preset_names};
+use countersign::config::presets::{preset, preset_names};
 use countersign::explain::{Explanation, Given, TrialBudget, explain};
 use countersign::gate::verify::{Delivery, Key, KeyForm, Keyring, PublicUrl, Scheme, Validity, Verifier};
 use countersign::now::Now;

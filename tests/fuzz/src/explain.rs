@@ -4,7 +4,7 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use countersign::config::scheme::{preset, preset_names};
+use countersign::config::presets::{preset, preset_names};
 use countersign::explain::{Certainty, Given, TrialBudget, explain};
 use countersign::gate::verify::{
     Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, SignInput, Validity, Verifier, sign,

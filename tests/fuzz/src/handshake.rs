@@ -5,7 +5,7 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use countersign::config::handshake::handshakes;
-use countersign::config::scheme::preset;
+use countersign::config::presets::preset;
 use countersign::gate::verify::challenge::CHALLENGE_LIMIT;
 use countersign::gate::verify::{
     CallProof, Challenges, Delivery, Key, Keyring, Question, Validity, Verifier, VerifyToken,

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use countersign::config::scheme::{preset, preset_names};
+use countersign::config::presets::{preset, preset_names};
 use countersign::explain::{Given, TrialBudget, explain};
 use countersign::gate::verify::{
     ClaimRule, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier,

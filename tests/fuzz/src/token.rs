@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use countersign::config::scheme::preset;
+use countersign::config::presets::preset;
 use countersign::explain::{Given, TrialBudget, explain};
 use countersign::gate::verify::published::PublishedKeys;
 use countersign::gate::verify::{Key, Keyring, Validity, Verifier};

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::other_names::known_as;
+use crate::config::presets;
 use crate::config::problem::Place;
 use crate::config::reader::Reader;
 use crate::config::scheme;
@@ -34,7 +35,7 @@ pub(super) fn read(root: &Reader<'_>) -> Vec<OwnScheme> {
     }
     for (name, reader) in named.into_iter().take(SCHEME_LIMIT) {
         let place = reader.here();
-        if name == "none" || scheme::preset_names().any(|preset| preset == name) {
+        if name == "none" || presets::preset_names().any(|preset| preset == name) {
             let message = "this name belongs to a scheme that is built in";
             tables.error(name, message, format!("choose another name: [scheme.my-{name}]"));
         }
@@ -56,10 +57,10 @@ pub(super) fn find_scheme(reader: &Reader<'_>, name: &str, schemes: &mut [OwnSch
         }
         return own.scheme.clone();
     }
-    let preset = scheme::preset(name);
+    let preset = presets::preset(name);
     if preset.is_none() {
         let mut names: Vec<&str> = schemes.iter().map(|own| own.name.as_str()).collect();
-        for known in scheme::preset_names().chain(scheme::aliases().map(|(alias, _)| alias)) {
+        for known in presets::preset_names().chain(presets::aliases().map(|(alias, _)| alias)) {
             names.push(known);
         }
         names.push("none");

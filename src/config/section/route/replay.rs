@@ -4,8 +4,8 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::config::lines::line;
+use crate::config::presets::preset;
 use crate::config::reader::Reader;
-use crate::config::scheme::preset;
 
 use super::verification::Verification;
 use crate::config::units::{show_duration, show_size_rounded};
@@ -227,7 +227,7 @@ fn described(policy: &ReplayPolicy, observed: bool) -> [(&'static str, String); 
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used)]
     use super::*;
-    use crate::config::scheme::preset_names;
+    use crate::config::presets::preset_names;
     use crate::config::settings::parse_str;
 
     fn route(scheme: &str, lines: &str) -> (Option<ReplayPolicy>, Vec<String>) {
