@@ -41,11 +41,12 @@ fn pages() -> Vec<Page> {
     pages
 }
 
-/// Runs a command of a page as a shell does, in the folder, with the binary on the path.
+/// Runs a command of a page as a shell does, in the folder, with the binary on the path. With the shell's own path, because
+/// a name that is looked for on another PATH is started with fork(2), which copies the page tables of all tests.
 fn shell(folder: &Folder, command: &str) -> Output {
     let binary = Path::new(BINARY).parent().unwrap();
     let path = format!("{}:{}", binary.display(), std::env::var("PATH").unwrap());
-    Command::new("sh").args(["-c", command]).current_dir(folder.path("")).env("PATH", path).output().unwrap()
+    Command::new("/bin/sh").args(["-c", command]).current_dir(folder.path("")).env("PATH", path).output().unwrap()
 }
 
 /// Does something with each page on a few threads; what went wrong.

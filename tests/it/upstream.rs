@@ -274,7 +274,7 @@ fn an_answer_that_stalls_breaks_off(driver: Driver) {
         visit.say(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok");
         visit.say_nothing();
     });
-    let proxy = Proxy::on(driver, &application).upstream("response_timeout = \"150ms\"").start();
+    let proxy = Proxy::on(driver, &application).upstream("response_timeout = \"1s\"").start();
     let mut client = proxy.connect();
     let answer = client.ask(&genuine());
     assert_eq!((answer.status, answer.whole), (200, false));
@@ -295,7 +295,7 @@ fn an_answer_before_the_body_was_read_is_passed_on(driver: Driver) {
         |visit| {
             visit.head();
             visit.say(REFUSAL);
-            std::thread::sleep(Duration::from_millis(100));
+            visit.await_read();
         },
     ];
     for script in scripts {

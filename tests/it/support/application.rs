@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use super::{PATIENCE, eventually};
+use super::{PATIENCE, eventually, tcp_table};
 
 /// What an application says when nothing else is asked of it.
 pub(crate) const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -148,12 +148,14 @@ impl Application {
         self.seen.raw.lock().unwrap().len()
     }
 
-    /// Waits until the script has marked this connection, has stopped talking on it, or has ended it.
+    /// Waits until the script has marked this connection, has stopped talking on it, or has ended it, and until what it
+    /// sent has arrived at the proxy's socket. On a busy machine the kernel takes its time for that, even on loopback.
     #[track_caller]
     pub(crate) fn await_mark(&self, connection: usize) {
         assert!(eventually(|| self.seen.marked.lock().unwrap().contains(&connection)));
-        // What was sent is on its way through loopback, which takes microseconds.
-        thread::sleep(std::time::Duration::from_millis(5));
+        if let Address::Tcp(address) = self.address {
+            assert!(eventually(|| tcp_table::has_arrived(address.port())));
+        }
     }
 
     /// Waits until the proxy has closed a connection.
@@ -284,6 +286,14 @@ impl Visit {
             Stream::Tcp(stream) => stream.write_all(bytes),
             Stream::Unix(stream) => stream.write_all(bytes),
         };
+    }
+
+    /// Waits until the proxy has read what was sent.
+    pub(crate) fn await_read(&self) {
+        if let Stream::Tcp(stream) = &self.stream {
+            let (own, proxy) = (stream.local_addr().expect("an address"), stream.peer_addr().expect("an address"));
+            assert!(eventually(|| tcp_table::is_read(own.port(), proxy.port())));
+        }
     }
 
     /// Sends nothing more; the other direction stays open.

@@ -33,6 +33,25 @@ fn collect(from: impl Read + Send + 'static) -> (Lines, JoinHandle<()>) {
     (lines, reader)
 }
 
+/// The same command without the descriptors of this process. The runtime accepts connections without `SOCK_CLOEXEC` on
+/// io_uring, and a proxy of another test closes its connections in vain while a child has them, too.
+fn alone(command: &Command) -> Command {
+    const CLOSED: &str =
+        "for it in /proc/self/fd/*; do it=${it##*/}; if ((it > 2)); then eval \"exec $it>&-\"; fi; done";
+    let mut shell = Command::new("bash");
+    shell.arg("-c").arg(format!("{CLOSED}; exec \"$0\" \"$@\"")).arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => shell.env(name, value),
+            None => shell.env_remove(name),
+        };
+    }
+    if let Some(folder) = command.get_current_dir() {
+        shell.current_dir(folder);
+    }
+    shell
+}
+
 impl Program {
     /// `countersign run` with this configuration.
     pub(crate) fn run(config: &Path) -> Self {
@@ -46,8 +65,12 @@ impl Program {
     }
 
     pub(crate) fn start(command: &mut Command) -> Self {
-        let mut child =
-            command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        let mut child = alone(command)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("it starts");
         let (errors, of_errors) = collect(child.stderr.take().expect("a pipe"));
         let (output, of_output) = collect(child.stdout.take().expect("a pipe"));
         Self { child, errors, output, readers: vec![of_errors, of_output] }

@@ -8,6 +8,7 @@ pub(crate) mod delivery;
 pub(crate) mod folder;
 pub(crate) mod proxy;
 pub(crate) mod secure;
+pub(crate) mod tcp_table;
 
 use std::time::{Duration, Instant};
 
