@@ -458,10 +458,17 @@ struct Count {
     cuts: usize,
 }
 
-/// Signs `rounds` deliveries, and counts those that were accepted and what else was cut out of them.
+/// Accepted deliveries of one scheme after which it has been tried enough.
+const ENOUGH: usize = 75;
+
+/// Signs up to `rounds` deliveries, until [`ENOUGH`] were accepted, and counts those and what else was cut out of them.
 fn hold(case: &Case, rounds: usize, random: &mut Random, count: &mut Count) {
     count.schemes += 1;
+    let before = count.deliveries;
     for _ in 0..rounds {
+        if count.deliveries - before == ENOUGH {
+            break;
+        }
         let genuine = case.values(random);
         let content = genuine.parts.concat();
         // To move the secret one has to have it.

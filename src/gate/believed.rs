@@ -54,7 +54,9 @@ impl KeptFields {
             Known::ClientIp | Known::Believed => {}
             _ if Known::of_request(name.as_bytes()).is_err() => return Err(NotKept::Spelling),
             Known::Forwarded | Known::XForwardedOther => {}
-            Known::Other | Known::Date | Known::Server | Known::ContentType => return Err(NotKept::Passes),
+            Known::Other | Known::UserAgent | Known::Traceparent | Known::Date | Known::Server | Known::ContentType => {
+                return Err(NotKept::Passes);
+            }
             Known::Connection
             | Known::KeepAlive
             | Known::ProxyConnection

@@ -67,10 +67,11 @@ pub enum Disposition<'r> {
 }
 
 impl Route {
-    /// What becomes of a delivery of it that has been verified.
+    /// What becomes of a delivery of it that has been verified. Only a handshake asks what time it is.
     #[must_use]
-    pub fn disposition<D: Delivery>(&self, delivery: &D, now: Now) -> Disposition<'_> {
+    pub fn disposition<D: Delivery>(&self, delivery: &D, now: impl FnOnce() -> Now) -> Disposition<'_> {
         let Some(challenges) = &self.challenges else { return self.of_deliveries() };
+        let now = now();
         match challenges.judge(Question { delivery, is_verified: true, now }, &self.verifier) {
             Ok(None) => self.of_deliveries(),
             Ok(Some(reply)) => Disposition::Answer(Box::new(reply)),

@@ -186,8 +186,8 @@ impl<const N: usize> Excerpt<N> {
     /// The first bytes of `text`.
     pub fn set(&mut self, text: &[u8]) {
         self.length = text.len().min(N);
-        for (place, byte) in self.bytes.iter_mut().zip(text) {
-            *place = *byte;
+        if let Some((places, kept)) = self.bytes.get_mut(..self.length).zip(text.get(..self.length)) {
+            places.copy_from_slice(kept);
         }
     }
 

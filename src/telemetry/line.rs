@@ -80,10 +80,12 @@ pub fn hex(out: &mut Vec<u8>, bytes: &[u8]) {
 
 /// Appends text that anyone may have chosen, in ASCII that is valid between the quotes of a JSON string.
 pub fn escaped(out: &mut Vec<u8>, text: &[u8]) {
+    if is_plain(text) {
+        return out.extend_from_slice(text);
+    }
     let mut rest = text;
     loop {
-        let plain = rest.iter().position(|byte| !matches!(byte, b' '..=b'~') || matches!(byte, b'"' | b'\\'));
-        let (run, odd) = rest.split_at(plain.unwrap_or(rest.len()));
+        let (run, odd) = rest.split_at(rest.iter().copied().position(is_odd).unwrap_or(rest.len()));
         out.extend_from_slice(run);
         let Some(first) = odd.first() else { return };
         let taken = match first {
@@ -99,6 +101,30 @@ pub fn escaped(out: &mut Vec<u8>, text: &[u8]) {
         };
         rest = odd.get(taken..).unwrap_or_default();
     }
+}
+
+/// Whether no byte needs an escape, as is the case with nearly all texts. Blocks are looked at whole, which the compiler does
+/// with vector instructions; the first and the last block may overlap.
+fn is_plain(text: &[u8]) -> bool {
+    match text.len() {
+        0..4 => !text.iter().copied().any(is_odd),
+        4..8 => has_plain_ends::<4>(text),
+        8..16 => has_plain_ends::<8>(text),
+        _ => text.as_chunks::<16>().0.iter().all(is_plain_block) && has_plain_ends::<16>(text),
+    }
+}
+
+fn has_plain_ends<const N: usize>(text: &[u8]) -> bool {
+    text.first_chunk::<N>().is_some_and(is_plain_block) && text.last_chunk::<N>().is_some_and(is_plain_block)
+}
+
+fn is_plain_block<const N: usize>(block: &[u8; N]) -> bool {
+    !block.iter().fold(false, |odd, byte| odd | is_odd(*byte))
+}
+
+/// Whether a byte needs an escape.
+const fn is_odd(byte: u8) -> bool {
+    byte < b' ' || byte > b'~' || byte == b'"' || byte == b'\\'
 }
 
 /// Appends the first character of `text`; gives how many bytes it took.

@@ -136,7 +136,13 @@ impl<'a> Headers<'a> {
 
     /// The values of all fields with this name, compared without case.
     pub fn all(self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.iter().filter(move |(n, _)| n.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value)
+        let called = self.fields.iter().filter(move |field| self.is_called(field, name));
+        called.map(move |field| field.value.of(self.bytes))
+    }
+
+    /// Whether a field has this name, compared without case.
+    fn is_called(self, field: &Field, name: &str) -> bool {
+        field.name.length() == name.len() && field.name.of(self.bytes).eq_ignore_ascii_case(name.as_bytes())
     }
 
     /// The value of the only field with this name.

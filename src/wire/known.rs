@@ -58,6 +58,10 @@ pub enum Known {
     Server,
     /// `Content-Type`
     ContentType,
+    /// `User-Agent`: there is no rule about it, and every record has it.
+    UserAgent,
+    /// `traceparent` (W3C Trace Context): the same.
+    Traceparent,
     /// A name under which applications look for the address of their client, such as `X-Real-IP`, in any spelling.
     ClientIp,
     /// Another name by which applications believe who called or what was asked, such as `X-Original-URL` or
@@ -126,7 +130,11 @@ impl Known {
     fn after_folding(name: &[u8]) -> Self {
         let mut room = [0; spelling::LONGEST];
         let folded = spelling::fold_into(name, &mut room);
-        Self::exact(folded).unwrap_or_else(|| Self::by_beginning_or_belief(folded))
+        match Self::exact(folded) {
+            // No other spelling of these is recorded.
+            Some(Self::UserAgent | Self::Traceparent) => Self::Other,
+            known => known.unwrap_or_else(|| Self::by_beginning_or_belief(folded)),
+        }
     }
 
     fn by_beginning_or_belief(name: &[u8]) -> Self {
@@ -149,7 +157,8 @@ impl Known {
             (4, b'd') => (is(name, b"date"), Self::Date),
             // In nearly every request, and without a rule: known here, they need not be looked at any further.
             (6, b'a') => (is(name, b"accept"), Self::Other),
-            (10, b'u') => (is(name, b"user-agent"), Self::Other),
+            (10, b'u') => (is(name, b"user-agent"), Self::UserAgent),
+            (11, b't') => (is(name, b"traceparent"), Self::Traceparent),
             (15, b'a') => (is(name, b"accept-encoding"), Self::Other),
             (6, b's') => (is(name, b"server"), Self::Server),
             (6, b'e') => (is(name, b"expect"), Self::Expect),
@@ -261,6 +270,17 @@ mod tests {
         let near = ["Hosts", "Hos", "Data", "Xia", "Content-Lengthy", "X-Countersigned", "X-Request-Ip"];
         for name in near.into_iter().chain(["", "X", "Authorization", "X-Hub-Signature-256", "user_agent", "_", "--"]) {
             assert_eq!(Known::of_request(name.as_bytes()), Ok(Known::Other), "{name}");
+        }
+    }
+
+    /// Names of which only the plain spelling is recorded.
+    #[test]
+    fn another_spelling_of_a_recorded_name_is_another_name() {
+        for (name, known) in [("User-Agent", Known::UserAgent), ("traceparent", Known::Traceparent)] {
+            assert_eq!(Known::of_request(name.to_uppercase().as_bytes()), Ok(known));
+            for other in [format!("{name}_"), name.replace('-', "_") + "-"] {
+                assert_eq!(Known::of_request(other.as_bytes()), Ok(Known::Other), "{other}");
+            }
         }
     }
 

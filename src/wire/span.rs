@@ -29,6 +29,12 @@ impl Span {
         }
     }
 
+    /// How many bytes it has.
+    #[must_use]
+    pub const fn length(self) -> usize {
+        self.end.saturating_sub(self.start) as usize
+    }
+
     /// Offset of the first byte.
     #[must_use]
     pub const fn start(self) -> usize {

@@ -14,7 +14,7 @@ use crate::telemetry::exchange::{
 };
 use crate::wire::framing::BodyFraming;
 use crate::wire::head::{ResponseError, Version};
-use crate::wire::headers::Headers;
+use crate::wire::headers::{Headers, Known};
 
 use super::ids::RequestId;
 
@@ -97,16 +97,11 @@ impl Excerpts {
 
     /// Takes down what client and trace are said to be.
     pub(super) fn note_origin(&mut self, headers: Headers<'_>) {
-        for (name, value) in headers.iter() {
-            match name.len() {
-                10 if self.user_agent.is_empty() && name.eq_ignore_ascii_case(b"user-agent") => {
-                    self.user_agent.set(value);
-                }
-                11 if self.traceparent.is_empty() && name.eq_ignore_ascii_case(b"traceparent") => {
-                    self.traceparent.set(value);
-                }
-                _ => {}
-            }
+        if let Some(agent) = headers.of_kind(Known::UserAgent).next() {
+            self.user_agent.set(agent);
+        }
+        if let Some(parent) = headers.of_kind(Known::Traceparent).next() {
+            self.traceparent.set(parent);
         }
     }
 

@@ -8,31 +8,22 @@ use crate::edge::policy::Policy;
 use crate::edge::runtime::net::Net;
 use crate::edge::worker::Worker;
 use crate::gate::admission::Admitted;
-use crate::gate::route::Route;
 use crate::gate::verify::{CallProof, ChallengeReply, Challenges, Question, Verifier};
 use crate::outcome::{Outcome, Rejection};
 use crate::wire::framing::BodyFraming;
 
-/// A request that is refused unless it is a handshake.
-pub struct WithoutProof<'r, 'a, 'w> {
-    /// Its route.
-    pub route: &'r Route,
-    /// What was granted to it.
-    pub admitted: &'a mut Admitted<'w>,
-    /// Why it is refused.
-    pub refused: Outcome,
-}
-
-/// Answers a request that lacks every proof, or has a method that the route does not take, where it is a handshake that
-/// needs none. Its body is read only if its head can be that of a handshake, and is no longer than one.
-pub async fn answer_unproven<N: Net, C: Carrier<N>>(
+/// Answers a request that is refused because it lacks every proof, or has a method that the route does not take, where it
+/// is a handshake that needs none. Its body is read only if its head can be that of a handshake, and is no longer than one.
+/// `granted` is what was granted to the request, nothing before its admission.
+pub async fn answer_instead<N: Net, C: Carrier<N>>(
     worker: &Worker<N>,
     policy: &Policy,
     call: &mut Call<'_, '_>,
     carrier: &mut C,
-    unproven: WithoutProof<'_, '_, '_>,
+    granted: Option<&mut Admitted<'_>>,
+    refused: Outcome,
 ) -> Outcome {
-    let WithoutProof { route, admitted, refused } = unproven;
+    let Some((route, admitted)) = call.asked.route.zip(granted) else { return refused };
     let Some(challenges) = route.challenges.as_deref().filter(|it| can_be(it, call, refused)) else { return refused };
     if !call.asked.body_read {
         // Nothing is hashed while it arrives.

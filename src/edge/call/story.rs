@@ -21,7 +21,7 @@ use crate::wire::framing::BodyFraming;
 use super::admit;
 use super::await_record;
 use super::carrier::{Carrier, Next, OwnAnswer};
-use super::challenge::{self, WithoutProof};
+use super::challenge;
 use super::enqueue::{self, Storing};
 use super::forward::{self, Way};
 use super::inbound::Inbound;
@@ -50,7 +50,8 @@ pub async fn run<'p, N: Net, C: Carrier<N>>(
         Err(acknowledged @ Outcome::Rejected(Rejection::Duplicate)) => {
             await_record::await_record(worker, call, carrier.sender(), acknowledged).await.err().unwrap_or(acknowledged)
         }
-        Err(outcome) => outcome,
+        // A handshake has no proof, or another method than deliveries have.
+        Err(refused) => challenge::answer_instead(worker, policy, call, carrier, granted.as_mut(), refused).await,
     };
     // Nothing is worked on any more. The body is still in memory, and counts until the answer has been taken.
     granted.iter_mut().for_each(Admitted::end_request);
@@ -83,29 +84,15 @@ async fn story<'p, 'w, N: Net, C: Carrier<N>>(
     if admitted.is_suspect() {
         call.turn_slot.take_suspects_turn().await;
     }
-    let check = match begin(admitted, route, call) {
-        Ok(check) => check,
-        Err(refused) => {
-            let unproven = WithoutProof { route, admitted, refused };
-            return Err(challenge::answer_unproven(worker, policy, call, carrier, unproven).await);
-        }
-    };
-    let mut case = Case { route, check, admitted: &mut *admitted };
+    let mut case = Case { route, check: begin(admitted, route, call)?, admitted };
     read::body(worker, policy, call, carrier, &mut case).await?;
     if let Some(work) = late::work(route, call.inbound) {
         late::compute(worker, call, &mut case, work).await?;
     }
     let Call { inbound, asked, reply_head, .. } = &mut *call;
     let judged = judge::judge(worker, policy, inbound, asked, case).await;
-    let genuine = match judged {
-        Ok(genuine) => genuine,
-        Err(refused) => {
-            asked.mark(Stage::Verified, worker.net.look().monotonic);
-            let unproven = WithoutProof { route, admitted, refused };
-            return Err(challenge::answer_unproven(worker, policy, call, carrier, unproven).await);
-        }
-    };
-    match route.disposition(genuine.verified.delivery(), worker.net.now()) {
+    let genuine = judged.inspect_err(|_| asked.mark(Stage::Verified, worker.net.look().monotonic))?;
+    match route.disposition(genuine.verified.delivery(), || worker.net.now()) {
         Disposition::Answer(reply) => Err(asked.answer_with(reply)),
         Disposition::Refuse(rejection) => Err(rejection.into()),
         Disposition::Forward { upstream } => {

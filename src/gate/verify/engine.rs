@@ -14,15 +14,16 @@ use super::credential;
 use super::decoded::{self, Decompressed, SignedBody};
 use super::fit::misfits;
 use super::jws::{Proven, TokenCheck, TokenRule};
-use super::keyring::{Key, Keyring, Material};
+use super::keyring::{Key, Keyring};
 use super::mac::{self, Hasher, Tag};
 use super::name::Name;
 use super::reading::{self, Content};
+use super::rule::Rule;
 use super::scheme::{Kind, Scheme, SchemeProblem, Source};
 use super::signature::{Encoding, SIGNATURE_LIMIT, TAG_LIMIT};
 use super::template::Part;
 use super::tolerance::Tolerance;
-use super::url::{PublicUrl, UrlPort};
+use super::url::PublicUrl;
 use super::verified::{Evidence, Proof, Verified};
 use crate::now::Now;
 use crate::outcome::Rejection;
@@ -32,29 +33,6 @@ use crate::outcome::Rejection;
 pub struct Verifier {
     pub(super) rule: Option<Rule>,
 }
-
-#[derive(Clone, Debug)]
-pub(super) struct Rule {
-    pub(super) scheme: Arc<Scheme>,
-    pub(super) keyring: Keyring,
-    pub(super) tolerance: Option<Tolerance>,
-    /// Whether a timestamp outside of the tolerance is only noted.
-    observes_tolerance: bool,
-    pub(super) public_url: Option<PublicUrl>,
-    /// The URL that the sender may have signed instead ([`UrlPort::Either`]).
-    pub(super) other_url: Option<PublicUrl>,
-    /// Whether the body can be hashed while it arrives.
-    streams: bool,
-    /// Whether nothing of it is left to be hashed then.
-    leaves_nothing: bool,
-    /// Whether times of tokens do not count: for explanations.
-    anytime: bool,
-    /// The longest body of the route, in bytes: also of what a body becomes when it is decompressed.
-    body_limit: usize,
-}
-
-/// How long a body may become where no route says how long its bodies are, in bytes.
-const BODY_LIMIT: usize = 1 << 20;
 
 /// How many passes of a hash the walk over a JSON body takes.
 const JSON_COST: usize = 5;
@@ -115,28 +93,7 @@ impl Verifier {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let own = scheme.timestamp.as_ref().map(|timestamp| timestamp.tolerance);
-        let tolerance = tolerance.or(own);
-        let streams = matches!(scheme.kind, Kind::Hmac(_) | Kind::Digest(_))
-            && scheme.signed_body == SignedBody::AsReceived
-            && scheme.content.contains(&Part::Body)
-            && !scheme.content_needs_body(scheme.content.around_body().0);
-        let other_url = other_url(&scheme, public_url.as_ref());
-        let leaves_nothing =
-            streams && keyring.keys().len() == 1 && other_url.is_none() && scheme.body_digest.is_none();
-        let rule = Rule {
-            scheme,
-            keyring,
-            tolerance,
-            observes_tolerance: false,
-            public_url,
-            other_url,
-            streams,
-            leaves_nothing,
-            anytime: false,
-            body_limit: BODY_LIMIT,
-        };
-        Ok(Self { rule: Some(rule) })
+        Ok(Self { rule: Some(Rule::new(scheme, keyring, tolerance, public_url)) })
     }
 
     /// The same verifier, which only notes ([`Verified::untimely`]) what the tolerance would have refused.
@@ -208,22 +165,7 @@ impl Verifier {
     /// A verifier that explains what would have matched, never one that verifies: nothing is asked of the scheme, and no
     /// timestamp is judged. The body is read only when it is whole.
     pub(crate) fn for_explanation(scheme: Arc<Scheme>, keyring: Keyring, public_url: Option<PublicUrl>) -> Self {
-        let other_url = other_url(&scheme, public_url.as_ref());
-        let (streams, leaves_nothing, tolerance) = (false, false, None);
-        Self {
-            rule: Some(Rule {
-                scheme,
-                keyring,
-                tolerance,
-                observes_tolerance: false,
-                public_url,
-                other_url,
-                streams,
-                leaves_nothing,
-                anytime: true,
-                body_limit: BODY_LIMIT,
-            }),
-        }
+        Self { rule: Some(Rule::for_explanation(scheme, keyring, public_url)) }
     }
 
     /// Starts a check on the head of a delivery; does not look at the body.
@@ -264,10 +206,6 @@ impl Verifier {
     }
 }
 
-fn other_url(scheme: &Scheme, public_url: Option<&PublicUrl>) -> Option<PublicUrl> {
-    public_url.filter(|_| scheme.url_port == UrlPort::Either).map(PublicUrl::with_other_port)
-}
-
 impl Rule {
     fn begin<D: Delivery>(&self, delivery: &D, now: Now) -> Result<State, Rejection> {
         for (name, value) in &self.scheme.require {
@@ -284,10 +222,10 @@ impl Rule {
         if reading::signature_is_in_head(&self.scheme) {
             self.check_signatures(delivery)?;
         }
-        if !self.timestamp_is_in_body() {
+        if !self.timestamp_is_in_body {
             self.judge_timestamp(delivery, now)?;
         }
-        if self.id_is_signed_in_head() {
+        if self.needs_id {
             reading::id(&self.scheme, delivery)?.ok_or(Rejection::IdMissing)?;
         }
         if self.scheme.wants_public_key() {
@@ -356,7 +294,7 @@ impl Rule {
         let (timestamp, untimely) = self.judge_timestamp(delivery, now)?;
         let id = self.read_body_id(delivery)?;
         let key = self.keyring.keys().get(index).ok_or(Rejection::KeyInactive)?;
-        Ok(Evidence { scheme: &self.scheme, key_id: key.id(), timestamp, untimely, id, proof })
+        Ok(Evidence { scheme: &self.scheme, key_id: key.id(), timestamp, untimely, id, proof, signs_id: self.signs_id })
     }
 
     fn finish_token<D: Delivery>(&self, check: TokenCheck, delivery: &D, now: Now) -> Result<Evidence<'_>, Rejection> {
@@ -366,7 +304,7 @@ impl Rule {
             id = self.read_body_id(delivery)?;
         }
         let proof = Some(Proof { tag, key: None, matched: None });
-        Ok(Evidence { scheme: &self.scheme, key_id: key.id(), timestamp, untimely, id, proof })
+        Ok(Evidence { scheme: &self.scheme, key_id: key.id(), timestamp, untimely, id, proof, signs_id: self.signs_id })
     }
 
     fn token(&self) -> TokenRule<'_> {
@@ -521,7 +459,7 @@ impl Rule {
     /// often do): the replay key is then the tag.
     fn read_body_id<D: Delivery>(&self, delivery: &D) -> Result<Option<Box<[u8]>>, Rejection> {
         let kept = self.scheme.id.as_ref().is_some_and(|id| id.is_in_body() || matches!(id, Source::Query(_)));
-        if !kept || !self.scheme.signs_id() {
+        if !kept || !self.signs_id {
             return Ok(None);
         }
         match reading::id(&self.scheme, delivery) {
@@ -529,29 +467,5 @@ impl Rule {
             Err(Rejection::IdMalformed) if !self.scheme.content.contains(&Part::Id) => Ok(None),
             Err(rejection) => Err(rejection),
         }
-    }
-
-    fn timestamp_is_in_body(&self) -> bool {
-        self.scheme.timestamp.as_ref().is_some_and(|timestamp| timestamp.source.is_in_body())
-    }
-
-    fn id_is_signed_in_head(&self) -> bool {
-        self.scheme.content.contains(&Part::Id) && self.scheme.id.as_ref().is_some_and(|source| !source.is_in_body())
-    }
-
-    fn hasher(&self, key: &Key) -> Result<Hasher, Rejection> {
-        match (self.scheme.kind, key.material()) {
-            (Kind::Hmac(_), Material::Mac(key)) => Ok(Hasher::mac(key)),
-            (Kind::Digest(algorithm), Material::Secret(_)) => Ok(Hasher::digest(algorithm)),
-            _ => Err(Rejection::KeyInactive),
-        }
-    }
-
-    fn content<'a, D: Delivery>(&'a self, delivery: &'a D, key: &'a Key) -> Content<'a, D> {
-        let secret = match key.material() {
-            Material::Secret(secret) => secret.as_slice(),
-            _ => &[],
-        };
-        Content { scheme: &self.scheme, delivery, public_url: self.public_url.as_ref(), secret }
     }
 }

@@ -35,6 +35,7 @@ mod private_key;
 mod public_key;
 pub mod published;
 mod reading;
+mod rule;
 pub mod scheme;
 mod scheme_rules;
 pub mod sign;

@@ -187,6 +187,8 @@ const HASHES: [(&str, DigestAlgorithm); 4] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Template {
     parts: Vec<Part>,
+    /// Where the body stands among them.
+    body: Option<usize>,
 }
 
 /// Why a text is not a template.
@@ -247,12 +249,12 @@ impl Template {
         }
         literal.push_str(rest);
         push_literal(&mut parts, &mut literal);
-        Ok(Self { parts })
+        Ok(Self::of(parts))
     }
 
     /// A template of these parts.
-    pub(crate) const fn of(parts: Vec<Part>) -> Self {
-        Self { parts }
+    pub(crate) fn of(parts: Vec<Part>) -> Self {
+        Self { body: parts.iter().position(|part| *part == Part::Body), parts }
     }
 
     /// The pieces in order.
@@ -280,7 +282,7 @@ impl Template {
 
     /// The pieces before and after `{body}`; without a `{body}` all of them are after it.
     pub(super) fn around_body(&self) -> (&[Part], &[Part]) {
-        match self.parts.iter().position(|part| *part == Part::Body) {
+        match self.body {
             Some(at) => {
                 let (before, rest) = self.parts.split_at(at);
                 (before, rest.get(1..).unwrap_or_default())

@@ -7,7 +7,7 @@ use super::Delivery;
 use super::mac::Tag;
 use super::name::Name;
 use super::reading;
-use super::scheme::{ReplayKey, Scheme, Source};
+use super::scheme::{Scheme, Source};
 use crate::outcome::Rejection;
 
 /// What the engine found, by the rule of a route. It borrows from the rule: counting references would be a write that all
@@ -15,6 +15,8 @@ use crate::outcome::Rejection;
 pub(super) struct Evidence<'r> {
     pub(super) scheme: &'r Scheme,
     pub(super) key_id: &'r str,
+    /// Whether the delivery id is signed.
+    pub(super) signs_id: bool,
     pub(super) timestamp: Option<i64>,
     /// What an observed tolerance would have refused.
     pub(super) untimely: Option<Rejection>,
@@ -79,7 +81,7 @@ impl<'r, D> Verified<'r, D> {
 
     /// Whether [`Verified::delivery_id`] is covered by the signature.
     pub fn delivery_id_is_signed(&self) -> bool {
-        self.evidence.as_ref().is_some_and(|evidence| evidence.scheme.signs_id())
+        self.evidence.as_ref().is_some_and(|evidence| evidence.signs_id)
     }
 }
 
@@ -115,7 +117,7 @@ impl<'r, D: Delivery> Verified<'r, D> {
     /// The id, where it tells deliveries apart.
     fn identifying_id(&self) -> Option<&[u8]> {
         let evidence = self.evidence.as_ref()?;
-        if evidence.scheme.replay_key() == ReplayKey::Id { self.delivery_id() } else { None }
+        if evidence.signs_id { self.delivery_id() } else { None }
     }
 
     /// Whether the delivery id tells this delivery apart. Two deliveries with one id may still differ in their bodies.
