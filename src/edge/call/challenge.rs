@@ -12,17 +12,24 @@ use crate::gate::verify::{CallProof, ChallengeReply, Challenges, Question, Verif
 use crate::outcome::{Outcome, Rejection};
 use crate::wire::framing::BodyFraming;
 
+/// A request that is refused unless it is a handshake.
+pub struct WithoutProof<'a, 'w> {
+    /// What was granted to it; nothing before its admission.
+    pub granted: Option<&'a mut Admitted<'w>>,
+    /// Why it is refused.
+    pub refused: Outcome,
+}
+
 /// Answers a request that is refused because it lacks every proof, or has a method that the route does not take, where it
 /// is a handshake that needs none. Its body is read only if its head can be that of a handshake, and is no longer than one.
-/// `granted` is what was granted to the request, nothing before its admission.
 pub async fn answer_instead<N: Net, C: Carrier<N>>(
     worker: &Worker<N>,
     policy: &Policy,
     call: &mut Call<'_, '_>,
     carrier: &mut C,
-    granted: Option<&mut Admitted<'_>>,
-    refused: Outcome,
+    unproven: WithoutProof<'_, '_>,
 ) -> Outcome {
+    let WithoutProof { granted, refused } = unproven;
     let Some((route, admitted)) = call.asked.route.zip(granted) else { return refused };
     let Some(challenges) = route.challenges.as_deref().filter(|it| can_be(it, call, refused)) else { return refused };
     if !call.asked.body_read {

@@ -21,7 +21,7 @@ use crate::wire::framing::BodyFraming;
 use super::admit;
 use super::await_record;
 use super::carrier::{Carrier, Next, OwnAnswer};
-use super::challenge;
+use super::challenge::{self, WithoutProof};
 use super::enqueue::{self, Storing};
 use super::forward::{self, Way};
 use super::inbound::Inbound;
@@ -51,7 +51,10 @@ pub async fn run<'p, N: Net, C: Carrier<N>>(
             await_record::await_record(worker, call, carrier.sender(), acknowledged).await.err().unwrap_or(acknowledged)
         }
         // A handshake has no proof, or another method than deliveries have.
-        Err(refused) => challenge::answer_instead(worker, policy, call, carrier, granted.as_mut(), refused).await,
+        Err(refused) => {
+            let unproven = WithoutProof { granted: granted.as_mut(), refused };
+            challenge::answer_instead(worker, policy, call, carrier, unproven).await
+        }
     };
     // Nothing is worked on any more. The body is still in memory, and counts until the answer has been taken.
     granted.iter_mut().for_each(Admitted::end_request);
