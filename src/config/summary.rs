@@ -126,6 +126,7 @@ upstream = "unix:/run/app.sock"
         ] {
             let text = told(scheme, lines);
             assert!(text.contains(part), "{scheme}: {part}\n{text}");
+            assert_eq!(text.matches("replay key").count(), 1, "{text}");
         }
     }
 

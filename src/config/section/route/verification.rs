@@ -179,8 +179,6 @@ pub(super) fn describe(out: &mut String, verification: &Verification) -> fmt::Re
     if let Some(url) = &verification.public_url {
         line(out, "public url", url)?;
     }
-    line(out, "replay key", scheme.replay_key().name())?;
-
     Ok(())
 }
 
