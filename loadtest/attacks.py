@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import kinds
+
 # Of 127.0.0.0/8, from 127.0.1.1 on. The probe has another one.
 MANY_ADDRESSES = 250
 PROBE_ADDRESS = "127.0.0.9"
@@ -88,6 +90,10 @@ SCENARIOS = [
              {"script": "options", "connections": 32}, {*REFUSED, *MALFORMED}),
     Scenario("candidates", "16 Ed25519 signatures on 1 MiB, four keys",
              {"script": "candidates", "connections": 16, "body": 1 << 20}, REFUSED, route="/webhooks/public"),
+    *(Scenario(f"kind-{kind.name}", f"forged deliveries of 8 KiB: {kind.does}, from 250 addresses",
+               {"script": "repeat", "connections": 250, "sources": MANY_ADDRESSES, "file": f"{{folder}}/{kind.name}.http"},
+               REFUSED, at_least={"401 unauthorized": 1000}, route=kind.path)
+      for kind in kinds.KINDS),
     Scenario("hello-p256", "one recorded ClientHello of TLS 1.3, key P-256",
              {"script": "canned", "connections": 200, "file": "{folder}/hello"}, set(), unit="connection", tls="p256"),
     Scenario("hello-rsa-2048", "the same, key RSA-2048",

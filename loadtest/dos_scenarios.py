@@ -11,6 +11,7 @@ from pathlib import Path
 
 import attacks
 import canned
+import kinds
 import rig
 from dos_bench import Bench, Phase, Result, Verdict, added, finish, reasons, status
 from dos_judging import judge, judge_proxy
@@ -80,6 +81,8 @@ def records_size(bench: Bench, server: rig.Server) -> int:
 def make_canned(folder: Path, names: list[str]) -> None:
     """What the attackers over TLS and on public keys need; only what the scenarios ask for."""
     canned.make_public_keys(folder, 4)
+    kinds.make_keys(folder)
+    kinds.make_requests(folder)
     asked = [one for one in attacks.SCENARIOS if one.name in names and one.tls]
     for kind in {one.tls for one in asked}:
         canned.make_server_pair(folder, kind)

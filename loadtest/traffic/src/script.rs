@@ -81,7 +81,7 @@ pub struct Script {
 
 /// Attacks by name.
 pub const NAMES: &str = "forged unsigned capture genuine slowloris slow-body slow-read unread silent connect-close fields \
-                         large-head random chunks unfinished byte-heads cut canned named-headers options candidates";
+                         large-head random chunks unfinished byte-heads cut canned repeat named-headers options candidates";
 /// Fields of a head that has too many.
 const FIELDS: usize = 400;
 const LARGE_HEAD: usize = 128 << 10;
@@ -182,6 +182,11 @@ impl Script {
                 let read = |path: String| std::fs::read(&path).map_err(|error| format!("{path}: {error}"));
                 let follow_up = follow_up.map(read).transpose()?.map(Rc::new);
                 Self { opening: fixed(read(file)?), answers: 1, then: Then::Raw, follow_up, ..plain }
+            }
+            "repeat" => {
+                let file: String = options.must("file")?;
+                let request = std::fs::read(&file).map_err(|error| format!("{file}: {error}"))?;
+                Self { opening: fixed(request), answers: 1, ..plain }
             }
             "options" => {
                 let listed = "z,".repeat(OPTIONS);
