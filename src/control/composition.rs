@@ -19,6 +19,7 @@ use crate::edge::worker::Observer;
 use crate::telemetry::readings::ProcessIdentity;
 
 use super::bind_advice::bind_advice;
+use super::causes::Causes;
 use super::desk::{FrontDesk, Interior, Looking};
 use super::durable::service::{Household, InboxService};
 use super::event_log::{EventLog, Level};
@@ -129,6 +130,8 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
         Household { policy: Arc::clone(&running.policy), clock: running.clock.clone(), driver: running.driver };
     inbox.as_ref().map_or(Ok(()), |inbox| inbox.start(household)).map_err(|error| format!("cannot start: {error}"))?;
     let interior = Interior::of(&running);
+    let causes = Causes::start(Interior::of(&running), Arc::clone(&records), Arc::clone(log));
+    let _causes = causes.map_err(|error| format!("cannot explain refusals: {error}"))?;
     let running = Arc::new(Mutex::new(Some(running)));
     let start = reload::Start {
         source,

@@ -19,7 +19,7 @@ use crate::telemetry::readings::{KeyReading, ProcessIdentity, Readings, ReloadRe
 use super::durable::gate::GateState;
 use super::durable::service::InboxService;
 use super::event_log::{EventLog, Level};
-use super::explained::explained;
+use super::explained::{cause, explained};
 use super::lookout::Lookout;
 use super::phase::Phases;
 use super::publishers::Publishers;
@@ -124,6 +124,13 @@ impl Interior {
             Some(route) => Errand::Done(explained(captured, &route.verifier)),
             None => Errand::Failed(format!("there is no route {} any more", captured.route)),
         }
+    }
+
+    /// The codes of what explains why a request that is kept was refused, where that is found.
+    pub(super) fn cause(&self, captured: &Captured) -> Option<String> {
+        let policy = self.policy.current();
+        let route = policy.gate.routes.routes().iter().find(|route| *route.name == captured.route)?;
+        cause(captured, &route.verifier)
     }
 
     /// Reads what there is to be read of workers and policy.

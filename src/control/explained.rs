@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::config::presets;
-use crate::explain::{Given, TrialBudget, explain, explain_head};
+use crate::explain::{Explanation, Given, TrialBudget, explain, explain_head};
 use crate::gate::verify::{Delivery, Scheme, Verifier};
 use crate::now::Now;
 use crate::outcome::{Outcome, Rejection};
@@ -20,12 +20,7 @@ pub(super) fn explained(captured: &Captured, verifier: &Verifier) -> String {
     if rejection.answer().status != 401 {
         return helped(rejection).join("\n");
     }
-    let request = KeptRequest::of(captured);
-    let schemes: Vec<Arc<Scheme>> = presets::preset_names().filter_map(presets::preset).collect();
-    let budget = TrialBudget::of(request.body.len());
-    let (now, schemes) = (Now::at_unix(captured.at), schemes.as_slice());
-    let given = Given { verifier, secrets: &[], of_others: &[], schemes, now, budget: &budget };
-    let explanation = if captured.is_cut() { explain_head(&given, &request) } else { explain(&given, &request) };
+    let explanation = explanation(captured, verifier);
     let mut lines = vec![explanation.headline()];
     lines.extend(explanation.remedy().map(|remedy| format!("what to do: {remedy}")));
     match explanation.verdict {
@@ -38,6 +33,26 @@ pub(super) fn explained(captured: &Captured, verifier: &Verifier) -> String {
     }
     lines.extend(explanation.facts);
     lines.join("\n")
+}
+
+/// The codes of what explains it, where that has been found: one, or two with a `+`.
+#[must_use]
+pub(super) fn cause(captured: &Captured, verifier: &Verifier) -> Option<String> {
+    let Outcome::Rejected(rejection) = captured.outcome else { return None };
+    if rejection.answer().status != 401 {
+        return None;
+    }
+    let finding = explanation(captured, verifier).finding?;
+    Some(finding.codes().collect::<Vec<_>>().join("+"))
+}
+
+fn explanation(captured: &Captured, verifier: &Verifier) -> Explanation {
+    let request = KeptRequest::of(captured);
+    let schemes: Vec<Arc<Scheme>> = presets::preset_names().filter_map(presets::preset).collect();
+    let budget = TrialBudget::of(request.body.len());
+    let (now, schemes) = (Now::at_unix(captured.at), schemes.as_slice());
+    let given = Given { verifier, secrets: &[], of_others: &[], schemes, now, budget: &budget };
+    if captured.is_cut() { explain_head(&given, &request) } else { explain(&given, &request) }
 }
 
 fn helped(rejection: Rejection) -> [String; 2] {

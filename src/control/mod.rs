@@ -8,6 +8,7 @@ pub mod audit_file;
 mod audit_sink;
 pub mod bind_advice;
 pub mod captures;
+mod causes;
 pub mod composition;
 pub mod desk;
 pub mod doctor;

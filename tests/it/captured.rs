@@ -119,6 +119,7 @@ fn a_refused_request_is_kept_and_explained(driver: Driver) {
     assert_eq!(kept.get(&format!("/captured/{id}"), "rebind.example").status, 421);
     assert_eq!(kept.get("/captured/00", "localhost").status, 404);
 
+    kept.program.await_line(&format!("cause body_line_end: `countersign explain {id}`"));
     let (code, told) = kept.explain(&[&id, "--admin", &kept.admin().to_string()]);
     assert_eq!(code, Some(1), "{told}");
     assert!(told.contains("signature_mismatch") && told.contains("newline"), "{told}");

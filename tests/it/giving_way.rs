@@ -82,12 +82,19 @@ fn unfinished_bodies(driver: Driver, unfinished: &Delivery, genuine: &Delivery) 
     let mut takers = strangers(&proxy, 4, but_one(&unfinished.bytes()));
     assert!(eventually(|| proxy.held().body_memory >= 4 * 15_999));
     // While they hold less than he asks for, they have a grace.
-    assert!(eventually(|| passes(proxy.connect(), genuine)));
+    let mut attempts = 0;
+    assert!(eventually(|| {
+        attempts += 1;
+        passes(proxy.connect(), genuine)
+    }));
     for _ in 0..2 {
         assert_eq!(proxy.connect().ask(&genuine.bytes()).status, 200);
     }
-    assert_eq!(told_to_go(&mut takers), 3, "no more of them than there was need for");
-    assert!(eventually(|| gave_way(&proxy) == 3));
+    let told = told_to_go(&mut takers);
+    // What a refused attempt had sent counts until its connection has ended.
+    let most = if attempts > 1 { 4 } else { 3 };
+    assert!((3..=most).contains(&told), "no more of them than there was need for: {told} after {attempts} attempts");
+    assert!(eventually(|| gave_way(&proxy) == told));
     drop(takers);
     proxy.assert_nothing_held();
     application.assert_requests(3);
