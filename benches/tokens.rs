@@ -2,6 +2,9 @@
 //! body of 8 KiB is hashed for the digest that the token or the name of the delivery needs.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 use core::hint::black_box;
 use core::time::Duration;
 use std::sync::Arc;
@@ -9,11 +12,9 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use countersign::config::presets;
-use countersign::gate::verify::{
-    ClaimRule, Delivery, Key, Keyring, Scheme, SignInput, Validity, Verifier, sha256, sign,
-};
+use countersign::gate::verify::{ClaimRule, Key, Keyring, Scheme, SignInput, Validity, Verifier, sha256, sign};
 use countersign::now::Now;
-use countersign::wire::headers::{HeaderBuf, Headers};
+use countersign::wire::headers::HeaderBuf;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use ring::hmac;
 use ring::rand::SystemRandom;
@@ -22,32 +23,11 @@ use ring::signature::{
     RSA_PKCS1_2048_8192_SHA256, RsaKeyPair, UnparsedPublicKey, VerificationAlgorithm,
 };
 
+use support::Received;
+
 const SECRET: &[u8] = b"correct-horse-battery-staple-0123456789";
 const PRIVATE: &str = include_str!("../tests/keys/rsa-1.pem");
 const PUBLIC: &str = include_str!("../tests/keys/rsa-1.pub.pem");
-
-struct Received {
-    headers: HeaderBuf,
-    body: Vec<u8>,
-}
-
-impl Delivery for Received {
-    fn method(&self) -> &[u8] {
-        b"POST"
-    }
-
-    fn target(&self) -> &[u8] {
-        b"/in"
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.headers.view()
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.body
-    }
-}
 
 /// A key of each kind: for `sign`, for the route, and for ring.
 struct Keys {
@@ -109,7 +89,7 @@ fn tokens(criterion: &mut Criterion) {
             false => Key::from_secret("1", &scheme, SECRET, Validity::default()).unwrap(),
         };
         let verifier = Verifier::new(Arc::clone(&scheme), Keyring::new(vec![key]), None, None).unwrap();
-        let delivery = Received { headers, body };
+        let delivery = Received::of(headers, body);
         group.bench_function(BenchmarkId::new("engine", name), |bencher| {
             bencher.iter(|| {
                 let delivery = black_box(&delivery);

@@ -1,42 +1,23 @@
 //! What verification costs beside the bare HMAC of the same bytes.
 #![allow(clippy::unwrap_used, missing_docs)]
 
+#[path = "../tests/support/mod.rs"]
+mod support;
+
 use core::hint::black_box;
 use core::time::Duration;
 
 use countersign::config::presets;
-use countersign::gate::verify::{Delivery, Key, Keyring, SignInput, Validity, Verifier, sign};
+use countersign::gate::verify::{Key, Keyring, SignInput, Validity, Verifier, sign};
 use countersign::now::Now;
-use countersign::wire::headers::{HeaderBuf, Headers};
+use countersign::wire::headers::HeaderBuf;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use ring::hmac;
 
+use support::Received;
+
 const SECRET: &[u8] = b"correct-horse-battery-staple-0123456789";
 const SIZES: [usize; 3] = [256, 8 * 1024, 64 * 1024];
-
-/// A delivery as it stands in a connection's buffer: verifying it copies nothing.
-struct Received {
-    headers: HeaderBuf,
-    body: Vec<u8>,
-}
-
-impl Delivery for Received {
-    fn method(&self) -> &[u8] {
-        b"POST"
-    }
-
-    fn target(&self) -> &[u8] {
-        b"/webhooks/github"
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.headers.view()
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.body
-    }
-}
 
 fn verify(criterion: &mut Criterion) {
     let scheme = presets::preset("github").unwrap();
@@ -57,7 +38,7 @@ fn verify(criterion: &mut Criterion) {
         for (name, value) in sign(&scheme, SECRET, &input).unwrap() {
             headers.push(&name, value.as_bytes());
         }
-        let delivery = Received { headers, body };
+        let delivery = Received::of(headers, body);
         group.throughput(Throughput::Bytes(size as u64));
         group.bench_function(BenchmarkId::new("engine", size), |bencher| {
             bencher.iter(|| {

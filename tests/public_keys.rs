@@ -1,20 +1,23 @@
 //! Public keys in every form in which senders publish them, and signatures of RSA and of P-384.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod support;
+
 use core::time::Duration;
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use countersign::gate::verify::{
-    Delivery, Encoding, Key, Keyring, Kind, PublicAlgorithm, Scheme, SignInput, Template, Validity, Verifier, Work,
-    sign,
+    Encoding, Key, Keyring, Kind, PublicAlgorithm, Scheme, SignInput, Template, Validity, Verifier, Work, sign,
 };
 use countersign::now::Now;
 use countersign::outcome::Rejection;
-use countersign::wire::headers::{HeaderBuf, Headers};
+use countersign::wire::headers::HeaderBuf;
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P384_SHA384_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
+
+use support::Received;
 
 const NOW: Now = Now::at_unix(Duration::from_secs(1_760_000_000));
 const PRIVATE: &str = include_str!("keys/rsa-1.pem");
@@ -29,33 +32,10 @@ const RSA: [PublicAlgorithm; 6] = [
     PublicAlgorithm::RsaPssSha512,
 ];
 
-struct Received {
-    headers: HeaderBuf,
-    body: Vec<u8>,
-}
-
-impl Delivery for Received {
-    fn method(&self) -> &[u8] {
-        b"POST"
-    }
-
-    fn target(&self) -> &[u8] {
-        b"/"
-    }
-
-    fn headers(&self) -> Headers<'_> {
-        self.headers.view()
-    }
-
-    fn body(&self) -> &[u8] {
-        &self.body
-    }
-}
-
 fn received(signature: &str, body: &[u8]) -> Received {
     let mut headers = HeaderBuf::default();
     headers.push("X-Signature", signature.as_bytes());
-    Received { headers, body: body.to_vec() }
+    Received::of(headers, body.to_vec())
 }
 
 fn scheme(algorithm: PublicAlgorithm) -> Arc<Scheme> {
