@@ -215,14 +215,13 @@ impl Signed<'_> {
             .arg(folder.write("signing.body", self.body))
             .output()
             .expect("the binary runs");
-        let complaint = String::from_utf8_lossy(&output.stderr);
-        if let Some((_, told)) = complaint.split_once("the signature belongs into") {
-            let value = told.trim_end().rsplit_once(": ").expect("the value").1;
+        assert!(output.status.success(), "{}: {}", self.scheme, String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).expect("headers are text");
+        if text.starts_with("the field of the JSON body") || text.starts_with("the form field") {
+            let value = text.trim_end().rsplit_once(": ").expect("the value").1;
             assert!(String::from_utf8_lossy(self.body).contains(PLACEHOLDER), "{}", self.scheme);
             return (Vec::new(), with_signature(self.scheme, self.body, value));
         }
-        assert!(output.status.success(), "{}: {complaint}", self.scheme);
-        let text = String::from_utf8(output.stdout).expect("headers are text");
         let fields = text.lines().map(|line| line.split_once(": ").unwrap_or_else(|| panic!("no header: {line}")));
         let fields = fields.filter(|(name, _)| *name != "Content-Type");
         (fields.map(|(name, value)| (name.to_owned(), self.as_sent(value))).collect(), self.body.to_vec())

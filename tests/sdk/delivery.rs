@@ -5,6 +5,8 @@ use base64::engine::general_purpose::STANDARD;
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Schemes that sign the URL.
 const SIGN_URL: [&str; 6] = ["twilio", "twilio-json", "square", "hubspot-v2", "hubspot-v3", "plivo"];
@@ -140,15 +142,19 @@ pub(crate) fn body(scheme: &str, nonce: &str, now: u64) -> Vec<u8> {
         return format!(r#"{{"id":"{nonce}","note":"grüße 😀","amount":"1.00"}}"#).into_bytes();
     }
     if ["twilio", "plivo"].contains(&scheme) {
+        // Twilio signs what stands twice once, Plivo twice.
+        let again = if scheme == "twilio" { "&Media=b" } else { "" };
         return format!(
-            "To=%2b18005551212&Body=gr%c3%bc%C3%9fe+%F0%9F%98%80%0D%0A&Media=b&Media=a&Media=b&Empty=&Amount=1.00\
+            "To=%2b18005551212&Body=gr%c3%bc%C3%9fe+%F0%9F%98%80%0D%0A&Media=b&Media=a{again}&Empty=&Amount=1.00\
              &from=x&From=%2B14155550100&Nonce={nonce}"
         )
         .into_bytes();
     }
+    let attempted = OffsetDateTime::from_unix_timestamp(now.cast_signed()).unwrap().format(&Rfc3339).unwrap();
     format!(
         "\u{20}{{\r\n\t\"id\" : \"evt_{nonce}\",\"events\":[ ], \"meta\":{{\"webhook_id\":\"WB{nonce}\"}},\n\
          \"payload\":{{\"resource_type\":\"check\",\"action\":\"check.completed\",\"object\":{{\"id\":\"{nonce}\"}}}},\
+         \"webhookMetadata\":{{\"webhookDeliveryAttemptTimestamp\":\"{attempted}\"}},\
          \"time_ms\":{now}000, \"webhookTimestamp\": {now}000,\
          \"amount\":1.00,\"limit\":1E+2,\"none\":-0.0,\"big\":12345678901234567890123,\
          \"note\":\"gr\u{fc}\u{df}e \\u00fc \u{1f600} \\ud83d\\ude00 \\/ / \u{2028} \\u003c<&>\", \
