@@ -176,7 +176,11 @@ fn send(address: SocketAddr, path: &str, body: &str) -> String {
 }
 
 fn send_signed(address: SocketAddr, path: &str, body: &str, signed: &str) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    send_by(SECRET, address, path, (body, signed))
+}
+
+fn send_by(secret: &str, address: SocketAddr, path: &str, (body, signed): (&str, &str)) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, signed.as_bytes());
     let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -264,6 +268,46 @@ fn what_was_acknowledged_survives_a_kill_and_so_does_the_memory_of_it() {
         process.await_line("0 deliveries wait");
         assert_eq!(status(&send(address, "/hook", "{\"n\":3}")), "200", "a copy of what was delivered");
         process.stop();
+    }
+}
+
+#[test]
+fn a_copy_is_recognised_after_a_kill_whichever_key_of_the_route_was_removed() {
+    const NEXT: &str = "another-battery-staple-0123456789";
+    let entry = |id: u8, file: &str| format!("{{ id = \"{id}\", file = \"{file}\" }}");
+    for kept in [entry(2, "next"), entry(2, "next") + ", " + &entry(1, "secret"), entry(1, "secret")] {
+        let folder = Folder::new("rotated");
+        std::fs::write(folder.0.join("next"), NEXT).unwrap();
+        let with_keys = |keys: &str| {
+            let config = folder.configure("auto", away(), "");
+            let text = std::fs::read_to_string(&config).unwrap().replacen(&entry(1, "secret"), keys, 1);
+            let unfinished = folder.0.join("unfinished");
+            std::fs::write(&unfinished, text).unwrap();
+            std::fs::rename(unfinished, &config).unwrap();
+            config
+        };
+        let process = Process::start(&with_keys(&entry(1, "secret")));
+        let address = process.open();
+        assert_eq!(status(&send(address, "/hook", "{\"n\":0}")), "202");
+        with_keys(&(entry(1, "secret") + ", " + &entry(2, "next")));
+        let begun = Instant::now();
+        while status(&send_by(NEXT, address, "/hook", ("{\"n\":1}", "{\"n\":1}"))) == "401" {
+            assert!(begun.elapsed() < PATIENCE, "the new key does not come into force");
+            pause();
+        }
+        for body in ["{\"n\":2}", "{\"n\":3}"] {
+            assert_eq!(status(&send(address, "/hook", body)), "202");
+        }
+        process.kill();
+        let process = Process::start(&with_keys(&kept));
+        let address = process.open();
+        // Signed with either key: it is the same delivery, and one of the keys may not count any more.
+        for body in ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}"] {
+            let answers = [SECRET, NEXT].map(|secret| send_by(secret, address, "/hook", (body, body)));
+            let statuses = answers.each_ref().map(|answer| status(answer));
+            assert!(statuses.contains(&"200") && !statuses.contains(&"202"), "{kept}: {body}: {statuses:?}");
+        }
+        process.kill();
     }
 }
 
