@@ -312,6 +312,47 @@ fn a_copy_is_recognised_after_a_kill_whichever_key_of_the_route_was_removed() {
 }
 
 #[test]
+fn attempts_stand_in_the_access_log_and_the_audit_trail() {
+    let folder = Folder::new("recorded");
+    let application = application("127.0.0.1:0", &[500, 200, 410]);
+    let config = folder.configure("auto", application.address, "");
+    std::fs::write(folder.0.join("seal"), SECRET).unwrap();
+    let (log, trail) = (folder.0.join("access.log"), folder.0.join("audit.jsonl"));
+    let more = format!(
+        "[access_log]\noutput = \"{}\"\n[audit]\nfile = \"{}\"\nkey = {{ id = \"k\", file = \"seal\" }}\n",
+        log.display(),
+        trail.display()
+    );
+    let text = std::fs::read_to_string(&config).unwrap() + &more;
+    std::fs::write(&config, text).unwrap();
+    let process = Process::start(&config);
+    let address = process.open();
+    let answers = ["{\"n\":1}", "{\"n\":2}"].map(|body| {
+        let answer = send(address, "/hook", body);
+        assert_eq!(status(&answer), "202", "{answer}");
+        (0..if body.contains('1') { 2 } else { 1 }).for_each(|_| _ = application.heard());
+        answer
+    });
+    process.stop();
+    for file in [log, trail] {
+        let written = std::fs::read_to_string(&file).unwrap();
+        let attempts: Vec<&str> = written.lines().filter(|line| line.contains("\"event\":\"attempt\"")).collect();
+        let expected = [
+            (0, "\"attempt\":1,\"outcome\":\"again\",\"reason\":\"answered\",\"status\":500"),
+            (0, "\"attempt\":2,\"outcome\":\"delivered\",\"reason\":\"delivered\",\"status\":200"),
+            (1, "\"attempt\":1,\"outcome\":\"dead\",\"reason\":\"refused_by_application\",\"status\":410"),
+        ];
+        assert_eq!(attempts.len(), expected.len(), "{written}");
+        for (line, (answer, part)) in attempts.iter().zip(expected) {
+            let (id, request) =
+                (field(&answers[answer], "X-Countersign-Delivery"), field(&answers[answer], "X-Request-Id"));
+            let named = format!("\"request_id\":\"{request}\",\"route\":\"hook\",\"delivery\":\"{id}\",{part}");
+            assert!(line.contains(&named), "{named}\n{line}");
+        }
+    }
+}
+
+#[test]
 fn an_inbox_that_cannot_be_opened_refuses_its_routes_and_no_others() {
     let folder = Folder::new("closed");
     let application = application("127.0.0.1:0", &[]);

@@ -125,8 +125,12 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let running = supervisor::start(plan, witnesses).map_err(|error| error.to_string())?;
     let lookout = Lookout::start(&running, asked, Arc::clone(log));
     let lookout = Arc::new(lookout.map_err(|error| format!("cannot look after applications: {error}"))?);
-    let household =
-        Household { policy: Arc::clone(&running.policy), clock: running.clock.clone(), driver: running.driver };
+    let household = Household {
+        policy: Arc::clone(&running.policy),
+        clock: running.clock.clone(),
+        driver: running.driver,
+        observer: Arc::<Records>::clone(&records),
+    };
     inbox.as_ref().map_or(Ok(()), |inbox| inbox.start(household)).map_err(|error| format!("cannot start: {error}"))?;
     let interior = Interior::of(&running);
     let running = Arc::new(Mutex::new(Some(running)));

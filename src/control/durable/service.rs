@@ -21,6 +21,7 @@ use crate::control::inbox::spooler::Spooler;
 use crate::edge::clock::Clock;
 use crate::edge::deliver::{self, DeliveryNews, DeliveryPlan, Mailbox, StoreSide};
 use crate::edge::driver::DriverChoice;
+use crate::edge::observer::Observer;
 use crate::edge::policy::Policy;
 use crate::edge::snapshot::Published;
 use crate::edge::spool::SpoolSide;
@@ -67,6 +68,8 @@ pub struct Household {
     pub clock: Clock,
     /// What workers run on.
     pub driver: DriverChoice,
+    /// Who is told of attempts.
+    pub observer: Arc<dyn Observer>,
 }
 
 impl InboxService {
@@ -144,6 +147,7 @@ impl InboxService {
             upstreams: policy.upstreams.clone(),
             seed: u64::from_ne_bytes(seed),
             meters: Arc::clone(&self.meters),
+            observer: Arc::clone(&household.observer),
             driver: household.driver,
             clock: household.clock.clone(),
         };
