@@ -233,6 +233,7 @@ impl InboxService {
             dead_size: settings.dead_size,
             deliveries: usize::try_from(settings.deliveries).unwrap_or(usize::MAX),
             retention: u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX),
+            drops_oldest: settings.drops_oldest,
             durable: settings.durable,
             keys: Vec::new(),
             salt: Box::new(salt),
