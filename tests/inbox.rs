@@ -352,6 +352,49 @@ fn attempts_stand_in_the_access_log_and_the_audit_trail() {
     }
 }
 
+/// A request as a browser makes it, of a page that came from `origin`.
+fn browse(admin: SocketAddr, request: &str, origin: &str) -> String {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("{request} HTTP/1.1\r\nHost: {admin}\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    message(&mut stream).expect("an answer")
+}
+
+#[test]
+fn a_dead_letter_is_redriven_from_the_status_page_and_from_no_other() {
+    let folder = Folder::new("page");
+    let application = application("127.0.0.1:0", &[410]);
+    let config = folder.configure("auto", application.address, "");
+    let text = std::fs::read_to_string(&config).unwrap() + "[admin]\naddress = \"127.0.0.1:0\"\n";
+    std::fs::write(&config, text).unwrap();
+    let process = Process::start(&config);
+    let address = process.open();
+    let admin: SocketAddr = process.await_line("admin port at ").rsplit(' ').next().unwrap().parse().unwrap();
+    let own = format!("http://{admin}");
+    let answer = send(address, "/hook", "{}");
+    let id = field(&answer, "X-Countersign-Delivery");
+    assert_eq!(field(&application.heard(), "X-Countersign-Delivery"), id);
+    let page = browse(admin, "GET /", &own);
+    assert!(page.contains("fetch(\"/-/inbox/redrive?\" + query, { method: \"POST\""), "{page}");
+    let begun = Instant::now();
+    while !browse(admin, "GET /inbox?state=dead&limit=10", &own).contains(id) {
+        assert!(begun.elapsed() < PATIENCE, "no dead letter");
+        pause();
+    }
+    let redrive = format!("/-/inbox/redrive?id={id}");
+    assert_eq!(status(&browse(admin, &format!("POST {redrive}"), "http://evil.example")), "403");
+    assert_eq!(status(&browse(admin, "GET /inbox?state=dead&limit=10", "http://evil.example")), "403");
+    assert_eq!(status(&browse(admin, &format!("GET {redrive}"), &own)), "405");
+    assert!(application.is_quiet());
+    let answer = browse(admin, &format!("POST {redrive}"), &own);
+    assert!(status(&answer) == "200" && answer.contains(id), "{answer}");
+    let request = application.heard();
+    assert_eq!((field(&request, "X-Countersign-Delivery"), field(&request, "X-Countersign-Attempt")), (id, "1"));
+    assert_eq!(field(&request, "X-Countersign-Redriven"), "true");
+    process.stop();
+}
+
 #[test]
 fn an_inbox_that_cannot_be_opened_refuses_its_routes_and_no_others() {
     let folder = Folder::new("closed");
