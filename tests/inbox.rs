@@ -176,7 +176,11 @@ fn send(address: SocketAddr, path: &str, body: &str) -> String {
 }
 
 fn send_signed(address: SocketAddr, path: &str, body: &str, signed: &str) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes());
+    send_by(SECRET, address, path, (body, signed))
+}
+
+fn send_by(secret: &str, address: SocketAddr, path: &str, (body, signed): (&str, &str)) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
     let tag = hmac::sign(&key, signed.as_bytes());
     let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
     let mut stream = TcpStream::connect(address).unwrap();
@@ -265,6 +269,130 @@ fn what_was_acknowledged_survives_a_kill_and_so_does_the_memory_of_it() {
         assert_eq!(status(&send(address, "/hook", "{\"n\":3}")), "200", "a copy of what was delivered");
         process.stop();
     }
+}
+
+#[test]
+fn a_copy_is_recognised_after_a_kill_whichever_key_of_the_route_was_removed() {
+    const NEXT: &str = "another-battery-staple-0123456789";
+    let entry = |id: u8, file: &str| format!("{{ id = \"{id}\", file = \"{file}\" }}");
+    for kept in [entry(2, "next"), entry(2, "next") + ", " + &entry(1, "secret"), entry(1, "secret")] {
+        let folder = Folder::new("rotated");
+        std::fs::write(folder.0.join("next"), NEXT).unwrap();
+        let with_keys = |keys: &str| {
+            let config = folder.configure("auto", away(), "");
+            let text = std::fs::read_to_string(&config).unwrap().replacen(&entry(1, "secret"), keys, 1);
+            let unfinished = folder.0.join("unfinished");
+            std::fs::write(&unfinished, text).unwrap();
+            std::fs::rename(unfinished, &config).unwrap();
+            config
+        };
+        let process = Process::start(&with_keys(&entry(1, "secret")));
+        let address = process.open();
+        assert_eq!(status(&send(address, "/hook", "{\"n\":0}")), "202");
+        with_keys(&(entry(1, "secret") + ", " + &entry(2, "next")));
+        let begun = Instant::now();
+        while status(&send_by(NEXT, address, "/hook", ("{\"n\":1}", "{\"n\":1}"))) == "401" {
+            assert!(begun.elapsed() < PATIENCE, "the new key does not come into force");
+            pause();
+        }
+        for body in ["{\"n\":2}", "{\"n\":3}"] {
+            assert_eq!(status(&send(address, "/hook", body)), "202");
+        }
+        process.kill();
+        let process = Process::start(&with_keys(&kept));
+        let address = process.open();
+        // Signed with either key: it is the same delivery, and one of the keys may not count any more.
+        for body in ["{\"n\":1}", "{\"n\":2}", "{\"n\":3}"] {
+            let answers = [SECRET, NEXT].map(|secret| send_by(secret, address, "/hook", (body, body)));
+            let statuses = answers.each_ref().map(|answer| status(answer));
+            assert!(statuses.contains(&"200") && !statuses.contains(&"202"), "{kept}: {body}: {statuses:?}");
+        }
+        process.kill();
+    }
+}
+
+#[test]
+fn attempts_stand_in_the_access_log_and_the_audit_trail() {
+    let folder = Folder::new("recorded");
+    let application = application("127.0.0.1:0", &[500, 200, 410]);
+    let config = folder.configure("auto", application.address, "");
+    std::fs::write(folder.0.join("seal"), SECRET).unwrap();
+    let (log, trail) = (folder.0.join("access.log"), folder.0.join("audit.jsonl"));
+    let more = format!(
+        "[access_log]\noutput = \"{}\"\n[audit]\nfile = \"{}\"\nkey = {{ id = \"k\", file = \"seal\" }}\n",
+        log.display(),
+        trail.display()
+    );
+    let text = std::fs::read_to_string(&config).unwrap() + &more;
+    std::fs::write(&config, text).unwrap();
+    let process = Process::start(&config);
+    let address = process.open();
+    let answers = ["{\"n\":1}", "{\"n\":2}"].map(|body| {
+        let answer = send(address, "/hook", body);
+        assert_eq!(status(&answer), "202", "{answer}");
+        (0..if body.contains('1') { 2 } else { 1 }).for_each(|_| _ = application.heard());
+        answer
+    });
+    process.stop();
+    for file in [log, trail] {
+        let written = std::fs::read_to_string(&file).unwrap();
+        let attempts: Vec<&str> = written.lines().filter(|line| line.contains("\"event\":\"attempt\"")).collect();
+        let expected = [
+            (0, "\"attempt\":1,\"outcome\":\"again\",\"reason\":\"answered\",\"status\":500"),
+            (0, "\"attempt\":2,\"outcome\":\"delivered\",\"reason\":\"delivered\",\"status\":200"),
+            (1, "\"attempt\":1,\"outcome\":\"dead\",\"reason\":\"refused_by_application\",\"status\":410"),
+        ];
+        assert_eq!(attempts.len(), expected.len(), "{written}");
+        for (line, (answer, part)) in attempts.iter().zip(expected) {
+            let (id, request) =
+                (field(&answers[answer], "X-Countersign-Delivery"), field(&answers[answer], "X-Request-Id"));
+            let named = format!("\"request_id\":\"{request}\",\"route\":\"hook\",\"delivery\":\"{id}\",{part}");
+            assert!(line.contains(&named), "{named}\n{line}");
+        }
+    }
+}
+
+/// A request as a browser makes it, of a page that came from `origin`.
+fn browse(admin: SocketAddr, request: &str, origin: &str) -> String {
+    let mut stream = TcpStream::connect(admin).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let request = format!("{request} HTTP/1.1\r\nHost: {admin}\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n");
+    stream.write_all(request.as_bytes()).unwrap();
+    message(&mut stream).expect("an answer")
+}
+
+#[test]
+fn a_dead_letter_is_redriven_from_the_status_page_and_from_no_other() {
+    let folder = Folder::new("page");
+    let application = application("127.0.0.1:0", &[410]);
+    let config = folder.configure("auto", application.address, "");
+    let text = std::fs::read_to_string(&config).unwrap() + "[admin]\naddress = \"127.0.0.1:0\"\n";
+    std::fs::write(&config, text).unwrap();
+    let process = Process::start(&config);
+    let address = process.open();
+    let admin: SocketAddr = process.await_line("admin port at ").rsplit(' ').next().unwrap().parse().unwrap();
+    let own = format!("http://{admin}");
+    let answer = send(address, "/hook", "{}");
+    let id = field(&answer, "X-Countersign-Delivery");
+    assert_eq!(field(&application.heard(), "X-Countersign-Delivery"), id);
+    let page = browse(admin, "GET /", &own);
+    assert!(page.contains("fetch(\"/-/inbox/redrive?\" + query, { method: \"POST\""), "{page}");
+    let begun = Instant::now();
+    while !browse(admin, "GET /inbox?state=dead&limit=10", &own).contains(id) {
+        assert!(begun.elapsed() < PATIENCE, "no dead letter");
+        pause();
+    }
+    let redrive = format!("/-/inbox/redrive?id={id}");
+    assert_eq!(status(&browse(admin, &format!("POST {redrive}"), "http://evil.example")), "403");
+    assert_eq!(status(&browse(admin, "GET /inbox?state=dead&limit=10", "http://evil.example")), "403");
+    assert_eq!(status(&browse(admin, &format!("GET {redrive}"), &own)), "405");
+    assert!(application.is_quiet());
+    let answer = browse(admin, &format!("POST {redrive}"), &own);
+    assert!(status(&answer) == "200" && answer.contains(id), "{answer}");
+    let request = application.heard();
+    assert_eq!((field(&request, "X-Countersign-Delivery"), field(&request, "X-Countersign-Attempt")), (id, "1"));
+    assert_eq!(field(&request, "X-Countersign-Redriven"), "true");
+    process.stop();
 }
 
 #[test]

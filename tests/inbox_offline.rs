@@ -45,6 +45,7 @@ fn shelf(path: &Path, keys: Vec<InboxKey>) -> Shelf {
         dead_size: 16 << 20,
         deliveries: 1_000,
         retention: 0,
+        drops_oldest: false,
         durable: true,
         keys,
         salt: Box::new(random_salt),

@@ -40,4 +40,12 @@ mod tests {
         }
         assert_eq!(policy().matches("'sha256-").count(), 2);
     }
+
+    #[test]
+    fn what_the_page_changes_it_asks_for_by_post_under_its_own_origin() {
+        let posts: Vec<&str> = HTML.lines().filter(|line| line.contains("fetch(\"/-/")).collect();
+        assert_eq!(posts.len(), 1, "{posts:?}");
+        assert!(posts.iter().all(|line| line.contains("/-/inbox/redrive?") && line.contains("method: \"POST\"")));
+        assert!(policy().contains("connect-src 'self'"));
+    }
 }

@@ -203,6 +203,13 @@ mod tests {
         assert_eq!(judge(&captured(""), Origin::Unix, &none), 200);
         assert_eq!(judge(&captured(""), far, &remote), 403);
         assert_eq!(judge(&captured("\nSec-Fetch-Site: cross-site"), LOCAL, &none), 403);
+        // As the status page asks for it, and as others would.
+        let redrive = |fields: &str| format!("POST /-/inbox/redrive?id=1 HTTP/1.1\nHost: 127.0.0.1:9090{fields}");
+        let own = "\nOrigin: http://127.0.0.1:9090\nSec-Fetch-Site: same-origin\nContent-Length: 0";
+        assert_eq!((judge(&redrive(own), LOCAL, &none), judge(&redrive(own), far, &remote)), (200, 403));
+        for fields in ["\nOrigin: http://evil.example", "\nOrigin: null", "\nSec-Fetch-Site: cross-site"] {
+            assert_eq!(judge(&redrive(fields), LOCAL, &remote), 403, "{fields}");
+        }
         for path in ["/inbox", "/inbox/0000000000001/message?x=1"] {
             let ask = |origin| judge(&format!("GET {path} HTTP/1.1\nHost: 127.0.0.1"), origin, &remote);
             assert_eq!((ask(LOCAL), ask(far)), (200, 403), "{path}");

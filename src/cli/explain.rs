@@ -1,6 +1,7 @@
 //! `countersign explain`: why was this refused? From a captured request, with the mistakes that would explain it, or from
 //! a line of the access log, in plain words.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -182,22 +183,33 @@ fn moment(text: Option<&str>) -> Result<Now, String> {
         .ok_or_else(|| format!("--at '{text}': write it like 2026-11-25T20:00:00Z"))
 }
 
-/// What the log says of a request.
-/// The members of a line by which it is found: our id, or that of the sender.
-const IDS: [&str; 3] = ["request_id", "delivery_id", "unsigned_delivery_id"];
+/// The members of a line by which it is found: our id, that of the sender, or that of the inbox.
+const IDS: [&str; 4] = ["request_id", "delivery_id", "unsigned_delivery_id", "delivery"];
 
+/// Attempts to deliver that are shown: the last ones.
+const ATTEMPTS: usize = 8;
+
+/// What the log says of a request.
 fn of_log(id: &str, log: &Path, arguments: &ExplainArguments) -> Result<bool, String> {
     let file = File::open(log).map_err(|error| format!("{}: {error}", log.display()))?;
-    let (mut found, mut times) = (None, 0);
+    let (mut found, mut times, mut attempts) = (None, 0, VecDeque::new());
     let names_it = |record: &Value| IDS.iter().any(|name| record.get(name).and_then(Value::as_str) == Some(id));
     for text in BufReader::new(file).split(b'\n') {
         let text = text.map_err(|error| format!("{}: {error}", log.display()))?;
         if memchr::memmem::find(&text, id.as_bytes()).is_some() {
             let record = serde_json::from_slice::<Value>(&text).ok().filter(names_it);
+            if record.as_ref().is_some_and(is_attempt) {
+                attempts.extend(record);
+                attempts.drain(..attempts.len().saturating_sub(ATTEMPTS));
+                continue;
+            }
             times += usize::from(record.is_some());
             // A delivery may have come more than once.
             found = record.or(found);
         }
+    }
+    if found.is_none() && !attempts.is_empty() {
+        return Ok(tell_attempts(&attempts));
     }
     let record = found.ok_or_else(|| {
         format!(
@@ -216,7 +228,27 @@ fn of_log(id: &str, log: &Path, arguments: &ExplainArguments) -> Result<bool, St
     {
         line(hint);
     }
+    tell_attempts(&attempts);
     Ok(passed)
+}
+
+fn is_attempt(record: &Value) -> bool {
+    record.get("event").and_then(Value::as_str) == Some("attempt")
+}
+
+/// Says how attempts to deliver have ended; gives whether the last one succeeded.
+fn tell_attempts(attempts: &VecDeque<Value>) -> bool {
+    let mut delivered = false;
+    for record in attempts {
+        let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or("-").escape_debug().to_string();
+        let number = |name: &str| record.get(name).and_then(Value::as_u64);
+        let status = number("status").map_or_else(String::new, |status| format!(" with {status}"));
+        let (attempt, outcome) = (number("attempt").unwrap_or(0), text("outcome"));
+        delivered = outcome == "delivered";
+        let (time, delivery, reason) = (text("time"), text("delivery"), text("reason"));
+        line(format!("{time}: attempt {attempt} to deliver {delivery}: {outcome}{status} ({reason})"));
+    }
+    delivered
 }
 
 fn tell(record: &Value) -> bool {
@@ -245,7 +277,7 @@ fn tell(record: &Value) -> bool {
     if let (true, Some(status)) = (outcome == "failed", number("accepted")) {
         line(format!("the application has accepted the delivery all the same ({status}): a copy is acknowledged"));
     }
-    if reason == "forwarded" || reason == "challenge_answered" {
+    if ["forwarded", "challenge_answered", "accepted"].contains(&&*reason) {
         return true;
     }
     line(format!("what that means: {}", meaning(&reason)));

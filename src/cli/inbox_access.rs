@@ -112,6 +112,7 @@ pub(super) fn shelf(path: &Path, keys: Vec<InboxKey>, changing: bool) -> Result<
         dead_size: 1 << 40,
         deliveries: usize::MAX,
         retention: 0,
+        drops_oldest: false,
         durable: true,
         keys,
         salt: Box::new(crate::control::inbox::shelf::random_salt),

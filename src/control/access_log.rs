@@ -11,11 +11,12 @@ use std::time::Duration;
 use crate::config::records::{self, BUFFER, Format, Output};
 use crate::gate::token_bucket::{Measure, TokenBucket};
 use crate::telemetry::access_log::{LINE_LIMIT, Missing, is_repeatable, json, text};
+use crate::telemetry::attempt::{self, Attempted};
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::line::TimeText;
 
 use super::event_log::{EventLog, Level};
-use super::journal::{Journal, JournalSink, RoundEnd, share};
+use super::journal::{Journal, JournalSink, RoundEnd, Writers, share};
 
 /// How often the writer looks while there is something to write.
 const PACE: Duration = Duration::from_millis(20);
@@ -27,6 +28,8 @@ pub struct AccessLog {
     refused: Measure,
     json: bool,
     query: bool,
+    /// The position of the thread that delivers, behind those of the workers.
+    deliverer: usize,
 }
 
 /// What a worker keeps beside its lines.
@@ -49,7 +52,11 @@ impl AccessLog {
     ///
     /// # Errors
     /// The file cannot be opened.
-    pub fn start(settings: &records::AccessLog, workers: usize, log: Arc<EventLog>) -> Result<Option<Self>, String> {
+    pub(super) fn start(
+        settings: &records::AccessLog,
+        writers: Writers,
+        log: Arc<EventLog>,
+    ) -> Result<Option<Self>, String> {
         let output = match &settings.output {
             Output::Off => return Ok(None),
             Output::Stdout => LogOutput::stdout().map_err(|error| format!("access log: {error}"))?,
@@ -63,9 +70,10 @@ impl AccessLog {
             Format::Auto => output.path.is_some() || !io::stdout().is_terminal(),
         };
         let sink = LogSink::new(output, json, Arc::clone(&log));
-        let journal = Journal::start(sink, workers, false, log).map_err(|error| format!("access log: {error}"))?;
-        let refused = share(settings.refused, workers).measure();
-        Ok(Some(Self { journal, refused, json, query: settings.query }))
+        let journal =
+            Journal::start(sink, writers.all(), false, log).map_err(|error| format!("access log: {error}"))?;
+        let refused = share(settings.refused, writers.workers).measure();
+        Ok(Some(Self { journal, refused, json, query: settings.query, deliverer: writers.workers }))
     }
 
     /// Exchanges without a line since the start: those over the rate of refused ones, and those that found no room.
@@ -95,6 +103,20 @@ impl AccessLog {
             }
             let format = if self.json { json } else { text };
             format(&mut pending.bytes, exchange, &mut state.stamp, self.query);
+        });
+    }
+
+    /// Makes the line of an attempt.
+    pub fn attempted(&self, attempt: &Attempted<'_>) {
+        self.journal.lanes.with(self.deliverer, |pending| {
+            if attempt.is_repeatable() && pending.state.routed.take(self.refused, attempt.ended.monotonic).is_err() {
+                pending.counted.left_out += 1;
+            } else if pending.bytes.len() + LINE_LIMIT > BUFFER {
+                pending.counted.lost += 1;
+            } else {
+                let format = if self.json { attempt::json } else { attempt::text };
+                format(&mut pending.bytes, attempt, &mut pending.state.stamp);
+            }
         });
     }
 

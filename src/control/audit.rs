@@ -16,6 +16,7 @@ use crate::edge::observer::{Awaited, Kept, Ticket};
 use crate::gate::token_bucket::Measure;
 use crate::outcome::{Outcome, Rejection};
 use crate::telemetry::access_log::is_repeatable;
+use crate::telemetry::attempt::{self, Attempted};
 use crate::telemetry::audit::SealKey;
 use crate::telemetry::audit::record::{self, Change};
 use crate::telemetry::exchange::Exchange;
@@ -25,7 +26,7 @@ use super::audit_end::{UnprovenEnd, unproven_end};
 use super::audit_file::{AuditFile, Opened};
 use super::audit_sink::{Opening, TrailSink, TrailState, Unrecorded};
 use super::event_log::{EventLog, unix_now};
-use super::journal::{FULL, Journal, Pending, share};
+use super::journal::{FULL, Journal, Pending, Writers, share};
 
 type TrailBuffer = Pending<TrailState, Unrecorded>;
 
@@ -40,6 +41,8 @@ pub struct Audit {
     when_blocked: WhenBlocked,
     /// Records that were there at the start and that nothing proves or explains.
     unproven: u64,
+    /// The position of the thread that delivers, behind those of the workers.
+    deliverer: usize,
 }
 
 impl Audit {
@@ -47,10 +50,10 @@ impl Audit {
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub fn start(
+    pub(super) fn start(
         settings: &records::Audit,
         secret: &[u8],
-        workers: usize,
+        writers: Writers,
         configuration: &str,
         log: Arc<EventLog>,
     ) -> Result<Self, String> {
@@ -70,7 +73,7 @@ impl Audit {
         add(Change::Start { version: env!("CARGO_PKG_VERSION"), configuration });
         unproven.iter().for_each(|unproven| unproven.tell(&log));
         let opening = Opening { store: Box::new(file), last, entries };
-        let mut audit = Self::over(settings, key, workers, opening, log)?;
+        let mut audit = Self::over(settings, key, writers, opening, log)?;
         audit.unproven = unproven.as_ref().map_or(0, UnprovenEnd::unexplained);
         Ok(audit)
     }
@@ -79,21 +82,22 @@ impl Audit {
     pub(super) fn over(
         settings: &records::Audit,
         key: Arc<SealKey>,
-        workers: usize,
+        writers: Writers,
         opening: Opening,
         log: Arc<EventLog>,
     ) -> Result<Self, String> {
         let sink = TrailSink::new(settings, Arc::clone(&key), opening, Arc::clone(&log));
         let waits = settings.fsync == Fsync::Each;
-        let journal = Journal::start(sink, workers, waits, log);
+        let journal = Journal::start(sink, writers.all(), waits, log);
         Ok(Self {
             journal: journal.map_err(|error| format!("audit trail: {error}"))?,
             key,
-            refused: share(settings.refused, workers).measure(),
+            refused: share(settings.refused, writers.workers).measure(),
             body_digest: settings.body_digest,
             waits,
             when_blocked: settings.when_blocked,
             unproven: 0,
+            deliverer: writers.workers,
         })
     }
 
@@ -178,6 +182,23 @@ impl Audit {
                 pending.counted.blocked.count(exchange.outcome);
             } else {
                 self.append(pending, exchange);
+            }
+        });
+    }
+
+    /// Records how an attempt to deliver what is stored has ended. Those that are followed by another one are recorded
+    /// up to a rate, and counted beyond it.
+    pub fn attempted(&self, attempt: &Attempted<'_>) {
+        self.journal.lanes.with(self.deliverer, |pending| {
+            let copies = &mut pending.state.copies;
+            if attempt.is_repeatable() && copies.take(self.refused, attempt.ended.monotonic).is_err() {
+                pending.counted.over_rate.count_attempt();
+            } else if pending.bytes.len() >= FULL {
+                pending.counted.blocked.count_attempt();
+            } else {
+                attempt::entry(&mut pending.bytes, attempt, &mut pending.state.stamp);
+                pending.bytes.push(b'\n');
+                pending.made += 1;
             }
         });
     }

@@ -12,6 +12,7 @@ use crate::control::audit_file::Store;
 use crate::now::Now;
 use crate::outcome::Observed;
 use crate::telemetry::audit::{Examiner, Link};
+use crate::telemetry::deliveries::AttemptResult;
 use crate::telemetry::exchange::{RouteTag, Stage, Stages, Stated};
 
 #[derive(Clone, Default)]
@@ -68,7 +69,14 @@ fn audit(disk: &Disk, keys: &str) -> Audit {
     let (settings, _) = parse_str("test.toml", &text).unwrap();
     let settings = settings.audit.unwrap();
     let opening = Opening { store: Box::new(disk.clone()), last: Link::NONE, entries: Vec::new() };
-    Audit::over(&settings, Arc::new(SealKey::new("k", b"key")), 1, opening, Arc::new(EventLog::start())).unwrap()
+    Audit::over(
+        &settings,
+        Arc::new(SealKey::new("k", b"key")),
+        Writers { workers: 1, delivers: true },
+        opening,
+        Arc::new(EventLog::start()),
+    )
+    .unwrap()
 }
 
 fn passed() -> Exchange<'static> {
@@ -149,6 +157,39 @@ fn a_slow_disk_refuses_when_the_buffer_is_full_and_loses_nothing() {
     eventually(|| audit.can_record(0));
     audit.finish();
     assert_eq!(recorded(&disk), (passed_on + 100, 100));
+}
+
+#[test]
+fn attempts_have_records_of_their_own_and_a_broken_application_fills_no_disk() {
+    let disk = Disk::default();
+    let audit = audit(&disk, "refused = '5/h'");
+    let ended = Now::at_unix(Duration::from_secs(1_760_000_000));
+    let attempt = Attempted {
+        ended,
+        request_id: Some([b'0'; 32]),
+        route: "a",
+        delivery: [b'0'; 13],
+        attempt: 1,
+        is_redriven: false,
+        result: AttemptResult::Again,
+        reason: "unreachable",
+        status: 0,
+        took: Duration::ZERO,
+        age: Duration::ZERO,
+    };
+    for number in 1..=200 {
+        audit.attempted(&Attempted { attempt: number, ..attempt });
+    }
+    for (result, reason) in [(AttemptResult::Delivered, "delivered"), (AttemptResult::Dead, "gave_up_age")] {
+        audit.attempted(&Attempted { result, reason, ..attempt });
+    }
+    audit.finish();
+    assert_eq!(recorded(&disk), (0, 195), "the others are counted");
+    let written = String::from_utf8(disk.bytes.lock().unwrap().clone()).unwrap();
+    assert_eq!(written.matches("\"event\":\"attempt\"").count(), 7);
+    assert_eq!(written.matches("\"outcome\":\"delivered\"").count(), 1);
+    assert!(written.contains("\"outcome\":\"dead\",\"reason\":\"gave_up_age\""), "{written}");
+    assert!(written.contains("\"why\":\"rate\"") && written.contains("\"reasons\":{\"attempt\":"), "{written}");
 }
 
 #[test]

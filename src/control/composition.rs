@@ -126,8 +126,7 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let running = supervisor::start(plan, witnesses).map_err(|error| error.to_string())?;
     let lookout = Lookout::start(&running, asked, Arc::clone(log));
     let lookout = Arc::new(lookout.map_err(|error| format!("cannot look after applications: {error}"))?);
-    let household =
-        Household { policy: Arc::clone(&running.policy), clock: running.clock.clone(), driver: running.driver };
+    let household = household(&running, &records);
     inbox.as_ref().map_or(Ok(()), |inbox| inbox.start(household)).map_err(|error| format!("cannot start: {error}"))?;
     let interior = Interior::of(&running);
     let causes = Causes::start(Interior::of(&running), Arc::clone(&records), Arc::clone(log));
@@ -163,6 +162,16 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     records.finish();
     tell_end(cut, log);
     Ok(())
+}
+
+/// What the inbox lives with.
+fn household(running: &Running, records: &Arc<Records>) -> Household {
+    Household {
+        policy: Arc::clone(&running.policy),
+        clock: running.clock.clone(),
+        driver: running.driver,
+        observer: Arc::<Records>::clone(records),
+    }
 }
 
 /// What fetches the keys that senders publish. Those that it has on disk are in force at once.

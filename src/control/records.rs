@@ -13,6 +13,7 @@ use crate::config::settings::Settings;
 use crate::edge::observer::{Kept, Ticket};
 use crate::edge::worker::{Observer, RefusedRequest};
 use crate::outcome::ConnectionEnd;
+use crate::telemetry::attempt::Attempted;
 use crate::telemetry::audit::{Change, Digest};
 use crate::telemetry::capture::Captured;
 use crate::telemetry::exchange::Exchange;
@@ -24,6 +25,7 @@ use super::audit::Audit;
 use super::captures::Capturing;
 use super::event_log::{EventLog, Level};
 use super::inventory::Inventory;
+use super::journal::Writers;
 use super::plan::worker_count;
 
 /// Everything that is written down of exchanges.
@@ -55,11 +57,12 @@ impl Records {
     /// Something cannot be opened; in a sentence for the operator.
     pub fn start(loaded: &Loaded, events: &Arc<EventLog>) -> Result<Self, String> {
         let workers = worker_count(loaded.settings.server.workers);
-        let access_log = AccessLog::start(&loaded.settings.access_log, workers, Arc::clone(events))?;
+        let writers = Writers { workers, delivers: loaded.settings.inbox.is_some() };
+        let access_log = AccessLog::start(&loaded.settings.access_log, writers, Arc::clone(events))?;
         let fingerprint = Digest::from(loaded.fingerprint).to_string();
         let audit = match (&loaded.settings.audit, &loaded.audit_key) {
             (Some(audit), Some(key)) => {
-                Some(Audit::start(audit, key.bytes(), workers, &fingerprint, Arc::clone(events))?)
+                Some(Audit::start(audit, key.bytes(), writers, &fingerprint, Arc::clone(events))?)
             }
             _ => None,
         };
@@ -158,6 +161,11 @@ impl Observer for Records {
         if let Some(audit) = &self.audit {
             audit.exchange(exchange);
         }
+    }
+
+    fn attempted(&self, attempt: &Attempted<'_>) {
+        self.access_log.iter().for_each(|log| log.attempted(attempt));
+        self.audit.iter().for_each(|audit| audit.attempted(attempt));
     }
 
     fn can_record(&self, worker: usize) -> bool {

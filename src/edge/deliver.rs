@@ -11,19 +11,18 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
-
 use crate::inbox::agenda::{Agenda, Due};
 use crate::inbox::delivery::DeliveryId;
 use crate::inbox::judgement::AttemptEnd;
 use crate::inbox::row::DeliveryRow;
-use crate::inbox::store::{Fetched, Settled, Settlement, StoredRecord};
+use crate::inbox::store::{Fetched, Settlement, StoredRecord};
 use crate::now::Now;
-use crate::telemetry::deliveries::{AttemptResult, DeliveryCells, DeliveryMeters};
+use crate::telemetry::deliveries::{DeliveryCells, DeliveryMeters};
 
 use super::attempt::attempt;
 pub use super::durable_route::DurableRoute;
+use super::errand::{EndedAttempt, request};
+use super::observer::Observer;
 use super::policy::{Target, Upstream};
 use super::runtime::alarms::Alarms;
 use super::runtime::clock::{Clock, WorkerClock};
@@ -105,7 +104,6 @@ impl Mailbox {
 }
 
 /// What the delivering thread works with.
-#[derive(Debug)]
 pub struct DeliveryPlan {
     /// The routes.
     pub routes: Vec<DurableRoute>,
@@ -115,6 +113,8 @@ pub struct DeliveryPlan {
     pub seed: u64,
     /// Where is counted.
     pub meters: Arc<DeliveryMeters>,
+    /// Who is told of attempts.
+    pub observer: Arc<dyn Observer>,
     /// What it runs on.
     pub driver: DriverChoice,
     /// The clock of the process.
@@ -155,7 +155,8 @@ struct Deliverer {
     bytes: usize,
     /// Attempts that wait for their record.
     fetching: HashMap<DeliveryId, Due>,
-    ended: Vec<(DeliveryId, AttemptEnd)>,
+    ended: Vec<EndedAttempt>,
+    observer: Arc<dyn Observer>,
     flying: usize,
     /// Until when attempts under way may end; set when the process stops.
     stopping: Option<Duration>,
@@ -179,7 +180,7 @@ pub fn run(
         let Ok(ear) = monoio::net::UnixStream::from_std(ear) else { return };
         let mut ear = Socket::unix(ear, &alarms);
         let net = Rc::new(Sockets { clock: WorkerClock::new(plan.clock.clone()), alarms });
-        let mut deliverer = Deliverer::new(plan.seed, plan.meters);
+        let mut deliverer = Deliverer::new(plan.seed, plan.meters, plan.observer);
         deliverer.follow(plan.routes, plan.upstreams, net.look());
         let state = Rc::new(RefCell::new(deliverer));
         loop {
@@ -203,7 +204,8 @@ pub fn run(
                         Some(errand) => errand.run(&net, &request(&due, &record)).await,
                         None => AttemptEnd::NotSent,
                     };
-                    state.borrow_mut().ended.push((due.id, end));
+                    let begun = now.monotonic;
+                    state.borrow_mut().ended.push(EndedAttempt { due, record, end, begun });
                     mailbox.ring();
                 });
             }
@@ -234,23 +236,6 @@ impl AttemptErrand {
     }
 }
 
-/// The request of an attempt: the head as it was stored, what only this attempt knows, and the body.
-fn request(due: &Due, record: &StoredRecord) -> Vec<u8> {
-    let mut out = Vec::with_capacity(record.head().len() + record.body().len() + 192);
-    out.extend_from_slice(record.head());
-    let seconds = i64::try_from(due.accepted / 1_000).unwrap_or(0);
-    let accepted = OffsetDateTime::from_unix_timestamp(seconds).ok().and_then(|it| it.format(&Rfc3339).ok());
-    crate::wire::encode::field(&mut out, b"X-Countersign-Delivery", &due.id.text());
-    crate::wire::encode::field_u64(&mut out, b"X-Countersign-Attempt", u64::from(due.attempt));
-    crate::wire::encode::field(&mut out, b"X-Countersign-Accepted", accepted.unwrap_or_default().as_bytes());
-    if due.redrives > 0 {
-        crate::wire::encode::field(&mut out, b"X-Countersign-Redriven", b"true");
-    }
-    crate::wire::encode::end(&mut out);
-    out.extend_from_slice(record.body());
-    out
-}
-
 /// What makes two upstreams the same application.
 fn same_application(one: &Target, other: &Target) -> bool {
     match (one, other) {
@@ -261,7 +246,7 @@ fn same_application(one: &Target, other: &Target) -> bool {
 }
 
 impl Deliverer {
-    fn new(seed: u64, meters: Arc<DeliveryMeters>) -> Self {
+    fn new(seed: u64, meters: Arc<DeliveryMeters>, observer: Arc<dyn Observer>) -> Self {
         Self {
             agenda: Agenda::new(Vec::new(), seed),
             meters,
@@ -275,6 +260,7 @@ impl Deliverer {
             bytes: 0,
             fetching: HashMap::new(),
             ended: Vec::new(),
+            observer,
             flying: 0,
             stopping: None,
         }
@@ -441,16 +427,14 @@ impl Deliverer {
     }
 
     fn end_attempts(&mut self, store: &dyn StoreSide, now: Now) {
-        for (id, end) in std::mem::take(&mut self.ended) {
+        for ended in std::mem::take(&mut self.ended) {
             self.flying -= 1;
+            let id = ended.due.id;
             let route = self.agenda.route_of(id);
-            let settlement = self.agenda.finish(id, end, now);
+            let settlement = self.agenda.finish(id, ended.end, now);
             if let Some(known) = route.and_then(|at| self.routes.get(at)) {
-                known.cells.ended(match settlement.map(|settlement| settlement.settled) {
-                    Some(Settled::Done) => AttemptResult::Delivered,
-                    Some(Settled::Dead { .. }) => AttemptResult::Dead,
-                    Some(Settled::Again { .. }) | None => AttemptResult::Again,
-                });
+                known.cells.ended(EndedAttempt::result(settlement.as_ref()));
+                ended.tell(&*self.observer, &known.route.name, settlement.as_ref(), now);
             }
             if let Some(settlement) = settlement {
                 store.settle(settlement);

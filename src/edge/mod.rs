@@ -11,6 +11,7 @@ pub mod deliver;
 pub mod door;
 pub mod drain;
 pub mod durable_route;
+mod errand;
 pub mod h1;
 pub mod observer;
 pub mod orders;

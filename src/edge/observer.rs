@@ -6,6 +6,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 
 use crate::gate::route::Route;
 use crate::outcome::ConnectionEnd;
+use crate::telemetry::attempt::Attempted;
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::handshake::RefusedCertificate;
 
@@ -13,6 +14,8 @@ use crate::telemetry::handshake::RefusedCertificate;
 pub trait Observer: Send + Sync {
     /// An exchange has ended.
     fn exchange(&self, exchange: &Exchange<'_>);
+    /// An attempt to deliver what is stored has ended. Called on the thread that delivers.
+    fn attempted(&self, _attempt: &Attempted<'_>) {}
     /// A request was refused: its bytes, which are gone afterwards. They may be ignored.
     fn refused(&self, _exchange: &Exchange<'_>, _request: &RefusedRequest<'_>) {}
     /// Accepting pauses because the process is out of descriptors or memory.

@@ -46,6 +46,8 @@ pub struct SpoolOffer<'a> {
     pub order_key: OrderKey,
     /// The key under which copies are recognised; zeros for none.
     pub seen_key: SeenKey,
+    /// Further ones: its names under other keys of its route.
+    pub seen_also: &'a [SeenKey],
     /// Until when; 0 for not at all.
     pub seen_until: u64,
 }

@@ -42,6 +42,12 @@ impl Durable {
         core::array::from_fn(|at| digest.get(at).copied().unwrap_or(0))
     }
 
+    /// What stands for the route in the keys of the names that a delivery has besides the one by which it is counted.
+    #[must_use]
+    pub fn alias_tag(&self) -> [u8; 8] {
+        self.tag.map(|byte| !byte)
+    }
+
     /// The key that orders a delivery: the first bytes of SHA-256 of what was sent. Zeros for a delivery that nothing
     /// orders.
     ///

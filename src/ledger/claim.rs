@@ -56,6 +56,17 @@ struct HeldClaim<'l> {
     other_body: bool,
 }
 
+/// A name that an earlier process has stored.
+#[derive(Clone, Copy, Debug)]
+pub struct KnownName {
+    /// What [`Claim::key`] gave there, or one of [`Claim::other_keys`].
+    pub key: [u8; CLAIM_KEY],
+    /// Whether it was one of the latter: it is not counted as a delivery.
+    pub is_alias: bool,
+    /// For how long it is remembered.
+    pub left: Duration,
+}
+
 /// The answer to [`Ledger::claim`].
 #[derive(Debug)]
 pub enum Claimed<'l> {
@@ -137,16 +148,28 @@ impl Ledger {
     }
 
     /// Remembers a delivery that an earlier process with the same seed has accepted, for as long as is left of its time.
-    /// `key` is what [`Claim::key`] gave there; the oldest comes first. Gives whether there was room.
-    pub fn restore(&self, key: &[u8; CLAIM_KEY], left: Duration, policy: &ReplayPolicy, now: Now) -> bool {
+    /// The oldest comes first. Gives whether there was room.
+    pub fn restore(&self, known: &KnownName, policy: &ReplayPolicy, now: Now) -> bool {
         let Memory::Local(local) = &self.kept;
-        let names = Names::restored(key);
+        let names = Names::restored(&known.key);
+        let ends = now.monotonic.saturating_add(known.left);
+        let begun = ends.saturating_sub(policy.lifetime.saturating_add(MARGIN)).min(now.monotonic);
+        if known.is_alias {
+            return local.restore_alias(&names, Terms::of(policy, now), millis(begun));
+        }
         local.expect_name(&names);
         let Some(Claimed::New { claim, .. }) = at_once(self.claim(&names, policy, now)) else { return false };
-        let ends = now.monotonic.saturating_add(left);
-        let begun = ends.saturating_sub(policy.lifetime.saturating_add(MARGIN)).min(now.monotonic);
         at_once(claim.commit(Now { monotonic: begun, ..now }));
         true
+    }
+
+    /// The names of deliveries are stored: they also bear the one under the key that comes next on the route, so that a
+    /// process that starts without the present one recognises them.
+    pub fn name_by_next(&self, ring: &[Key]) {
+        let naming = self.naming.load();
+        if let Some(with) = naming.with_next(ring) {
+            self.naming.store(Arc::new(with));
+        }
     }
 
     /// An earlier process may have named deliveries under any of these keys: all of them name, until what was accepted
@@ -227,6 +250,11 @@ impl Claim<'_> {
     #[must_use]
     pub fn key(&self) -> Option<[u8; CLAIM_KEY]> {
         self.held.as_ref().map(|held| held.names.key())
+    }
+
+    /// The same for each name that the delivery has besides, under other keys of its route.
+    pub fn other_keys(&self) -> impl Iterator<Item = [u8; CLAIM_KEY]> {
+        self.held.iter().flat_map(|held| held.names.former_keys())
     }
 
     /// The application has accepted the delivery: it is remembered from now on.

@@ -175,17 +175,29 @@ impl Local {
 
     /// Remembers what was claimed, from `now` on.
     pub(super) fn commit(&self, names: &Names, now: u64) {
-        let map = self.map();
-        for (name, role) in roles(names) {
-            let mut stripe = self.stripe(name);
-            if role == Role::Delivery {
-                stripe.settle(names.generation());
-            }
-            let stamp = stripe.commit(name, role, now);
-            if let Some(mut entry) = map.get_mut(&name) {
-                entry.stamp = stamp;
-            }
+        roles(names).for_each(|taken| self.commit_one(names, taken, now));
+    }
+
+    fn commit_one(&self, names: &Names, (name, role): (Name, Role), now: u64) {
+        let mut stripe = self.stripe(name);
+        if role == Role::Delivery {
+            stripe.settle(names.generation());
         }
+        let stamp = stripe.commit(name, role, now);
+        if let Some(mut entry) = self.map().get_mut(&name) {
+            entry.stamp = stamp;
+        }
+    }
+
+    /// Remembers another name of a delivery that an earlier process has accepted, as of `begun`. Gives whether there was
+    /// room.
+    pub(super) fn restore_alias(&self, names: &Names, terms: Terms, begun: u64) -> bool {
+        let alias = (names.own(), Role::Alias);
+        match self.take(names, alias, terms) {
+            ClaimVerdict::Claimed { .. } => self.commit_one(names, alias, begun),
+            verdict => return verdict == ClaimVerdict::Duplicate,
+        }
+        true
     }
 
     /// Forgets what was claimed.

@@ -28,7 +28,8 @@
 //!   never shorter.
 //! - **Full is judged per stripe.** Tables below 16384 entries have one stripe and are exact; larger ones have sixteen,
 //!   the first of which is full when the table is about 98 % full.
-//! - **While keys are exchanged** a delivery has one more name for each former naming key. These have room of their own:
+//! - **While keys are exchanged** a delivery has one more name for each former naming key, and on a durable route with
+//!   several keys always one for the next key. These have room of their own:
 //!   as many as the capacity. With two former keys or more, a table can be full when it has half of its deliveries.
 //! - **Locks.** No entry of the map is held across a call or a wait: dashmap would deadlock.
 
@@ -45,7 +46,7 @@ mod stripe;
 #[cfg(test)]
 mod tests;
 
-pub use claim::{Claim, Claimed, LONGEST_WAIT, Ledger, at_once, memory};
+pub use claim::{Claim, Claimed, KnownName, LONGEST_WAIT, Ledger, at_once, memory};
 pub use names::{CLAIM_KEY, Names, Seed};
 pub use naming::{FORMER, NamingKeys};
 pub use routes::Ledgers;

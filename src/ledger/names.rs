@@ -108,9 +108,18 @@ impl Names {
 
     /// The name by which the delivery is counted and the hash of its body, as bytes.
     pub(super) fn key(&self) -> [u8; CLAIM_KEY] {
+        self.key_of(self.own)
+    }
+
+    /// The same for each of its other names.
+    pub(super) fn former_keys(&self) -> impl Iterator<Item = [u8; CLAIM_KEY]> {
+        self.former().iter().map(|name| self.key_of(*name))
+    }
+
+    fn key_of(&self, name: Name) -> [u8; CLAIM_KEY] {
         let mut key = [0; CLAIM_KEY];
-        let (name, body) = key.split_at_mut(Name::SIZE);
-        name.copy_from_slice(self.own.bytes());
+        let (start, body) = key.split_at_mut(Name::SIZE);
+        start.copy_from_slice(name.bytes());
         body.copy_from_slice(&self.body.to_le_bytes());
         key
     }

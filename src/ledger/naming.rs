@@ -13,6 +13,11 @@
 //! 4.4 µs at 8 KiB and 0.7 ms at 1 MiB. In one process it would find nothing more: the naming key is the same for all
 //! workers. A ledger that is shared by processes that may have different configurations must name under every key.
 //!
+//! # Names that outlive the process
+//! A process that starts with another configuration than the one before has no former naming keys. So the deliveries of a
+//! durable route, whose names are stored, also bear their name under the key that comes next on the route
+//! ([`NamingKeys::with_next`]): when the first key is removed while the process is not running, the next one finds them.
+//!
 //! A naming key never verifies anything. A secret that has been removed from a configuration stays in memory as one, no
 //! longer than a delivery is remembered.
 
@@ -41,6 +46,14 @@ struct Former {
     key: Key,
     /// The last moment at which something may have been remembered under it alone, when that is known.
     last: Option<Duration>,
+    /// It is the next key of a route whose names are stored: it names as long as it is that.
+    next: bool,
+}
+
+impl Former {
+    const fn new(key: Key) -> Self {
+        Self { key, last: None, next: false }
+    }
 }
 
 impl NamingKeys {
@@ -74,7 +87,7 @@ impl NamingKeys {
         if former.len() == FORMER {
             former.remove(0);
         }
-        former.push(Former { key: current.clone(), last: None });
+        former.push(Former::new(current.clone()));
         Some(Self { generation: self.generation + 1, current: Some(next.clone()), former })
     }
 
@@ -86,10 +99,31 @@ impl NamingKeys {
         let mut all = self.clone();
         for key in ring.iter().filter(|key| key.makes_tags() && !key.is_same(current)) {
             if all.former.len() < FORMER && !all.former.iter().any(|former| former.key.is_same(key)) {
-                all.former.push(Former { key: key.clone(), last: None });
+                all.former.push(Former::new(key.clone()));
             }
         }
         (all.former.len() > self.former.len()).then_some(all)
+    }
+
+    /// The naming keys of a route whose names are stored: the key that comes next on the route names, too, for as long as
+    /// it does. `None` if that changes nothing.
+    #[must_use]
+    pub fn with_next(&self, ring: &[Key]) -> Option<Self> {
+        let current = self.current.as_ref()?;
+        let next = ring.iter().find(|key| key.makes_tags() && !key.is_same(current));
+        let is_next = |former: &Former| next.is_some_and(|next| former.key.is_same(next));
+        let is_known = self.former.iter().any(is_next);
+        let adds = next.filter(|_| !is_known && self.former.len() < FORMER);
+        if adds.is_none() && self.former.iter().all(|former| former.next == is_next(former)) {
+            return None;
+        }
+        let mut with = self.clone();
+        with.former.extend(adds.cloned().map(Former::new));
+        for former in &mut with.former {
+            former.next = is_next(former);
+            former.last = former.last.filter(|_| !former.next);
+        }
+        Some(with)
     }
 
     /// The same naming keys, the current one as it stands in this ring: it is then recognised without a comparison of
@@ -106,14 +140,14 @@ impl NamingKeys {
     /// nothing.
     #[must_use]
     pub fn without_expired(&self, lifetime: Duration, now: Duration) -> Option<Self> {
-        let settled = self.former.iter().all(|former| former.last.is_some());
+        let settled = self.former.iter().all(|former| former.next || former.last.is_some());
         let expired = |former: &Former| former.last.is_some_and(|last| now >= last.saturating_add(lifetime));
         if settled && !self.former.iter().any(expired) {
             return None;
         }
         let mut left = self.clone();
         left.former.retain(|former| !expired(former));
-        left.former.iter_mut().for_each(|former| _ = former.last.get_or_insert(now));
+        left.former.iter_mut().filter(|former| !former.next).for_each(|former| _ = former.last.get_or_insert(now));
         Some(left)
     }
 

@@ -12,6 +12,7 @@ use super::stripe::MARGIN;
 use super::*;
 use crate::gate::allowlist::AllowList;
 use crate::gate::believed::KeptFields;
+use crate::gate::durable::{Durable, OrderBy};
 use crate::gate::identity::CallerList;
 use crate::gate::observe::Observe;
 use crate::gate::pattern::PathPattern;
@@ -224,6 +225,48 @@ fn a_key_that_is_gone_is_let_go_when_nothing_is_remembered_by_it() {
     table.forget_keys(end);
     assert!(table.naming().has_former());
     table.forget_keys(end + MARGIN + Duration::from_secs(100));
+    assert!(!table.naming().has_former());
+}
+
+/// The same route, with deliveries that are stored.
+fn durable(ring: &[Entry]) -> Route {
+    let tag = Durable::tag_of("r");
+    let rule = Durable { route: "r".into(), status: 202, order: OrderBy::Nothing, order_required: false, tag };
+    Route { durable: Some(rule), ..route(ring) }
+}
+
+#[test]
+fn names_that_are_stored_find_a_copy_when_the_first_key_is_gone_after_a_restart() {
+    let tables = new_tables();
+    let table = tables.of(&[durable(&[(0, None, None)])], at(Duration::ZERO))[0].clone().unwrap();
+    assert!(!table.naming().has_former());
+    // The next key is there for as long as it may: longer than anything is remembered.
+    let both = durable(&[(1, None, None), (0, None, None)]);
+    let _ = tables.of(std::slice::from_ref(&both), at(Duration::from_secs(1)));
+    for seconds in [2, 3, 1_000] {
+        table.forget_keys(Duration::from_secs(seconds));
+        assert!(table.naming().has_former(), "after {seconds} s");
+    }
+    let Claimed::New { claim, .. } = deliver(&table, &both, (1, 1), at(Duration::from_secs(1_000))) else {
+        panic!("a new delivery")
+    };
+    let (left, own) = (LIFETIME, claim.key().unwrap());
+    let stored: Vec<KnownName> = claim.other_keys().map(|key| KnownName { key, is_alias: true, left }).collect();
+    at_once(claim.commit(at(Duration::from_secs(1_000)))).unwrap();
+    assert_eq!(stored.len(), 1);
+    // Another process, without the key by which the delivery was counted.
+    let now = at(Duration::from_secs(5));
+    for (known, found) in [(vec![KnownName { key: own, is_alias: false, left }], false), (stored, true)] {
+        let next = durable(&[(1, None, None)]);
+        let table = new_tables().of(std::slice::from_ref(&next), now)[0].clone().unwrap();
+        known.iter().for_each(|known| assert!(table.restore(known, &next.replay.unwrap(), now)));
+        assert_eq!(matches!(deliver(&table, &next, (1, 1), now), Claimed::Duplicate), found);
+    }
+    // What is next no more is let go.
+    let _ = tables.of(&[durable(&[(0, None, None)])], at(Duration::from_secs(1_001)));
+    for seconds in [1_002, 2_000] {
+        table.forget_keys(Duration::from_secs(seconds));
+    }
     assert!(!table.naming().has_former());
 }
 

@@ -409,9 +409,16 @@ fn what_an_earlier_process_has_accepted_is_a_copy_for_the_next() {
         other => panic!("{other:?}"),
     };
     let after = table(8);
-    assert!(after.restore(&key, Duration::from_secs(1), &policy, now));
+    let known = KnownName { key, is_alias: false, left: Duration::from_secs(1) };
+    assert!(after.restore(&known, &policy, now) && after.held() == 1);
     assert!(matches!(after.claim_names(&names, &policy, now), Claimed::Duplicate));
+    let alias = Names::from(Name::from([8; 16]));
+    let known = KnownName { key: alias.key(), is_alias: true, ..known };
+    assert!(after.restore(&known, &policy, now) && after.restore(&known, &policy, now), "once more changes nothing");
+    assert_eq!(after.held(), 1, "another name is no delivery");
+    assert!(matches!(after.claim_names(&alias, &policy, now), Claimed::Duplicate));
     after.assert_consistent();
     let later = Now { monotonic: now.monotonic + policy.lifetime + MARGIN, ..now };
     assert!(matches!(after.claim_names(&names, &policy, later), Claimed::New { .. }), "its time has passed");
+    assert!(matches!(after.claim_names(&alias, &policy, later), Claimed::New { .. }), "and that of its other name");
 }

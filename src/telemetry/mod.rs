@@ -3,6 +3,7 @@
 
 pub mod access_log;
 pub mod advice;
+pub mod attempt;
 pub mod audit;
 pub mod capture;
 mod cells;

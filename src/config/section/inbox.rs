@@ -38,6 +38,8 @@ pub struct InboxSettings {
     pub dead_size: u64,
     /// For how long dead letters are kept.
     pub retention: Duration,
+    /// Whether the oldest dead letters give way to younger ones (`when_full = "drop_oldest"`).
+    pub drops_oldest: bool,
 }
 
 impl InboxSettings {
@@ -74,8 +76,21 @@ pub(crate) fn read(root: &Reader<'_>) -> Option<InboxSettings> {
         set(&mut retention, dead.duration("retention", RETENTION));
         dead.finish();
     }
+    let drops_oldest = reader.choice("when_full", &[("refuse", false), ("drop_oldest", true)]).unwrap_or(false);
+    if drops_oldest {
+        let message = "when dead letters have no room, the oldest are dropped, though their senders were told 202";
+        reader.warning("when_full", message, "write when_full = \"refuse\", or know what you lose");
+    }
     reader.finish();
-    directory.map(|directory| InboxSettings { directory, size, deliveries, durable, dead_size, retention })
+    directory.map(|directory| InboxSettings {
+        directory,
+        size,
+        deliveries,
+        durable,
+        dead_size,
+        retention,
+        drops_oldest,
+    })
 }
 
 /// `"25%"` of `all`, or a number of bytes.
@@ -113,10 +128,17 @@ pub(crate) fn describe(out: &mut String, inbox: Option<&InboxSettings>, routes: 
     let directory = inbox.directory.display();
     line(out, "disk", format_args!("at most {} in {directory}", show_size(inbox.size)))?;
     let (dead, retention) = (show_size_rounded(inbox.dead_size), show_duration(inbox.retention));
-    line(out, "", format_args!("of it dead letters {dead}, each for {retention}; none is dropped to make room"))?;
+    let fate = if inbox.drops_oldest { "the oldest are" } else { "none is" };
+    line(out, "", format_args!("of it dead letters {dead}, each for {retention}; {fate} dropped to make room"))?;
     let (memory, worker) = (show_size_rounded(inbox.memory()), show_size(BYTES_PER_WORKER));
     line(out, "memory", format_args!("at most {} deliveries: {memory}, and {worker} per worker", inbox.deliveries))?;
-    line(out, "when full", "new deliveries are refused (503), and what is stored goes on")
+    line(out, "when full", "new deliveries are refused (503), and what is stored goes on")?;
+    let dead = if inbox.drops_oldest {
+        "the oldest of them are dropped (when_full = \"drop_oldest\")"
+    } else {
+        "what should become one waits and is attempted every 15 minutes"
+    };
+    line(out, "", format_args!("without room for dead letters {dead}"))
 }
 
 #[cfg(test)]
@@ -146,6 +168,13 @@ mod tests {
         inbox.resolve(Path::new("/etc/countersign"));
         let mut text = String::new();
         describe(&mut text, Some(&inbox), &["orders"]).unwrap();
+        inbox.drops_oldest = true;
+        describe(&mut text, Some(&inbox), &[]).unwrap();
+        for part in
+            ["none is dropped", "waits and is attempted", "the oldest are dropped to make room", "the oldest of them"]
+        {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
         for part in ["loss of power", "at most 64MiB in /etc/countersign/box", "routes      orders", "2048 deliveries"]
         {
             assert!(text.contains(part), "{part}\n{text}");
@@ -161,6 +190,8 @@ mod tests {
             ("[inbox]\ndirectory = 'a'\ndurability = 'os'\n", "not that of the machine"),
             ("[inbox]\ndirectory = 'a'\ndead_letters = { size = '90%' }\n", "leaves room"),
             ("[inbox]\ndirectory = 'a'\nfolder = 'b'\n", "folder"),
+            ("[inbox]\ndirectory = 'a'\nwhen_full = 'drop'\n", "when_full"),
+            ("[inbox]\ndirectory = 'a'\nwhen_full = 'drop_oldest'\n", "the oldest are dropped"),
         ] {
             let (_, problems) = read_text(text);
             assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}: {problems:?}");

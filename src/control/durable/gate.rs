@@ -147,8 +147,8 @@ impl SpoolSide for SpoolGate {
             waiting.tickets.insert(ticket, HandedIn::default());
             ticket
         };
-        let SpoolOffer { route, head, body, accepted, order_key, seen_key, seen_until } = *offer;
-        let request = SpoolRequest { head, body, accepted, order_key, seen_key, seen_also: &[], seen_until };
+        let SpoolOffer { route, head, body, accepted, order_key, seen_key, seen_also, seen_until } = *offer;
+        let request = SpoolRequest { head, body, accepted, order_key, seen_key, seen_also, seen_until };
         let told = Arc::clone(end);
         let bell = Box::new(move |answer| told.tell(ticket, answer));
         let place = self.door.submit(worker, Spooling::new(Arc::clone(route), &request, bell));

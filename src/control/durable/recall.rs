@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::control::inbox::shelf::Shelf;
 use crate::edge::policy::Policy;
-use crate::ledger::CLAIM_KEY;
+use crate::ledger::{CLAIM_KEY, KnownName};
 use crate::now::Now;
 
 /// Gives the ledgers of durable routes what the store remembers. Gives how many copies are recognised because of it, and
@@ -18,15 +18,17 @@ pub(super) fn recall(shelf: &Shelf, policy: &Policy, now: Now) -> (u64, u64) {
     for route in policy.gate.routes.routes() {
         let (Some(rule), Some(replay)) = (&route.durable, &route.replay) else { continue };
         let Some(ledger) = policy.live.ledgers.get(replay.table).and_then(Option::as_ref) else { continue };
-        let own = seen.iter().filter(|(_, key)| key.get(CLAIM_KEY..) == Some(&rule.tag[..]));
-        for (until, key) in own {
-            let key: [u8; CLAIM_KEY] = core::array::from_fn(|at| key.get(at).copied().unwrap_or(0));
-            let left = Duration::from_millis(until.saturating_sub(unix));
-            if ledger.restore(&key, left, replay, now) {
-                known += 1;
-            } else {
-                lost += 1;
+        let (own, alias) = (rule.tag, rule.alias_tag());
+        for (until, key) in &seen {
+            let Some((name, tag)) = key.split_first_chunk::<CLAIM_KEY>() else { continue };
+            let is_alias = tag == alias;
+            if !is_alias && tag != own {
+                continue;
             }
+            let left = Duration::from_millis(until.saturating_sub(unix));
+            let had_room = ledger.restore(&KnownName { key: *name, is_alias, left }, replay, now);
+            known += u64::from(had_room && !is_alias);
+            lost += u64::from(!had_room);
         }
         ledger.name_by_all(route.verifier.keys());
     }

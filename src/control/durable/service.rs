@@ -21,6 +21,7 @@ use crate::control::inbox::spooler::Spooler;
 use crate::edge::clock::Clock;
 use crate::edge::deliver::{self, DeliveryNews, DeliveryPlan, Mailbox, StoreSide};
 use crate::edge::driver::DriverChoice;
+use crate::edge::observer::Observer;
 use crate::edge::policy::Policy;
 use crate::edge::snapshot::Published;
 use crate::edge::spool::SpoolSide;
@@ -67,6 +68,8 @@ pub struct Household {
     pub clock: Clock,
     /// What workers run on.
     pub driver: DriverChoice,
+    /// Who is told of attempts.
+    pub observer: Arc<dyn Observer>,
 }
 
 impl InboxService {
@@ -144,6 +147,7 @@ impl InboxService {
             upstreams: policy.upstreams.clone(),
             seed: u64::from_ne_bytes(seed),
             meters: Arc::clone(&self.meters),
+            observer: Arc::clone(&household.observer),
             driver: household.driver,
             clock: household.clock.clone(),
         };
@@ -229,6 +233,7 @@ impl InboxService {
             dead_size: settings.dead_size,
             deliveries: usize::try_from(settings.deliveries).unwrap_or(usize::MAX),
             retention: u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX),
+            drops_oldest: settings.drops_oldest,
             durable: settings.durable,
             keys: Vec::new(),
             salt: Box::new(salt),

@@ -11,12 +11,15 @@ use std::time::Duration;
 use crate::edge::clock::Clock;
 use crate::edge::deliver::{self, DeliveryNews, DeliveryPlan, DurableRoute, Mailbox, StoreSide};
 use crate::edge::driver::DriverChoice;
+use crate::edge::observer::Observer;
 use crate::edge::policy::{Addresses, Target, Upstream};
 use crate::inbox::backoff::Backoff;
 use crate::inbox::delivery::DeliveryId;
 use crate::inbox::filter::DeliveryFilter;
 use crate::inbox::lane::LaneTerms;
 use crate::inbox::store::{StoreOrder, StoreRefusal};
+use crate::telemetry::attempt::Attempted;
+use crate::telemetry::exchange::Exchange;
 
 use super::disk_in_tests::SimulatedDisk;
 use super::shelf::Shelf;
@@ -74,6 +77,22 @@ struct Running {
     door: Arc<SpoolDoor>,
     mailbox: Arc<Mailbox>,
     threads: Vec<JoinHandle<()>>,
+    told: Arc<Told>,
+}
+
+/// What an observer is told of attempts.
+#[derive(Default)]
+struct Told(Mutex<Vec<String>>);
+
+impl Observer for Told {
+    fn exchange(&self, _: &Exchange<'_>) {}
+    fn accept_failed(&self, _: &std::io::Error) {}
+    fn attempted(&self, attempt: &Attempted<'_>) {
+        let Attempted { attempt: number, reason, status, .. } = *attempt;
+        let id = attempt.request_id.map_or("-".to_owned(), |id| String::from_utf8_lossy(&id[..4]).into_owned());
+        let line = format!("{} {id} {number} {} {reason} {status}", attempt.route, attempt.result.word());
+        self.0.lock().unwrap().push(line);
+    }
 }
 
 fn start(disk: &SimulatedDisk, address: SocketAddr, driver: DriverChoice) -> Running {
@@ -88,7 +107,7 @@ fn start(disk: &SimulatedDisk, address: SocketAddr, driver: DriverChoice) -> Run
         clock: clock.clone(),
         batch_bytes: 1 << 20,
     };
-    let backoff = Backoff { first: 20, cap: 50 };
+    let (backoff, told) = (Backoff { first: 20, cap: 50 }, Arc::<Told>::default());
     let plan = DeliveryPlan {
         routes: vec![DurableRoute {
             name: Arc::from("orders"),
@@ -105,19 +124,21 @@ fn start(disk: &SimulatedDisk, address: SocketAddr, driver: DriverChoice) -> Run
         }],
         seed: 1,
         meters: Arc::default(),
+        observer: Arc::<Told>::clone(&told),
         driver,
         clock,
     };
     let side: Arc<dyn StoreSide> = Arc::<SpoolDoor>::clone(&door);
     let box_of = Arc::clone(&mailbox);
     let delivering = std::thread::spawn(move || deliver::run(plan, &box_of, ear, &side).unwrap());
-    Running { door, mailbox, threads: vec![spooler.start().unwrap(), delivering] }
+    Running { door, mailbox, threads: vec![spooler.start().unwrap(), delivering], told }
 }
 
 impl Running {
     fn submit(&self, worker: usize, body: &[u8]) -> Receiver<SpoolAnswer> {
         let (sender, answers) = channel();
-        let head = format!("POST /hook HTTP/1.1\r\nHost: app\r\nContent-Length: {}\r\n", body.len());
+        let id = "X-Request-Id: 0123456789abcdef0123456789abcdef";
+        let head = format!("POST /hook HTTP/1.1\r\nHost: app\r\n{id}\r\nContent-Length: {}\r\n", body.len());
         let request =
             SpoolRequest { head: head.as_bytes(), body, accepted: 1_795_478_400_000, ..SpoolRequest::default() };
         let bell = Box::new(move |answer| sender.send(answer).unwrap());
@@ -156,6 +177,24 @@ fn pause() {
 
 fn heard(application: &Application) -> String {
     application.requests.recv_timeout(Duration::from_secs(20)).unwrap()
+}
+
+#[test]
+fn each_attempt_is_told_of_with_what_follows() {
+    let application = application(&[503, 200, 410]);
+    let running = start(&SimulatedDisk::default(), application.address, DriverChoice::Epoll);
+    running.stored(b"1");
+    running.until("is delivered", |door| door.standing().waiting == 0);
+    running.stored(b"2");
+    running.until("is dead", |door| door.standing().dead == 1);
+    let told = Arc::clone(&running.told);
+    running.stop();
+    let expected = [
+        "orders 0123 1 again answered 503",
+        "orders 0123 2 delivered delivered 200",
+        "orders 0123 1 dead refused_by_application 410",
+    ];
+    assert_eq!(*told.0.lock().unwrap(), expected);
 }
 
 #[test]

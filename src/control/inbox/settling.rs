@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
 use crate::inbox::filter::DeliveryFilter;
 use crate::inbox::row::DeliveryRow;
-use crate::inbox::store::{Committed, DeliveryStore, Settled, Settlement, StoreTrouble};
+use crate::inbox::store::{Committed, DeliveryStore, Settled, Settlement, StoreRefusal, StoreTrouble};
 use crate::now::Now;
 
 use super::bounds::WriteCause;
@@ -14,6 +14,9 @@ use super::shelf::{Shelf, ShelfFile, ShelfPlace, trouble, unix};
 
 /// For how long a delivery waits that should be dead, for which there was no room: 15 minutes, in milliseconds.
 const KEPT_FOR: u64 = 900_000;
+
+/// So many files of dead letters are dropped at most for what dies at a time: a file may be twice as large as another.
+const DROPPED_AT_A_TIME: usize = 3;
 
 /// So many deliveries are moved or removed at a time.
 const AT_A_TIME: usize = 256;
@@ -136,20 +139,31 @@ impl Shelf {
                 _ => self.later.push(*settlement),
             }
         }
-        match self.transfer(from, true, &rows, now) {
-            Ok(moved) => {
-                let is_moved = |it: &&Settlement| moved.contains(&it.id);
-                done.settled.extend(settlements.iter().filter(is_moved));
-            }
-            Err(_) => {
-                let wait = Settled::Again { due: unix(now) + KEPT_FOR };
-                let kept: Vec<Settlement> =
-                    settlements.iter().map(|settlement| Settlement { settled: wait, ..*settlement }).collect();
-                done.kept.extend(kept.iter().map(|settlement| settlement.id));
-                let mut unheard = Committed::default();
-                self.settle_in(from, kept, now, &mut unheard);
+        let mut droppable = DROPPED_AT_A_TIME;
+        while !rows.is_empty() {
+            match self.transfer(from, true, &rows, now) {
+                Ok(moved) => {
+                    done.settled.extend(settlements.iter().filter(|it| moved.contains(&it.id)));
+                    // What is damaged stays where it is.
+                    let index = &self.index;
+                    rows.retain(|row| index.get(&row.id).is_some_and(|it| it.state == DeliveryState::Waiting));
+                    if moved.is_empty() {
+                        break;
+                    }
+                }
+                Err(StoreRefusal::Full | StoreRefusal::DiskFull) if droppable > 0 && self.drop_oldest(now) => {
+                    droppable -= 1;
+                }
+                _ => break,
             }
         }
+        let wait = Settled::Again { due: unix(now) + KEPT_FOR };
+        let is_left = |it: &&Settlement| rows.iter().any(|row| row.id == it.id);
+        let kept: Vec<Settlement> =
+            settlements.iter().filter(is_left).map(|it| Settlement { settled: wait, ..*it }).collect();
+        done.kept.extend(kept.iter().map(|settlement| settlement.id));
+        let mut unheard = Committed::default();
+        self.settle_in(from, kept, now, &mut unheard);
     }
 
     /// What was read is not what was written: the delivery is kept and never attempted.

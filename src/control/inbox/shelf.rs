@@ -52,6 +52,8 @@ pub struct ShelfTerms {
     pub deliveries: usize,
     /// Dead letters are removed when they are so old, in milliseconds; 0 for never.
     pub retention: u64,
+    /// Whether the oldest dead letters are dropped when there is no room for more.
+    pub drops_oldest: bool,
     /// Whether commits reach the disk.
     pub durable: bool,
     /// Id and bytes of each key, the one for new files first; empty without encryption.

@@ -24,6 +24,7 @@ pub(super) fn terms(keys: &[InboxKey]) -> ShelfTerms {
         dead_size: 16 << 20,
         deliveries: 100_000,
         retention: 0,
+        drops_oldest: false,
         durable: true,
         keys: keys.to_vec(),
         salt: Box::new(|| [3; 16]),
@@ -160,6 +161,49 @@ fn dead_letters_are_bounded_and_none_is_dropped() {
     let (waits, dead) = (store.standing().waiting, store.standing().dead);
     let redriven = store.order(&StoreOrder::Redrive(DeliveryFilter::default(), usize::MAX - 1), now(9_000)).unwrap();
     assert_eq!((redriven.len() as u64, store.standing().waiting), (dead, waits + dead));
+}
+
+#[test]
+fn the_oldest_dead_letters_give_way_where_that_is_wanted() {
+    let disk = SimulatedDisk::default();
+    let terms = || ShelfTerms { dead_size: 8 << 20, drops_oldest: true, ..terms(&[]) };
+    let mut store = Shelf::open(Box::new(disk.clone()), terms(), now(0)).unwrap();
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        let (ids, why) = fill(&mut store, 50, 60_000);
+        assert_eq!(why, None);
+        let settlements: Vec<_> = ids.iter().map(|id| settlement(*id, DEAD)).collect();
+        let done = settle(&mut store, &settlements);
+        assert_eq!((done.settled.len(), done.kept.len()), (50, 0), "{:?}", store.take_notes());
+        mend(&mut store, 0);
+        all.extend(ids);
+    }
+    let standing = store.standing();
+    assert!(standing.waiting == 0 && standing.dead < 300 && standing.dead > 20, "{standing:?}");
+    assert!(standing.dead_bytes <= 16 << 20 && !standing.dead_letters_full, "{standing:?}");
+    assert!(store.take_notes().iter().any(|note| note.contains("dropped to make room")));
+    // The youngest is there, and the oldest is not, also after a restart.
+    drop(store);
+    let mut store = Shelf::open(Box::new(disk), terms(), now(0)).unwrap();
+    let mut rows = Vec::new();
+    store.browse(&DeliveryFilter::default(), None, usize::MAX, &mut rows).unwrap();
+    let left: Vec<DeliveryId> = rows.iter().map(|row| row.id).collect();
+    assert_eq!(left.len() as u64, standing.dead);
+    assert!(!left.contains(&all[0]) && left.contains(&all[all.len() - 1]), "{left:?}");
+}
+
+#[test]
+fn what_finds_no_room_among_dead_letters_waits_on_one_by_one() {
+    let disk = SimulatedDisk::default();
+    let mut store = Shelf::open(Box::new(disk), ShelfTerms { dead_size: 4 << 20, ..terms(&[]) }, now(0)).unwrap();
+    // So small that those of one file are more than the dead letters take after the first ones.
+    let (ids, _) = fill(&mut store, 30, 60_000);
+    settle(&mut store, &ids[..2].iter().map(|id| settlement(*id, DEAD)).collect::<Vec<_>>());
+    let (more, _) = fill(&mut store, 30, 60_000);
+    let settlements: Vec<_> = more.iter().map(|id| settlement(*id, DEAD)).collect();
+    let done = settle(&mut store, &settlements);
+    assert!(!done.kept.is_empty() && !done.settled.is_empty(), "{} {}", done.kept.len(), done.settled.len());
+    assert_eq!(done.kept.len() + done.settled.len(), 30, "each is one or the other");
 }
 
 #[test]

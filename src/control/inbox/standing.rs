@@ -38,7 +38,7 @@ impl Shelf {
         let room = self.files.values().any(|file| file.dead && !file.sealed && file.bytes < self.terms.file_content());
         let more =
             standing.dead_bytes + limit <= self.terms.dead_size.max(limit) && standing.bytes + limit <= self.terms.size;
-        standing.dead_letters_full = !room && !more;
+        standing.dead_letters_full = !room && !more && !self.terms.drops_oldest;
         standing
     }
 
@@ -125,6 +125,28 @@ impl Shelf {
         {
             self.notes.push(format!("{} dead letters were removed at the end of their retention", purged.len()));
         }
+    }
+
+    /// Drops the oldest file of dead letters, where the operator wants that. Gives whether there is more room then. A file
+    /// that holds something damaged stays.
+    pub(super) fn drop_oldest(&mut self, now: Now) -> bool {
+        if !self.terms.drops_oldest {
+            return false;
+        }
+        let is_droppable = |file: &ShelfFile| file.dead && file.states == [0, file.count, 0] && file.count > 0;
+        let oldest = self.files.iter().find(|(_, file)| is_droppable(file)).map(|(number, _)| *number);
+        let living = self.files.iter().rev().find(|(_, file)| !file.dead && !file.sealed).map(|(number, _)| *number);
+        let Some(number) = oldest.filter(|number| self.carry_seen(*number, living, now)) else { return false };
+        if self.disk.remove(&file_name(true, number)).is_err() {
+            return false;
+        }
+        let count = self.files.remove(&number).map_or(0, |file| file.count);
+        self.tried = None;
+        self.index.retain(|_, place| place.file != number);
+        self.notes.push(format!(
+            "{count} dead letters were dropped to make room for younger ones: when_full = \"drop_oldest\""
+        ));
+        true
     }
 
     /// Removes files without deliveries. The youngest stays: it takes the next ones.

@@ -14,3 +14,19 @@ pub(super) use lanes::{FULL, Pending};
 pub(super) use open::Journal;
 pub(super) use rate::share;
 pub(super) use writer::{JournalSink, RoundEnd};
+
+/// Who records.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Writers {
+    /// How many workers.
+    pub(super) workers: usize,
+    /// Whether there is a thread that delivers: its place is behind theirs.
+    pub(super) delivers: bool,
+}
+
+impl Writers {
+    /// How many there are in all.
+    pub(super) fn all(self) -> usize {
+        self.workers + usize::from(self.delivers)
+    }
+}

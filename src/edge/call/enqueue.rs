@@ -15,8 +15,9 @@ use crate::edge::spool::{SpoolOffer, SpoolSide, SpoolTicket, SpoolVerdict};
 use crate::edge::worker::Worker;
 use crate::gate::durable::Durable;
 use crate::gate::verify::Delivery as _;
+use crate::inbox::row::SeenKey;
 use crate::inbox::store::StoreRefusal;
-use crate::ledger::MARGIN;
+use crate::ledger::{CLAIM_KEY, FORMER, MARGIN};
 use crate::outcome::{Fault, Outcome, Rejection};
 use crate::telemetry::exchange::Stage;
 
@@ -61,19 +62,31 @@ pub async fn enqueue<'p, N: Net>(
     let unix = u64::try_from(now.unix_millis()).unwrap_or(0);
     let (mut seen_key, mut seen_until) = ([0; 32], 0);
     if let (Some(key), Some(replay)) = (claim.key(), &route.replay) {
-        let (own, tag) = seen_key.split_at_mut(key.len());
-        own.copy_from_slice(&key);
-        tag.copy_from_slice(&rule.tag);
+        seen_key = seen(key, rule.tag);
         let lifetime = u64::try_from((replay.lifetime + MARGIN).as_millis()).unwrap_or(u64::MAX);
         seen_until = unix.saturating_add(lifetime);
     }
     let submitted = {
+        let (mut others, mut count) = ([[0; 32]; FORMER], 0);
+        for (place, key) in others.iter_mut().zip(claim.other_keys()) {
+            *place = seen(key, rule.alias_tag());
+            count += 1;
+        }
+        let seen_also = others.get(..count).unwrap_or_default();
         let mut head = worker.scratch.borrow_mut();
         head.clear();
         OnwardHead { policy, route, verified: &verified, sender, asked }.encode_fields(&mut head, &worker.pseudonym)?;
         let body = verified.delivery().body();
-        let offer =
-            SpoolOffer { route: &rule.route, head: &head, body, accepted: unix, order_key, seen_key, seen_until };
+        let offer = SpoolOffer {
+            route: &rule.route,
+            head: &head,
+            body,
+            accepted: unix,
+            order_key,
+            seen_key,
+            seen_also,
+            seen_until,
+        };
         spool.submit(worker.position(), &offer)
     };
     let waiting = Spooled { spool, worker: worker.position(), ticket: submitted?, known: false };
@@ -87,6 +100,15 @@ pub async fn enqueue<'p, N: Net>(
         Some(SpoolVerdict::Refused(StoreRefusal::Failed)) => Err(Rejection::InboxUnavailable.into()),
         Some(SpoolVerdict::Refused(StoreRefusal::Unknown)) | None => Err(Fault::InboxHung.into()),
     }
+}
+
+/// A name of a delivery, and the route that it has it on.
+fn seen(name: [u8; CLAIM_KEY], tag: [u8; 8]) -> SeenKey {
+    let mut key = [0; 32];
+    let (start, end) = key.split_at_mut(CLAIM_KEY);
+    start.copy_from_slice(&name);
+    end.copy_from_slice(&tag);
+    key
 }
 
 /// A delivery that was handed in. Dropped before its verdict is known, it is withdrawn, or its verdict is not kept.

@@ -235,16 +235,18 @@ pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut TimeText, unix
 
 const REJECTIONS: usize = Rejection::ALL.len();
 const FAULTS: usize = Fault::ALL.len();
+/// Behind those come what was forwarded, answered and accepted, and attempts to deliver.
+const REASONS: usize = REJECTIONS + FAULTS + 4;
 
 /// Deliveries without a line of their own, by reason: nothing goes missing without a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnrecordedTally {
-    counts: [u64; REJECTIONS + FAULTS + 3],
+    counts: [u64; REASONS],
 }
 
 impl Default for UnrecordedTally {
     fn default() -> Self {
-        Self { counts: [0; REJECTIONS + FAULTS + 3] }
+        Self { counts: [0; REASONS] }
     }
 }
 
@@ -259,6 +261,11 @@ impl UnrecordedTally {
             Outcome::Failed(fault) => REJECTIONS + fault as usize,
         };
         self.counts.iter_mut().skip(position).take(1).for_each(|count| *count += 1);
+    }
+
+    /// Counts an attempt to deliver what is stored.
+    pub fn count_attempt(&mut self) {
+        self.counts.iter_mut().last().into_iter().for_each(|count| *count += 1);
     }
 
     /// Adds what another has counted.
@@ -276,7 +283,7 @@ impl UnrecordedTally {
     /// that could not be written.
     pub fn write(&self, out: &mut Vec<u8>, why: &str, (stamp, unix): (&mut TimeText, Duration)) {
         let codes = Rejection::ALL.iter().map(|it| it.code()).chain(Fault::ALL.iter().map(|it| it.code()));
-        let codes = codes.chain(["forwarded", "challenge_answered", "accepted"]);
+        let codes = codes.chain(["forwarded", "challenge_answered", "accepted", "attempt"]);
         time(out, stamp, unix);
         string(out, b",\"event\":\"unrecorded\",\"why\":\"", why.as_bytes());
         out.extend_from_slice(b",\"count\":");
