@@ -128,7 +128,7 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let household =
         Household { policy: Arc::clone(&running.policy), clock: running.clock.clone(), driver: running.driver };
     inbox.as_ref().map_or(Ok(()), |inbox| inbox.start(household)).map_err(|error| format!("cannot start: {error}"))?;
-    let interior = Interior::of(&running);
+    let (interior, place) = (Interior::of(&running), source.clone());
     let running = Arc::new(Mutex::new(Some(running)));
     let start = reload::Start {
         source,
@@ -143,7 +143,7 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
         log: Arc::clone(log),
     };
     let reloader = reload::start(start, apply_to(&running, inbox.as_ref()));
-    desk.open(interior, reloader.clone(), departure, Looking { lookout, publishers });
+    desk.open(interior, reloader.clone(), departure, Looking { lookout, publishers, source: place });
     lock(&running).iter().for_each(|running| announce(running, routes, log));
     let (hung_up, moved) = (reloader.clone(), Arc::clone(&records));
     hang_ups.each(move || {

@@ -21,6 +21,7 @@ mod journal;
 mod listeners;
 pub mod lookout;
 pub mod meters;
+mod pairing;
 pub mod phase;
 pub mod plan;
 pub mod probe;
