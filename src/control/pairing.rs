@@ -127,10 +127,7 @@ impl Pairing {
             let left = window.until.saturating_sub(self.clock.monotonic());
             match window.offers.recv_timeout(left) {
                 Ok(offer) if self.take(window, &offer) => return,
-                Ok(_) if failed < TRIES => {
-                    failed += 1;
-                    self.admission.pairings().await_another(window.number);
-                }
+                Ok(_) if failed < TRIES => failed += 1,
                 Ok(_) => {
                     self.admission.pairings().close(window.number);
                     let words =
@@ -155,17 +152,18 @@ impl Pairing {
     fn take(&self, window: &OpenWindow, offer: &PairingOffer) -> bool {
         let OpenWindow { target, .. } = window;
         if !offer.fate.begin() {
+            self.admission.pairings().await_another(window.number);
             return false;
         }
         let call = described(offer);
         let route = &target.route;
         if let Err(why) = judge(target, offer) {
-            offer.fate.end(PairingEnd::Unfit);
+            self.fail(window, offer, PairingEnd::Unfit);
             self.log.event(Level::Warn, &format!("the secret that {call} has brought to route {route} {why}"));
             return false;
         }
         if let Err(error) = store(target, &offer.secret, window.number) {
-            offer.fate.end(PairingEnd::Failed);
+            self.fail(window, offer, PairingEnd::Failed);
             let path = target.path.display();
             let words =
                 format!("the secret that {call} has brought to route {route} cannot be stored in {path}: {error}");
@@ -189,6 +187,12 @@ impl Pairing {
         }
         offer.fate.end(PairingEnd::Stored);
         true
+    }
+
+    /// The client that is told so may try again at once.
+    fn fail(&self, window: &OpenWindow, offer: &PairingOffer, end: PairingEnd) {
+        self.admission.pairings().await_another(window.number);
+        offer.fate.end(end);
     }
 }
 
