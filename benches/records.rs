@@ -9,6 +9,7 @@ use countersign::config::records::{AccessLog as Settings, Output};
 use countersign::control::access_log::AccessLog;
 use countersign::control::audit::Audit;
 use countersign::control::event_log::EventLog;
+use countersign::control::journal::Writers;
 use countersign::now::Now;
 use countersign::outcome::{Observed, Outcome};
 use countersign::telemetry::access_log::json;
@@ -49,6 +50,8 @@ fn exchange(body: &[u8]) -> Exchange<'_> {
         stages,
     }
 }
+
+const WRITERS: Writers = Writers { workers: 1, delivers: false };
 
 const AUDIT: &str = "
 [[listener]]
@@ -95,17 +98,17 @@ fn records(c: &mut Criterion) {
     std::fs::create_dir_all(&folder).unwrap();
     let log = Arc::new(EventLog::start());
     let settings = Settings { output: Output::File("/dev/null".into()), ..Settings::default() };
-    let access_log = AccessLog::start(&settings, 1, Arc::clone(&log)).unwrap().unwrap();
+    let access_log = AccessLog::start(&settings, WRITERS, Arc::clone(&log)).unwrap().unwrap();
     group.bench_function("on the worker: access log", |b| b.iter(|| access_log.exchange(&exchange)));
     let (settings, _) = parse_str("bench.toml", AUDIT).unwrap();
     let mut settings = settings.audit.unwrap();
     settings.resolve(&folder);
     settings.body_digest = false;
-    let audit = Audit::start(&settings, b"key", 1, "", Arc::clone(&log)).unwrap();
+    let audit = Audit::start(&settings, b"key", WRITERS, "", Arc::clone(&log)).unwrap();
     group.bench_function("on the worker: audit trail, no digest", |b| b.iter(|| audit.answering(&exchange)));
     drop(audit);
     settings.body_digest = true;
-    let audit = Audit::start(&settings, b"key", 1, "", log).unwrap();
+    let audit = Audit::start(&settings, b"key", WRITERS, "", log).unwrap();
     group.bench_function("on the worker: audit trail", |b| b.iter(|| audit.answering(&exchange)));
     drop(audit);
     let _ = std::fs::remove_dir_all(folder);

@@ -14,6 +14,7 @@ use std::sync::Arc;
 use countersign::config::load::load;
 use countersign::control::access_log::AccessLog;
 use countersign::control::event_log::EventLog;
+use countersign::control::journal::Writers;
 use countersign::control::plan::plan;
 use countersign::edge::clock::Clock;
 use countersign::edge::peer::PeerOrigin;
@@ -109,7 +110,8 @@ fn run(name: &str, refused: &str, requests: u64) -> (u64, PathBuf, Folder) {
     );
     fs::write(&config, text).unwrap();
     let loaded = load(&config).unwrap_or_else(|problems| panic!("{problems}"));
-    let log = AccessLog::start(&loaded.settings.access_log, 1, Arc::new(EventLog::start())).unwrap().unwrap();
+    let writers = Writers { workers: 1, delivers: false };
+    let log = AccessLog::start(&loaded.settings.access_log, writers, Arc::new(EventLog::start())).unwrap().unwrap();
     let (plan, _) = plan(loaded);
     let admission = Admission::new(plan.admission, RandomState::new());
     let log = Arc::new(Log(log));

@@ -8,6 +8,8 @@ use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
 use crate::telemetry::readings::Readings;
 
+use super::pairing::PairingWish;
+
 /// Where the process is in its life. It never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
@@ -73,6 +75,10 @@ pub trait Desk: Send + Sync {
     }
     /// Reads the configuration again. May take its time: it is called on a thread of its own.
     fn reload(&self) -> Errand;
+    /// Opens or closes the pairing window of a route. Like [`Self::reload`].
+    fn pair(&self, _wish: &PairingWish) -> Errand {
+        Errand::Failed("this process takes no secret".to_owned())
+    }
     /// Carries out an operation on the stored deliveries. Nothing where none are stored. Like [`Self::reload`].
     ///
     /// # Errors

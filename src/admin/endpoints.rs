@@ -15,6 +15,7 @@ use super::desk::{Desk, Phase, is_ready};
 use super::history::History;
 use super::inbox::{self, InboxForm};
 use super::page;
+use super::pairing::{PAIR, PairingWish};
 use super::reasons;
 use super::request::{self, Request};
 use super::status;
@@ -44,6 +45,8 @@ pub enum Wish {
     Reload,
     /// End without losing a delivery.
     Drain,
+    /// Open or close the pairing window of a route.
+    Pair(PairingWish),
     /// Say why the request with this id was refused.
     Explain([u8; 32]),
     /// Do something with the stored deliveries, or read them.
@@ -82,7 +85,11 @@ impl Endpoints {
         let answer = match (request.path.as_str(), request.changes) {
             ("/-/reload", true) => return EndpointReaction::Errand(Wish::Reload),
             ("/-/drain", true) => return EndpointReaction::Errand(Wish::Drain),
-            ("/-/reload" | "/-/drain", false) => method("POST"),
+            (PAIR, true) => match PairingWish::parse(&request.query) {
+                Ok(wish) => return EndpointReaction::Errand(Wish::Pair(wish)),
+                Err(refused) => refused,
+            },
+            ("/-/reload" | "/-/drain" | PAIR, false) => method("POST"),
             ("/live" | "/ready" | "/startup" | "/metrics" | "/status" | "/reasons" | "/", true) => method("GET, HEAD"),
             ("/live", false) => self.live(now),
             ("/ready", false) => self.ready(),

@@ -11,6 +11,7 @@ pub mod endpoints;
 pub mod history;
 pub mod inbox;
 pub mod page;
+pub mod pairing;
 mod reasons;
 pub mod request;
 pub mod server;

@@ -17,7 +17,7 @@ pub const LIMITS: HeadLimits = HeadLimits { size: 8 << 10, fields: 64, target: 1
 pub struct Access {
     /// Names by which the port is called beside its addresses and `localhost`, in lower case.
     pub hosts: Vec<String>,
-    /// Whether reload and drain may be asked for from other hosts, too.
+    /// Whether reload, drain and pairing may be asked for from other hosts, too.
     pub remote_control: bool,
 }
 

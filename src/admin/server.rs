@@ -349,6 +349,7 @@ impl AdminServer {
                 Wish::Explain(id) => told(desk.explain(&id)),
                 Wish::Reload => told(desk.reload()),
                 Wish::Drain => told(desk.drain()),
+                Wish::Pair(wish) => told(desk.pair(&wish)),
                 Wish::Inbox(operation, form) => match desk.inbox(&operation) {
                     Some(Ok(report)) => inbox::answer(&operation, form, &report),
                     Some(Err(why)) => Answer::text(Verdict::Failed, why),

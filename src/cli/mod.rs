@@ -26,6 +26,7 @@ mod manual;
 mod nearest;
 mod offline;
 mod output;
+mod pair;
 mod private_files;
 mod quick;
 mod run;
@@ -100,6 +101,8 @@ enum Command {
     Inject(inject::InjectArguments),
     /// End a running process in the order that load balancers need; for preStop hooks
     Drain(drain::DrainArguments),
+    /// Take the secret that a sender brings in its first call, within a window of some minutes
+    Pair(pair::PairArguments),
     /// Genuine and forged deliveries of five providers through a real proxy on loopback
     Demo(demo::DemoArguments),
 }
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(arguments) => doctor::run(&arguments),
         Command::Inject(arguments) => inject::run(&arguments),
         Command::Drain(arguments) => drain::run(&arguments),
+        Command::Pair(arguments) => pair::run(&arguments),
         Command::Demo(arguments) => demo::run(&arguments),
     }
 }

@@ -116,7 +116,8 @@ fn verifier(
             }
         }
     }
-    if ready.len() < verification.keys.len() {
+    let awaited = verification.keys.iter().filter(|key| key.awaits_pairing).count();
+    if ready.len() + awaited < verification.keys.len() {
         return None;
     }
     let scheme = Arc::clone(&verification.scheme);

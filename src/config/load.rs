@@ -29,7 +29,7 @@ use crate::config::settings::{self, Settings};
 use crate::config::source::ConfigSource;
 use crate::config::units::show_size;
 use crate::gate::Gate;
-use crate::gate::verify::{Validity, sha256};
+use crate::gate::verify::{CallProof, Validity, sha256};
 
 /// No secret and no public key is longer, in bytes.
 const KEY_LIMIT: usize = 64 << 10;
@@ -88,7 +88,11 @@ fn load_from(source: &ConfigSource, files: &Files) -> Result<Loaded, Problems> {
     let keys: Vec<Vec<Option<Secret>>> = settings
         .routes
         .iter_mut()
-        .map(|route| route.verification.as_mut().map(|it| read_all(it, files, &mut problems)).unwrap_or_default())
+        .map(|route| {
+            let pairs = route.challenge.as_ref().is_some_and(|it| it.handshake.has(CallProof::Pairing));
+            let verification = route.verification.as_mut();
+            verification.map(|it| read_all(it, pairs, files, &mut problems)).unwrap_or_default()
+        })
         .collect();
     settings.routes.iter_mut().filter_map(|route| route.challenge.as_mut()).for_each(|challenge| {
         let read = read_keys(&mut challenge.tokens, false, files, &mut problems);
@@ -133,6 +137,8 @@ fn read_audit_key(audit: &mut Audit, files: &Files, problems: &mut Problems) -> 
         validity: Validity::default(),
         place,
         written: None,
+        can_be_paired: false,
+        awaits_pairing: false,
         line_end_left_out: false,
     };
     audit.resolve(files.directory());
@@ -243,7 +249,16 @@ fn warn_readable(path: &Path, place: Place, problems: &mut Problems) {
 }
 
 /// The bytes of every key of a route; nothing in the place of one that could not be read.
-fn read_all(verification: &mut Verification, files: &Files, problems: &mut Problems) -> Vec<Option<Secret>> {
+/// `pairs`: the sender brings its secret in a first call.
+fn read_all(
+    verification: &mut Verification,
+    pairs: bool,
+    files: &Files,
+    problems: &mut Problems,
+) -> Vec<Option<Secret>> {
+    for key in &mut verification.keys {
+        key.can_be_paired = pairs && matches!(key.source, KeySource::File(_));
+    }
     read_keys(&mut verification.keys, verification.scheme.wants_public_key(), files, problems)
 }
 
@@ -275,6 +290,11 @@ fn read_key(key: &mut KeySettings, files: &Files, public: bool, problems: &mut P
         KeySource::File(path) => {
             let path = files.path(path);
             let bytes = files.read(&path, KEY_LIMIT);
+            key.awaits_pairing = key.can_be_paired && is_not_there(&bytes);
+            if key.awaits_pairing {
+                warn_awaited(&path, key.place.clone(), problems);
+                return None;
+            }
             (key_bytes(bytes, &path, key, public, problems), format!("the key in {}", path.display()))
         }
     };
@@ -321,6 +341,19 @@ fn read_variable(name: &str, key: &KeySettings, problems: &mut Problems) -> Opti
         problems.error(key.place.clone(), message, format!("set {name} for this process, or use file = \"…\""));
     }
     value.map(Secret::new)
+}
+
+fn warn_awaited(path: &Path, place: Place, problems: &mut Problems) {
+    let message = format!("{} is not there yet: no delivery passes by this key", path.display());
+    problems.warning(
+        place,
+        message,
+        "open a window with `countersign pair ROUTE`, and register the webhook at the sender",
+    );
+}
+
+fn is_not_there(read: &io::Result<Zeroizing<Vec<u8>>>) -> bool {
+    read.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 fn key_bytes(

@@ -56,6 +56,12 @@ impl ConfigSource {
         }
     }
 
+    /// Where the file is that the text calls `name`.
+    #[must_use]
+    pub fn path_of(&self, name: &Path) -> PathBuf {
+        self.place().parent().unwrap_or(Path::new(".")).join(name)
+    }
+
     /// The bytes, where they need not be read.
     pub(super) fn given(&self) -> Option<&[u8]> {
         match self {

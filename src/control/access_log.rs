@@ -52,11 +52,7 @@ impl AccessLog {
     ///
     /// # Errors
     /// The file cannot be opened.
-    pub(super) fn start(
-        settings: &records::AccessLog,
-        writers: Writers,
-        log: Arc<EventLog>,
-    ) -> Result<Option<Self>, String> {
+    pub fn start(settings: &records::AccessLog, writers: Writers, log: Arc<EventLog>) -> Result<Option<Self>, String> {
         let output = match &settings.output {
             Output::Off => return Ok(None),
             Output::Stdout => LogOutput::stdout().map_err(|error| format!("access log: {error}"))?,

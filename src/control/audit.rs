@@ -50,7 +50,7 @@ impl Audit {
     ///
     /// # Errors
     /// A sentence for the operator.
-    pub(super) fn start(
+    pub fn start(
         settings: &records::Audit,
         secret: &[u8],
         writers: Writers,

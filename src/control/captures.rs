@@ -79,8 +79,12 @@ impl Capturing {
     }
 }
 
-/// What was refused for want of room, or because of what came before, is not explained by its bytes.
+/// What was refused for want of room, or because of what came before, is not explained by its bytes. Those of a pairing hold a
+/// secret.
 fn is_about_the_request(rejection: Rejection) -> bool {
+    if rejection == Rejection::PairingRefused {
+        return false;
+    }
     let status = rejection.answer().status;
     (400..500).contains(&status) && status != 429
 }
@@ -155,7 +159,13 @@ mod tests {
         for rejection in [Rejection::SignatureMismatch, Rejection::TimestampStale, Rejection::SignatureMissing] {
             assert!(is_about_the_request(rejection));
         }
-        for rejection in [Rejection::Duplicate, Rejection::ClientRateLimited, Rejection::RequestsFull] {
+        for rejection in [
+            Rejection::PairingRefused,
+            Rejection::PairingFailed,
+            Rejection::Duplicate,
+            Rejection::ClientRateLimited,
+            Rejection::RequestsFull,
+        ] {
             assert!(!is_about_the_request(rejection));
         }
     }

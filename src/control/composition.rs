@@ -128,9 +128,9 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let lookout = Arc::new(lookout.map_err(|error| format!("cannot look after applications: {error}"))?);
     let household = household(&running, &records);
     inbox.as_ref().map_or(Ok(()), |inbox| inbox.start(household)).map_err(|error| format!("cannot start: {error}"))?;
-    let interior = Interior::of(&running);
     let causes = Causes::start(Interior::of(&running), Arc::clone(&records), Arc::clone(log));
     let _causes = causes.map_err(|error| format!("cannot explain refusals: {error}"))?;
+    let (interior, place) = (Interior::of(&running), source.clone());
     let running = Arc::new(Mutex::new(Some(running)));
     let start = reload::Start {
         source,
@@ -145,7 +145,7 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
         log: Arc::clone(log),
     };
     let reloader = reload::start(start, apply_to(&running, inbox.as_ref()));
-    desk.open(interior, reloader.clone(), departure, Looking { lookout, publishers });
+    desk.open(interior, reloader.clone(), departure, Looking { lookout, publishers, source: place });
     lock(&running).iter().for_each(|running| announce(running, routes, log));
     let (hung_up, moved) = (reloader.clone(), Arc::clone(&records));
     hang_ups.each(move || {

@@ -4,6 +4,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crate::admin::desk::{Desk, Errand, Phase};
+use crate::admin::pairing::PairingWish;
+use crate::config::source::ConfigSource;
 use crate::edge::clock::Clock;
 use crate::edge::driver::Driver;
 use crate::edge::snapshot::Published;
@@ -21,6 +23,7 @@ use super::durable::service::InboxService;
 use super::event_log::{EventLog, Level};
 use super::explained::{cause, explained};
 use super::lookout::Lookout;
+use super::pairing::Pairing;
 use super::phase::Phases;
 use super::publishers::Publishers;
 use super::records::Records;
@@ -48,14 +51,17 @@ struct OpenDesk {
     departure: Departure,
     lookout: Arc<Lookout>,
     publishers: Arc<Publishers>,
+    source: ConfigSource,
 }
 
-/// Who looks after what is outside of the process.
+/// What is outside of the process, and what looks after it.
 pub struct Looking {
     /// The applications.
     pub lookout: Arc<Lookout>,
     /// The publishers of keys.
     pub publishers: Arc<Publishers>,
+    /// The configuration.
+    pub source: ConfigSource,
 }
 
 /// What there is to read of running workers.
@@ -89,8 +95,8 @@ impl FrontDesk {
 
     /// Every worker accepts, and what may be asked for can be done.
     pub fn open(&self, interior: Interior, reloader: Reloader, departure: Departure, looking: Looking) {
-        let Looking { lookout, publishers } = looking;
-        let _ = self.open.set(OpenDesk { interior, reloader, departure, lookout, publishers });
+        let Looking { lookout, publishers, source } = looking;
+        let _ = self.open.set(OpenDesk { interior, reloader, departure, lookout, publishers, source });
     }
 }
 
@@ -221,6 +227,21 @@ impl Desk for FrontDesk {
                 Errand::Done(format!("configuration {generation} is in force: {changes}"))
             }
             Err(error) => Errand::Failed(error.to_string()),
+        }
+    }
+
+    fn pair(&self, wish: &PairingWish) -> Errand {
+        let Some(open) = self.open.get() else { return not_yet() };
+        let pairing = Pairing {
+            source: open.source.clone(),
+            admission: Arc::clone(&open.interior.admission),
+            reloader: open.reloader.clone(),
+            clock: self.clock.clone(),
+            log: Arc::clone(&self.log),
+        };
+        match pairing.carry_out(wish) {
+            Ok(words) => Errand::Done(words),
+            Err(words) => Errand::Failed(words),
         }
     }
 

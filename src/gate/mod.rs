@@ -12,6 +12,7 @@ pub mod identity;
 pub mod map_room;
 pub mod networks;
 pub mod observe;
+pub mod pairing;
 pub mod pattern;
 pub mod replay;
 pub mod route;

@@ -206,8 +206,11 @@ ends! {
         ChallengeMalformed = "challenge_malformed", 400 "bad_request" Keep;
         /// More unsigned first calls than the route answers.
         FirstCallRateLimited = "first_call_rate_limited", 429 "too_many_requests" Keep;
-        /// A handshake brings the secret of the deliveries. Any client could send one of its own.
+        /// A handshake brings the secret of the deliveries, and no pairing window of the route is open: any client could send
+        /// a secret of its own.
         PairingRefused = "pairing_refused", 401 "unauthorized" Keep;
+        /// A pairing window is open, and the secret that the handshake brings could not be stored.
+        PairingFailed = "pairing_failed", 503 "unavailable" Keep;
         /// The delivery cannot be recorded, or not durably, and must not pass without that.
         AuditUnavailable = "audit_unavailable", 503 "unavailable" Keep;
         /// More genuine deliveries than the route takes.

@@ -80,7 +80,7 @@ pub fn of(code: &str) -> &'static str {
         "id_reused" => {
             "nothing: the delivery was forwarded. Does the sender give two events one id, or does the application need to know?"
         }
-        code if code.starts_with("challenge_") || code.starts_with("first_call_") || code == "pairing_refused" => {
+        code if code.starts_with("challenge_") || code.starts_with("first_call_") || code.starts_with("pairing_") => {
             of_handshake(code)
         }
         "order_key_missing" | "inbox_full" | "inbox_unavailable" | "inbox_hung" | "inbox_starting" => of_inbox(code),
@@ -101,7 +101,12 @@ fn of_handshake(code: &str) -> &'static str {
             "nothing, if it is rare: no sender's handshake looks like this. If a sender's does, challenge = false leaves it to a route of its own"
         }
         "first_call_rate_limited" => "register the webhook again in a minute; find out who sends so many",
-        _ => "put the secret into the file of the route by hand: docs/handshakes.md says how",
+        "pairing_failed" => {
+            "the log of the process says what failed: make the folder of the secret writable for it, and register the webhook again while the window is open"
+        }
+        _ => {
+            "nothing, if you register no webhook now. Otherwise open a window with `countersign pair ROUTE`, and register it again (docs/handshakes.md)"
+        }
     }
 }
 

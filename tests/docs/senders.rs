@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 
+use countersign::config::handshake::handshake_of;
 use countersign::config::presets::{aliases, preset, preset_names, preset_text};
 use countersign::config::scheme::algorithm_name;
 use countersign::config::units::{show_duration, show_size};
 use countersign::gate::verify::{
-    Encoding, EqualBytes, KeyEncoding, Kind, Scheme, SignatureSource, Source, Syntax, ToldApart,
+    CallProof, Encoding, EqualBytes, HandshakeCall, HandshakeScheme, KeyEncoding, Kind, Scheme, SignatureSource,
+    Source, Syntax, ToldApart,
 };
 use toml::de::DeTable;
 
@@ -229,6 +231,9 @@ fn trial(scheme: &Scheme) -> Option<String> {
 }
 
 fn handshake(scheme: &Scheme) -> String {
+    if let Some(known) = handshake_of(&scheme.name) {
+        return answered(&scheme.name, &known);
+    }
     let asked = &scheme.handshake;
     if asked.is_empty() {
         return "None is known.".to_owned();
@@ -239,6 +244,34 @@ fn handshake(scheme: &Scheme) -> String {
         "What is not signed needs a route of its own, or is refused: [which one](../senders.md)."
     };
     format!("{}.\n{what}", asked.trim_end_matches('.'))
+}
+
+/// How a handshake is answered here.
+fn answered(name: &str, known: &HandshakeScheme) -> String {
+    let any = |needs: &dyn Fn(&HandshakeCall) -> bool| known.calls.iter().any(needs);
+    let mut text = format!("{}.\n", known.description);
+    if known.has(CallProof::Pairing) {
+        text += &format!(
+            "`countersign pair {name}` opens a window in which it is answered, and its secret written into `secrets/{name}`, which \
+             need not be there before ([how](../handshakes.md#a-request-that-brings-the-secret))."
+        );
+        return text;
+    }
+    let only_first = known.calls.iter().all(|call| call.proof == CallProof::FirstCall);
+    text += if only_first {
+        "`first_calls = true` on the route answers it, until the webhook is registered"
+    } else if any(&HandshakeCall::needs_token) {
+        "countersign answers it where the route has `challenge_tokens`"
+    } else if known.default {
+        "countersign answers it; the application sees nothing of it"
+    } else {
+        "countersign answers it where the route says `challenge = true`"
+    };
+    text += " ([handshakes](../handshakes.md)).";
+    if known.has(CallProof::FirstCall) && !only_first {
+        text += " What is not signed of it needs `first_calls = true`.";
+    }
+    text
 }
 
 /// What a token covers.

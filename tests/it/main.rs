@@ -33,6 +33,7 @@ mod headers;
 mod limits;
 mod mtls;
 mod newcomers;
+mod pairing;
 mod parked;
 mod process;
 mod process_log;

@@ -18,7 +18,7 @@ pub struct AdminSettings {
     pub address: AdminEndpoint,
     /// Names by which it is called beside its addresses and `localhost`, in lower case.
     pub hosts: Vec<String>,
-    /// Whether reload and drain may be asked for from other hosts.
+    /// Whether reload, drain and pairing may be asked for from other hosts.
     pub remote_control: bool,
     /// So many refused requests are kept in memory.
     pub capture_refused: usize,
@@ -171,6 +171,6 @@ pub(crate) fn describe(out: &mut String, admin: Option<&AdminSettings>) -> fmt::
     let Some(admin) = admin else { return line(out, "admin", "no port: neither probes nor metrics") };
 
     let changes = if admin.remote_control { "every host that reaches it" } else { "this host alone" };
-    line(out, "admin", format_args!("{}; reload and drain for {changes}", admin.address))?;
+    line(out, "admin", format_args!("{}; reload, drain and pairing for {changes}", admin.address))?;
     admin.ready.iter().try_for_each(|ready| line(out, "", ready::described(ready)))
 }

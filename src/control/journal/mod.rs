@@ -17,11 +17,11 @@ pub(super) use writer::{JournalSink, RoundEnd};
 
 /// Who records.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Writers {
+pub struct Writers {
     /// How many workers.
-    pub(super) workers: usize,
+    pub workers: usize,
     /// Whether there is a thread that delivers: its place is behind theirs.
-    pub(super) delivers: bool,
+    pub delivers: bool,
 }
 
 impl Writers {

@@ -13,6 +13,7 @@ use super::refused::Refused;
 use super::suspects::{Share, Suspects};
 use super::token_bucket::{Rate, SharedBucket};
 use crate::gate::client_key::ClientKey;
+use crate::gate::pairing::PairingWindows;
 use crate::outcome::{ConnectionEnd, Rejection};
 
 /// What is held at the moment, or may be.
@@ -50,6 +51,7 @@ pub struct Admission {
     pace: HandshakePace,
     pub(super) suspects: Suspects,
     first_calls: SharedBucket,
+    pairings: PairingWindows,
     /// Connections that clients have beyond what each may have.
     excess: AtomicU64,
     /// For each limit, how many were refused because it was reached, for which no room has been made yet.
@@ -81,6 +83,7 @@ impl Admission {
             handshakes: Gauge::new(limits.handshakes),
             suspects: Suspects::new(limits),
             first_calls: SharedBucket::new(FIRST_CALLS),
+            pairings: PairingWindows::default(),
             excess: AtomicU64::new(0),
             shortages: Default::default(),
         }
@@ -92,6 +95,12 @@ impl Admission {
     /// [`Rejection::FirstCallRateLimited`]
     pub fn take_first_call(&self, now: Duration) -> Result<(), Refused> {
         self.first_calls.take(now).map_err(|empty| Refused::empty(Rejection::FirstCallRateLimited, empty))
+    }
+
+    /// The windows in which a secret is taken from an unsigned call.
+    #[must_use]
+    pub const fn pairings(&self) -> &PairingWindows {
+        &self.pairings
     }
 
     /// Changes the bounds. They count at once and for everything, also for what has been granted before: nothing is taken back,

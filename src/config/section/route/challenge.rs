@@ -210,7 +210,7 @@ pub(super) fn describe(
         line(out, "", format_args!("unsigned first calls are {state}"))?;
     }
     if handshake.has(CallProof::Pairing) {
-        line(out, "", "it is recognised and refused: put the secret into the file of the route by hand")?;
+        line(out, "", "it is refused but while a window is open: countersign pair ROUTE")?;
     }
     if !settings.tokens.is_empty() {
         let ids: Vec<&str> = settings.tokens.iter().map(|token| token.id.as_str()).collect();

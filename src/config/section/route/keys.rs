@@ -26,6 +26,10 @@ pub struct KeySettings {
     pub place: Place,
     /// When its file was written, in unix seconds; nothing for one that is in no file. [`crate::config::load()`] says so.
     pub written: Option<i64>,
+    /// Whether a pairing may write its file: then it need not be there yet.
+    pub can_be_paired: bool,
+    /// Whether its file is not there yet, and a pairing is awaited. [`crate::config::load()`] says so.
+    pub awaits_pairing: bool,
     /// Whether a line end has been left out at the end of the bytes. [`crate::config::load()`] says so.
     pub line_end_left_out: bool,
 }
@@ -67,8 +71,17 @@ pub(super) fn read(route: &Reader<'_>, list: &str) -> Option<Vec<KeySettings>> {
         let file = file.unwrap_or(if list == "public_keys" && reader.has("url") { "url" } else { "file" });
         let place = reader.place(file);
         if let (Some(id), Some(source)) = (id, source) {
-            let (written, line_end_left_out) = (None, false);
-            keys.push(KeySettings { id, name, source, validity, place, written, line_end_left_out });
+            keys.push(KeySettings {
+                id,
+                name,
+                source,
+                validity,
+                place,
+                written: None,
+                can_be_paired: false,
+                awaits_pairing: false,
+                line_end_left_out: false,
+            });
         }
         reader.finish();
     }
@@ -170,6 +183,7 @@ pub(super) fn described(key: &KeySettings, now: Now) -> String {
     let from = not_before.map(|start| format!(" from {}", show(start))).unwrap_or_default();
     let until = not_after.map(|end| format!(" until {}", show(end))).unwrap_or_default();
     match (not_before, not_after) {
+        _ if key.awaits_pairing => "awaits its secret: countersign pair ROUTE".to_owned(),
         (_, Some(end)) if seconds >= end => format!("expired at {}", show(end)),
         (Some(start), _) if seconds < start => format!("does not count yet: it counts{from}{until}"),
         _ => format!("counts{from}{until}"),
@@ -185,6 +199,8 @@ pub(super) fn published(url: &str, place: Place) -> KeySettings {
         validity: Validity::default(),
         place,
         written: None,
+        can_be_paired: false,
+        awaits_pairing: false,
         line_end_left_out: false,
     }
 }

@@ -34,7 +34,7 @@ pub struct Verification {
 impl Verification {
     /// Whether no key counts at this moment.
     pub(super) fn lacks_key(&self, now: Now) -> bool {
-        !self.keys.iter().any(|key| key.validity.contains(now))
+        !self.keys.iter().any(|key| key.validity.contains(now) && !key.awaits_pairing)
     }
 }
 

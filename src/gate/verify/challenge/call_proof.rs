@@ -9,6 +9,6 @@ pub enum CallProof {
     Nothing,
     /// Nothing, and the route has to say `first_calls = true`.
     FirstCall,
-    /// Nothing. It brings the secret of what follows, and is refused.
+    /// Nothing. It brings the secret of what follows, and is answered only while a pairing window is open.
     Pairing,
 }
