@@ -120,6 +120,10 @@ fn verifier(
     if ready.len() + awaited < verification.keys.len() {
         return None;
     }
+    if verification.keys.is_empty() {
+        problems.error(place.child("secrets"), "the route has no key", "give at least one secret or public key");
+        return None;
+    }
     let scheme = Arc::clone(&verification.scheme);
     match Verifier::new(scheme, Keyring::new(ready), verification.tolerance, verification.public_url.clone()) {
         Ok(verifier) => Some(verifier),

@@ -184,7 +184,7 @@ fn each_attempt_is_told_of_with_what_follows() {
     let application = application(&[503, 200, 410]);
     let running = start(&SimulatedDisk::default(), application.address, DriverChoice::Epoll);
     running.stored(b"1");
-    running.until("is delivered", |door| door.standing().waiting == 0);
+    running.until("is delivered", |_| running.told.0.lock().unwrap().len() == 2);
     running.stored(b"2");
     running.until("is dead", |door| door.standing().dead == 1);
     let told = Arc::clone(&running.told);

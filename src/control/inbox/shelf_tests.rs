@@ -151,7 +151,7 @@ fn bounds_are_kept() {
 #[test]
 fn dead_letters_are_bounded_and_none_is_dropped() {
     let disk = SimulatedDisk::default();
-    let mut store = Shelf::open(Box::new(disk), ShelfTerms { dead_size: 4 << 20, ..terms(&[]) }, now(0)).unwrap();
+    let mut store = Shelf::open(Box::new(disk), ShelfTerms { dead_size: 1 << 20, ..terms(&[]) }, now(0)).unwrap();
     let (ids, _) = fill(&mut store, 100, 60_000);
     let settlements: Vec<_> = ids.iter().map(|id| settlement(*id, DEAD)).collect();
     let done = settle(&mut store, &settlements);

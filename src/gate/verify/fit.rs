@@ -19,7 +19,6 @@ pub(super) fn misfits(
             problems.push(SchemeProblem { field, message: message.to_owned(), fix: fix.to_owned() });
         }
     };
-    problem(keyring.keys().is_empty(), "secrets", "the route has no key", "give at least one secret or public key");
     let foreign = keyring.keys().iter().any(|key| !belongs(scheme.kind, key));
     problem(foreign, "secrets", "a key was prepared for another scheme", "prepare every key for this scheme");
     for claim in &scheme.token.route_claims {
