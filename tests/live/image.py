@@ -406,7 +406,9 @@ def main(words: list[str]) -> int:
     """Read the arguments, build the image, examine it."""
     parser = argparse.ArgumentParser("tests/live/run image", description=__doc__.partition("\n")[0])
     parser.add_argument("--binary", help="put this one into the image instead of building")
-    parser.add_argument("--largest", type=int, default=10, help="megabytes that the image may have")
+    # The goal is 10. What has come since it was met (the store of the inbox, the client that fetches keys, explanations,
+    # more commands) takes 5 MB; no more is accepted until they are smaller.
+    parser.add_argument("--largest", type=int, default=15, help="megabytes that the image may have")
     arguments = parser.parse_args(words)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if os.geteuid() != 0:
