@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use countersign::control::inbox::directory::Directory;
 use countersign::control::inbox::disk::{Disk, Medium};
-use countersign::control::inbox::shelf::{Shelf, ShelfTerms, random_salt};
+use countersign::control::inbox::keys::{KeyRing, random_salt};
+use countersign::control::inbox::shelf::{Shelf, ShelfTerms};
 use countersign::control::inbox::spooler::{SpoolAnswer, SpoolDoor, SpoolRequest, Spooler, Spooling};
 use countersign::edge::clock::Clock;
 use countersign::edge::deliver::{Mailbox, StoreSide};
@@ -159,7 +160,7 @@ fn store(options: &Options, senders: usize) -> Measured {
         deliveries: 1 << 20,
         retention: 0,
         durable: true,
-        keys: Vec::new(),
+        keys: KeyRing::default(),
         salt: Box::new(random_salt),
     };
     let clock = Clock::start();
@@ -272,7 +273,7 @@ fn waiting(directory: &Path, count: usize) {
         deliveries: count,
         retention: 0,
         durable: false,
-        keys: Vec::new(),
+        keys: KeyRing::default(),
         salt: Box::new(random_salt),
     };
     let clock = Clock::start();
