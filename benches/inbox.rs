@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use countersign::control::inbox::directory::Directory;
 use countersign::control::inbox::disk::{Disk, Medium};
-use countersign::control::inbox::shelf::{Shelf, ShelfTerms, random_salt};
+use countersign::control::inbox::keys::{KeyRing, random_salt};
+use countersign::control::inbox::shelf::{Shelf, ShelfTerms};
 use countersign::control::inbox::spooler::{SpoolAnswer, SpoolDoor, SpoolRequest, Spooler, Spooling};
 use countersign::edge::clock::Clock;
 use countersign::edge::deliver::{Mailbox, StoreSide};
@@ -160,7 +161,7 @@ fn store(options: &Options, senders: usize) -> Measured {
         retention: 0,
         drops_oldest: false,
         durable: true,
-        keys: Vec::new(),
+        keys: KeyRing::default(),
         salt: Box::new(random_salt),
     };
     let clock = Clock::start();
@@ -274,7 +275,7 @@ fn waiting(directory: &Path, count: usize) {
         retention: 0,
         drops_oldest: false,
         durable: false,
-        keys: Vec::new(),
+        keys: KeyRing::default(),
         salt: Box::new(random_salt),
     };
     let clock = Clock::start();

@@ -432,3 +432,82 @@ fn a_reload_changes_where_and_how_deliveries_go() {
     application.heard();
     process.stop();
 }
+
+/// Every file below a folder.
+fn files(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.filter_map(|path| std::fs::read(&path).ok().map(|bytes| (path, bytes))).collect()
+}
+
+#[test]
+fn stored_deliveries_are_encrypted_and_keys_rotate_while_the_process_runs() {
+    let folder = Folder::new("encryption");
+    let file = |name: &str, content: &str| std::fs::write(folder.0.join(name), content).unwrap();
+    file("key-a", &"5a01".repeat(16));
+    file("key-b", &"6b02".repeat(16));
+    let encrypt = |upstream: SocketAddr, keys: &[&str]| {
+        let config = folder.configure("auto", upstream, "");
+        let text = std::fs::read_to_string(&config).unwrap();
+        let keys: Vec<String> = keys.iter().map(|id| format!("{{ id = \"{id}\", file = \"key-{id}\" }}")).collect();
+        let with = format!("deliveries = 2048\nencryption = {{ keys = [{}] }}\n", keys.join(", "));
+        // In one step, as editors do.
+        let new = config.with_extension("new");
+        std::fs::write(&new, text.replace("deliveries = 2048\n", &with)).unwrap();
+        std::fs::rename(new, &config).unwrap();
+        config
+    };
+    let config = encrypt(away(), &["a"]);
+    let process = Process::start(&config);
+    let address = process.open();
+    assert_eq!(status(&send(address, "/hook", "{\"a\":\"secret in the body\"}")), "202");
+    let stored = files(&folder.0.join("box"));
+    assert!(stored.iter().any(|(path, _)| path.extension().is_some_and(|it| it == "redb")), "{stored:?}");
+    let in_clear = |text: &str| {
+        let holds = |(_, bytes): &(PathBuf, Vec<u8>)| memchr::memmem::find(bytes, text.as_bytes()).is_some();
+        files(&folder.0.join("box")).iter().any(holds)
+    };
+    assert!(!in_clear("secret in the body") && !in_clear("POST /hook") && !in_clear("hooks.example"));
+    // Another key, without a restart: what is there is encrypted anew.
+    encrypt(away(), &["b", "a"]);
+    process.await_line("[inbox] changed");
+    process.await_line("encrypted with the first key");
+    assert_eq!(status(&send(address, "/hook", "{\"b\":\"secret in the body\"}")), "202");
+    assert!(!in_clear("secret in the body"));
+    process.kill();
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_countersign")).args(arguments).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    };
+    let (place, directory) = (config.to_str().unwrap(), folder.0.join("box"));
+    let directory = directory.to_str().unwrap();
+    // The commands take the keys from the configuration.
+    encrypt(away(), &["b"]);
+    let (code, out, err) = run(&["inbox", "verify", directory, "--config", place]);
+    assert!(code == 0 && out.contains("encrypted with the key \"b\"") && !out.contains("\"a\""), "{out}{err}");
+    let exported = folder.0.join("exported");
+    let (code, out, err) =
+        run(&["inbox", "export", exported.to_str().unwrap(), "--directory", directory, "--config", place]);
+    assert!(code == 0 && out.contains("2 deliveries"), "{out}{err}");
+    assert_eq!(files(&exported).iter().filter(|(_, it)| it.ends_with(b"secret in the body\"}")).count(), 2);
+    let (code, out, err) = run(&["check", place]);
+    assert!(code == 0 && out.contains("encrypted with the key \"b\""), "{out}{err}");
+    // A key that is another one under the same id is found out, and nothing is lost.
+    file("key-b", &"0102".repeat(16));
+    let (code, out, _) = run(&["inbox", "verify", directory, "--config", place]);
+    assert!(code == 1 && out.contains("another key than the one that is given as \"b\""), "{out}");
+    file("key-b", "too short");
+    let (code, out, err) = run(&["check", place]);
+    let told = out + &err;
+    assert!(code == 1 && told.contains("holds no key") && told.contains("openssl rand -hex 32"), "{told}");
+    let (code, _, err) = run(&["inbox", "list", "--directory", directory, "--config", place]);
+    assert!(code == 2 && err.contains("holds no key"), "{err}");
+    file("key-b", &"6b02".repeat(16));
+    let application = application("127.0.0.1:0", &[]);
+    let process = Process::start(&encrypt(application.address, &["b"]));
+    let mut heard = [application.heard(), application.heard()];
+    heard.sort_by_key(|request| request.ends_with("{\"b\":\"secret in the body\"}"));
+    assert!(heard[0].ends_with("{\"a\":\"secret in the body\"}"), "{heard:?}");
+    assert!(heard[1].ends_with("{\"b\":\"secret in the body\"}"), "{heard:?}");
+    process.stop();
+}

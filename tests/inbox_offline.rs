@@ -7,7 +7,8 @@ use std::process::Command;
 use std::time::SystemTime;
 
 use countersign::control::inbox::directory::Directory;
-use countersign::control::inbox::shelf::{InboxKey, Shelf, ShelfTerms, random_salt};
+use countersign::control::inbox::keys::{InboxKey, random_salt};
+use countersign::control::inbox::shelf::{Shelf, ShelfTerms};
 use countersign::inbox::delivery::{DeliveryId, DeliveryReason};
 use countersign::inbox::fresh::FreshDelivery;
 use countersign::inbox::store::{Committed, DeliveryStore, Settled, Settlement};
@@ -47,7 +48,7 @@ fn shelf(path: &Path, keys: Vec<InboxKey>) -> Shelf {
         retention: 0,
         drops_oldest: false,
         durable: true,
-        keys,
+        keys: keys.into(),
         salt: Box::new(random_salt),
     };
     Shelf::open(Box::new(Directory::open(path).unwrap()), terms, now()).unwrap()

@@ -173,6 +173,8 @@ pub fn standing(standing: &StoreStanding) -> Value {
         "waiting": standing.waiting,
         "dead": standing.dead,
         "damaged": standing.damaged,
+        "locked": standing.locked,
+        "former_keys": standing.former_keys,
         "bytes": standing.bytes,
         "dead_bytes": standing.dead_bytes,
         "limit_bytes": standing.limit,

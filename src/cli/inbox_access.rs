@@ -7,11 +7,13 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::admin::inbox::{described, message, message_target, target};
+use crate::config::load::load_inbox;
 use crate::config::section::admin::AdminEndpoint;
 use crate::control::inbox::directory::Directory;
 use crate::control::inbox::disk::Disk;
+use crate::control::inbox::keys::{InboxKey, random_salt};
 use crate::control::inbox::overlay::LookedAt;
-use crate::control::inbox::shelf::{InboxKey, Shelf, ShelfTerms};
+use crate::control::inbox::shelf::{Shelf, ShelfTerms};
 use crate::inbox::delivery::DeliveryId;
 use crate::inbox::operation::{InboxOperation, InboxReport};
 
@@ -43,17 +45,22 @@ pub(super) struct AccessArguments {
 /// The keys of the encryption at rest.
 #[derive(Debug, clap::Args)]
 pub(super) struct KeyArguments {
-    /// A key of the encryption, for --directory; repeat it for former ones, the present one first
+    /// A key of the encryption, in place of those of the configuration; repeat it for former ones, the present one first
     #[arg(long = "key", value_name = "ID=FILE")]
     keys: Vec<String>,
 }
 
 impl KeyArguments {
-    /// The keys that were given.
+    /// The keys that were given, or those of the configuration, where there is one.
     ///
     /// # Errors
-    /// A sentence for the operator.
-    pub(super) fn read(&self) -> Result<Vec<InboxKey>, String> {
+    /// Sentences for the operator.
+    pub(super) fn read(&self, config: &ConfigFlag) -> Result<Vec<InboxKey>, String> {
+        if self.keys.is_empty() {
+            let Some(path) = config.if_any() else { return Ok(Vec::new()) };
+            let inbox = load_inbox(&path).map_err(|problems| problems.to_string())?;
+            return Ok(inbox.as_ref().map(InboxKey::of).unwrap_or_default());
+        }
         let read = |text: &String| {
             let (id, file) = text.split_once('=').ok_or_else(|| format!("--key '{text}': write it as ID=FILE"))?;
             let bytes = std::fs::read(file).map_err(|error| format!("{file}: {error}"))?;
@@ -114,8 +121,8 @@ pub(super) fn shelf(path: &Path, keys: Vec<InboxKey>, changing: bool) -> Result<
         retention: 0,
         drops_oldest: false,
         durable: true,
-        keys,
-        salt: Box::new(crate::control::inbox::shelf::random_salt),
+        keys: keys.into(),
+        salt: Box::new(random_salt),
     };
     let opened = Shelf::open(directory(path, changing)?, terms, offline::time(None));
     let mut shelf = opened.map_err(|error| format!("{}: {error}", path.display()))?;
@@ -130,7 +137,8 @@ impl InboxAccess {
     /// A sentence for the operator.
     pub(super) fn open(arguments: &AccessArguments, changing: bool) -> Result<Self, String> {
         match &arguments.directory {
-            Some(path) => shelf(path, arguments.keys.read()?, changing).map(|shelf| Self::Offline(Box::new(shelf))),
+            Some(path) => shelf(path, arguments.keys.read(&arguments.config)?, changing)
+                .map(|shelf| Self::Offline(Box::new(shelf))),
             None => address(arguments.address.as_deref(), &arguments.config.path()).map(Self::Live),
         }
     }

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::control::inbox::examining::{self, FileVerdict};
 use crate::control::inbox::salvaging;
 
+use super::configured::ConfigFlag;
 use super::inbox_access::{KeyArguments, directory, shelf};
 use super::offline;
 use super::output::{OutputFlag, complain, line};
@@ -19,6 +20,8 @@ pub(super) struct VerifyInboxArguments {
     /// The directory
     #[arg(value_name = "DIRECTORY")]
     directory: PathBuf,
+    #[command(flatten)]
+    config: ConfigFlag,
     #[command(flatten)]
     keys: KeyArguments,
     /// The same as --output json
@@ -40,13 +43,15 @@ pub(super) struct SalvageArguments {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
+    config: ConfigFlag,
+    #[command(flatten)]
     keys: KeyArguments,
 }
 
 /// 1 where something is not as it was written.
 pub(super) fn verify(arguments: &VerifyInboxArguments) -> Result<bool, String> {
     let disk = directory(&arguments.directory, false)?;
-    let found = examining::verify(&*disk, &arguments.keys.read()?);
+    let found = examining::verify(&*disk, &arguments.keys.read(&arguments.config)?);
     let found = found.map_err(|error| format!("{}: {error}", arguments.directory.display()))?;
     let whole = found.iter().all(FileVerdict::is_whole);
     if arguments.json || arguments.output.is_json() {
@@ -56,7 +61,9 @@ pub(super) fn verify(arguments: &VerifyInboxArguments) -> Result<bool, String> {
     }
     for it in &found {
         let FileVerdict { name, deliveries, expected, .. } = it;
-        line(format!("{name}: {deliveries} deliveries{}", if it.is_whole() { ", as they were written" } else { "" }));
+        let key = it.key.as_ref().map(|id| format!(", encrypted with the key \"{id}\"")).unwrap_or_default();
+        let whole = if it.is_whole() { ", as they were written" } else { "" };
+        line(format!("{name}: {deliveries} deliveries{whole}{key}"));
         if deliveries != expected && it.trouble.is_none() {
             line(format!("  it should have {expected}"));
         }
@@ -73,6 +80,7 @@ fn described(verdict: &FileVerdict) -> Value {
     json!({
         "name": verdict.name,
         "ok": verdict.is_whole(),
+        "key": verdict.key,
         "deliveries": verdict.deliveries,
         "expected": verdict.expected,
         "damaged": verdict.damaged.iter().map(ToString::to_string).collect::<Vec<_>>(),
@@ -83,11 +91,15 @@ fn described(verdict: &FileVerdict) -> Value {
 
 /// 1 where deliveries were found of which not everything could be read.
 pub(super) fn salvage(arguments: &SalvageArguments) -> Result<bool, String> {
-    let keys = arguments.keys.read()?;
+    let keys = arguments.keys.read(&arguments.config)?;
     let bytes = std::fs::read(&arguments.file).map_err(|error| format!("{}: {error}", arguments.file.display()))?;
     let found = salvaging::salvage(&bytes, &keys);
     found.partial.iter().for_each(|id| complain(format!("{id}: a part of it is missing or changed")));
-    found.locked.iter().for_each(|id| complain(format!("{id}: it is encrypted, and its key was not given (--key)")));
+    found.locked.iter().for_each(|id| {
+        complain(format!(
+            "{id}: it is encrypted, and its key is neither in the configuration (--config) nor given (--key)"
+        ))
+    });
     let all = found.partial.is_empty() && found.locked.is_empty();
     if arguments.dry_run {
         found

@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use ring::digest::{SHA256, digest};
 use zeroize::Zeroizing;
 
+use crate::config::problem::{Place, Problems};
+
 /// Where a configuration finds its files, and which it has asked for.
 #[derive(Debug)]
 pub(super) struct Files {
@@ -119,6 +121,16 @@ impl Sources {
         if self.paths().all(|known| known != path) {
             self.list.push(NamedFile { path: path.to_owned(), limit, content: FileContent::of(read) });
         }
+    }
+}
+
+/// Warns of a file with a secret that every user of this machine may read. A group may read: that is how Kubernetes hands
+/// secrets to a process that is not root.
+pub(super) fn warn_if_readable(path: &Path, place: Place, problems: &mut Problems) {
+    use std::os::unix::fs::PermissionsExt;
+    if path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0) {
+        let message = format!("{} can be read by every user of this machine", path.display());
+        problems.warning(place, message, format!("chmod o-rwx {} (Kubernetes: defaultMode: 0440)", path.display()));
     }
 }
 

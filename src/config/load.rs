@@ -13,14 +13,16 @@ use zeroize::Zeroizing;
 use crate::config::certificates::{self, TlsMaterial};
 use crate::config::compile;
 use crate::config::document::MAX_TEXT;
-use crate::config::files::{Files, Sources};
+use crate::config::files::{Files, Sources, warn_if_readable};
 use crate::config::hints;
+use crate::config::inbox_keys;
 use crate::config::networks;
 use crate::config::outline::Outline;
 use crate::config::problem::{Place, Problems};
 use crate::config::records::Audit;
 use crate::config::secret::{self, Secret};
 use crate::config::section::admin::AdminSettings;
+use crate::config::section::inbox::InboxSettings;
 use crate::config::section::listener::tls::{FileSettings, TlsSettings};
 use crate::config::section::route::clients::ClientSettings;
 use crate::config::section::route::keys::{KeySettings, KeySource};
@@ -100,7 +102,7 @@ fn load_from(source: &ConfigSource, files: &Files) -> Result<Loaded, Problems> {
         challenge.read = counted.filter_map(|(secret, token)| Some((secret?, token.validity))).collect();
     });
     settings.access_log.resolve(files.directory());
-    settings.inbox.iter_mut().for_each(|inbox| inbox.resolve(files.directory()));
+    settings.inbox.iter_mut().for_each(|inbox| inbox_keys::read(inbox, files, &mut problems));
     settings.published_keys.resolve(files.directory());
     let audit_key = settings.audit.as_mut().and_then(|audit| read_audit_key(audit, files, &mut problems));
     settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, files, &mut problems));
@@ -153,6 +155,20 @@ pub fn load_admin(path: &Path) -> io::Result<Option<AdminSettings>> {
     let bytes = Files::of(path).read(path, MAX_TEXT)?;
     let file = path.display().to_string();
     Ok(settings::read(&file, core::str::from_utf8(&bytes).unwrap_or_default()).0.admin)
+}
+
+/// Reads the `[inbox]` section alone, with its keys, whatever is wrong with the rest of the file.
+///
+/// # Errors
+/// The file cannot be read, or a key.
+pub fn load_inbox(path: &Path) -> Result<Option<InboxSettings>, Problems> {
+    let files = Files::of(path);
+    let file = path.display().to_string();
+    let text = read_text(&ConfigSource::File(path.to_owned()), &file, &files)?;
+    let mut inbox = settings::read(&file, &text).0.inbox;
+    let mut problems = Problems::default();
+    inbox.iter_mut().for_each(|inbox| inbox_keys::read(inbox, &files, &mut problems));
+    if problems.has_errors() { Err(problems) } else { Ok(inbox) }
 }
 
 /// The text is erased when it has been read: it may hold secrets.
@@ -210,8 +226,8 @@ fn read_tls(tls: &mut TlsSettings, files: &Files, problems: &mut Problems) -> Op
         let chain = read_pem(&settings.certificate, files, problems);
         let key = read_pem(&settings.key, files, problems).map(Secret::new);
         let path = files.path(&settings.key.path);
-        if key.is_some() && readable_by_others(&path) {
-            warn_readable(&path, settings.key.place.clone(), problems);
+        if key.is_some() {
+            warn_if_readable(&path, settings.key.place.clone(), problems);
         }
         let pair = certificates::pair(settings, (chain.as_ref().map(|it| it.as_slice()), key.as_ref()), problems);
         if let Some((key, facts)) = pair {
@@ -241,11 +257,6 @@ fn read_pem(file: &FileSettings, files: &Files, problems: &mut Problems) -> Opti
         problems.error(file.place.clone(), message, fix);
     }
     read.ok()
-}
-
-fn warn_readable(path: &Path, place: Place, problems: &mut Problems) {
-    let message = format!("{} can be read by every user of this machine", path.display());
-    problems.warning(place, message, format!("chmod o-rwx {} (Kubernetes: defaultMode: 0440)", path.display()));
 }
 
 /// The bytes of every key of a route; nothing in the place of one that could not be read.
@@ -365,8 +376,8 @@ fn key_bytes(
 ) -> Option<Secret> {
     match read {
         Ok(bytes) => {
-            if !public && readable_by_others(path) {
-                warn_readable(path, key.place.clone(), problems);
+            if !public {
+                warn_if_readable(path, key.place.clone(), problems);
             }
             Some(Secret::new(bytes))
         }
@@ -387,10 +398,4 @@ fn key_bytes(
             None
         }
     }
-}
-
-/// A group may read: that is how Kubernetes hands secrets to a process that is not root.
-fn readable_by_others(path: &Path) -> bool {
-    use std::os::unix::fs::PermissionsExt;
-    path.metadata().is_ok_and(|metadata| metadata.permissions().mode() & 0o007 != 0)
 }

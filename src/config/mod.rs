@@ -18,6 +18,7 @@ pub mod files;
 mod guard;
 pub mod handshake;
 mod hints;
+mod inbox_keys;
 mod lines;
 pub mod load;
 mod memory;

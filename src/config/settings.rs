@@ -188,7 +188,7 @@ impl Settings {
             ("[log]", digest(log)),
             ("[access_log]", digest(access_log)),
             ("[audit]", digest(&audit.as_ref().map(AuditSettings::without_place))),
-            ("[inbox]", digest(inbox)),
+            ("[inbox]", digest(&inbox.as_ref().map(|it| (it, it.key_digests())))),
             ("[admin]", digest(admin)),
             ("[published_keys]", digest(published_keys)),
         ]

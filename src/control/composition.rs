@@ -251,8 +251,9 @@ fn apply_to(running: &Arc<Mutex<Option<Running>>>, inbox: Option<&Arc<InboxServi
     let (running, inbox) = (Arc::clone(running), inbox.cloned());
     Box::new(move |plan| match lock(&running).as_mut() {
         Some(running) => {
+            let keys = plan.inbox_keys.clone();
             let applied = running.apply(plan)?;
-            inbox.iter().for_each(|inbox| inbox.follow(&running.policy.current()));
+            inbox.iter().for_each(|inbox| inbox.follow(&running.policy.current(), keys.clone()));
             Ok(applied)
         }
         None => Err(StartError::Worker("the process is stopping".to_owned())),

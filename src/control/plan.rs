@@ -27,6 +27,7 @@ use crate::inbox::lane::LaneTerms;
 use crate::telemetry::readings::{AuthorityReading, CertificateReading};
 use crate::wire::head::HeadLimits;
 
+use super::inbox::keys::InboxKey;
 use super::resolver::{self, ResolvedName};
 use super::supervisor::{AdminPlan, DrainTimes, Plan};
 
@@ -67,6 +68,7 @@ pub fn plan_beside(loaded: Loaded, known: &[ResolvedName]) -> (Plan, Vec<Resolve
             DriverSetting::Epoll => DriverChoice::Epoll,
         },
         drain: DrainTimes { delay: settings.server.drain_delay, grace: settings.server.drain_grace },
+        inbox_keys: settings.inbox.as_ref().map(InboxKey::of).unwrap_or_default(),
     };
     (plan, names)
 }

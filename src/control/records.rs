@@ -149,7 +149,7 @@ fn asked(settings: &Settings) -> AskedAtStart {
         access_log: settings.access_log.clone(),
         audit: settings.audit.as_ref().map(records::Audit::without_place),
         captured: settings.admin.as_ref().map(|admin| admin.capture_refused).unwrap_or_default(),
-        inbox: settings.inbox.clone(),
+        inbox: settings.inbox.as_ref().map(InboxSettings::without_keys),
     }
 }
 

@@ -32,6 +32,7 @@ use crate::ledger::{Ledgers, Seed};
 use crate::telemetry::metrics::Metrics;
 
 use super::bind_advice::bind_advice;
+use super::inbox::keys::InboxKey;
 use super::listeners::{Listener, Listeners};
 use super::meters::meters;
 use super::phase::Phases;
@@ -55,6 +56,8 @@ pub struct Plan {
     pub driver: DriverChoice,
     /// How it stops.
     pub drain: DrainTimes,
+    /// The keys that stored deliveries are encrypted with, the one for new ones first.
+    pub inbox_keys: Vec<InboxKey>,
 }
 
 /// The admin port. The supervisor does not open it: the owner of the [`super::desk`] does.
@@ -185,7 +188,7 @@ type Report = Result<(Driver, Option<String>), String>;
 /// # Errors
 /// [`StartError`]; nothing runs then.
 pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
-    let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain } = plan;
+    let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain, .. } = plan;
     let Witnesses { observer, metrics, clock, spool, seed } = witnesses;
     let tickets = Tickets::new().map_err(StartError::Tls)?;
     policy.live.tls = tickets.doors(&tls).map_err(StartError::Tls)?;

@@ -23,7 +23,7 @@ impl Running {
     /// # Errors
     /// [`StartError`]: nothing has changed.
     pub fn apply(&mut self, plan: Plan) -> Result<Applied, StartError> {
-        let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain } = plan;
+        let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain, .. } = plan;
         let mut tls = self.tickets.doors(&tls).map_err(StartError::Tls)?;
         let (places, gone) = self.listeners.compare(&wanted);
         let missing: Vec<SocketAddr> = places.iter().filter_map(ListenerPlace::missing).collect();

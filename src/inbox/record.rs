@@ -2,8 +2,15 @@
 //!
 //! The database does not verify what it reads, so that we do: a chunk is `CSR1`, flags, position, number of chunks,
 //! length, id and name of the key (32 bytes), then content, then a seal of 16 bytes: the beginning of SHA-256 over what
-//! is before it, or the tag of AES-256-GCM with the header as associated data. Because a chunk says what it is, a
-//! delivery can be found in a file that the database refuses ([`find_chunks`]).
+//! is before it, or the tag of AES-256-GCM. An encrypted chunk has 16 bytes of salt between header and content; header
+//! and salt are its associated data. Because a chunk says what it is, a delivery can be found in a file that the database
+//! refuses ([`find_chunks`]).
+//!
+//! No pair of key and nonce encrypts two contents. The key of a chunk is derived (HKDF with SHA-256, RFC 5869) from the key
+//! of the configuration and the salt. The salt is made at random each time a file is made or opened: so no two openings
+//! share a key, also after a restart, after a crash that took back an id, and in copies of a directory. Within one
+//! opening the nonce is id and position. A process gives no id twice; what it writes twice under one id is the
+//! same delivery with the same content, when it moves to another file and back.
 //!
 //! The content of all chunks together is: version, length of the route's name (1 byte each), two zeros, length of the
 //! head (4 bytes) and of the body (8), time of acceptance (8), order key (16), key under which copies are recognised (32),
@@ -14,7 +21,7 @@ use core::ops::Range;
 
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 use ring::digest::{SHA256, digest};
-use ring::hkdf::{HKDF_SHA256, Salt};
+use ring::hkdf::{HKDF_SHA256, KeyType, Prk, Salt};
 
 use crate::inbox::delivery::DeliveryId;
 use crate::inbox::fresh::FreshDelivery;
@@ -29,7 +36,11 @@ pub const HEADER_SIZE: usize = 32;
 /// Bytes of a seal.
 pub const SEAL_SIZE: usize = 16;
 
-/// A chunk is at most so long, header and seal included: the largest that the database keeps in 64 KiB.
+/// Bytes of salt in an encrypted chunk.
+pub const SALT_SIZE: usize = 16;
+
+/// A plain chunk is at most so long, header and seal included; an encrypted one has its salt besides. The database keeps
+/// both in 64 KiB.
 pub const CHUNK_SIZE: usize = (64 << 10) - 64;
 
 /// Content of a chunk.
@@ -54,12 +65,18 @@ pub fn key_tag(id: &str) -> KeyTag {
     tag
 }
 
+/// From which the key of a chunk is derived.
+pub type ChunkSalt = [u8; SALT_SIZE];
+
+/// What tells whether two keys are the same, and nothing else of them.
+pub type KeyCheck = [u8; 16];
+
 /// Seals chunks, and opens them. Its debug form has nothing of the key.
 pub enum Sealer {
     /// By a digest: finds damage, hides nothing.
     Plain,
     /// By encryption.
-    Encrypted(KeyTag, Box<LessSafeKey>),
+    Encrypted(Box<ChunkCipher>),
 }
 
 impl fmt::Debug for Sealer {
@@ -71,44 +88,92 @@ impl fmt::Debug for Sealer {
     }
 }
 
+/// Encrypts with a key that is its own, and decrypts what others have encrypted that were made of the same key.
+pub struct ChunkCipher {
+    tag: KeyTag,
+    root: Prk,
+    salt: ChunkSalt,
+    key: LessSafeKey,
+}
+
+impl ChunkCipher {
+    fn derived(root: &Prk, salt: &ChunkSalt) -> Option<LessSafeKey> {
+        let okm = root.expand(&[b"countersign inbox chunk", salt], &AES_256_GCM).ok().map(UnboundKey::from)?;
+        Some(LessSafeKey::new(okm))
+    }
+
+    /// Opens a chunk in place. Gives its content.
+    fn open<'a>(&self, chunk: &'a mut [u8], place: ChunkPlace) -> Option<&'a [u8]> {
+        let (before, sealed) = chunk.split_at_mut_checked(HEADER_SIZE + SALT_SIZE)?;
+        let salt: &ChunkSalt = before.last_chunk()?;
+        let other;
+        let key = if *salt == self.salt {
+            &self.key
+        } else {
+            other = Self::derived(&self.root, salt)?;
+            &other
+        };
+        key.open_in_place(place.nonce(), Aad::from(&*before), sealed).ok().map(|content| &*content)
+    }
+}
+
+/// The length of a [`KeyCheck`].
+struct CheckLength;
+
+impl KeyType for CheckLength {
+    fn len(&self) -> usize {
+        size_of::<KeyCheck>()
+    }
+}
+
 impl Sealer {
-    /// Encrypts with a key for one file, derived from the key of the configuration (32 bytes) and the file's own salt
-    /// (HKDF with SHA-256, RFC 5869). Nothing for a key of another length.
+    /// Encrypts with the key of the configuration (32 bytes). The salt must be a fresh random one for every sealer that
+    /// writes. Nothing for a key of another length.
     #[must_use]
-    pub fn encrypted(id: &str, key: &[u8], salt: &[u8; 16]) -> Option<Self> {
+    pub fn encrypted(id: &str, key: &[u8], salt: &ChunkSalt) -> Option<Self> {
         if key.len() != 32 {
             return None;
         }
-        let secret = Salt::new(HKDF_SHA256, salt).extract(key);
-        let okm = secret.expand(&[b"countersign inbox 1"], &AES_256_GCM).ok()?;
-        let key = LessSafeKey::new(UnboundKey::from(okm));
-        Some(Self::Encrypted(key_tag(id), Box::new(key)))
+        let root = Salt::new(HKDF_SHA256, b"countersign inbox").extract(key);
+        let key = ChunkCipher::derived(&root, salt)?;
+        Some(Self::Encrypted(Box::new(ChunkCipher { tag: key_tag(id), root, salt: *salt, key })))
     }
 
-    fn flags(&self) -> u8 {
+    /// The same for two sealers of the same key, and different for two of different keys; nothing for a plain one.
+    #[must_use]
+    pub fn check(&self) -> Option<KeyCheck> {
+        let Self::Encrypted(cipher) = self else { return None };
+        let mut check = KeyCheck::default();
+        cipher.root.expand(&[b"countersign inbox check"], CheckLength).ok()?.fill(&mut check).ok()?;
+        Some(check)
+    }
+
+    /// The key, as headers name it; nothing for a plain sealer.
+    fn key(&self) -> Option<KeyTag> {
         match self {
-            Self::Plain => 0,
-            Self::Encrypted(..) => ENCRYPTED,
+            Self::Plain => None,
+            Self::Encrypted(cipher) => Some(cipher.tag),
         }
     }
 
-    fn tag(&self) -> KeyTag {
+    /// What is between header and content.
+    fn salt(&self) -> &[u8] {
         match self {
-            Self::Plain => KeyTag::default(),
-            Self::Encrypted(tag, _) => *tag,
+            Self::Plain => &[],
+            Self::Encrypted(cipher) => &cipher.salt,
         }
     }
 
-    /// Seals a chunk of which header and content are there.
+    /// Seals a chunk of which everything but the seal is there.
     fn seal(&self, chunk: &mut Vec<u8>, place: ChunkPlace) -> Option<()> {
         match self {
             Self::Plain => {
                 let sum = digest(&SHA256, chunk);
                 chunk.extend(sum.as_ref().iter().take(SEAL_SIZE));
             }
-            Self::Encrypted(_, key) => {
-                let (header, content) = chunk.split_at_mut_checked(HEADER_SIZE)?;
-                let tag = key.seal_in_place_separate_tag(place.nonce(), Aad::from(&*header), content).ok()?;
+            Self::Encrypted(cipher) => {
+                let (before, content) = chunk.split_at_mut_checked(HEADER_SIZE + SALT_SIZE)?;
+                let tag = cipher.key.seal_in_place_separate_tag(place.nonce(), Aad::from(&*before), content).ok()?;
                 chunk.extend(tag.as_ref());
             }
         }
@@ -125,10 +190,7 @@ impl Sealer {
                 }
                 sealed.get(HEADER_SIZE..)
             }
-            Self::Encrypted(_, key) => {
-                let (header, sealed) = chunk.split_at_mut_checked(HEADER_SIZE)?;
-                key.open_in_place(place.nonce(), Aad::from(&*header), sealed).ok().map(|content| &*content)
-            }
+            Self::Encrypted(cipher) => cipher.open(chunk, place),
         }
     }
 }
@@ -145,7 +207,7 @@ pub struct ChunkPlace {
 }
 
 impl ChunkPlace {
-    /// No two chunks of a file have the same: ids are not used twice.
+    /// No two chunks with one salt and different contents have the same: see the head of this file.
     fn nonce(self) -> Nonce {
         let mut nonce = [0; NONCE_LEN];
         let bytes = self.id.0.to_le_bytes().into_iter().chain(self.chunk.to_le_bytes());
@@ -161,7 +223,7 @@ pub fn chunks_of(fresh: &FreshDelivery<'_>) -> Option<u16> {
     u16::try_from(length.div_ceil(CHUNK_CONTENT)).ok().filter(|_| fresh.route.len() <= 255)
 }
 
-/// Bytes that a delivery takes in chunks.
+/// Bytes that a delivery takes in plain chunks; encrypted ones have their salts besides.
 #[must_use]
 pub fn stored_size(fresh: &FreshDelivery<'_>) -> u64 {
     let length = PREAMBLE_SIZE + fresh.route.len() + fresh.head.len() + fresh.body.len();
@@ -186,13 +248,15 @@ pub fn write_chunks<E>(
         let place = ChunkPlace { id, chunk, of };
         scratch.clear();
         scratch.resize(HEADER_SIZE, 0);
+        scratch.extend_from_slice(sealer.salt());
+        let begin = scratch.len();
         for part in &mut parts {
-            let room = (HEADER_SIZE + CHUNK_CONTENT).saturating_sub(scratch.len()).min(part.len());
+            let room = (begin + CHUNK_CONTENT).saturating_sub(scratch.len()).min(part.len());
             let (now, later) = part.split_at(room);
             scratch.extend_from_slice(now);
             *part = later;
         }
-        let header = header(place, scratch.len() - HEADER_SIZE, sealer);
+        let header = header(place, scratch.len() - begin, sealer);
         scratch.iter_mut().zip(header).for_each(|(to, from)| *to = from);
         if sealer.seal(scratch, place).is_some() {
             each(place, scratch)?;
@@ -215,13 +279,13 @@ fn preamble(fresh: &FreshDelivery<'_>) -> Vec<u8> {
 fn header(place: ChunkPlace, length: usize, sealer: &Sealer) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_SIZE);
     out.extend(MARK);
-    out.extend([sealer.flags(), 0]);
+    out.extend([if sealer.key().is_some() { ENCRYPTED } else { 0 }, 0]);
     out.extend(place.chunk.to_le_bytes());
     out.extend(place.of.to_le_bytes());
     out.extend([0; 2]);
     out.extend(u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes());
     out.extend(place.id.0.to_le_bytes());
-    out.extend(sealer.tag());
+    out.extend(sealer.key().unwrap_or_default());
     out
 }
 
@@ -240,7 +304,8 @@ impl ChunkHeader {
     /// Bytes of the chunk.
     #[must_use]
     pub const fn size(self) -> usize {
-        HEADER_SIZE + self.length + SEAL_SIZE
+        let salt = if self.key.is_some() { SALT_SIZE } else { 0 };
+        HEADER_SIZE + salt + self.length + SEAL_SIZE
     }
 
     /// The header at the beginning of these bytes.
@@ -266,8 +331,7 @@ impl ChunkHeader {
 #[must_use]
 pub fn open_chunk(chunk: &mut [u8], place: ChunkPlace, sealer: &Sealer, content: &mut Vec<u8>) -> Option<()> {
     let header = ChunkHeader::read(chunk)?;
-    let key = (sealer.flags() & ENCRYPTED != 0).then(|| sealer.tag());
-    if header.place != place || header.size() != chunk.len() || header.key != key {
+    if header.place != place || header.size() != chunk.len() || header.key != sealer.key() {
         return None;
     }
     content.extend_from_slice(sealer.open(chunk, place)?);
@@ -371,8 +435,12 @@ mod tests {
                 let fresh = fresh(b"HEAD", &body);
                 let chunks = written(&fresh, &sealer);
                 assert_eq!(chunks.len(), usize::from(chunks_of(&fresh).unwrap()));
-                assert_eq!(chunks.iter().map(|(_, it)| it.len() as u64).sum::<u64>(), stored_size(&fresh));
-                assert!(chunks.iter().all(|(_, chunk)| chunk.len() <= CHUNK_SIZE));
+                let salts = chunks.len() * sealer.salt().len();
+                assert_eq!(
+                    chunks.iter().map(|(_, it)| it.len()).sum::<usize>() as u64,
+                    stored_size(&fresh) + salts as u64
+                );
+                assert!(chunks.iter().all(|(_, chunk)| chunk.len() <= CHUNK_SIZE + sealer.salt().len()));
                 let content = read(&chunks, &sealer).unwrap();
                 let parts = RecordParts::of(&content).unwrap();
                 assert_eq!(&content[parts.route], b"orders");
@@ -401,7 +469,7 @@ mod tests {
         let body = vec![5; 100_000];
         let mut chunks = written(&fresh(b"", &body), &encrypted);
         assert_eq!(read(&chunks, &plain), None);
-        assert_eq!(read(&chunks, &Sealer::encrypted("2026-11", &[7; 32], &[8; 16]).unwrap()), None, "another file");
+        assert_eq!(read(&chunks, &Sealer::encrypted("2026-11", &[8; 32], &[9; 16]).unwrap()), None, "another key");
         assert_eq!(read(&chunks, &Sealer::encrypted("2026-10", &[7; 32], &[9; 16]).unwrap()), None, "another name");
         let (first, second) = (chunks[0].1.clone(), chunks[1].1.clone());
         (chunks[0].1, chunks[1].1) = (second, first);
@@ -417,6 +485,23 @@ mod tests {
             memchr::memmem::find(&chunks[0].1, b"a body to look for").is_some()
         };
         assert!(holds(&plain) && !holds(&encrypted));
+    }
+
+    #[test]
+    fn what_one_opening_wrote_every_other_one_reads_and_none_encrypts_alike() {
+        let sealers = [[9; 16], [8; 16]].map(|salt| Sealer::encrypted("2026-11", &[7; 32], &salt).unwrap());
+        let body = vec![5; 100_000];
+        let [first, second] = [0, 1].map(|at: usize| written(&fresh(b"HEAD", &body), &sealers[at]));
+        assert_eq!(read(&first, &sealers[1]), read(&second, &sealers[0]));
+        assert!(read(&first, &sealers[1]).is_some());
+        // Under the same nonce: equal ciphertexts would say that the key is the same, and their difference what is in them.
+        let alike = first[0].1[HEADER_SIZE + SALT_SIZE..].iter().zip(&second[0].1[HEADER_SIZE + SALT_SIZE..]);
+        let alike = alike.filter(|(one, other)| one == other).count();
+        assert!(alike < first[0].1.len() / 128, "{alike} bytes");
+        let check = |key| Sealer::encrypted("any", &[key; 32], &[1; 16]).unwrap().check();
+        assert_eq!(sealers[0].check(), check(7));
+        assert_ne!(sealers[0].check(), check(8));
+        assert_eq!(Sealer::Plain.check(), None);
     }
 
     #[test]

@@ -158,6 +158,11 @@ pub struct StoreStanding {
     pub dead: u64,
     /// Deliveries that are not what was written.
     pub damaged: u64,
+    /// Deliveries that are encrypted with a key that is missing: they are kept and not attempted. They are among the
+    /// others, too.
+    pub locked: u64,
+    /// Deliveries that are encrypted with another key than the first, or with none, and will be encrypted anew.
+    pub former_keys: u64,
     /// Bytes on disk.
     pub bytes: u64,
     /// Bytes on disk of dead letters.

@@ -5,8 +5,10 @@ use core::ops::RangeInclusive;
 use core::time::Duration;
 use std::path::{Path, PathBuf};
 
+use crate::config::digest::Digest;
 use crate::config::lines::line;
 use crate::config::reader::{Reader, set};
+use crate::config::section::inbox_keys::{self, InboxKeySettings};
 use crate::config::units::{show_duration, show_size, show_size_rounded};
 
 const SIZE: RangeInclusive<u64> = 64 << 20..=1 << 40;
@@ -40,12 +42,26 @@ pub struct InboxSettings {
     pub retention: Duration,
     /// Whether the oldest dead letters give way to younger ones (`when_full = "drop_oldest"`).
     pub drops_oldest: bool,
+    /// The keys that deliveries are encrypted with, the one for new ones first; none without encryption.
+    pub encryption: Vec<InboxKeySettings>,
 }
 
 impl InboxSettings {
     /// Makes the path one that does not depend on where the process was started.
     pub fn resolve(&mut self, directory: &Path) {
         self.directory = directory.join(&self.directory);
+        self.encryption.iter_mut().for_each(|key| key.resolve(directory));
+    }
+
+    /// What stays as it is until the process is restarted: everything but the keys.
+    #[must_use]
+    pub fn without_keys(&self) -> Self {
+        Self { encryption: Vec::new(), ..self.clone() }
+    }
+
+    /// For comparison: a key with other bytes is another key.
+    pub(crate) fn key_digests(&self) -> Vec<Digest> {
+        self.encryption.iter().map(InboxKeySettings::digest).collect()
     }
 
     /// Bytes of memory that it may take, without what waits for a commit.
@@ -81,6 +97,7 @@ pub(crate) fn read(root: &Reader<'_>) -> Option<InboxSettings> {
         let message = "when dead letters have no room, the oldest are dropped, though their senders were told 202";
         reader.warning("when_full", message, "write when_full = \"refuse\", or know what you lose");
     }
+    let encryption = inbox_keys::read(&reader);
     reader.finish();
     directory.map(|directory| InboxSettings {
         directory,
@@ -90,6 +107,7 @@ pub(crate) fn read(root: &Reader<'_>) -> Option<InboxSettings> {
         dead_size,
         retention,
         drops_oldest,
+        encryption,
     })
 }
 
@@ -125,6 +143,7 @@ pub(crate) fn describe(out: &mut String, inbox: Option<&InboxSettings>, routes: 
         [] => line(out, "WARNING", "no route stores deliveries: acknowledge = \"durable\" does")?,
         routes => line(out, "routes", routes.join(", "))?,
     }
+    inbox_keys::describe(out, &inbox.encryption)?;
     let directory = inbox.directory.display();
     line(out, "disk", format_args!("at most {} in {directory}", show_size(inbox.size)))?;
     let (dead, retention) = (show_size_rounded(inbox.dead_size), show_duration(inbox.retention));

@@ -5,6 +5,7 @@ pub mod access_log;
 pub mod admin;
 pub mod audit;
 pub mod inbox;
+pub mod inbox_keys;
 pub mod limits;
 pub mod listener;
 pub mod log;

@@ -16,6 +16,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::config::section::inbox::InboxSettings;
 use crate::control::event_log::{EventLog, Level};
 use crate::control::inbox::directory::Directory;
+use crate::control::inbox::keys::{InboxKey, KeyRing, random_salt};
 use crate::control::inbox::shelf::{Shelf, ShelfTerms};
 use crate::control::inbox::spooler::Spooler;
 use crate::edge::clock::Clock;
@@ -49,6 +50,7 @@ const SEED_FILE: &str = "seed";
 #[derive(Debug)]
 pub struct InboxService {
     settings: InboxSettings,
+    keys: KeyRing,
     gate: Arc<SpoolGate>,
     mailbox: Arc<Mailbox>,
     ear: Mutex<Option<UnixStream>>,
@@ -81,6 +83,7 @@ impl InboxService {
         let (mailbox, ear) = Mailbox::new()?;
         let seed = seed(&settings.directory, &log)?;
         Ok(Arc::new(Self {
+            keys: InboxKey::of(&settings).into(),
             settings,
             gate: SpoolGate::new(workers)?,
             mailbox,
@@ -235,13 +238,14 @@ impl InboxService {
             retention: u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX),
             drops_oldest: settings.drops_oldest,
             durable: settings.durable,
-            keys: Vec::new(),
-            salt: Box::new(salt),
+            keys: self.keys.clone(),
+            salt: Box::new(random_salt),
         }
     }
 
-    /// Another configuration is in force.
-    pub fn follow(&self, policy: &Policy) {
+    /// Another configuration is in force. The store follows the keys within a moment.
+    pub fn follow(&self, policy: &Policy, keys: Vec<InboxKey>) {
+        self.keys.set(keys);
         self.mailbox.post([DeliveryNews::Follow(policy.durable.clone(), policy.upstreams.clone())]);
     }
 
@@ -262,12 +266,6 @@ impl InboxService {
             let _ = thread.join();
         }
     }
-}
-
-fn salt() -> [u8; 16] {
-    let mut salt = [0; 16];
-    let _ = SystemRandom::new().fill(&mut salt);
-    salt
 }
 
 fn opened(standing: &StoreStanding, known: u64) -> String {

@@ -3,12 +3,14 @@
 use std::io;
 
 use crate::inbox::delivery::DeliveryId;
+use crate::inbox::record::ChunkSalt;
 use crate::inbox::store::StoredRecord;
 
 use super::disk::Disk;
 use super::generation::{FileTerms, FileTrouble, Generation};
+use super::keys::{InboxKey, sealer_of};
 use super::overlay::Overlay;
-use super::shelf::{InboxKey, SET_ASIDE, sealer_of};
+use super::shelf::SET_ASIDE;
 use super::starting::parse_name;
 
 /// What was found in a file.
@@ -16,6 +18,8 @@ use super::starting::parse_name;
 pub struct FileVerdict {
     /// Its name.
     pub name: String,
+    /// The id of the key that it is encrypted with.
+    pub key: Option<String>,
     /// Deliveries that it names.
     pub deliveries: u64,
     /// Deliveries that it says to have.
@@ -58,11 +62,16 @@ fn examine(disk: &dyn Disk, name: &str, keys: &[InboxKey]) -> FileVerdict {
 fn read(disk: &dyn Disk, name: &str, keys: &[InboxKey], verdict: &mut FileVerdict) -> Result<(), FileTrouble> {
     let medium = disk.open_to_read(name).and_then(Overlay::new).map_err(FileTrouble::Io)?;
     let terms = FileTerms { limit: u64::MAX, durable: false };
-    let (generation, about) = Generation::open(Box::new(medium), terms, |about| sealer_of(keys, about))?;
-    verdict.expected = about.rows;
+    // Nothing is encrypted: the salt does not matter.
+    let opened = Generation::open(Box::new(medium), terms, |key| sealer_of(keys, key, Some(ChunkSalt::default())));
+    let (generation, about) = opened?;
+    (verdict.expected, verdict.key) = (about.rows, about.key.map(|key| key.id));
     let mut rows = Vec::new();
     generation.each_row(|id, row| rows.push((id, row)))?;
     verdict.deliveries = rows.len() as u64;
+    if let Some(lock) = generation.lock() {
+        return Err(FileTrouble::Locked(lock.clone()));
+    }
     let mut record = StoredRecord::default();
     for (id, row) in rows {
         let whole = match row {

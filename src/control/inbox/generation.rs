@@ -17,6 +17,7 @@ use crate::inbox::store::StoredRecord;
 
 use super::backend::{FileGauge, GaugedFile};
 use super::disk::Medium;
+use super::keys::{FileKey, KeyTrouble};
 
 const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
 const RECORD: TableDefinition<'_, (u64, u16), &[u8]> = TableDefinition::new("record");
@@ -34,8 +35,8 @@ pub enum FileTrouble {
     Io(io::Error),
     /// The file is not what was written.
     Damaged(String),
-    /// The key that it was encrypted with is not configured.
-    NoKey(FileAbout),
+    /// Its records are encrypted with a key that is not there.
+    Locked(KeyTrouble),
 }
 
 impl fmt::Display for FileTrouble {
@@ -43,10 +44,7 @@ impl fmt::Display for FileTrouble {
         match self {
             Self::Io(error) => error.fmt(f),
             Self::Damaged(what) => write!(f, "it is damaged: {what}"),
-            Self::NoKey(about) => {
-                let id = about.key.as_deref().unwrap_or_default();
-                write!(f, "it was encrypted with the key \"{id}\", which is not configured")
-            }
+            Self::Locked(trouble) => trouble.fmt(f),
         }
     }
 }
@@ -100,9 +98,7 @@ pub struct FileAbout {
     /// Ids below this may have been used.
     pub ids_below: u64,
     /// The key that it is encrypted with.
-    pub key: Option<String>,
-    /// With which the key of the file is derived.
-    pub salt: [u8; 16],
+    pub key: Option<FileKey>,
     /// Routes that are held.
     pub held: Vec<String>,
     /// How many rows there are.
@@ -115,7 +111,8 @@ pub struct Generation {
     database: Database,
     /// What the file is known to be from outside.
     pub gauge: Arc<FileGauge>,
-    sealer: Sealer,
+    key: Option<FileKey>,
+    sealer: Result<Sealer, KeyTrouble>,
     scratch: Vec<u8>,
     rows: u64,
 }
@@ -146,25 +143,28 @@ impl Generation {
         sealer: Sealer,
     ) -> Result<Self, FileTrouble> {
         let (database, gauge) = database(medium, terms)?;
-        let mut this = Self { database, gauge, sealer, scratch: Vec::new(), rows: 0 };
+        let (key, sealer) = (about.key.clone(), Ok(sealer));
+        let mut this = Self { database, gauge, key, sealer, scratch: Vec::new(), rows: 0 };
         this.write(|writing| {
             writing.about.insert("format", &FORMAT.to_le_bytes()[..])?;
-            writing.about.insert("key", about.key.as_deref().unwrap_or_default().as_bytes())?;
-            writing.about.insert("salt", &about.salt[..])?;
+            let (id, check) = about.key.as_ref().map(|key| (key.id.as_bytes(), &key.check[..])).unwrap_or_default();
+            writing.about.insert("key", id)?;
+            writing.about.insert("key_check", check)?;
             writing.ids_below(about.ids_below)?;
             writing.held(&about.held)
         })?;
         Ok(this)
     }
 
-    /// Opens a file. `sealer` gives what opens its chunks.
+    /// Opens a file. `sealer` gives what opens its chunks; without that the file is open all the same, and
+    /// [`Self::lock`] says why its records cannot be read.
     ///
     /// # Errors
     /// [`FileTrouble`].
     pub fn open(
         medium: Box<dyn Medium>,
         terms: FileTerms,
-        sealer: impl FnOnce(&FileAbout) -> Option<Sealer>,
+        sealer: impl FnOnce(Option<&FileKey>) -> Result<Sealer, KeyTrouble>,
     ) -> Result<(Self, FileAbout), FileTrouble> {
         // The database would make a new file of an empty one.
         if medium.length().map_err(FileTrouble::Io)? == 0 {
@@ -172,9 +172,26 @@ impl Generation {
         }
         let (database, gauge) = database(medium, terms)?;
         let about = Self::read_about(&database)?;
-        let sealer = sealer(&about).ok_or_else(|| FileTrouble::NoKey(about.clone()))?;
-        let rows = about.rows;
-        Ok((Self { database, gauge, sealer, scratch: Vec::new(), rows }, about))
+        let sealer = sealer(about.key.as_ref());
+        let (rows, key) = (about.rows, about.key.clone());
+        Ok((Self { database, gauge, key, sealer, scratch: Vec::new(), rows }, about))
+    }
+
+    /// Why its records cannot be read; nothing where they can.
+    #[must_use]
+    pub fn lock(&self) -> Option<&KeyTrouble> {
+        self.sealer.as_ref().err()
+    }
+
+    /// The key that it is encrypted with.
+    #[must_use]
+    pub const fn key(&self) -> Option<&FileKey> {
+        self.key.as_ref()
+    }
+
+    /// Its records are sealed and opened with this from now on.
+    pub fn seal_with(&mut self, sealer: Result<Sealer, KeyTrouble>) {
+        self.sealer = sealer;
     }
 
     fn read_about(database: &Database) -> Result<FileAbout, FileTrouble> {
@@ -192,10 +209,16 @@ impl Generation {
         if number("format")? != FORMAT {
             return Err(FileTrouble::Damaged("its format is not known".to_owned()));
         }
+        let key = match Some(text("key")?).filter(|id| !id.is_empty()) {
+            Some(id) => {
+                let check = bytes("key_check")?.try_into().map_err(|_| damaged("key_check"))?;
+                Some(FileKey { id, check })
+            }
+            None => None,
+        };
         Ok(FileAbout {
             ids_below: number("ids_below")?,
-            key: Some(text("key")?).filter(|id| !id.is_empty()),
-            salt: bytes("salt")?.try_into().map_err(|_| damaged("salt"))?,
+            key,
             held: text("held")?.lines().map(str::to_owned).collect(),
             rows: number("rows")?,
         })
@@ -227,7 +250,7 @@ impl Generation {
                 state: transaction.open_table(STATE)?,
                 routes: transaction.open_table(ROUTES)?,
                 seen: transaction.open_table(SEEN)?,
-                sealer: &self.sealer,
+                sealer: self.sealer.as_ref(),
                 scratch: &mut self.scratch,
                 rows: self.rows,
             };
@@ -246,6 +269,7 @@ impl Generation {
     /// Of the disk.
     pub fn read(&self, id: DeliveryId, chunks: u16, into: &mut StoredRecord) -> Result<Option<()>, FileTrouble> {
         into.bytes.clear();
+        let sealer = self.sealer.as_ref().map_err(|why| FileTrouble::Locked(why.clone()))?;
         let reading = self.database.begin_read()?;
         let records = reading.open_table(RECORD)?;
         let mut copy = Vec::new();
@@ -254,7 +278,7 @@ impl Generation {
             copy.clear();
             copy.extend_from_slice(bytes.value());
             let place = ChunkPlace { id, chunk, of: chunks };
-            if open_chunk(&mut copy, place, &self.sealer, &mut into.bytes).is_none() {
+            if open_chunk(&mut copy, place, sealer, &mut into.bytes).is_none() {
                 return Ok(None);
             }
         }
@@ -321,7 +345,7 @@ pub struct FileWriting<'t> {
     state: Table<'t, u64, &'static [u8]>,
     routes: Table<'t, u16, &'static str>,
     seen: Table<'t, (u64, &'static [u8]), ()>,
-    sealer: &'t Sealer,
+    sealer: Result<&'t Sealer, &'t KeyTrouble>,
     scratch: &'t mut Vec<u8>,
     rows: u64,
 }
@@ -333,7 +357,8 @@ impl FileWriting<'_> {
     /// [`FileTrouble`].
     pub fn add(&mut self, fresh: &FreshDelivery<'_>, row: &DeliveryRow) -> Result<(), FileTrouble> {
         let record = &mut self.record;
-        write_chunks(fresh, row.id, self.sealer, self.scratch, |place, chunk| {
+        let sealer = self.sealer.map_err(|why| FileTrouble::Locked(why.clone()))?;
+        write_chunks(fresh, row.id, sealer, self.scratch, |place, chunk| {
             record.insert((place.id.0, place.chunk), chunk).map(drop)
         })?;
         self.put_row(row)?;

@@ -11,9 +11,11 @@ pub mod directory;
 pub mod disk;
 pub mod examining;
 pub mod generation;
+pub mod keys;
 mod leaves;
 mod moving;
 pub mod overlay;
+mod rekeying;
 pub mod salvaging;
 mod settling;
 pub mod shelf;
@@ -32,6 +34,8 @@ mod disk_in_tests;
 mod disk_tests;
 #[cfg(test)]
 mod failure_tests;
+#[cfg(test)]
+mod key_tests;
 #[cfg(test)]
 mod kill_tests;
 #[cfg(test)]

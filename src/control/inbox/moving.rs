@@ -150,7 +150,12 @@ impl Shelf {
         let (living, graves) = (youngest(false), youngest(true));
         let is_left = |(number, file): &(&u32, &ShelfFile)| {
             let is_youngest = Some(**number) == living || Some(**number) == graves;
-            !is_youngest && file.count > 0 && file.count <= 256 && file.bytes <= small && file.is_writable()
+            !is_youngest
+                && file.count > 0
+                && file.count <= 256
+                && file.bytes <= small
+                && file.is_writable()
+                && file.lock().is_none()
         };
         let Some((number, dead)) = self.files.iter().find(is_left).map(|(number, file)| (*number, file.dead)) else {
             return;

@@ -9,9 +9,10 @@ use crate::inbox::store::{DeliveryStore, Fetched, Settled, StoreOrder, StoredRec
 use super::disk::Disk;
 use super::disk_in_tests::SimulatedDisk;
 use super::examining::verify;
+use super::keys::InboxKey;
 use super::overlay::LookedAt;
 use super::salvaging::{SalvageEnd, salvage};
-use super::shelf::{InboxKey, Shelf};
+use super::shelf::Shelf;
 use super::shelf_tests::{key, terms};
 
 fn with(disk: &SimulatedDisk, keys: &[InboxKey]) -> Shelf {

@@ -3,23 +3,20 @@
 //! A chunk says what it is and has a seal ([`crate::inbox::record`]), so that it is found wherever it lies. Pages that were
 //! freed hold deliveries that were delivered long ago: what is found goes to the dead letters, and an operator decides.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
 use crate::inbox::fresh::FreshDelivery;
-use crate::inbox::record::{ChunkHeader, KeyTag, RecordParts, Sealer, find_chunks, key_tag, open_chunk, stored_size};
+use crate::inbox::record::{
+    ChunkHeader, ChunkSalt, KeyTag, RecordParts, Sealer, find_chunks, key_tag, open_chunk, stored_size,
+};
 use crate::inbox::row::ROW_SIZE;
 use crate::inbox::store::{StoreRefusal, StoredRecord};
 use crate::now::Now;
 
 use super::bounds::WriteCause;
-use super::shelf::{InboxKey, Shelf, ShelfFile, fresh_row, unix};
-
-/// The names in the table `about` of a file, as they lie in its page: the values follow.
-const ABOUT_NAMES: &[u8] = b"formatheldids_belowkeyrowssalt";
-
-/// A page of the table is at most so long behind its names.
-const ABOUT_LENGTH: usize = 4_096;
+use super::keys::InboxKey;
+use super::shelf::{Shelf, ShelfFile, fresh_row, unix};
 
 /// What was found in a file.
 #[derive(Debug, Default)]
@@ -48,7 +45,9 @@ pub fn salvage(bytes: &[u8], keys: &[InboxKey]) -> SalvagedFile {
     find_chunks(bytes, |at, header| chunks.entry(header.place.id).or_default().push((at, header)));
     let mut sealers: BTreeMap<KeyTag, Vec<Sealer>> = BTreeMap::new();
     for key in keys {
-        sealers.entry(key_tag(&key.id)).or_default().extend(sealers_of(bytes, key));
+        // Each chunk has its own salt: that of the sealer does not matter, since it seals nothing.
+        let sealer = Sealer::encrypted(&key.id, &key.bytes, &ChunkSalt::default());
+        sealers.entry(key_tag(&key.id)).or_default().extend(sealer);
     }
     let mut found = SalvagedFile::default();
     for (id, chunks) in chunks {
@@ -60,21 +59,6 @@ pub fn salvage(bytes: &[u8], keys: &[InboxKey]) -> SalvagedFile {
         }
     }
     found
-}
-
-/// The salt of a file is in its table `about`, of which several versions may lie in the file: each may be the one.
-fn sealers_of(bytes: &[u8], key: &InboxKey) -> Vec<Sealer> {
-    let mut salts = BTreeSet::new();
-    for at in memchr::memmem::find_iter(bytes, ABOUT_NAMES) {
-        let begin = at + ABOUT_NAMES.len();
-        let values = bytes.get(begin..bytes.len().min(begin + ABOUT_LENGTH)).unwrap_or_default();
-        for at in memchr::memmem::find_iter(values, key.id.as_bytes()) {
-            // Behind the id of the key are the number of rows and the salt.
-            let salt = values.get(at + key.id.len() + 8..).and_then(|rest| rest.first_chunk::<16>());
-            salts.extend(salt.copied());
-        }
-    }
-    salts.iter().filter_map(|salt| Sealer::encrypted(&key.id, &key.bytes, salt)).collect()
 }
 
 /// The content of a delivery, from the first copy of each chunk that is as it was written.

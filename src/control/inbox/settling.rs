@@ -220,6 +220,10 @@ impl Shelf {
         let mut by_file: BTreeMap<u32, Vec<DeliveryRow>> = BTreeMap::new();
         for mut row in rows.drain(..) {
             let Some(place) = self.index.get(&row.id) else { continue };
+            if let Some(lock) = self.files.get(&place.file).and_then(ShelfFile::lock) {
+                self.notes.push(format!("delivery {} is not redriven: {lock}", row.id));
+                continue;
+            }
             row.redrive(unix(now));
             by_file.entry(place.file).or_default().push(row);
         }
@@ -266,7 +270,7 @@ impl Shelf {
         routes.retain(|known| known != route);
         routes.extend(held.then(|| route.to_owned()));
         // Where there is no file yet, the first one will know.
-        let youngest = self.files.iter().rev().find(|(_, file)| !file.dead && !file.hopeless);
+        let youngest = self.files.iter().rev().find(|(_, file)| !file.dead);
         if let Some(number) = youngest.map(|(number, _)| *number) {
             self.bound(number, WriteCause::Settling);
             let Some(generation) = self.files.get_mut(&number).and_then(ShelfFile::writable) else {

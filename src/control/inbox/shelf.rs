@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
 use crate::inbox::fresh::FreshDelivery;
-use crate::inbox::record::{Sealer, chunks_of};
+use crate::inbox::record::chunks_of;
 use crate::inbox::row::DeliveryRow;
 use crate::inbox::store::{Settlement, StoreRefusal, StoreTrouble};
 use crate::now::Now;
@@ -22,6 +22,7 @@ use crate::now::Now;
 use super::backend::FileGauge;
 use super::disk::Disk;
 use super::generation::{FileAbout, FileTerms, FileTrouble, Generation};
+use super::keys::{InboxKey, KeyRing, KeyTrouble, SaltSource, sealer_for_new};
 
 /// Ids that a file reserves at a time.
 pub(super) const ID_BLOCK: u64 = 65_536;
@@ -39,9 +40,6 @@ pub(super) const UNFINISHED: &str = ".new";
 /// What is in the name of a file that was set aside.
 pub(super) const SET_ASIDE: &str = ".damaged-";
 
-/// Makes random bytes, for the salt of a file.
-pub type SaltSource = Box<dyn Fn() -> [u8; 16] + Send>;
-
 /// Bounds and keys.
 pub struct ShelfTerms {
     /// All files together, in bytes.
@@ -56,48 +54,10 @@ pub struct ShelfTerms {
     pub drops_oldest: bool,
     /// Whether commits reach the disk.
     pub durable: bool,
-    /// Id and bytes of each key, the one for new files first; empty without encryption.
-    pub keys: Vec<InboxKey>,
-    /// Salt for new files.
+    /// The keys of the encryption at rest.
+    pub keys: KeyRing,
+    /// Salt for what is encrypted.
     pub salt: SaltSource,
-}
-
-/// A key of the encryption at rest.
-#[derive(Clone)]
-pub struct InboxKey {
-    /// Its name.
-    pub id: String,
-    /// 32 bytes.
-    pub bytes: Arc<zeroize::Zeroizing<Vec<u8>>>,
-}
-
-impl InboxKey {
-    /// The key in a file: 32 bytes, or 64 hexadecimal digits and perhaps the end of a line.
-    #[must_use]
-    pub fn parse(id: &str, content: Vec<u8>) -> Option<Self> {
-        let content = zeroize::Zeroizing::new(content);
-        let bytes = if content.len() == KEY_SIZE { content.clone() } else { from_hex(&content)?.into() };
-        Some(Self { id: id.to_owned(), bytes: Arc::new(bytes) })
-    }
-}
-
-/// Bytes of a key.
-const KEY_SIZE: usize = 32;
-
-fn from_hex(content: &[u8]) -> Option<Vec<u8>> {
-    let digits = content.trim_ascii_end();
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pair = |pair: &[u8]| Some(digit(pair.first()?)? << 4 | digit(pair.get(1)?)?);
-    (digits.len() == 2 * KEY_SIZE).then(|| digits.chunks(2).map(pair).collect())?
-}
-
-/// Random bytes for a file. Without randomness they are zeros: files that share a salt share their key, and each record
-/// is still sealed under an id that is not used twice.
-#[must_use]
-pub fn random_salt() -> [u8; 16] {
-    let mut salt = [0; 16];
-    let _ = ring::rand::SecureRandom::fill(&ring::rand::SystemRandom::new(), &mut salt);
-    salt
 }
 
 impl fmt::Debug for ShelfTerms {
@@ -128,17 +88,6 @@ impl ShelfTerms {
     pub(super) const fn file_terms(&self) -> FileTerms {
         FileTerms { limit: self.file_limit(), durable: self.durable }
     }
-
-    pub(super) fn sealer(&self, about: &FileAbout) -> Option<Sealer> {
-        sealer_of(&self.keys, about)
-    }
-}
-
-/// What opens the chunks of a file; nothing where its key is not among these.
-pub(super) fn sealer_of(keys: &[InboxKey], about: &FileAbout) -> Option<Sealer> {
-    let Some(id) = &about.key else { return Some(Sealer::Plain) };
-    let key = keys.iter().find(|key| key.id == *id)?;
-    Sealer::encrypted(id, &key.bytes, &about.salt)
 }
 
 /// A file, open or not.
@@ -169,8 +118,10 @@ pub(super) struct ShelfFile {
     pub(super) ids_below: u64,
     /// Routes that it names.
     pub(super) routes: BTreeSet<u16>,
-    /// It cannot be opened until the configuration changes.
-    pub(super) hopeless: bool,
+    /// Deliveries that are not given to be attempted while their key is missing.
+    pub(super) withheld: Vec<DeliveryId>,
+    /// What the operator was told of its key.
+    pub(super) told_lock: Option<KeyTrouble>,
 }
 
 impl ShelfFile {
@@ -190,7 +141,8 @@ impl ShelfFile {
             sealed: false,
             ids_below: 0,
             routes: BTreeSet::new(),
-            hopeless: false,
+            withheld: Vec::new(),
+            told_lock: None,
         }
     }
 
@@ -220,6 +172,8 @@ pub(super) struct ShelfPlace {
 pub struct Shelf {
     pub(super) disk: Box<dyn Disk>,
     pub(super) terms: ShelfTerms,
+    /// The keys that files were last looked at with.
+    pub(super) keys: Arc<Vec<InboxKey>>,
     pub(super) files: BTreeMap<u32, ShelfFile>,
     pub(super) index: HashMap<DeliveryId, ShelfPlace>,
     pub(super) untaken: BTreeSet<DeliveryId>,
@@ -243,6 +197,8 @@ pub struct Shelf {
     pub(super) reopen_at: u64,
     /// When dead letters are looked at for their age.
     pub(super) expire_at: u64,
+    /// When deliveries are encrypted anew next: monotonic milliseconds.
+    pub(super) rekey_at: u64,
     /// Room is set aside on the disk.
     pub(super) ballast: bool,
     /// The disk has less room than the reserve.
@@ -322,10 +278,12 @@ impl Shelf {
         }
         let number = self.next_file;
         let name = file_name(dead, number);
-        let key = self.terms.keys.first().map(|key| key.id.clone());
+        let (sealer, key) = sealer_for_new(&self.keys, &self.terms.salt).map_err(|why| {
+            self.failed(&format!("{name} cannot be made: {why}"), now);
+            StoreRefusal::Failed
+        })?;
         let ids_below = self.next_id + ID_BLOCK;
-        let about = FileAbout { ids_below, key, salt: (self.terms.salt)(), held: self.held.clone(), rows: 0 };
-        let sealer = self.terms.sealer(&about).ok_or(StoreRefusal::Failed)?;
+        let about = FileAbout { ids_below, key, held: self.held.clone(), rows: 0 };
         // It gets its name when it is whole: after a crash in between there is nothing to take for damage.
         let unfinished = format!("{name}{UNFINISHED}");
         let made = self.disk.create(&unfinished).map_err(FileTrouble::Io);

@@ -10,7 +10,8 @@ use crate::inbox::fresh::FreshDelivery;
 use crate::inbox::store::{Committed, DeliveryStore, Fetched, Settled, StoreOrder, StoreRefusal, StoredRecord};
 
 use super::disk_in_tests::SimulatedDisk;
-use super::shelf::{InboxKey, Shelf, ShelfTerms};
+use super::keys::InboxKey;
+use super::shelf::{Shelf, ShelfTerms};
 
 const DEAD: Settled = Settled::Dead { reason: DeliveryReason::RefusedByApplication };
 
@@ -26,8 +27,8 @@ pub(super) fn terms(keys: &[InboxKey]) -> ShelfTerms {
         retention: 0,
         drops_oldest: false,
         durable: true,
-        keys: keys.to_vec(),
-        salt: Box::new(|| [3; 16]),
+        keys: keys.to_vec().into(),
+        salt: Box::new(|| Some([3; 16])),
     }
 }
 
@@ -305,39 +306,6 @@ fn a_damaged_record_is_kept_and_named_and_a_damaged_file_is_set_aside() {
     assert_eq!(fill(&mut store, 1, 10).1, None, "the others go on");
 }
 
-#[test]
-fn keys_rotate_and_a_file_whose_key_is_gone_waits_for_it() {
-    let disk = SimulatedDisk::default();
-    let with = |keys: &[InboxKey]| Shelf::open(Box::new(disk.clone()), terms(keys), now(0)).unwrap();
-    let mut store = with(&[key("old", 1)]);
-    let ids = put(&mut store, &[fresh("a", b"secret body")]);
-    drop(store);
-    assert!(disk.names().iter().all(|name| disk.find(name, b"secret body").is_none()));
-    let mut store = with(&[key("new", 2), key("old", 1)]);
-    let mut record = StoredRecord::default();
-    assert_eq!(store.fetch(ids[0], &mut record), Ok(Fetched::Whole));
-    assert_eq!(record.body(), b"secret body");
-    drop(store);
-    let mut store = with(&[key("new", 2)]);
-    assert_eq!(store.fetch(ids[0], &mut record), Ok(Fetched::Gone));
-    assert!(store.take_notes().iter().any(|note| note.contains("\"old\"")));
-    put(&mut store, &[fresh("a", b"another")]);
-    drop(store);
-    let mut store = with(&[key("new", 2), key("old", 1)]);
-    assert_eq!(store.fetch(ids[0], &mut record), Ok(Fetched::Whole));
-    assert_eq!(store.standing().waiting, 2);
-    mend(&mut store, 5_000);
-    assert_eq!(disk.names().len(), 1, "what was left has moved to the file with the new key");
-    drop(store);
-    let mut store = with(&[key("new", 9), key("old", 1)]);
-    let left = waiting(&mut store);
-    assert_eq!(
-        left.iter().filter(|id| store.fetch(**id, &mut record) == Ok(Fetched::Damaged)).count(),
-        2,
-        "another key"
-    );
-}
-
 /// A copy may come to a process whose first key is another one: every name is remembered, also when the file with the
 /// delivery is gone.
 #[test]
@@ -363,16 +331,6 @@ fn every_name_of_a_delivery_is_remembered_for_its_lifetime() {
     };
     assert_eq!(seen(4_999), [(7, until), (8, until), (9, until)]);
     assert_eq!(seen(5_001), []);
-}
-
-#[test]
-fn a_key_is_raw_or_hexadecimal() {
-    assert_eq!(InboxKey::parse("a", vec![7; 32]).unwrap().bytes[..], [7; 32]);
-    assert_eq!(InboxKey::parse("a", b"0aFf".repeat(16)).unwrap().bytes[..], [10, 255].repeat(16));
-    assert_eq!(InboxKey::parse("a", [&b"00".repeat(32)[..], b"\r\n"].concat()).unwrap().bytes[..], [0; 32]);
-    for wrong in [vec![], vec![7; 31], b"0g".repeat(32), b"00".repeat(33)] {
-        assert!(InboxKey::parse("a", wrong).is_none());
-    }
 }
 
 #[test]

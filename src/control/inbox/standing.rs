@@ -34,6 +34,7 @@ impl Shelf {
             standing.dead += dead;
             standing.damaged += damaged;
         }
+        [standing.locked, standing.former_keys] = self.count_by_key();
         let limit = self.terms.file_limit();
         let room = self.files.values().any(|file| file.dead && !file.sealed && file.bytes < self.terms.file_content());
         let more =
@@ -44,6 +45,7 @@ impl Shelf {
 
     pub(super) fn mend_files(&mut self, now: Now, done: &mut Committed) {
         let mono = monotonic(now);
+        self.follow_keys();
         if mono >= self.looked {
             self.looked = mono + 1_000;
             self.disk_low = self.disk.free().is_ok_and(|free| free < self.reserve());
@@ -58,18 +60,15 @@ impl Shelf {
         self.remove_stale(now);
         if self.later.is_empty() && self.failing_since.is_none() {
             self.gather(now);
+            self.encrypt_anew(now);
         }
         self.retire(now);
     }
 
     fn reopen_all(&mut self, now: Now) {
         let mono = monotonic(now);
-        let closed: Vec<u32> = self
-            .files
-            .iter()
-            .filter(|(_, file)| !file.is_writable() && !file.hopeless)
-            .map(|(number, _)| *number)
-            .collect();
+        let closed: Vec<u32> =
+            self.files.iter().filter(|(_, file)| !file.is_writable()).map(|(number, _)| *number).collect();
         if closed.is_empty() {
             if self.tried.is_none_or(|tried| mono >= tried + 1_000) {
                 self.failing_since = None;

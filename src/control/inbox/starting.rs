@@ -13,6 +13,7 @@ use crate::now::Now;
 use super::ballast::RESERVE;
 use super::disk::{Disk, Medium};
 use super::generation::{FileAbout, FileTrouble, Generation};
+use super::keys::sealer_of;
 use super::overlay::Overlay;
 use super::shelf::{
     PATIENCE, SET_ASIDE, Shelf, ShelfFile, ShelfTerms, UNFINISHED, damaged_row, file_name, monotonic, unix,
@@ -62,9 +63,11 @@ impl Shelf {
     /// The directory cannot be read.
     pub fn open(disk: Box<dyn Disk>, terms: ShelfTerms, now: Now) -> io::Result<Self> {
         let names = disk.list()?;
+        let keys = terms.keys.current();
         let mut this = Self {
             disk,
             terms,
+            keys,
             files: BTreeMap::new(),
             index: HashMap::new(),
             untaken: BTreeSet::new(),
@@ -82,6 +85,7 @@ impl Shelf {
             failed_at: None,
             reopen_at: 0,
             expire_at: 0,
+            rekey_at: 0,
             ballast: names.iter().any(|name| name == RESERVE),
             disk_low: false,
             looked: 0,
@@ -143,7 +147,8 @@ impl Shelf {
             self.disk.open(name)
         };
         let medium = medium.map_err(FileTrouble::Io)?;
-        let (generation, about) = Generation::open(medium, self.terms.file_terms(), |about| self.terms.sealer(about))?;
+        let (generation, about) =
+            Generation::open(medium, self.terms.file_terms(), |key| sealer_of(&self.keys, key, (self.terms.salt)()))?;
         let routes = generation.routes()?;
         let mut rows = Vec::new();
         generation.each_row(|id, row| rows.push(row.unwrap_or_else(|| damaged_row(id))))?;
@@ -175,6 +180,7 @@ impl Shelf {
         }
         rows.iter_mut().for_each(|row| row.route = numbers.get(&row.route).copied().unwrap_or(u16::MAX));
         self.take_in(number, &rows);
+        self.look_at_key(number);
     }
 
     /// The number of a route: that of the file, if it is free.
@@ -189,16 +195,8 @@ impl Shelf {
     fn not_opened(&mut self, number: u32, name: &str, error: &FileTrouble, now: Now) {
         match error {
             // It may be over soon: the file stays where it is.
-            FileTrouble::Io(_) => self.failed(&format!("{name} cannot be opened: {error}"), now),
-            FileTrouble::NoKey(about) => {
-                self.next_id = self.next_id.max(about.ids_below);
-                if name.starts_with("inbox-") && number >= self.held_from {
-                    (self.held, self.held_from) = (about.held.clone(), number);
-                }
-                self.notes.push(format!("{name} cannot be read: {error}"));
-                if let Some(file) = self.files.get_mut(&number) {
-                    file.hopeless = true;
-                }
+            FileTrouble::Io(_) | FileTrouble::Locked(_) => {
+                self.failed(&format!("{name} cannot be opened: {error}"), now)
             }
             FileTrouble::Damaged(_) => {
                 if !self.is_damaged_for_good(number, now) {
@@ -259,10 +257,14 @@ impl Shelf {
                 self.stale.push((place.file, row.id, place.chunks));
                 self.unnote(row.id);
             }
-            if let Some(file) = self.files.get_mut(&number) {
-                Self::note(&mut self.index, file, number, row, stored(row));
+            let Some(file) = self.files.get_mut(&number) else { continue };
+            Self::note(&mut self.index, file, number, row, stored(row));
+            if row.state == DeliveryState::Damaged {
+                continue;
             }
-            if row.state != DeliveryState::Damaged {
+            if file.lock().is_some() {
+                file.withheld.push(row.id);
+            } else {
                 self.untaken.insert(row.id);
             }
         }
