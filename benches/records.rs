@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use countersign::config::parse_str;
 use countersign::config::records::{AccessLog as Settings, Output};
+use countersign::control::Writers;
 use countersign::control::access_log::AccessLog;
 use countersign::control::audit::Audit;
 use countersign::control::event_log::EventLog;
-use countersign::control::journal::Writers;
 use countersign::now::Now;
 use countersign::outcome::{Observed, Outcome};
 use countersign::telemetry::access_log::json;

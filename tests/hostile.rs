@@ -12,9 +12,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use countersign::config::load::load;
+use countersign::control::Writers;
 use countersign::control::access_log::AccessLog;
 use countersign::control::event_log::EventLog;
-use countersign::control::journal::Writers;
 use countersign::control::plan::plan;
 use countersign::edge::clock::Clock;
 use countersign::edge::peer::PeerOrigin;

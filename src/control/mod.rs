@@ -18,7 +18,7 @@ mod explained;
 pub mod hardening;
 pub mod inbox;
 pub mod inventory;
-pub mod journal;
+mod journal;
 mod listeners;
 pub mod lookout;
 pub mod meters;
@@ -40,3 +40,5 @@ pub mod terminal;
 mod trail;
 pub mod vitals;
 mod watch;
+
+pub use journal::Writers;

@@ -164,9 +164,11 @@ fn plain_hashes(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
         for content in [&own, &body] {
             let first = [&[Part::Secret][..], content].concat();
             let last = [content, &[Part::Secret][..]].concat();
-            for (parts, what) in
-                [(first, "secret and content"), (last, "content and secret"), (content.clone(), "what everyone knows")]
-            {
+            for (parts, what) in [
+                (first, "secret and content"),
+                (last, "content and secret"),
+                (content.clone(), "the content without the secret"),
+            ] {
                 let scheme = case.changed_scheme(|scheme| {
                     (scheme.kind, scheme.content) = (kind, Template::of(parts));
                 });

@@ -81,7 +81,7 @@ impl Facts<'_> {
                 }
                 _ => match key.secret_length() {
                     Some(length) if self.verdict == Err(Rejection::SignatureMismatch) => {
-                        lines.push(format!("key `{id}`: made of a secret of {length} bytes"));
+                        lines.push(format!("key `{id}`: a secret of {length} bytes"));
                     }
                     _ => {}
                 },
@@ -98,6 +98,6 @@ impl Facts<'_> {
             signed.escape_ascii().to_string()
         };
         let other = self.given.verifier.other_url().map(|url| format!(", or {}", written(url))).unwrap_or_default();
-        Some(format!("signed for: {} {}{other}", self.case.seen.method.escape_ascii(), written(url)))
+        Some(format!("verified for: {} {}{other}", self.case.seen.method.escape_ascii(), written(url)))
     }
 }

@@ -29,9 +29,9 @@ impl Certainty {
 impl fmt::Display for Certainty {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Matches => "with that undone the signature matches",
+            Self::Matches => "proven: with that corrected the signature matches",
             Self::Seen => "it can be seen in the request",
-            Self::Looks => "it looks like that; nothing proves it",
+            Self::Looks => "by its looks; not proven",
         })
     }
 }
@@ -103,7 +103,7 @@ mistakes! {
     SecretOfRoute = "secret_of_route" Matches, "it is signed with {}",
         "exchange the secrets of the two routes, or call the other one";
     SecretApiKey = "secret_api_key" Looks, "the secret {} looks like {}, which signs no webhooks",
-        "use the signing secret of the webhook, and exchange the key if others could read it";
+        "use the signing secret of the webhook, and rotate that API key if others could read it";
     SecretMasked = "secret_masked" Looks, "the secret {} looks masked or cut off",
         "copy the whole secret: let the sender reveal it, or make a new one";
     SecretPlaceholder = "secret_placeholder" Looks, "the secret {} looks like a placeholder",
@@ -114,7 +114,7 @@ mistakes! {
         "let the key count (not_before, not_after), or let the sender sign with one that does";
 
     BodyLineEnd = "body_line_end" Matches, "the body {}",
-        "pass the body on byte for byte; editors and `echo` add a newline, `--data` of curl removes it (use --data-binary)";
+        "pass the body on byte for byte: editors and `echo` add a newline, `--data` of curl removes newlines";
     BodySpace = "body_space" Matches, "the body has white space around it", "pass the body on byte for byte";
     BodyLineEnds = "body_line_ends" Matches, "the body has {} line breaks where {} was signed",
         "pass the body on byte for byte; editors, `git` and transfers as text change line breaks";
@@ -141,7 +141,7 @@ mistakes! {
         "send the raw body (request.data, request.get_data()), not str() of it";
 
     JsonLayout = "json_layout" Matches, "the body was written again: it {}",
-        "verify the raw body: JSON.stringify(req.body), json.dumps or express.json() in front of it write it anew";
+        "something in front parsed the JSON and wrote it again (JSON.stringify(req.body), json.dumps, express.json()): pass on the raw bytes";
     JsonEscapes = "json_escapes" Matches, "the body was written again: it {}",
         "verify the raw body: json.dumps, JSON.stringify(req.body), PHP, Go, Gson or .NET in between write escapes in another way";
     JsonKeys = "json_keys" Matches, "the body was written again: its JSON keys were in the order {} when it was signed",
@@ -150,15 +150,15 @@ mistakes! {
         "verify the raw body: a JSON library in between reads numbers as floats";
 
     UrlScheme = "url_scheme" Matches, "the sender signs {}: the scheme differs from public_url",
-        "write this URL into public_url of the route";
+        "set public_url of the route to this URL";
     UrlPort = "url_port" Matches, "the sender signs {}: the port differs from public_url",
-        "write this URL into public_url of the route";
+        "set public_url of the route to this URL";
     UrlHost = "url_host" Matches, "the sender signs {}: the host differs from public_url",
-        "write this URL into public_url of the route";
+        "set public_url of the route to this URL";
     UrlSlash = "url_slash" Matches, "the sender signs {}: the slash at the end differs from public_url",
-        "write this URL into public_url of the route";
+        "set public_url of the route to this URL";
     UrlPath = "url_path" Matches, "the sender signs {}: the path differs from public_url",
-        "write this URL into public_url of the route; a proxy in front rewrites paths";
+        "set public_url of the route to this URL; a proxy in front rewrites paths";
     QueryExtra = "query_extra" Matches, "the query of the URL was not signed",
         "register the URL with its query at the sender, or let nothing on the way add one";
     QueryMissing = "query_missing" Matches, "the query `{}` was signed and has been lost",
@@ -200,7 +200,7 @@ mistakes! {
         "correct the sender: digest() and not hexdigest() in front of base64";
     HeaderPercent = "header_percent" Matches, "the signature is percent-encoded", "correct the sender: header values are not percent-encoded";
     HeaderLegacy = "header_legacy" Matches, "the request has only the older header `{}` (SHA-1), and not `{}`",
-        "let the sender sign with SHA-256: it does so when a secret is set in its current version, and no proxy removes the header";
+        "look whether the sender sends the newer header: if so, a proxy removes it; if not, update the sender and set a secret there";
     HeaderTwice = "header_twice" Seen, "{} stands more than once", "let the sender, or what is in front, send it once";
     HeaderEmpty = "header_empty" Seen, "{} is empty", "set the secret at the sender";
     HeaderMissing = "header_missing" Seen, "{} is not there{}",
@@ -211,7 +211,7 @@ mistakes! {
         "is the scheme the sender's, and does a proxy change headers?";
 
     TimeStale = "time_stale" Matches, "the delivery is {} old, and {} are allowed",
-        "a capture or a repeated delivery: send a new one. If it was new: compare the clocks of both machines";
+        "an old capture: say with --at when it came. A repeated delivery: send a new one. A new one: compare the clocks of both machines";
     TimeFuture = "time_future" Matches, "the delivery is {} in the future, and {} are allowed",
         "compare the clocks of both machines";
     TimeUnit = "time_unit" Matches, "the timestamp is in {}, and not in {}", "correct the sender, or `unit` of the timestamp of the scheme";

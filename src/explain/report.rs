@@ -10,7 +10,7 @@ use super::facts::Facts;
 use super::finding::NamedMistake;
 use super::given::Given;
 use super::looks::looks;
-use super::mistake::Mistake;
+use super::mistake::{Certainty, Mistake};
 use super::search::search;
 use super::seen::seen;
 use super::spans::shown_span;
@@ -34,8 +34,8 @@ pub struct Explanation {
 }
 
 /// What helps where none of the usual mistakes was it.
-const AFTER_ALL: &str = "is the key the one that the sender has, and is the body (its length and SHA-256 are below) the one \
-                         that it signed?";
+const AFTER_ALL: &str = "compare the secret with the sender's; then compare length and SHA-256 of the body (below) with what \
+                         the sender signed";
 
 impl Explanation {
     /// The cause, and how sure it is.
@@ -44,9 +44,17 @@ impl Explanation {
         match (&self.verdict, &self.finding, &self.key_id) {
             (Ok(()), _, Some(id)) => format!("genuine: it matches the key `{id}`"),
             (Ok(()), ..) => "let through".to_owned(),
-            (Err(_), Some(finding), _) => format!("explained: {finding} ({})", finding.certainty()),
+            (Err(_), Some(finding), _) => {
+                let word = if finding.certainty() == Certainty::Looks { "likely" } else { "explained" };
+                match finding.mistake {
+                    Mistake::TimeStale | Mistake::TimeFuture if finding.and.is_none() => {
+                        format!("{word}: {finding} (the signature itself is valid)")
+                    }
+                    _ => format!("{word}: {finding} ({})", finding.certainty()),
+                }
+            },
             (Err(rejection), None, _) if is_mismatch(*rejection) => {
-                "not explained: none of the usual mistakes: signed with another key, or over other bytes".to_owned()
+                "not explained: no known mistake fits; what remains is another key, or a body that was changed on the way".to_owned()
             }
             (Err(rejection), None, _) => format!("not explained: {}", rejection.meaning()),
         }

@@ -37,8 +37,11 @@ fn a_verdict_begins_with_its_cause_in_plain_words() {
         (with(&format!("sha256={}", Encoding::Base64.encode(&tag))), "written in base64, and not in hex"),
         (with(&format!("sha256={}", hex(&[0; 20]))), "20 bytes, as SHA-1 has"),
         (with("sha256=zz"), "is not valid hex"),
-        (newline, "the body ends with a newline that was not signed (with that undone the signature matches)"),
-        (with(&format!("sha256={}", hex(&[0; 32]))), "not explained: none of the usual mistakes"),
+        (
+            newline,
+            "the body ends with a newline that was not signed (proven: with that corrected the signature matches)",
+        ),
+        (with(&format!("sha256={}", hex(&[0; 32]))), "not explained: no known mistake fits"),
     ];
     for (request, expected) in cases {
         let text = explained(&github, &request);

@@ -287,7 +287,7 @@ fn what_is_explained_is_what_the_files_say_now() {
     kept.list_with(id);
     let address = kept.admin().to_string();
     let (code, told) = kept.explain(&[id, "--admin", &address]);
-    assert!(code == Some(1) && told.contains("none of the usual mistakes"), "{told}");
+    assert!(code == Some(1) && told.contains("no known mistake fits"), "{told}");
     let text = std::fs::read_to_string(kept.folder.path("countersign.toml")).expect("it is there");
     kept.folder.write("countersign.toml", &text.replace(SECRET, newer));
     let (code, told) = kept.explain(&[id, "--admin", &address]);

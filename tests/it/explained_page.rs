@@ -78,9 +78,9 @@ fn refused() -> [Refused; 10] {
 
 const HEAD: &str = "# Why was it refused? Ten typical answers
 
-`countersign explain` names the mistake: what it was, what to do, and how sure that is. *With that undone the signature
-matches* is proven: the engine has judged the request without the mistake. *It can be seen in the request* needs no proof.
-*It looks like that* is a guess from the form of a secret or a body. [How to call it](commands.md#why-was-a-delivery-refused).
+`countersign explain` names the mistake: what it was, what to do, and how sure that is. *Proven: with that corrected the
+signature matches* means that the engine has judged the request without the mistake. *It can be seen in the request* needs no
+proof. *Likely … by its looks* is a guess from the form of a secret or a body. [How to call it](commands.md#why-was-a-delivery-refused).
 
 This page is made of the program's own answers; `BLESS=1 cargo test --test it explained_page` writes it.
 ";

@@ -164,7 +164,7 @@ fn of_captures() -> Vec<Mistake> {
             "an editor added a newline",
             newline,
             "signature_mismatch",
-            ("the body ends with a newline", "with that undone the signature matches"),
+            ("the body ends with a newline", "proven: with that corrected the signature matches"),
         ),
         mistake(
             "no secret at the sender",
