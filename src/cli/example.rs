@@ -97,6 +97,10 @@ impl Made<'_> {
         if let Some(audit) = &settings.audit {
             self.file(&audit.key_file.display().to_string(), random_secret(&text)?.as_bytes())?;
         }
+        // Secrets of GitHub are 64 hexadecimal digits, as these keys are.
+        for key in settings.inbox.iter().flat_map(|inbox| &inbox.encryption) {
+            self.file(&key.file.display().to_string(), random_secret(&text)?.as_bytes())?;
+        }
         Ok(variables)
     }
 
