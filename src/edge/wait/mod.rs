@@ -12,6 +12,8 @@
 //! | [`peers`] | room that other workers can make | a new connection or a request that met a limit | a timer: it tries again five times | there is room, or it is refused |
 //! | [`wake_list`] | the record of a delivery to be durable | answers ([`crate::edge::call::await_record`]) | the thread that writes records; the sweep | the record is durable or cannot be written, or ten seconds pass |
 //!
+//! How much `turns` and `newcomer_turns` let happen between two looks follows from how long looks take (`round_size.rs`).
+//!
 //! Waiting for a single socket operation is the business of [`crate::edge::runtime::stream`]: a busy connection has one timer
 //! that its deadlines share, and [`crate::edge::runtime::alarms`] keeps the deadlines of all idle ones.
 //! `edge/runtime/coop.rs` makes a task on epoll pause that never has to wait.
@@ -22,6 +24,7 @@ pub mod idle;
 pub mod idle_set;
 mod newcomer_turns;
 pub mod peers;
+mod round_size;
 pub mod slow_set;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! Turns, with looks that are done and time that passes when a test says so.
 
-use super::turns::{AGED, LARGE, Round, TURNS_PER_ROUND, TurnQueue, TurnSlot};
+use super::round_size::LARGEST_ROUND;
+use super::turns::{AGED, LARGE, Round, TurnQueue, TurnSlot};
 use crate::gate::conduct::Ended;
 use crate::gate::keyed_buckets::ClientKey;
 use crate::outcome::{Outcome, Rejection};
@@ -118,33 +119,31 @@ fn count(waits: &mut Waits<'_>) -> usize {
 #[test]
 fn between_two_looks_only_a_few_are_served_in_their_order() {
     let mut queue = Loop::new();
-    let slots = queue.refused(2 * TURNS_PER_ROUND + 2, ONCE);
+    let slots = queue.refused(2 * LARGEST_ROUND + 2, ONCE);
     let mut waits = wait(&slots, false);
     let done = called(&mut waits);
-    assert!(done[..TURNS_PER_ROUND].iter().all(|done| *done) && !done[TURNS_PER_ROUND..].contains(&true));
+    assert!(done[..LARGEST_ROUND].iter().all(|done| *done) && !done[LARGEST_ROUND..].contains(&true));
     // One that has gone meanwhile takes no turn.
     drop(waits.remove(0));
     assert!(queue.look(Ok(())));
     let done = called(&mut waits);
-    assert!(done[..TURNS_PER_ROUND].iter().all(|done| *done) && !done[TURNS_PER_ROUND..].contains(&true));
+    assert!(done[..LARGEST_ROUND].iter().all(|done| *done) && !done[LARGEST_ROUND..].contains(&true));
     assert!(queue.look(Ok(())));
     assert_eq!(called(&mut waits), [true]);
     // None waits: what is left of the turns is there for those that come.
-    let slots = queue.refused(TURNS_PER_ROUND, ONCE);
-    assert_eq!(count(&mut wait(&slots, false)), TURNS_PER_ROUND - 1);
+    let slots = queue.refused(LARGEST_ROUND, ONCE);
+    assert_eq!(count(&mut wait(&slots, false)), LARGEST_ROUND - 1);
 }
 
 #[test]
 fn pieces_of_large_bodies_take_several_turns() {
     let mut queue = Loop::new();
-    let slots = queue.new_slots(TURNS_PER_ROUND);
+    let slots = queue.new_slots(LARGEST_ROUND);
     let mut waits = wait(&slots, true);
-    assert_eq!(count(&mut waits), TURNS_PER_ROUND / LARGE);
+    assert_eq!(count(&mut waits), LARGEST_ROUND / LARGE);
     assert!(queue.look(Ok(())));
     let done = called(&mut waits);
-    assert!(
-        done[..TURNS_PER_ROUND / LARGE].iter().all(|done| *done) && !done[TURNS_PER_ROUND / LARGE..].contains(&true)
-    );
+    assert!(done[..LARGEST_ROUND / LARGE].iter().all(|done| *done) && !done[LARGEST_ROUND / LARGE..].contains(&true));
 }
 
 /// 6,400 unfinished bodies that were evicted must not leave as many turns behind that are not used.
@@ -153,7 +152,7 @@ fn those_who_have_gone_take_no_turns() {
     let mut queue = Loop::new();
     let slots = queue.new_slots(1000);
     let mut waits = wait(&slots, true);
-    assert_eq!(count(&mut waits), TURNS_PER_ROUND / LARGE);
+    assert_eq!(count(&mut waits), LARGEST_ROUND / LARGE);
     let mut last = waits.split_off(waits.len() - 1);
     drop(waits);
     assert!(queue.look(Ok(())));
@@ -164,7 +163,7 @@ fn those_who_have_gone_take_no_turns() {
 #[test]
 fn a_connection_that_was_not_refused_does_not_wait() {
     let queue = Loop::new();
-    let slots = queue.refused(TURNS_PER_ROUND, ONCE);
+    let slots = queue.refused(LARGEST_ROUND, ONCE);
     let at_once = |slot: &TurnSlot| poll(Box::pin(slot.take_turn(false)).as_mut());
     assert!(slots.iter().all(at_once));
     let mut new = TurnSlot::new(&queue.turns);
@@ -182,7 +181,7 @@ fn a_connection_that_was_never_refused_goes_before_those_that_were() {
     let mut queue = Loop::new();
     let (flood, refused) = (queue.refused(1000, OFTEN), queue.refused(1000, ONCE));
     let (mut flood, mut refused) = (wait(&flood, false), wait(&refused, false));
-    assert_eq!((count(&mut flood), count(&mut refused)), (0, TURNS_PER_ROUND));
+    assert_eq!((count(&mut flood), count(&mut refused)), (0, LARGEST_ROUND));
     let (new, mut proven) = (queue.new_slots(20), queue.new_slots(1));
     proven[0].note(ended(Outcome::Forwarded { status: 204 }, true));
     let mut suspects: Waits<'_> = new.iter().map(|slot| Box::pin(slot.take_suspects_turn()) as _).collect();
@@ -191,10 +190,11 @@ fn a_connection_that_was_never_refused_goes_before_those_that_were() {
     assert_eq!(count(&mut body), 0);
     queue.round(500);
     // Those who have waited longest, then the proven one, then those that are new.
-    assert_eq!((count(&mut flood), count(&mut body)), (AGED, 1));
-    assert_eq!((count(&mut suspects), count(&mut refused)), (TURNS_PER_ROUND - AGED - LARGE, 0));
+    let aged = LARGEST_ROUND / AGED;
+    assert_eq!((count(&mut flood), count(&mut body)), (aged, 1));
+    assert_eq!((count(&mut suspects), count(&mut refused)), (LARGEST_ROUND - aged - LARGE, 0));
     queue.round(500);
-    assert_eq!((count(&mut flood), count(&mut suspects)), (AGED, 20 - (TURNS_PER_ROUND - AGED - LARGE)));
+    assert_eq!((count(&mut flood), count(&mut suspects)), (aged, 20 - (LARGEST_ROUND - aged - LARGE)));
     assert!(count(&mut refused) > 0);
 }
 
@@ -204,14 +204,41 @@ fn every_rank_is_served_however_many_better_ones_come() {
     let flood = queue.refused(100, OFTEN);
     let mut flood = wait(&flood, false);
     assert_eq!(count(&mut flood), 0);
-    for _ in 0..100_usize.div_ceil(AGED) {
-        let new = queue.new_slots(4 * TURNS_PER_ROUND);
+    for _ in 0..100_usize.div_ceil(LARGEST_ROUND / AGED) {
+        let new = queue.new_slots(4 * LARGEST_ROUND);
         let mut suspects: Waits<'_> = new.iter().map(|slot| Box::pin(slot.take_suspects_turn()) as _).collect();
         let _ = count(&mut suspects);
         queue.round(100);
         let _ = count(&mut flood);
     }
     assert!(flood.is_empty(), "{}", flood.len());
+}
+
+/// Signatures of some kinds cost a hundred times as much as others. Turns are fewer then, and a piece of a large body, which
+/// needs more of them than such a round has, still gets what is left of one.
+#[test]
+fn while_turns_cost_much_a_round_has_few_and_a_large_body_still_gets_one() {
+    let mut queue = Loop::new();
+    let slots = queue.refused(1000, ONCE);
+    let mut flood = wait(&slots, false);
+    assert_eq!(count(&mut flood), LARGEST_ROUND);
+    let mut served = LARGEST_ROUND;
+    for _ in 0..20 {
+        queue.round(served as u64 * 300);
+        served = count(&mut flood);
+    }
+    assert!((4..=8).contains(&served), "{served} turns of 300 us");
+    let large = queue.new_slots(1);
+    let mut body = wait(&large, true);
+    assert_eq!(count(&mut body), 0);
+    for _ in 0..4 {
+        queue.round(5000);
+    }
+    assert_eq!(count(&mut body), 1);
+    for _ in 0..40 {
+        queue.round(100);
+    }
+    assert!(count(&mut flood) > 0 && flood.is_empty(), "rounds have grown again");
 }
 
 /// The share of the time that suspects have had after a second in which they always wait.
@@ -249,6 +276,9 @@ fn suspects_have_their_share_of_the_time_and_no_more() {
         assert!(had < wanted + 3.0 && had > wanted * 0.7, "{had} of {wanted} %");
     }
     assert!(share_of_suspects(100, 400) > 0.9);
+    // Also when each of them costs as much as a signature of a slow kind does.
+    let had = share_of_suspects(25, 8000) * 100.0;
+    assert!(had < 28.0 && had > 17.0, "{had} of 25 %");
 }
 
 #[test]
@@ -259,33 +289,33 @@ fn new_connections_do_not_wait_for_the_rest_of_suspects() {
     let mut flood = wait(&flood, false);
     assert_eq!(count(&mut flood), 0);
     queue.round(500);
-    assert_eq!(count(&mut flood), TURNS_PER_ROUND);
+    assert_eq!(count(&mut flood), LARGEST_ROUND);
     queue.round(500);
     assert_eq!(count(&mut flood), 0, "they rest");
     for _ in 0..10 {
         // What was left of the turns is taken first.
-        let new = queue.new_slots(TURNS_PER_ROUND);
+        let new = queue.new_slots(LARGEST_ROUND);
         let mut suspects: Waits<'_> = new.iter().map(|slot| Box::pin(slot.take_suspects_turn()) as _).collect();
         let at_once = count(&mut suspects);
         queue.round(100);
-        assert_eq!(count(&mut suspects), TURNS_PER_ROUND - at_once);
+        assert_eq!(count(&mut suspects), LARGEST_ROUND - at_once);
     }
     assert_eq!(count(&mut flood), 0);
     // A look that was not asked for.
     queue.world.looked.take();
     queue.pass(1_000_000);
     queue.round(0);
-    assert_eq!(count(&mut flood), TURNS_PER_ROUND);
+    assert_eq!(count(&mut flood), LARGEST_ROUND);
 }
 
 #[test]
 fn without_a_loop_no_connection_waits() {
     let mut queue = Loop::new();
-    let slots = queue.refused(3 * TURNS_PER_ROUND, OFTEN);
+    let slots = queue.refused(3 * LARGEST_ROUND, OFTEN);
     let mut waits = wait(&slots, false);
     assert!(called(&mut waits).contains(&false));
     assert!(!queue.look(Err(io::ErrorKind::Other.into())));
     assert!(!called(&mut waits).contains(&false));
-    let slots = queue.refused(3 * TURNS_PER_ROUND, OFTEN);
+    let slots = queue.refused(3 * LARGEST_ROUND, OFTEN);
     assert!(!called(&mut wait(&slots, false)).contains(&false));
 }

@@ -1,10 +1,10 @@
-//! TurnQueue: connections whose last request was refused wait for one another, and so do those that send large bodies and
+//! Turns: connections whose last request was refused wait for one another, and so do those that send large bodies and
 //! requests of clients that are over their budgets.
 //!
 //! A worker does everything that is ready before it looks for what has become ready meanwhile, and a delivery needs
 //! several such looks: its request, the application's answer, the end of each write. Under a flood there would be a
-//! look only when every connection of the flood has been served once more. So between two looks only [`TURNS_PER_ROUND`] of those
-//! that wait are served. Large bodies cost as much, and before it is known whether they are genuine: each piece of one
+//! look only when every connection of the flood has been served once more. So between two looks only a few of those that
+//! wait are served ([`super::round_size`]). Large bodies cost as much, and before it is known whether they are genuine: each piece of one
 //! takes a turn, too. A connection that was not refused, is within its budget and sends little does not wait.
 //!
 //! The better [`Rank`] goes first, and within one rank the first that came. Some turns of each round go to those that have waited
@@ -25,18 +25,17 @@ use crate::gate::handshakes::HandshakeStanding;
 
 use super::handshake_turns::HandshakeTurns;
 use super::newcomer_turns::NewcomerTurns;
+use super::round_size::RoundSize;
 
-/// TurnQueue between two looks. Fewer make a genuine delivery wait less, more make looking cheaper.
-pub const TURNS_PER_ROUND: usize = 32;
+/// One turn in so many goes to those that have waited longest.
+pub(super) const AGED: usize = 4;
 
-/// So many of them go to those that have waited longest.
-pub(super) const AGED: usize = 8;
-
-/// A piece of a large body costs this many turns: hashing it takes longer than refusing a request.
+/// A piece of a large body costs this many turns: hashing it takes longer than refusing a request. A round that is smaller
+/// has one piece.
 pub(super) const LARGE: usize = 16;
 
-/// What a turn costs at most. Between two rounds the worker may have had nothing to do: that time is not the suspects'.
-const TURN: Duration = Duration::from_micros(25);
+/// What a turn is charged at most. A look may have taken long for another reason, or because another process had the CPU.
+const TURN: Duration = Duration::from_millis(1);
 
 /// Suspects may be so far ahead of their share before they rest: a timer has a millisecond.
 const AHEAD: Duration = Duration::from_millis(2);
@@ -57,6 +56,7 @@ pub trait Round {
 #[derive(Debug, Default)]
 pub struct TurnQueue {
     is_running: Cell<bool>,
+    round: RoundSize,
     free: Cell<usize>,
     /// Grows with each that comes to wait.
     next: Cell<u64>,
@@ -70,12 +70,32 @@ pub struct TurnQueue {
     resting: Cell<bool>,
 }
 
+/// What suspects had of one round.
+struct Share {
+    /// Their turns.
+    suspects: usize,
+    /// The turns that were used.
+    all: usize,
+    /// Their share of the time.
+    percent: u32,
+}
+
+impl Share {
+    /// How long it takes until they have had no more than their share of a round that took so long.
+    fn charge(&self, took: Duration) -> Duration {
+        let count = |turns: usize| u32::try_from(turns).unwrap_or(u32::MAX);
+        let suspects = count(self.suspects);
+        let cost = (took / count(self.all).max(suspects).max(1)).min(TURN).saturating_mul(suspects);
+        cost.saturating_mul(100) / self.percent.max(1)
+    }
+}
+
 /// A connection that waits.
 #[derive(Debug, Default)]
 struct Waiter {
     /// Where it stands among all who wait.
     number: Cell<u64>,
-    /// How many turns it needs, at most [`TURNS_PER_ROUND`].
+    /// How many turns it needs.
     turns: Cell<usize>,
     state: Cell<TurnState>,
     waker: RefCell<Option<Waker>>,
@@ -164,21 +184,22 @@ impl TurnQueue {
     /// this; it ends when a look fails, and then no connection waits any more.
     pub async fn run(&self, worker: &impl Round) {
         self.is_running.set(true);
-        let mut began = worker.now();
         let mut took = Duration::ZERO;
         loop {
-            let suspects = self.hand_out(TURNS_PER_ROUND);
+            let turns = self.round.after(took);
+            let suspects = self.hand_out(turns);
             self.handshakes.hand_out();
-            self.newcomers.hand_out(took);
+            self.newcomers.hand_out(turns);
             self.crowded(worker).await;
-            let looking = worker.now();
+            let began = worker.now();
             if worker.look().await.is_err() {
                 break;
             }
             let now = worker.now();
-            took = now.saturating_sub(looking);
-            self.charge(suspects, (began, now), worker.percent());
-            began = now;
+            took = now.saturating_sub(began);
+            let share = Share { suspects, all: turns.saturating_sub(self.free.get()), percent: worker.percent() };
+            self.even.set(self.even.get().max(began) + share.charge(took));
+            self.resting.set(self.is_ahead(now));
         }
         self.is_running.set(false);
         self.resting.set(false);
@@ -187,28 +208,23 @@ impl TurnQueue {
         self.newcomers.let_all_go();
     }
 
-    /// Counts a round in which suspects had so many turns against their share.
-    fn charge(&self, turns: usize, (began, now): (Duration, Duration), percent: u32) {
-        let cost = now.saturating_sub(began).min(TURN.saturating_mul(u32::try_from(turns).unwrap_or(u32::MAX)));
-        self.even.set(self.even.get().max(began) + cost.saturating_mul(100) / percent.max(1));
-        self.resting.set(self.is_ahead(now));
-    }
-
     fn is_ahead(&self, now: Duration) -> bool {
         self.even.get() > now + AHEAD
     }
 
-    /// How many turns suspects got.
+    /// Hands out so many; how many of them suspects got.
     fn hand_out(&self, turns: usize) -> usize {
         let (mut waiting, mut free) = (self.waiting.borrow_mut(), turns);
-        let (mut aged, mut suspects) = (AGED, 0);
-        while let Some(rank) = self.next_rank(&mut *waiting, aged > 0)
+        let (mut aged, mut suspects) = (turns.div_ceil(AGED), 0);
+        while free > 0
+            && let Some(rank) = self.next_rank(&mut *waiting, aged > 0)
             && let Some(queue) = waiting.get_mut(rank as usize)
-            && let Some(left) = queue.front().and_then(|waiter| free.checked_sub(waiter.turns.get()))
+            // Half of a round is enough for what needs more turns than that.
+            && let Some(needed) = queue.front().map(|waiter| waiter.turns.get()).filter(|it| *it.min(&(turns / 2)) <= free)
             && let Some(waiter) = queue.pop_front()
         {
-            let used = waiter.turns.get();
-            free = left;
+            let used = needed.min(free);
+            free -= used;
             aged = aged.saturating_sub(used);
             suspects += if rank == Rank::Suspect { used } else { 0 };
             waiter.state.set(TurnState::Called);
