@@ -195,7 +195,7 @@ impl<N: Net> Worker<N> {
 
     /// Has the other workers make room of which this one has none.
     pub fn call_peers(&self, bound: Bound) {
-        if self.admission.note_shortage(bound) {
+        if self.peers.can_be_waited_for() && self.admission.note_shortage(bound) {
             self.peers.call();
         }
     }

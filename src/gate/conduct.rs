@@ -17,6 +17,9 @@ pub enum Rank {
     /// Nothing is known.
     #[default]
     New,
+    /// Nothing is known, and the first request is not admitted yet. It has cost nothing so far, and admitting it may make others
+    /// end.
+    First,
     /// The last request was refused.
     Refused,
     /// So were several in a row, and the client is over its budget.
@@ -25,7 +28,7 @@ pub enum Rank {
 
 impl Rank {
     /// Every rank, the best first.
-    pub const ALL: [Self; 4] = [Self::Proven, Self::New, Self::Refused, Self::Suspect];
+    pub const ALL: [Self; 5] = [Self::Proven, Self::New, Self::First, Self::Refused, Self::Suspect];
 }
 
 /// What is known of a connection.

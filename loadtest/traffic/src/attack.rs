@@ -167,7 +167,7 @@ impl Attack {
     fn open(&mut self, token: usize) {
         let own = self.plan.source.filter(|_| self.plan.target.ip().is_loopback());
         let source = own.or_else(|| source(self.plan.target, token, self.plan.sources));
-        let line = Line::connect(self.plan.target, source, self.script.receive_buffer);
+        let line = Line::connect(self.plan.target, source, self.script.buffers);
         let line = line.and_then(|line| self.poll.add(line.socket(), token).map(|()| line));
         match line {
             Ok(line) => {

@@ -108,12 +108,21 @@ pub enum Received {
     End,
 }
 
+/// The kernel's buffers of a connection, in bytes; its default where nothing is said.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Buffers {
+    /// Of what comes.
+    pub receive: Option<usize>,
+    /// Of what is sent.
+    pub send: Option<usize>,
+}
+
 impl Line {
     /// Begins to connect to `target`, from `source` if it says so.
     ///
     /// # Errors
     /// Of the operating system: no descriptor, no port.
-    pub fn connect(target: SocketAddr, source: Option<IpAddr>, receive_buffer: Option<usize>) -> io::Result<Self> {
+    pub fn connect(target: SocketAddr, source: Option<IpAddr>, buffers: Buffers) -> io::Result<Self> {
         let socket =
             Socket::new(Domain::for_address(target), Type::STREAM.nonblocking().cloexec(), Some(Protocol::TCP))?;
         if let Some(source) = source {
@@ -121,8 +130,11 @@ impl Line {
             setsockopt(&socket, IpBindAddressNoPort, &true)?;
             socket.bind(&SocketAddr::new(source, 0).into())?;
         }
-        if let Some(size) = receive_buffer {
+        if let Some(size) = buffers.receive {
             socket.set_recv_buffer_size(size)?;
+        }
+        if let Some(size) = buffers.send {
+            socket.set_send_buffer_size(size)?;
         }
         socket.set_tcp_nodelay(true)?;
         match socket.connect(&target.into()) {

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::answers::{self, Tally};
 use crate::delivery::Deliveries;
 use crate::options::Options;
-use crate::poll::{Line, Poll, Received};
+use crate::poll::{Buffers, Line, Poll, Received};
 
 /// How long answers are waited for at the end.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -290,7 +290,7 @@ impl Probe {
     fn open(&mut self, class: Class) -> io::Result<usize> {
         let target = if class == Class::Direct { self.direct.unwrap_or(self.target) } else { self.target };
         let source = self.source.filter(|_| target.ip().is_loopback());
-        let mut line = Line::connect(target, source, None)?;
+        let mut line = Line::connect(target, source, Buffers::default())?;
         if self.tls && class != Class::Direct {
             line.encrypt()?;
         }

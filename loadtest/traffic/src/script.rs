@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::delivery::{Deliveries, head};
 use crate::options::Options;
+use crate::poll::Buffers;
 
 /// What is sent first.
 pub enum Opening {
@@ -76,13 +77,18 @@ pub struct Script {
     /// What is sent with the first bytes of a raw answer.
     pub follow_up: Option<Rc<Vec<u8>>>,
     /// The size of the kernel's buffer for answers.
-    pub receive_buffer: Option<usize>,
+    pub buffers: Buffers,
 }
 
 /// Attacks by name.
 pub const NAMES: &str = "forged unsigned capture genuine slowloris slow-body slow-read unread silent connect-close fields \
                          large-head random chunks unfinished byte-heads cut canned repeat named-headers options candidates";
 /// Fields of a head that has too many.
+/// An attacker that takes nothing.
+const SMALL_RECEIVE: Buffers = Buffers { receive: Some(4096), send: None };
+/// What an attacker cannot send lies in its own kernel's memory. Here that is the kernel of the target, too: thousands of large
+/// send buffers would use up what all connections of the machine have together (`net.ipv4.tcp_mem`).
+const SMALL_SEND: Buffers = Buffers { receive: None, send: Some(16 << 10) };
 const FIELDS: usize = 400;
 const LARGE_HEAD: usize = 128 << 10;
 const ONE_BYTE_CHUNKS: usize = 2048;
@@ -121,7 +127,7 @@ impl Script {
             reads: true,
             then: Then::Again,
             follow_up: None,
-            receive_buffer: None,
+            buffers: Buffers::default(),
         };
         let once = Self { answers: 1, then: Then::Reconnect, opening: Opening::Silent, follow_up: None, ..plain };
         let start = |rest: &str| [head(&host, &path), rest.as_bytes().to_vec()].concat();
@@ -146,15 +152,15 @@ impl Script {
             "unfinished" => {
                 let mut bytes = forged.clone();
                 bytes.pop();
-                Self { opening: fixed(bytes), ..once }
+                Self { opening: fixed(bytes), buffers: SMALL_SEND, ..once }
             }
             "byte-heads" => Self { opening: fixed(b"P".to_vec()), drip: Some((drip, b"P")), ..once },
             "slow-read" => {
                 let opening = Opening::Genuine(Box::new(deliveries), first);
-                Self { opening, reads: false, receive_buffer: Some(4096), ..once }
+                Self { opening, reads: false, buffers: SMALL_RECEIVE, ..once }
             }
             "unread" => {
-                Self { opening: fixed(forged.repeat(UNREAD)), reads: false, receive_buffer: Some(4096), ..once }
+                Self { opening: fixed(forged.repeat(UNREAD)), reads: false, buffers: SMALL_RECEIVE, ..once }
             }
             "silent" => Self { ..once },
             "connect-close" => Self { then: Then::CloseAtOnce, ..once },

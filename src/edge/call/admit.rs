@@ -38,10 +38,7 @@ pub async fn admit<'w, N: Net>(
     }
     let (head, bytes) = inbound.head();
     let has_body = !matches!(asked.framing, BodyFraming::None | BodyFraming::Length(0));
-    // A name is better than an address: it cannot be shared by accident, and has no neighbours. But what a proxy proves
-    // is its own name, and not that of the client it speaks for.
-    let named = sender.caller.and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
-    let client = named.unwrap_or_else(|| ClientKey::of(asked.client.address));
+    let client = client_key(asked, sender);
     let is_proven = turn_slot.conduct().is_proven(client);
     let request = AdmissionRequest { route, headers: head.headers(bytes), has_body, is_proven };
     let (holding, now) = (occupancy.holding(), asked.head_read.monotonic);
@@ -59,6 +56,26 @@ pub async fn admit<'w, N: Net>(
         admitted = worker.peers.wait_for(retry).await.unwrap_or(admitted);
     }
     admitted.map_err(|refused| refuse(asked, refused))
+}
+
+/// The client that a request is counted for. A name is better than an address: it cannot be shared by accident, and has no
+/// neighbours. But what a proxy proves is its own name, and not that of the client it speaks for.
+fn client_key(asked: &Asked<'_>, sender: Sender<'_>) -> ClientKey {
+    let named = sender.caller.and_then(Caller::key).filter(|_| asked.client.account == Account::Stranger);
+    named.unwrap_or_else(|| ClientKey::of(asked.client.address))
+}
+
+/// Waits for the turn of the first request of a connection.
+///
+/// # Errors
+/// [`Rejection::GaveWay`]
+pub async fn take_first_turn<N: Net>(
+    worker: &Worker<N>,
+    call: &Call<'_, '_>,
+    sender: Sender<'_>,
+) -> Result<(), Rejection> {
+    let client = || client_key(&call.asked, sender);
+    call.wait_for(worker, call.turn_slot.take_first_turn(client)).await
 }
 
 /// Charges the body as far as it has arrived; slow connections are evicted for it.

@@ -1,6 +1,7 @@
 //! What a call needs of the connection that carries it: more of the request comes from there, and the answer goes there.
 //! HTTP/1.1 implements it in [`crate::edge::h1`].
 
+use std::io;
 use std::time::Duration;
 
 use crate::edge::door::listener::ListenerId;
@@ -37,6 +38,12 @@ pub trait Carrier<N: Net> {
 
     /// Appends more of the request to `buf`. `Ok(0)` is its end.
     async fn read(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<usize>;
+
+    /// Waits until more of the request can be read, or its end.
+    ///
+    /// # Errors
+    /// Of the socket: the deadline has passed, the client has gone.
+    async fn readable(&mut self, deadline: Duration) -> io::Result<()>;
 
     /// Tells a client that waits for it to send its body (`100 Continue`, RFC 9110 section 15.2.1).
     ///

@@ -8,6 +8,7 @@ use crate::edge::policy::Policy;
 use crate::edge::runtime::net::Net;
 use crate::edge::wait::slow_set::Evicted;
 use crate::edge::worker::Worker;
+use crate::gate::admission::Admitted;
 use crate::outcome::{Fault, Outcome, Rejection};
 use crate::telemetry::exchange::Stage;
 use crate::wire::chunked::{ChunkDecoder, ChunkError};
@@ -33,6 +34,7 @@ pub async fn head<N: Net, C: Carrier<N>>(
     while !call.inbound.parse_head(limits.head)? {
         call.inbound.make_room_for_head(&worker.buffers, limits.head.size);
         receive(worker, call, carrier, (deadline, Fault::HeadTimeout)).await?;
+        call.take_turn(worker, call.inbound.has_charged_buffer()).await?;
         call.asked.head_read = worker.net.now();
     }
     let Call { inbound, asked, .. } = call;
@@ -88,7 +90,7 @@ pub async fn body<N: Net, C: Carrier<N>>(
                     break;
                 }
                 admit::make_room(worker, call, admitted, Expected::Length(length)).await?;
-                receive(worker, call, carrier, deadline(arrived)).await?;
+                receive_piece(worker, call, carrier, admitted, deadline(arrived)).await?;
             }
         }
         BodyFraming::Chunked => {
@@ -104,7 +106,7 @@ pub async fn body<N: Net, C: Carrier<N>>(
                     break;
                 }
                 admit::make_room(worker, call, admitted, Expected::AtMost(limit)).await?;
-                receive(worker, call, carrier, deadline(arrived)).await?;
+                receive_piece(worker, call, carrier, admitted, deadline(arrived)).await?;
             }
         }
     }
@@ -135,6 +137,35 @@ async fn invite<N: Net, C: Carrier<N>>(
     carrier.invite(worker, deadline).await
 }
 
+/// Reads more of a body. The kernel copies what it reads, and thousands of unfinished bodies may be readable at once: so a
+/// suspect takes its turn before, and so does a large piece while connections wait for turns. Others take it afterwards:
+/// most have nothing to wait for, and need one operation for it.
+///
+/// # Errors
+/// Those of [`receive`].
+async fn receive_piece<N: Net, C: Carrier<N>>(
+    worker: &Worker<N>,
+    call: &mut Call<'_, '_>,
+    carrier: &mut C,
+    admitted: &Admitted<'_>,
+    (deadline, late): (Duration, Fault),
+) -> Result<(), Outcome> {
+    let large = call.inbound.has_charged_buffer();
+    if !admitted.is_suspect() && (!large || worker.turns.waiting() == 0) {
+        receive(worker, call, carrier, (deadline, late)).await?;
+        return Ok(call.take_turn(worker, large).await?);
+    }
+    let readable = {
+        let waiting = pin!(carrier.readable(deadline));
+        call.occupancy.during(|| worker.net.monotonic(), waiting).await.map_err(|Evicted| Rejection::GaveWay)?
+    };
+    if let Err(error) = readable {
+        return Err(failure(worker, call, &error, late).await);
+    }
+    call.take_piece(worker, large).await?;
+    receive(worker, call, carrier, (deadline, late)).await
+}
+
 /// Reads more of the request. `Ok(())` means that something came.
 ///
 /// # Errors
@@ -151,11 +182,17 @@ async fn receive<N: Net, C: Carrier<N>>(
         read.map_err(|Evicted| Rejection::GaveWay)?
     };
     call.inbound.returned(buf);
-    call.take_turn(worker, call.inbound.has_charged_buffer()).await?;
     match result {
         Ok(0) => Err(Fault::DownstreamClosed.into()),
         Ok(_) => Ok(()),
-        Err(error) if error.kind() == io::ErrorKind::TimedOut => Err(late.into()),
-        Err(_) => Err(Fault::DownstreamClosed.into()),
+        Err(error) => Err(failure(worker, call, &error, late).await),
     }
+}
+
+/// Why nothing came. Deadlines pass together where an attacker began together: ending takes turns.
+async fn failure<N: Net>(worker: &Worker<N>, call: &Call<'_, '_>, error: &io::Error, late: Fault) -> Outcome {
+    if error.kind() != io::ErrorKind::TimedOut {
+        return Fault::DownstreamClosed.into();
+    }
+    call.wait_for(worker, call.turn_slot.take_turn_to_end()).await.err().map_or_else(|| late.into(), Into::into)
 }

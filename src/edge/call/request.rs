@@ -104,6 +104,14 @@ impl<'p> Call<'_, 'p> {
         self.wait_for(worker, self.turn_slot.take_turn(large)).await
     }
 
+    /// Waits for its turn to read a piece of a body, whatever its rank.
+    ///
+    /// # Errors
+    /// [`Rejection::GaveWay`]: it was evicted meanwhile.
+    pub(super) async fn take_piece<N: Net>(&self, worker: &Worker<N>, large: bool) -> Result<(), Rejection> {
+        self.wait_for(worker, self.turn_slot.take_piece(large)).await
+    }
+
     /// Waits for something of this worker.
     ///
     /// # Errors

@@ -83,6 +83,7 @@ async fn story<'p, 'w, N: Net, C: Carrier<N>>(
     read::head(worker, policy, call, carrier).await?;
     identify(policy, call, carrier.listener());
     let route = resolve(policy, call)?;
+    admit::take_first_turn(worker, call, carrier.sender()).await?;
     let admitted = granted.insert(admit::admit(worker, call, carrier.sender(), route).await?);
     if admitted.is_suspect() {
         call.turn_slot.take_suspects_turn().await;
@@ -168,6 +169,9 @@ fn judge_conduct<N: Net>(
     let genuine = asked.key_id.is_some();
     if let Some(suspicion) = admit::suspicion(admitted, outcome, genuine) {
         worker.cells(|cells| cells.suspected(suspicion));
+        if !genuine {
+            worker.turns.charge(asked.stages.verify());
+        }
     }
     call.turn_slot.note(Ended {
         outcome,

@@ -132,6 +132,10 @@ impl<N: Net> Carrier<N> for H1Carrier<'_, N::Stream> {
         self.stream.read(buf, deadline).await
     }
 
+    async fn readable(&mut self, deadline: Duration) -> io::Result<()> {
+        self.stream.readable(deadline).await
+    }
+
     async fn invite(&mut self, worker: &Worker<N>, deadline: Duration) -> Result<(), Outcome> {
         respond::write_continue(worker, self.stream, deadline).await
     }

@@ -5,7 +5,7 @@
 //! | [`warm`] | the next request, expected at once | a connection that has just answered, with its buffer and its timer | its socket | the request comes, or a quarter of a second passes: it becomes idle |
 //! | [`idle`], [`idle_set`] | the next request, or the first byte | a connection without a buffer; the set holds its permit | its socket; a change of policy wakes all | the request comes, its time is up, or it is closed so that another can be let in |
 //! | [`slow_set`] | the client: the rest of a head or a body, an answer to be taken | a connection in the middle of a request or an answer | its socket | the client goes on, the deadline passes, or it is evicted so that others get what it holds |
-//! | [`turns`], [`turn_loop`] | a share of the worker | connections whose last request was refused, large bodies, clients over their budget | the turn loop, between two looks at the driver | its turn comes, by rank and age, or it is evicted |
+//! | [`turns`], [`turn_loop`] | a share of the worker | connections whose last request was refused, large bodies, clients over their budget, first requests when many come at once | the turn loop, between two looks at the driver | its turn comes, by rank and age, or it is evicted |
 //! | `handshake_turns` | a share of the worker for TLS handshakes, by their cost | a handshake before its signature | the turn loop | as many looks were done as the handshakes before it cost |
 //! | `newcomer_turns` | looks that take no longer than they should | the accept loops, before they accept another connection | the turn loop | a look has been done, and few enough were accepted since |
 //! | [`fifo_lock`] | computing what is left of a large body, one at a time | deliveries with late work | the delivery before it, in order | it is handed the lock, or it is evicted |
@@ -30,5 +30,6 @@ pub mod slow_set;
 mod tests;
 pub mod turn_loop;
 pub mod turns;
+mod waiting;
 pub mod wake_list;
 pub mod warm;

@@ -184,7 +184,8 @@ fn a_connection_that_was_never_refused_goes_before_those_that_were() {
     assert_eq!((count(&mut flood), count(&mut refused)), (0, LARGEST_ROUND));
     let (new, mut proven) = (queue.new_slots(20), queue.new_slots(1));
     proven[0].note(ended(Outcome::Forwarded { status: 204 }, true));
-    let mut suspects: Waits<'_> = new.iter().map(|slot| Box::pin(slot.take_suspects_turn()) as _).collect();
+    let mut suspects: Waits<'_> =
+        new.iter().map(|slot| Box::pin(slot.take_first_turn(|| ClientKey::of(None))) as _).collect();
     assert_eq!(count(&mut suspects), 0);
     let mut body = wait(&proven, true);
     assert_eq!(count(&mut body), 0);
@@ -198,6 +199,23 @@ fn a_connection_that_was_never_refused_goes_before_those_that_were() {
     assert!(count(&mut refused) > 0);
 }
 
+/// First requests are admitted before they are verified, and make others end: no more of them than a round has turns, and of
+/// each client the same number.
+#[test]
+fn first_requests_go_at_once_while_they_are_few_and_clients_take_turns_when_they_are_many() {
+    let mut queue = Loop::new();
+    let slots = queue.new_slots(20 * LARGEST_ROUND + 1);
+    let client = |number: u8| ClientKey::of(Some([192, 0, 2, number].into()));
+    let mut flood: Waits<'_> =
+        slots.iter().skip(1).map(|slot| Box::pin(slot.take_first_turn(|| client(1))) as _).collect();
+    assert_eq!(count(&mut flood), LARGEST_ROUND, "none waits while turns are left");
+    let mut one: Waits<'_> =
+        slots.iter().take(1).map(|slot| Box::pin(slot.take_first_turn(|| client(2))) as _).collect();
+    assert_eq!(count(&mut one), 0);
+    queue.round(500);
+    assert_eq!((count(&mut one), count(&mut flood)), (1, LARGEST_ROUND - 1));
+}
+
 #[test]
 fn every_rank_is_served_however_many_better_ones_come() {
     let mut queue = Loop::new();
@@ -206,7 +224,8 @@ fn every_rank_is_served_however_many_better_ones_come() {
     assert_eq!(count(&mut flood), 0);
     for _ in 0..100_usize.div_ceil(LARGEST_ROUND / AGED) {
         let new = queue.new_slots(4 * LARGEST_ROUND);
-        let mut suspects: Waits<'_> = new.iter().map(|slot| Box::pin(slot.take_suspects_turn()) as _).collect();
+        let mut suspects: Waits<'_> =
+            new.iter().map(|slot| Box::pin(slot.take_first_turn(|| ClientKey::of(None))) as _).collect();
         let _ = count(&mut suspects);
         queue.round(100);
         let _ = count(&mut flood);
@@ -241,8 +260,9 @@ fn while_turns_cost_much_a_round_has_few_and_a_large_body_still_gets_one() {
     assert!(count(&mut flood) > 0 && flood.is_empty(), "rounds have grown again");
 }
 
-/// The share of the time that suspects have had after a second in which they always wait.
-fn share_of_suspects(percent: u32, micros: u64) -> f64 {
+/// The share of the time that suspects have had after a second in which they always wait; a whole round of them takes
+/// so many microseconds.
+fn share_of_suspects(percent: u32, micros: u64, verify: Duration) -> f64 {
     let mut queue = Loop::new();
     queue.world.percent.set(percent);
     let slots = queue.refused(100, OFTEN);
@@ -253,8 +273,10 @@ fn share_of_suspects(percent: u32, micros: u64) -> f64 {
         polled += 1;
         let served = slots.iter().zip(called(&mut waits)).filter(|(_, done)| *done).count();
         if served > 0 {
-            busy += micros;
-            queue.pass(micros);
+            let took = micros * served as u64 / LARGEST_ROUND as u64;
+            busy += took;
+            (0..served).for_each(|_| queue.turns.charge(verify));
+            queue.pass(took);
             drop(waits);
             waits = wait(&slots, false);
             let _ = called(&mut waits);
@@ -271,14 +293,18 @@ fn share_of_suspects(percent: u32, micros: u64) -> f64 {
 #[test]
 fn suspects_have_their_share_of_the_time_and_no_more() {
     for percent in [10, 25, 50, 75] {
-        let had = share_of_suspects(percent, 400) * 100.0;
+        let had = share_of_suspects(percent, 400, Duration::ZERO) * 100.0;
         let wanted = f64::from(percent);
         assert!(had < wanted + 3.0 && had > wanted * 0.7, "{had} of {wanted} %");
     }
-    assert!(share_of_suspects(100, 400) > 0.9);
-    // Also when each of them costs as much as a signature of a slow kind does.
-    let had = share_of_suspects(25, 8000) * 100.0;
-    assert!(had < 28.0 && had > 17.0, "{had} of 25 %");
+    assert!(share_of_suspects(100, 400, Duration::ZERO) > 0.9);
+}
+
+/// A round of 32 requests with signatures that take 200 microseconds each.
+#[test]
+fn the_share_of_suspects_counts_what_their_signatures_cost() {
+    let had = share_of_suspects(25, 6400, Duration::from_micros(200)) * 100.0;
+    assert!(had < 30.0 && had > 17.0, "{had} of 25 %");
 }
 
 #[test]
@@ -295,7 +321,8 @@ fn new_connections_do_not_wait_for_the_rest_of_suspects() {
     for _ in 0..10 {
         // What was left of the turns is taken first.
         let new = queue.new_slots(LARGEST_ROUND);
-        let mut suspects: Waits<'_> = new.iter().map(|slot| Box::pin(slot.take_suspects_turn()) as _).collect();
+        let mut suspects: Waits<'_> =
+            new.iter().map(|slot| Box::pin(slot.take_first_turn(|| ClientKey::of(None))) as _).collect();
         let at_once = count(&mut suspects);
         queue.round(100);
         assert_eq!(count(&mut suspects), LARGEST_ROUND - at_once);

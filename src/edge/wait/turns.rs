@@ -12,7 +12,6 @@
 //! they rest.
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::VecDeque;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::pin::pin;
@@ -20,12 +19,14 @@ use std::rc::Rc;
 use std::task::{Poll, Waker};
 use std::time::Duration;
 
+use crate::gate::client_key::ClientKey;
 use crate::gate::conduct::{Conduct, Ended, Rank};
 use crate::gate::handshakes::HandshakeStanding;
 
 use super::handshake_turns::HandshakeTurns;
 use super::newcomer_turns::NewcomerTurns;
 use super::round_size::RoundSize;
+use super::waiting::{Standing, TurnState, Waiter, Waiting};
 
 /// One turn in so many goes to those that have waited longest.
 pub(super) const AGED: usize = 4;
@@ -34,8 +35,12 @@ pub(super) const AGED: usize = 4;
 /// has one piece.
 pub(super) const LARGE: usize = 16;
 
-/// What a turn is charged at most. A look may have taken long for another reason, or because another process had the CPU.
-const TURN: Duration = Duration::from_millis(1);
+/// Connections that are accepted between two looks, at least: accepting is cheap, and the kernel's queue has no ranks.
+const FEWEST_NEWCOMERS: usize = 16;
+
+/// What a turn is charged at most, beside what its request is charged for a verification that took longer
+/// ([`TurnQueue::charge`]). Between two rounds the worker may have had nothing to do: that time is not the suspects'.
+const TURN: Duration = Duration::from_micros(25);
 
 /// Suspects may be so far ahead of their share before they rest: a timer has a millisecond.
 const AHEAD: Duration = Duration::from_millis(2);
@@ -60,54 +65,16 @@ pub struct TurnQueue {
     free: Cell<usize>,
     /// Grows with each that comes to wait.
     next: Cell<u64>,
-    waiting: RefCell<[VecDeque<Rc<Waiter>>; Rank::ALL.len()]>,
+    waiting: RefCell<Waiting>,
     runner: RefCell<Option<Waker>>,
     handshakes: HandshakeTurns,
     newcomers: NewcomerTurns,
+    /// The share of the time that suspects may have, in percent.
+    percent: Cell<u32>,
     /// When suspects have had no more than their share.
     even: Cell<Duration>,
     /// Whether they have had more.
     resting: Cell<bool>,
-}
-
-/// What suspects had of one round.
-struct Share {
-    /// Their turns.
-    suspects: usize,
-    /// The turns that were used.
-    all: usize,
-    /// Their share of the time.
-    percent: u32,
-}
-
-impl Share {
-    /// How long it takes until they have had no more than their share of a round that took so long.
-    fn charge(&self, took: Duration) -> Duration {
-        let count = |turns: usize| u32::try_from(turns).unwrap_or(u32::MAX);
-        let suspects = count(self.suspects);
-        let cost = (took / count(self.all).max(suspects).max(1)).min(TURN).saturating_mul(suspects);
-        cost.saturating_mul(100) / self.percent.max(1)
-    }
-}
-
-/// A connection that waits.
-#[derive(Debug, Default)]
-struct Waiter {
-    /// Where it stands among all who wait.
-    number: Cell<u64>,
-    /// How many turns it needs.
-    turns: Cell<usize>,
-    state: Cell<TurnState>,
-    waker: RefCell<Option<Waker>>,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum TurnState {
-    Waits,
-    Called,
-    /// It has been given up: its connection was evicted.
-    #[default]
-    Gone,
 }
 
 /// A wait. When it is given up, it takes no turn.
@@ -121,12 +88,12 @@ impl Drop for Wait<'_> {
 
 impl TurnQueue {
     /// Waits for so many turns. A connection that waits again uses the same `waiter`: that costs no memory.
-    async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>, rank: Rank, turns: usize) {
+    async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>, standing: Standing, turns: usize) {
         if !self.is_running.get() {
             return;
         }
         // Suspects are counted: the loop gives them what they get.
-        if rank != Rank::Suspect
+        if standing.rank() != Rank::Suspect
             && let Some(left) = self.free.get().checked_sub(turns)
         {
             self.free.set(left);
@@ -136,9 +103,7 @@ impl TurnQueue {
         waiter.state.set(TurnState::Waits);
         waiter.turns.set(turns);
         waiter.number.set(self.next.replace(self.next.get() + 1));
-        if let Some(queue) = self.waiting.borrow_mut().get_mut(rank as usize) {
-            queue.push_back(Rc::clone(waiter));
-        }
+        self.waiting.borrow_mut().push(standing, Rc::clone(waiter));
         if let Some(runner) = self.runner.take() {
             runner.wake();
         }
@@ -184,28 +149,42 @@ impl TurnQueue {
     /// this; it ends when a look fails, and then no connection waits any more.
     pub async fn run(&self, worker: &impl Round) {
         self.is_running.set(true);
+        let mut began = worker.now();
         let mut took = Duration::ZERO;
         loop {
+            self.percent.set(worker.percent());
             let turns = self.round.after(took);
             let suspects = self.hand_out(turns);
             self.handshakes.hand_out();
-            self.newcomers.hand_out(turns);
+            self.newcomers.hand_out(turns.max(FEWEST_NEWCOMERS));
             self.crowded(worker).await;
-            let began = worker.now();
+            let looking = worker.now();
             if worker.look().await.is_err() {
                 break;
             }
             let now = worker.now();
-            took = now.saturating_sub(began);
-            let share = Share { suspects, all: turns.saturating_sub(self.free.get()), percent: worker.percent() };
-            self.even.set(self.even.get().max(began) + share.charge(took));
+            took = now.saturating_sub(looking);
+            let turns = TURN.saturating_mul(u32::try_from(suspects).unwrap_or(u32::MAX));
+            self.even.set(self.even.get().max(began));
+            self.charge_suspects(now.saturating_sub(began).min(turns));
             self.resting.set(self.is_ahead(now));
+            began = now;
         }
         self.is_running.set(false);
         self.resting.set(false);
         self.hand_out(usize::MAX);
         self.handshakes.let_all_go();
         self.newcomers.let_all_go();
+    }
+
+    /// A suspect's request was verified, and not genuine. What that cost beyond a turn counts against the share of suspects: a
+    /// signature of a slow kind costs as much as twenty others.
+    pub fn charge(&self, cost: Duration) {
+        self.charge_suspects(cost.saturating_sub(TURN));
+    }
+
+    fn charge_suspects(&self, cost: Duration) {
+        self.even.set(self.even.get() + cost.saturating_mul(100) / self.percent.get().max(1));
     }
 
     fn is_ahead(&self, now: Duration) -> bool {
@@ -217,11 +196,10 @@ impl TurnQueue {
         let (mut waiting, mut free) = (self.waiting.borrow_mut(), turns);
         let (mut aged, mut suspects) = (turns.div_ceil(AGED), 0);
         while free > 0
-            && let Some(rank) = self.next_rank(&mut *waiting, aged > 0)
-            && let Some(queue) = waiting.get_mut(rank as usize)
+            && let Some(rank) = self.next_rank(&mut waiting, aged > 0)
             // Half of a round is enough for what needs more turns than that.
-            && let Some(needed) = queue.front().map(|waiter| waiter.turns.get()).filter(|it| *it.min(&(turns / 2)) <= free)
-            && let Some(waiter) = queue.pop_front()
+            && let Some(needed) = waiting.front(rank).map(|waiter| waiter.turns.get()).filter(|it| *it.min(&(turns / 2)) <= free)
+            && let Some(waiter) = waiting.pop(rank)
         {
             let used = needed.min(free);
             free -= used;
@@ -237,17 +215,9 @@ impl TurnQueue {
     }
 
     /// Who is next: the one that has waited longest, or the best one.
-    fn next_rank(&self, waiting: &mut [VecDeque<Rc<Waiter>>], by_age: bool) -> Option<Rank> {
-        for queue in waiting.iter_mut() {
-            while queue.front().is_some_and(|waiter| waiter.state.get() != TurnState::Waits) {
-                queue.pop_front();
-            }
-        }
+    fn next_rank(&self, waiting: &mut Waiting, by_age: bool) -> Option<Rank> {
         let allowed = Rank::ALL.into_iter().filter(|rank| *rank != Rank::Suspect || !self.resting.get());
-        let mut fronts = allowed.filter_map(|rank| {
-            let front = waiting.get(rank as usize)?.front()?;
-            Some((front.number.get(), rank))
-        });
+        let mut fronts = allowed.filter_map(|rank| waiting.front(rank).map(|front| (front.number.get(), rank)));
         let found = if by_age { fronts.min() } else { fronts.next() };
         found.map(|(_, rank)| rank)
     }
@@ -256,11 +226,11 @@ impl TurnQueue {
     async fn crowded(&self, worker: &impl Round) {
         loop {
             self.resting.set(self.is_ahead(worker.now()));
-            let someone = self.next_rank(&mut *self.waiting.borrow_mut(), false).is_some();
+            let someone = self.next_rank(&mut self.waiting.borrow_mut(), false).is_some();
             if someone || self.handshakes.is_crowded() || self.newcomers.is_crowded() {
                 return;
             }
-            let suspects = self.waiting.borrow().iter().any(|queue| !queue.is_empty());
+            let suspects = self.waiting() > 0;
             let woken = pin!(self.woken());
             if suspects {
                 first_of(woken, pin!(worker.rest(self.even.get()))).await;
@@ -286,7 +256,7 @@ impl TurnQueue {
     /// How many wait.
     #[must_use]
     pub fn waiting(&self) -> usize {
-        self.waiting.borrow().iter().map(VecDeque::len).sum()
+        self.waiting.borrow().len()
     }
 }
 
@@ -328,17 +298,35 @@ impl TurnSlot {
     pub async fn take_turn(&self, large: bool) {
         let rank = self.conduct.rank();
         if large || rank >= Rank::Refused {
-            self.turns.turn(&self.waiter, rank, if large { LARGE } else { 1 }).await;
+            self.turns.turn(&self.waiter, Standing::Ranked(rank), if large { LARGE } else { 1 }).await;
         }
     }
 
-    /// Waits for the turn of a request whose client is over its budget. One whose connection was refused before has waited
-    /// already.
+    /// Waits for the turn of the first request of a connection, before it is admitted: room is made for it, so that others end.
+    /// It is there at once, unless more of them have come since the last look than a round has turns; then clients take turns.
+    pub async fn take_first_turn(&self, client: impl FnOnce() -> ClientKey) {
+        if self.conduct.rank() == Rank::New {
+            self.turns.turn(&self.waiter, Standing::First(client()), 1).await;
+        }
+    }
+
+    /// Waits for the turn to end for a client that was too slow: thousands may be at the same time.
+    pub async fn take_turn_to_end(&self) {
+        self.turns.turn(&self.waiter, Standing::Ranked(self.conduct.rank().max(Rank::Refused)), 1).await;
+    }
+
+    /// Waits for the turn of a request whose client is over its budget, on a connection that was proven genuine. On others it has
+    /// waited already.
     pub async fn take_suspects_turn(&self) {
         let rank = self.conduct.rank();
-        if rank < Rank::Refused {
-            self.turns.turn(&self.waiter, rank, 1).await;
+        if rank == Rank::Proven {
+            self.turns.turn(&self.waiter, Standing::Ranked(rank), 1).await;
         }
+    }
+
+    /// Waits for the turn of a piece of a body that has not been read.
+    pub async fn take_piece(&self, large: bool) {
+        self.turns.turn(&self.waiter, Standing::Ranked(self.conduct.rank()), if large { LARGE } else { 1 }).await;
     }
 
     /// How the last request ended.
