@@ -75,7 +75,15 @@ fn explanations(criterion: &mut Criterion) {
             bencher.iter(|| {
                 let budget = TrialBudget::of(request.body.len());
                 let (secrets, schemes) = (&secrets, &schemes);
-                let given = Given { verifier: &verifier, secrets, of_others: &[], schemes, now, budget: &budget };
+                let given = Given {
+                    verifier: &verifier,
+                    secrets,
+                    of_others: &[],
+                    schemes,
+                    now,
+                    is_present: false,
+                    budget: &budget,
+                };
                 black_box(explain(&given, request)).verdict.is_ok()
             });
         });

@@ -293,6 +293,6 @@ fn a_mismatch_over_a_port_names_the_url_that_was_signed() {
     }
     assert!(explained("twilio", "https://a.example:8443/in", "https://a.example/in").contains("genuine"));
     let text = explained("twilio", "https://a.example:8443/in", "http://a.example:8443/in");
-    assert!(text.contains("verified for: POST https://a.example:8443/in, or https://a.example/in"), "{text}");
+    assert!(text.contains("URL that was judged: POST https://a.example:8443/in, or https://a.example/in"), "{text}");
     assert!(text.contains("the sender signs `http://a.example:8443/in`: the scheme differs from public_url"), "{text}");
 }

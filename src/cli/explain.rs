@@ -14,7 +14,6 @@ use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
 use crate::explain::shown_span;
-use crate::gate::verify::Scheme;
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
 use crate::telemetry;
@@ -95,11 +94,8 @@ fn of_request(arguments: &ExplainArguments, request: &Path) -> Result<bool, Stri
         Some(route) => Judgement::by_route(&arguments.config.path(), route)?,
         None => by_arguments(arguments)?,
     };
-    let genuine = judgement::judge(&read_file(request)?, &judgement, now)?;
-    if arguments.at.is_none() && judgement.verifier.scheme().is_some_and(Scheme::signs_timestamp) {
-        line("judged as of now: if the capture is not of just now, say with --at when it came");
-    }
-    Ok(genuine)
+    let judgement = Judgement { is_present: arguments.at.is_none(), ..judgement };
+    judgement::judge(&read_file(request)?, &judgement, now)
 }
 
 /// How long the admin port may take, and how much it may say.
@@ -133,7 +129,7 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     if !is_about_verification(reason) {
         line(format!("refused on route {}: {}", route.escape_debug(), reason.escape_debug()));
         line(format!("what that means: {}", meaning(reason)));
-        line(format!("what to do: {}", telemetry::advice::of(reason)));
+        line(format!("what to do: {}", telemetry::advice::in_explanation(reason)));
         return Ok(false);
     }
     let now = match (arguments.at.as_deref(), known.get("at").and_then(Value::as_u64)) {
@@ -281,7 +277,10 @@ fn tell(record: &Value) -> bool {
         return true;
     }
     line(format!("what that means: {}", meaning(&reason)));
-    line(format!("what to do: {}", telemetry::advice::of(&reason)));
+    line(format!("what to do: {}", telemetry::advice::in_explanation(&reason)));
+    if is_about_verification(&reason) {
+        line("the log has no bytes of it: with [admin] capture_refused the process keeps those of the next one");
+    }
     false
 }
 

@@ -8,7 +8,7 @@ use zeroize::Zeroizing;
 use crate::config::section::route::keys::KeySource;
 use crate::config::section::route::verification::Verification;
 use crate::config::{load, parse_str, presets};
-use crate::explain::{Explanation, Given, NamedMistake, NamedSecret, TrialBudget, explain, explain_head};
+use crate::explain::{Explanation, Given, NamedMistake, NamedSecret, TrialBudget, blank_secret, explain, explain_head};
 use crate::gate::verify::{Delivery, Key, KeyForm, Keyring, Scheme, Validity, Verifier};
 use crate::now::Now;
 use crate::outcome::Rejection;
@@ -28,6 +28,8 @@ pub(super) struct Judgement {
     pub(super) of_others: Vec<NamedSecret>,
     /// What is to be said of keys.
     pub(super) remarks: Vec<String>,
+    /// Whether it is judged by the present, for want of the time at which the request came.
+    pub(super) is_present: bool,
 }
 
 /// A key that was made of a file, or of what stands in it where that is none: with a word about that.
@@ -72,9 +74,11 @@ impl Judgement {
         for path in files {
             let id = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
             let secret = Zeroizing::new(read_file(path)?);
+            // One that is empty is named with its whole path: that is what is to be corrected.
+            let id = if blank_secret(&secret).is_some() { path.display().to_string() } else { id };
             let (key, remark) = key_of_file(&id, &scheme, &secret)?;
             keys.push(key);
-            remarks.extend(remark);
+            remarks.extend(remark.filter(|_| blank_secret(&secret).is_none()));
             secrets.push((id, secret));
         }
         if scheme.wants_public_key() {
@@ -85,7 +89,7 @@ impl Judgement {
             let lines: Vec<String> = problems.iter().map(|it| format!("{}: {}", it.message, it.fix)).collect();
             lines.join("\n")
         })?;
-        Ok(Self { verifier, secrets, of_others: Vec::new(), remarks })
+        Ok(Self { verifier, secrets, of_others: Vec::new(), remarks, is_present: false })
     }
 
     /// By a route. The verifier is the one of `run`; the secrets are read once more, because nothing keeps them as they
@@ -115,7 +119,7 @@ impl Judgement {
                 }
             }
         }
-        Ok(Self { verifier, secrets, of_others, remarks })
+        Ok(Self { verifier, secrets, of_others, remarks, is_present: false })
     }
 
     /// Calls `tell` with what a delivery is explained with.
@@ -128,7 +132,15 @@ impl Judgement {
         let schemes: Vec<Arc<Scheme>> = presets::preset_names().filter_map(presets::preset).collect();
         let budget = TrialBudget::of(length);
         let (secrets, of_others) = (self.secrets.as_slice(), self.of_others.as_slice());
-        tell(&Given { verifier: &self.verifier, secrets, of_others, schemes: &schemes, now, budget: &budget })
+        tell(&Given {
+            verifier: &self.verifier,
+            secrets,
+            of_others,
+            schemes: &schemes,
+            now,
+            is_present: self.is_present,
+            budget: &budget,
+        })
     }
 }
 
@@ -214,15 +226,19 @@ pub(super) fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Resul
 fn tell_explanation(explanation: &Explanation) {
     line(explanation.headline());
     if let Err(rejection) = explanation.verdict {
-        let remedy = explanation.remedy().unwrap_or_else(|| advice::of(rejection.code()).to_owned());
+        let remedy = explanation.remedy().unwrap_or_else(|| advice::in_explanation(rejection.code()).to_owned());
         line(format!("what to do: {remedy}"));
     }
     explanation.facts.iter().for_each(line);
-    if let Err(rejection) = explanation.verdict {
+    // The cause says more than the reason, and the reason stands for it where none is known.
+    if let (Err(rejection), None) = (explanation.verdict, &explanation.finding)
+        && !explanation.headline().contains(rejection.meaning())
+    {
         line(format!("what that means: {}", rejection.meaning()));
     }
-    if explanation.incomplete {
-        line("not everything was tried: the body is too large for that; capture a smaller one");
+    explanation.remark_on_size().into_iter().for_each(line);
+    if let Err(rejection) = explanation.verdict {
+        tell("meaning", rejection.meaning().into());
     }
     let codes: Vec<&str> = explanation.finding.iter().flat_map(NamedMistake::codes).collect();
     tell("codes", codes.into());

@@ -8,7 +8,7 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::explain::NamedSecret;
+use crate::explain::{NamedSecret, blank_secret};
 use crate::gate::verify::{Key, KeyError, Keyring, PublicUrl, Scheme, Validity, Verified, Verifier};
 use crate::now::Now;
 use crate::outcome::Rejection;
@@ -112,7 +112,7 @@ fn of_arguments(arguments: &VerifyArguments, public_url: PublicUrl) -> Result<Ju
             problems.iter().map(|problem| format!("{}: {}", problem.message, problem.fix)).collect();
         lines.join("\n")
     })?;
-    Ok(Judgement { verifier, secrets, of_others: Vec::new(), remarks })
+    Ok(Judgement { verifier, secrets, of_others: Vec::new(), remarks, is_present: false })
 }
 
 /// The way of the proxy: the same three steps, the body in one piece.
@@ -149,8 +149,8 @@ fn read_keys(arguments: &VerifyArguments, scheme: &Arc<Scheme>) -> Result<Keys, 
     let mut all = Keys::default();
     for path in &arguments.secret_files {
         let secret = Zeroizing::new(read_file(path)?);
-        if secret.trim_ascii().is_empty() {
-            return Err(format!("{}: the secret is empty", path.display()));
+        if let Some(what) = blank_secret(&secret) {
+            return Err(format!("{}: the secret is empty: the file {what}", path.display()));
         }
         if scheme.wants_public_key() {
             return Err(format!("{}: {}", path.display(), KeyError::PublicKeyWanted));

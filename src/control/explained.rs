@@ -31,7 +31,8 @@ pub(super) fn explained(captured: &Captured, verifier: &Verifier) -> String {
         Err(found) if explanation.remedy().is_none() => lines.extend(helped(found)),
         Err(_) => {}
     }
-    lines.extend(explanation.facts);
+    let on_size = explanation.remark_on_size();
+    lines.extend(explanation.facts.into_iter().chain(on_size));
     lines.join("\n")
 }
 
@@ -51,7 +52,7 @@ fn explanation(captured: &Captured, verifier: &Verifier) -> Explanation {
     let schemes: Vec<Arc<Scheme>> = presets::preset_names().filter_map(presets::preset).collect();
     let budget = TrialBudget::of(request.body.len());
     let (now, schemes) = (Now::at_unix(captured.at), schemes.as_slice());
-    let given = Given { verifier, secrets: &[], of_others: &[], schemes, now, budget: &budget };
+    let given = Given { verifier, secrets: &[], of_others: &[], schemes, now, is_present: false, budget: &budget };
     if captured.is_cut() { explain_head(&given, &request) } else { explain(&given, &request) }
 }
 

@@ -60,7 +60,9 @@ impl Delivery for Seen<'_> {
 /// What is known, and the same in all trials.
 pub(super) struct GivenFacts<'c> {
     pub(super) scheme: Arc<Scheme>,
-    /// The keys of the route, without their times.
+    /// The keys of the route.
+    pub(super) keys: &'c [Key],
+    /// The same in their order, without their times.
     pub(super) keyring: Keyring,
     /// Each secret, as it stands in its file.
     pub(super) secrets: &'c [NamedSecret],
@@ -149,10 +151,10 @@ impl<'c> TriedCase<'c> {
         secrets.filter_map(|(_, secret)| inspect::decode_secret(self.scheme, without_line_end(secret)).ok()).collect()
     }
 
-    /// The ids of the keys that match.
-    pub(super) fn matching_key(self) -> Option<String> {
-        let keys = self.known.keyring.keys().iter();
-        let mut keys = keys.map(|key| (key.id().to_owned(), Keyring::new(vec![key.clone()])));
+    /// The id of a key that matches, of those that `may` pick.
+    pub(super) fn matching_key(self, may: impl Fn(&Key) -> bool) -> Option<String> {
+        let keys = self.known.keys.iter().zip(self.known.keyring.keys()).filter(|(timed, _)| may(timed));
+        let mut keys = keys.map(|(_, key)| key).map(|key| (key.id().to_owned(), Keyring::new(vec![key.clone()])));
         let found = keys.find(|(_, keyring)| {
             let verifier = Verifier::for_explanation(Arc::clone(self.scheme), keyring.clone(), self.url.cloned());
             self.known.budget.matches(&verifier, &self.seen, self.known.now)
@@ -160,9 +162,9 @@ impl<'c> TriedCase<'c> {
         found.map(|(id, _)| id)
     }
 
-    /// Takes the work of reading the body so many times from the budget; false where that is too much.
+    /// Takes the work of going through the body so many times from the budget; false where that is too much.
     pub(super) fn pays(self, times: usize) -> bool {
-        self.known.budget.spend(self.seen.body.len().saturating_mul(times))
+        self.known.budget.steps(self.seen.body, times)
     }
 
     /// The scheme with something changed; what keeps parts apart is no matter for a trial.

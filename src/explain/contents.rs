@@ -186,7 +186,7 @@ fn plain_hashes(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
 }
 
 fn swapped(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
-    if !case.pays(1) {
+    if !case.pays(2) {
         return false;
     }
     let Some(key) = inspect::content(case.scheme, &case.seen, case.url) else { return false };

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use super::case::TriedCase;
+use super::case::{TriedCase, without_line_end};
 use super::finding::NamedMistake;
 use super::given::Given;
-use super::seen::place_of;
+use super::places::place_of;
 use super::signatures::names;
 use super::spans::shown_span;
 use super::tokens::token;
@@ -39,6 +39,11 @@ impl Facts<'_> {
         lines.extend(self.signature());
         lines.extend(self.timestamp());
         lines.extend(self.keys());
+        use Rejection::{KeyInactive, TokenExpired, TokenNotYetValid};
+        let of_time = matches!(self.verdict, Err(TokenExpired | TokenNotYetValid | KeyInactive));
+        if of_time && self.given.is_present && self.finding.is_none() {
+            lines.push("judged as of now: for an older capture say with --at when it came".to_owned());
+        }
         let mismatch = self.verdict == Err(Rejection::SignatureMismatch) || self.finding.is_none();
         if self.with_body && scheme.signs() && self.verdict.is_err() {
             let body = self.case.seen.body;
@@ -80,7 +85,7 @@ impl Facts<'_> {
                     lines.push(format!("key `{id}`: counts only in {}", span(start - now)));
                 }
                 _ => match key.secret_length() {
-                    Some(length) if self.verdict == Err(Rejection::SignatureMismatch) => {
+                    Some(length) if self.verdict == Err(Rejection::SignatureMismatch) && self.is_whole(id) => {
                         lines.push(format!("key `{id}`: a secret of {length} bytes"));
                     }
                     _ => {}
@@ -88,6 +93,12 @@ impl Facts<'_> {
             }
         }
         lines
+    }
+
+    /// Whether a key is made of its secret: what is none has a key in its place that matches nothing.
+    fn is_whole(&self, id: &str) -> bool {
+        let secret = self.given.secrets.iter().find(|(name, _)| name == id);
+        secret.is_none_or(|(_, secret)| inspect::decode_secret(self.case.scheme, without_line_end(secret)).is_ok())
     }
 
     fn url(&self) -> Option<String> {
@@ -98,6 +109,6 @@ impl Facts<'_> {
             signed.escape_ascii().to_string()
         };
         let other = self.given.verifier.other_url().map(|url| format!(", or {}", written(url))).unwrap_or_default();
-        Some(format!("verified for: {} {}{other}", self.case.seen.method.escape_ascii(), written(url)))
+        Some(format!("URL that was judged: {} {}{other}", self.case.seen.method.escape_ascii(), written(url)))
     }
 }

@@ -11,13 +11,15 @@ pub struct NamedMistake {
     pub mistake: Mistake,
     /// What stands for each `{}` of its sentence.
     pub details: Vec<String>,
+    /// What to do, where that depends on the case.
+    pub advice: Option<String>,
     /// A second mistake, where only both together explain it.
     pub and: Option<Box<Self>>,
 }
 
 impl NamedMistake {
     pub(super) fn new(mistake: Mistake, details: &[&str]) -> Self {
-        Self { mistake, details: details.iter().map(|detail| (*detail).to_owned()).collect(), and: None }
+        Self { mistake, details: details.iter().map(|detail| (*detail).to_owned()).collect(), advice: None, and: None }
     }
 
     /// The codes: one, or two that belong together.
@@ -33,7 +35,7 @@ impl NamedMistake {
     /// What to do, for each mistake.
     #[must_use]
     pub fn remedy(&self) -> String {
-        let own = self.mistake.remedy();
+        let own = self.advice.as_deref().unwrap_or_else(|| self.mistake.remedy());
         match self.and.as_deref().map(Self::remedy) {
             Some(other) if other != own => format!("{own}; and {other}"),
             _ => own.to_owned(),

@@ -13,22 +13,26 @@ const WAYS: [(&str, &[u8]); 4] = [("*-._", b"+"), ("-._~", b"%20"), ("-._~", b"+
 /// Escapes written in another way, fields wrapped and unwrapped.
 pub(super) fn forms(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     let body = case.seen.body;
-    if !case.pays(16) {
-        return false;
-    }
     if matches!(body.trim_ascii().first(), Some(b'{' | b'[')) {
         return FIELDS.into_iter().any(|name| {
             WAYS.iter().any(|(plain, space)| {
+                if !case.pays(1) {
+                    return false;
+                }
                 let mut before = format!("{name}=").into_bytes();
                 escape(body, plain, space, &mut before);
-                visit(case.with_body(&before), Mistake::BodyFormUnwrapped, &[name])
+                case.known.budget.charge(before.len())
+                    && visit(case.with_body(&before), Mistake::BodyFormUnwrapped, &[name])
             })
         });
     }
-    if !body.contains(&b'=') {
+    if memchr::memchr(b'=', body).is_none() {
         return escapes(case, visit);
     }
     for (name, value) in fields(body).filter(|(name, _)| FIELDS.iter().any(|known| known.as_bytes() == *name)) {
+        if !case.known.budget.steps(value, 1) {
+            return false;
+        }
         let inside = text::percent_decoded(value, true);
         let name = String::from_utf8_lossy(name);
         if visit(case.with_body(&inside), Mistake::BodyFormField, &[&name]) {
@@ -47,20 +51,34 @@ fn fields(body: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
 
 fn escapes(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     let body = case.seen.body;
-    let mut tried = |before: Vec<u8>, what: &str| {
-        before != body && visit(case.with_body(&before), Mistake::BodyFormEscapes, &[what])
-    };
-    tried(text::escapes_in(body, false), "has percent-escapes in capitals where small digits were signed")
-        || tried(text::escapes_in(body, true), "has percent-escapes in small digits where capitals were signed")
-        || tried(replaced(body, b"%7E", b"~"), "has `%7E` where `~` was signed")
-        || tried(replaced(body, b"~", b"%7E"), "has `~` where `%7E` was signed")
-        || tried(replaced(body, b"+", b"%20"), "has `+` for spaces where `%20` was signed")
-        || tried(replaced(body, b"%20", b"+"), "has `%20` for spaces where `+` was signed")
-        || tried(form(body, "*-._", b"+"), "has characters where percent-escapes were signed")
-        || tried(form(body, "-._~", b"%20"), "has characters where percent-escapes were signed, `%20` for spaces")
-        || tried(text::percent_decoded(body, false), "has percent-escapes where the characters were signed")
-        || tried(text::percent_decoded(body, true), "has percent-escapes and `+` where the characters were signed")
+    ESCAPES.iter().any(|(mark, rewrite, what)| {
+        let applies = case.known.budget.searches(body, 1) && memchr::memmem::find(body, mark).is_some();
+        if !applies || !case.pays(1) {
+            return false;
+        }
+        let before = rewrite(body);
+        case.known.budget.charge(before.len())
+            && before != body
+            && visit(case.with_body(&before), Mistake::BodyFormEscapes, &[what])
+    })
 }
+
+/// A way in which the escapes of a form may have been written: what stands in a body that is written otherwise, the way, and
+/// the words for it.
+type OtherEscapes = (&'static [u8], fn(&[u8]) -> Vec<u8>, &'static str);
+
+const ESCAPES: [OtherEscapes; 10] = [
+    (b"%", |body| text::escapes_in(body, false), "has percent-escapes in capitals where small digits were signed"),
+    (b"%", |body| text::escapes_in(body, true), "has percent-escapes in small digits where capitals were signed"),
+    (b"%7E", |body| replaced(body, b"%7E", b"~"), "has `%7E` where `~` was signed"),
+    (b"~", |body| replaced(body, b"~", b"%7E"), "has `~` where `%7E` was signed"),
+    (b"+", |body| replaced(body, b"+", b"%20"), "has `+` for spaces where `%20` was signed"),
+    (b"%20", |body| replaced(body, b"%20", b"+"), "has `%20` for spaces where `+` was signed"),
+    (b"=", |body| form(body, "*-._", b"+"), "has characters where percent-escapes were signed"),
+    (b"=", |body| form(body, "-._~", b"%20"), "has characters where percent-escapes were signed, `%20` for spaces"),
+    (b"%", |body| text::percent_decoded(body, false), "has percent-escapes where the characters were signed"),
+    (b"", |body| text::percent_decoded(body, true), "has percent-escapes and `+` where the characters were signed"),
+];
 
 fn replaced(body: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len());
@@ -149,7 +167,7 @@ pub(super) fn permutations<T: Clone>(items: &[T]) -> Vec<Vec<T>> {
 
 pub(super) fn form_orders(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     let body = case.seen.body;
-    let is_form = body.contains(&b'=') && body.contains(&b'&') && !body.contains(&b'{') && body.len() < 64 << 10;
+    let is_form = body.len() < 64 << 10 && body.contains(&b'=') && body.contains(&b'&') && !body.contains(&b'{');
     is_form && orders(body).iter().any(|order| visit(case.with_body(order), Mistake::BodyFormOrder, &[]))
 }
 

@@ -20,6 +20,8 @@ pub struct Given<'g> {
     pub schemes: &'g [Arc<Scheme>],
     /// The time to judge by.
     pub now: Now,
+    /// Whether `now` is the present, and not the time at which the delivery came.
+    pub is_present: bool,
     /// What the trials may cost.
     pub budget: &'g TrialBudget,
 }

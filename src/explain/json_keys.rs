@@ -24,7 +24,20 @@ pub(super) struct Tree<'t> {
 const DEEPEST: usize = 64;
 
 /// A document in memory is so many times as long as its text, at most.
-pub(super) const COST: usize = 24;
+const COST: usize = 24;
+
+/// A document that is longer is not read: it could take so many times the memory.
+const LONGEST: usize = 8 << 20;
+
+/// Takes what it costs to read the body of a case as a document; false where that is too much.
+pub(super) fn pays(case: TriedCase<'_>) -> bool {
+    let body = case.seen.body;
+    if body.len() > LONGEST {
+        case.known.budget.refuse();
+        return false;
+    }
+    case.known.budget.spend(body.len().saturating_mul(COST))
+}
 
 struct MemberReader<'t> {
     text: &'t [u8],
@@ -156,11 +169,6 @@ impl<'t> Tree<'t> {
         write(&self.root, &mut out);
         out
     }
-
-    /// How many keys there are, and whether all are in that order.
-    fn is_in(&self, order: Order) -> (usize, bool) {
-        ordered(&self.root, order)
-    }
 }
 
 fn sort(node: &mut JsonNode<'_>, order: Order) {
@@ -202,16 +210,24 @@ fn write(node: &JsonNode<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn ordered(node: &JsonNode<'_>, order: Order) -> (usize, bool) {
-    let both = |(count, is): (usize, bool), (more, also): (usize, bool)| (count + more, is && also);
+/// The keys of an object, as a shape: objects of one shape have their order by one cause.
+type KeyList<'t> = Vec<&'t [u8]>;
+
+/// Collects the distinct shapes of a document; false where the keys of an object are not in that order.
+fn shapes<'t>(node: &JsonNode<'t>, order: Order, found: &mut Vec<KeyList<'t>>) -> bool {
     match node {
-        JsonNode::Scalar(_) => (0, true),
-        JsonNode::Array(items) => items.iter().map(|item| ordered(item, order)).fold((0, true), both),
+        JsonNode::Scalar(_) => true,
+        JsonNode::Array(items) => items.iter().all(|item| shapes(item, order, found)),
         JsonNode::Object(members) => {
-            let here = members.is_sorted_by(|(one, _), (other, _)| order(one, other).is_le());
-            // A key alone is in every order.
-            let count = if members.len() > 1 { members.len() } else { 0 };
-            members.iter().map(|(_, member)| ordered(member, order)).fold((count, here), both)
+            let keys: KeyList<'t> = members.iter().map(|(key, _)| *key).collect();
+            if !keys.is_sorted_by(|one, other| order(one, other).is_lt()) {
+                return false;
+            }
+            // What is an object of a known shape says nothing new, and so many shapes say enough.
+            if keys.len() > 1 && found.len() < SHAPES && !found.contains(&keys) {
+                found.push(keys);
+            }
+            members.iter().all(|(_, member)| shapes(member, order, found))
         }
     }
 }
@@ -219,7 +235,7 @@ fn ordered(node: &JsonNode<'_>, order: Order) -> (usize, bool) {
 /// Keys in the order of a library that sorts them.
 pub(super) fn orders(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     let body = case.seen.body;
-    if !matches!(body.trim_ascii().first(), Some(b'{' | b'[')) || !case.pays(COST) {
+    if !matches!(body.trim_ascii().first(), Some(b'{' | b'[')) || !pays(case) {
         return false;
     }
     let Some(mut tree) = Tree::read(body) else { return false };
@@ -239,17 +255,34 @@ pub(super) fn orders(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     false
 }
 
-/// So few keys are in an order by chance.
-const FEW: usize = 5;
+/// An order says something where only one of so many documents with the same keys has it by chance: six keys of one object,
+/// or as much in several.
+const UNLIKELY: f64 = 700.0;
 
-/// The order in which the keys look sorted, where that says something.
-pub(super) fn looks_sorted(body: &[u8]) -> Option<&'static str> {
+/// No more different objects of a document are looked at.
+const SHAPES: usize = 16;
+
+/// In how many orders keys can stand, of all shapes together.
+fn orders_of(shapes: &[KeyList<'_>]) -> f64 {
+    shapes.iter().map(|keys| (1..=keys.len()).map(|it| it as f64).product::<f64>()).product()
+}
+
+/// The order in which the keys look sorted, where that is improbable by chance.
+pub(super) fn looks_sorted(body: &[u8]) -> Option<String> {
     let tree = Tree::read(body)?;
-    let (count, alphabetical) = tree.is_in(ALPHABETICAL);
-    let (_, by_length) = tree.is_in(BY_LENGTH);
-    match (count >= FEW, alphabetical, by_length) {
-        (true, false, true) => Some("the order of their length, as PostgreSQL's jsonb writes them"),
-        (true, true, false) => Some("the order of the alphabet, as maps of Go and sort_keys of Python write them"),
+    let count_in = |order: Order| {
+        let mut found = Vec::new();
+        let sorted = shapes(&tree.root, order, &mut found);
+        (sorted && orders_of(&found) >= UNLIKELY).then(|| found.iter().map(Vec::len).sum::<usize>())
+    };
+    match (count_in(ALPHABETICAL), count_in(BY_LENGTH)) {
+        // People name what is important first, and shortly: only the white space of PostgreSQL tells that from jsonb.
+        (None, Some(count)) if json_spelling::laid_out(body, b" ") == body => {
+            Some(format!("all {count} JSON keys are in the order of their length, as PostgreSQL's jsonb writes them"))
+        }
+        (Some(count), None) => Some(format!(
+            "all {count} JSON keys are in the order of the alphabet, as maps of Go and sort_keys of Python write them"
+        )),
         _ => None,
     }
 }
@@ -273,8 +306,16 @@ mod tests {
 
     #[test]
     fn only_many_keys_in_an_order_say_something() {
-        assert!(looks_sorted(br#"{"id":1,"url":2,"name":3,"created":4,"amounts":5}"#).is_none());
-        assert!(looks_sorted(br#"{"id":1,"url":2,"name":3,"amount":4,"created":5}"#).unwrap().contains("jsonb"));
+        let by_length = r#"{"id": 1, "url": 2, "name": 3, "amount": 4, "created": 5, "customer": 6}"#;
+        assert!(looks_sorted(by_length.as_bytes()).unwrap().contains("jsonb"));
+        // As a person would order them, and JavaScript writes them.
+        assert!(looks_sorted(by_length.replace(' ', "").as_bytes()).is_none());
         assert!(looks_sorted(br#"{"a":1,"b":2}"#).is_none());
+        assert!(looks_sorted(br#"{"a":1,"b":2,"c":3,"d":4,"e":5}"#).is_none());
+        assert!(looks_sorted(br#"{"x":1,"y":{"aa":1,"b":2,"c":3},"z":{"d":1,"ee":2,"f":[]}}"#).is_none());
+        assert!(looks_sorted(br#"{"aa":1,"b":2,"c":3,"d":4,"e":5,"f":6}"#).unwrap().contains("alphabet"));
+        // Many objects of one shape are ordered by one cause.
+        let items = vec![r#"{"amount":1,"id":2,"on":3}"#; 50].join(",");
+        assert!(looks_sorted(format!("[{items}]").as_bytes()).is_none());
     }
 }

@@ -83,6 +83,9 @@ pub(super) fn numbers(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
         let edits: Vec<(Range<usize>, Vec<u8>)> =
             places.iter().filter_map(|range| Some((range.clone(), rewrite(body.get(range.clone())?)?))).collect();
         let mut tried = |edits: &[(Range<usize>, Vec<u8>)]| {
+            if !case.known.budget.spend(body.len()) {
+                return false;
+            }
             let before = replaced(body, edits);
             visit(case.with_body(&before), Mistake::JsonNumbers, &[what])
         };
@@ -93,7 +96,13 @@ pub(super) fn numbers(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
             return true;
         }
     }
-    body.len() <= LONGEST && rounded(case, &places, visit)
+    if body.len() > LONGEST {
+        if places.iter().any(|range| large(body.get(range.clone()).unwrap_or_default()).is_some()) {
+            case.known.budget.refuse();
+        }
+        return false;
+    }
+    rounded(case, &places, visit)
 }
 
 /// The integers that a float cannot tell from one that stands here.
@@ -102,6 +111,9 @@ fn rounded(case: TriedCase<'_>, places: &[Range<usize>], visit: &mut Visit<'_>) 
     for range in places {
         let Some(number) = large(body.get(range.clone()).unwrap_or_default()) else { continue };
         for neighbour in neighbours(number).take(600) {
+            if !case.known.budget.spend(body.len()) {
+                return false;
+            }
             let before = replaced(body, &[(range.clone(), neighbour.to_string().into_bytes())]);
             let what = format!("the integer {neighbour} was rounded to {number}, as floats are");
             if visit(case.with_body(&before), Mistake::JsonNumbers, &[&what]) {
@@ -123,11 +135,35 @@ fn neighbours(number: u64) -> impl Iterator<Item = u64> {
     around.filter(move |other| (*other as f64).to_bits() == same.to_bits())
 }
 
-/// An integer that looks rounded: beyond 2^53, with zeros at its end.
+/// No more of a body is looked at for numbers that look rounded.
+const LOOKED_AT: usize = 1 << 20;
+
+/// What of a body is looked at.
+pub(super) fn looked_at(body: &[u8]) -> &[u8] {
+    body.get(..body.len().min(LOOKED_AT)).unwrap_or_default()
+}
+
+/// Integers look rounded where only one of so many documents with such numbers has them by chance.
+const UNLIKELY: f64 = 120.0;
+
+/// An integer beyond 2^53, where all of them stand as floats are written, with zeros at the end: that is improbable by
+/// chance. A number with few digits before its zeros was a round one from the beginning.
 pub(super) fn looks_rounded(body: &[u8]) -> Option<String> {
-    let places = numbers_of(body);
-    let numbers = places.into_iter().filter_map(|range| large(body.get(range)?));
-    numbers.filter(|number| number % 100 == 0).map(|number| number.to_string()).next()
+    let body = looked_at(body);
+    let mut all: Vec<u64> = numbers_of(body).into_iter().filter_map(|range| large(body.get(range)?)).collect();
+    all.sort_unstable();
+    all.dedup();
+    let chances: f64 = all.iter().map(|number| 1.0 + neighbours(*number).count() as f64).product();
+    let rounded = all.iter().all(|number| is_shortest(*number));
+    all.first().filter(|_| rounded && chances >= UNLIKELY).map(u64::to_string)
+}
+
+/// Whether a number stands as a float is written: its shortest digits, and zeros.
+fn is_shortest(number: u64) -> bool {
+    let digits: String = format!("{:e}", number as f64).chars().take_while(|it| *it != 'e').collect();
+    let digits = digits.replace('.', "");
+    let whole = number.to_string();
+    digits.len() >= 15 && whole.strip_prefix(&digits).is_some_and(|zeros| zeros.bytes().all(|zero| zero == b'0'))
 }
 
 #[cfg(test)]
@@ -139,6 +175,18 @@ mod tests {
         let body = br#"{"a1":12,"b":[-3.5,1e3,"7"],"c\"9":0}"#;
         let found: Vec<&[u8]> = numbers_of(body).into_iter().filter_map(|range| body.get(range)).collect();
         assert_eq!(found, [&b"12"[..], b"-3.5", b"1e3", b"0"]);
+    }
+
+    #[test]
+    fn numbers_look_rounded_where_that_is_no_chance() {
+        let rounded = |text: &str| looks_rounded(text.as_bytes());
+        assert_eq!(rounded("[1234567890123459000]").as_deref(), Some("1234567890123459000"));
+        // An id that ends in zeros, among others; a round amount; one that only just needs no float.
+        for text in
+            ["[1234567890123459000,1234567890123458955]", "[1000000000000000000]", "[9007199254740994]", "[100]"]
+        {
+            assert_eq!(rounded(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -7,47 +7,85 @@ use super::budget::TrialBudget;
 use super::case::{TriedCase, Visit};
 use super::mistake::Mistake;
 
-/// One way of writing, with the words for what has happened to a body that was written so when it was signed. Gives
-/// nothing where more would be written than the bound.
-type Way = (fn(&[u8], usize) -> Option<Vec<u8>>, &'static str);
+/// One way of writing.
+#[derive(Clone, Copy)]
+struct OtherWay {
+    /// Gives nothing where more would be written than the bound.
+    write: fn(&[u8], usize) -> Option<Vec<u8>>,
+    /// What stands in a body that is written otherwise; anything may where that is empty.
+    marks: &'static [&'static [u8]],
+    /// What has happened to a body that was written so when it was signed.
+    what: &'static str,
+}
 
-const LAYOUTS: [Way; 5] = [
-    (|body, _| Some(laid_out(body, b"")), "has white space between its JSON tokens that was not signed"),
-    (|body, _| Some(laid_out(body, b" ")), "lacks the spaces after `,` and `:` in its JSON"),
-    (|body, bound| indented(body, b"  ", bound), "lacks the line breaks of its JSON, with two spaces for each level"),
-    (
+const fn way(write: fn(&[u8], usize) -> Option<Vec<u8>>, marks: &'static [&'static [u8]], what: &'static str) -> OtherWay {
+    OtherWay { write, marks, what }
+}
+
+const LAYOUTS: [OtherWay; 5] = [
+    way(|body, _| Some(laid_out(body, b"")), &[], "has white space between its JSON tokens that was not signed"),
+    way(|body, _| Some(laid_out(body, b" ")), &[], "lacks the spaces after `,` and `:` in its JSON"),
+    way(
+        |body, bound| indented(body, b"  ", bound),
+        &[],
+        "lacks the line breaks of its JSON, with two spaces for each level",
+    ),
+    way(
         |body, bound| indented(body, b"    ", bound),
+        &[],
         "lacks the line breaks of its JSON, with four spaces for each level",
     ),
-    (|body, bound| indented(body, b"\t", bound), "lacks the line breaks of its JSON, with a tab for each level"),
+    way(
+        |body, bound| indented(body, b"\t", bound),
+        &[],
+        "lacks the line breaks of its JSON, with a tab for each level",
+    ),
 ];
 
-const CHARACTERS: [Way; 3] = [
-    (|body, _| Some(escaped(body, b"0123456789abcdef")), "has characters where \\uXXXX escapes were signed"),
-    (
+/// A mark for every character that is not ASCII.
+const NOT_ASCII: &[u8] = b"\x80";
+
+const CHARACTERS: [OtherWay; 3] = [
+    way(
+        |body, _| Some(escaped(body, b"0123456789abcdef")),
+        &[NOT_ASCII],
+        "has characters where \\uXXXX escapes were signed",
+    ),
+    way(
         |body, _| Some(escaped(body, b"0123456789ABCDEF")),
+        &[NOT_ASCII],
         "has characters where \\uXXXX escapes in capitals were signed",
     ),
-    (|body, _| Some(unescaped(body)), "has \\uXXXX escapes where the characters were signed"),
+    way(|body, _| Some(unescaped(body)), &[b"\\u"], "has \\uXXXX escapes where the characters were signed"),
 ];
 
-const SLASHES: [Way; 2] = [
-    (|body, _| Some(exchanged(body, &[(b"/", br"\/")])), r"has `/` where `\/` was signed"),
-    (|body, _| Some(exchanged(body, &[(br"\/", b"/")])), r"has `\/` where `/` was signed"),
+const SLASHES: [OtherWay; 2] = [
+    way(|body, _| Some(exchanged(body, &[(b"/", br"\/")])), &[b"/"], r"has `/` where `\/` was signed"),
+    way(|body, _| Some(exchanged(body, &[(br"\/", b"/")])), &[br"\/"], r"has `\/` where `/` was signed"),
 ];
 
 /// `<`, `>` and `&` as Go, and `=` and `'` beside them as Gson, and more in capitals as .NET writes them.
-const MARKUP: [Way; 4] = [
-    (|body, _| Some(exchanged(body, GO)), "has `<`, `>` or `&` where their \\uXXXX escapes were signed (Go)"),
-    (
+const MARKUP: [OtherWay; 4] = [
+    way(
+        |body, _| Some(exchanged(body, GO)),
+        &[b"<", b">", b"&"],
+        "has `<`, `>` or `&` where their \\uXXXX escapes were signed (Go)",
+    ),
+    way(
         |body, _| Some(exchanged(body, GSON)),
+        &[b"<", b">", b"&", b"=", b"'"],
         "has `=`, `'`, `<`, `>` or `&` where their \\uXXXX escapes were signed (Gson)",
     ),
-    (
+    way(
         |body, _| Some(exchanged(body, DOTNET)),
+        &[b"<", b">", b"&", b"'", b"+", b"`", br#"\""#],
         "has quotes, `+`, `<`, `>` or `&` where their \\uXXXX escapes were signed (.NET)",
     ),
-    (|body, _| Some(exchanged(body, UNDONE)), "has \\uXXXX escapes of ASCII where the characters were signed"),
+    way(
+        |body, _| Some(exchanged(body, UNDONE)),
+        &[b"\\u"],
+        "has \\uXXXX escapes of ASCII where the characters were signed",
+    ),
 ];
 
 type Pairs = &'static [(&'static [u8], &'static [u8])];
@@ -84,11 +122,13 @@ const UNDONE: Pairs = &[
 ];
 
 /// What can be another in the spelling of a body, one way of each at a time.
-const ASPECTS: [&[Way]; 4] = [&LAYOUTS, &CHARACTERS, &SLASHES, &MARKUP];
+const ASPECTS: [&[OtherWay]; 4] = [&LAYOUTS, &CHARACTERS, &SLASHES, &MARKUP];
 
 /// No spelling that is tried is so many times as long as the body, and this much longer.
 const GROWTH: usize = 8;
 const SLACK: usize = 4096;
+/// Nor this much longer: a bound of the memory.
+const MOST_MORE: usize = 64 << 20;
 
 /// Other spellings of the body of a case.
 pub(super) fn spellings(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
@@ -99,7 +139,7 @@ pub(super) fn spellings(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
 /// Other white space alone, and that with escapes.
 pub(super) fn layouts(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     let body = case.seen.body;
-    let aspects: [&[Way]; 4] = [&LAYOUTS, &CHARACTERS, &[], &[]];
+    let aspects: [&[OtherWay]; 4] = [&LAYOUTS, &CHARACTERS, &[], &[]];
     find(body, case.known.budget, &aspects, |text, mistake, what| visit(case.with_body(text), mistake, &[what]))
 }
 
@@ -108,17 +148,18 @@ pub(super) fn layouts(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
 fn find(
     body: &[u8],
     budget: &TrialBudget,
-    aspects: &[&[Way]; 4],
+    aspects: &[&[OtherWay]; 4],
     mut fits: impl FnMut(&[u8], Mistake, &str) -> bool,
 ) -> bool {
     if !matches!(body.trim_ascii().first(), Some(b'{' | b'[')) {
         return false;
     }
-    let bound = body.len().saturating_mul(GROWTH).saturating_add(SLACK);
+    let bound = body.len().saturating_mul(GROWTH).saturating_add(SLACK).min(body.len().saturating_add(MOST_MORE));
     // One aspect has nothing to do with another: what changes nothing of the body changes nothing of its other spellings.
-    let changes = |way: &Way| rewritten(body, way, budget, bound).is_some_and(|text| text != body);
-    let ways = aspects.map(|ways| ways.iter().copied().filter(changes).collect::<Vec<Way>>());
-    let is_layout = |way: &Way| LAYOUTS.iter().any(|(_, what)| *what == way.1);
+    let changes =
+        |way: &OtherWay| applies(body, way, budget) && rewritten(body, way, budget, bound).is_some_and(|text| text != body);
+    let ways = aspects.map(|ways| ways.iter().copied().filter(changes).collect::<Vec<OtherWay>>());
+    let is_layout = |way: &OtherWay| LAYOUTS.iter().any(|it| it.what == way.what);
     for spelling in combinations(&ways) {
         let mut text = Cow::Borrowed(body);
         let whole = spelling.iter().all(|way| {
@@ -132,7 +173,7 @@ fn find(
             }
             continue;
         }
-        let words: Vec<&str> = spelling.iter().map(|(_, what)| *what).collect();
+        let words: Vec<&str> = spelling.iter().map(|way| way.what).collect();
         let mistake = if spelling.iter().all(is_layout) { Mistake::JsonLayout } else { Mistake::JsonEscapes };
         if *text != *body && fits(&text, mistake, &words.join(", and ")) {
             return true;
@@ -141,23 +182,31 @@ fn find(
     false
 }
 
+/// Whether something stands in the body that is another in that way.
+fn applies(body: &[u8], way: &OtherWay, budget: &TrialBudget) -> bool {
+    let stands = |mark: &&[u8]| {
+        if **mark == *NOT_ASCII { !body.is_ascii() } else { memchr::memmem::find(body, mark).is_some() }
+    };
+    way.marks.is_empty() || budget.searches(body, way.marks.len()) && way.marks.iter().any(stands)
+}
+
 /// The text written in that way, if it does not become too long and can be paid for.
-fn rewritten(text: &[u8], (write, _): &Way, budget: &TrialBudget, bound: usize) -> Option<Vec<u8>> {
-    if text.len() > budget.bound() {
-        budget.refuse();
+fn rewritten(text: &[u8], way: &OtherWay, budget: &TrialBudget, bound: usize) -> Option<Vec<u8>> {
+    if !budget.steps(text, 1) {
         return None;
     }
     // What is given up has been written as far as the bound.
-    let written = write(text, bound);
+    let bound = bound.min(budget.bound());
+    let written = (way.write)(text, bound);
     let paid = budget.charge(written.as_ref().map_or(bound, Vec::len));
     written.filter(|written| paid && written.len() <= bound)
 }
 
 /// At most one way of each aspect, those with the fewest first.
-fn combinations(ways: &[Vec<Way>; 4]) -> Vec<Vec<Way>> {
+fn combinations(ways: &[Vec<OtherWay>; 4]) -> Vec<Vec<OtherWay>> {
     let mut all = vec![Vec::new()];
     for aspect in ways {
-        let longer: Vec<Vec<Way>> =
+        let longer: Vec<Vec<OtherWay>> =
             all.iter().flat_map(|some| aspect.iter().map(|way| [some.as_slice(), &[*way]].concat())).collect();
         all.extend(longer);
     }
@@ -235,8 +284,19 @@ fn indented(body: &[u8], step: &[u8], bound: usize) -> Option<Vec<u8>> {
 /// With each text of `pairs` exchanged for the other. What stands behind a backslash belongs to it.
 fn exchanged(body: &[u8], pairs: &[(&[u8], &[u8])]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len());
+    let begins = |byte: u8| byte == b'\\' || pairs.iter().any(|(from, _)| from.first() == Some(&byte));
+    let mut beginnings = [false; 256];
+    (0..=u8::MAX).zip(&mut beginnings).for_each(|(byte, is)| *is = begins(byte));
+    let plain = |byte: &u8| !beginnings.get(usize::from(*byte)).copied().unwrap_or_default();
     let mut rest = body;
     while let Some((first, after)) = rest.split_first() {
+        if plain(first) {
+            let end = rest.iter().position(|byte| !plain(byte)).unwrap_or(rest.len());
+            let (kept, after) = rest.split_at(end);
+            out.extend_from_slice(kept);
+            rest = after;
+            continue;
+        }
         if let Some((from, to)) = pairs.iter().find(|(from, _)| rest.starts_with(from)) {
             out.extend_from_slice(to);
             rest = rest.get(from.len()..).unwrap_or_default();

@@ -21,13 +21,8 @@ const CREDENTIALS: [(&[&str], &str); 12] = [
     (&["pdl_live_apikey_", "pdl_sdbx_apikey_", "EAAA", "eyJ"], "an API key or an access token"),
 ];
 
-/// The first thing that looks wrong.
-pub(super) fn looks(case: TriedCase<'_>) -> Option<NamedMistake> {
-    secret(case).or_else(|| if case.scheme.covers_body() { body(case) } else { None })
-}
-
 /// A file with one secret, which cannot be it.
-fn secret(case: TriedCase<'_>) -> Option<NamedMistake> {
+pub(super) fn looks_of_secret(case: TriedCase<'_>) -> Option<NamedMistake> {
     let [(id, secret)] = case.known.secrets else { return None };
     let id = format!("`{}`", id.escape_debug());
     let bare = text::trimmed(secret);
@@ -82,49 +77,64 @@ fn is_placeholder(text: &[u8]) -> bool {
         || ["your-", "your_", "your "].iter().any(|start| small.starts_with(start))
 }
 
-fn body(case: TriedCase<'_>) -> Option<NamedMistake> {
-    let body = case.seen.body;
+/// Values of Content-Encoding (RFC 9110 section 8.4.1) that text cannot be.
+const COMPRESSED: [&str; 7] = ["gzip", "x-gzip", "deflate", "br", "zstd", "compress", "x-compress"];
+
+/// The first thing that looks wrong with a body that is signed.
+pub(super) fn looks_of_body(case: TriedCase<'_>) -> Option<NamedMistake> {
+    if !case.scheme.covers_body() {
+        return None;
+    }
+    let (body, budget) = (case.seen.body, case.known.budget);
     let trimmed = body.trim_ascii();
     let found = |mistake: Mistake, details: &[&str]| Some(NamedMistake::new(mistake, details));
     match trimmed {
-        b"" => return found(Mistake::BodyEmpty, &["empty"]),
+        // Such requests have none.
+        b"" if [&b"GET"[..], b"HEAD", b"DELETE"].contains(&case.seen.method) => return None,
+        b"" if body.is_empty() => return found(Mistake::BodyEmpty, &["empty"]),
+        b"" => return found(Mistake::BodyEmpty, &["white space and nothing else"]),
         b"{}" | b"[]" | b"null" | b"undefined" | b"\"\"" | b"None" => {
             let shown = format!("`{}`", trimmed.escape_ascii());
             return found(Mistake::BodyEmpty, &[&shown]);
         }
         _ => {}
     }
-    if memchr::memmem::find(trimmed.get(..64.min(trimmed.len()))?, b"[object Object]").is_some() {
+    if trimmed.starts_with(b"[object Object]") {
         return found(Mistake::BodyObject, &[]);
     }
     if let Some(encoding) = case.seen.header("Content-Encoding")
-        && !encoding.eq_ignore_ascii_case(b"identity")
+        && COMPRESSED.iter().any(|name| encoding.eq_ignore_ascii_case(name.as_bytes()))
+        && budget.searches(body, 1)
         && core::str::from_utf8(body).is_ok()
     {
         return found(Mistake::BodyDecompressed, &[&encoding.escape_ascii().to_string()]);
     }
-    if memchr::memmem::find(body, "\u{fffd}".as_bytes()).is_some() {
+    if budget.searches(body, 1) && memchr::memmem::find(body, "\u{fffd}".as_bytes()).is_some() {
         return found(Mistake::BodyReplacement, &[]);
     }
-    if python::looks_like_it(trimmed) {
+    if budget.searches(body, 3) && python::looks_like_it(trimmed) {
         return found(Mistake::BodyPythonLooks, &[]);
     }
     if !matches!(trimmed.first(), Some(b'{' | b'[')) {
         return None;
     }
-    if is_cut(trimmed) {
+    // What ends in a bracket was changed and not cut.
+    let ends = matches!(trimmed.last(), Some(b'}' | b']'));
+    if !ends && case.pays(1) && is_cut(trimmed) {
         let whole = body.len() / 1024;
         let exactly =
             if body.len().is_multiple_of(1024) { format!(", after exactly {whole} KiB") } else { String::new() };
         return found(Mistake::BodyCut, &[&exactly]);
     }
-    if let Some(number) = json_numbers::looks_rounded(body) {
+    if budget.steps(json_numbers::looked_at(body), 1)
+        && let Some(number) = json_numbers::looks_rounded(body)
+    {
         return found(Mistake::JsonRounded, &[&number]);
     }
-    if !case.pays(json_keys::COST) {
+    if !json_keys::pays(case) {
         return None;
     }
-    json_keys::looks_sorted(body).and_then(|order| found(Mistake::JsonRewritten, &[order]))
+    json_keys::looks_sorted(body).and_then(|order| found(Mistake::JsonRewritten, &[&order]))
 }
 
 /// Whether JSON ends before all that it has opened is closed.
@@ -143,9 +153,8 @@ fn is_cut(text: &[u8]) -> bool {
             _ => {}
         }
     }
-    // Hostile bodies open without end, and what ends in a bracket was changed and not cut.
-    let ends = matches!(text.last(), Some(b'}' | b']'));
-    !ends && (in_string || (open > 0 && open < 64))
+    // Hostile bodies open without end.
+    in_string || (open > 0 && open < 64)
 }
 
 #[cfg(test)]

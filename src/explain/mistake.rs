@@ -108,6 +108,8 @@ mistakes! {
         "copy the whole secret: let the sender reveal it, or make a new one";
     SecretPlaceholder = "secret_placeholder" Looks, "the secret {} looks like a placeholder",
         "write the secret itself into the file: no variable is filled in";
+    SecretEmpty = "secret_empty" Seen, "the secret is empty: {} {}",
+        "write the secret that the sender shows into that file: printf %s \"$SECRET\" > FILE; is the variable set that it was made of?";
     SecretUnusable = "secret_unusable" Seen, "the secret {} is no secret of this scheme: {}",
         "write the secret as the sender shows it, byte for byte";
     KeyInactive = "key_inactive" Matches, "it is signed with the key {}, which does not count now",
@@ -200,7 +202,7 @@ mistakes! {
         "correct the sender: digest() and not hexdigest() in front of base64";
     HeaderPercent = "header_percent" Matches, "the signature is percent-encoded", "correct the sender: header values are not percent-encoded";
     HeaderLegacy = "header_legacy" Matches, "the request has only the older header `{}` (SHA-1), and not `{}`",
-        "look whether the sender sends the newer header: if so, a proxy removes it; if not, update the sender and set a secret there";
+        "the sender signs, and with the right secret: look which proxy on the way removes the newer header; a sender that sends only the older one needs an update";
     HeaderTwice = "header_twice" Seen, "{} stands more than once", "let the sender, or what is in front, send it once";
     HeaderEmpty = "header_empty" Seen, "{} is empty", "set the secret at the sender";
     HeaderMissing = "header_missing" Seen, "{} is not there{}",
@@ -211,7 +213,7 @@ mistakes! {
         "is the scheme the sender's, and does a proxy change headers?";
 
     TimeStale = "time_stale" Matches, "the delivery is {} old, and {} are allowed",
-        "an old capture: say with --at when it came. A repeated delivery: send a new one. A new one: compare the clocks of both machines";
+        "an old delivery sent again: let the sender send a new one; a new one: compare the clocks of both machines";
     TimeFuture = "time_future" Matches, "the delivery is {} in the future, and {} are allowed",
         "compare the clocks of both machines";
     TimeUnit = "time_unit" Matches, "the timestamp is in {}, and not in {}", "correct the sender, or `unit` of the timestamp of the scheme";
@@ -221,6 +223,12 @@ mistakes! {
     TimeForm = "time_form" Seen, "the timestamp ({}) cannot be read as {}", "does the scheme say in which unit this sender writes the time?";
     IdMissing = "id_missing" Seen, "the delivery id ({}) is not there", "is the scheme the sender's, and does a proxy remove headers?";
     IdForm = "id_form" Seen, "the delivery id ({}) {}", "let the sender use other ids, or another separator in `content` of the scheme";
+
+    ContentPart = "content_part" Seen, "{} {}", "pass the request on byte for byte";
+    ContentDigestOther = "content_digest_other" Matches, "the body is not the one whose SHA-256 the query parameter `{}` has",
+        "pass the body on byte for byte: the signature of the URL holds, and the body was changed or exchanged";
+    ContentCoding = "content_coding" Seen, "the body cannot be decompressed: {}",
+        "let nothing on the way compress, decompress or cut the body; gzip and deflate are read, once and to their end";
 
     SchemeOther = "scheme_other" Matches, "it matches the scheme {}", "give the route that scheme";
     CredentialWrong = "credential_wrong" Seen, "the credential is none of the keys", "compare it with the one that is set at the sender";
@@ -233,8 +241,8 @@ mistakes! {
         "pass the body on as bytes; something reads it in another character set";
     BodyDecompressed = "body_decompressed" Looks, "Content-Encoding says {}, but the body is not compressed",
         "what was signed is the compressed body: let nothing in front decompress it";
-    JsonRewritten = "json_rewritten" Looks, "the body looks written again: its JSON keys are in {}",
-        "verify the raw body: something in between has read and written it, and the order that was signed is lost";
+    JsonRewritten = "json_rewritten" Looks, "the body looks written again: {}",
+        "verify the raw body, if something in between reads and writes it; a sender that itself writes keys so is no cause";
     JsonRounded = "json_rounded" Looks, "the number {} looks rounded to the 53 bits of a float",
         "verify the raw body: something in between reads numbers as floats";
 }

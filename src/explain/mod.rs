@@ -18,6 +18,8 @@ mod json_spelling;
 mod looks;
 mod mistake;
 mod opened;
+mod parts;
+mod places;
 mod python;
 mod report;
 mod search;
@@ -31,6 +33,8 @@ mod text;
 mod times;
 mod tokens;
 mod trial;
+#[cfg(test)]
+mod untouched;
 mod urls;
 
 pub use budget::TrialBudget;
@@ -40,3 +44,4 @@ pub use given::Given;
 pub use mistake::{Certainty, Mistake};
 pub use report::{Explanation, explain, explain_head};
 pub use spans::shown_span;
+pub use text::blank as blank_secret;

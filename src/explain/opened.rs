@@ -4,10 +4,19 @@ use miniz_oxide::inflate::{TINFLStatus, decompress_to_vec_with_limit, decompress
 
 use super::budget::TrialBudget;
 
-/// What a compressed body was before, with the name of the format; nothing where that is more than a quarter of what
+/// What a byte costs that is read or written.
+const COST: usize = 4;
+
+/// What a compressed body was before, with the name of the format; nothing where that costs more than half of what
 /// `budget` has left.
 pub(super) fn decompressed(body: &[u8], budget: &TrialBudget) -> Option<(Vec<u8>, &'static str)> {
-    let limit = budget.bound() / 4;
+    let limit = budget.bound() / (2 * COST);
+    if limit < body.len() {
+        if let [0x1f, 0x8b, 8, ..] = body {
+            budget.refuse();
+        }
+        return None;
+    }
     let (opened, how) = match body {
         [0x1f, 0x8b, 8, flags, _, _, _, _, _, _, rest @ ..] => {
             (decompress_to_vec_with_limit(behind_names(*flags, rest)?, limit), "gzip")
@@ -15,9 +24,9 @@ pub(super) fn decompressed(body: &[u8], budget: &TrialBudget) -> Option<(Vec<u8>
         [first, ..] if first & 0xf == 8 => (decompress_to_vec_zlib_with_limit(body, limit), "zlib (deflate)"),
         _ => return None,
     };
-    // What was written before it failed has been paid for as well.
+    // What was written before it failed has been paid for as well, and it may have read much and written little.
     let written = opened.as_ref().map_or_else(|failed| failed.output.len(), Vec::len);
-    let paid = budget.charge(written);
+    let paid = budget.charge(body.len().saturating_add(written).saturating_mul(COST));
     let too_long = opened.as_ref().is_err_and(|failed| failed.status == TINFLStatus::HasMoreOutput);
     if too_long {
         budget.refuse();
@@ -51,8 +60,8 @@ mod tests {
     fn what_is_opened_is_paid_for() {
         let bomb = miniz_oxide::deflate::compress_to_vec_zlib(&vec![b'['; 64 << 20], 9);
         let budget = TrialBudget::of(bomb.len());
-        assert!(decompressed(&bomb, &budget).is_none() && budget.has_refused());
-        assert!(budget.spent() <= (64 << 20) / 4 + 128 * bomb.len() as u64, "{}", budget.spent());
+        assert!(decompressed(&bomb, &budget).is_none() && budget.takes_refusal());
+        assert!(budget.spent() <= (64 << 20) / 2 + 512 * bomb.len() as u64, "{}", budget.spent());
     }
 
     #[test]

@@ -19,13 +19,20 @@ fn bytes_literal(text: &[u8]) -> Option<&[u8]> {
     [&b"'"[..], b"\""].into_iter().find_map(|quote| rest.strip_prefix(quote)?.strip_suffix(quote))
 }
 
+/// Whether a text begins as Python's notation does: what costs nothing to see.
+pub(super) fn may_be_it(text: &[u8]) -> bool {
+    matches!(text.trim_ascii_start().first(), Some(b'{' | b'[' | b'b'))
+}
+
 /// Whether a text is Python's notation, and not JSON: a dictionary or a list with strings in single quotes.
 pub(super) fn looks_like_it(text: &[u8]) -> bool {
     let text = text.trim_ascii();
     let starts = [&b"{'"[..], b"['", b"[{'", b"b'{", b"b'[", b"b\"{"];
     starts.iter().any(|start| text.starts_with(start))
         || (text.first() == Some(&b'{')
-            && [&b": None"[..], b": True", b": False"].iter().any(|it| memchr::memmem::find(text, it).is_some()))
+            && [&b": None"[..], b": True", b": False"].iter().any(|it| memchr::memmem::find(text, it).is_some())
+            // Such words stand in texts, too.
+            && serde_json::from_slice::<&serde_json::value::RawValue>(text).is_err_and(|error| !error.is_eof()))
 }
 
 fn unescaped(text: &[u8]) -> Vec<u8> {
@@ -102,6 +109,7 @@ mod tests {
             [r#"{"a": null, "b": [true, "it's"], "c": "\""}"#, r#"{"a":null,"b":[true,"it's"],"c":"\""}"#]
         );
         assert_eq!(read(r"b'{\'a\': \xc3\xa9\n}'").collect::<Vec<_>>(), ["{'a': é\n}"]);
+        assert!(!looks_like_it(br#"{"note": "paid: True, owner: None"}"#) && looks_like_it(br#"{"a": None}"#));
         assert_eq!(read("{\"a\": 1}").count() + read("").count() + read("{'").count(), 1);
     }
 }

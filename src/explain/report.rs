@@ -5,15 +5,16 @@ use core::fmt;
 use core::time::Duration;
 use std::sync::Arc;
 
-use super::case::{GivenFacts, Seen, TriedCase};
+use super::case::{GivenFacts, Seen, TriedCase, without_line_end};
 use super::facts::Facts;
 use super::finding::NamedMistake;
 use super::given::Given;
-use super::looks::looks;
+use super::looks::{looks_of_body, looks_of_secret};
 use super::mistake::{Certainty, Mistake};
-use super::search::search;
+use super::search::{Searched, search};
 use super::seen::seen;
 use super::spans::shown_span;
+use super::text;
 use super::trial::run;
 use crate::gate::verify::{Delivery, Key, Keyring, Kind, Scheme, Unit, inspect};
 use crate::outcome::Rejection;
@@ -29,9 +30,12 @@ pub struct Explanation {
     pub finding: Option<NamedMistake>,
     /// What was looked for and what was found, one line each.
     pub facts: Vec<String>,
-    /// Whether something was not tried because it would have cost too much.
-    pub incomplete: bool,
+    /// What was not tried, or only in part, because it would have cost too much.
+    pub left_out: Vec<&'static str>,
 }
+
+/// Trials leave one of so many parts of the budget to looks.
+const FOR_LOOKS: u64 = 4;
 
 /// What helps where none of the usual mistakes was it.
 const AFTER_ALL: &str = "compare the secret with the sender's; then compare length and SHA-256 of the body (below) with what \
@@ -52,12 +56,21 @@ impl Explanation {
                     }
                     _ => format!("{word}: {finding} ({})", finding.certainty()),
                 }
-            },
+            }
             (Err(rejection), None, _) if is_mismatch(*rejection) => {
-                "not explained: no known mistake fits; what remains is another key, or a body that was changed on the way".to_owned()
+                let fits =
+                    if self.left_out.is_empty() { "no known mistake fits" } else { "no mistake that was tried fits" };
+                format!("not explained: {fits}; what remains is another key, or a body that was changed on the way")
             }
             (Err(rejection), None, _) => format!("not explained: {}", rejection.meaning()),
         }
+    }
+
+    /// What was left out because of the size of the body, in a sentence.
+    #[must_use]
+    pub fn remark_on_size(&self) -> Option<String> {
+        let what = self.left_out.join(", ");
+        (!what.is_empty()).then(|| format!("left out, or tried in part, because of the size of the body: {what}"))
     }
 
     /// What to do, where more than the reason says that.
@@ -75,7 +88,7 @@ impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.headline())?;
         self.remedy().map_or(Ok(()), |remedy| writeln!(f, "what to do: {remedy}"))?;
-        self.facts.iter().try_for_each(|line| writeln!(f, "{line}"))
+        self.facts.iter().chain(&self.remark_on_size()).try_for_each(|line| writeln!(f, "{line}"))
     }
 }
 
@@ -87,32 +100,33 @@ pub fn explain<D: Delivery>(given: &Given<'_>, delivery: &D) -> Explanation {
     };
     let Some(scheme) = given.verifier.scheme() else {
         let facts = vec!["scheme none: nothing is verified".to_owned()];
-        return Explanation { verdict, key_id, finding: None, facts, incomplete: false };
+        return Explanation { verdict, key_id, finding: None, facts, left_out: Vec::new() };
     };
     let known = known(given, scheme);
     let case = TriedCase::of(&known, Seen::of(delivery));
-    let finding = verdict.err().and_then(|rejection| cause(given, case, rejection));
+    let Searched { found: finding, left_out } =
+        verdict.err().map(|rejection| cause(given, case, rejection)).unwrap_or_default();
     let facts = Facts { given, case, verdict, finding: finding.as_ref(), with_body: true }.lines();
-    let incomplete = finding.is_none() && given.budget.has_refused();
-    Explanation { verdict, key_id, finding, facts, incomplete }
+    Explanation { verdict, key_id, finding, facts, left_out }
 }
 
 /// The same of a delivery whose body is not known: what can be judged without it.
 pub fn explain_head<D: Delivery>(given: &Given<'_>, delivery: &D) -> Explanation {
     let verdict = given.verifier.begin(delivery, given.now).map(|_| ());
     let Some(scheme) = given.verifier.scheme() else {
-        return Explanation { verdict, key_id: None, finding: None, facts: Vec::new(), incomplete: false };
+        return Explanation { verdict, key_id: None, finding: None, facts: Vec::new(), left_out: Vec::new() };
     };
     let known = known(given, scheme);
     let case = TriedCase::of(&known, Seen::of(delivery));
     let finding = verdict.err().and_then(|rejection| seen(case, rejection));
     let facts = Facts { given, case, verdict, finding: finding.as_ref(), with_body: false }.lines();
-    Explanation { verdict, key_id: None, finding, facts, incomplete: false }
+    Explanation { verdict, key_id: None, finding, facts, left_out: Vec::new() }
 }
 
-fn known<'g>(given: &Given<'g>, scheme: &Scheme) -> GivenFacts<'g> {
+pub(super) fn known<'g>(given: &Given<'g>, scheme: &Scheme) -> GivenFacts<'g> {
     GivenFacts {
         scheme: Arc::new(scheme.clone()),
+        keys: given.verifier.keys(),
         keyring: Keyring::new(given.verifier.keys().iter().map(Key::without_times).collect()),
         secrets: given.secrets,
         of_others: given.of_others,
@@ -157,26 +171,50 @@ const fn is_of_signature(rejection: Rejection) -> bool {
     )
 }
 
-fn cause(given: &Given<'_>, case: TriedCase<'_>, rejection: Rejection) -> Option<NamedMistake> {
+fn cause(given: &Given<'_>, case: TriedCase<'_>, rejection: Rejection) -> Searched {
+    let certain = |found: Option<NamedMistake>| Searched { found, left_out: Vec::new() };
+    // Without any secret nothing can match, whatever else may be wrong.
+    if case.known.secrets.iter().all(|(_, secret)| text::blank(secret).is_some())
+        && let Some(empty) = unusable(case)
+    {
+        return certain(Some(empty));
+    }
     // A token is whole or not: nothing on its way changes it so that a trial could undo that.
     let tries = case.scheme.signs() && !matches!(case.scheme.kind, Kind::Jws(_));
     if !is_of_signature(rejection) || !tries {
-        return seen(case, rejection);
+        return certain(seen(case, rejection));
     }
     // What is genuine but for its time has no other mistake, whatever may be changed of it that is not signed.
     let as_it_is = match rejection {
-        Rejection::TimestampStale
-        | Rejection::TimestampFuture
-        | Rejection::KeyInactive
-        | Rejection::SignatureMismatch => case.matching_key(),
+        Rejection::TimestampStale | Rejection::TimestampFuture | Rejection::KeyInactive => case.matching_key(|_| true),
+        // Those that count have been tried.
+        Rejection::SignatureMismatch => case.matching_key(|key| !key.validity().contains(given.now)),
         _ => None,
     };
     if let Some(id) = as_it_is {
-        return Some(of_time(given, case, rejection, &id));
+        return certain(Some(of_time(given, case, rejection, &id)));
     }
-    let found = search(case);
+    let Searched { found, left_out } = given.budget.all_but(FOR_LOOKS, || search(case));
+    let proven = found.is_some();
     let at_sight = || if rejection == Rejection::SignatureMismatch { None } else { seen(case, rejection) };
-    found.or_else(at_sight).or_else(|| looks(case))
+    let found = found.or_else(at_sight).or_else(|| looks_of_secret(case)).or_else(|| unusable(case));
+    let found = found.or_else(|| looks_of_body(case));
+    Searched { found, left_out: if proven { Vec::new() } else { left_out } }
+}
+
+/// A secret that is none: its file is empty, or the scheme can make no key of it.
+fn unusable(case: TriedCase<'_>) -> Option<NamedMistake> {
+    let secrets = case.known.secrets.iter().filter(|_| !case.scheme.wants_public_key());
+    let mut all = secrets.filter_map(|(name, secret)| {
+        let name = format!("`{}`", name.escape_debug());
+        if let Some(what) = text::blank(secret) {
+            return Some(NamedMistake::new(Mistake::SecretEmpty, &[&name, what]));
+        }
+        let error = inspect::decode_secret(case.scheme, without_line_end(secret)).err()?.to_string();
+        let why = error.split(';').next().unwrap_or_default().replace("the secret", "it");
+        Some(NamedMistake::new(Mistake::SecretUnusable, &[&name, &why]))
+    });
+    all.next()
 }
 
 /// Why what matches does not count.
@@ -199,6 +237,36 @@ fn of_time(given: &Given<'_>, case: TriedCase<'_>, rejection: Rejection, id: &st
         let other = if timestamp.unit == Unit::Seconds { "another unit" } else { "seconds" };
         return NamedMistake::new(Mistake::TimeUnit, &[other, wanted]);
     }
+    let advice = advice_on_time(given, moment, age);
     let age = shown_span(Duration::from_millis(age.unsigned_abs()));
-    NamedMistake::new(mistake, &[&age, &shown_span(tolerance)])
+    NamedMistake { advice: Some(advice), ..NamedMistake::new(mistake, &[&age, &shown_span(tolerance)]) }
+}
+
+/// Clocks are wrong by minutes; what is off by more has another cause, unless it is off by a zone.
+const CLOCKS: u64 = 3_600_000;
+
+/// What to do about a time: the case that applies, as far as the age tells it.
+fn advice_on_time(given: &Given<'_>, moment: i64, age: i64) -> String {
+    let distance = age.unsigned_abs();
+    if given.is_present && age > 0 && distance > CLOCKS {
+        let moment = moment.div_euclid(1000);
+        return format!("it is a capture of that time: judge it by when it came, --at {moment} if that was at once");
+    }
+    // Whole hours, but for some minutes.
+    let off = distance % CLOCKS;
+    let is_zone = (CLOCKS..=14 * CLOCKS).contains(&distance) && off.min(CLOCKS - off) < 120_000;
+    if is_zone {
+        return "it is off by whole hours: look whether one of both machines has its clock set to local time instead of UTC".to_owned();
+    }
+    if age < 0 {
+        return "compare the clocks of both machines: this one is behind, or the sender's is ahead".to_owned();
+    }
+    if distance > CLOCKS {
+        return "it is an old delivery that was sent again as it was: let the sender send a new one, with a new time"
+            .to_owned();
+    }
+    let capture = if given.is_present { "a capture: say with --at when it came; " } else { "" };
+    format!(
+        "one of these: {capture}an old delivery sent again: send a new one; a new one: compare the clocks of both machines"
+    )
 }

@@ -10,23 +10,26 @@ use super::signatures::{elsewhere, forms_of_signature, names, renamed};
 use super::{bodies, times, urls};
 use crate::gate::verify::{Scheme, SignatureSource};
 
+/// What is tried, with words for it that are said where it is left out.
+struct TrialStep(&'static str, Hypothesis);
+
 /// What is tried alone. Each takes at most half of what the budget has left.
-const ALONE: [Hypothesis; 15] = [
-    times::units,
-    renamed,
-    forms_of_signature,
-    elsewhere,
-    bodies::line_ends,
-    body_alone,
-    secrets,
-    urls::targets,
-    urls::urls,
-    bodies::wrappings,
-    algorithms,
-    contents,
-    of_other_routes,
-    bodies::json,
-    times::of_another,
+const ALONE: [TrialStep; 15] = [
+    TrialStep("the timestamp in another unit", times::units),
+    TrialStep("renamed headers", renamed),
+    TrialStep("other forms of the signature", forms_of_signature),
+    TrialStep("the signature in another header", elsewhere),
+    TrialStep("line breaks at the end of the body", bodies::line_ends),
+    TrialStep("the body signed alone", body_alone),
+    TrialStep("the secret written otherwise", secrets),
+    TrialStep("another query or method", urls::targets),
+    TrialStep("another URL", urls::urls),
+    TrialStep("the body encoded, wrapped or compressed", bodies::wrappings),
+    TrialStep("another algorithm", algorithms),
+    TrialStep("other parts signed", contents),
+    TrialStep("secrets of other routes", of_other_routes),
+    TrialStep("JSON written again", bodies::json),
+    TrialStep("the time of another request", times::of_another),
 ];
 
 /// What is tried together with another one of these, each with those behind it.
@@ -45,22 +48,37 @@ const TOGETHER: [Hypothesis; 9] = [
 /// A body that is longer has one mistake.
 const LONGEST_OF_TWO: usize = 64 << 10;
 
+/// What has been found, and words for what could not be tried, or only in part, because it would have cost too much.
+#[derive(Default)]
+pub(super) struct Searched {
+    pub(super) found: Option<NamedMistake>,
+    pub(super) left_out: Vec<&'static str>,
+}
+
 /// The mistake with which undone the signature matches, or two.
-pub(super) fn search(case: TriedCase<'_>) -> Option<NamedMistake> {
-    for hypothesis in ALONE {
-        let found = case.known.budget.half(|| alone(case, hypothesis));
-        if found.is_some() {
-            return found;
-        }
-    }
-    let of_other = other_scheme(case);
-    if of_other.is_some() || case.seen.body.len() > LONGEST_OF_TWO {
-        return of_other;
-    }
-    TOGETHER.iter().enumerate().find_map(|(number, first)| {
-        let others = TOGETHER.get(number + 1..).unwrap_or_default();
-        case.known.budget.half(|| together(case, *first, others))
-    })
+pub(super) fn search(case: TriedCase<'_>) -> Searched {
+    let budget = case.known.budget;
+    let mut left_out = Vec::new();
+    let mut tried = |what: &'static str, tries: &mut dyn FnMut() -> Option<NamedMistake>| {
+        budget.takes_refusal();
+        let found = tries();
+        left_out.extend(Some(what).filter(|_| budget.takes_refusal() && found.is_none()));
+        found
+    };
+    let alone = ALONE.iter().find_map(|TrialStep(what, tries)| tried(what, &mut || budget.half(|| alone(case, *tries))));
+    let found = alone.or_else(|| tried("other schemes", &mut || other_scheme(case))).or_else(|| {
+        tried("two mistakes at once", &mut || {
+            if case.seen.body.len() > LONGEST_OF_TWO {
+                budget.refuse();
+                return None;
+            }
+            TOGETHER.iter().enumerate().find_map(|(number, first)| {
+                let others = TOGETHER.get(number + 1..).unwrap_or_default();
+                budget.half(|| together(case, *first, others))
+            })
+        })
+    });
+    Searched { found, left_out }
 }
 
 fn alone(case: TriedCase<'_>, hypothesis: Hypothesis) -> Option<NamedMistake> {

@@ -3,38 +3,24 @@
 use super::case::TriedCase;
 use super::finding::NamedMistake;
 use super::mistake::Mistake;
+use super::parts::{broken_part, broken_signature, broken_source};
+use super::places::{place_of, place_of_signature};
 use super::signatures::{names, similar};
-use crate::gate::verify::{Encoding, Kind, SignatureSource, Source, Syntax, inspect};
+use crate::gate::verify::{Encoding, Source, Syntax, inspect};
 use crate::outcome::Rejection;
-
-/// The words for where something stands.
-pub(super) fn place_of(source: &Source) -> String {
-    match source {
-        Source::Headers(names) => format!("header `{}`", names.join("` or `")),
-        Source::Field(key) => format!("the field `{key}` of the signature"),
-        Source::Json(path) => format!("the JSON body at `{}`", path.text()),
-        Source::Form(name) => format!("the form field `{name}`"),
-        Source::Query(name) => format!("the query parameter `{name}`"),
-        Source::Claim(name) => format!("the claim `{name}` of the token"),
-    }
-}
-
-fn place_of_signature(case: TriedCase<'_>) -> String {
-    match &case.scheme.signature {
-        SignatureSource::Headers(_) if case.scheme.kind == Kind::Basic => "the header `Authorization`".to_owned(),
-        SignatureSource::Headers(names) => format!("the header `{}`", names.join("` or `")),
-        SignatureSource::Json(path) => format!("the member `{}` of the JSON body", path.text()),
-        SignatureSource::Form(name) => format!("the form field `{name}`"),
-        SignatureSource::Query(name) => format!("the query parameter `{name}`"),
-        SignatureSource::Body => "the body".to_owned(),
-    }
-}
 
 /// The mistake that a reason code alone, with a look at the request, names.
 pub(super) fn seen(case: TriedCase<'_>, rejection: Rejection) -> Option<NamedMistake> {
     let place = place_of_signature(case);
     let found = |mistake: Mistake, details: &[&str]| Some(NamedMistake::new(mistake, details));
+    let broken = broken(case, rejection);
+    if broken.is_some() {
+        return broken;
+    }
     match rejection {
+        Rejection::ContentUnavailable | Rejection::ContentAmbiguous | Rejection::ContentTooComplex => broken_part(case),
+        Rejection::DigestMismatch => found(Mistake::ContentDigestOther, &[&case.scheme.body_digest.as_ref()?.query]),
+        Rejection::CompressionUnreadable => found(Mistake::ContentCoding, &[&coding(case)]),
         Rejection::SignatureMissing | Rejection::CredentialMissing => {
             let empty = names(case).iter().any(|name| case.seen.header(name) == Some(b""));
             if empty {
@@ -42,7 +28,9 @@ pub(super) fn seen(case: TriedCase<'_>, rejection: Rejection) -> Option<NamedMis
             }
             let similar = similar(case);
             let instead = if similar.is_empty() { String::new() } else { format!(" (but `{}`)", similar.join("`, `")) };
-            found(Mistake::HeaderMissing, &[&place, &instead])
+            let missing = NamedMistake::new(Mistake::HeaderMissing, &[&place, &instead]);
+            let advice = (!similar.is_empty()).then(|| signed_elsewhere(case));
+            Some(NamedMistake { advice, ..missing })
         }
         Rejection::SignatureDuplicate => found(Mistake::HeaderTwice, &[&place]),
         Rejection::SignatureMalformed => Some(malformed(case)),
@@ -71,6 +59,46 @@ pub(super) fn seen(case: TriedCase<'_>, rejection: Rejection) -> Option<NamedMis
         }
         _ => None,
     }
+}
+
+/// What to do where the sender does sign, but not in the header of the scheme.
+fn signed_elsewhere(case: TriedCase<'_>) -> String {
+    let name = &case.scheme.name;
+    format!(
+        "the sender signs, so it has a secret: is `{name}` its scheme? If it is, a proxy on the way removes or renames the \
+         header"
+    )
+}
+
+/// A body or a query that cannot be read where the signature, the timestamp or the id stands.
+fn broken(case: TriedCase<'_>, rejection: Rejection) -> Option<NamedMistake> {
+    match rejection {
+        Rejection::SignatureMissing | Rejection::SignatureMalformed | Rejection::ContentTooComplex => {
+            broken_signature(case)
+        }
+        Rejection::TimestampMissing | Rejection::TimestampMalformed => {
+            broken_source(case, &case.scheme.timestamp.as_ref()?.source)
+        }
+        Rejection::IdMissing | Rejection::IdMalformed => broken_source(case, case.scheme.id.as_ref()?),
+        _ => None,
+    }
+}
+
+/// Why a body cannot be decompressed.
+fn coding(case: TriedCase<'_>) -> String {
+    let Some(coding) = case.seen.header("Content-Encoding") else {
+        return "Content-Encoding stands more than once".to_owned();
+    };
+    let shown = coding.escape_ascii();
+    let is = |name: &str| coding.eq_ignore_ascii_case(name.as_bytes());
+    let is_gzip = is("gzip") || is("x-gzip");
+    if !is_gzip && !is("deflate") {
+        return format!("Content-Encoding is `{shown}`");
+    }
+    if is_gzip && !case.seen.body.starts_with(&[0x1f, 0x8b]) {
+        return format!("Content-Encoding says `{shown}`, and the body does not begin as that does");
+    }
+    format!("Content-Encoding says `{shown}`, and the body breaks off, is broken, or goes on behind its end")
 }
 
 fn strange(case: TriedCase<'_>, source: &Source) -> String {

@@ -12,7 +12,18 @@ use crate::outcome::Rejection;
 fn explanation(verifier: &Verifier, request: &Request) -> Explanation {
     let budget = TrialBudget::of(request.body.len());
     let secrets = [("k0".to_owned(), SECRET.as_bytes().to_vec().into())];
-    explain(&Given { verifier, secrets: &secrets, of_others: &[], schemes: &[], now: now(), budget: &budget }, request)
+    explain(
+        &Given {
+            verifier,
+            secrets: &secrets,
+            of_others: &[],
+            schemes: &[],
+            now: now(),
+            is_present: false,
+            budget: &budget,
+        },
+        request,
+    )
 }
 
 fn explained(verifier: &Verifier, request: &Request) -> String {
@@ -147,12 +158,93 @@ fn hostile_bodies_are_explained_within_the_budget() {
         let request = Request { body, ..signed_github(b"{}") };
         let budget = TrialBudget::of(request.body.len());
         let secrets = [("k0".to_owned(), SECRET.as_bytes().to_vec().into())];
-        let given =
-            Given { verifier: &github, secrets: &secrets, of_others: &[], schemes: &[], now: now(), budget: &budget };
+        let given = Given {
+            verifier: &github,
+            secrets: &secrets,
+            of_others: &[],
+            schemes: &[],
+            now: now(),
+            is_present: false,
+            budget: &budget,
+        };
         let explanation = explain(&given, &request);
         assert_eq!(explanation.verdict, Err(Rejection::SignatureMismatch));
-        assert!(budget.spent() <= (64 << 20) + 128 * length as u64);
+        assert!(budget.spent() <= (64 << 20) + 512 * length as u64);
     }
+}
+
+fn spent(verifier: &Verifier, request: &Request) -> (u64, Explanation) {
+    let budget = TrialBudget::of(request.body.len());
+    let secrets = [("k0".to_owned(), SECRET.as_bytes().to_vec().into())];
+    let given = Given {
+        verifier,
+        secrets: &secrets,
+        of_others: &[],
+        schemes: &[],
+        now: now(),
+        is_present: false,
+        budget: &budget,
+    };
+    let explanation = explain(&given, request);
+    (budget.spent(), explanation)
+}
+
+/// The end of a body, as it has come and as it was signed, with the words for it.
+#[test]
+fn what_is_lacking_at_the_end_of_a_body_is_said_exactly() {
+    let github = verifier(github(), &[SECRET]);
+    for (came, signed, words) in [
+        ("\r", "\r\n", r"the body has lost the `\n` of the `\r\n` at its end"),
+        ("\r", "", r"the body ends with a `\r` that was not signed"),
+        ("\n", "\r\n", r"the body ends with `\n` where `\r\n` was signed"),
+        ("\r\n", "\n", r"the body ends with `\r\n` where `\n` was signed"),
+        ("", "\n", "the body lacks the newline at its end"),
+        ("", "\r\n", "the body lacks the line break (CRLF) at its end"),
+        ("\n", "", "the body ends with a newline that was not signed"),
+        ("\r\n", "\r", "the body ends with a newline that was not signed"),
+        ("\r1\r2", "\r\n1\r\n2", "the body has CR line breaks where CRLF was signed"),
+        ("\r1\r2", "\n1\n2", "line breaks where LF was signed"),
+        ("\n1\n2", "\r1\r2", "line breaks where CR was signed"),
+    ] {
+        let body = |end: &str| format!("{{\"a\":1}}{end}").into_bytes();
+        let text = explained(&github, &Request { body: body(came), ..signed_github(&body(signed)) });
+        assert!(text.lines().next().unwrap().contains(words), "{words}: {text}");
+    }
+}
+
+/// Whatever a body holds, what is done for it grows no more beyond some megabytes.
+#[test]
+fn a_large_body_costs_no_more_than_a_budget_and_what_is_left_out_is_said() {
+    let github = verifier(github(), &[SECRET]);
+    // Beyond that the budget is the same.
+    let length = 4 << 20;
+    for text in ["[", "\\u00e9</a>\n"] {
+        let body = format!("{{\"a\":\"{}", text.repeat(length / text.len())).into_bytes();
+        let (work, explanation) = spent(&github, &Request { body, ..signed_github(b"{}") });
+        assert!(work <= 1 << 30, "{text}: {work}");
+        let text = explanation.to_string();
+        assert!(text.contains("because of the size of the body: "), "{text}");
+    }
+    // Cheap trials come first: a newline is found at any size.
+    let body = format!("{{\"a\":\"{}\"}}", "x".repeat(96 << 20)).into_bytes();
+    let request = Request { body: [body.as_slice(), b"\n"].concat(), ..signed_github(&body) };
+    let (work, explanation) = spent(&github, &request);
+    assert!(work <= 1 << 30 && explanation.headline().contains("ends with a newline"), "{work}: {explanation}");
+    let (_, small) = spent(&github, &Request { body: BODY.to_vec(), ..signed_github(b"{}") });
+    assert!(!small.to_string().contains("size of the body"), "{small}");
+}
+
+/// A form is decoded and sorted for each of its trials: that counts.
+#[test]
+fn what_is_read_inside_of_a_body_counts_as_work() {
+    let scheme = Scheme { content: template("{sorted_form_params}"), ..github() };
+    let form = verifier(scheme, &[SECRET]);
+    let body = format!("a=%20{}", "x".repeat(1 << 20)).into_bytes();
+    let request = signed_github(&body).with("Content-Type", "application/x-www-form-urlencoded");
+    let raw = verifier(github(), &[SECRET]).whole_work(&request);
+    assert!(raw < 2 << 20 && form.whole_work(&request) >= 4 << 20, "{raw}");
+    let (work, _) = spent(&form, &Request { body: vec![b'a'; 100 << 20], ..request });
+    assert!(work <= 1 << 30, "{work}");
 }
 
 #[test]

@@ -13,6 +13,21 @@ pub(super) fn trimmed(text: &[u8]) -> &[u8] {
     }
 }
 
+/// What a file has that has no secret in it; nothing for one that has.
+#[must_use]
+pub fn blank(text: &[u8]) -> Option<&'static str> {
+    let unmarked = text.strip_prefix("\u{feff}".as_bytes()).unwrap_or(text);
+    let utf16 = matches!(text, [0xff, 0xfe] | [0xfe, 0xff]);
+    match trimmed(unmarked) {
+        _ if text.is_empty() => Some("has 0 bytes"),
+        _ if utf16 => Some("has a byte order mark and nothing else"),
+        b"" if unmarked.len() < text.len() => Some("has a byte order mark and nothing else but white space"),
+        b"" if matches!(text, b"\n" | b"\r\n") => Some("has a newline and nothing else"),
+        b"" => Some("has white space and nothing else"),
+        _ => None,
+    }
+}
+
 /// What stands between two quotes of the same kind.
 pub(super) fn unquoted(text: &[u8]) -> Option<&[u8]> {
     let pairs = [("\"", "\""), ("'", "'"), ("`", "`"), ("“", "”"), ("‘", "’"), ("\\\"", "\\\"")];
@@ -147,6 +162,10 @@ mod tests {
         assert_eq!(from_utf16(b"\xff\xfea\0b\0").as_deref(), Some("\u{feff}ab"));
         assert_eq!(from_utf16(b"\0a\0b").as_deref(), Some("ab"));
         assert_eq!(from_utf16(b"abcd"), None);
+        for text in [&b""[..], b"\n", b"\r\n", b" \t", b"\xef\xbb\xbf", b"\xef\xbb\xbf\n", b"\0\0", b"\xff\xfe"] {
+            assert!(blank(text).is_some_and(|what| what.starts_with("has ")), "{text:?}");
+        }
+        assert_eq!(blank(b" x "), None);
         assert_eq!(trimmed("\u{200b} a\u{a0}".as_bytes()), b"a");
         assert_eq!(escapes_in(b"%c3%a9%zz%", true), b"%C3%A9%zz%");
         assert_eq!(base64(b"YWJj\nZGVm\n"), Some(b"abcdef".to_vec()));

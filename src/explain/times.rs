@@ -21,6 +21,9 @@ pub(super) fn units(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
         let scheme = case.changed_scheme(|scheme| {
             scheme.timestamp.iter_mut().for_each(|timestamp| timestamp.unit = unit);
         });
+        if timestamp.source.is_in_body() && !case.pays(2) {
+            return false;
+        }
         let near = inspect::timestamp(&scheme, &case.seen)
             .ok()
             .flatten()
@@ -32,7 +35,14 @@ pub(super) fn units(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
 /// The timestamp of a request shortly before or after.
 pub(super) fn of_another(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     let Some(timestamp) = &case.scheme.timestamp else { return false };
-    if !case.scheme.content.contains(&Part::Timestamp) || case.seen.body.len() > LONGEST {
+    if !case.scheme.content.contains(&Part::Timestamp) {
+        return false;
+    }
+    if case.seen.body.len() > LONGEST {
+        case.known.budget.refuse();
+        return false;
+    }
+    if timestamp.source.is_in_body() && !case.pays(2) {
         return false;
     }
     let Ok(Some(text)) = inspect::timestamp_text(case.scheme, &timestamp.source, &case.seen) else { return false };

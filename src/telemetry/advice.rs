@@ -182,6 +182,13 @@ fn of_verification(code: &str) -> &'static str {
     }
 }
 
+/// The same where it is `explain` that says it: without the advice to call it.
+#[must_use]
+pub fn in_explanation(code: &str) -> &'static str {
+    let all = of(code);
+    all.find("`explain`").and_then(|at| all.get(..at)).map_or(all, |before| before.trim_end_matches([' ', ';', ':']))
+}
+
 /// What helps where a connection ended without an exchange.
 #[must_use]
 pub fn of_connection(code: &str) -> &'static str {

@@ -80,6 +80,17 @@ pub(crate) static UNDONE: &[Kind] = &[
         it.signed_body.push(b'\n');
         !it.sender.name.contains("trello") && it.sender.content.contains("{b}")
     }),
+    kind("body: newline of a CRLF lost", &["body_line_end"], |it| {
+        it.signed_body.extend_from_slice(b"\r\n");
+        it.body = [it.body.as_slice(), b"\r"].concat();
+        !it.sender.name.contains("trello") && any_text(it)
+    }),
+    kind("body: CRLF at the end made LF", &["body_line_end"], |it| {
+        it.signed_body = b"{\n}\r\n".to_vec();
+        it.body = b"{\n}\n".to_vec();
+        any_text(it)
+    }),
+    kind("body: CR for CRLF", &["body_line_ends"], |it| pair(it, "{\r\n\"a\":#\r\n}", "{\r\"a\":#\r}")),
     kind("body: byte order mark", &["body_byte_order_mark"], |it| {
         any_text(it) && arrived(it, |text| format!("\u{feff}{text}"))
     }),
@@ -236,8 +247,8 @@ pub(crate) static JSON: &[Kind] = &[
     kind("JSON: jsonb on the way", &["json_rewritten"], |it| {
         pair(
             it,
-            r#"{"type":"x","id":#,"name":"y","created":1,"amount":7}"#,
-            r#"{"id": #, "name": "y", "type": "x", "amount": 7, "created": 1}"#,
+            r#"{"type":"x","id":#,"name":"y","created":1,"amount":7,"test":true}"#,
+            r#"{"id": #, "name": "y", "test": true, "type": "x", "amount": 7, "created": 1}"#,
         )
     }),
     kind("JSON: .0 gained", &["json_numbers"], |it| {

@@ -70,6 +70,7 @@ fn explained(it: &Making, presets: &[Arc<Scheme>]) -> Explanation {
         of_others: &[],
         schemes: presets,
         now: Now::at_unix(Duration::from_secs(u64::try_from(it.now).unwrap())),
+        is_present: false,
         budget: &TrialBudget::of(request.body.len()),
     };
     let explanation = explain(&given, &request);

@@ -122,7 +122,7 @@ fn one_cause_is_named_once_and_what_to_do_fits_to_it() {
         &["--request", "request", "--scheme", "stripe", "--secret-file", "secret", "--at", "2025-10-09T10:00:00Z"],
     );
     assert!(text.contains("refused: timestamp_stale") && text.starts_with("explained: the delivery is "), "{text}");
-    assert!(text.contains("what to do: an old capture: say with --at"), "{text}");
+    assert!(text.contains("what to do: it is an old delivery that was sent again"), "{text}");
     let encoded = STANDARD.encode([0; 32]);
     capture(&folder, &format!("sha256={encoded}"), b"{}");
     assert_explained(&folder, &arguments[2..], "the signature is written in base64, but hex is expected");
@@ -256,4 +256,150 @@ fn a_broken_answer_is_told_with_its_rule_and_what_was_accepted() {
     for part in ["both_framings: `Content-Length` stands beside", "accepted the delivery all the same (200)"] {
         assert!(text.contains(part), "{part:?} in:\n{text}");
     }
+}
+
+/// An empty file is the cause, whatever else is wrong, and it is named with its path.
+#[test]
+fn an_empty_secret_is_the_headline() {
+    let folder = Folder::new();
+    std::fs::create_dir(folder.path("secrets")).unwrap();
+    capture(&folder, &github_signature(SECRET, BODY.as_bytes()), BODY.as_bytes());
+    let arguments = ["--request", "request", "--scheme", "github", "--secret-file", "secrets/github"];
+    for (file, what) in [
+        ("", "has 0 bytes"),
+        ("\n", "has a newline and nothing else"),
+        ("\r\n", "has a newline and nothing else"),
+        ("   ", "has white space and nothing else"),
+        ("\u{feff}", "has a byte order mark and nothing else"),
+    ] {
+        folder.write("secrets/github", file);
+        let (output, text) = explain(&folder, &arguments);
+        let first = text.lines().next().unwrap();
+        assert!(first.starts_with(&format!("explained: the secret is empty: `secrets/github` {what}")), "{text}");
+        assert!(output.status.code() == Some(1) && !text.contains("a secret of"), "{text}");
+        assert!(
+            text.lines().nth(1).unwrap().contains("write the secret that the sender shows into that file"),
+            "{text}"
+        );
+    }
+    // What cannot be a key of the scheme is said as well, and no length of what stands in for it.
+    folder.write("secrets/github", "whsec_%%%");
+    let head = "POST / HTTP/1.1\r\nwebhook-id: m\r\nwebhook-timestamp: 1760000000\r\nwebhook-signature: v1,AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n{}";
+    folder.write("request", head);
+    let arguments = [
+        "--request",
+        "request",
+        "--scheme",
+        "standard-webhooks",
+        "--secret-file",
+        "secrets/github",
+        "--at",
+        "1760000000",
+    ];
+    let (_, text) = explain(&folder, &arguments);
+    assert!(
+        text.starts_with("explained: the secret `github` is no secret of this scheme: it is not valid base64"),
+        "{text}"
+    );
+    assert!(!text.contains("a secret of"), "{text}");
+}
+
+/// Of a form, of JSON and of a query it is said which part is wrong, and where.
+#[test]
+fn a_part_that_cannot_be_read_is_named_with_its_place() {
+    let folder = Folder::new();
+    folder.write("secret", SECRET);
+    let twilio = |kind: &str, body: &str| {
+        let head = format!(
+            "POST /in HTTP/1.1\r\nHost: x\r\nContent-Type: {kind}\r\nX-Twilio-Signature: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\n\r\n"
+        );
+        folder.write("request", &(head + body));
+        let arguments =
+            ["--request", "request", "--scheme", "twilio", "--secret-file", "secret", "--url", "https://a.example/in"];
+        explain(&folder, &arguments).1
+    };
+    let form = "application/x-www-form-urlencoded";
+    let text = twilio(form, "To=%2B1800&Body=50%z5+off&From=%2B1900");
+    let wanted = "explained: the form in the body cannot be read: `%z5` at byte 19 of the body (in the field `Body`) is no percent-escape";
+    assert!(text.starts_with(wanted), "{text}");
+    let text = twilio("application/json", "To=1");
+    assert!(
+        text.starts_with("explained: the form in the body cannot be read: Content-Type is `application/json`"),
+        "{text}"
+    );
+    assert!(!text.contains("Something else"), "{text}");
+    // The same of JSON.
+    let head = "POST /in HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nX-Square: 1\r\n\r\n";
+    folder.write("request", &format!("{head}{{\"tid\": \"1\",\n \"amount\": ]}}"));
+    let toml = "[[listener]]\naddress = \"127.0.0.1:1\"\n[[route]]\nname = \"hook\"\npath = \"/in\"\nupstream = \"127.0.0.1:2\"\n\
+                scheme = \"own\"\nsecrets = [{ id = \"k\", file = \"secret\" }]\n[scheme.own]\nalgorithm = \"hmac-sha256\"\n\
+                content = \"{json:amount}.{body}\"\nsignature = { header = \"X-S\" }\nguard = { \"json:amount\" = { without = \".\" } }\n";
+    folder.write("countersign.toml", toml);
+    folder.write(
+        "request",
+        &format!("{}X-S: {}\r\n\r\n{{\"tid\": \"1\",\n \"amount\": ]}}", &head[..head.len() - 2], "00".repeat(32)),
+    );
+    let (_, text) = explain(&folder, &["--request", "request", "--config", "countersign.toml", "--route", "hook"]);
+    assert!(
+        text.contains(
+            "the member `amount` of the JSON body cannot be read: the JSON breaks off or is broken at line 2, column"
+        ),
+        "{text}"
+    );
+}
+
+/// `explain` never advises to run what is being run.
+#[test]
+fn no_answer_advises_to_explain() {
+    let folder = Folder::new();
+    let reasons = [
+        "signature_mismatch",
+        "content_unavailable",
+        "digest_mismatch",
+        "id_malformed",
+        "token_claim_mismatch",
+        "key_unknown",
+    ];
+    for reason in reasons {
+        let line = format!(
+            "{{\"request_id\":\"aa\",\"route\":\"hook\",\"outcome\":\"refused\",\"reason\":\"{reason}\",\"status\":401}}\n"
+        );
+        folder.write("log", &line);
+        let (_, text) = explain(&folder, &["aa", "--log", "log"]);
+        assert!(text.contains("what to do: ") && !text.contains("`explain`"), "{text}");
+    }
+}
+
+/// The case that applies to an old time, and a list only where nothing tells.
+#[test]
+fn an_old_time_has_the_advice_of_its_case() {
+    let folder = Folder::new();
+    folder.write("secret", SECRET);
+    let tag = ring::hmac::sign(&ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET.as_bytes()), b"1760000000.{}");
+    let tag: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    folder.write("request", &format!("POST / HTTP/1.1\r\nStripe-Signature: t=1760000000,v1={tag}\r\n\r\n{{}}"));
+    let told = |at: &[&str]| {
+        let arguments = ["--request", "request", "--scheme", "stripe", "--secret-file", "secret"];
+        explain(&folder, &[&arguments[..], at].concat()).1
+    };
+    let advice = |text: &str| text.lines().nth(1).unwrap().to_owned();
+    let now = told(&[]);
+    assert!(advice(&now).contains("it is a capture of that time") && advice(&now).contains("--at 1760000000"), "{now}");
+    assert!(!now.contains("clock") && !now.contains("judged as of now"), "{now}");
+    let week = told(&["--at", "1760600000"]);
+    assert!(
+        advice(&week).contains("sent again as it was") && !week.contains("clock") && !week.contains("--at"),
+        "{week}"
+    );
+    assert!(advice(&told(&["--at", "1760007210"])).contains("local time instead of UTC"));
+    let minutes = told(&["--at", "1760000600"]);
+    assert!(advice(&minutes).contains("one of these: ") && !minutes.contains("--at"), "{minutes}");
+    assert!(advice(&told(&["--at", "1759999000"])).contains("compare the clocks of both machines"));
+    // Where no time matters, none is spoken of.
+    folder.write(
+        "request",
+        &format!("POST / HTTP/1.1\r\nStripe-Signature: t=1760000000,v1={}\r\n\r\n{{}}", "0".repeat(64)),
+    );
+    let text = told(&[]);
+    assert!(text.starts_with("not explained") && !text.contains("judged as of now"), "{text}");
 }

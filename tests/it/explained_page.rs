@@ -50,7 +50,7 @@ fn refused() -> [Refused; 10] {
         ..github("", SECRET, body, body)
     };
     let stripe = Refused {
-        words: "A capture from some hours ago.",
+        words: "A delivery that was sent again some hours later.",
         scheme: "stripe",
         head: format!("Stripe-Signature: t=1759990000,v1={old}"),
         ..github("", SECRET, body, body)

@@ -4,6 +4,7 @@ use core::time::Duration;
 use std::borrow::Cow;
 
 use super::Delivery;
+use super::candidates::Work;
 use super::engine::Verifier;
 use super::jws;
 use super::keyring::Key;
@@ -12,6 +13,9 @@ use super::reading;
 use super::scheme::{Scheme, Source};
 use super::tolerance::Tolerance;
 use super::url::PublicUrl;
+
+/// How many hashed bytes it takes to read a byte of a form or of JSON.
+const INSIDE: usize = 4;
 
 impl Verifier {
     /// The headers that the signature of this delivery itself names as covered; nothing for most schemes. They are read
@@ -53,6 +57,15 @@ impl Verifier {
     /// What the arithmetic of one verification with a public key takes, as a number of hashed bytes.
     pub(crate) fn arithmetic(&self) -> usize {
         self.rule.as_ref().map_or(0, |rule| rule.keyring.arithmetic())
+    }
+
+    /// What it takes at most to judge this delivery when its body is whole, as a number of hashed bytes: with each key and
+    /// URL, and with what is read inside of the body once for each of them.
+    pub(crate) fn whole_work<D: Delivery>(&self, delivery: &D) -> usize {
+        let Some(scheme) = self.scheme() else { return 0 };
+        let Work { pieces, bytes } = self.work_left(delivery);
+        let readings = 1 + INSIDE * scheme.readings_of_body();
+        pieces.saturating_mul(bytes).saturating_add(self.arithmetic()).saturating_mul(readings)
     }
 
     /// The id of the delivery that the head names, as it came: signed or not, sound or not, and before anything was

@@ -17,6 +17,7 @@ mod described;
 pub mod engine;
 pub mod equal_bytes;
 mod fit;
+pub(crate) mod flaws;
 #[cfg(test)]
 pub(crate) mod for_tests;
 mod form;

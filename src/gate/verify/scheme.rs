@@ -330,6 +330,15 @@ impl Scheme {
         })
     }
 
+    /// How many times one judgement reads through the body at most, beside hashing it and reading fields that are signed.
+    pub(super) fn readings_of_body(&self) -> usize {
+        let sources = self.timestamp.iter().map(|timestamp| &timestamp.source).chain(&self.id);
+        let sources = sources.filter(|source| source.is_in_body()).count();
+        let in_head = matches!(self.signature, SignatureSource::Headers(_) | SignatureSource::Query(_));
+        let forms = self.content.parts().iter().filter(|part| part.reads_form()).count();
+        usize::from(!in_head) + sources + forms + usize::from(self.json_form.is_some())
+    }
+
     /// Whether anything is read out of a form body.
     #[must_use]
     pub fn reads_form(&self) -> bool {

@@ -52,11 +52,11 @@ pub fn run(bytes: &[u8]) {
     let budget = TrialBudget::of(body.len());
     let secrets = [("1".to_owned(), ours.as_bytes().to_vec().into())];
     let given =
-        Given { verifier: &verifier, secrets: &secrets, of_others: &[], schemes: &SCHEMES, now, budget: &budget };
+        Given { verifier: &verifier, secrets: &secrets, of_others: &[], schemes: &SCHEMES, now, is_present: false, budget: &budget };
     let explanation = explain(&given, &request);
     let proven = explanation.finding.as_ref().is_some_and(|finding| finding.certainty() == Certainty::Matches);
     assert!(explanation.verdict.is_err() && !proven, "{explanation}");
     let length = body.len() as u64;
-    assert!(budget.spent() <= (64 << 20) + 128 * length, "{length}: {}", budget.spent());
+    assert!(budget.spent() <= (64 << 20) + 512 * length, "{length}: {}", budget.spent());
     assert!(budget.spent() <= (4096 + length) << 14, "{length}: {}", budget.spent());
 }
