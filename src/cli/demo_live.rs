@@ -24,7 +24,7 @@ use crate::telemetry::exchange::Exchange;
 use crate::telemetry::metrics::Metrics;
 use crate::telemetry::readings::{ProcessIdentity, Readings};
 
-use super::output::{complain, line};
+use super::output::{complain, line_with_code};
 
 /// Refused requests that are kept for explanations.
 const CAPTURES: usize = 20;
@@ -35,7 +35,8 @@ const LINES: usize = 64;
 /// Told of every exchange: first for the table, then for the terminal.
 pub(super) struct Audience {
     endings: SyncSender<&'static str>,
-    lines: SyncSender<String>,
+    /// Each with its reason code.
+    lines: SyncSender<(String, &'static str)>,
     live: AtomicBool,
     captures: Capturing,
 }
@@ -44,9 +45,9 @@ impl Audience {
     /// An audience, and where it tells how exchanges ended before [`Audience::go_live`].
     pub(super) fn new() -> (Arc<Self>, Receiver<&'static str>) {
         let (endings, told) = sync_channel(1);
-        let (lines, shown) = sync_channel::<String>(LINES);
+        let (lines, shown) = sync_channel::<(String, &str)>(LINES);
         // A terminal that is slow must not hold a worker.
-        thread::spawn(move || shown.iter().for_each(line));
+        thread::spawn(move || shown.iter().for_each(|(text, code)| line_with_code(&text, code)));
         let (live, captures) = (AtomicBool::new(false), Capturing::new(CAPTURES));
         (Arc::new(Self { endings, lines, live, captures }), told)
     }
@@ -61,7 +62,7 @@ impl Observer for Audience {
     fn exchange(&self, exchange: &Exchange<'_>) {
         // What finds no room is not shown.
         if self.live.load(Ordering::Relaxed) {
-            let _ = self.lines.try_send(told(exchange));
+            let _ = self.lines.try_send((told(exchange), exchange.outcome.code()));
         } else {
             let _ = self.endings.try_send(exchange.outcome.code());
         }

@@ -13,7 +13,7 @@ use crate::now::Now;
 
 use super::demo_application::DemoApplication;
 use super::demo_secrets::{DemoSecret, PROVIDERS, random_secret};
-use super::output::line;
+use super::output::{line, line_with_code};
 
 /// How long the demo waits for what takes a millisecond.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -48,7 +48,7 @@ What the rows show, for each of five senders:
   genuine                        verified, and forwarded byte for byte
   the same delivery again        a copy is acknowledged, so that the sender stops, and not forwarded
   one byte of the body changed   the signature covers the exact bytes
-  signed with another secret     who does not have the secret cannot sign
+  signed with another secret     a signature cannot be made without the secret
   no signature                   nothing is forwarded without one
   an hour old                    refused where the sender signs a time; where it signs none, the same bytes are a copy
 ";
@@ -92,7 +92,8 @@ impl Table<'_> {
                 };
                 let what = if tamper == Tamper::Age && !dated { "an hour old, but no time is signed" } else { what };
                 let mark = if good { "" } else { "  <- wrong" };
-                line(format!("{name:<18} {what:<34} {status:>6}  {code:<20} {arrived:<16}{mark}"));
+                let row = format!("{name:<18} {what:<34} {status:>6}  {code:<20} {arrived:<16}{mark}");
+                line_with_code(row.trim_end(), code);
             }
         }
         Ok(all_good)

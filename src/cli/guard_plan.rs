@@ -80,8 +80,8 @@ pub(super) fn numbered<'p>(files: impl IntoIterator<Item = &'p PathBuf>) -> Vec<
     files.into_iter().enumerate().map(|(at, path)| ((at + 1).to_string(), path.clone())).collect()
 }
 
-/// An application on this host may be given as its port, with or without a colon.
-pub(super) fn upstream(text: &str) -> String {
+/// An address on this host may be given as its port, with or without a colon.
+pub(super) fn on_this_host(text: &str) -> String {
     let port = text.strip_prefix(':').unwrap_or(text);
     if port.parse::<u16>().is_ok() { format!("127.0.0.1:{port}") } else { text.to_owned() }
 }
@@ -129,7 +129,7 @@ mod tests {
                 scheme: name,
                 path: "/hook",
                 listen: "127.0.0.1:8080",
-                upstream: upstream(":9000"),
+                upstream: on_this_host(":9000"),
                 keys: numbered(&[PathBuf::from("a \"b\"\\c")]),
                 public_url: url,
                 admin: Some("127.0.0.1:9090"),
@@ -142,7 +142,7 @@ mod tests {
     #[test]
     fn an_application_may_be_a_port() {
         for (given, meant) in [("9000", "127.0.0.1:9000"), (":9000", "127.0.0.1:9000"), ("app:1", "app:1")] {
-            assert_eq!(upstream(given), meant);
+            assert_eq!(on_this_host(given), meant);
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::config::load;
 use crate::gate::verify::Scheme;
 
 use super::configured::DEFAULT;
-use super::guard_plan::{GuardPlan, built_in, numbered, upstream};
+use super::guard_plan::{GuardPlan, built_in, numbered, on_this_host};
 use super::output::{complain, line, print_problems};
 use super::private_files::{create, random_secret, write_configuration};
 use super::{CANNOT, FOUND_WRONG, example};
@@ -26,7 +26,7 @@ pub(super) struct InitArguments {
     /// The application: host:port, a port of this host, or unix:/path
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9000")]
     to: String,
-    /// Where requests arrive
+    /// Where requests arrive: host:port, or a port of this host
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
     listen: String,
     /// The path that the sender calls [default: /webhooks/SCHEME]
@@ -35,7 +35,7 @@ pub(super) struct InitArguments {
     /// The URL as it is registered with the sender, for schemes that sign it
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
-    /// The admin port: probes, metrics, status page
+    /// The admin port (probes, metrics, status page): host:port, or a port of this host
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9090")]
     admin: String,
     /// A file that has the secret (or the public key) already, relative to the configuration. Without it a secret is made
@@ -81,15 +81,17 @@ fn one_sender(arguments: &InitArguments) -> Result<bool, String> {
         PathBuf::from(if public { format!("secrets/{name}.pub") } else { format!("secrets/{name}") })
     });
     let path = arguments.path.clone().unwrap_or_else(|| format!("/webhooks/{name}"));
+    let (listen, admin) = (on_this_host(&arguments.listen), on_this_host(&arguments.admin));
     let plan = GuardPlan {
         scheme: &name,
         path: &path,
-        listen: &arguments.listen,
-        upstream: upstream(&arguments.to),
+        listen: &listen,
+        upstream: on_this_host(&arguments.to),
         keys: if published.is_some() { Vec::new() } else { numbered([&file]) },
         public_url: arguments.public_url.as_deref(),
-        admin: Some(&arguments.admin),
+        admin: Some(&admin),
     };
+    let is_new = !arguments.config.exists();
     write_configuration(&arguments.config, &plan.text(), arguments.force)?;
     line(format!("Wrote {}.", arguments.config.display()));
     if let Some(url) = published {
@@ -108,7 +110,12 @@ fn one_sender(arguments: &InitArguments) -> Result<bool, String> {
     }
     let made = if at.exists() { None } else { Some(random_secret(&scheme)?) };
     if let Some(secret) = &made {
-        create(&at, format!("{}\n", **secret).as_bytes())?;
+        create(&at, format!("{}\n", **secret).as_bytes()).inspect_err(|_| {
+            // Without its secret it would be in the way of the next attempt.
+            if is_new {
+                let _ = std::fs::remove_file(&arguments.config);
+            }
+        })?;
     }
     tell_secret(&name, &at, made.as_ref());
     if let Err(problems) = load(&arguments.config) {

@@ -10,7 +10,7 @@ use crate::inject::{Injected, InjectionOptions, inject, remove};
 
 use super::CANNOT;
 use super::offline::read_body;
-use super::output::{complain, line};
+use super::output::{complain, exactly};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct InjectArguments {
@@ -58,9 +58,9 @@ pub(super) fn run(arguments: &InjectArguments) -> ExitCode {
         Ok((before, Injected { text, notes })) => {
             notes.iter().for_each(|note| complain(format!("note: {note}")));
             if arguments.dry_run {
-                diff(&before, &text).lines().for_each(line);
+                exactly(&diff(&before, &text));
             } else {
-                text.strip_suffix('\n').unwrap_or(&text).split('\n').for_each(line);
+                exactly(&text);
             }
             ExitCode::SUCCESS
         }

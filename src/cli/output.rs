@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::config::problem::{Problem, Problems, Severity};
 use crate::config::shown::concealed;
-use crate::control::terminal::{Stream, write_line, write_problem};
+use crate::control::terminal::{Stream, Tone, write_line, write_marked, write_problem, write_text};
 
 use super::CANNOT;
 
@@ -90,7 +90,27 @@ pub(super) fn line(text: impl AsRef<str>) {
     if let Some(kept) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
         return kept.push(text.as_ref().to_owned());
     }
-    if let Err(error) = write_line(Stream::Output, text.as_ref())
+    end_unless_written(write_line(Stream::Output, text.as_ref()));
+}
+
+/// Writes a line to standard output, with the reason code in it in the colour of what it says, on a terminal.
+pub(super) fn line_with_code(text: &str, code: &str) {
+    let tone = match code {
+        "forwarded" | "challenge_answered" | "accepted" => Tone::Good,
+        "duplicate" => Tone::Idle,
+        _ => Tone::Bad,
+    };
+    end_unless_written(write_marked(text, code, tone));
+}
+
+/// Writes a text to standard output for other programs: byte for byte.
+pub(super) fn exactly(text: &str) {
+    end_unless_written(write_text(text));
+}
+
+/// A reader that has gone is no defect; any other output that cannot be written ends the command.
+fn end_unless_written(written: io::Result<()>) {
+    if let Err(error) = written
         && error.kind() != io::ErrorKind::BrokenPipe
     {
         complain(format!("standard output cannot be written: {error}"));

@@ -47,7 +47,8 @@ pub(super) fn random_secret(scheme: &Scheme) -> Result<Zeroizing<String>, String
 pub(super) fn create(path: &Path, content: &[u8]) -> Result<(), String> {
     let cannot = |error: io::Error| format!("{}: {error}", path.display());
     if let Some(parent) = path.parent().filter(|parent| !parent.as_os_str().is_empty()) {
-        DirBuilder::new().recursive(true).mode(0o700).create(parent).map_err(cannot)?;
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(parent);
+        made.map_err(|error| format!("the folder {} for {}: {error}", parent.display(), path.display()))?;
     }
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(cannot)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(cannot)

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use crate::config::source::ConfigSource;
 
 use super::configured::{ConfigArguments, source};
-use super::guard_plan::{GuardPlan, absolute, built_in, numbered, upstream};
+use super::guard_plan::{GuardPlan, absolute, built_in, numbered, on_this_host};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct RunArguments {
@@ -21,7 +21,7 @@ pub(super) struct RunArguments {
     /// The application: host:port, a port of this host, or unix:/path
     #[arg(long, value_name = "ADDRESS", env = "COUNTERSIGN_TO", hide_env_values = true, help_heading = QUICK)]
     to: Option<String>,
-    /// Where requests arrive [default: 127.0.0.1:8080]
+    /// Where requests arrive: host:port, or a port of this host [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS", env = "COUNTERSIGN_LISTEN", hide_env_values = true, help_heading = QUICK)]
     listen: Option<String>,
     /// The one path that is let through [default: every path below /]
@@ -30,7 +30,7 @@ pub(super) struct RunArguments {
     /// The URL as it is registered with the sender, for schemes that sign it
     #[arg(long, value_name = "URL", env = "COUNTERSIGN_PUBLIC_URL", hide_env_values = true, help_heading = QUICK)]
     public_url: Option<String>,
-    /// The admin port: probes, metrics, status page [default: none]
+    /// The admin port (probes, metrics, status page): host:port, or a port of this host [default: none]
     #[arg(long, value_name = "ADDRESS", env = "COUNTERSIGN_ADMIN", hide_env_values = true, help_heading = QUICK)]
     admin: Option<String>,
 }
@@ -68,14 +68,16 @@ impl RunArguments {
             }
         }
         let files = self.secret_files.iter().map(|file| absolute(file)).collect::<Result<Vec<_>, _>>()?;
+        let listen = on_this_host(self.listen.as_deref().unwrap_or("8080"));
+        let admin = self.admin.as_deref().map(on_this_host);
         let plan = GuardPlan {
             scheme,
             path: self.path.as_deref().unwrap_or_default(),
-            listen: self.listen.as_deref().unwrap_or("127.0.0.1:8080"),
-            upstream: upstream(to),
+            listen: &listen,
+            upstream: on_this_host(to),
             keys: numbered(&files),
             public_url: self.public_url.as_deref(),
-            admin: self.admin.as_deref(),
+            admin: admin.as_deref(),
         };
         Ok(ConfigSource::text(NAME, Path::new(""), plan.text().into_bytes()))
     }

@@ -1,17 +1,15 @@
 //! Adds the sidecar to a text that does not have it.
 
 use super::object::{self, BEFORE, ContainerPort};
+use super::policy;
 use super::shape::{ManifestValue, quoted};
-use super::sidecar::{NAME, USER};
+use super::sidecar::{CONFIG_VOLUME, NAME, SECRETS_VOLUME, USER};
 use super::splice::{OddForm, Splices};
 use super::tree::{self, Node, NodeKind};
-use super::{InjectError, Injected, InjectionOptions};
+use super::{InjectError, Injected, InjectionOptions, TO_RENDER};
 
 /// The pod has to be given more time than drain_delay and drain_grace together have by default.
 pub(super) const GRACE: u16 = 40;
-
-/// The label by which a policy of ours is known.
-pub(super) const OURS: (&str, &str) = ("app.kubernetes.io/managed-by", "countersign-inject");
 
 /// The changes of a text, and what comes of them.
 struct InjectionDraft<'t> {
@@ -27,9 +25,17 @@ pub(super) fn add(text: &str, options: &InjectionOptions) -> Result<Injected, In
     let workloads = chosen(&objects, options)?;
     let mut draft = InjectionDraft { text, splices: Splices::default(), notes: Vec::new(), policies: Vec::new() };
     for workload in workloads {
+        names_are_free(workload)?;
         let guarded = guarded_port(workload, options)?;
         draft.workload(workload, &guarded, options)?;
-        let services: Vec<&&Node> = objects.iter().filter(|it| object::selects(it, workload)).collect();
+        let services: Vec<&Node> = objects.iter().copied().filter(|it| object::selects(it, workload)).collect();
+        draft.policy(workload, policy::policy(workload, &services, &guarded, options));
+        for other in policy::others(&objects, workload) {
+            draft.notes.push(format!(
+                "the NetworkPolicy {other} of the input concerns the same pods, and policies add up: it must not let port {} in",
+                guarded.number
+            ));
+        }
         let mut redirected = 0;
         for service in services {
             redirected += draft.service(service, &guarded)?;
@@ -70,7 +76,7 @@ fn chosen<'n>(objects: &[&'n Node], options: &InjectionOptions) -> Result<Vec<&'
     let all: Vec<&Node> = objects.iter().copied().filter(|it| object::is_workload(it)).collect();
     let names = || all.iter().map(|it| object::name(it)).collect::<Vec<_>>().join(", ");
     match (&options.workload, all.len()) {
-        (_, 0) => Err(InjectError::NoWorkload),
+        (_, 0) => Err(InjectError::NoWorkload(objects.iter().map(|it| object::kind(it).to_owned()).collect())),
         (None, 1) => Ok(all),
         (None, _) => Err(InjectError::Choose(format!("several workloads ({}): name one with --workload", names()))),
         (Some(name), _) => {
@@ -81,12 +87,34 @@ fn chosen<'n>(objects: &[&'n Node], options: &InjectionOptions) -> Result<Vec<&'
     }
 }
 
+/// A name that the workload has already would be there twice.
+fn names_are_free(workload: &Node) -> Result<(), InjectError> {
+    let name = object::name(workload);
+    if name.is_empty() {
+        return Err(InjectError::Choose(format!("a workload has no name that can be read: {TO_RENDER}")));
+    }
+    let pod = object::pod(workload);
+    let taken = |list: &str, wanted: &str| {
+        let items = pod.and_then(|pod| pod.get(list)).map(Node::items).unwrap_or_default();
+        items.iter().any(|item| item.get("name").and_then(Node::text) == Some(wanted))
+    };
+    let ours =
+        [("initContainers", NAME), ("containers", NAME), ("volumes", CONFIG_VOLUME), ("volumes", SECRETS_VOLUME)];
+    match ours.into_iter().find(|(list, wanted)| taken(list, wanted)) {
+        None => Ok(()),
+        Some((list, wanted)) => Err(InjectError::Choose(format!(
+            "{list} of {name} have one with the name {wanted} already, which `inject` has not put there (its annotation {BEFORE} is \
+             missing): remove it or give it another name"
+        ))),
+    }
+}
+
 /// The port of the application that the sidecar stands before.
 fn guarded_port(workload: &Node, options: &InjectionOptions) -> Result<ContainerPort, InjectError> {
     let ports = object::pod(workload).map(object::ports).unwrap_or_default();
     let name = object::name(workload);
     for number in [options.sidecar.listen, options.sidecar.admin] {
-        if ports.iter().any(|port| port.number == number) {
+        if object::pod(workload).is_some_and(|pod| object::all_ports(pod).iter().any(|port| port.number == number)) {
             let text = format!(
                 "a container of {name} has port {number}, which the sidecar needs, and containers of a pod share their ports: \
                  choose others with --listen and --admin, and in the configuration"
@@ -133,7 +161,7 @@ impl InjectionDraft<'_> {
         guarded: &ContainerPort,
         options: &InjectionOptions,
     ) -> Result<(), InjectError> {
-        let pod = object::pod(workload).ok_or(InjectError::NoWorkload)?;
+        let pod = object::pod(workload).ok_or(InjectError::NoWorkload(Vec::new()))?;
         let mut added = Additions::default();
         let key = if options.sidecar.plain { "containers" } else { "initContainers" };
         self.extend_list(pod, key, &[options.sidecar.container()], &mut added)?;
@@ -143,14 +171,21 @@ impl InjectionDraft<'_> {
         self.splices.add_entries(self.text, pod, &added.entries)?;
         self.annotate(workload, added)?;
         self.advise(pod, guarded);
-        match policy(workload, pod, guarded, options) {
-            Some(policy) => self.policies.push(policy),
-            None => self.notes.push(format!(
-                "{} has no matchLabels that can be read: no NetworkPolicy was added",
-                object::name(workload)
-            )),
-        }
         Ok(())
+    }
+
+    fn policy(&mut self, workload: &Node, policy: Option<ManifestValue>) {
+        let name = object::name(workload);
+        if object::pod(workload).and_then(|pod| pod.get("hostNetwork")).and_then(Node::text) == Some("true") {
+            self.notes.push(format!(
+                "the pods of {name} have the network of their node (hostNetwork), for which no NetworkPolicy counts: let the \
+                 application listen on 127.0.0.1"
+            ));
+        }
+        match policy {
+            Some(policy) => self.policies.push(policy),
+            None => self.notes.push(format!("{name} has no matchLabels that can be read: no NetworkPolicy was added")),
+        }
     }
 
     /// Adds items to a list of the pod, or the list.
@@ -276,39 +311,4 @@ impl InjectionDraft<'_> {
         }
         self.notes.push(format!("the configuration must say [upstream] address = \"127.0.0.1:{}\"", guarded.number));
     }
-}
-
-/// Lets in what comes to the sidecar, and to ports of the application that it does not guard.
-fn policy(workload: &Node, pod: &Node, guarded: &ContainerPort, options: &InjectionOptions) -> Option<ManifestValue> {
-    let labels: Vec<(String, ManifestValue)> = workload
-        .at(&["spec", "selector", "matchLabels"])?
-        .pairs()
-        .map(|(key, value)| (key.to_owned(), ManifestValue::text(value)))
-        .collect();
-    if labels.is_empty() {
-        return None;
-    }
-    let open = |protocol: &str, number: u16| {
-        ManifestValue::map([("protocol", ManifestValue::text(protocol)), ("port", ManifestValue::number(number))])
-    };
-    let mut ports = vec![open("TCP", options.sidecar.listen), open("TCP", options.sidecar.admin)];
-    let others = object::ports(pod).into_iter().filter(|port| port.number != guarded.number);
-    ports.extend(others.map(|port| open(&port.protocol, port.number)));
-    let mut metadata =
-        vec![("name".to_owned(), ManifestValue::text(format!("{}-countersign", object::name(workload))))];
-    if let Some(space) = workload.at(&["metadata", "namespace"]).and_then(Node::text) {
-        metadata.push(("namespace".to_owned(), ManifestValue::text(space)));
-    }
-    metadata.push(("labels".to_owned(), ManifestValue::map([(OURS.0, ManifestValue::text(OURS.1))])));
-    let spec = ManifestValue::map([
-        ("podSelector", ManifestValue::map([("matchLabels", ManifestValue::Map(labels))])),
-        ("policyTypes", ManifestValue::texts(&["Ingress"])),
-        ("ingress", ManifestValue::List(vec![ManifestValue::map([("ports", ManifestValue::List(ports))])])),
-    ]);
-    Some(ManifestValue::map([
-        ("apiVersion", ManifestValue::text("networking.k8s.io/v1")),
-        ("kind", ManifestValue::text("NetworkPolicy")),
-        ("metadata", ManifestValue::Map(metadata)),
-        ("spec", spec),
-    ]))
 }

@@ -5,7 +5,9 @@
 //! out, so adding twice changes nothing, and adding with other options replaces what was added.
 
 mod add;
+mod frame;
 mod object;
+mod policy;
 mod shape;
 pub mod sidecar;
 mod splice;
@@ -14,6 +16,7 @@ pub mod tree;
 
 use core::fmt;
 
+use frame::Frame;
 use sidecar::SidecarOptions;
 use splice::OddForm;
 use tree::NotYaml;
@@ -38,6 +41,10 @@ pub struct Injected {
     pub notes: Vec<String>,
 }
 
+/// What is to be done with a template.
+const TO_RENDER: &str =
+    "a template (Helm, for instance) has to be rendered first (helm template CHART | countersign inject)";
+
 /// Why nothing was changed.
 #[derive(Debug)]
 pub enum InjectError {
@@ -45,8 +52,10 @@ pub enum InjectError {
     NotYaml(NotYaml),
     /// A part of the text cannot be edited.
     OddForm(OddForm),
-    /// There is no workload in it.
-    NoWorkload,
+    /// There is no workload in it. The kinds of the objects that are there.
+    NoWorkload(Vec<String>),
+    /// It cannot be read, and looks like a template.
+    Template(Box<Self>),
     /// Something has to be chosen.
     Choose(String),
 }
@@ -56,10 +65,20 @@ impl fmt::Display for InjectError {
         match self {
             Self::NotYaml(error) => write!(f, "the input is neither YAML nor JSON: {error}"),
             Self::OddForm(OddForm(why)) => f.write_str(why),
-            Self::NoWorkload => f.write_str("the input has no Deployment, StatefulSet or DaemonSet"),
+            Self::Template(error) => write!(f, "{error}: {TO_RENDER}"),
+            Self::NoWorkload(kinds) => without_workload(f, kinds),
             Self::Choose(what) => f.write_str(what),
         }
     }
+}
+
+fn without_workload(f: &mut fmt::Formatter<'_>, kinds: &[String]) -> fmt::Result {
+    f.write_str("the input has no Deployment, StatefulSet or DaemonSet")?;
+    if kinds.iter().any(|kind| kind == "Kustomization") {
+        return f.write_str(": build it first (kubectl kustomize FOLDER | countersign inject), or use the component of config/kubernetes");
+    }
+    let kinds: Vec<&str> = kinds.iter().map(String::as_str).filter(|kind| !kind.is_empty()).collect();
+    if kinds.is_empty() { Ok(()) } else { write!(f, ", only {}", kinds.join(", ")) }
 }
 
 impl core::error::Error for InjectError {}
@@ -81,7 +100,12 @@ impl From<OddForm> for InjectError {
 /// # Errors
 /// [`InjectError`]; nothing is changed then.
 pub fn inject(text: &str, options: &InjectionOptions) -> Result<Injected, InjectError> {
-    add::add(&take::take(text)?, options)
+    let (frame, text) = Frame::of(text);
+    let is_template = text.contains("{{");
+    let taken =
+        take::take(&text).map_err(|error| if is_template { InjectError::Template(Box::new(error)) } else { error })?;
+    let added = add::add(&taken, options)?;
+    Ok(Injected { text: frame.around(&added.text), ..added })
 }
 
 /// Takes the sidecar out of a text; one that does not have it stays as it is.
@@ -89,5 +113,6 @@ pub fn inject(text: &str, options: &InjectionOptions) -> Result<Injected, Inject
 /// # Errors
 /// [`InjectError::NotYaml`].
 pub fn remove(text: &str) -> Result<String, InjectError> {
-    take::take(text)
+    let (frame, text) = Frame::of(text);
+    Ok(frame.around(&take::take(&text)?))
 }

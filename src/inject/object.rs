@@ -63,10 +63,39 @@ pub(super) struct ContainerPort {
     pub(super) protocol: String,
 }
 
+/// The namespace of an object, if it has one.
+#[must_use]
+pub(super) fn space(object: &Node) -> Option<&str> {
+    object.at(&["metadata", "namespace"]).and_then(Node::text)
+}
+
 /// The ports of all containers that are not init containers.
 #[must_use]
 pub(super) fn ports(pod: &Node) -> Vec<ContainerPort> {
-    let containers = pod.get("containers").map(Node::items).unwrap_or_default();
+    containers(pod, "containers").flat_map(ports_of).collect()
+}
+
+/// The ports of the containers that run as long as the application does.
+#[must_use]
+pub(super) fn listening_ports(pod: &Node) -> Vec<ContainerPort> {
+    let is_sidecar = |it: &&Node| it.get("restartPolicy").and_then(Node::text) == Some("Always");
+    containers(pod, "containers")
+        .chain(containers(pod, "initContainers").filter(is_sidecar))
+        .flat_map(ports_of)
+        .collect()
+}
+
+/// The ports of all containers: init containers run beside the sidecar, which is the first of them.
+#[must_use]
+pub(super) fn all_ports(pod: &Node) -> Vec<ContainerPort> {
+    containers(pod, "containers").chain(containers(pod, "initContainers")).flat_map(ports_of).collect()
+}
+
+fn containers<'n>(pod: &'n Node, key: &str) -> impl Iterator<Item = &'n Node> {
+    pod.get(key).map(Node::items).unwrap_or_default().iter()
+}
+
+fn ports_of(container: &Node) -> Vec<ContainerPort> {
     let of = |port: &Node| {
         Some(ContainerPort {
             number: port.get("containerPort")?.text()?.parse().ok()?,
@@ -74,19 +103,22 @@ pub(super) fn ports(pod: &Node) -> Vec<ContainerPort> {
             protocol: port.get("protocol").and_then(Node::text).unwrap_or("TCP").to_owned(),
         })
     };
-    let ports = containers.iter().flat_map(|container| container.get("ports").map(Node::items).unwrap_or_default());
-    ports.filter_map(of).collect()
+    container.get("ports").map(Node::items).unwrap_or_default().iter().filter_map(of).collect()
 }
 
 /// Whether this is a service for the pods of that workload.
 #[must_use]
 pub(super) fn selects(service: &Node, workload: &Node) -> bool {
     let Some(selector) = service.at(&["spec", "selector"]) else { return false };
-    let Some(labels) = workload.at(&["spec", "template", "metadata", "labels"]) else { return false };
-    let space = |object: &Node| object.at(&["metadata", "namespace"]).and_then(Node::text).map(str::to_owned);
-    let mut wanted = selector.pairs().peekable();
     kind(service) == "Service"
         && space(service) == space(workload)
-        && wanted.peek().is_some()
-        && wanted.all(|pair| labels.pairs().any(|label| label == pair))
+        && selector.pairs().next().is_some()
+        && has_labels(workload, selector)
+}
+
+/// Whether the pods of that workload have all of these labels.
+#[must_use]
+pub(super) fn has_labels(workload: &Node, wanted: &Node) -> bool {
+    let labels = workload.at(&["spec", "template", "metadata", "labels"]);
+    wanted.pairs().all(|pair| labels.is_some_and(|labels| labels.pairs().any(|label| label == pair)))
 }

@@ -45,7 +45,10 @@ impl Splices {
         entries: &[(&str, ManifestValue)],
     ) -> Result<(), OddForm> {
         let NodeKind::Map { is_flow, entries: present } = &map.kind else {
-            return Err(OddForm(format!("{}: a mapping is expected", place(text, map))));
+            return Err(OddForm(format!(
+                "{}: a mapping is expected, in braces where it is empty ({{}})",
+                place(text, map)
+            )));
         };
         if *is_flow {
             let added: Vec<String> =
@@ -66,7 +69,10 @@ impl Splices {
     /// [`OddForm`]: it is not a sequence.
     pub(super) fn add_items(&mut self, text: &str, list: &Node, added: &[ManifestValue]) -> Result<(), OddForm> {
         let NodeKind::List { is_flow, items } = &list.kind else {
-            return Err(OddForm(format!("{}: a sequence is expected", place(text, list))));
+            return Err(OddForm(format!(
+                "{}: a sequence is expected, in brackets where it is empty ([])",
+                place(text, list)
+            )));
         };
         if *is_flow {
             let added: Vec<String> = added.iter().map(ManifestValue::flow).collect();

@@ -1,8 +1,9 @@
 //! Takes the sidecar out of a text again: one change at a time, each found anew, until there is none.
 
 use super::InjectError;
-use super::add::{GRACE, OURS};
+use super::add::GRACE;
 use super::object::{self, BEFORE};
+use super::policy::OURS;
 use super::shape::quoted;
 use super::sidecar::{CONFIG_VOLUME, NAME, SECRETS_VOLUME};
 use super::splice::Splices;
@@ -30,7 +31,8 @@ fn next(text: &str, documents: &[YamlDocument]) -> Option<Splices> {
 
 fn workload(text: &str, workload: &Node) -> Option<Splices> {
     let pod = object::pod(workload)?;
-    let note = object::before(workload).unwrap_or_default();
+    // What has no such note was not put there by us, whatever its name is.
+    let note = object::before(workload)?;
     let stays = |key: &str| object::noted(note, "empty").is_some_and(|keys| keys.split(',').any(|it| it == key));
     for (key, names) in
         [("initContainers", [NAME].as_slice()), ("containers", &[NAME]), ("volumes", &[CONFIG_VOLUME, SECRETS_VOLUME])]

@@ -146,7 +146,7 @@ impl<'t> TreeReader<'t> {
             let (event, at) = self.next()?;
             if matches!(event, Event::MappingEnd | Event::StreamEnd) {
                 let last = entries.last().map(|(key, value): &(Node, Node)| value.range.end.max(key.range.end));
-                let end = if is_flow { at.end } else { last.unwrap_or(range.start) };
+                let end = if is_flow { self.trimmed(at).end } else { last.unwrap_or(range.start) };
                 return Ok(Node { range: range.start..end, kind: NodeKind::Map { is_flow, entries } });
             }
             let key = self.node(event, at, depth + 1)?;
@@ -161,19 +161,19 @@ impl<'t> TreeReader<'t> {
             let (event, at) = self.next()?;
             if matches!(event, Event::SequenceEnd | Event::StreamEnd) {
                 let last = items.last().map(|item: &Node| item.range.end);
-                let end = if is_flow { at.end } else { last.unwrap_or(range.start) };
+                let end = if is_flow { self.trimmed(at).end } else { last.unwrap_or(range.start) };
                 return Ok(Node { range: range.start..end, kind: NodeKind::List { is_flow, items } });
             }
             items.push(self.node(event, at, depth + 1)?);
         }
     }
 
-    /// Only the start of a collection in brackets takes a byte.
+    /// Only the start of a collection in brackets takes bytes: the bracket, and white space behind it.
     fn is_flow(&self, range: &Range<usize>) -> bool {
-        self.text.get(range.clone()).is_some_and(|text| text == "{" || text == "[")
+        self.text.get(range.clone()).is_some_and(|text| text.starts_with(['{', '[']))
     }
 
-    /// The parser counts white space behind a scalar as part of it.
+    /// The parser counts white space behind a scalar or a bracket as part of it.
     fn trimmed(&self, range: Range<usize>) -> Range<usize> {
         let text = self.text.get(range.clone()).unwrap_or_default();
         range.start..range.start + text.trim_end().len()

@@ -142,7 +142,7 @@ fn what_cannot_be_decided_is_asked_for() {
     let mut taken = options();
     taken.sidecar.listen = 9000;
     assert!(refused(&text("minimal.yaml"), &taken).contains("has port 9000, which the sidecar needs"));
-    assert!(matches!(inject("kind: Service", &options()), Err(InjectError::NoWorkload)));
+    assert!(matches!(inject("kind: Service", &options()), Err(InjectError::NoWorkload(_))));
     assert!(matches!(inject("a: [", &options()), Err(InjectError::NotYaml(_))));
     let nothing =
         text("minimal.yaml").replace("    spec:\n      containers", "    spec:\n      volumes:\n      containers");
@@ -152,20 +152,111 @@ fn what_cannot_be_decided_is_asked_for() {
 }
 
 #[test]
-fn the_command_reads_standard_input_and_shows_a_diff() {
-    let run = |arguments: &[&str], input: &str| {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
-            .arg("inject")
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
-        let output = child.wait_with_output().unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+fn what_the_workload_has_already_is_neither_taken_out_nor_there_twice() {
+    let text = fs::read_to_string(folder("cases/minimal.yaml")).unwrap();
+    let refused = |text: &str| inject(text, &options()).unwrap_err().to_string();
+    let own = text.replace("      - name: shop\n", "      - name: countersign\n");
+    assert_ne!(own, text);
+    assert_eq!(remove(&own).unwrap(), own);
+    assert!(refused(&own).starts_with("containers of shop have one with the name countersign already"));
+    let spec = "    spec:\n      containers:\n";
+    let own = text.replace(
+        spec,
+        "    spec:\n      volumes:\n      - name: countersign-config\n        emptyDir: {}\n      containers:\n",
+    );
+    assert_eq!(remove(&own).unwrap(), own);
+    assert!(refused(&own).starts_with("volumes of shop have one with the name countersign-config already"));
+    // An init container that has a port of the sidecar, which is there before it.
+    let init = "    spec:\n      initContainers:\n      - name: proxy\n        ports: [{ containerPort: 9090 }]\n      containers:\n";
+    assert!(refused(&text.replace(spec, init)).contains("has port 9090, which the sidecar needs"));
+}
+
+#[test]
+fn what_keeps_the_port_of_the_application_open_is_said() {
+    let text = fs::read_to_string(folder("cases/minimal.yaml")).unwrap();
+    let notes = |text: &str| inject(text, &options()).unwrap().notes.join("\n");
+    assert!(!notes(&text).contains("NetworkPolicy") && !notes(&text).contains("hostNetwork"));
+    let host =
+        text.replace("    spec:\n      containers:\n", "    spec:\n      hostNetwork: true\n      containers:\n");
+    assert!(notes(&host).contains("for which no NetworkPolicy counts"), "{}", notes(&host));
+    let policy = |labels: &str| {
+        format!("{text}---\nkind: NetworkPolicy\nmetadata: {{ name: open }}\nspec: {{ podSelector: {{ {labels} }} }}\n")
     };
+    for labels in ["", "matchLabels: { app: shop }"] {
+        let said = notes(&policy(labels));
+        assert!(said.contains("the NetworkPolicy open of the input concerns the same pods"), "{said}");
+    }
+    assert!(!notes(&policy("matchLabels: { app: other }")).contains("concerns the same pods"));
+}
+
+#[test]
+fn ports_that_only_a_service_names_stay_reachable() {
+    let text = fs::read_to_string(folder("cases/minimal.yaml")).unwrap();
+    let service = "---\nkind: Service\nmetadata: { name: s }\nspec:\n  selector: { app: shop }\n  ports:\n  - { port: 80, targetPort: 9000 }\n  - { port: 81, targetPort: 9001 }\n  - { port: 53, protocol: UDP }\n";
+    let injected = inject(&format!("{text}{service}"), &options()).unwrap().text;
+    let (_, policy) = injected.rsplit_once("ports:\n").unwrap();
+    let open: Vec<&str> = policy.lines().map(|line| line.trim().trim_start_matches("- ")).collect();
+    let open: Vec<[&str; 2]> = open.chunks(2).map(|pair| [pair[0], pair[1]]).collect();
+    let (tcp, udp) = ("protocol: TCP", "protocol: UDP");
+    assert_eq!(open, [[tcp, "port: 8443"], [tcp, "port: 9090"], [tcp, "port: 9001"], [udp, "port: 53"]]);
+}
+
+#[test]
+fn what_has_to_be_made_a_manifest_first_is_said() {
+    let refused = |text: &str| inject(text, &options()).unwrap_err().to_string();
+    assert!(
+        refused("kind: Kustomization\nresources: [a.yaml]\n").contains("kubectl kustomize FOLDER | countersign inject")
+    );
+    assert!(refused("kind: CronJob\n---\nkind: Service\n").ends_with(", only CronJob, Service"));
+    let text = fs::read_to_string(folder("cases/minimal.yaml")).unwrap();
+    assert!(
+        refused(&text.replace("  name: shop\n", "  name: {{ .Release.Name }}\n")).contains("has to be rendered first")
+    );
+    let broken = text.replace("  name: shop\n", "  name: shop\n  {{- with .Values.labels }}\n");
+    assert!(
+        refused(&broken).contains("a template (Helm, for instance) has to be rendered first"),
+        "{}",
+        refused(&broken)
+    );
+}
+
+fn run(arguments: &[&str], input: &str) -> (Option<i32>, String, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_countersign"))
+        .arg("inject")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap())
+}
+
+#[test]
+fn every_byte_of_a_text_from_another_system_stays() {
+    let text = fs::read_to_string(folder("cases/with-service.yaml")).unwrap();
+    // What a terminal would not be shown, in a comment.
+    let text = text.replacen('\n', " # \u{5e9}\u{5dc}\u{200f}\n", 1);
+    for before in [text.clone(), text.replace('\n', "\r\n"), format!("\u{feff}{text}"), text.trim_end().to_owned()] {
+        let (code, injected, notes) = run(&[], &before);
+        assert_eq!(code, Some(0), "{notes}");
+        assert_eq!(injected.matches("\r\n").count() > 0, before.contains('\r'));
+        assert!(!before.contains('\r') || injected.matches('\n').count() == injected.matches("\r\n").count());
+        assert_eq!(run(&[], &injected).1, injected, "twice");
+        assert_eq!(run(&["--remove"], &injected).1, before, "taken out");
+        let (_, diff, _) = run(&["--dry-run"], &before);
+        let taken = diff.lines().filter(|line| line.starts_with('-') && !line.starts_with("---")).count();
+        assert!(
+            diff.contains("+      initContainers:") && taken <= 3,
+            "grace period, targetPort, the last line: {diff}"
+        );
+    }
+}
+
+#[test]
+fn the_command_reads_standard_input_and_shows_a_diff() {
     let text = fs::read_to_string(folder("cases/minimal.yaml")).unwrap();
     let (code, injected, notes) = run(&["--image", "registry.example/countersign:1.0.0"], &text);
     assert_eq!((code, &injected), (Some(0), &inject(&text, &options()).unwrap().text));

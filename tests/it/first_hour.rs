@@ -72,6 +72,22 @@ fn what_init_writes_guards_an_application() {
 }
 
 #[test]
+fn init_takes_ports_and_leaves_nothing_behind_when_it_fails() {
+    let folder = Folder::new();
+    // A file in the place of the folder: the secret cannot be written.
+    folder.write("secrets", "");
+    let (code, text) = said(&folder, &["init", "github", "--to", "9000"]);
+    assert!(code == 2 && text.contains("the folder secrets for secrets/github: "), "{code}: {text}");
+    assert!(!std::fs::exists(folder.path("countersign.toml")).unwrap());
+    std::fs::remove_file(folder.path("secrets")).unwrap();
+    succeeds(&folder, &["init", "github", "--to", "9000", "--listen", ":8081", "--admin", "9091"]);
+    let text = std::fs::read_to_string(folder.path("countersign.toml")).unwrap();
+    for address in ["127.0.0.1:9000", "127.0.0.1:8081", "127.0.0.1:9091"] {
+        assert!(text.contains(&format!("address = \"{address}\"")), "{address}: {text}");
+    }
+}
+
+#[test]
 fn init_replaces_neither_configurations_nor_secrets() {
     let folder = Folder::new();
     std::fs::create_dir(folder.path("secrets")).unwrap();

@@ -34,10 +34,10 @@ mount --bind "$home" "$root/cargo"
 mount --bind /dev "$root/dev"
 mount -t proc proc "$root/proc"
 exec chroot "$root" env -i PATH=/usr/bin:/bin HOME=/root CARGO_HOME=/cargo CARGO_TARGET_DIR=/made COUNTERSIGN_COMMIT="$5" \\
+    CARGO_NET_OFFLINE=true \\
     CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=aarch64-linux-gnu-gcc CC_aarch64_unknown_linux_gnu=aarch64-linux-gnu-gcc \\
     AR_aarch64_unknown_linux_gnu=aarch64-linux-gnu-ar \\
-    nice -n 19 /usr/bin/cargo build --manifest-path /source/Cargo.toml --offline --locked --profile "$profile" --bin countersign \\
-    --target aarch64-unknown-linux-gnu
+    nice -n 19 /source/config/kubernetes/binary aarch64-unknown-linux-gnu "$profile"
 """
 
 
@@ -67,7 +67,18 @@ def examine(binary: Path, folder: Path) -> None:
     print(f"    {sum(path.stat().st_size for path in files) / 1e6:.2f} MB in {len(files)} files")
     program = [QEMU, "-L", str(filled), str(filled / "countersign")]
     said = run(*program, "version").stdout
-    expect(f"target   {TARGET}" in said, f"with the libraries of the image it runs: {' '.join(said.split())}")
+    expect(f"target   {TARGET}" in said, f"it runs: {' '.join(said.split())}")
+    guard = folder / "guard"
+    guard.mkdir()
+    for words, says in ((("init", "github", "--to", "127.0.0.1:9000"), "countersign.toml"), (("check",), "github"),
+                        (("sign", "--route", "github", "--body", "{}"), "X-Hub-Signature-256: sha256=")):
+        done = run(*program, *words, cwd=guard)
+        expect(says in done.stdout, f"`{' '.join(words)}` says {says}")
+    header = done.stdout.strip()
+    for body, code in (("{}", 0), ("{ }", 1)):
+        (guard / "body").write_text(body, encoding="utf-8")
+        done = run(*program, "verify", "--route", "github", "--header", header, "--body-file", "body", check=False, cwd=guard)
+        expect(done.returncode == code, f"`verify` of {body} ends with {code}: {done.stdout.partition(chr(10))[0]}")
     demo = run(*program, "demo", "--once", check=False)
     expect(demo.returncode == 0, f"`demo --once` passes under qemu {demo.stdout[-400:] if demo.returncode else ''}")
 
@@ -77,7 +88,7 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser("tests/live/run arm64", description=__doc__.partition("\n")[0])
     parser.add_argument("--binary", type=Path, help="a program for arm64 that was built already")
     parser.add_argument("--root", type=Path, help="a folder with a Debian that has the cross-compiler; made there if it is missing")
-    parser.add_argument("--profile", default="quick", help="how it is built")
+    parser.add_argument("--profile", default="dist", help="how it is built")
     arguments = parser.parse_args(words)
     if os.geteuid() != 0:
         rig.say("LEFT OUT: a Debian with a cross-compiler is made as root")

@@ -1,6 +1,6 @@
-"""Takes the pictures of the documents: the status page of `countersign demo` under deliveries of three senders.
+"""Takes the pictures of the documents: the terminal of `countersign demo`, and its status page under deliveries of three senders.
 
-In light and dark as on a desktop, and as on a phone, each small enough for a repository.
+The page in light and dark as on a desktop, and as on a phone; each picture small enough for a repository.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ import http.client
 import itertools
 import json
 import os
+import pty
 import re
+import shutil
 import subprocess
 import tempfile
 import threading
@@ -23,10 +25,13 @@ from pathlib import Path
 
 import rig
 from screenshots import Browser
+from terminal import Screen
 
 LARGEST = 150 << 10
 SECONDS = 60.0
 PATIENCE_SECONDS = 30.0
+# Of the terminal.
+COLUMNS = 122
 # Name, device, scheme of colours, how much smaller, what is shown, and how many pixels of it from its top.
 PICTURES = (("status-page-light", "desktop", "light", 0.75, "body", 1090), ("status-page-dark", "desktop", "dark", 0.75, "body", 1090),
             ("status-page-refusal", "desktop", "light", 0.75, "#refusals", 560), ("status-page-phone", "phone", "light", 0.5, "body", 1700))
@@ -45,21 +50,34 @@ class Demo:
     """The demo as a process, and senders that it has the secrets of."""
 
     def __init__(self, binary: Path, folder: Path) -> None:
-        self._child = subprocess.Popen([str(binary), "demo"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
-                                       env={**os.environ, "TMPDIR": str(folder)}, preexec_fn=rig.end_with_parent)
-        self._said = ""
-        assert self._child.stdout
-        for line in self._child.stdout:
-            self._said += line
-            if line.startswith("The other routes"):
-                break
-        threading.Thread(target=lambda: [None for _ in self._child.stdout], daemon=True).start()
+        # The path of the program is in the commands that the demo prints: a short one can be read.
+        program = shutil.copy(binary, folder / "countersign")
+        terminal, of_child = pty.openpty()
+        environment = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
+        self._child = subprocess.Popen([str(program), "demo"], stdin=subprocess.DEVNULL, stdout=of_child, preexec_fn=rig.end_with_parent,
+                                       env={**environment, "TMPDIR": str(folder), "TERM": "xterm"})
+        os.close(of_child)
+        self.screen = Screen(terminal)
+        self._said = self.screen.await_text("The other routes")
         self.proxy = int(self._find(r"proxy on 127\.0\.0\.1:(\d+)"))
         self.page = self._find(r"Status page: (\S+)")
         place = Path(self._find(r"--config (\S+)")).parent
         self._secrets = {path.stem: path.read_text(encoding="utf-8").strip() for path in place.glob("*.secret")}
-        self._ending = threading.Event()
+        self._ending, self._thread = threading.Event(), None
         self._numbers = itertools.count(1)
+
+    def try_it(self) -> None:
+        """What the demo asks its user to try, and what the terminal then says."""
+        body = b'{"hello":"world"}'
+        headers = self._headers("github", body, 0)
+        for path, sent, signed in (("/webhooks/github", body, headers), ("/webhooks/github", body, headers),
+                                   ("/webhooks/github", body.replace(b"o", b"0"), headers), ("/elsewhere", b"{}", {})):
+            self._post(path, sent, signed)
+        self.screen.await_text("404 route_unknown")
+        self.screen.await_text("what to do", after="404 route_unknown")
+
+    def go_on(self) -> None:
+        """From now on deliveries of three senders come."""
         self._thread = threading.Thread(target=self._send, daemon=True)
         self._thread.start()
 
@@ -104,7 +122,8 @@ class Demo:
     def close(self) -> None:
         """Ends it."""
         self._ending.set()
-        self._thread.join()
+        if self._thread:
+            self._thread.join()
         self._child.terminate()
         self._child.wait()
 
@@ -117,8 +136,37 @@ def sent_again(browser: Browser) -> str:
     return (answer.stdout or answer.stderr).partition("\n")[0].strip()
 
 
+def take_terminal(browser: Browser, demo: Demo, folder: Path) -> list[str]:
+    """The picture of the terminal, and what is wrong with it."""
+    demo.try_it()
+    path = folder / "demo-terminal.svg"
+    path.write_text(demo.screen.as_picture("countersign demo", COLUMNS), encoding="utf-8")
+    print(f"{path}: {path.stat().st_size >> 10} KiB")
+    wrong = [] if path.stat().st_size < LARGEST else [f"demo-terminal: larger than {LARGEST >> 10} KiB"]
+    browser.look("desktop", "dark")
+    browser.show(path.resolve().as_uri(), None)
+    time.sleep(1.0)
+    widest = float(browser.evaluate("Math.max(...[...document.querySelectorAll('text')].map((it) => it.getBBox().x + it.getBBox().width))"))
+    wide = float(browser.evaluate("document.documentElement.viewBox.baseVal.width"))
+    if not 0 < widest < wide:
+        wrong.append(f"demo-terminal: the text is {widest} wide, the picture {wide}")
+    for word in ("forwarded", "duplicate", "signature_mismatch"):
+        if not demo.screen.is_coloured(word):
+            wrong.append(f"demo-terminal: {word} has no colour")
+    return wrong
+
+
+def save(browser: Browser, clip: dict, path: Path) -> list[str]:
+    """A part of what is shown as a file, and what is wrong with it."""
+    shot = browser.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, optimizeForSpeed=False, clip=clip)
+    path.write_bytes(base64.b64decode(shot["data"]))
+    print(f"{path}: {path.stat().st_size >> 10} KiB")
+    return [f"{path.stem}: larger than {LARGEST >> 10} KiB"] if path.stat().st_size > LARGEST else []
+
+
 def take(browser: Browser, demo: Demo, folder: Path, page: Path | None) -> list[str]:
-    """The pictures, and what is wrong with them."""
+    """The pictures of the page, and what is wrong with them."""
+    demo.go_on()
     browser.look("desktop", "light")
     browser.show(demo.page, page)
     time.sleep(SECONDS)
@@ -142,12 +190,7 @@ def take(browser: Browser, demo: Demo, folder: Path, page: Path | None) -> list[
         box = json.loads(str(browser.evaluate(f"JSON.stringify(document.querySelector('{part}').getBoundingClientRect())")))
         top = float(browser.evaluate("window.scrollY"))
         clip = {"x": box["x"], "y": box["y"] + top, "width": box["width"], "height": min(height, box["height"]), "scale": scale}
-        shot = browser.ask("Page.captureScreenshot", format="png", captureBeyondViewport=True, optimizeForSpeed=False, clip=clip)
-        path = folder / f"{name}.png"
-        path.write_bytes(base64.b64decode(shot["data"]))
-        print(f"{path}: {path.stat().st_size >> 10} KiB")
-        if path.stat().st_size > LARGEST:
-            wrong.append(f"{name}: larger than {LARGEST >> 10} KiB")
+        wrong += save(browser, clip, folder / f"{name}.png")
         browser.evaluate(CLOSE)
     return wrong + [f"the page complained: {text}" for text in browser.complaints]
 
@@ -157,6 +200,7 @@ def main(words: list[str]) -> int:
     parser = argparse.ArgumentParser("tests/live/run pictures", description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", metavar="PATH", required=True, help="where the pictures go: docs, for those that are shown there")
     parser.add_argument("--page", metavar="PATH", help="show this file in the place of the page that is built in")
+    parser.add_argument("--only-terminal", action="store_true", help="take no picture of the page")
     parser.add_argument("--binary", metavar="PATH", help="show this countersign")
     arguments = parser.parse_args(words)
     folder = Path(arguments.folder)
@@ -165,12 +209,14 @@ def main(words: list[str]) -> int:
         rig.install_programs(["chromium", "curl"])
         binary = rig.countersign_binary(arguments.binary, ["countersign"])
         assert binary is not None
-        with tempfile.TemporaryDirectory() as place, contextlib.ExitStack() as ending:
+        with tempfile.TemporaryDirectory(prefix="demo-") as place, contextlib.ExitStack() as ending:
             demo = Demo(binary, Path(place))
             ending.callback(demo.close)
             browser = Browser(Path(place) / "chromium")
             ending.callback(browser.close)
-            wrong = take(browser, demo, folder, Path(arguments.page) if arguments.page else None)
+            wrong = take_terminal(browser, demo, folder)
+            if not arguments.only_terminal:
+                wrong += take(browser, demo, folder, Path(arguments.page) if arguments.page else None)
     except rig.RigError as error:
         rig.say(f"tests/live/run pictures: {error}")
         return 2

@@ -68,10 +68,7 @@ pub fn examine(patient: Patient) -> Vec<Finding> {
 fn configuration(loaded: &Result<Loaded, usize>) -> Finding {
     match loaded {
         Ok(loaded) if loaded.warnings.is_empty() => Finding::good("configuration", "the configuration holds"),
-        Ok(loaded) => Finding::good(
-            "configuration",
-            format!("the configuration holds, with {} warnings: countersign check shows them", loaded.warnings.len()),
-        ),
+        Ok(_) => Finding::good("configuration", "the configuration holds, with warnings: countersign check shows them"),
         Err(count) => Finding::bad(
             "configuration",
             Grade::Fault,
