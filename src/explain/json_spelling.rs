@@ -18,7 +18,11 @@ struct OtherWay {
     what: &'static str,
 }
 
-const fn way(write: fn(&[u8], usize) -> Option<Vec<u8>>, marks: &'static [&'static [u8]], what: &'static str) -> OtherWay {
+const fn way(
+    write: fn(&[u8], usize) -> Option<Vec<u8>>,
+    marks: &'static [&'static [u8]],
+    what: &'static str,
+) -> OtherWay {
     OtherWay { write, marks, what }
 }
 
@@ -156,8 +160,9 @@ fn find(
     }
     let bound = body.len().saturating_mul(GROWTH).saturating_add(SLACK).min(body.len().saturating_add(MOST_MORE));
     // One aspect has nothing to do with another: what changes nothing of the body changes nothing of its other spellings.
-    let changes =
-        |way: &OtherWay| applies(body, way, budget) && rewritten(body, way, budget, bound).is_some_and(|text| text != body);
+    let changes = |way: &OtherWay| {
+        applies(body, way, budget) && rewritten(body, way, budget, bound).is_some_and(|text| text != body)
+    };
     let ways = aspects.map(|ways| ways.iter().copied().filter(changes).collect::<Vec<OtherWay>>());
     let is_layout = |way: &OtherWay| LAYOUTS.iter().any(|it| it.what == way.what);
     for spelling in combinations(&ways) {

@@ -65,7 +65,8 @@ pub(super) fn search(case: TriedCase<'_>) -> Searched {
         left_out.extend(Some(what).filter(|_| budget.takes_refusal() && found.is_none()));
         found
     };
-    let alone = ALONE.iter().find_map(|TrialStep(what, tries)| tried(what, &mut || budget.half(|| alone(case, *tries))));
+    let alone =
+        ALONE.iter().find_map(|TrialStep(what, tries)| tried(what, &mut || budget.half(|| alone(case, *tries))));
     let found = alone.or_else(|| tried("other schemes", &mut || other_scheme(case))).or_else(|| {
         tried("two mistakes at once", &mut || {
             if case.seen.body.len() > LONGEST_OF_TWO {
