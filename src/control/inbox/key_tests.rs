@@ -246,12 +246,12 @@ fn a_process_that_is_killed_while_keys_rotate_loses_nothing() {
     let (first, second) = (key("a", 1), key("b", 2));
     for operations in (0..).step_by(17) {
         let disk = SimulatedDisk::default();
-        let mut store = with(&disk, &[first.clone()]).0;
+        let mut store = with(&disk, core::slice::from_ref(&first)).0;
         let bodies: Vec<[u8; 3]> = (0..6).map(|at| [at; 3]).collect();
         let ids = put(&mut store, &bodies.iter().map(|body| fresh("orders", body)).collect::<Vec<_>>());
         settle(&mut store, &[settlement(ids[0], DEAD)]);
         drop(store);
-        let (mut store, ring) = with(&disk, &[first.clone()]);
+        let (mut store, ring) = with(&disk, core::slice::from_ref(&first));
         ring.set(vec![second.clone(), first.clone()]);
         disk.die_in(operations);
         mend(&mut store, 1..8);
@@ -262,7 +262,7 @@ fn a_process_that_is_killed_while_keys_rotate_loses_nothing() {
         mend(&mut store, 10..30);
         assert_eq!((store.standing().former_keys, store.standing().locked), (0, 0), "killed at {operations}");
         drop(store);
-        let mut store = with(&disk, &[second.clone()]).0;
+        let mut store = with(&disk, core::slice::from_ref(&second)).0;
         for (id, expected) in ids.iter().zip(&bodies) {
             assert_eq!(body(&mut store, *id).as_deref(), Ok(&expected[..]), "killed at {operations}");
         }
