@@ -21,8 +21,8 @@ use super::shelf_tests::terms;
 
 const RETENTION: u64 = 3_600_000;
 
-/// So large that a file of dead letters holds ten.
-const BODY: usize = 200_000;
+/// So large that a file of dead letters holds three.
+const BODY: usize = 650_000;
 
 /// How often each way was taken by which a dead letter can leave.
 #[derive(Debug, Default)]
@@ -263,7 +263,7 @@ impl Run {
 #[test]
 fn a_key_is_free_when_its_last_dead_letter_has_left_in_whatever_way() {
     let mut ways = Ways::default();
-    for seed in 1..=8 {
+    for seed in 1..=5 {
         let mut run = Run::new(seed);
         (0..250).for_each(|_| run.step());
         run.drain();
