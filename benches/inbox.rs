@@ -18,7 +18,8 @@ use countersign::control::inbox::directory::Directory;
 use countersign::control::inbox::disk::{Disk, Medium};
 use countersign::control::inbox::keys::{KeyRing, random_salt};
 use countersign::control::inbox::shelf::{Shelf, ShelfTerms};
-use countersign::control::inbox::spooler::{SpoolAnswer, SpoolDoor, SpoolRequest, Spooler, Spooling};
+use countersign::control::inbox::spooler::{SpoolDoor, Spooler};
+use countersign::control::inbox::spooling::{SpoolAnswer, SpoolRequest, SpoolTold};
 use countersign::edge::clock::Clock;
 use countersign::edge::deliver::{Mailbox, StoreSide};
 use countersign::inbox::agenda::Agenda;
@@ -175,14 +176,14 @@ fn store(options: &Options, senders: usize) -> Measured {
     let request =
         SpoolRequest { head: b"POST /hook HTTP/1.1\r\nHost: app\r\n", body: &body, ..SpoolRequest::default() };
     let send = |answers: Sender<Option<DeliveryId>>| {
-        let bell = Box::new(move |answer| {
+        let told = SpoolTold::by(move |answer| {
             let id = match answer {
                 SpoolAnswer::Durable(id) => id,
                 SpoolAnswer::Refused(why) => panic!("{why}"),
             };
             let _ = answers.send(Some(id));
         });
-        door.submit(0, Spooling::new(Arc::clone(&route), &request, bell));
+        door.submit(0, &route, &request, told);
     };
     let done = |id| {
         let reason = DeliveryReason::New;

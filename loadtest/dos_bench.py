@@ -215,6 +215,6 @@ def added(one: dict, other: dict) -> dict:
     """Counts of two rounds of an attack."""
     if not one:
         return other
-    whole = {key: one[key] + other[key] for key in one if key not in ("answers", "open_peak")}
+    whole = {key: one[key] + other[key] for key in one if key not in ("answers", "open_peak", "latency")}
     answers = Counter(one["answers"]) + Counter(other["answers"])
     return whole | {"answers": dict(answers), "open_peak": max(one["open_peak"], other["open_peak"])}

@@ -6,18 +6,26 @@
 use std::alloc::System;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use countersign::control::durable::gate::{GateState, SpoolGate};
 use countersign::control::event_log::EventLog;
+use countersign::control::inbox::spooler::Spooler;
 use countersign::control::records::Records;
 use countersign::control::supervisor::{self, Witnesses};
+use countersign::edge::clock::Clock;
+use countersign::edge::deliver::Mailbox;
 use countersign::edge::driver::{Driver, probe};
+use countersign::edge::spool::{SpoolOffer, SpoolSide, SpoolTicket, SpoolVerdict};
 use countersign::edge::worker::Observer;
 use countersign::gate::limits::AdmissionLimits;
 use countersign::gate::token_bucket::Rate;
+use countersign::inbox::memory::MemoryStore;
+use countersign::outcome::Rejection;
 use countersign::telemetry::exchange::Exchange;
 use countersign::telemetry::suspicion::Suspicion;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
@@ -77,6 +85,14 @@ const CASES: [Case; 10] = [
     Case { name: "duplicate, 256 B", kind: Kind::Genuine, size: 256, repeated: true, code: "duplicate" },
 ];
 
+/// On a route whose deliveries are stored.
+const STORED: [Case; 4] = [
+    case("stored, 256 B", Kind::Genuine, 256, "accepted"),
+    case("stored, 2 KiB", Kind::Genuine, 2 << 10, "accepted"),
+    case("stored, 64 KiB", Kind::Genuine, 64 << 10, "accepted"),
+    case("not stored: refused after verification, 2 KiB", Kind::Forged, 2 << 10, "signature_mismatch"),
+];
+
 impl Case {
     /// So many deliveries, from number `first` on.
     fn deliveries(&self, first: usize, count: usize) -> Vec<Vec<u8>> {
@@ -101,6 +117,9 @@ fn no_request_allocates() {
         note("in memory", case, in_memory(case, false));
         note("in memory, pipelined", case, in_memory(case, true));
     }
+    for case in &STORED {
+        note("in memory", case, stored(case));
+    }
     for driver in [Driver::Epoll, Driver::IoUring] {
         match (driver, probe()) {
             (Driver::IoUring, Err(why)) => println!("left out: {why}"),
@@ -110,25 +129,95 @@ fn no_request_allocates() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
+const ALL: usize = WARM_UP + COUNTED;
+
+/// The thread of the store, on the thread of the worker: what it allocates is left out of the count.
+struct StoreBeside {
+    gate: Arc<SpoolGate>,
+    store: Mutex<Spooler>,
+    allocated: Arc<AtomicUsize>,
+    _ear: UnixStream,
+}
+
+impl StoreBeside {
+    fn new(allocated: Arc<AtomicUsize>) -> Self {
+        let gate = SpoolGate::new(1).unwrap();
+        let (mailbox, ear) = Mailbox::new().unwrap();
+        let store = Box::new(MemoryStore::new(1 << 20, 1 << 10));
+        let door = Arc::clone(gate.door());
+        let spooler = Spooler { store, door, mailbox, clock: Clock::start(), batch_bytes: 1 << 20 };
+        gate.set(GateState::Open);
+        Self { gate, store: Mutex::new(spooler), allocated, _ear: ear }
+    }
+}
+
+impl SpoolSide for StoreBeside {
+    fn submit(&self, worker: usize, offer: &SpoolOffer<'_>) -> Result<SpoolTicket, Rejection> {
+        let ticket = self.gate.submit(worker, offer)?;
+        let before = allocations();
+        self.store.lock().unwrap().round();
+        self.allocated.fetch_add(allocations() - before, Ordering::Relaxed);
+        Ok(ticket)
+    }
+
+    fn verdict(&self, worker: usize, ticket: SpoolTicket) -> Option<SpoolVerdict> {
+        self.gate.verdict(worker, ticket)
+    }
+
+    fn withdraw(&self, worker: usize, ticket: SpoolTicket) -> bool {
+        self.gate.withdraw(worker, ticket)
+    }
+
+    fn forget(&self, worker: usize, ticket: SpoolTicket) {
+        self.gate.forget(worker, ticket);
+    }
+
+    fn changes(&self, worker: usize) -> Option<UnixStream> {
+        self.gate.changes(worker)
+    }
+}
+
+/// The same as [`in_memory`] on a route whose deliveries are stored.
+fn stored(case: &Case) -> usize {
+    let of_store = Arc::<AtomicUsize>::default();
+    let side = Arc::new(StoreBeside::new(Arc::clone(&of_store)));
+    let (scribe, marks) = between_marks(case, of_store);
+    let input = case.deliveries(0, ALL).concat();
+    World::durable(input.len() / ALL, Arc::new(scribe), side).converse(&input);
+    difference(&marks)
+}
+
 /// Allocations between the last request of the warm-up and the last of all, on one connection.
 fn in_memory(case: &Case, pipelined: bool) -> usize {
-    const ALL: usize = WARM_UP + COUNTED;
-    let marks: Arc<[AtomicUsize; 3]> = Arc::default();
-    let (seen, code) = (Arc::clone(&marks), case.code);
-    let scribe = Scribe::new(move |exchange: &Exchange<'_>| {
-        let [ended, first, last] = &*seen;
-        match ended.fetch_add(1, Ordering::Relaxed) + 1 {
-            WARM_UP => first.store(allocations(), Ordering::Relaxed),
-            ALL => last.store(allocations(), Ordering::Relaxed),
-            count => assert!(count < WARM_UP || exchange.outcome.code() == code, "{}", exchange.outcome.code()),
-        }
-    });
+    let (scribe, marks) = between_marks(case, Arc::default());
     let input = case.deliveries(0, ALL).concat();
     let grain = if pipelined { usize::MAX } else { input.len() / ALL };
     World::new(grain, ALL, Arc::new(scribe)).converse(&input);
-    let [ended, first, last] = &*marks;
+    difference(&marks)
+}
+
+type Marks = Arc<[AtomicUsize; 3]>;
+
+fn difference(marks: &Marks) -> usize {
+    let [ended, first, last] = &**marks;
     assert_eq!(ended.load(Ordering::Relaxed), ALL, "every request was answered");
     last.load(Ordering::Relaxed) - first.load(Ordering::Relaxed)
+}
+
+/// Counts requests, and allocations without those that `others` counts.
+fn between_marks(case: &Case, others: Arc<AtomicUsize>) -> (Scribe<impl Fn(&Exchange<'_>) + use<>>, Marks) {
+    let marks = Marks::default();
+    let (seen, code) = (Arc::clone(&marks), case.code);
+    let count = move || allocations() - others.load(Ordering::Relaxed);
+    let scribe = Scribe::new(move |exchange: &Exchange<'_>| {
+        let [ended, first, last] = &*seen;
+        match ended.fetch_add(1, Ordering::Relaxed) + 1 {
+            WARM_UP => first.store(count(), Ordering::Relaxed),
+            ALL => last.store(count(), Ordering::Relaxed),
+            ended => assert!(ended < WARM_UP || exchange.outcome.code() == code, "{}", exchange.outcome.code()),
+        }
+    });
+    (scribe, marks)
 }
 
 /// The same for the whole process as `run` starts it, with its access log in a file: for each case on connections of its

@@ -396,6 +396,72 @@ fn a_dead_letter_is_redriven_from_the_status_page_and_from_no_other() {
 }
 
 #[test]
+fn what_operators_do_stands_in_the_audit_trail_and_in_the_log() {
+    let folder = Folder::new("operated");
+    let application = application("127.0.0.1:0", &[410, 410]);
+    let config = folder.configure("auto", application.address, "");
+    std::fs::write(folder.0.join("seal"), SECRET).unwrap();
+    let trail = folder.0.join("audit.jsonl");
+    let more = format!(
+        "[admin]\naddress = \"127.0.0.1:0\"\n[audit]\nfile = \"{}\"\nkey = {{ id = \"k\", file = \"seal\" }}\n",
+        trail.display()
+    );
+    let text = std::fs::read_to_string(&config).unwrap() + &more;
+    std::fs::write(&config, text).unwrap();
+    let process = Process::start(&config);
+    let address = process.open();
+    let admin: SocketAddr = process.await_line("admin port at ").rsplit(' ').next().unwrap().parse().unwrap();
+    let own = format!("http://{admin}");
+    let answers = ["1", "2"].map(|body| send(address, "/hook", body));
+    let [first, second] = answers.each_ref().map(|answer| field(answer, "X-Countersign-Delivery"));
+    (0..2).for_each(|_| _ = application.heard());
+    let begun = Instant::now();
+    while browse(admin, "GET /inbox?state=dead", &own).matches("\"id\":").count() < 2 {
+        assert!(begun.elapsed() < PATIENCE, "no dead letters");
+        pause();
+    }
+    for request in [
+        "POST /-/inbox/hold?route=hook".to_owned(),
+        "POST /-/inbox/redrive?route=hook&dry=1".to_owned(),
+        format!("POST /-/inbox/redrive?id={first}&state=dead"),
+        format!("GET /inbox/{first}"),
+        format!("GET /inbox/{second}/message"),
+        format!("POST /-/inbox/purge?id={second}"),
+        "POST /-/inbox/release?route=no%20such".to_owned(),
+        "POST /-/inbox/release?route=hook".to_owned(),
+    ] {
+        let answer = browse(admin, &request, &own);
+        assert_eq!(status(&answer), "200", "{request}: {answer}");
+    }
+    application.heard();
+    let logged = process.await_line("released, asked by 127.0.0.1:");
+    assert!(logged.is_ascii() && !logged.contains('\u{1b}'), "{logged}");
+    process.await_line(&format!("inbox: 1 deliveries (id={first}&state=dead) redriven, asked by 127.0.0.1:"));
+    process.stop();
+    let written = std::fs::read_to_string(&trail).unwrap();
+    let records: Vec<&str> = written.lines().filter(|line| line.contains("\"event\":\"inbox\"")).collect();
+    let one = |id: &str| format!("\"count\":1,\"deliveries\":[\"{id}\"]");
+    let expected = [
+        ("held", "\"meant\":\"route=hook\",\"count\":0".to_owned()),
+        ("redriven", format!("\"meant\":\"id={first}&state=dead\",{}", one(first))),
+        ("shown", one(first)),
+        ("exported", one(second)),
+        ("purged", format!("\"meant\":\"id={second}\",{}", one(second))),
+        ("released", "\"meant\":\"route=no%20such\"".to_owned()),
+        ("released", "\"meant\":\"route=hook\"".to_owned()),
+    ];
+    assert_eq!(records.len(), expected.len(), "{records:#?}");
+    for (record, (action, part)) in records.iter().zip(&expected) {
+        assert!(record.contains(&format!("\"action\":\"{action}\",\"by\":\"127.0.0.1:")), "{record}");
+        assert!(record.contains(", user ") && record.contains(part), "{part} in {record}");
+    }
+    let verify = ["audit", "verify", "--key-file", "seal", "--key-id", "k", "audit.jsonl"];
+    let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
+    let verified = command.args(verify).current_dir(&folder.0).output().unwrap();
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stdout));
+}
+
+#[test]
 fn an_inbox_that_cannot_be_opened_refuses_its_routes_and_no_others() {
     let folder = Folder::new("closed");
     let application = application("127.0.0.1:0", &[]);
@@ -496,6 +562,10 @@ fn stored_deliveries_are_encrypted_and_keys_rotate_while_the_process_runs() {
     file("key-b", &"0102".repeat(16));
     let (code, out, _) = run(&["inbox", "verify", directory, "--config", place]);
     assert!(code == 1 && out.contains("another key than the one that is given as \"b\""), "{out}");
+    // Half of the digits: the file was cut off.
+    file("key-b", &"6b02".repeat(8));
+    let (_, out, err) = run(&["check", place]);
+    assert!((out + &err).contains("holds 32 hexadecimal digits, which count as 32 bytes"), "a warning");
     file("key-b", "too short");
     let (code, out, err) = run(&["check", place]);
     let told = out + &err;

@@ -146,8 +146,20 @@ fn dead_letters_are_listed_shown_redriven_and_purged() {
     assert_eq!(run(&["hold", "orders"]).0, 0);
     assert_eq!(json(&["stats", "--directory", &directory])["held_routes"][0], "orders");
     assert_eq!(run(&["release", "--route", "orders"]).0, 0);
-    let exported = folder.path("exported");
+    let (code, _, err) = run(&["hold", "bills\norders\u{1b}[31m"]);
+    assert!(code == 2 && err.contains("is no name of a route") && !err.contains('\u{1b}'), "{err}");
+    assert_eq!(json(&["stats", "--directory", &directory])["held_routes"], serde_json::json!([]));
+    // Names of exported files are known beforehand: a link that lies there is not followed.
+    let (exported, elsewhere) = (folder.path("exported"), folder.path("elsewhere"));
+    fs::create_dir(&exported).unwrap();
+    fs::write(&elsewhere, "mine").unwrap();
+    for ending in ["http", "new"] {
+        std::os::unix::fs::symlink(&elsewhere, format!("{exported}/{}.{ending}", ids[4])).unwrap();
+    }
     assert_eq!(run(&["export", &exported]).0, 0);
+    assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "mine");
+    let kept = fs::symlink_metadata(format!("{exported}/{}.http", ids[4])).unwrap();
+    assert!(kept.is_file() && std::os::unix::fs::PermissionsExt::mode(&kept.permissions()) & 0o777 == 0o600);
     let message = fs::read(Path::new(&exported).join(format!("{}.http", ids[4]))).unwrap();
     assert_eq!(message, b"POST /hook HTTP/1.1\r\nHost: app\r\n\r\n{\"order\":4}");
 }

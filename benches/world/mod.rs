@@ -19,6 +19,7 @@ use countersign::edge::pipe::{Reaction, VirtualNet};
 use countersign::edge::policy::ListenerId;
 use countersign::edge::serve;
 use countersign::edge::snapshot::Published;
+use countersign::edge::spool::SpoolSide;
 use countersign::edge::worker::{Observer, Shared, Worker};
 use countersign::gate::admission::Admission;
 use countersign::gate::route_buckets::RouteBuckets;
@@ -87,10 +88,15 @@ fn chunks(body: &[u8]) -> Vec<u8> {
 /// A plan from a configuration with one route `/hook`, which remembers deliveries; `lines` are added in front of it. What
 /// it remembers lies in one part, whose memory is taken with the first delivery; the usual capacity has sixteen.
 pub(crate) fn plan_of(lines: &str) -> (Plan, countersign::config::load::Loaded) {
+    plan_with(lines, "")
+}
+
+/// The same with more keys of the route.
+pub(crate) fn plan_with(lines: &str, route: &str) -> (Plan, countersign::config::load::Loaded) {
     let text = format!(
         "[[listener]]\naddress = \"127.0.0.1:0\"\n{lines}\n[[route]]\nname = \"hook\"\npath = \"/hook\"\n\
          scheme = \"github\"\nsecrets = [{{ id = \"k\", value = \"{SECRET}\" }}]\n\
-         replay.capacity = 10000\n"
+         replay.capacity = 10000\n{route}\n"
     );
     let folder = std::env::temp_dir().join(format!("countersign-world-{}", std::process::id()));
     create_dir_all(&folder).unwrap();
@@ -138,7 +144,25 @@ pub(crate) struct World {
 impl World {
     /// A worker whose reads bring at most `grain` bytes, with an application that has so many `replies` to give.
     pub(crate) fn new(grain: usize, replies: usize, observer: Arc<dyn Observer>) -> Self {
-        let Plan { mut policy, admission, .. } = plan_of("[upstream]\naddress = \"127.0.0.1:9\"").0;
+        let plan = plan_of("[upstream]\naddress = \"127.0.0.1:9\"").0;
+        Self::of(plan, (grain, replies), observer, None)
+    }
+
+    /// The same, whose deliveries are stored by `spool`.
+    #[allow(dead_code, reason = "some of those who take this file in store nothing")]
+    pub(crate) fn durable(grain: usize, observer: Arc<dyn Observer>, spool: Arc<dyn SpoolSide>) -> Self {
+        let inbox = "[upstream]\naddress = \"127.0.0.1:9\"\n[inbox]\ndirectory = \"inbox\"";
+        let plan = plan_with(inbox, "acknowledge = \"durable\"").0;
+        Self::of(plan, (grain, 0), observer, Some(spool))
+    }
+
+    fn of(
+        plan: Plan,
+        (grain, replies): (usize, usize),
+        observer: Arc<dyn Observer>,
+        spool: Option<Arc<dyn SpoolSide>>,
+    ) -> Self {
+        let Plan { mut policy, admission, .. } = plan;
         let metrics = Metrics::new(1);
         policy.live.listeners = vec![ListenerId::default()];
         // Virtual time stands still between two exchanges, so that no connection would ever have rested.
@@ -161,7 +185,7 @@ impl World {
             metrics,
             observer,
             pseudonym: Arc::from(&b"countersign-0"[..]),
-            spool: None,
+            spool,
             admission: Arc::new(Admission::new(admission, RandomState::new())),
         };
         Self { worker: Rc::new(Worker::new(net.clone(), &shared, 0)), net }

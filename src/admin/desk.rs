@@ -8,7 +8,9 @@ use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
 use crate::telemetry::readings::Readings;
 
+use super::inbox::InboxForm;
 use super::pairing::PairingWish;
+use super::request::AdminCaller;
 
 /// Where the process is in its life. It never goes back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +54,17 @@ pub enum Errand {
     Failed(String),
 }
 
+/// What is asked of the stored deliveries, and by whom.
+#[derive(Clone, Copy, Debug)]
+pub struct InboxWish<'a> {
+    /// What.
+    pub operation: &'a InboxOperation,
+    /// How it is answered.
+    pub form: InboxForm,
+    /// By whom.
+    pub caller: AdminCaller,
+}
+
 /// The rest of the process, as the admin port sees it. All but what gives an [`Errand`] must return at once.
 pub trait Desk: Send + Sync {
     /// Reads the clocks: those by which workers beat.
@@ -83,8 +96,7 @@ pub trait Desk: Send + Sync {
     ///
     /// # Errors
     /// A sentence for the operator.
-    fn inbox(&self, operation: &InboxOperation) -> Option<Result<InboxReport, String>> {
-        let _ = operation;
+    fn inbox(&self, _wish: &InboxWish<'_>) -> Option<Result<InboxReport, String>> {
         None
     }
     /// Ends the process in the order that load balancers need; `/ready` says no when this returns, and the port

@@ -15,7 +15,9 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use crate::inbox::delivery::DeliveryId;
-use crate::inbox::operation::{DeliveryPage, InboxOperation, InboxReport, ListedDelivery, encoded, value_of};
+use crate::inbox::operation::{
+    DeliveryPage, InboxOperation, InboxReport, ListedDelivery, encoded, route_name, value_of,
+};
 use crate::inbox::store::{StoreStanding, StoredRecord};
 
 use super::answer::{Answer, Media, Verdict};
@@ -76,7 +78,10 @@ pub fn asked(path: &str, query: &str, changes: bool) -> Result<(InboxOperation, 
     let wrong = |why: String| Answer::text(Verdict::Malformed, why);
     let page = || DeliveryPage::parse(query).map_err(wrong);
     if let Some(what) = path.strip_prefix(CHANGES) {
-        let route = || value_of(query, "route").ok_or_else(|| wrong("which route? ?route=NAME".to_owned()));
+        let route = || {
+            let named = value_of(query, "route").ok_or_else(|| "which route? ?route=NAME".to_owned());
+            named.and_then(route_name).map_err(wrong)
+        };
         let operation = match what {
             _ if !changes => return Err(method("POST")),
             "redrive" => page().map(|(page, dry)| InboxOperation::Redrive(page, dry))?,
@@ -230,6 +235,9 @@ mod tests {
             ("/inbox/short", "", false, 404),
             ("/inbox", "state=alive", false, 400),
             ("/-/inbox/hold", "", true, 400),
+            ("/-/inbox/hold", "route=", true, 400),
+            ("/-/inbox/hold", "route=a%0Aorders", true, 400),
+            ("/-/inbox/release", "route=%1b[31m", true, 400),
             ("/-/inbox/drop", "", true, 404),
         ] {
             assert_eq!(asked(path, query, changes).unwrap_err().verdict.status(), status, "{path}");

@@ -1,6 +1,6 @@
 //! A request to the admin port: parsed by the room that parses deliveries, and judged by stricter rules.
 
-use core::net::IpAddr;
+use core::net::{IpAddr, SocketAddr};
 
 use crate::outcome::Rejection;
 use crate::wire::framing::{self, BodyFraming};
@@ -28,6 +28,31 @@ pub enum Origin {
     Unix,
     /// From this address.
     Tcp(IpAddr),
+}
+
+/// Who asks, as far as the socket says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdminCaller {
+    /// Over TCP, from this address to this one of ours.
+    Tcp {
+        /// The other end.
+        peer: SocketAddr,
+        /// Our end; nothing where it is not known.
+        own: Option<SocketAddr>,
+    },
+    /// Over a Unix socket, as this user and from this process. Nothing where the system does not say.
+    Unix(Option<(u32, i32)>),
+}
+
+impl AdminCaller {
+    /// From where that is.
+    #[must_use]
+    pub const fn origin(self) -> Origin {
+        match self {
+            Self::Tcp { peer, .. } => Origin::Tcp(peer.ip()),
+            Self::Unix(_) => Origin::Unix,
+        }
+    }
 }
 
 impl Origin {

@@ -18,16 +18,18 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, poll};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerCredentials;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::telemetry::metrics::Metrics;
 
 use super::answer::{Answer, Verdict};
-use super::desk::{Desk, Errand};
+use super::desk::{Desk, Errand, InboxWish};
 use super::endpoints::{EndpointReaction, Endpoints, Wish};
 use super::inbox;
 use super::page;
-use super::request::{Access, Origin, Request};
+use super::request::{Access, AdminCaller, Request};
 use super::visitor::{VisitStage, VisitStep, Visitor, VisitorStream};
 
 /// Connections at a time.
@@ -325,11 +327,11 @@ impl AdminServer {
     fn send_for(&mut self, position: usize, wish: Wish, request: &Request) {
         let now = self.endpoints.desk().now().monotonic;
         let Some(visitor) = self.visitors.get_mut(position) else { return };
-        let number = visitor.number;
+        let (number, caller) = (visitor.number, visitor.caller);
         let refused = if self.busy {
             Some(Answer::text(Verdict::Busy, "something else is being done: try again"))
         } else {
-            let begun = self.begin(wish, number);
+            let begun = self.begin(wish, number, caller);
             begun.err().map(|error| Answer::text(Verdict::Failed, format!("it cannot be begun: {error}")))
         };
         let Some(visitor) = self.visitors.get_mut(position) else { return };
@@ -341,7 +343,7 @@ impl AdminServer {
         }
     }
 
-    fn begin(&self, wish: Wish, number: u64) -> io::Result<()> {
+    fn begin(&self, wish: Wish, number: u64, caller: AdminCaller) -> io::Result<()> {
         let (desk, done) = (Arc::clone(self.endpoints.desk()), self.done.clone());
         let mut alarm = self.alarm.try_clone()?;
         let run = move || {
@@ -350,7 +352,7 @@ impl AdminServer {
                 Wish::Reload => told(desk.reload()),
                 Wish::Drain => told(desk.drain()),
                 Wish::Pair(wish) => told(desk.pair(&wish)),
-                Wish::Inbox(operation, form) => match desk.inbox(&operation) {
+                Wish::Inbox(operation, form) => match desk.inbox(&InboxWish { operation: &operation, form, caller }) {
                     Some(Ok(report)) => inbox::answer(&operation, form, &report),
                     Some(Err(why)) => Answer::text(Verdict::Failed, why),
                     None => Answer::text(Verdict::Unknown, "deliveries are not stored: there is no [inbox]"),
@@ -402,19 +404,21 @@ impl AdminListener {
         }
     }
 
-    fn accept(&self) -> io::Result<(VisitorStream, Origin)> {
+    fn accept(&self) -> io::Result<(VisitorStream, AdminCaller)> {
         match self {
             Self::Tcp(listener) => {
                 let (stream, peer) = listener.accept()?;
                 stream.set_nonblocking(true)?;
                 // A large answer leaves in several writes; waiting for the acknowledgement of one gains nothing.
                 let _ = stream.set_nodelay(true);
-                Ok((VisitorStream::Tcp(stream), Origin::Tcp(peer.ip())))
+                let own = stream.local_addr().ok();
+                Ok((VisitorStream::Tcp(stream), AdminCaller::Tcp { peer, own }))
             }
             Self::Unix(listener, _) => {
                 let (stream, _) = listener.accept()?;
                 stream.set_nonblocking(true)?;
-                Ok((VisitorStream::Unix(stream), Origin::Unix))
+                let user = getsockopt(&stream, PeerCredentials).ok().map(|of| (of.uid(), of.pid()));
+                Ok((VisitorStream::Unix(stream), AdminCaller::Unix(user)))
             }
         }
     }

@@ -97,6 +97,7 @@ fn inbox(inbox: &InboxReading) -> Value {
         "waiting": inbox.waiting,
         "dead": inbox.dead,
         "damaged": inbox.damaged,
+        "locked": inbox.locked,
         "bytes": level(inbox.bytes),
         "damaged_files": inbox.damaged_files,
         "failing": inbox.failing,

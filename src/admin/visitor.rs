@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::wire::head::HeadScan;
 
 use super::answer::Answer;
-use super::request::{self, Access, Origin, Request};
+use super::request::{self, Access, AdminCaller, Request};
 
 /// For the whole request to arrive.
 const ASK: Duration = Duration::from_secs(3);
@@ -74,8 +74,9 @@ pub struct Visitor {
     pub stage: VisitStage,
     /// When it is given up.
     pub deadline: Duration,
+    /// Who asks.
+    pub caller: AdminCaller,
     stream: VisitorStream,
-    origin: Origin,
     received: Vec<u8>,
     scan: HeadScan,
     answer: Vec<u8>,
@@ -86,13 +87,13 @@ pub struct Visitor {
 impl Visitor {
     /// A connection that was accepted now.
     #[must_use]
-    pub fn new(number: u64, stream: VisitorStream, origin: Origin, now: Duration) -> Self {
+    pub fn new(number: u64, stream: VisitorStream, caller: AdminCaller, now: Duration) -> Self {
         Self {
             number,
             stage: VisitStage::Asking,
             deadline: now + ASK,
+            caller,
             stream,
-            origin,
             received: Vec::new(),
             scan: HeadScan::new(),
             answer: Vec::new(),
@@ -125,7 +126,7 @@ impl Visitor {
                 return Ok(VisitStep::Gone);
             }
             self.received.extend_from_slice(piece.get(..count).unwrap_or_default());
-            match request::read(&self.received, &mut self.scan, self.origin, access) {
+            match request::read(&self.received, &mut self.scan, self.caller.origin(), access) {
                 Ok(None) => {}
                 Ok(Some(request)) => return Ok(VisitStep::Asked(request)),
                 Err(answer) => return Ok(VisitStep::Refused(answer)),

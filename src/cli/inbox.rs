@@ -440,7 +440,7 @@ fn export(arguments: &ExportArguments) -> Result<bool, String> {
         for id in deliveries(&report).filter_map(|it| it["id"].as_str()?.parse::<DeliveryId>().ok()) {
             match inbox.message(id) {
                 Ok(message) => {
-                    super::inbox_files::write(&folder.join(format!("{id}.http")), &message)?;
+                    super::inbox_files::replace(&folder.join(format!("{id}.http")), &message)?;
                     written += 1;
                 }
                 Err(why) => unread.push(format!("{id}: {why}")),

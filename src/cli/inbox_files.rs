@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use crate::config::shown::plain_line;
 use crate::control::inbox::examining::{self, FileVerdict};
 use crate::control::inbox::salvaging;
 
@@ -63,12 +64,13 @@ pub(super) fn verify(arguments: &VerifyInboxArguments) -> Result<bool, String> {
         let FileVerdict { name, deliveries, expected, .. } = it;
         let key = it.key.as_ref().map(|id| format!(", encrypted with the key \"{id}\"")).unwrap_or_default();
         let whole = if it.is_whole() { ", as they were written" } else { "" };
-        line(format!("{name}: {deliveries} deliveries{whole}{key}"));
+        // Names, keys and problems are what the directory says: each stays on its line.
+        line(plain_line(&format!("{name}: {deliveries} deliveries{whole}{key}")));
         if deliveries != expected && it.trouble.is_none() {
             line(format!("  it should have {expected}"));
         }
         it.damaged.iter().for_each(|id| line(format!("  {id} is damaged")));
-        it.trouble.iter().for_each(|why| line(format!("  {why}")));
+        it.trouble.iter().for_each(|why| line(plain_line(&format!("  {why}"))));
         if it.set_aside {
             line("  it was set aside: `countersign inbox salvage` finds what can be read of it");
         }
@@ -102,10 +104,9 @@ pub(super) fn salvage(arguments: &SalvageArguments) -> Result<bool, String> {
     });
     let all = found.partial.is_empty() && found.locked.is_empty();
     if arguments.dry_run {
-        found
-            .whole
-            .iter()
-            .for_each(|(id, record)| line(format!("{id} {} bytes of {}", record.body().len(), record.route())));
+        for (id, record) in &found.whole {
+            line(plain_line(&format!("{id} {} bytes of {}", record.body().len(), record.route())));
+        }
         line(format!("{} deliveries can be salvaged", found.whole.len()));
         return Ok(all);
     }
@@ -120,6 +121,23 @@ pub(super) fn salvage(arguments: &SalvageArguments) -> Result<bool, String> {
         end.known.len()
     ));
     Ok(all)
+}
+
+/// Writes a file that only this user may read, in the place of what has its name. A name that is known beforehand may be a
+/// link that an attacker has put there: it is not followed.
+///
+/// # Errors
+/// A sentence for the operator.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), String> {
+    let unfinished = path.with_extension("new");
+    let say = |error: std::io::Error| format!("{}: {error}", path.display());
+    match std::fs::remove_file(&unfinished) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(say(error)),
+        _ => {}
+    }
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished);
+    file.and_then(|mut file| file.write_all(bytes)).map_err(say)?;
+    std::fs::rename(&unfinished, path).map_err(say)
 }
 
 /// Writes a file that only this user may read.

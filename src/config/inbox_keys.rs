@@ -52,6 +52,13 @@ fn read_key(settings: &InboxKeySettings, files: &Files, problems: &mut Problems)
         problems.error(place(), message, format!("make a random one: openssl rand -hex {KEY_SIZE}"));
         return None;
     }
+    if content.len() == KEY_SIZE && content.trim_ascii_end().iter().all(u8::is_ascii_hexdigit) {
+        let message =
+            format!("{} holds {KEY_SIZE} hexadecimal digits, which count as {KEY_SIZE} bytes", path.display());
+        let fix =
+            "a key in digits has twice as many: where the file was cut off, put it back before anything is stored";
+        problems.warning(place(), message, fix);
+    }
     Some(Secret::new(key))
 }
 

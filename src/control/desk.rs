@@ -3,7 +3,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use crate::admin::desk::{Desk, Errand, Phase};
+use crate::admin::desk::{Desk, Errand, InboxWish, Phase};
 use crate::admin::pairing::PairingWish;
 use crate::config::source::ConfigSource;
 use crate::edge::clock::Clock;
@@ -11,7 +11,7 @@ use crate::edge::driver::Driver;
 use crate::edge::snapshot::Published;
 use crate::edge::tls::door::TlsDoor;
 use crate::gate::admission::Admission;
-use crate::inbox::operation::{InboxOperation, InboxReport};
+use crate::inbox::operation::InboxReport;
 use crate::now::Now;
 use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
@@ -23,6 +23,7 @@ use super::durable::service::InboxService;
 use super::event_log::{EventLog, Level};
 use super::explained::{cause, explained};
 use super::lookout::Lookout;
+use super::operated;
 use super::pairing::Pairing;
 use super::phase::Phases;
 use super::publishers::Publishers;
@@ -245,18 +246,14 @@ impl Desk for FrontDesk {
         }
     }
 
-    fn inbox(&self, operation: &InboxOperation) -> Option<Result<InboxReport, String>> {
+    fn inbox(&self, wish: &InboxWish<'_>) -> Option<Result<InboxReport, String>> {
         let inbox = self.inbox.get()?;
         let state = inbox.gate().state();
         if state != GateState::Open {
             return Some(Err(format!("the inbox is {}: try again when it is open", state.word())));
         }
-        let done = inbox.gate().door().operate(operation.clone()).map_err(|error| error.to_string());
-        if operation.changes() {
-            let what = describe(operation, done.as_ref().map_or(0, |report| report.deliveries.len()));
-            let failed = done.as_ref().err().map(|why| format!("; it failed: {why}")).unwrap_or_default();
-            self.log.event(Level::Info, &format!("the admin port was asked to {what}{failed}"));
-        }
+        let done = inbox.gate().door().operate(wish.operation.clone()).map_err(|error| error.to_string());
+        operated::tell(&self.log, &self.records, wish, &done);
         Some(done)
     }
 
@@ -282,17 +279,6 @@ pub fn readings_of(metrics: &Metrics, started: Option<Duration>) -> Readings {
     let cpu = |cells: &crate::telemetry::WorkerCells| vitals::thread_cpu(cells.thread()).unwrap_or_default();
     let worker_cpu = metrics.workers().iter().map(cpu).collect();
     Readings { worker_cpu, vitals: vitals::read(started), ..Readings::default() }
-}
-
-/// An operation that changes something, in words.
-fn describe(operation: &InboxOperation, count: usize) -> String {
-    match operation {
-        InboxOperation::Redrive(..) => format!("attempt dead letters again: {count} are"),
-        InboxOperation::Purge(..) => format!("remove stored deliveries: {count} are gone"),
-        InboxOperation::Hold(route, true) => format!("hold the deliveries of route {route}"),
-        InboxOperation::Hold(route, false) => format!("release the deliveries of route {route}"),
-        InboxOperation::List(_) | InboxOperation::Show(_) => "show stored deliveries".to_owned(),
-    }
 }
 
 fn not_yet() -> Errand {

@@ -22,6 +22,7 @@ mod journal;
 mod listeners;
 pub mod lookout;
 pub mod meters;
+mod operated;
 mod pairing;
 pub mod phase;
 pub mod plan;

@@ -14,6 +14,7 @@ use crate::edge::observer::{Kept, Ticket};
 use crate::edge::worker::{Observer, RefusedRequest};
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::attempt::Attempted;
+use crate::telemetry::audit::inbox_change::InboxChange;
 use crate::telemetry::audit::{Change, Digest};
 use crate::telemetry::capture::Captured;
 use crate::telemetry::exchange::Exchange;
@@ -166,6 +167,10 @@ impl Observer for Records {
     fn attempted(&self, attempt: &Attempted<'_>) {
         self.access_log.iter().for_each(|log| log.attempted(attempt));
         self.audit.iter().for_each(|audit| audit.attempted(attempt));
+    }
+
+    fn inbox_changed(&self, change: &InboxChange<'_>) {
+        self.change(&Change::Inbox(*change));
     }
 
     fn can_record(&self, worker: usize) -> bool {

@@ -398,7 +398,13 @@ impl Deliverer {
                     self.forget(id);
                 }
             },
-            DeliveryNews::Forgotten(ids) => ids.into_iter().for_each(|id| self.forget(id)),
+            DeliveryNews::Forgotten(ids) => {
+                ids.iter().for_each(|id| self.forget(*id));
+                if !self.strangers.is_empty() {
+                    let gone: BTreeSet<DeliveryId> = ids.into_iter().collect();
+                    self.strangers.retain(|(row, _)| !gone.contains(&row.id));
+                }
+            }
             DeliveryNews::Held(name, held) => self.hold(name, held),
             DeliveryNews::Follow(routes, upstreams) => self.follow(routes, upstreams, now),
             DeliveryNews::DeadLettersFull(full) => self.agenda.dead_letters_full = full,
@@ -410,7 +416,6 @@ impl Deliverer {
         self.agenda.forget(id);
         self.drop_record(id);
         self.fetching.remove(&id);
-        self.strangers.retain(|(row, _)| row.id != id);
     }
 
     /// A record has come for an attempt that waits for it, however full the memory is.

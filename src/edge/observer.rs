@@ -7,6 +7,7 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use crate::gate::route::Route;
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::attempt::Attempted;
+use crate::telemetry::audit::inbox_change::InboxChange;
 use crate::telemetry::exchange::Exchange;
 use crate::telemetry::handshake::RefusedCertificate;
 
@@ -16,6 +17,8 @@ pub trait Observer: Send + Sync {
     fn exchange(&self, exchange: &Exchange<'_>);
     /// An attempt to deliver what is stored has ended. Called on the thread that delivers.
     fn attempted(&self, _attempt: &Attempted<'_>) {}
+    /// Something was done to stored deliveries beside delivering them. Not called on a worker.
+    fn inbox_changed(&self, _change: &InboxChange<'_>) {}
     /// A request was refused: its bytes, which are gone afterwards. They may be ignored.
     fn refused(&self, _exchange: &Exchange<'_>, _request: &RefusedRequest<'_>) {}
     /// Accepting pauses because the process is out of descriptors or memory.

@@ -175,8 +175,10 @@ impl Agenda {
     /// Other terms of a route, from now on. Attempts that are under way to another application keep it for the moment:
     /// to be called again until [`Self::lane`] has the terms.
     pub fn change(&mut self, route: usize, terms: LaneTerms) {
-        let upstream = terms.upstream;
+        let (upstream, holds) = (terms.upstream, terms.on_dead == OnDead::Hold);
+        let mut released = false;
         if let Some(lane) = self.lanes.get_mut(route) {
+            released = !holds && lane.terms.on_dead == OnDead::Hold;
             // Attempts under way are counted at the application that they were sent to.
             if lane.terms.upstream == upstream || lane.flying == 0 {
                 lane.terms = terms;
@@ -185,6 +187,16 @@ impl Agenda {
             }
         }
         self.make_room(upstream);
+        if released {
+            self.free_keys(route);
+        }
+    }
+
+    /// Keys of a route do not wait for their dead letters any more.
+    fn free_keys(&mut self, route: usize) {
+        let is_dead = |(_, item): &(&DeliveryId, &AgendaItem)| item.route == route && item.footing == Footing::Dead;
+        let dead: Vec<DeliveryId> = self.items.iter().filter(is_dead).map(|(id, _)| *id).collect();
+        dead.into_iter().for_each(|id| self.forget(id));
     }
 
     /// Takes in a delivery that is stored: a new one, one that was found at the start, or one that was redriven. A

@@ -277,6 +277,21 @@ fn a_key_can_wait_for_its_dead_letter_also_after_a_restart() {
 }
 
 #[test]
+fn a_route_that_holds_no_keys_any_more_frees_them() {
+    let hold = LaneTerms { on_dead: OnDead::Hold, ..LaneTerms::default() };
+    let mut agenda = agenda(hold.clone());
+    (1..=2).for_each(|id| assert!(agenda.admit(&keyed(id, 7), 0, at(0))));
+    let due = agenda.next(at(0)).unwrap();
+    let settlement = agenda.finish(due.id, answered(410), at(0)).unwrap();
+    agenda.committed(&settlement);
+    agenda.change(0, LaneTerms { concurrency: 2, ..hold });
+    assert_eq!(agenda.next(at(1)), None);
+    agenda.change(0, LaneTerms::default());
+    assert_eq!(ids(&all_due(&mut agenda, 1)), [2]);
+    assert_eq!(agenda.len(), 1);
+}
+
+#[test]
 fn what_was_held_is_released_and_a_clock_that_jumps_changes_little() {
     let mut agenda = agenda(LaneTerms::default());
     agenda.hold(0, true);

@@ -140,6 +140,12 @@ fn purges(store: &mut dyn DeliveryStore) {
     settle(store, &[settlement(ids[0], DEAD)]);
     let of_orders = DeliveryFilter { route: Some("orders".to_owned()), ..DeliveryFilter::default() };
     assert_eq!(store.order(&StoreOrder::Purge(of_orders, 10), now(0)).unwrap(), [ids[0], ids[2]]);
+    let mut gone = Vec::new();
+    store.take_gone(&mut gone);
+    gone.sort_unstable();
+    assert_eq!(gone, [ids[0], ids[2]]);
+    store.take_gone(&mut gone);
+    assert_eq!(gone.len(), 2, "each is given once");
     assert_eq!(list(store, &DeliveryFilter::default()), ids[1..2]);
     store.order(&StoreOrder::Hold("bills".to_owned(), true), now(0)).unwrap();
     store.order(&StoreOrder::Hold("bills".to_owned(), true), now(0)).unwrap();

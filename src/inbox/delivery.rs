@@ -7,6 +7,9 @@ use core::str::FromStr;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryId(pub u64);
 
+/// No id is so large. Ids begin with the time: this is that of the year 6429.
+pub const IDS_BELOW: u64 = 1 << 63;
+
 /// Crockford's base 32, in lower case: no letter can be taken for a digit.
 const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 

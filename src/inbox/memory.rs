@@ -20,6 +20,7 @@ pub struct MemoryStore {
     routes: Vec<String>,
     held: Vec<String>,
     untaken: VecDeque<DeliveryId>,
+    gone: Vec<DeliveryId>,
     next: u64,
     /// So many deliveries, dead ones included.
     limit: usize,
@@ -159,6 +160,7 @@ impl DeliveryStore for MemoryStore {
             StoreOrder::Purge(filter, room) => {
                 let ids = self.matching(filter, *room);
                 ids.iter().for_each(|id| drop(self.deliveries.remove(id)));
+                self.gone.extend(&ids);
                 Ok(ids)
             }
             StoreOrder::Hold(route, held) => {
@@ -167,6 +169,10 @@ impl DeliveryStore for MemoryStore {
                 Ok(Vec::new())
             }
         }
+    }
+
+    fn take_gone(&mut self, out: &mut Vec<DeliveryId>) {
+        out.append(&mut self.gone);
     }
 
     fn route_name(&self, route: u16) -> &str {

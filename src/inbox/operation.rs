@@ -103,7 +103,10 @@ impl InboxOperation {
                     report.carry_out(store, StoreOrder::Purge, now)?;
                 }
             }
-            Self::Hold(route, held) => drop(store.order(&StoreOrder::Hold(route.clone(), *held), now)?),
+            Self::Hold(route, held) => {
+                let route = route_name(route.clone()).map_err(StoreTrouble)?;
+                store.order(&StoreOrder::Hold(route, *held), now)?;
+            }
         }
         report.standing = store.standing();
         report.held = store.held_routes();
@@ -175,6 +178,17 @@ impl DeliveryPage {
 }
 
 const KNOWN: &str = "there are id, route, state, reason, since, before, after, limit and dry";
+
+/// A name that a route can have: not empty, without control characters, and at most 255 bytes long.
+///
+/// # Errors
+/// A sentence for the operator.
+pub fn route_name(name: String) -> Result<String, String> {
+    if name.is_empty() || name.len() > 255 || name.chars().any(char::is_control) {
+        return Err(format!("'{}' is no name of a route", name.escape_debug().take(64).collect::<String>()));
+    }
+    Ok(name)
+}
 
 /// The state with this name.
 ///

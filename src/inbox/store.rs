@@ -125,6 +125,16 @@ impl StoredRecord {
         self.bytes.get(self.parts.route.clone()).and_then(|name| core::str::from_utf8(name).ok()).unwrap_or_default()
     }
 
+    /// Whether it is the record of this row, whose route has this name.
+    #[must_use]
+    pub fn is_of(&self, row: &DeliveryRow, route: &str) -> bool {
+        let RecordParts { head, body, accepted, order_key, seen_key, .. } = &self.parts;
+        self.route() == route
+            && head.len() as u64 == u64::from(row.head_length)
+            && body.len() as u64 == row.body_length
+            && (*accepted, *order_key, *seen_key) == (row.accepted, row.order_key, row.seen_key)
+    }
+
     /// The head.
     #[must_use]
     pub fn head(&self) -> &[u8] {
@@ -235,6 +245,11 @@ pub trait DeliveryStore: Send {
     /// # Errors
     /// Of the disk; a part may have been done.
     fn order(&mut self, order: &StoreOrder, now: Now) -> Result<Vec<DeliveryId>, StoreTrouble>;
+
+    /// Appends to `out` the deliveries that cannot be attempted any more although no settlement says so: they were purged,
+    /// dropped or expired, found to be damaged, or lost with a file. Each is given once. Whatever waits for them, as a key
+    /// waits for its dead letter, goes on.
+    fn take_gone(&mut self, out: &mut Vec<DeliveryId>);
 
     /// The name of a route by its number in rows.
     fn route_name(&self, route: u16) -> &str;

@@ -293,6 +293,7 @@ fn inbox(page: &Page, readings: &Readings) {
     for (state, count) in [("waiting", inbox.waiting), ("dead", inbox.dead), ("damaged", inbox.damaged)] {
         page.gauge(&names::INBOX_DELIVERIES, &[state], count as f64);
     }
+    page.gauge(&names::INBOX_LOCKED, &[], inbox.locked as f64);
     page.gauge(&names::INBOX_BYTES, &[], inbox.bytes.held as f64);
     page.gauge(&names::INBOX_LIMIT, &[], inbox.bytes.limit as f64);
     page.gauge(&names::INBOX_FAILING, &[], f64::from(u8::from(inbox.failing)));

@@ -205,6 +205,8 @@ names! {
         "Time since the oldest delivery that waits was accepted; 0 where none waits.";
     INBOX_DELIVERIES = Gauge "countersign_inbox_deliveries" ["state"] Count
         "Stored deliveries: waiting, dead (dead letters), or damaged (not what was written). Absent where there is no inbox.";
+    INBOX_LOCKED = Gauge "countersign_inbox_locked" [] Count
+        "Stored deliveries that are encrypted with a key that is not configured: kept, and not attempted. Absent where there is no inbox.";
     INBOX_BYTES = Gauge "countersign_inbox_bytes" [] Bytes
         "Bytes of the inbox on disk.";
     INBOX_LIMIT = Gauge "countersign_inbox_limit_bytes" [] Bytes

@@ -81,6 +81,8 @@ pub struct InboxReading {
     pub dead: u64,
     /// Deliveries that are not what was written.
     pub damaged: u64,
+    /// Deliveries that are encrypted with a key that is missing. They are among the others, too.
+    pub locked: u64,
     /// Bytes on disk.
     pub bytes: Usage,
     /// Files that were set aside because they could not be opened.

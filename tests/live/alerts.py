@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import fcntl
 import hashlib
 import os
 import socket
@@ -142,6 +143,49 @@ def application_away(site: Site) -> Iterator[Again]:
     yield lambda: None
 
 
+@contextlib.contextmanager
+def dying_deliveries(site: Site) -> Iterator[Again]:
+    """Stored deliveries get one attempt, and their application does not answer."""
+    yield lambda: site.deliver("dying")
+
+
+@contextlib.contextmanager
+def missing_key(site: Site) -> Iterator[Again]:
+    """Deliveries are stored, and then the key that they are encrypted with is taken out of the configuration."""
+    many(lambda: site.deliver("stored"), 3)
+    site.write("alerts.toml", site.configuration.replace('id = "1", file = "inbox-key"', 'id = "2", file = "other-key"'))
+    yield lambda: None
+    site.write("alerts.toml", site.configuration)
+
+
+@contextlib.contextmanager
+def large_deliveries(site: Site) -> Iterator[Again]:
+    """Large deliveries are stored for an application that does not answer."""
+    body = iter(range(1 << 30))
+    yield lambda: many(lambda: site.deliver("stored", body=rig.delivery_body(60_000, next(body))), 60)
+
+
+@contextlib.contextmanager
+def occupied_inbox(site: Site) -> Iterator[Again]:
+    """The process is started while another one has the directory of the inbox."""
+    site.bench.stop(site.server)
+    with (site.bench.folder / "inbox" / "lock").open("r+b") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        site.start()
+        yield lambda: None
+
+
+@contextlib.contextmanager
+def damaged_file(site: Site) -> Iterator[Again]:
+    """A file of the inbox is another one when the process is started again."""
+    site.bench.stop(site.server)
+    file = sorted((site.bench.folder / "inbox").glob("inbox-*.redb"))[-1]
+    with file.open("r+b") as opened:
+        opened.write(b"x" * 64)
+    site.start()
+    yield lambda: None
+
+
 def unfinished(site: Site, route: str, size: int, length: int = 64_000) -> bytes:
     """The head of a delivery of `length` bytes, and so much of its body."""
     headers = {"Host": "localhost", "Content-Length": str(length),
@@ -256,6 +300,9 @@ CAUSES = [
     Cause("CountersignClientAuthorityNearExpiry", short_authority),
     Cause("CountersignReloadFailed", broken_configuration),
     Cause("CountersignAuditFailing", unwritable_trail),
+    Cause("CountersignInboxDeadLetters", dying_deliveries),
+    Cause("CountersignInboxLocked", missing_key),
+    Cause("CountersignInboxNearlyFull", large_deliveries),
     Cause("CountersignUpstreamFailing", failing_application, {"route": "broken"}),
     Cause("CountersignUpstreamUnhealthy", application_away),
     Cause("CountersignBodyMemoryNearlyFull", unfinished_bodies),
@@ -265,6 +312,8 @@ CAUSES = [
     Cause("CountersignNoDeliveries", silence, {"route": "silent"}),
     Cause("CountersignDown", stopped_process),
     Cause("CountersignAuditNotProven", forged_trail),
+    Cause("CountersignInboxFailing", occupied_inbox),
+    Cause("CountersignInboxDamaged", damaged_file),
 ]
 
 

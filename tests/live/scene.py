@@ -92,6 +92,8 @@ class Site:
         self.port, self.tls_port, self.admin = (rig.free_port() for _ in range(3))
         self.old_secret = os.urandom(24).hex().encode()
         self.write("old-secret", self.old_secret.decode())
+        self.write("inbox-key", os.urandom(32).hex())
+        self.write("other-key", os.urandom(32).hex())
         (bench.folder / "tls").mkdir()
         (bench.folder / "trail").mkdir()
         self.certify(90)

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use crate::answers::{self, Tally};
 use crate::options::Options;
 use crate::poll::{Change, Line, Poll, Received, source};
+use crate::probe::spread;
 use crate::script::{Opening, Script, Then};
 
 /// Drips, progress and the end are looked after so often.
@@ -28,6 +29,8 @@ struct Attacker {
     sent: bool,
     /// Nothing to do, until the tick that says otherwise.
     pausing: bool,
+    /// When its request began, where times are kept.
+    begun: Option<Instant>,
 }
 
 /// What is asked for, beside the script.
@@ -46,6 +49,8 @@ struct Plan {
     /// What was answered 409 or 5xx is sent again after a pause, and does not count.
     retry: bool,
     progress: bool,
+    /// The times until answers are kept.
+    latencies: bool,
 }
 
 #[derive(Default)]
@@ -57,6 +62,8 @@ struct Counts {
     connect_failed: u64,
     requests: u64,
     tally: Tally,
+    /// Microseconds from requests to their last answers.
+    times: Vec<u64>,
 }
 
 struct Attack {
@@ -91,6 +98,7 @@ pub fn run(mut options: Options) -> Result<(), String> {
         together: options.or("together", false)?,
         retry: options.or("retry", false)?,
         progress: options.or("progress", false)?,
+        latencies: options.or("latencies", false)?,
     };
     let script = Script::read(&mut options, target)?;
     options.finish()?;
@@ -183,6 +191,7 @@ impl Attack {
                     expected: 0,
                     sent: true,
                     pausing: false,
+                    begun: None,
                 };
                 self.attackers[token] = Some(attacker);
             }
@@ -296,6 +305,7 @@ impl Attack {
         self.script.opening.write(&mut attacker.out);
         attacker.expected = self.script.answers;
         attacker.sent = false;
+        attacker.begun = self.plan.latencies.then(Instant::now);
         attacker.line.rewind();
         self.push(token);
     }
@@ -340,6 +350,9 @@ impl Attack {
         if attacker.expected > 0 {
             return Ok(());
         }
+        if let Some(begun) = attacker.begun.take() {
+            self.counts.times.push(u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX));
+        }
         if self.script.then == Then::Reconnect {
             self.close(token);
         } else if again {
@@ -369,11 +382,12 @@ impl Attack {
         }
     }
 
-    fn report(&self, seconds: Duration) -> String {
-        let Counts { opened, open, open_peak, closed, connect_failed, requests, tally } = &self.counts;
+    fn report(&mut self, seconds: Duration) -> String {
+        let latency = spread(&mut self.counts.times);
+        let Counts { opened, open, open_peak, closed, connect_failed, requests, tally, .. } = &self.counts;
         format!(
             "{{\"seconds\":{:.3},\"opened\":{opened},\"open\":{open},\"open_peak\":{open_peak},\"closed\":{closed},\
-             \"connect_failed\":{connect_failed},\"requests\":{requests},\"answers\":{}}}",
+             \"connect_failed\":{connect_failed},\"requests\":{requests},\"answers\":{},\"latency\":{latency}}}",
             seconds.as_secs_f64(),
             tally.json()
         )

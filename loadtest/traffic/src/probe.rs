@@ -327,7 +327,7 @@ impl Probe {
 }
 
 /// Count and percentiles, in microseconds.
-fn spread(values: &mut [u64]) -> String {
+pub fn spread(values: &mut [u64]) -> String {
     values.sort_unstable();
     let at = |share: f64| {
         let rank = (share * values.len() as f64).ceil() as usize;

@@ -7,7 +7,8 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::control::inbox::spooler::{SpoolAnswer, SpoolDoor, SpoolRequest, Spooling};
+use crate::control::inbox::spooler::SpoolDoor;
+use crate::control::inbox::spooling::{SpoolAnswer, SpoolListener, SpoolRequest, SpoolTold};
 use crate::edge::spool::{SpoolOffer, SpoolSide, SpoolTicket, SpoolVerdict};
 use crate::outcome::Rejection;
 
@@ -82,9 +83,11 @@ impl WorkerEnd {
         bell.set_nonblocking(true)?;
         Ok(Self { waiting: Mutex::default(), bell, ear: Mutex::new(Some(ear)) })
     }
+}
 
-    /// Called on the thread of the store. A ticket that was forgotten is told nothing.
-    fn tell(&self, ticket: u64, answer: SpoolAnswer) {
+impl SpoolListener for WorkerEnd {
+    /// A ticket that was forgotten is told nothing.
+    fn answered(&self, ticket: u64, answer: SpoolAnswer) {
         let mut waiting = lock(&self.waiting);
         let Some(handed_in) = waiting.tickets.get_mut(&ticket) else { return };
         handed_in.verdict = Some(match answer {
@@ -149,9 +152,8 @@ impl SpoolSide for SpoolGate {
         };
         let SpoolOffer { route, head, body, accepted, order_key, seen_key, seen_also, seen_until } = *offer;
         let request = SpoolRequest { head, body, accepted, order_key, seen_key, seen_also, seen_until };
-        let told = Arc::clone(end);
-        let bell = Box::new(move |answer| told.tell(ticket, answer));
-        let place = self.door.submit(worker, Spooling::new(Arc::clone(route), &request, bell));
+        let told = SpoolTold { listener: Arc::<WorkerEnd>::clone(end), ticket };
+        let place = self.door.submit(worker, route, &request, told);
         if let Some(handed_in) = lock(&end.waiting).tickets.get_mut(&ticket) {
             handed_in.place = place;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::control::event_log::{EventLog, Level};
 use crate::control::inbox::shelf::Shelf;
+use crate::edge::observer::Observer;
 use crate::inbox::delivery::DeliveryId;
 use crate::inbox::filter::DeliveryFilter;
 use crate::inbox::fresh::FreshDelivery;
@@ -12,11 +13,14 @@ use crate::inbox::store::{
     Committed, DeliveryStore, Fetched, Settlement, StoreOrder, StoreRefusal, StoreStanding, StoreTrouble, StoredRecord,
 };
 use crate::now::Now;
+use crate::telemetry::audit::inbox_change::{InboxChange, NAMED};
 
 /// A shelf, and the log that its notes go to.
 pub(super) struct ReportedShelf {
     pub(super) shelf: Shelf,
     pub(super) log: Arc<EventLog>,
+    /// What is told of dead letters that are removed.
+    pub(super) observer: Arc<dyn Observer>,
     /// The log knows that it fails.
     pub(super) failing: bool,
 }
@@ -25,6 +29,11 @@ impl ReportedShelf {
     fn report(&mut self) {
         for note in self.shelf.take_notes() {
             self.log.event(Level::Warn, &format!("inbox: {note}"));
+        }
+        for (action, ids) in self.shelf.take_removals() {
+            let named: Vec<[u8; 13]> = ids.iter().take(NAMED).map(|id| id.text()).collect();
+            let (by, meant, count) = ("countersign", "", ids.len() as u64);
+            self.observer.inbox_changed(&InboxChange { action, by, meant, count, ids: &named, failed: None });
         }
         let failing = self.shelf.standing().failing_since.is_some();
         if failing != self.failing {
@@ -69,6 +78,10 @@ impl DeliveryStore for ReportedShelf {
         self.shelf.order(order, now)
     }
 
+    fn take_gone(&mut self, out: &mut Vec<DeliveryId>) {
+        self.shelf.take_gone(out);
+    }
+
     fn route_name(&self, route: u16) -> &str {
         self.shelf.route_name(route)
     }
@@ -84,5 +97,61 @@ impl DeliveryStore for ReportedShelf {
     fn mend(&mut self, now: Now, done: &mut Committed) {
         self.shelf.mend(now, done);
         self.report();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::control::inbox::directory::Directory;
+    use crate::control::inbox::keys::{KeyRing, random_salt};
+    use crate::control::inbox::shelf::ShelfTerms;
+    use crate::inbox::contract_tests::{fresh, now, put, settle, settlement};
+    use crate::inbox::delivery::DeliveryReason;
+    use crate::inbox::store::Settled;
+    use crate::telemetry::exchange::Exchange;
+
+    #[derive(Default)]
+    struct Told(Mutex<Vec<String>>);
+
+    impl Observer for Told {
+        fn exchange(&self, _: &Exchange<'_>) {}
+        fn accept_failed(&self, _: &std::io::Error) {}
+        fn inbox_changed(&self, change: &InboxChange<'_>) {
+            let InboxChange { action, by, count, ids, .. } = change;
+            let ids: Vec<_> = ids.iter().map(|id| String::from_utf8_lossy(id)).collect();
+            self.0.lock().unwrap().push(format!("{} {by} {count} {}", action.word(), ids.join(" ")));
+        }
+    }
+
+    #[test]
+    fn dead_letters_that_leave_by_themselves_are_told_of() {
+        let folder = std::env::temp_dir().join(format!("countersign-reported-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let terms = ShelfTerms {
+            size: 64 << 20,
+            dead_size: 16 << 20,
+            deliveries: 100,
+            retention: 60_000,
+            drops_oldest: false,
+            durable: false,
+            keys: KeyRing::default(),
+            salt: Box::new(random_salt),
+        };
+        let shelf = Shelf::open(Box::new(Directory::open(&folder).unwrap()), terms, now(0)).unwrap();
+        let told = Arc::<Told>::default();
+        let (log, observer) = (Arc::new(EventLog::start()), Arc::<Told>::clone(&told));
+        let mut store = ReportedShelf { shelf, log, observer, failing: false };
+        let ids = put(&mut store, &[fresh("orders", b"1"), fresh("orders", b"2")]);
+        let dead = Settled::Dead { reason: DeliveryReason::RefusedByApplication };
+        settle(&mut store, &[settlement(ids[0], dead), settlement(ids[1], dead)]);
+        assert!(told.0.lock().unwrap().is_empty());
+        store.mend(now(200_000), &mut Committed::default());
+        assert_eq!(*told.0.lock().unwrap(), [format!("expired countersign 2 {} {}", ids[0], ids[1])]);
+        drop(store);
+        std::fs::remove_dir_all(&folder).unwrap();
     }
 }

@@ -40,9 +40,6 @@ use super::reported::ReportedShelf;
 /// A store that cannot be opened is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Bytes of a commit.
-const BATCH: usize = 16 << 20;
-
 /// The file with the seed of the ledgers.
 const SEED_FILE: &str = "seed";
 
@@ -118,6 +115,7 @@ impl InboxService {
             waiting: standing.waiting,
             dead: standing.dead,
             damaged: standing.damaged,
+            locked: standing.locked,
             bytes: Usage { held: standing.bytes, limit: self.settings.size },
             damaged_files: standing.damaged_files,
             failing: standing.failing_since.is_some() || state == GateState::Unavailable,
@@ -186,13 +184,14 @@ impl InboxService {
             self.log.event(Level::Warn, &message);
         }
         let message = opened(&shelf.standing(), known);
-        let store = Box::new(ReportedShelf { shelf, log: Arc::clone(&self.log), failing: false });
+        let (log, observer) = (Arc::clone(&self.log), Arc::clone(&household.observer));
+        let store = Box::new(ReportedShelf { shelf, log, observer, failing: false });
         let spooler = Spooler {
             store,
             door: Arc::clone(self.gate.door()),
             mailbox: Arc::clone(&self.mailbox),
             clock: household.clock.clone(),
-            batch_bytes: BATCH,
+            batch_bytes: self.terms().batch_bytes(),
         };
         match spooler.start() {
             Ok(thread) => {

@@ -24,7 +24,8 @@ use crate::telemetry::exchange::Exchange;
 use super::disk_in_tests::SimulatedDisk;
 use super::shelf::Shelf;
 use super::shelf_tests::terms;
-use super::spooler::{SpoolAnswer, SpoolDoor, SpoolRequest, Spooler, Spooling};
+use super::spooler::{SpoolDoor, Spooler};
+use super::spooling::{SpoolAnswer, SpoolRequest, SpoolTold};
 
 /// An application that answers with the statuses it is given, and then with 200.
 struct Application {
@@ -141,8 +142,8 @@ impl Running {
         let head = format!("POST /hook HTTP/1.1\r\nHost: app\r\n{id}\r\nContent-Length: {}\r\n", body.len());
         let request =
             SpoolRequest { head: head.as_bytes(), body, accepted: 1_795_478_400_000, ..SpoolRequest::default() };
-        let bell = Box::new(move |answer| sender.send(answer).unwrap());
-        self.door.submit(worker, Spooling::new(Arc::from("orders"), &request, bell));
+        let told = SpoolTold::by(move |answer| sender.send(answer).unwrap());
+        self.door.submit(worker, &Arc::from("orders"), &request, told);
         answers
     }
 
@@ -264,12 +265,32 @@ fn what_was_not_delivered_is_delivered_after_a_restart() {
 }
 
 #[test]
+fn what_gathers_while_the_disk_is_slow_is_stored_in_parts() {
+    let (door, mailbox) = (SpoolDoor::new(4), Mailbox::new().unwrap().0);
+    let (body, (sender, answers)) = (vec![b'z'; 200_000], channel());
+    let request = SpoolRequest { head: b"h", body: &body, ..SpoolRequest::default() };
+    for at in 0..60 {
+        let sender = sender.clone();
+        let told = SpoolTold::by(move |answer| sender.send(answer).unwrap());
+        door.submit(at % 4, &Arc::from("orders"), &request, told).unwrap();
+    }
+    let (clock, terms) = (Clock::start(), terms(&[]));
+    let batch_bytes = terms.batch_bytes();
+    let store = Box::new(Shelf::open(Box::new(SimulatedDisk::default()), terms, clock.now()).unwrap());
+    let mut spooler = Spooler { store, door, mailbox, clock, batch_bytes };
+    while spooler.round() {}
+    let answers: Vec<SpoolAnswer> = answers.try_iter().collect();
+    assert_eq!(answers.len(), 60);
+    assert!(answers.iter().all(|answer| matches!(answer, SpoolAnswer::Durable(_))), "{answers:?}");
+}
+
+#[test]
 fn what_the_store_has_not_taken_can_be_withdrawn_and_a_failing_disk_refuses() {
     let door = SpoolDoor::new(1);
     let request = SpoolRequest { head: b"h", body: b"b", ..SpoolRequest::default() };
     let (sender, answers) = channel();
-    let bell = Box::new(move |answer| sender.send(answer).unwrap());
-    let place = door.submit(0, Spooling::new(Arc::from("orders"), &request, bell)).unwrap();
+    let told = SpoolTold::by(move |answer| sender.send(answer).unwrap());
+    let place = door.submit(0, &Arc::from("orders"), &request, told).unwrap();
     assert!(door.withdraw(0, place) && !door.withdraw(0, place));
     assert!(answers.recv().is_err(), "its bell does not ring");
     let disk = SimulatedDisk::default();

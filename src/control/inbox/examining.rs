@@ -1,5 +1,6 @@
 //! Reads all that a directory holds, and changes nothing.
 
+use std::collections::HashMap;
 use std::io;
 
 use crate::inbox::delivery::DeliveryId;
@@ -72,10 +73,14 @@ fn read(disk: &dyn Disk, name: &str, keys: &[InboxKey], verdict: &mut FileVerdic
     if let Some(lock) = generation.lock() {
         return Err(FileTrouble::Locked(lock.clone()));
     }
+    let routes: HashMap<u16, String> = generation.routes()?.into_iter().collect();
     let mut record = StoredRecord::default();
     for (id, row) in rows {
         let whole = match row {
-            Some(row) => generation.read(id, row.chunks, &mut record)?.is_some(),
+            Some(row) => {
+                let route = routes.get(&row.route).map_or("", String::as_str);
+                generation.read(id, row.chunks, &mut record)?.is_some() && record.is_of(&row, route)
+            }
             None => false,
         };
         if !whole {

@@ -9,7 +9,7 @@ use redb::{
     TableError, TransactionError, WriteTransaction,
 };
 
-use crate::inbox::delivery::DeliveryId;
+use crate::inbox::delivery::{DeliveryId, IDS_BELOW};
 use crate::inbox::fresh::FreshDelivery;
 use crate::inbox::record::{ChunkPlace, RecordParts, Sealer, open_chunk, write_chunks};
 use crate::inbox::row::{DeliveryRow, SeenKey};
@@ -216,8 +216,12 @@ impl Generation {
             }
             None => None,
         };
+        let ids_below = number("ids_below")?;
+        if ids_below > IDS_BELOW {
+            return Err(FileTrouble::Damaged("its ids are none".to_owned()));
+        }
         Ok(FileAbout {
-            ids_below: number("ids_below")?,
+            ids_below,
             key,
             held: text("held")?.lines().map(str::to_owned).collect(),
             rows: number("rows")?,

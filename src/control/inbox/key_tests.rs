@@ -5,10 +5,14 @@ use crate::inbox::contract_tests::{fresh, now, put, settle, settlement};
 use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
 use crate::inbox::filter::DeliveryFilter;
 use crate::inbox::fresh::FreshDelivery;
+use crate::inbox::row::DeliveryRow;
 use crate::inbox::store::{Committed, DeliveryStore, Fetched, Settled, StoreOrder, StoreRefusal, StoredRecord};
 
+use super::disk::Disk;
 use super::disk_in_tests::SimulatedDisk;
-use super::keys::{InboxKey, KeyRing, random_salt};
+use super::examining;
+use super::generation::{FileTerms, Generation};
+use super::keys::{InboxKey, KeyRing, random_salt, sealer_of};
 use super::shelf::{Shelf, ShelfTerms};
 use super::shelf_tests::{key, terms};
 
@@ -178,4 +182,93 @@ fn without_randomness_nothing_is_stored_and_what_is_stored_is_kept() {
     drop(store);
     let (mut store, _) = with(&disk, &[key("a", 1)]);
     assert_eq!(body(&mut store, ids[0]).as_deref(), Ok(&b"x"[..]));
+}
+
+/// What an attacker can do who writes the directory and has no key: rows have a check sum alone.
+fn forge(disk: &SimulatedDisk, keys: &[InboxKey], id: DeliveryId, change: impl Fn(&mut DeliveryRow)) {
+    for name in disk.names() {
+        let terms = FileTerms { limit: u64::MAX, durable: true };
+        let opened = Generation::open(disk.open(&name).unwrap(), terms, |key| sealer_of(keys, key, Some([4; 16])));
+        opened.unwrap().0.write(|writing| writing.change_row(id, &change)).unwrap();
+    }
+}
+
+#[test]
+fn a_row_that_says_something_else_than_its_record_is_damage() {
+    let keys = [key("a", 1)];
+    let changes: [fn(&mut DeliveryRow); 5] = [
+        |row| row.route = 1,
+        |row| row.order_key = [1; 16],
+        |row| row.seen_key = [1; 32],
+        |row| row.accepted += 1,
+        |row| (row.head_length, row.body_length) = (row.head_length - 1, row.body_length + 1),
+    ];
+    for (at, change) in changes.iter().enumerate() {
+        for keys in [&keys[..], &[]] {
+            let disk = SimulatedDisk::default();
+            let mut store = with(&disk, keys).0;
+            let ids = put(&mut store, &[fresh("orders", b"one"), fresh("bills", b"two"), fresh("orders", b"three")]);
+            drop(store);
+            forge(&disk, keys, ids[0], change);
+            let found = examining::verify(&disk, keys).unwrap();
+            assert_eq!(found[0].damaged, ids[..1], "change {at}");
+            let mut store = with(&disk, keys).0;
+            let mut record = StoredRecord::default();
+            assert_eq!(store.fetch(ids[0], &mut record), Ok(Fetched::Damaged), "change {at}");
+            assert_eq!(store.fetch(ids[2], &mut record), Ok(Fetched::Whole));
+            assert_eq!(store.standing().damaged, 1);
+            // Nor does it become whole by moving to another file.
+            drop(store);
+            let mut store = with(&disk, &[key("b", 2), key("a", 1)]).0;
+            mend(&mut store, 1..20);
+            assert_eq!(store.standing().damaged, 1, "change {at}");
+        }
+    }
+}
+
+#[test]
+fn ids_that_no_process_gives_are_damage() {
+    let disk = SimulatedDisk::default();
+    let mut store = with(&disk, &[]).0;
+    put(&mut store, &[fresh("orders", b"one")]);
+    drop(store);
+    let name = disk.names().remove(0);
+    let terms = FileTerms { limit: u64::MAX, durable: true };
+    let opened = Generation::open(disk.open(&name).unwrap(), terms, |key| sealer_of(&[], key, None));
+    opened.unwrap().0.write(|writing| writing.ids_below(u64::MAX)).unwrap();
+    let mut store = with(&disk, &[]).0;
+    assert_eq!((store.standing().damaged_files, store.standing().waiting), (1, 0));
+    put(&mut store, &[fresh("orders", b"two")]);
+}
+
+#[test]
+fn a_process_that_is_killed_while_keys_rotate_loses_nothing() {
+    let (first, second) = (key("a", 1), key("b", 2));
+    for operations in (0..).step_by(17) {
+        let disk = SimulatedDisk::default();
+        let mut store = with(&disk, core::slice::from_ref(&first)).0;
+        let bodies: Vec<[u8; 3]> = (0..6).map(|at| [at; 3]).collect();
+        let ids = put(&mut store, &bodies.iter().map(|body| fresh("orders", body)).collect::<Vec<_>>());
+        settle(&mut store, &[settlement(ids[0], DEAD)]);
+        drop(store);
+        let (mut store, ring) = with(&disk, core::slice::from_ref(&first));
+        ring.set(vec![second.clone(), first.clone()]);
+        disk.die_in(operations);
+        mend(&mut store, 1..8);
+        let died = disk.is_dead();
+        drop(store);
+        disk.kill();
+        let mut store = with(&disk, &[second.clone(), first.clone()]).0;
+        mend(&mut store, 10..30);
+        assert_eq!((store.standing().former_keys, store.standing().locked), (0, 0), "killed at {operations}");
+        drop(store);
+        let mut store = with(&disk, core::slice::from_ref(&second)).0;
+        for (id, expected) in ids.iter().zip(&bodies) {
+            assert_eq!(body(&mut store, *id).as_deref(), Ok(&expected[..]), "killed at {operations}");
+        }
+        assert_eq!((store.standing().dead, store.standing().waiting, store.standing().damaged), (1, 5, 0));
+        if !died {
+            return;
+        }
+    }
 }

@@ -20,6 +20,7 @@ pub mod salvaging;
 mod settling;
 pub mod shelf;
 pub mod spooler;
+pub mod spooling;
 mod standing;
 mod starting;
 mod storing;
@@ -34,6 +35,8 @@ mod disk_in_tests;
 mod disk_tests;
 #[cfg(test)]
 mod failure_tests;
+#[cfg(test)]
+mod hold_tests;
 #[cfg(test)]
 mod key_tests;
 #[cfg(test)]

@@ -61,8 +61,8 @@ impl Shelf {
             let Some(place) = self.index.get(&row.id).copied() else { continue };
             let mut record = StoredRecord::default();
             match self.generation(place).map(|generation| generation.read(row.id, place.chunks, &mut record)) {
-                Ok(Ok(Some(()))) => records.push((row, place, record)),
-                Ok(Ok(None)) => self.mark_damaged(row.id, place),
+                Ok(Ok(Some(()))) if self.is_own(row, &record) => records.push((row, place, record)),
+                Ok(Ok(_)) => self.mark_damaged(row.id, place),
                 _ => return Err(StoreRefusal::Failed),
             }
         }
@@ -137,7 +137,7 @@ impl Shelf {
         // Even if nothing is found: a commit that succeeds now says that what came before is as it was read.
         let erased = self.remove(number, &left, now).is_ok();
         if erased {
-            left.iter().for_each(|(id, _)| self.unnote(*id));
+            left.iter().for_each(|(id, _)| self.lose(*id));
         }
         erased
     }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
+use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState, IDS_BELOW};
 use crate::inbox::fresh::FreshDelivery;
 use crate::inbox::record::{
     ChunkHeader, ChunkSalt, KeyTag, RecordParts, Sealer, find_chunks, key_tag, open_chunk, stored_size,
@@ -17,6 +17,9 @@ use crate::now::Now;
 use super::bounds::WriteCause;
 use super::keys::InboxKey;
 use super::shelf::{Shelf, ShelfFile, fresh_row, unix};
+
+/// So many copies of the chunks of a delivery are looked at, or four of each: a file that was made to be slow has any number.
+const COPIES: usize = 256;
 
 /// What was found in a file.
 #[derive(Debug, Default)]
@@ -42,7 +45,13 @@ pub struct SalvageEnd {
 #[must_use]
 pub fn salvage(bytes: &[u8], keys: &[InboxKey]) -> SalvagedFile {
     let mut chunks: BTreeMap<DeliveryId, Vec<(usize, ChunkHeader)>> = BTreeMap::new();
-    find_chunks(bytes, |at, header| chunks.entry(header.place.id).or_default().push((at, header)));
+    find_chunks(bytes, |at, header| {
+        let copies: &mut Vec<_> = chunks.entry(header.place.id).or_default();
+        if header.place.id.0 < IDS_BELOW && copies.len() < COPIES.max(4 * usize::from(header.place.of)) {
+            copies.push((at, header));
+        }
+    });
+    chunks.retain(|_, copies| !copies.is_empty());
     let mut sealers: BTreeMap<KeyTag, Vec<Sealer>> = BTreeMap::new();
     for key in keys {
         // Each chunk has its own salt: that of the sealer does not matter, since it seals nothing.

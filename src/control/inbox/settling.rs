@@ -176,6 +176,7 @@ impl Shelf {
             }
         }
         self.untaken.remove(&id);
+        self.gone.push(id);
         self.notes.push(format!("delivery {id} is damaged on disk: it is kept and not attempted"));
         self.unmarked.push((place.file, id));
     }
@@ -257,7 +258,7 @@ impl Shelf {
             for some in rows.chunks(AT_A_TIME) {
                 let ids = some.iter().map(|row| (row.id, row.chunks)).collect::<Vec<_>>();
                 self.remove(number, &ids, now).map_err(|error| trouble(&error))?;
-                ids.iter().for_each(|(id, _)| self.unnote(*id));
+                ids.iter().for_each(|(id, _)| self.lose(*id));
                 purged.extend(ids.iter().map(|(id, _)| *id));
             }
         }

@@ -16,8 +16,9 @@ use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
 use crate::inbox::fresh::FreshDelivery;
 use crate::inbox::record::chunks_of;
 use crate::inbox::row::DeliveryRow;
-use crate::inbox::store::{Settlement, StoreRefusal, StoreTrouble};
+use crate::inbox::store::{Settlement, StoreRefusal, StoreTrouble, StoredRecord};
 use crate::now::Now;
+use crate::telemetry::audit::inbox_change::InboxAction;
 
 use super::backend::FileGauge;
 use super::disk::Disk;
@@ -33,6 +34,9 @@ const FLAWS: u32 = 3;
 /// A disk that fails may give other bytes than were written: for so long a file is read again before it is set aside, in
 /// milliseconds.
 pub(super) const PATIENCE: u64 = 10_000;
+
+/// A commit has at most so many bytes of deliveries.
+const BATCH: usize = 16 << 20;
 
 /// How the name of a file ends that is being made.
 pub(super) const UNFINISHED: &str = ".new";
@@ -85,6 +89,12 @@ impl ShelfTerms {
         self.file_limit() / 2
     }
 
+    /// Bytes of a commit: a part of what a file takes, so that what fits alone is not refused for what came with it.
+    #[must_use]
+    pub fn batch_bytes(&self) -> usize {
+        usize::try_from(self.file_content() / 2).unwrap_or(BATCH).min(BATCH)
+    }
+
     pub(super) const fn file_terms(&self) -> FileTerms {
         FileTerms { limit: self.file_limit(), durable: self.durable }
     }
@@ -118,6 +128,8 @@ pub(super) struct ShelfFile {
     pub(super) ids_below: u64,
     /// Routes that it names.
     pub(super) routes: BTreeSet<u16>,
+    /// Numbers of routes in its rows that mean another number here.
+    pub(super) numbers: HashMap<u16, u16>,
     /// Deliveries that are not given to be attempted while their key is missing.
     pub(super) withheld: Vec<DeliveryId>,
     /// What the operator was told of its key.
@@ -141,6 +153,7 @@ impl ShelfFile {
             sealed: false,
             ids_below: 0,
             routes: BTreeSet::new(),
+            numbers: HashMap::new(),
             withheld: Vec::new(),
             told_lock: None,
         }
@@ -177,6 +190,8 @@ pub struct Shelf {
     pub(super) files: BTreeMap<u32, ShelfFile>,
     pub(super) index: HashMap<DeliveryId, ShelfPlace>,
     pub(super) untaken: BTreeSet<DeliveryId>,
+    /// Deliveries that are not to be attempted any more, which was not told yet.
+    pub(super) gone: Vec<DeliveryId>,
     /// Settlements that are not written yet.
     pub(super) later: Vec<Settlement>,
     pub(super) later_since: Option<u64>,
@@ -206,6 +221,8 @@ pub struct Shelf {
     /// When the disk was last looked at, and when a file was last tried to be made or opened: monotonic milliseconds.
     pub(super) looked: u64,
     pub(super) tried: Option<u64>,
+    /// Dead letters that were removed without an operator, since this was last asked.
+    pub(super) removals: Vec<(InboxAction, Vec<DeliveryId>)>,
     /// Sentences for the operator that were not read yet.
     pub(super) notes: Vec<String>,
 }
@@ -226,6 +243,11 @@ impl Shelf {
     /// What has happened to files since this was last asked.
     pub fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
+    }
+
+    /// Dead letters that were removed by the configuration, and why, since this was last asked.
+    pub fn take_removals(&mut self) -> Vec<(InboxAction, Vec<DeliveryId>)> {
+        std::mem::take(&mut self.removals)
     }
 
     /// Calls `each` with what was seen and until when it is to be remembered.
@@ -360,7 +382,13 @@ impl Shelf {
         index.insert(row.id, place);
     }
 
-    /// Forgets where a delivery is.
+    /// A delivery is not there any more, and no settlement says so.
+    pub(super) fn lose(&mut self, id: DeliveryId) {
+        self.unnote(id);
+        self.gone.push(id);
+    }
+
+    /// Forgets where a delivery is: it has ended, or is noted elsewhere. [`Self::lose`] is for all others.
     pub(super) fn unnote(&mut self, id: DeliveryId) {
         self.untaken.remove(&id);
         if let Some(place) = self.index.remove(&id)
@@ -380,7 +408,17 @@ impl Shelf {
     /// The row of a delivery; one that says so where it cannot be read.
     pub(super) fn row(&self, id: DeliveryId, place: ShelfPlace) -> Result<DeliveryRow, StoreTrouble> {
         let row = self.generation(place)?.row(id).map_err(|error| trouble(&error))?;
-        Ok(row.unwrap_or_else(|| damaged_row(id)))
+        let Some(mut row) = row else { return Ok(damaged_row(id)) };
+        let numbers = self.files.get(&place.file).map(|file| &file.numbers);
+        row.route = numbers.and_then(|numbers| numbers.get(&row.route)).copied().unwrap_or(row.route);
+        Ok(row)
+    }
+
+    /// Whether a record is that of its row: what a row says of route, order and copies stands in the record, too, behind
+    /// its seal. A row has a check sum alone, which anything that can write the file can make.
+    pub(super) fn is_own(&self, row: &DeliveryRow, record: &StoredRecord) -> bool {
+        let route = self.routes.get(usize::from(row.route)).map_or("", String::as_str);
+        record.is_of(row, route)
     }
 }
 

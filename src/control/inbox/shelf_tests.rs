@@ -349,3 +349,38 @@ fn a_commit_syncs_twice_and_many_deliveries_share_it() {
     }
     assert_eq!(syncs[5..], [2; 5], "{syncs:?}");
 }
+
+#[test]
+fn routes_keep_their_names_whichever_files_are_left() {
+    let disk = SimulatedDisk::default();
+    let mut store = open(&disk);
+    let ids = put(&mut store, &[fresh("a", b"1"), fresh("b", b"2"), fresh("c", b"3")]);
+    settle(&mut store, &[settlement(ids[0], Settled::Done), settlement(ids[1], DEAD), settlement(ids[2], DEAD)]);
+    // The file that named the first route is gone; the one of the dead letters does not know it.
+    (0..4).for_each(|at| _ = fill(&mut store, 12, 150_000 + at));
+    let living = waiting(&mut store);
+    settle(&mut store, &living.iter().map(|id| settlement(*id, Settled::Done)).collect::<Vec<_>>());
+    drop(store);
+    let names = disk.names();
+    names
+        .iter()
+        .filter(|name| name.starts_with("inbox-"))
+        .for_each(|name| super::disk::Disk::remove(&disk, name).unwrap());
+    let mut store = open(&disk);
+    let named = |store: &mut Shelf| {
+        let mut rows = Vec::new();
+        store.browse(&DeliveryFilter::default(), None, 10, &mut rows).unwrap();
+        rows.iter().map(|row| (row.id, store.route_name(row.route).to_owned())).collect::<Vec<_>>()
+    };
+    let expected = [(ids[1], "b".to_owned()), (ids[2], "c".to_owned())];
+    assert_eq!(named(&mut store), expected);
+    assert_eq!(store.fetch(ids[1], &mut StoredRecord::default()), Ok(Fetched::Whole));
+    let of_c = DeliveryFilter { route: Some("c".to_owned()), ..DeliveryFilter::default() };
+    assert_eq!(store.order(&StoreOrder::Redrive(of_c, 10), now(0)).unwrap(), [ids[2]]);
+    let mut taken = Vec::new();
+    store.take(10, &mut taken);
+    let redriven = taken.iter().find(|row| row.id == ids[2]).unwrap();
+    assert_eq!(store.route_name(redriven.route), "c");
+    drop(store);
+    assert_eq!(named(&mut open(&disk)), expected);
+}

@@ -14,11 +14,12 @@ use crate::edge::deliver::{DeliveryNews, Mailbox, StoreSide};
 use crate::inbox::delivery::DeliveryId;
 use crate::inbox::fresh::FreshDelivery;
 use crate::inbox::operation::{InboxOperation, InboxReport};
-use crate::inbox::record::RecordParts;
-use crate::inbox::row::{DeliveryRow, SeenKey};
+use crate::inbox::row::DeliveryRow;
 use crate::inbox::store::{
     Committed, DeliveryStore, Settlement, StoreOrder, StoreRefusal, StoreStanding, StoreTrouble, StoredRecord,
 };
+
+use super::spooling::{SpoolAnswer, SpoolRequest, SpoolTold, Spooling};
 
 /// A commit holds at most so many deliveries.
 const BATCH: usize = 1_024;
@@ -26,96 +27,17 @@ const BATCH: usize = 1_024;
 /// Bytes that wait for a commit, for each worker.
 const LANE_BYTES: usize = 4 << 20;
 
+/// Bytes of buffers that each worker has for what it hands in next.
+const SPARE_BYTES: usize = 1 << 20;
+
+/// A larger buffer is not kept.
+const SPARE_BUFFER: usize = 128 << 10;
+
 /// The store is mended at least so often.
 const REST: Duration = Duration::from_millis(50);
 
 /// So many rows are handed to the delivering thread at a time.
 const TAKEN: usize = 4_096;
-
-/// What a worker is told of a delivery that it has handed in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpoolAnswer {
-    /// It is durable, under this id.
-    Durable(DeliveryId),
-    /// It is not stored.
-    Refused(StoreRefusal),
-}
-
-/// Called once, on the thread of the store.
-pub type SpoolBell = Box<dyn FnOnce(SpoolAnswer) + Send>;
-
-/// A delivery on its way into the store.
-pub struct Spooling {
-    /// The name of its route.
-    pub route: Arc<str>,
-    /// Head and body; [`RecordParts`] of `record` say where. The route is not among the bytes.
-    pub record: StoredRecord,
-    /// Further keys under which copies are recognised.
-    pub seen_also: Vec<SeenKey>,
-    /// Until when copies are recognised, in milliseconds since 1970.
-    pub seen_until: u64,
-    /// Called when it is known what became of it.
-    pub bell: SpoolBell,
-}
-
-impl fmt::Debug for Spooling {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Spooling").field("route", &self.route).finish_non_exhaustive()
-    }
-}
-
-impl Spooling {
-    /// A delivery of a head, without the empty line at its end, and a body.
-    #[must_use]
-    pub fn new(route: Arc<str>, request: &SpoolRequest<'_>, bell: SpoolBell) -> Self {
-        let (head, body) = (request.head.len(), request.body.len());
-        let mut bytes = Vec::with_capacity(head + body);
-        bytes.extend_from_slice(request.head);
-        bytes.extend_from_slice(request.body);
-        let parts = RecordParts {
-            route: 0..0,
-            head: 0..head,
-            body: head..head + body,
-            accepted: request.accepted,
-            order_key: request.order_key,
-            seen_key: request.seen_key,
-        };
-        let record = StoredRecord { bytes, parts };
-        Self { route, record, seen_also: request.seen_also.to_vec(), seen_until: request.seen_until, bell }
-    }
-
-    fn fresh(&self) -> FreshDelivery<'_> {
-        FreshDelivery {
-            route: &self.route,
-            head: self.record.head(),
-            body: self.record.body(),
-            accepted: self.record.parts.accepted,
-            order_key: self.record.parts.order_key,
-            seen_key: self.record.parts.seen_key,
-            seen_also: &self.seen_also,
-            seen_until: self.seen_until,
-        }
-    }
-}
-
-/// What is to be stored of a request. Times are milliseconds since 1970.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SpoolRequest<'a> {
-    /// The head of the request to the application, without the empty line at its end.
-    pub head: &'a [u8],
-    /// The body.
-    pub body: &'a [u8],
-    /// When it was accepted.
-    pub accepted: u64,
-    /// The key that orders it; zeros for none.
-    pub order_key: [u8; 16],
-    /// The key under which copies are recognised; zeros for none.
-    pub seen_key: [u8; 32],
-    /// Further ones: the names under other keys of the route.
-    pub seen_also: &'a [SeenKey],
-    /// Until when.
-    pub seen_until: u64,
-}
 
 /// What one worker has handed in. On cache lines of its own.
 #[derive(Debug, Default)]
@@ -127,6 +49,25 @@ struct SpoolPending {
     waiting: VecDeque<(u64, Spooling)>,
     bytes: usize,
     next: u64,
+    /// Buffers of what was stored before: a worker allocates nothing for what it hands in.
+    spare: Vec<Vec<u8>>,
+    spare_bytes: usize,
+}
+
+impl SpoolPending {
+    fn buffer(&mut self) -> Vec<u8> {
+        let buffer = self.spare.pop().unwrap_or_default();
+        self.spare_bytes -= buffer.capacity();
+        buffer
+    }
+
+    fn give_back(&mut self, buffer: Vec<u8>) {
+        let size = buffer.capacity();
+        if size > 0 && size <= SPARE_BUFFER && self.spare_bytes + size <= SPARE_BYTES {
+            self.spare_bytes += size;
+            self.spare.push(buffer);
+        }
+    }
 }
 
 /// What others ask of the store.
@@ -171,20 +112,26 @@ impl SpoolDoor {
         })
     }
 
-    /// Hands a delivery in. Gives its place, for [`Self::withdraw`]; the bell of one that finds no room rings at once.
-    pub fn submit(&self, worker: usize, spooling: Spooling) -> Option<u64> {
-        let size = spooling.record.bytes.len();
+    /// Hands a delivery in, which is copied. Gives its place, for [`Self::withdraw`]; of one that finds no room is told at
+    /// once.
+    pub fn submit(&self, worker: usize, route: &Arc<str>, request: &SpoolRequest<'_>, told: SpoolTold) -> Option<u64> {
         let Some(lane) = self.lanes.get(worker) else {
-            (spooling.bell)(SpoolAnswer::Refused(StoreRefusal::Failed));
+            told.tell(SpoolAnswer::Refused(StoreRefusal::Failed));
             return None;
         };
+        let size = request.size();
         let mut pending = lock(&lane.0);
+        // The worker alone adds to its lane: what has room now has it when the copy is made.
         let full = pending.bytes + size > LANE_BYTES && !pending.waiting.is_empty();
         if full || self.stopping.load(Ordering::SeqCst) {
             drop(pending);
-            (spooling.bell)(SpoolAnswer::Refused(StoreRefusal::Full));
+            told.tell(SpoolAnswer::Refused(StoreRefusal::Full));
             return None;
         }
+        let buffer = pending.buffer();
+        drop(pending);
+        let spooling = Spooling::new(Arc::clone(route), request, told, buffer);
+        let mut pending = lock(&lane.0);
         let place = pending.next;
         pending.next += 1;
         pending.bytes += size;
@@ -202,6 +149,7 @@ impl SpoolDoor {
         let found = pending.waiting.iter().position(|(known, _)| *known == place);
         let Some((_, spooling)) = found.and_then(|at| pending.waiting.remove(at)) else { return false };
         pending.bytes -= spooling.record.bytes.len();
+        pending.give_back(spooling.record.bytes);
         true
     }
 
@@ -247,10 +195,10 @@ impl SpoolDoor {
         }
     }
 
-    /// What has gathered, in turns of the workers, up to the bounds of a commit.
-    fn gather(&self, bytes: usize) -> Vec<Spooling> {
+    /// What has gathered, in turns of the workers, up to the bounds of a commit; each with the worker that it is from.
+    fn gather(&self, bytes: usize) -> Vec<(usize, Spooling)> {
         let (mut batch, mut size) = (Vec::new(), 0);
-        for lane in &self.lanes {
+        for (worker, lane) in self.lanes.iter().enumerate() {
             let mut pending = lock(&lane.0);
             while let Some((_, spooling)) = pending.waiting.front() {
                 let length = spooling.record.bytes.len();
@@ -259,10 +207,19 @@ impl SpoolDoor {
                 }
                 size += length;
                 pending.bytes -= length;
-                batch.extend(pending.waiting.pop_front().map(|(_, spooling)| spooling));
+                batch.extend(pending.waiting.pop_front().map(|(_, spooling)| (worker, spooling)));
             }
         }
         batch
+    }
+
+    /// Buffers that workers can use again.
+    fn give_back(&self, buffers: Vec<(usize, Vec<u8>)>) {
+        for (worker, buffer) in buffers {
+            if let Some(lane) = self.lanes.get(worker) {
+                lock(&lane.0).give_back(buffer);
+            }
+        }
     }
 }
 
@@ -343,8 +300,9 @@ impl Spooler {
         self.door.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// One commit, and what was asked for besides. Gives whether there was anything to do.
-    fn round(&mut self) -> bool {
+    /// One commit, and what was asked for besides. Gives whether there was anything to do. The thread calls it again and
+    /// again; without one, whatever owns the spooler does.
+    pub fn round(&mut self) -> bool {
         let batch = self.door.gather(self.batch_bytes);
         let errands = std::mem::take(&mut *lock(&self.door.errands));
         let idle = batch.is_empty() && errands.is_empty();
@@ -357,7 +315,7 @@ impl Spooler {
         }
         let mut done = Committed::default();
         if !batch.is_empty() || !settlements.is_empty() {
-            let fresh: Vec<FreshDelivery<'_>> = batch.iter().map(Spooling::fresh).collect();
+            let fresh: Vec<FreshDelivery<'_>> = batch.iter().map(|(_, spooling)| spooling.fresh()).collect();
             let result = self.store.commit(&fresh, &settlements, self.clock.now(), &mut done);
             drop(fresh);
             self.answer(batch, result, std::mem::take(&mut done.accepted));
@@ -369,20 +327,40 @@ impl Spooler {
             self.mailbox.post(news);
         }
         others.into_iter().for_each(|errand| self.run_errand(errand));
+        self.tell_of_gone();
         !idle
     }
 
-    fn answer(&self, batch: Vec<Spooling>, result: Result<(), StoreRefusal>, rows: Vec<DeliveryRow>) {
+    /// Whatever has removed deliveries: what waits for them goes on.
+    fn tell_of_gone(&mut self) {
+        let mut gone = Vec::new();
+        self.store.take_gone(&mut gone);
+        if !gone.is_empty() {
+            self.mailbox.post([DeliveryNews::Forgotten(gone)]);
+        }
+    }
+
+    fn answer(&self, batch: Vec<(usize, Spooling)>, result: Result<(), StoreRefusal>, rows: Vec<DeliveryRow>) {
+        let mut buffers = Vec::with_capacity(batch.len());
         if let Err(why) = result {
-            batch.into_iter().for_each(|spooling| (spooling.bell)(SpoolAnswer::Refused(why)));
-            return;
+            for (worker, spooling) in batch {
+                spooling.told.tell(SpoolAnswer::Refused(why));
+                buffers.push((worker, spooling.record.bytes));
+            }
+            return self.door.give_back(buffers);
         }
         let mut news = Vec::with_capacity(batch.len());
-        for (spooling, row) in batch.into_iter().zip(rows) {
-            (spooling.bell)(SpoolAnswer::Durable(row.id));
-            news.push(DeliveryNews::Stored(row, spooling.route, Some(Arc::new(spooling.record))));
+        for ((worker, spooling), row) in batch.into_iter().zip(rows) {
+            spooling.told.tell(SpoolAnswer::Durable(row.id));
+            let Spooling { route, mut record, .. } = spooling;
+            if record.bytes.capacity() <= SPARE_BUFFER {
+                let copy = record.bytes.clone();
+                buffers.push((worker, std::mem::replace(&mut record.bytes, copy)));
+            }
+            news.push(DeliveryNews::Stored(row, route, Some(Arc::new(record))));
         }
         self.mailbox.post(news);
+        self.door.give_back(buffers);
     }
 
     /// What was found at the start, or was redriven.
@@ -409,26 +387,15 @@ impl Spooler {
             }
             SpoolErrand::Order(order, answer) => {
                 let result = self.store.order(&order, self.clock.now());
-                match (&order, &result) {
-                    (StoreOrder::Purge(..), Ok(ids)) => self.mailbox.post([DeliveryNews::Forgotten(ids.clone())]),
-                    (StoreOrder::Hold(route, held), Ok(_)) => {
-                        self.mailbox.post([DeliveryNews::Held(route.clone(), *held)]);
-                    }
-                    _ => {}
+                if let (StoreOrder::Hold(route, held), Ok(_)) = (&order, &result) {
+                    self.mailbox.post([DeliveryNews::Held(route.clone(), *held)]);
                 }
                 let _ = answer.send(result);
             }
             SpoolErrand::Operate(operation, answer) => {
                 let result = operation.carry_out(&mut *self.store, self.clock.now());
-                match (&operation, &result) {
-                    (InboxOperation::Purge(_, false), Ok(report)) => {
-                        let ids = report.deliveries.iter().map(|listed| listed.row.id).collect();
-                        self.mailbox.post([DeliveryNews::Forgotten(ids)]);
-                    }
-                    (InboxOperation::Hold(route, held), Ok(_)) => {
-                        self.mailbox.post([DeliveryNews::Held(route.clone(), *held)]);
-                    }
-                    _ => {}
+                if let (InboxOperation::Hold(route, held), Ok(_)) = (&operation, &result) {
+                    self.mailbox.post([DeliveryNews::Held(route.clone(), *held)]);
                 }
                 let _ = answer.send(result);
             }

@@ -6,6 +6,7 @@ use crate::inbox::delivery::{DeliveryId, DeliveryState};
 use crate::inbox::filter::DeliveryFilter;
 use crate::inbox::store::{Committed, DeliveryStore, StoreStanding};
 use crate::now::Now;
+use crate::telemetry::audit::inbox_change::InboxAction;
 
 use super::bounds::WriteCause;
 use super::shelf::{Shelf, ShelfFile, file_name, monotonic, unix};
@@ -123,6 +124,7 @@ impl Shelf {
             && !purged.is_empty()
         {
             self.notes.push(format!("{} dead letters were removed at the end of their retention", purged.len()));
+            self.removals.push((InboxAction::Expired, purged));
         }
     }
 
@@ -141,7 +143,10 @@ impl Shelf {
         }
         let count = self.files.remove(&number).map_or(0, |file| file.count);
         self.tried = None;
-        self.index.retain(|_, place| place.file != number);
+        let dropped: Vec<DeliveryId> =
+            self.index.iter().filter(|(_, place)| place.file == number).map(|(id, _)| *id).collect();
+        dropped.iter().for_each(|id| self.lose(*id));
+        self.removals.push((InboxAction::Dropped, dropped));
         self.notes.push(format!(
             "{count} dead letters were dropped to make room for younger ones: when_full = \"drop_oldest\""
         ));

@@ -71,6 +71,7 @@ impl Shelf {
             files: BTreeMap::new(),
             index: HashMap::new(),
             untaken: BTreeSet::new(),
+            gone: Vec::new(),
             later: Vec::new(),
             later_since: None,
             stale: Vec::new(),
@@ -90,6 +91,7 @@ impl Shelf {
             disk_low: false,
             looked: 0,
             tried: None,
+            removals: Vec::new(),
             notes: Vec::new(),
         };
         for (dead, number) in names.iter().filter_map(|name| parse_name(name)) {
@@ -175,8 +177,9 @@ impl Shelf {
             (file.open, file.frozen, file.suspect) = (Some(generation), frozen, None);
             (file.seen_until, file.ids_below) = (seen_until, about.ids_below);
             // A file whose numbers mean other routes takes no more deliveries.
-            file.sealed |= numbers.iter().any(|(own, ours)| own != ours);
             file.routes.extend(numbers.keys());
+            file.numbers = numbers.iter().filter(|(own, ours)| own != ours).map(|(own, ours)| (*own, *ours)).collect();
+            file.sealed |= !file.numbers.is_empty();
         }
         rows.iter_mut().for_each(|row| row.route = numbers.get(&row.route).copied().unwrap_or(u16::MAX));
         self.take_in(number, &rows);
@@ -217,7 +220,7 @@ impl Shelf {
         self.notes.push(format!("{name}: {error}; it is {aside} now: `countersign inbox salvage` reads it"));
         let lost: Vec<DeliveryId> =
             self.index.iter().filter(|(_, place)| place.file == number).map(|(id, _)| *id).collect();
-        lost.into_iter().for_each(|id| self.unnote(id));
+        lost.into_iter().for_each(|id| self.lose(id));
         self.files.remove(&number);
     }
 
@@ -241,7 +244,7 @@ impl Shelf {
             .filter(|(id, place)| place.file == number && !in_file.contains(id))
             .map(|(id, _)| *id)
             .collect();
-        gone.into_iter().for_each(|id| self.unnote(id));
+        gone.into_iter().for_each(|id| self.lose(id));
         for row in rows {
             let known = self.index.get(&row.id).copied();
             if let Some(place) = known {

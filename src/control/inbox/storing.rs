@@ -137,8 +137,8 @@ impl DeliveryStore for Shelf {
     fn fetch(&mut self, id: DeliveryId, into: &mut StoredRecord) -> Result<Fetched, StoreTrouble> {
         let Some(place) = self.index.get(&id).copied() else { return Ok(Fetched::Gone) };
         match self.generation(place)?.read(id, place.chunks, into) {
-            Ok(Some(())) => Ok(Fetched::Whole),
-            Ok(None) => {
+            Ok(Some(())) if self.is_own(&self.row(id, place)?, into) => Ok(Fetched::Whole),
+            Ok(_) => {
                 self.mark_damaged(id, place);
                 Ok(Fetched::Damaged)
             }
@@ -184,6 +184,10 @@ impl DeliveryStore for Shelf {
             StoreOrder::Purge(filter, room) => self.purge(filter, *room, now),
             StoreOrder::Hold(route, held) => self.hold(route, *held, now),
         }
+    }
+
+    fn take_gone(&mut self, out: &mut Vec<DeliveryId>) {
+        out.append(&mut self.gone);
     }
 
     fn route_name(&self, route: u16) -> &str {

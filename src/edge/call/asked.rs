@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::edge::peer::Peer;
 use crate::gate::client::ClientAddress;
 use crate::gate::route::Route;
-use crate::gate::verify::ChallengeReply;
+use crate::gate::verify::{ChallengeReply, Delivery, Verifier};
 use crate::inbox::delivery::DeliveryId;
 use crate::now::Now;
 use crate::outcome::{Observed, Outcome};
@@ -76,8 +76,9 @@ pub struct Excerpts {
     pub query: Excerpt<QUERY>,
     /// The delivery id, if it is signed.
     pub delivery_id: Option<Excerpt<DELIVERY_ID>>,
-    /// The delivery id that the head names; not proven.
-    pub stated_id: Excerpt<DELIVERY_ID>,
+    /// The delivery id that the head names, not proven; empty where a signed one is known. Nothing before it was looked
+    /// for ([`Self::note_stated`]).
+    pub stated_id: Option<Excerpt<DELIVERY_ID>>,
     /// The first `User-Agent`.
     pub user_agent: Excerpt<USER_AGENT>,
     /// The first `traceparent`.
@@ -90,7 +91,7 @@ impl Excerpts {
         path: Excerpt::EMPTY,
         query: Excerpt::EMPTY,
         delivery_id: None,
-        stated_id: Excerpt::EMPTY,
+        stated_id: None,
         user_agent: Excerpt::EMPTY,
         traceparent: Excerpt::EMPTY,
     };
@@ -105,10 +106,25 @@ impl Excerpts {
         }
     }
 
+    /// Takes down the id that the head of a delivery names, where no signed one is known. It is looked for once, and only
+    /// where nothing better is known: for a token that means decoding it.
+    pub(super) fn note_stated<D: Delivery>(&mut self, verifier: &Verifier, delivery: &D) {
+        if self.stated_id.is_some() {
+            return;
+        }
+        let mut excerpt = Excerpt::EMPTY;
+        if self.delivery_id.is_none()
+            && let Some(id) = verifier.stated_id(delivery)
+        {
+            excerpt.set(&id);
+        }
+        self.stated_id = Some(excerpt);
+    }
+
     /// What the request says of itself.
     pub(super) fn stated(&self) -> Stated<'_> {
         Stated {
-            delivery_id: self.stated_id.bytes(),
+            delivery_id: self.stated_id.as_ref().map_or(&[], Excerpt::bytes),
             user_agent: self.user_agent.bytes(),
             traceparent: self.traceparent.bytes(),
         }

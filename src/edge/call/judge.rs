@@ -59,6 +59,7 @@ fn finish<'p, 'c>(
         excerpt.set(id);
         excerpt
     });
+    asked.excerpts.note_stated(&route.verifier, verified.delivery());
     Ok(verified)
 }
 

@@ -52,6 +52,9 @@ pub async fn run<'p, N: Net, C: Carrier<N>>(
         }
         // A handshake has no proof, or another method than deliveries have.
         Err(refused) => {
+            if let Some(route) = call.asked.route {
+                call.asked.excerpts.note_stated(&route.verifier, &*call.inbound);
+            }
             let unproven = WithoutProof { granted: granted.as_mut(), refused };
             challenge::answer_instead(worker, policy, call, carrier, unproven).await
         }
@@ -143,9 +146,6 @@ fn resolve<'p>(policy: &'p Policy, call: &mut Call<'_, 'p>) -> Result<&'p Route,
     };
     let route = route.ok_or(Rejection::MethodNotAllowed)?;
     call.asked.route = Some(route);
-    if let Some(id) = route.verifier.stated_id(&*call.inbound) {
-        call.asked.excerpts.stated_id.set(&id);
-    }
     Ok(route)
 }
 

@@ -11,6 +11,7 @@
 
 pub mod chain;
 pub mod examine;
+pub mod inbox_change;
 pub mod record;
 pub mod seal;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use core::time::Duration;
 
 use super::chain::{Digest, Link};
+use super::inbox_change::InboxChange;
 use super::seal::SealKey;
 use crate::outcome::{Fault, Outcome, Rejection};
 use crate::telemetry::access_log::{ending, string, who};
@@ -113,6 +114,8 @@ pub enum Change<'a> {
     },
     /// The file was no longer there, or had been replaced, while it was written to. A new one has been made.
     FileLost,
+    /// Something was done to stored deliveries beside delivering them.
+    Inbox(InboxChange<'a>),
     /// What was written could not be made durable: it may be missing after a crash of the machine.
     SyncFailed,
 }
@@ -191,6 +194,7 @@ pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut TimeText, unix
         Change::Unproven { .. } => UNPROVEN,
         Change::FileLost => "file_lost",
         Change::SyncFailed => "sync_failed",
+        Change::Inbox(_) => "inbox",
     };
     string(out, b",\"event\":\"", event.as_bytes());
     let mut text = |name: &[u8], value: &str| string(out, name, value.as_bytes());
@@ -229,6 +233,7 @@ pub fn change(out: &mut Vec<u8>, change: &Change<'_>, stamp: &mut TimeText, unix
                 number(out, *value);
             }
         }
+        Change::Inbox(change) => change.members(out),
         Change::Stop | Change::FileLost | Change::SyncFailed => {}
     }
 }

@@ -11,6 +11,7 @@ pub mod framing;
 pub mod handshake;
 pub mod head;
 pub mod proxy;
+pub mod record;
 mod request;
 pub mod signature;
 pub mod token;
@@ -27,6 +28,7 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("proxy", proxy::run),
     ("signature", signature::run),
     ("token", token::run),
+    ("record", record::run),
     ("chain", chain::run),
     ("handshake", handshake::run),
     ("explain", explain::run),
