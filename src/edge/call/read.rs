@@ -138,7 +138,7 @@ async fn invite<N: Net, C: Carrier<N>>(
 }
 
 /// Reads more of a body. The kernel copies what it reads, and thousands of unfinished bodies may be readable at once: so a
-/// suspect takes its turn before, and so does a large piece while connections wait for turns. Others take it afterwards:
+/// suspect takes its turn before, and so does a large piece while many connections wait for turns. Others take it afterwards:
 /// most have nothing to wait for, and need one operation for it.
 ///
 /// # Errors
@@ -151,7 +151,7 @@ async fn receive_piece<N: Net, C: Carrier<N>>(
     (deadline, late): (Duration, Fault),
 ) -> Result<(), Outcome> {
     let large = call.inbound.has_charged_buffer();
-    if !admitted.is_suspect() && (!large || worker.turns.waiting() == 0) {
+    if !admitted.is_suspect() && !(large && worker.turns.is_crowded()) {
         receive(worker, call, carrier, (deadline, late)).await?;
         return Ok(call.take_turn(worker, large).await?);
     }

@@ -25,7 +25,7 @@ use crate::gate::handshakes::HandshakeStanding;
 
 use super::handshake_turns::HandshakeTurns;
 use super::newcomer_turns::NewcomerTurns;
-use super::round_size::RoundSize;
+use super::round_size::{LARGEST_ROUND, RoundSize};
 use super::waiting::{Standing, TurnState, Waiter, Waiting};
 
 /// One turn in so many goes to those that have waited longest.
@@ -251,6 +251,12 @@ impl TurnQueue {
             Poll::Pending
         })
         .await;
+    }
+
+    /// Whether more wait than a round has turns.
+    #[must_use]
+    pub fn is_crowded(&self) -> bool {
+        self.waiting() > LARGEST_ROUND
     }
 
     /// How many wait.
