@@ -11,6 +11,7 @@
 //! | [`fifo_lock`] | computing what is left of a large body, one at a time | deliveries with late work | the delivery before it, in order | it is handed the lock, or it is evicted |
 //! | [`peers`] | room that other workers can make | a new connection or a request that met a limit | a timer: it tries again five times | there is room, or it is refused |
 //! | [`wake_list`] | the record of a delivery to be durable | answers ([`crate::edge::call::await_record`]) | the thread that writes records; the sweep | the record is durable or cannot be written, or ten seconds pass |
+//! | `edge/shared` | whether a delivery is new to all processes | a delivery that is new to this one | the task of the worker's connection to the shared engine | the engine answers, its time (50 ms) is over, or the connection ends |
 //!
 //! Waiting for a single socket operation is the business of [`crate::edge::runtime::stream`]: a busy connection has one timer
 //! that its deadlines share, and [`crate::edge::runtime::alarms`] keeps the deadlines of all idle ones.

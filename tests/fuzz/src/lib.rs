@@ -12,6 +12,7 @@ pub mod handshake;
 pub mod head;
 pub mod proxy;
 mod request;
+pub mod resp;
 pub mod signature;
 pub mod token;
 
@@ -25,6 +26,7 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("chunked", chunked::run),
     ("config", config::run),
     ("proxy", proxy::run),
+    ("resp", resp::run),
     ("signature", signature::run),
     ("token", token::run),
     ("chain", chain::run),
