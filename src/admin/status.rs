@@ -13,7 +13,7 @@ use crate::telemetry::exchange::Excerpt;
 use crate::telemetry::handshake::Handshake;
 use crate::telemetry::histogram::{BOUNDS_TEXT, Distribution};
 use crate::telemetry::metrics::{Metrics, Registered};
-use crate::telemetry::readings::{InboxReading, Readings, Usage};
+use crate::telemetry::readings::{InboxReading, Readings, SharedReading, Usage};
 use crate::telemetry::refusals::Refusal;
 use crate::telemetry::{RouteSeries, RouteTotals};
 
@@ -68,6 +68,7 @@ pub fn render(subject: &Subject<'_>) -> String {
         "bounds": bounds(subject),
         "routes": registered.routes.iter().enumerate().map(|it| route(it, &registered, subject)).collect::<Vec<_>>(),
         "inbox": readings.inbox.as_ref().map(inbox),
+        "shared": readings.shared.as_ref().map(shared),
         "unrouted": reasons(&metrics.unrouted().totals()),
         "upstreams": upstreams(&registered, readings),
         "refusals": refusals,
@@ -78,6 +79,16 @@ pub fn render(subject: &Subject<'_>) -> String {
 
 pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn shared(shared: &SharedReading) -> Value {
+    json!({
+        "server": shared.server,
+        "connected": shared.connected,
+        "workers": shared.workers,
+        "trouble": shared.trouble.map(|(code, _)| code),
+        "means": shared.trouble.map(|(_, meaning)| meaning),
+    })
 }
 
 fn inbox(inbox: &InboxReading) -> Value {

@@ -101,6 +101,11 @@ impl Made<'_> {
         for key in settings.inbox.iter().flat_map(|inbox| &inbox.encryption) {
             self.file(&key.file.display().to_string(), random_secret(&text)?.as_bytes())?;
         }
+        if let Some(shared) = &settings.shared {
+            for file in core::iter::once(&shared.key).chain(&shared.password) {
+                self.file(&file.path.display().to_string(), random_secret(&text)?.as_bytes())?;
+            }
+        }
         Ok(variables)
     }
 

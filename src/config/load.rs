@@ -28,6 +28,7 @@ use crate::config::section::route::clients::ClientSettings;
 use crate::config::section::route::keys::{KeySettings, KeySource};
 use crate::config::section::route::verification::Verification;
 use crate::config::settings::{self, Settings};
+use crate::config::shared_files;
 use crate::config::source::ConfigSource;
 use crate::config::units::show_size;
 use crate::gate::Gate;
@@ -103,6 +104,7 @@ fn load_from(source: &ConfigSource, files: &Files) -> Result<Loaded, Problems> {
     });
     settings.access_log.resolve(files.directory());
     settings.inbox.iter_mut().for_each(|inbox| inbox_keys::read(inbox, files, &mut problems));
+    settings.shared.iter_mut().for_each(|shared| shared_files::read(shared, files, &mut problems));
     settings.published_keys.resolve(files.directory());
     let audit_key = settings.audit.as_mut().and_then(|audit| read_audit_key(audit, files, &mut problems));
     settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, files, &mut problems));

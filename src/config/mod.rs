@@ -35,6 +35,7 @@ pub mod scheme;
 pub mod secret;
 pub mod section;
 pub mod settings;
+mod shared_files;
 pub mod shown;
 pub mod source;
 pub mod suggest;

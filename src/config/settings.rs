@@ -21,8 +21,10 @@ use crate::config::section::log::{self, LogSettings};
 use crate::config::section::published::{self, PublishedKeySettings};
 use crate::config::section::reload::{self, ReloadSettings};
 use crate::config::section::route::keys::{KeySettings, KeySource};
+use crate::config::section::route::shared_claims::Sharing;
 use crate::config::section::route::{self, RouteSettings, Routes, Surroundings};
 use crate::config::section::server::{self, ServerSettings};
+use crate::config::section::shared::{self, SharedSettings};
 use crate::config::section::upstream::{self, UpstreamSettings};
 use crate::gate::upstream::UpstreamAddress;
 use crate::now::Now;
@@ -48,6 +50,8 @@ pub struct Settings {
     pub audit: Option<AuditSettings>,
     /// Where deliveries are kept that were acknowledged at once, if there is such a place.
     pub inbox: Option<InboxSettings>,
+    /// The engine in which several processes share their claims, if they do.
+    pub shared: Option<SharedSettings>,
     /// At least one, in the order of the file; names are unique.
     pub routes: Vec<RouteSettings>,
     /// Every application address that a route uses, each once. Routes name one by position.
@@ -108,7 +112,9 @@ fn read_document(document: &Document<'_>) -> Settings {
     let access_log = access_log::read(&root);
     let audit = audit::read(&root, &access_log);
     let inbox = inbox::read(&root);
-    let around = Surroundings { upstream: address.as_ref(), limits: &limits, inbox: root.has("inbox") };
+    let shared = shared::read(&root);
+    let sharing = Sharing { shared: shared.as_ref(), upstream: &upstream };
+    let around = Surroundings { upstream: address.as_ref(), limits: &limits, inbox: root.has("inbox"), sharing };
     let Routes { routes, upstreams, whole } = route::read(&root, around);
     let admin = admin::read(&root, &admin::Neighbours { listeners: &listeners, upstreams: &upstreams, whole });
     listener::check_loops(&root, &listeners, &upstreams);
@@ -124,6 +130,7 @@ fn read_document(document: &Document<'_>) -> Settings {
         access_log,
         audit,
         inbox,
+        shared,
         routes,
         upstreams,
         reload,
@@ -144,6 +151,7 @@ impl Settings {
             access_log,
             audit,
             inbox,
+            shared,
             routes,
             upstreams,
             reload,
@@ -163,6 +171,8 @@ impl Settings {
         let stored: Vec<&str> =
             routes.iter().filter(|route| route.delivery.is_some()).map(|route| route.name.as_str()).collect();
         inbox::describe(out, inbox.as_ref(), &stored)?;
+        let remembering = routes.iter().filter(|route| route.replay.is_some()).count();
+        shared::describe(out, shared.as_ref(), remembering)?;
         writeln!(out, "\nlimits")?;
         limits::describe(out, limits, listeners.iter().any(|listener| listener.tls.is_some()))?;
         records::describe(out, access_log, audit.as_ref())
@@ -176,8 +186,10 @@ impl Settings {
     }
 
     /// The sections that a reload compares as a whole. Listeners and routes are compared part by part.
-    pub(super) fn digests(&self) -> [(&'static str, Digest); 10] {
-        let Self { server, upstream, limits, reload, log, access_log, audit, inbox, admin, published_keys, .. } = self;
+    pub(super) fn digests(&self) -> [(&'static str, Digest); 11] {
+        let Self {
+            server, upstream, limits, reload, log, access_log, audit, inbox, shared, admin, published_keys, ..
+        } = self;
         // Compared part by part.
         let Self { listeners: _, routes: _, upstreams: _, .. } = self;
         [
@@ -189,6 +201,7 @@ impl Settings {
             ("[access_log]", digest(access_log)),
             ("[audit]", digest(&audit.as_ref().map(AuditSettings::without_place))),
             ("[inbox]", digest(&inbox.as_ref().map(|it| (it, it.key_digests())))),
+            ("[shared]", digest(&shared.as_ref().map(|it| (it, it.secret_digests())))),
             ("[admin]", digest(admin)),
             ("[published_keys]", digest(published_keys)),
         ]

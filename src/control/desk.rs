@@ -8,6 +8,7 @@ use crate::admin::pairing::PairingWish;
 use crate::config::source::ConfigSource;
 use crate::edge::clock::Clock;
 use crate::edge::driver::Driver;
+use crate::edge::shared::standing::EngineStanding;
 use crate::edge::snapshot::Published;
 use crate::edge::tls::door::TlsDoor;
 use crate::gate::admission::Admission;
@@ -16,7 +17,9 @@ use crate::now::Now;
 use crate::telemetry::capture::Captured;
 use crate::telemetry::health::HealthReading;
 use crate::telemetry::metrics::Metrics;
-use crate::telemetry::readings::{KeyReading, ProcessIdentity, Readings, ReloadReading, ReplayReading, Usage};
+use crate::telemetry::readings::{
+    KeyReading, ProcessIdentity, Readings, ReloadReading, ReplayReading, SharedReading, Usage,
+};
 
 use super::durable::gate::GateState;
 use super::durable::service::InboxService;
@@ -70,6 +73,7 @@ pub struct Interior {
     admission: Arc<Admission>,
     policy: Arc<Published>,
     phases: Arc<Phases>,
+    engine: Option<Arc<EngineStanding>>,
     drivers: Vec<&'static str>,
     fallback: Option<String>,
 }
@@ -109,6 +113,7 @@ impl Interior {
             admission: Arc::clone(&running.admission),
             policy: Arc::clone(&running.policy),
             phases: Arc::clone(&running.phases),
+            engine: running.engine.clone(),
             drivers: running.drivers.iter().copied().map(Driver::name).collect(),
             fallback: running.fallback.clone(),
         }
@@ -197,6 +202,7 @@ impl Desk for FrontDesk {
         };
         if let Some(open) = self.open.get() {
             open.interior.read(&mut readings);
+            readings.shared = open.interior.engine.as_deref().map(engine);
             let status = open.reloader.status();
             readings.reload = Some(told(&status));
             date(&mut readings.keys, &status.keys);
@@ -279,6 +285,15 @@ pub fn readings_of(metrics: &Metrics, started: Option<Duration>) -> Readings {
     let cpu = |cells: &crate::telemetry::WorkerCells| vitals::thread_cpu(cells.thread()).unwrap_or_default();
     let worker_cpu = metrics.workers().iter().map(cpu).collect();
     Readings { worker_cpu, vitals: vitals::read(started), ..Readings::default() }
+}
+
+fn engine(standing: &EngineStanding) -> SharedReading {
+    SharedReading {
+        server: standing.server(),
+        connected: standing.connected() as u64,
+        workers: standing.workers() as u64,
+        trouble: standing.trouble().map(|trouble| (trouble.code(), trouble.meaning())),
+    }
 }
 
 fn not_yet() -> Errand {

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use zeroize::Zeroizing;
+
 use crate::admin::request::Access;
 use crate::admin::server::AdminAddress;
 use crate::config::certificates::TlsMaterial;
@@ -15,15 +17,19 @@ use crate::config::section::listener::ListenerSettings;
 use crate::config::section::listener::tls::{CallerSettings, CertificateFacts, CertificateSettings, MinVersion};
 use crate::config::section::route::RouteSettings;
 use crate::config::section::server::DriverSetting;
+use crate::config::section::shared::SharedSettings;
 use crate::config::section::upstream::UpstreamSettings;
 use crate::config::settings::Settings;
 use crate::edge::driver::DriverChoice;
 use crate::edge::policy::{Addresses, DurableRoute, Limits, Live, Policy, Target, Upstream};
+use crate::edge::shared::EngineTerms;
+use crate::edge::shared::standing::EngineStanding;
 use crate::edge::tls::certificates::Shown;
 use crate::edge::tls::door::{OldestVersion, TlsSetup};
 use crate::edge::tls::verifier::Callers;
 use crate::gate::upstream::UpstreamAddress;
 use crate::inbox::lane::LaneTerms;
+use crate::ledger::shared::EngineKey;
 use crate::telemetry::readings::{AuthorityReading, CertificateReading};
 use crate::wire::head::HeadLimits;
 
@@ -49,6 +55,8 @@ pub fn plan_beside(loaded: Loaded, known: &[ResolvedName]) -> (Plan, Vec<Resolve
     let mut names = Vec::new();
     let targets = targets(&gate.upstreams, known, &mut names);
     let upstreams = targets.into_iter().map(|target| upstream(target, &settings.upstream)).collect();
+    let workers = worker_count(settings.server.workers);
+    let engine = settings.shared.as_ref().and_then(|shared| engine(shared, workers, known, &mut names));
     let plan = Plan {
         policy: Policy {
             gate,
@@ -61,7 +69,7 @@ pub fn plan_beside(loaded: Loaded, known: &[ResolvedName]) -> (Plan, Vec<Resolve
         admission: settings.limits.admission,
         listeners: settings.listeners.iter().map(|listener| listener.address).collect(),
         admin: settings.admin.as_ref().map(admin),
-        workers: worker_count(settings.server.workers),
+        workers,
         driver: match settings.server.driver {
             DriverSetting::Auto => DriverChoice::Auto,
             DriverSetting::IoUring => DriverChoice::IoUring,
@@ -69,6 +77,7 @@ pub fn plan_beside(loaded: Loaded, known: &[ResolvedName]) -> (Plan, Vec<Resolve
         },
         drain: DrainTimes { delay: settings.server.drain_delay, grace: settings.server.drain_grace },
         inbox_keys: settings.inbox.as_ref().map(InboxKey::of).unwrap_or_default(),
+        engine,
     };
     (plan, names)
 }
@@ -189,6 +198,27 @@ fn targets(upstreams: &[UpstreamAddress], known: &[ResolvedName], names: &mut Ve
         Target::Tcp(addresses)
     };
     upstreams.iter().map(&mut target).collect()
+}
+
+/// How workers talk to the shared engine. Its address is kept fresh as those of applications are.
+fn engine(
+    settings: &SharedSettings,
+    workers: usize,
+    known: &[ResolvedName],
+    names: &mut Vec<ResolvedName>,
+) -> Option<EngineTerms> {
+    let target = targets(std::slice::from_ref(&settings.address), known, names).pop()?;
+    let password = settings.password.as_ref().and_then(|file| file.content.as_ref());
+    Some(EngineTerms {
+        target,
+        username: settings.username.clone(),
+        password: password.map(|secret| Zeroizing::new(secret.bytes().to_vec())),
+        key: EngineKey::new(settings.key.content.as_ref()?.bytes(), &settings.prefix),
+        connect_timeout: settings.connect_timeout,
+        response_timeout: settings.response_timeout,
+        process: 0,
+        standing: Arc::new(EngineStanding::new(workers)),
+    })
 }
 
 fn upstream(target: Target, settings: &UpstreamSettings) -> Upstream {

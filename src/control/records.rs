@@ -9,9 +9,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::config::load::Loaded;
 use crate::config::records;
 use crate::config::section::inbox::InboxSettings;
+use crate::config::section::shared::SharedSettings;
 use crate::config::settings::Settings;
 use crate::edge::observer::{Kept, Ticket};
+use crate::edge::shared::standing::EngineStanding;
 use crate::edge::worker::{Observer, RefusedRequest};
+use crate::gate::replay::WhenUnavailable;
+use crate::ledger::shared::EngineTrouble;
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::attempt::Attempted;
 use crate::telemetry::audit::inbox_change::InboxChange;
@@ -49,6 +53,7 @@ struct AskedAtStart {
     audit: Option<records::Audit>,
     captured: usize,
     inbox: Option<InboxSettings>,
+    shared: Option<SharedSettings>,
 }
 
 impl Records {
@@ -92,6 +97,7 @@ impl Records {
             ("[audit]", self.asked.audit != newer.audit),
             ("[admin] capture_refused", self.asked.captured != newer.captured),
             ("[inbox]", self.asked.inbox != newer.inbox),
+            ("[shared]", self.asked.shared.as_ref().map(unrouted) != newer.shared.as_ref().map(unrouted)),
         ];
         let changed = parts.into_iter().filter(|(_, changed)| *changed);
         changed.map(|(name, _)| format!("{name} stays as it is until the process is restarted")).collect()
@@ -151,7 +157,13 @@ fn asked(settings: &Settings) -> AskedAtStart {
         audit: settings.audit.as_ref().map(records::Audit::without_place),
         captured: settings.admin.as_ref().map(|admin| admin.capture_refused).unwrap_or_default(),
         inbox: settings.inbox.as_ref().map(InboxSettings::without_keys),
+        shared: settings.shared.clone(),
     }
+}
+
+/// `[shared]` without what is in force on the routes at once.
+fn unrouted(shared: &SharedSettings) -> SharedSettings {
+    SharedSettings { when_unavailable: WhenUnavailable::default(), ..shared.clone() }
 }
 
 impl Observer for Records {
@@ -199,6 +211,17 @@ impl Observer for Records {
 
     fn accept_failed(&self, error: &io::Error) {
         self.events.accept_failed(error);
+    }
+
+    fn engine_changed(&self, standing: &EngineStanding) {
+        match standing.trouble() {
+            None => self.events.event(Level::Info, &format!("shared engine: connected, {}", standing.server())),
+            Some(EngineTrouble::Starting) => {}
+            Some(trouble) => {
+                let message = format!("shared engine: {}: {}", trouble.code(), trouble.meaning());
+                self.events.event(Level::Warn, &message);
+            }
+        }
     }
 
     fn connection_ended(&self, end: ConnectionEnd, peer: Option<IpAddr>) {

@@ -20,6 +20,8 @@ use crate::edge::listener::{self, Entrance};
 use crate::edge::orders::{self, Order, Orders};
 use crate::edge::policy::Policy;
 use crate::edge::run::{self, Assignment};
+use crate::edge::shared::EngineTerms;
+use crate::edge::shared::standing::EngineStanding;
 use crate::edge::snapshot::Published;
 use crate::edge::spool::SpoolSide;
 use crate::edge::tls::door::TlsSetup;
@@ -58,6 +60,8 @@ pub struct Plan {
     pub drain: DrainTimes,
     /// The keys that stored deliveries are encrypted with, the one for new ones first.
     pub inbox_keys: Vec<InboxKey>,
+    /// The engine in which claims are shared, if they are.
+    pub engine: Option<EngineTerms>,
 }
 
 /// The admin port. The supervisor does not open it: the owner of the [`super::desk`] does.
@@ -155,6 +159,8 @@ pub struct Running {
     pub phases: Arc<Phases>,
     /// What requests are judged by.
     pub policy: Arc<Published>,
+    /// How the workers stand with the shared engine, if there is one.
+    pub engine: Option<Arc<EngineStanding>>,
     /// What is counted.
     pub metrics: Arc<Metrics>,
     pub(super) clock: Clock,
@@ -188,7 +194,7 @@ type Report = Result<(Driver, Option<String>), String>;
 /// # Errors
 /// [`StartError`]; nothing runs then.
 pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
-    let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain, .. } = plan;
+    let Plan { mut policy, tls, admission, listeners: wanted, admin, workers, driver, drain, engine, .. } = plan;
     let Witnesses { observer, metrics, clock, spool, seed } = witnesses;
     let tickets = Tickets::new().map_err(StartError::Tls)?;
     policy.live.tls = tickets.doors(&tls).map_err(StartError::Tls)?;
@@ -197,6 +203,7 @@ pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
     let random = random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?;
     let pseudonym = format!("countersign-{:08x}", random & 0xffff_ffff);
     let seed = seed.map_or_else(random_seed, Ok).map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?;
+    let engine = engine.map(of_this_process).transpose()?;
     let ledgers = Ledgers::new(seed);
     let buckets = RouteBuckets::default();
     policy.live.ledgers = ledgers.of(policy.gate.routes.routes(), clock.now());
@@ -222,7 +229,8 @@ pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
         |but: usize| ends.iter().enumerate().filter(move |(at, _)| *at != but).map(|(_, (orders, _))| orders.bell());
     let peers = (0..ends.len()).map(|at| bells(at).collect()).collect::<io::Result<Vec<Vec<_>>>>().map_err(failed)?;
     for (position, ((entrances, (orders, inbox)), peers)) in entrances.into_iter().zip(ends).zip(peers).enumerate() {
-        let assignment = Assignment { shared: shared.clone(), entrances, position, inbox, peers };
+        let engine = engine.clone();
+        let assignment = Assignment { shared: shared.clone(), entrances, position, engine, inbox, peers };
         let reports = reports.clone();
         let thread = thread::Builder::new()
             .name("worker".to_owned())
@@ -239,6 +247,7 @@ pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
         admission,
         phases: Arc::default(),
         policy: shared.policy,
+        engine: engine.map(|terms| Arc::clone(&terms.standing)),
         metrics,
         clock: shared.clock,
         ledgers,
@@ -251,6 +260,12 @@ pub fn start(plan: Plan, witnesses: Witnesses) -> Result<Running, StartError> {
         workers: handles,
     };
     await_ready(running, &arrived)
+}
+
+/// No two processes have the same claims.
+fn of_this_process(terms: EngineTerms) -> Result<Arc<EngineTerms>, StartError> {
+    let process = random_u64().map_err(|()| StartError::Worker(NO_RANDOMNESS.to_owned()))?;
+    Ok(Arc::new(EngineTerms { process, ..terms }))
 }
 
 /// The listeners of `wanted`, those of them that another process has, too, and what each worker is given of them.

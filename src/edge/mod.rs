@@ -2,7 +2,7 @@
 //! deadlines, and decides nothing that [`crate::gate`] or [`crate::outcome`] can decide.
 //!
 //! Its floors, from the ground: [`runtime`] is what everything runs on; [`wait`] is how connections wait for one another;
-//! [`door`] lets connections in; [`call`] is the story of one request.
+//! [`door`] lets connections in; [`shared`] asks the engine that processes share; [`call`] is the story of one request.
 
 pub mod attempt;
 pub mod call;
@@ -20,6 +20,7 @@ pub mod policy;
 pub mod run;
 pub mod runtime;
 pub mod serve;
+pub mod shared;
 pub mod snapshot;
 pub mod spool;
 pub mod upstream;

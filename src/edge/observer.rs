@@ -4,6 +4,7 @@ use std::io;
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream as StdUnixStream;
 
+use super::shared::standing::EngineStanding;
 use crate::gate::route::Route;
 use crate::outcome::ConnectionEnd;
 use crate::telemetry::attempt::Attempted;
@@ -23,6 +24,8 @@ pub trait Observer: Send + Sync {
     fn refused(&self, _exchange: &Exchange<'_>, _request: &RefusedRequest<'_>) {}
     /// Accepting pauses because the process is out of descriptors or memory.
     fn accept_failed(&self, error: &io::Error);
+    /// The process stands otherwise with the shared engine than before.
+    fn engine_changed(&self, _standing: &EngineStanding) {}
     /// A connection was refused or closed at a bound, without an exchange. It may be ignored.
     fn connection_ended(&self, _end: ConnectionEnd, _peer: Option<IpAddr>) {}
     /// A connection has ended because of the certificate that its client has shown.

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::time::Duration;
 
 use monoio::net::UnixStream;
@@ -16,6 +17,8 @@ use super::runtime::alarms::Alarms;
 use super::runtime::clock::WorkerClock;
 use super::runtime::driver::{Driver, WorkerRuntime};
 use super::runtime::net::{Net, Sockets};
+use super::shared::link::EngineLink;
+use super::shared::{EngineTerms, line};
 use super::wait::turn_loop;
 use super::worker::{Shared, Worker};
 
@@ -30,6 +33,8 @@ pub struct Assignment {
     pub entrances: Vec<Entrance>,
     /// Which of the workers this is.
     pub position: usize,
+    /// The engine in which claims are shared, if they are.
+    pub engine: Option<Arc<EngineTerms>>,
     /// What else is to be done, and when to stop.
     pub inbox: Inbox,
     /// The bells of the other workers.
@@ -44,7 +49,7 @@ pub struct Assignment {
 pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnce()) -> io::Result<usize> {
     let driver = runtime.driver();
     runtime.block_on(async move {
-        let Assignment { shared, entrances, position, inbox, peers } = assignment;
+        let Assignment { shared, entrances, position, engine, inbox, peers } = assignment;
         let alarms = Rc::new(Alarms::new(shared.clock.clone()));
         let net = Sockets { clock: WorkerClock::new(shared.clock.clone()), alarms: Rc::clone(&alarms) };
         let worker = Rc::new(Worker::new(net, &shared, position));
@@ -69,6 +74,13 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
             let changes = UnixStream::from_std(changes)?;
             let waiting = Rc::clone(&worker);
             monoio::spawn(async move { await_record::listen(&waiting.unspooled, changes).await });
+        }
+        if let Some(terms) = engine {
+            let link = Rc::new(EngineLink::new(terms, position));
+            worker.share(Rc::clone(&link));
+            // Before connections are accepted, so that the first deliveries are not refused for it.
+            let opened = line::open(&worker, &link).await;
+            monoio::spawn(line::keep(Rc::clone(&worker), link, opened));
         }
         ready();
         let grace = loop {

@@ -1,6 +1,6 @@
 //! One core: its runtime, its listening sockets, its pools and buffers. Nothing here is shared between cores.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::io;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -24,6 +24,8 @@ pub use super::observer::{Observer, RefusedRequest};
 use super::runtime::buffer::BufferPool;
 use super::runtime::clock::{Clock, DateLine};
 use super::runtime::net::Net;
+use super::shared::link::EngineLink;
+use super::shared::standing::EngineStanding;
 use super::snapshot::{Latest, Published, Snapshot};
 use super::spool::SpoolSide;
 use super::wait::fifo_lock::FifoLock;
@@ -93,6 +95,7 @@ pub struct Worker<N: Net> {
     observer: Arc<dyn Observer>,
     metrics: Arc<Metrics>,
     spool: Option<Arc<dyn SpoolSide>>,
+    engine: OnceCell<Rc<EngineLink>>,
 }
 
 impl<N: Net> Worker<N> {
@@ -121,7 +124,23 @@ impl<N: Net> Worker<N> {
             observer: Arc::clone(&shared.observer),
             metrics: Arc::clone(&shared.metrics),
             spool: shared.spool.clone(),
+            engine: OnceCell::new(),
         }
+    }
+
+    /// Claims are shared over this link from now on; it is set once.
+    pub(super) fn share(&self, link: Rc<EngineLink>) {
+        let _ = self.engine.set(link);
+    }
+
+    /// The link to the engine in which claims are shared; nothing where this process judges alone.
+    pub fn engine(&self) -> Option<&Rc<EngineLink>> {
+        self.engine.get()
+    }
+
+    /// Tells the observer that the process stands otherwise with the engine than before.
+    pub fn engine_changed(&self, standing: &EngineStanding) {
+        self.observer.engine_changed(standing);
     }
 
     /// The configuration that an exchange starting now is judged by.

@@ -42,6 +42,25 @@ impl DuplicateAnswer {
     }
 }
 
+/// What becomes of a new delivery while the shared engine cannot be asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WhenUnavailable {
+    /// It is refused, and may come again: no two processes accept the same delivery.
+    #[default]
+    Refuse,
+    /// It is judged by what this process knows: each process may accept it once.
+    Local,
+}
+
+/// How a route claims deliveries in the shared engine, too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SharedClaims {
+    /// While the engine cannot be asked.
+    pub when_unavailable: WhenUnavailable,
+    /// What ends a claim whose process is gone: longer than any exchange takes.
+    pub lease: Duration,
+}
+
 /// How a route treats deliveries that it has seen before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplayPolicy {
@@ -55,6 +74,8 @@ pub struct ReplayPolicy {
     pub duplicates: DuplicateAnswer,
     /// Position of the route in the list that `Ledgers::of` was given (`ledger`).
     pub table: usize,
+    /// Where other processes are to refuse copies, too; `None` where this process alone does.
+    pub shared: Option<SharedClaims>,
 }
 
 impl ReplayPolicy {
@@ -68,6 +89,7 @@ impl ReplayPolicy {
             when_full: WhenFull::default(),
             duplicates: DuplicateAnswer::default(),
             table: 0,
+            shared: None,
         }
     }
 }

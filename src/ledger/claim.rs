@@ -12,6 +12,7 @@ use arc_swap::ArcSwap;
 use super::local::{self, ClaimVerdict, Local};
 use super::names::{CLAIM_KEY, Names, Seed};
 use super::naming::NamingKeys;
+use super::shared::{EngineKey, EngineNames};
 use super::stripe::{MARGIN, Terms};
 use crate::gate::replay::{ReplayPolicy, WhenFull};
 use crate::gate::verify::{Delivery, Key, Verified, Verifier};
@@ -119,6 +120,17 @@ impl Ledger {
         Names::of(verifier, verified, &self.naming.load(), &self.seed)
     }
 
+    /// The names in the shared engine of a delivery that has these names here.
+    pub fn engine_names<D: Delivery>(
+        key: &EngineKey,
+        route: &str,
+        names: &Names,
+        verified: &Verified<'_, D>,
+    ) -> EngineNames {
+        let body = verified.is_named_by_id().then(|| verified.delivery().body());
+        key.names(route, names, body)
+    }
+
     /// Claims a delivery by all its names. It is new only if it is so by each of them. Of the policy, lifetime and
     /// `when_full` count: they may change while the ledger lives.
     pub async fn claim(&self, names: &Names, policy: &ReplayPolicy, now: Now) -> Claimed<'_> {
@@ -161,6 +173,15 @@ impl Ledger {
         let Some(Claimed::New { claim, .. }) = at_once(self.claim(&names, policy, now)) else { return false };
         at_once(claim.commit(Now { monotonic: begun, ..now }));
         true
+    }
+
+    /// Other processes, which may have the keys of the route in another order or not all of them, are to find the deliveries:
+    /// they bear their name under every key of the route.
+    pub fn name_by_every(&self, ring: &[Key]) {
+        let naming = self.naming.load();
+        if let Some(with) = naming.with_every(ring) {
+            self.naming.store(Arc::new(with));
+        }
     }
 
     /// The names of deliveries are stored: they also bear the one under the key that comes next on the route, so that a
@@ -255,6 +276,14 @@ impl Claim<'_> {
     /// The same for each name that the delivery has besides, under other keys of its route.
     pub fn other_keys(&self) -> impl Iterator<Item = [u8; CLAIM_KEY]> {
         self.held.iter().flat_map(|held| held.names.former_keys())
+    }
+
+    /// Another process has accepted the delivery: it is remembered as if it had been accepted here so long ago that `left`
+    /// is left of its time.
+    pub async fn accepted_elsewhere(self, policy: &ReplayPolicy, left: Duration, now: Now) {
+        let lifetime = policy.lifetime.saturating_add(MARGIN);
+        let begun = now.monotonic.saturating_sub(lifetime.saturating_sub(left));
+        self.commit(Now { monotonic: begun, ..now }).await;
     }
 
     /// The application has accepted the delivery: it is remembered from now on.

@@ -18,8 +18,9 @@
 //!
 //! # Where it is kept
 //! In this process: a concurrent map (`dashmap`) whose entries say who has a name, and beside it accounts of how many there
-//! are and which is the oldest (`local`, `stripe`). Claiming and committing are `async`, because a ledger that several
-//! processes share would ask over a network; this one completes at once, and allocates nothing for a claim.
+//! are and which is the oldest (`local`, `stripe`). Claiming and committing complete at once, and allocate nothing for a
+//! claim. Where several processes are to refuse each other's copies, what is new here is claimed in an engine, too
+//! ([`shared`]).
 //!
 //! - **Bounded.** Never more than [`ReplayPolicy::capacity`](crate::gate::replay::ReplayPolicy::capacity) deliveries.
 //!   Memory is [`memory`]; it is taken with the first claim and does not grow.
@@ -42,6 +43,7 @@ mod naming;
 #[cfg(test)]
 mod naming_tests;
 mod routes;
+pub mod shared;
 mod stripe;
 #[cfg(test)]
 mod tests;

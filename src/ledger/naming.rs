@@ -11,7 +11,8 @@
 //! # Why not under every key of the route
 //! A second key on a route would cost another pass over each body, for as long as it is there: 0.4 µs at 256 B, but
 //! 4.4 µs at 8 KiB and 0.7 ms at 1 MiB. In one process it would find nothing more: the naming key is the same for all
-//! workers. A ledger that is shared by processes that may have different configurations must name under every key.
+//! workers. Where several processes share their claims, a delivery is named under every key of its route
+//! ([`NamingKeys::with_every`]): they may have different configurations while a key is exchanged.
 //!
 //! # Names that outlive the process
 //! A process that starts with another configuration than the one before has no former naming keys. So the deliveries of a
@@ -46,7 +47,8 @@ struct Former {
     key: Key,
     /// The last moment at which something may have been remembered under it alone, when that is known.
     last: Option<Duration>,
-    /// It is the next key of a route whose names are stored: it names as long as it is that.
+    /// It is a key of the route that names for others: the next one where names are stored, and any where they are shared.
+    /// It names as long as it is that.
     next: bool,
 }
 
@@ -121,6 +123,28 @@ impl NamingKeys {
         with.former.extend(adds.cloned().map(Former::new));
         for former in &mut with.former {
             former.next = is_next(former);
+            former.last = former.last.filter(|_| !former.next);
+        }
+        Some(with)
+    }
+
+    /// The naming keys of a route whose names are shared with other processes: all its keys name, for as long as they are
+    /// there, up to [`FORMER`] besides the current one. `None` if that changes nothing.
+    #[must_use]
+    pub fn with_every(&self, ring: &[Key]) -> Option<Self> {
+        let current = self.current.as_ref()?;
+        let others = || ring.iter().filter(|key| key.makes_tags() && !key.is_same(current));
+        let is_there = |former: &Former| others().any(|key| former.key.is_same(key));
+        let is_known = |key: &&Key| self.former.iter().any(|former| former.key.is_same(key));
+        let room = FORMER.saturating_sub(self.former.len());
+        let added: Vec<Former> = others().filter(|key| !is_known(key)).take(room).cloned().map(Former::new).collect();
+        if added.is_empty() && self.former.iter().all(|former| former.next == is_there(former)) {
+            return None;
+        }
+        let mut with = self.clone();
+        with.former.extend(added);
+        for former in &mut with.former {
+            former.next = is_there(former);
             former.last = former.last.filter(|_| !former.next);
         }
         Some(with)

@@ -52,7 +52,9 @@ impl Ledgers {
             let ledger = found.map(|known| known.ledger);
             let ledger = ledger.unwrap_or_else(|| Arc::new(Ledger::new(policy.capacity, &self.seed)));
             ledger.adopt(route.verifier.keys(), lifetime, now);
-            if route.durable.is_some() {
+            if policy.shared.is_some() {
+                ledger.name_by_every(route.verifier.keys());
+            } else if route.durable.is_some() {
                 ledger.name_by_next(route.verifier.keys());
             }
             kept.insert(route.name.clone(), KnownRoute { ledger: Arc::clone(&ledger), lifetime, gone: None });

@@ -84,6 +84,9 @@ pub fn of(code: &str) -> &'static str {
             of_handshake(code)
         }
         "order_key_missing" | "inbox_full" | "inbox_unavailable" | "inbox_hung" | "inbox_starting" => of_inbox(code),
+        "shared_unavailable" => {
+            "look at the engine of [shared]: the log of the process and /status say what is wrong with it; the sender tries again. when_unavailable = \"local\" lets each replica judge alone meanwhile"
+        }
         "draining" => "nothing: the process was stopping; the sender tries again",
         "loop_detected" => "the upstream leads back to this process: correct its address",
         code if code.starts_with("upstream_") => of_upstream(code),

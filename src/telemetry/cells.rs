@@ -4,6 +4,7 @@
 use core::time::Duration;
 use std::sync::Arc;
 
+use super::engine::EngineCells;
 use super::exchange::Exchange;
 use super::handshake::Handshake;
 use super::histogram::{Distribution, Histogram};
@@ -349,6 +350,8 @@ pub struct WorkerCells {
     suspicions: [Tally; Suspicion::ALL.len()],
     unheard: Tally,
     pub(super) refusals: Refusals,
+    /// What it asks the shared engine.
+    pub engine: EngineCells,
 }
 
 impl WorkerCells {

@@ -14,6 +14,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use super::cells::RouteTotals;
 use super::deliveries::AttemptResult;
+use super::engine::{EngineAsk, EngineEnd};
 use super::handshake::Handshake;
 use super::histogram::{BOUNDS_TEXT, Distribution};
 use super::metrics::{Metrics, Registered};
@@ -71,16 +72,16 @@ impl Page {
 
     fn distributions<'a>(&mut self, name: &MetricName, rows: impl Iterator<Item = (&'a str, &'a Distribution)>) {
         self.describe(name);
-        let base = name.name;
-        for (route, distribution) in rows {
-            let route = sanitize_label_value(route);
+        let (base, label) = (name.name, name.labels.first().copied().unwrap_or_default());
+        for (value, distribution) in rows {
+            let value = sanitize_label_value(value);
             let mut cumulated = 0;
             for (count, bound) in distribution.buckets.iter().zip(BOUNDS_TEXT) {
                 cumulated += count;
-                let _ = writeln!(self.histograms, "{base}_bucket{{route=\"{route}\",le=\"{bound}\"}} {cumulated}");
+                let _ = writeln!(self.histograms, "{base}_bucket{{{label}=\"{value}\",le=\"{bound}\"}} {cumulated}");
             }
-            let _ = writeln!(self.histograms, "{base}_sum{{route=\"{route}\"}} {}", distribution.sum_seconds());
-            let _ = writeln!(self.histograms, "{base}_count{{route=\"{route}\"}} {cumulated}");
+            let _ = writeln!(self.histograms, "{base}_sum{{{label}=\"{value}\"}} {}", distribution.sum_seconds());
+            let _ = writeln!(self.histograms, "{base}_count{{{label}=\"{value}\"}} {cumulated}");
         }
         self.histograms.push('\n');
     }
@@ -126,6 +127,7 @@ pub fn render(metrics: &Metrics, scrape: Scrape<'_>) -> String {
     upstreams(&page, &registered, scrape.readings);
     bounds(&page, scrape.readings);
     inbox(&page, scrape.readings);
+    shared(&mut page, metrics, scrape.readings);
     workers(&mut page, metrics, scrape);
     vitals(&mut page, scrape);
     page.finish()
@@ -176,6 +178,8 @@ fn routes(page: &mut Page, metrics: &Metrics, registered: &Registered) {
 /// What only a request with a route can meet.
 fn route_only(page: &Page, route: &str, totals: &RouteTotals) {
     page.counter(&names::INBOX_ACCEPTED, &[route], totals.accepted);
+    // What is let through without the engine is noted as what would have been refused for it.
+    page.counter(&names::SHARED_FALLBACKS, &[route], totals.observed(Rejection::SharedUnavailable));
     for (class, count) in ["1xx", "2xx", "3xx", "4xx", "5xx"].iter().zip(totals.forwarded) {
         page.counter(&names::RESPONSES, &[route, class], count);
     }
@@ -306,6 +310,22 @@ fn inbox(page: &Page, readings: &Readings) {
         page.gauge(&names::INBOX_WAITING, &[name], route.waiting as f64);
         page.gauge(&names::INBOX_OLDEST, &[name], route.oldest.as_secs_f64());
     }
+}
+
+fn shared(page: &mut Page, metrics: &Metrics, readings: &Readings) {
+    let Some(shared) = &readings.shared else { return };
+    page.gauge(&names::SHARED_UP, &[], f64::from(u8::from(shared.trouble.is_none())));
+    let mut times = Vec::with_capacity(EngineAsk::ALL.len());
+    for ask in EngineAsk::ALL {
+        for end in EngineEnd::ALL {
+            let count = metrics.workers().iter().map(|cells| cells.engine.count(ask, end)).sum();
+            page.counter(&names::SHARED_OPERATIONS, &[ask.name(), end.name()], count);
+        }
+        let mut all = Distribution::default();
+        metrics.workers().iter().filter_map(|cells| cells.engine.times(ask)).for_each(|it| all.add(it));
+        times.push((ask.name(), all));
+    }
+    page.distributions(&names::SHARED_SECONDS, times.iter().map(|(ask, all)| (*ask, all)));
 }
 
 fn workers(page: &mut Page, metrics: &Metrics, scrape: Scrape<'_>) {

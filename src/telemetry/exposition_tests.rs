@@ -6,7 +6,7 @@ use super::super::health::{HealthReading, Standing};
 use super::super::metrics::RouteLabels;
 use super::super::readings::{
     AuthorityReading, CertificateReading, InboxReading, KeyReading, ProcessIdentity, PublisherReading, ReloadReading,
-    ReplayReading, Usage, Vitals,
+    ReplayReading, SharedReading, Usage, Vitals,
 };
 use super::*;
 use crate::now::Now;
@@ -68,6 +68,7 @@ fn everything() -> Readings {
             not_after: 2,
         }],
         authorities: vec![authority()],
+        shared: Some(SharedReading { server: "redis 7.0.15".to_owned(), connected: 1, workers: 2, trouble: None }),
         inbox: Some(InboxReading {
             bytes: Usage { held: 7, limit: 8 },
             routes: vec![DeliveryReading { route: "a\"b".to_owned(), results: [5, 6, 7], waiting: 8, oldest: second }],

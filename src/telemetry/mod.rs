@@ -8,6 +8,7 @@ pub mod audit;
 pub mod capture;
 mod cells;
 pub mod deliveries;
+pub mod engine;
 pub mod exchange;
 pub mod exposition;
 pub mod handshake;

@@ -51,6 +51,8 @@ pub struct Readings {
     pub authorities: Vec<AuthorityReading>,
     /// What is stored to be delivered later; nothing where there is no inbox.
     pub inbox: Option<InboxReading>,
+    /// The engine in which claims are shared; nothing where this process judges alone.
+    pub shared: Option<SharedReading>,
     /// The system's view of the process.
     pub vitals: Vitals,
     /// Which process it is.
@@ -93,6 +95,19 @@ pub struct InboxReading {
     pub dead_letters_full: bool,
     /// What waits, by route.
     pub routes: Vec<DeliveryReading>,
+}
+
+/// How the process stands with the shared engine.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SharedReading {
+    /// Name and version of the server; empty before it was reached.
+    pub server: String,
+    /// Workers that can ask it.
+    pub connected: u64,
+    /// Workers.
+    pub workers: u64,
+    /// Why one cannot: a code and a sentence.
+    pub trouble: Option<(&'static str, &'static str)>,
 }
 
 /// How much is held of something bounded.

@@ -1,4 +1,4 @@
-//! Bytes to values and back. Knows HTTP/1.1 (RFC 9110, RFC 9112), not us: no route, no policy, no io.
+//! Bytes to values and back. Knows HTTP/1.1 (RFC 9110, RFC 9112) and the protocol of Redis, and nothing of routes, policy or io.
 
 mod believed;
 pub mod characters;
@@ -12,6 +12,7 @@ pub mod message;
 pub mod options;
 pub mod path;
 pub mod proxy_protocol;
+pub mod resp;
 pub mod response;
 pub mod scan;
 mod span;

@@ -325,6 +325,7 @@ fn numbers_are_exactly_those_of_the_traffic(driver: Driver) {
         "countersign_published_keys",
         "countersign_key_fetches",
         "countersign_inbox_",
+        "countersign_shared_",
         HEALTH,
     ];
     every_name_is_there(&metrics, &absent);
@@ -416,6 +417,7 @@ fn handshakes_and_certificates_are_told(driver: Driver) {
             "countersign_published_keys",
             "countersign_key_fetches",
             "countersign_inbox_",
+            "countersign_shared_",
             "countersign_client_ca_",
             "countersign_audit_failing",
             "countersign_audit_unproven",

@@ -56,7 +56,7 @@ const OWNERS: [(&str, &[&str]); 32] = [
     ("ureq", &["control"]),
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
-    ("ring", &["gate", "inbox", "admin", "config", "telemetry", "control", "cli"]),
+    ("ring", &["gate", "ledger", "inbox", "admin", "config", "telemetry", "control", "cli"]),
     // control: the cryptography for the client of publishers.
     ("rustls", &["config", "edge", "control"]),
     ("rustls_pki_types", &["config"]),

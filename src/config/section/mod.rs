@@ -14,4 +14,5 @@ pub mod ready;
 pub mod reload;
 pub mod route;
 pub mod server;
+pub mod shared;
 pub mod upstream;

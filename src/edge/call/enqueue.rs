@@ -61,14 +61,14 @@ pub async fn enqueue<'p, N: Net>(
     let order_key = rule.order_key(&verified)?;
     let unix = u64::try_from(now.unix_millis()).unwrap_or(0);
     let (mut seen_key, mut seen_until) = ([0; 32], 0);
-    if let (Some(key), Some(replay)) = (claim.key(), &route.replay) {
+    if let (Some(key), Some(replay)) = (claim.of_process().key(), &route.replay) {
         seen_key = seen(key, rule.tag);
         let lifetime = u64::try_from((replay.lifetime + MARGIN).as_millis()).unwrap_or(u64::MAX);
         seen_until = unix.saturating_add(lifetime);
     }
     let submitted = {
         let (mut others, mut count) = ([[0; 32]; FORMER], 0);
-        for (place, key) in others.iter_mut().zip(claim.other_keys()) {
+        for (place, key) in others.iter_mut().zip(claim.of_process().other_keys()) {
             *place = seen(key, rule.alias_tag());
             count += 1;
         }

@@ -3,10 +3,11 @@
 
 use crate::edge::policy::Policy;
 use crate::edge::runtime::net::Net;
+use crate::edge::shared::claim::{self as elsewhere, DeliveryClaim, Elsewhere, EngineClaim};
 use crate::edge::worker::Worker;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
-use crate::ledger::Claim;
+use crate::ledger::{Claim, Ledger};
 use crate::now::Now;
 use crate::outcome::{Outcome, Rejection};
 use crate::telemetry::exchange::{Excerpt, Stage};
@@ -33,7 +34,7 @@ pub async fn judge<'p, 'c, N: Net>(
     asked.mark(Stage::Body, now.monotonic);
     let verified = finish(inbound, asked, route, check, now)?;
     await_record::recordable(worker, &verified)?;
-    let claim = claim(policy, asked, route, &verified, now).await?;
+    let claim = claim(worker, policy, asked, Claimant { route, verified: &verified }, now).await?;
     // A copy that is only observed is forwarded, and counts all the same.
     if !asked.observed.contains_copy() {
         admitted.vouch(&verified);
@@ -41,6 +42,12 @@ pub async fn judge<'p, 'c, N: Net>(
     let spent = admitted.spend(policy.bucket(route), &verified, now.monotonic);
     admit::unless_rate_is_observed(spent, route, asked)?;
     Ok(Genuine { route, verified, claim })
+}
+
+/// A delivery that is to be claimed.
+struct Claimant<'a, 'p, 'c> {
+    route: &'a Route,
+    verified: &'a Verified<'p, &'c mut Inbound>,
 }
 
 /// The verdict. Only the engine can make a [`Verified`], and only a [`Verified`] can be forwarded.
@@ -63,39 +70,50 @@ fn finish<'p, 'c>(
     Ok(verified)
 }
 
-/// The right to forward, which no second copy of a delivery has. Only with a [`Claim`] can something be forwarded.
-async fn claim<'p>(
+/// The right to forward, which no second copy of a delivery has. Only with a [`DeliveryClaim`] claim can something be forwarded.
+async fn claim<'p, N: Net>(
+    worker: &Worker<N>,
     policy: &'p Policy,
     asked: &mut Asked<'p>,
-    route: &Route,
-    verified: &Verified<'p, &mut Inbound>,
+    of: Claimant<'_, 'p, '_>,
     now: Now,
-) -> Result<Claim<'p>, Outcome> {
-    let Some(rule) = &route.replay else { return Ok(Claim::unremembered()) };
+) -> Result<DeliveryClaim<'p>, Outcome> {
+    let Claimant { route, verified } = of;
+    let Some(rule) = &route.replay else { return Ok(Claim::unremembered().into()) };
     let ledger = policy.live.ledgers.get(rule.table).and_then(Option::as_ref);
     let (judged, retry_after) = match ledger {
         Some(ledger) => {
-            let Some(names) = ledger.names(&route.verifier, verified) else { return Ok(Claim::unremembered()) };
+            let Some(names) = ledger.names(&route.verifier, verified) else { return Ok(Claim::unremembered().into()) };
             let claimed = ledger.claim(&names, rule, now).await;
             let retry_after = claimed.retry_after();
-            (claimed.judge(rule), retry_after)
+            let judged = match (claimed.judge(rule), rule.shared.zip(worker.engine())) {
+                (Ok((claim, noted)), Some((shared, link))) => {
+                    noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
+                    let names = Ledger::engine_names(link.key(), &route.name, &names, verified);
+                    let asking = EngineClaim { names, policy: rule, shared };
+                    elsewhere::claim(worker, link, claim, asking).await
+                }
+                (judged, _) => judged.map(|(claim, noted)| (claim.into(), noted)).map_err(Elsewhere::from),
+            };
+            (judged, retry_after)
         }
-        None => (Err(Rejection::ReplayTableFull), None),
+        None => (Err(Rejection::ReplayTableFull.into()), None),
     };
     match judged {
         Ok((claim, noted)) => {
+            let claim: DeliveryClaim<'p> = claim;
             noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
-            if claim.has_reused_id() {
+            if claim.of_process().has_reused_id() {
                 asked.observed.note(Rejection::IdReused);
             }
             Ok(claim)
         }
-        Err(rejection) if route.observe.replay => {
+        Err(Elsewhere { rejection, .. }) if route.observe.replay => {
             asked.observed.note(rejection);
-            Ok(Claim::unremembered())
+            Ok(Claim::unremembered().into())
         }
-        Err(rejection) => {
-            asked.retry_after = retry_after;
+        Err(Elsewhere { rejection, retry_after: elsewhere }) => {
+            asked.retry_after = elsewhere.or(retry_after);
             Err(rejection.into())
         }
     }

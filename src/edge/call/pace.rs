@@ -9,6 +9,15 @@ use crate::edge::policy::Limits;
 /// The longest time in which no speed is asked of a body.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// Until when something must come, and what it is if nothing does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReadDue {
+    /// A time of the monotonic clock.
+    pub deadline: Duration,
+    /// What becomes of the request.
+    pub late: Fault,
+}
+
 /// The pace of one body.
 #[derive(Clone, Copy, Debug)]
 pub struct Pace {
@@ -29,11 +38,11 @@ impl Pace {
 
     /// Until when more must have come than the `arrived` bytes that are here, and what it is if it has not.
     #[must_use]
-    pub fn deadline(&self, arrived: usize) -> (Duration, Fault) {
+    pub fn due(&self, arrived: usize) -> ReadDue {
         let worth = (arrived as u64).saturating_mul(1_000_000_000).checked_div(self.rate).map(Duration::from_nanos);
         match worth.map(|worth| self.counted + worth) {
-            Some(slow) if slow < self.late => (slow, Fault::BodyTooSlow),
-            _ => (self.late, Fault::BodyTimeout),
+            Some(slow) if slow < self.late => ReadDue { deadline: slow, late: Fault::BodyTooSlow },
+            _ => ReadDue { deadline: self.late, late: Fault::BodyTimeout },
         }
     }
 }
@@ -61,15 +70,16 @@ mod tests {
     #[test]
     fn bytes_buy_time_up_to_the_whole() {
         let seconds = Duration::from_secs;
+        let due = |deadline, late| ReadDue { deadline, late };
         let pace = Pace::new(seconds(100), &limits(seconds(30), 1000));
-        assert_eq!(pace.deadline(0), (seconds(105), Fault::BodyTooSlow));
-        assert_eq!(pace.deadline(500), (Duration::from_millis(105_500), Fault::BodyTooSlow));
-        assert_eq!(pace.deadline(24_999), (Duration::from_millis(129_999), Fault::BodyTooSlow));
-        assert_eq!(pace.deadline(25_000), (seconds(130), Fault::BodyTimeout));
-        assert_eq!(pace.deadline(usize::MAX), (seconds(130), Fault::BodyTimeout));
+        assert_eq!(pace.due(0), due(seconds(105), Fault::BodyTooSlow));
+        assert_eq!(pace.due(500), due(Duration::from_millis(105_500), Fault::BodyTooSlow));
+        assert_eq!(pace.due(24_999), due(Duration::from_millis(129_999), Fault::BodyTooSlow));
+        assert_eq!(pace.due(25_000), due(seconds(130), Fault::BodyTimeout));
+        assert_eq!(pace.due(usize::MAX), due(seconds(130), Fault::BodyTimeout));
         let short = Pace::new(seconds(0), &limits(seconds(6), 1000));
-        assert_eq!(short.deadline(0), (seconds(3), Fault::BodyTooSlow));
+        assert_eq!(short.due(0), due(seconds(3), Fault::BodyTooSlow));
         let any = Pace::new(seconds(0), &limits(seconds(6), 0));
-        assert_eq!(any.deadline(0), (seconds(6), Fault::BodyTimeout));
+        assert_eq!(any.due(0), due(seconds(6), Fault::BodyTimeout));
     }
 }

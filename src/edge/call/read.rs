@@ -2,7 +2,6 @@
 
 use std::io;
 use std::pin::pin;
-use std::time::Duration;
 
 use crate::edge::policy::Policy;
 use crate::edge::runtime::net::Net;
@@ -16,7 +15,7 @@ use crate::wire::framing::{self, BodyFraming};
 
 use super::admit::{self, Expected};
 use super::carrier::Carrier;
-use super::pace::Pace;
+use super::pace::{Pace, ReadDue};
 use super::request::{Call, Case};
 
 /// Reads up to the end of the head, and takes down what it says.
@@ -33,7 +32,7 @@ pub async fn head<N: Net, C: Carrier<N>>(
     let deadline = call.asked.started.monotonic + limits.head_timeout;
     while !call.inbound.parse_head(limits.head)? {
         call.inbound.make_room_for_head(&worker.buffers, limits.head.size);
-        receive(worker, call, carrier, (deadline, Fault::HeadTimeout)).await?;
+        receive(worker, call, carrier, ReadDue { deadline, late: Fault::HeadTimeout }).await?;
         call.take_turn(worker, call.inbound.has_charged_buffer()).await?;
         call.asked.head_read = worker.net.now();
     }
@@ -67,9 +66,8 @@ pub async fn body<N: Net, C: Carrier<N>>(
     let Case { route, check, admitted } = case;
     // The clock is read only for a body that did not come along with its head.
     let mut pace = None;
-    let mut deadline = |arrived: usize| {
-        pace.get_or_insert_with(|| Pace::new(worker.net.monotonic(), &policy.limits)).deadline(arrived)
-    };
+    let mut due =
+        |arrived: usize| pace.get_or_insert_with(|| Pace::new(worker.net.monotonic(), &policy.limits)).due(arrived);
     match call.asked.framing {
         BodyFraming::None => {
             let (head, bytes) = call.inbound.head();
@@ -90,7 +88,7 @@ pub async fn body<N: Net, C: Carrier<N>>(
                     break;
                 }
                 admit::make_room(worker, call, admitted, Expected::Length(length)).await?;
-                receive_piece(worker, call, carrier, admitted, deadline(arrived)).await?;
+                receive_piece(worker, call, carrier, admitted, due(arrived)).await?;
             }
         }
         BodyFraming::Chunked => {
@@ -106,7 +104,7 @@ pub async fn body<N: Net, C: Carrier<N>>(
                     break;
                 }
                 admit::make_room(worker, call, admitted, Expected::AtMost(limit)).await?;
-                receive_piece(worker, call, carrier, admitted, deadline(arrived)).await?;
+                receive_piece(worker, call, carrier, admitted, due(arrived)).await?;
             }
         }
     }
@@ -148,36 +146,37 @@ async fn receive_piece<N: Net, C: Carrier<N>>(
     call: &mut Call<'_, '_>,
     carrier: &mut C,
     admitted: &Admitted<'_>,
-    (deadline, late): (Duration, Fault),
+    due: ReadDue,
 ) -> Result<(), Outcome> {
     let large = call.inbound.has_charged_buffer();
-    if !admitted.is_suspect() && !(large && worker.turns.is_crowded()) {
-        receive(worker, call, carrier, (deadline, late)).await?;
+    let before = admitted.is_suspect() || large && worker.turns.is_crowded();
+    if !before {
+        receive(worker, call, carrier, due).await?;
         return Ok(call.take_turn(worker, large).await?);
     }
     let readable = {
-        let waiting = pin!(carrier.readable(deadline));
+        let waiting = pin!(carrier.readable(due.deadline));
         call.occupancy.during(|| worker.net.monotonic(), waiting).await.map_err(|Evicted| Rejection::GaveWay)?
     };
     if let Err(error) = readable {
-        return Err(failure(worker, call, &error, late).await);
+        return Err(failure(worker, call, &error, due.late).await);
     }
     call.take_piece(worker, large).await?;
-    receive(worker, call, carrier, (deadline, late)).await
+    receive(worker, call, carrier, due).await
 }
 
 /// Reads more of the request. `Ok(())` means that something came.
 ///
 /// # Errors
-/// `late` at the deadline, [`Fault::DownstreamClosed`] when the client has gone, [`Rejection::GaveWay`].
+/// [`ReadDue::late`] at the deadline, [`Fault::DownstreamClosed`] when the client has gone, [`Rejection::GaveWay`].
 async fn receive<N: Net, C: Carrier<N>>(
     worker: &Worker<N>,
     call: &mut Call<'_, '_>,
     carrier: &mut C,
-    (deadline, late): (Duration, Fault),
+    due: ReadDue,
 ) -> Result<(), Outcome> {
     let (result, buf) = {
-        let reading = pin!(carrier.read(call.inbound.lend(), deadline));
+        let reading = pin!(carrier.read(call.inbound.lend(), due.deadline));
         let read = call.occupancy.during(|| worker.net.monotonic(), reading).await;
         read.map_err(|Evicted| Rejection::GaveWay)?
     };
@@ -185,7 +184,7 @@ async fn receive<N: Net, C: Carrier<N>>(
     match result {
         Ok(0) => Err(Fault::DownstreamClosed.into()),
         Ok(_) => Ok(()),
-        Err(error) => Err(failure(worker, call, &error, late).await),
+        Err(error) => Err(failure(worker, call, &error, due.late).await),
     }
 }
 

@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use crate::edge::peer::Sender;
 use crate::edge::runtime::net::Net;
+use crate::edge::shared::claim::DeliveryClaim;
 use crate::edge::wait::slow_set::{Evicted, Occupancy};
 use crate::edge::wait::turns::TurnSlot;
 use crate::edge::worker::Worker;
@@ -12,7 +13,6 @@ use crate::gate::admission::Admitted;
 use crate::gate::identity::Caller;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Delivery, Verified};
-use crate::ledger::Claim;
 use crate::now::Now;
 use crate::outcome::{Outcome, Rejection};
 use crate::telemetry::exchange::{Excerpt, Exchange, RouteTag};
@@ -53,7 +53,7 @@ pub struct Genuine<'p, 'c> {
     /// The proof, and the delivery itself.
     pub verified: Verified<'p, &'c mut Inbound>,
     /// The right to forward it.
-    pub claim: Claim<'p>,
+    pub claim: DeliveryClaim<'p>,
 }
 
 impl<'p> Call<'_, 'p> {

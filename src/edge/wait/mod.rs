@@ -11,6 +11,7 @@
 //! | [`fifo_lock`] | computing what is left of a large body, one at a time | deliveries with late work | the delivery before it, in order | it is handed the lock, or it is evicted |
 //! | [`peers`] | room that other workers can make | a new connection or a request that met a limit | a timer: it tries again five times | there is room, or it is refused |
 //! | [`wake_list`] | the record of a delivery to be durable | answers ([`crate::edge::call::await_record`]) | the thread that writes records; the sweep | the record is durable or cannot be written, or ten seconds pass |
+//! | `edge/shared` | whether a delivery is new to all processes | a delivery that is new to this one | the task of the worker's connection to the shared engine | the engine answers, its time (50 ms) is over, or the connection ends |
 //!
 //! How much `turns` and `newcomer_turns` let happen between two looks follows from how long looks take (`round_size.rs`).
 //!
@@ -28,8 +29,8 @@ mod round_size;
 pub mod slow_set;
 #[cfg(test)]
 mod tests;
+mod turn_lines;
 pub mod turn_loop;
 pub mod turns;
-mod waiting;
 pub mod wake_list;
 pub mod warm;

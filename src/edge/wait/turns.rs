@@ -26,7 +26,7 @@ use crate::gate::handshakes::HandshakeStanding;
 use super::handshake_turns::HandshakeTurns;
 use super::newcomer_turns::NewcomerTurns;
 use super::round_size::{LARGEST_ROUND, RoundSize};
-use super::waiting::{Standing, TurnState, Waiter, Waiting};
+use super::turn_lines::{TurnLines, TurnStanding, TurnState, Waiter};
 
 /// One turn in so many goes to those that have waited longest.
 pub(super) const AGED: usize = 4;
@@ -65,7 +65,7 @@ pub struct TurnQueue {
     free: Cell<usize>,
     /// Grows with each that comes to wait.
     next: Cell<u64>,
-    waiting: RefCell<Waiting>,
+    waiting: RefCell<TurnLines>,
     runner: RefCell<Option<Waker>>,
     handshakes: HandshakeTurns,
     newcomers: NewcomerTurns,
@@ -88,7 +88,7 @@ impl Drop for Wait<'_> {
 
 impl TurnQueue {
     /// Waits for so many turns. A connection that waits again uses the same `waiter`: that costs no memory.
-    async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>, standing: Standing, turns: usize) {
+    async fn turn(&self, waiter: &OnceCell<Rc<Waiter>>, standing: TurnStanding, turns: usize) {
         if !self.is_running.get() {
             return;
         }
@@ -215,7 +215,7 @@ impl TurnQueue {
     }
 
     /// Who is next: the one that has waited longest, or the best one.
-    fn next_rank(&self, waiting: &mut Waiting, by_age: bool) -> Option<Rank> {
+    fn next_rank(&self, waiting: &mut TurnLines, by_age: bool) -> Option<Rank> {
         let allowed = Rank::ALL.into_iter().filter(|rank| *rank != Rank::Suspect || !self.resting.get());
         let mut fronts = allowed.filter_map(|rank| waiting.front(rank).map(|front| (front.number.get(), rank)));
         let found = if by_age { fronts.min() } else { fronts.next() };
@@ -304,7 +304,7 @@ impl TurnSlot {
     pub async fn take_turn(&self, large: bool) {
         let rank = self.conduct.rank();
         if large || rank >= Rank::Refused {
-            self.turns.turn(&self.waiter, Standing::Ranked(rank), if large { LARGE } else { 1 }).await;
+            self.turns.turn(&self.waiter, TurnStanding::Ranked(rank), if large { LARGE } else { 1 }).await;
         }
     }
 
@@ -312,13 +312,13 @@ impl TurnSlot {
     /// It is there at once, unless more of them have come since the last look than a round has turns; then clients take turns.
     pub async fn take_first_turn(&self, client: impl FnOnce() -> ClientKey) {
         if self.conduct.rank() == Rank::New {
-            self.turns.turn(&self.waiter, Standing::First(client()), 1).await;
+            self.turns.turn(&self.waiter, TurnStanding::First(client()), 1).await;
         }
     }
 
     /// Waits for the turn to end for a client that was too slow: thousands may be at the same time.
     pub async fn take_turn_to_end(&self) {
-        self.turns.turn(&self.waiter, Standing::Ranked(self.conduct.rank().max(Rank::Refused)), 1).await;
+        self.turns.turn(&self.waiter, TurnStanding::Ranked(self.conduct.rank().max(Rank::Refused)), 1).await;
     }
 
     /// Waits for the turn of a request whose client is over its budget, on a connection that was proven genuine. On others it has
@@ -326,13 +326,13 @@ impl TurnSlot {
     pub async fn take_suspects_turn(&self) {
         let rank = self.conduct.rank();
         if rank == Rank::Proven {
-            self.turns.turn(&self.waiter, Standing::Ranked(rank), 1).await;
+            self.turns.turn(&self.waiter, TurnStanding::Ranked(rank), 1).await;
         }
     }
 
     /// Waits for the turn of a piece of a body that has not been read.
     pub async fn take_piece(&self, large: bool) {
-        self.turns.turn(&self.waiter, Standing::Ranked(self.conduct.rank()), if large { LARGE } else { 1 }).await;
+        self.turns.turn(&self.waiter, TurnStanding::Ranked(self.conduct.rank()), if large { LARGE } else { 1 }).await;
     }
 
     /// How the last request ended.

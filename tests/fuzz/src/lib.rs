@@ -13,6 +13,7 @@ pub mod head;
 pub mod proxy;
 pub mod record;
 mod request;
+pub mod resp;
 pub mod signature;
 pub mod token;
 
@@ -26,6 +27,7 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("chunked", chunked::run),
     ("config", config::run),
     ("proxy", proxy::run),
+    ("resp", resp::run),
     ("signature", signature::run),
     ("token", token::run),
     ("record", record::run),

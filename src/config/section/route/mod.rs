@@ -11,6 +11,7 @@ pub(crate) mod outline;
 mod own_schemes;
 mod replay;
 mod request;
+pub(crate) mod shared_claims;
 pub mod verification;
 
 use core::fmt::{self, Write};
@@ -20,6 +21,7 @@ use self::clients::ClientSettings;
 use self::delivery::DeliverySettings;
 use self::keys::KeySettings;
 use self::observe::Observable;
+use self::shared_claims::Sharing;
 use self::verification::Verification;
 use super::limits::{BODY_SIZE, LimitSettings};
 use super::upstream::upstream_address;
@@ -100,6 +102,8 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) limits: &'s LimitSettings,
     /// Whether there is an `[inbox]`.
     pub(crate) inbox: bool,
+    /// How claims are shared.
+    pub(crate) sharing: Sharing<'s>,
 }
 
 /// Reads every route.
@@ -183,7 +187,9 @@ fn read_route(
     });
     observe.replay |= replay.observed;
     let delivery = delivery::read(reader, around.inbox, verification.iter().flatten().next());
-    let (replay, verification) = (replay.policy, verification?);
+    let shared = shared_claims::read(reader, around.sharing, replay.policy, delivery.is_some());
+    let replay = replay.policy.map(|policy| ReplayPolicy { shared, ..policy });
+    let verification = verification?;
     verification::check_url_path(reader, path.as_ref(), verification.as_ref());
     verification::check_bodies(reader, &methods, verification.as_ref());
     if reader.failed() {
@@ -292,6 +298,7 @@ pub(crate) fn describe(
         Some(verification) => {
             verification::describe(out, verification)?;
             replay::describe(out, &verification.scheme, route.replay.as_ref(), route.observe.replay)?;
+            shared_claims::describe(out, route.replay.as_ref())?;
             verification::describe_keys(out, verification, route.observe.tolerance, now)?;
         }
     }

@@ -287,6 +287,7 @@ mod tests {
             when_full: WhenFull::EvictOldest,
             duplicates: DuplicateAnswer::Conflict,
             table: 0,
+            shared: None,
         };
         assert_eq!(route("stripe", keys), (Some(expected), Vec::new()));
     }

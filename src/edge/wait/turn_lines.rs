@@ -31,14 +31,14 @@ pub(super) enum TurnState {
 
 /// Where a connection waits.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Standing {
+pub(super) enum TurnStanding {
     /// By what was seen on the connection.
     Ranked(Rank),
     /// For the first request of the connection of this client to be admitted.
     First(ClientKey),
 }
 
-impl Standing {
+impl TurnStanding {
     /// Its rank.
     pub(super) const fn rank(self) -> Rank {
         match self {
@@ -50,16 +50,16 @@ impl Standing {
 
 /// All that wait.
 #[derive(Debug, Default)]
-pub(super) struct Waiting {
+pub(super) struct TurnLines {
     ranks: [VecDeque<Rc<Waiter>>; Rank::ALL.len()],
     first: FairQueue<Rc<Waiter>>,
 }
 
-impl Waiting {
-    pub(super) fn push(&mut self, standing: Standing, waiter: Rc<Waiter>) {
+impl TurnLines {
+    pub(super) fn push(&mut self, standing: TurnStanding, waiter: Rc<Waiter>) {
         match standing {
-            Standing::First(client) => self.first.push(client, waiter),
-            Standing::Ranked(rank) => {
+            TurnStanding::First(client) => self.first.push(client, waiter),
+            TurnStanding::Ranked(rank) => {
                 if let Some(queue) = self.ranks.get_mut(rank as usize) {
                     queue.push_back(waiter);
                 }

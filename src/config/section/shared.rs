@@ -1,0 +1,241 @@
+//! `[shared]`: the engine (Redis or Valkey) in which several processes share their claims.
+
+use core::fmt::{self, Write};
+use core::ops::RangeInclusive;
+use core::time::Duration;
+use std::path::{Path, PathBuf};
+
+use crate::config::address;
+use crate::config::digest::{Digest, digest_of_bytes};
+use crate::config::lines::line;
+use crate::config::problem::Place;
+use crate::config::reader::{Reader, set};
+use crate::config::secret::Secret;
+use crate::config::units::{TIMEOUT, show_duration};
+use crate::gate::replay::WhenUnavailable;
+use crate::gate::upstream::UpstreamAddress;
+
+/// For how long an exchange may wait for the engine.
+const RESPONSE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(1);
+
+/// What `when_unavailable` may say.
+pub(super) const WHEN_UNAVAILABLE: [(&str, WhenUnavailable); 2] =
+    [("refuse", WhenUnavailable::Refuse), ("local", WhenUnavailable::Local)];
+
+/// A file with a secret.
+#[derive(Clone, Debug)]
+pub struct SecretFile {
+    /// Its path, relative to the directory of the configuration file until it has been loaded.
+    pub path: PathBuf,
+    /// Where it is configured.
+    pub place: Place,
+    /// What it holds. [`crate::config::load()`] reads it.
+    pub content: Option<Secret>,
+}
+
+impl PartialEq for SecretFile {
+    fn eq(&self, other: &Self) -> bool {
+        let same = match (&self.content, &other.content) {
+            (Some(ours), Some(theirs)) => ours.same_as(theirs),
+            (None, None) => true,
+            _ => false,
+        };
+        same && self.path == other.path
+    }
+}
+
+impl Eq for SecretFile {}
+
+impl SecretFile {
+    fn digest(&self) -> Digest {
+        self.content.as_ref().map(|content| digest_of_bytes(content.bytes())).unwrap_or_default()
+    }
+}
+
+/// `[shared]`: the engine in which several processes share their claims.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SharedSettings {
+    /// Where it listens.
+    pub address: UpstreamAddress,
+    /// The user, where it is not the default one.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<SecretFile>,
+    /// The key by which deliveries are named, the same for all processes.
+    pub key: SecretFile,
+    /// What the keys of the engine begin with.
+    pub prefix: String,
+    /// What becomes of new deliveries while the engine is away, where the route does not say.
+    pub when_unavailable: WhenUnavailable,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+    /// How long a delivery waits for an answer.
+    pub response_timeout: Duration,
+}
+
+impl SharedSettings {
+    /// Makes the paths ones that do not depend on where the process was started.
+    pub fn resolve(&mut self, directory: &Path) {
+        for file in core::iter::once(&mut self.key).chain(&mut self.password) {
+            file.path = directory.join(&file.path);
+        }
+    }
+
+    /// For comparison: a file with other bytes is another secret.
+    pub(crate) fn secret_digests(&self) -> [Digest; 2] {
+        [self.key.digest(), self.password.as_ref().map(SecretFile::digest).unwrap_or_default()]
+    }
+}
+
+/// Reads `[shared]`.
+pub(crate) fn read(root: &Reader<'_>) -> Option<SharedSettings> {
+    let reader = root.table("shared")?;
+    reader.require("address", "add address = \"redis:6379\" or \"unix:/run/redis.sock\"");
+    reader.require(
+        "key_file",
+        "add key_file = \"secrets/shared\", made once for all: openssl rand -hex 32 > secrets/shared",
+    );
+    let address = read_address(&reader);
+    let username = reader.string("username").map(str::to_owned);
+    let file = |key: &str| {
+        let path = reader.string(key)?;
+        if path.is_empty() {
+            reader.error(key, "is empty", "write the path of a file with the secret");
+            return None;
+        }
+        Some(SecretFile { path: PathBuf::from(path), place: reader.place(key), content: None })
+    };
+    let (password, key) = (file("password_file"), file("key_file"));
+    if username.is_some() && !reader.has("password_file") {
+        reader.error("username", "has no password", "add password_file = \"secrets/redis\", or remove the user");
+    }
+    let prefix = reader.string("prefix").unwrap_or("cs1:").to_owned();
+    if !(1..=32).contains(&prefix.len()) || !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:/".contains(&b))
+    {
+        let fix = "use 1 to 32 letters, digits, \"-\", \"_\", \".\", \"/\" and \":\"";
+        reader.error("prefix", "is no beginning for the names of keys", fix);
+    }
+    let when_unavailable = reader.choice("when_unavailable", &WHEN_UNAVAILABLE).unwrap_or_default();
+    let (mut connect_timeout, mut response_timeout) = (Duration::from_secs(1), Duration::from_millis(50));
+    set(&mut connect_timeout, reader.duration("connect_timeout", TIMEOUT));
+    set(&mut response_timeout, reader.duration("response_timeout", RESPONSE));
+    if reader.failed() {
+        root.mark_failed();
+    }
+    reader.finish();
+    Some(SharedSettings {
+        address: address?,
+        username,
+        password,
+        key: key?,
+        prefix,
+        when_unavailable,
+        connect_timeout,
+        response_timeout,
+    })
+}
+
+fn read_address(reader: &Reader<'_>) -> Option<UpstreamAddress> {
+    let text = reader.string("address")?;
+    if text.starts_with("rediss://") {
+        let fix = "write \"redis:6379\" inside a network that you trust, or the address of a tunnel (stunnel, a mesh)";
+        reader.error("address", "TLS to the engine is not supported yet", fix);
+        return None;
+    }
+    let plain = text.strip_prefix("redis://").map_or(text, |rest| rest.trim_end_matches('/'));
+    match address::parse_upstream(plain) {
+        Ok(address) => Some(address),
+        Err(wrong) => {
+            reader.error("address", wrong.message, wrong.fix);
+            None
+        }
+    }
+}
+
+/// For `check`: `routes` is the number of those that remember deliveries.
+pub(crate) fn describe(out: &mut String, shared: Option<&SharedSettings>, routes: usize) -> fmt::Result {
+    writeln!(out, "\nreplicas")?;
+    let Some(shared) = shared else {
+        line(out, "replays", "per process: a copy that reaches another replica of this proxy is new there")?;
+        return line(out, "", "[shared] lets replicas refuse each other's copies");
+    };
+    line(out, "replays", "shared: a delivery that one replica has is a copy for all that use the same engine and key")?;
+    let user = shared.username.as_deref().map(|name| format!(", user {name}")).unwrap_or_default();
+    line(out, "engine", format_args!("{}{user}, keys \"{}…\"", shared.address, shared.prefix))?;
+    if routes == 0 {
+        line(out, "WARNING", "no route remembers deliveries: the engine is not asked")?;
+    }
+    let (connect, response) = (show_duration(shared.connect_timeout), show_duration(shared.response_timeout));
+    line(out, "", format_args!("connect within {connect}; a delivery waits {response} for its answer"))?;
+    line(out, "when away", when_away(shared.when_unavailable))?;
+    line(out, "rates", "per process: limits of clients and routes are not shared")
+}
+
+/// What becomes of new deliveries while the engine is away.
+pub(super) const fn when_away(when: WhenUnavailable) -> &'static str {
+    match when {
+        WhenUnavailable::Refuse => "new deliveries are refused (503); their senders try again",
+        WhenUnavailable::Local => "each replica judges alone: a delivery can be accepted once by each of them",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::config::document::Document;
+
+    fn read_text(text: &str) -> (Option<SharedSettings>, Vec<String>) {
+        let document = Document::parse("test.toml", text).unwrap();
+        let root = Reader::root(&document);
+        let shared = read(&root);
+        root.finish();
+        let problems = document.into_problems();
+        (shared, problems.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn what_is_written_is_read_and_described() {
+        let (shared, problems) = read_text(
+            "[shared]\naddress = 'redis://engine:6380/'\nusername = 'countersign'\npassword_file = 'p'\nkey_file = 'k'\n\
+             prefix = 'hooks:'\nwhen_unavailable = 'local'\nconnect_timeout = '2s'\nresponse_timeout = '20ms'\n",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        let mut shared = shared.unwrap();
+        assert_eq!(shared.address, UpstreamAddress::Tcp { host: "engine".to_owned(), port: 6380 });
+        shared.resolve(Path::new("/etc/countersign"));
+        assert_eq!(shared.key.path, Path::new("/etc/countersign/k"));
+        let mut text = String::new();
+        describe(&mut text, Some(&shared), 1).unwrap();
+        describe(&mut text, Some(&shared), 0).unwrap();
+        describe(&mut text, None, 1).unwrap();
+        for part in
+            ["user countersign", "hooks:", "once by each of them", "waits 20ms", "WARNING", "per process: a copy"]
+        {
+            assert!(text.contains(part), "{part}\n{text}");
+        }
+        let (shared, _) = read_text("[shared]\naddress = 'unix:/run/redis.sock'\nkey_file = 'k'\n");
+        let shared = shared.unwrap();
+        assert_eq!((shared.prefix.as_str(), shared.response_timeout), ("cs1:", Duration::from_millis(50)));
+        assert_eq!(shared.when_unavailable, WhenUnavailable::Refuse);
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        for (text, expected) in [
+            ("[shared]\nkey_file = 'k'\n", "address"),
+            ("[shared]\naddress = 'a:1'\n", "openssl rand"),
+            ("[shared]\naddress = 'a'\nkey_file = 'k'\n", "has no port"),
+            ("[shared]\naddress = 'rediss://a:1'\nkey_file = 'k'\n", "TLS to the engine is not supported yet"),
+            ("[shared]\naddress = 'a:1'\nkey_file = ''\n", "is empty"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\nusername = 'u'\n", "has no password"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\nprefix = 'a{b}'\n", "is no beginning"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\nresponse_timeout = '2s'\n", "out of range"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\nwhen_unavailable = 'deny'\n", "is not one of the choices"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\nredis = 'b:1'\n", "redis"),
+        ] {
+            let (_, problems) = read_text(text);
+            assert!(problems.iter().any(|problem| problem.contains(expected)), "{text}: {problems:?}");
+        }
+    }
+}

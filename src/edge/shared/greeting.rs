@@ -1,0 +1,131 @@
+//! The beginning of a connection to the engine: who we are, whether the server is fit, and whether we may do what is needed.
+
+use std::time::Duration;
+
+use super::EngineTerms;
+use crate::edge::runtime::stream::ByteStream;
+use crate::ledger::shared::script::{self, EngineOperation, EngineRequest};
+use crate::ledger::shared::server::{self, FitServer, SECTIONS};
+use crate::ledger::shared::{EngineAnswer, EngineTrouble};
+use crate::wire::resp::{self, RespValue};
+
+/// A lease of the name that is tried: it is given back at once.
+const TRIAL: Duration = Duration::from_secs(1);
+
+/// Replies to a greeting: to `HELLO`, the sections of `INFO`, the scripts, a claim and its release.
+const REPLIES: usize = 1 + SECTIONS.len() + EngineOperation::SCRIPTS.len() + 2;
+
+/// Begins a connection: all is asked at once, and answered before `deadline`.
+///
+/// # Errors
+/// Why the engine cannot be used.
+pub(super) async fn greet<S: ByteStream>(
+    stream: &mut S,
+    terms: &EngineTerms,
+    worker: usize,
+    deadline: Duration,
+) -> Result<FitServer, EngineTrouble> {
+    let asked = questions(terms, worker);
+    let length = asked.len();
+    let (written, _) = stream.write_all(asked, 0..length, deadline).await;
+    written.map_err(|error| trouble_of(&error))?;
+    let (mut buf, mut at) = (Vec::with_capacity(8 << 10), 0);
+    let mut replies: Vec<(usize, usize)> = Vec::with_capacity(REPLIES);
+    while replies.len() < REPLIES {
+        let rest = buf.get(at..).unwrap_or_default();
+        if let Some(length) = resp::reply_length(rest).map_err(|_| EngineTrouble::Malformed)? {
+            replies.push((at, at + length));
+            at += length;
+            // Without a greeting the other replies mean nothing.
+            if replies.len() == 1 {
+                refused(buf.get(..at).unwrap_or_default(), true)?;
+            }
+            continue;
+        }
+        if buf.len() == buf.capacity() {
+            buf.reserve(buf.len());
+        }
+        let (read, back) = stream.read(std::mem::take(&mut buf), deadline).await;
+        buf = back;
+        match read {
+            Ok(0) => return Err(EngineTrouble::Closed),
+            Ok(_) => {}
+            Err(error) => return Err(trouble_of(&error)),
+        }
+    }
+    let reply = |place: &(usize, usize)| buf.get(place.0..place.1).unwrap_or_default();
+    judge(&replies.iter().map(reply).collect::<Vec<_>>())
+}
+
+fn questions(terms: &EngineTerms, worker: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(4 << 10);
+    let name = format!("countersign-{:016x}-{worker}", terms.process);
+    let user = terms.username.as_deref().unwrap_or("default").as_bytes();
+    match &terms.password {
+        Some(password) => {
+            resp::command(&mut out, &[b"HELLO", b"3", b"AUTH", user, password, b"SETNAME", name.as_bytes()]);
+        }
+        None => resp::command(&mut out, &[b"HELLO", b"3", b"SETNAME", name.as_bytes()]),
+    }
+    SECTIONS.iter().for_each(|section| resp::command(&mut out, &[b"INFO", section.as_bytes()]));
+    for operation in EngineOperation::SCRIPTS {
+        resp::command(&mut out, &[b"SCRIPT", b"LOAD", operation.text().as_bytes()]);
+    }
+    let names = terms.key.probe(terms.process, worker);
+    for operation in [EngineOperation::Claim, EngineOperation::Release] {
+        let request = EngineRequest {
+            operation,
+            names: &names,
+            token: (terms.process, worker, 0),
+            time: TRIAL,
+            with_text: false,
+        };
+        script::encode(&mut out, &terms.key, &request);
+    }
+    out
+}
+
+/// Judges the replies, one to each question.
+fn judge(replies: &[&[u8]]) -> Result<FitServer, EngineTrouble> {
+    let mut replies = replies.iter();
+    refused(replies.next().copied().unwrap_or_default(), true)?;
+    let mut info = String::new();
+    for reply in replies.by_ref().take(SECTIONS.len()) {
+        refused(reply, false)?;
+        match resp::values(reply).next() {
+            Some(RespValue::Text(text)) => info.push_str(&String::from_utf8_lossy(text)),
+            _ => return Err(EngineTrouble::Malformed),
+        }
+    }
+    let server = server::judge(&info)?;
+    // A user that may not load scripts can still send them whole.
+    let mut replies = replies.skip(EngineOperation::SCRIPTS.len());
+    match EngineAnswer::of(EngineOperation::Claim, replies.next().copied().unwrap_or_default()) {
+        EngineAnswer::Yours | EngineAnswer::NoScript => {}
+        EngineAnswer::Failed(trouble) => return Err(trouble),
+        _ => return Err(EngineTrouble::Malformed),
+    }
+    match EngineAnswer::of(EngineOperation::Release, replies.next().copied().unwrap_or_default()) {
+        EngineAnswer::Failed(trouble) => Err(trouble),
+        _ => Ok(server),
+    }
+}
+
+/// An error in place of an answer. `first`: a server that does not know the command is too old.
+fn refused(reply: &[u8], first: bool) -> Result<(), EngineTrouble> {
+    match resp::values(reply).next() {
+        Some(RespValue::Failure(error)) if first && error.starts_with(b"ERR unknown command") => {
+            Err(EngineTrouble::TooOld)
+        }
+        Some(RespValue::Failure(error)) => Err(EngineTrouble::of_error(error)),
+        Some(RespValue::Push(_)) => Err(EngineTrouble::Malformed),
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn trouble_of(error: &std::io::Error) -> EngineTrouble {
+    match error.kind() {
+        std::io::ErrorKind::TimedOut => EngineTrouble::Silent,
+        _ => EngineTrouble::Closed,
+    }
+}

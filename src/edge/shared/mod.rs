@@ -1,0 +1,51 @@
+//! The shared engine (Redis or Valkey), as a worker talks to it: one connection, on the worker's own runtime, over which
+//! what many exchanges ask goes at once.
+//!
+//! `link` is the book of a worker ([`LeaseBook`](crate::ledger::shared::LeaseBook)) and a bell; `line` keeps the connection;
+//! `greeting` begins one and finds out whether the server is fit; `claim` is the stage of an exchange; `standing` is what
+//! the process knows of all its workers.
+//!
+//! An exchange waits for its answer in the book, and the task of the connection wakes it: when the answer comes, when its
+//! time is over, or when the connection ends.
+
+pub mod claim;
+mod greeting;
+pub mod line;
+pub mod link;
+pub mod standing;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use zeroize::Zeroizing;
+
+use super::runtime::target::Target;
+use crate::ledger::shared::EngineKey;
+use standing::EngineStanding;
+
+/// How the engine is talked to.
+pub struct EngineTerms {
+    /// Where it listens.
+    pub target: Target,
+    /// Who we are there, where that is not the default user.
+    pub username: Option<String>,
+    /// The password.
+    pub password: Option<Zeroizing<Vec<u8>>>,
+    /// By what deliveries are named there.
+    pub key: EngineKey,
+    /// For a connection to be made.
+    pub connect_timeout: Duration,
+    /// For an exchange to be told whether a delivery is its own.
+    pub response_timeout: Duration,
+    /// A random number: no two processes have the same tokens.
+    pub process: u64,
+    /// How the workers stand with it.
+    pub standing: Arc<EngineStanding>,
+}
+
+impl fmt::Debug for EngineTerms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EngineTerms").field("target", &self.target).finish_non_exhaustive()
+    }
+}

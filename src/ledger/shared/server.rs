@@ -1,0 +1,86 @@
+//! Which servers are fit to hold claims: they are asked when a connection begins.
+
+use super::trouble::EngineTrouble;
+
+/// What is asked, in this order.
+pub const SECTIONS: [&str; 3] = ["server", "memory", "replication"];
+
+/// A server that is fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FitServer {
+    /// Its name and version, for people.
+    pub name: String,
+}
+
+/// The oldest versions that have all that is needed (and are still looked after).
+const OLDEST_REDIS: (u32, u32) = (7, 0);
+const OLDEST_VALKEY: (u32, u32) = (7, 2);
+
+/// Judges a server by what it says of itself: the sections of `INFO`, one after the other.
+///
+/// # Errors
+/// Why it cannot hold claims.
+pub fn judge(info: &str) -> Result<FitServer, EngineTrouble> {
+    let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
+    let (name, version, oldest) = match (of("valkey_version"), of("redis_version")) {
+        (Some(version), _) => ("valkey", version, OLDEST_VALKEY),
+        (None, Some(version)) => ("redis", version, OLDEST_REDIS),
+        (None, None) => return Err(EngineTrouble::Malformed),
+    };
+    if numbers(version).ok_or(EngineTrouble::Malformed)? < oldest {
+        return Err(EngineTrouble::TooOld);
+    }
+    if of(&format!("{name}_mode")).or_else(|| of("server_mode")).or_else(|| of("redis_mode")) != Some("standalone") {
+        return Err(EngineTrouble::Cluster);
+    }
+    if of("role") != Some("master") {
+        return Err(EngineTrouble::IsReplica);
+    }
+    if of("maxmemory_policy") != Some("noeviction") {
+        return Err(EngineTrouble::Evicts);
+    }
+    Ok(FitServer { name: format!("{name} {}", shown(version)) })
+}
+
+/// Major and minor number of a version.
+fn numbers(version: &str) -> Option<(u32, u32)> {
+    let mut parts = version.split('.');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// A version as it may stand in a log.
+fn shown(version: &str) -> String {
+    version.chars().filter(|it| it.is_ascii_alphanumeric() || *it == '.' || *it == '-').take(32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIT: &str = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n# Memory\r\nmaxmemory:0\r\n\
+                       maxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\n";
+
+    #[test]
+    fn a_server_is_fit_or_it_is_said_why_not() {
+        assert_eq!(judge(FIT).map(|it| it.name), Ok("redis 7.0.15".to_owned()));
+        let valkey = FIT.replace(
+            "redis_version:7.0.15\r\nredis_mode:standalone",
+            "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.1.0\r\nserver_mode:standalone",
+        );
+        assert_eq!(judge(&valkey).map(|it| it.name), Ok("valkey 8.1.0".to_owned()));
+        for (from, to, trouble) in [
+            ("7.0.15", "6.2.7", EngineTrouble::TooOld),
+            ("7.0.15", "x", EngineTrouble::Malformed),
+            ("role:master", "role:slave", EngineTrouble::IsReplica),
+            ("role:master", "", EngineTrouble::IsReplica),
+            ("noeviction", "allkeys-lru", EngineTrouble::Evicts),
+            ("noeviction", "volatile-ttl", EngineTrouble::Evicts),
+            ("standalone", "cluster", EngineTrouble::Cluster),
+            ("standalone", "sentinel", EngineTrouble::Cluster),
+            ("redis_version", "other_version", EngineTrouble::Malformed),
+        ] {
+            assert_eq!(judge(&FIT.replace(from, to)), Err(trouble), "{from} {to}");
+        }
+        assert_eq!(judge(""), Err(EngineTrouble::Malformed));
+    }
+}
