@@ -11,6 +11,7 @@
 //! | [`fifo_lock`] | computing what is left of a large body, one at a time | deliveries with late work | the delivery before it, in order | it is handed the lock, or it is evicted |
 //! | [`peers`] | room that other workers can make | a new connection or a request that met a limit | a timer: it tries again five times | there is room, or it is refused |
 //! | [`wake_list`] | the record of a delivery to be durable | answers ([`crate::edge::call::await_record`]) | the thread that writes records; the sweep | the record is durable or cannot be written, or ten seconds pass |
+//! | [`told`] | what another thread does for one request: a secret to be stored, a subscription to be confirmed | that request | that thread; the sweep | it is done or fails, or the time of the errand is over |
 //!
 //! Waiting for a single socket operation is the business of [`crate::edge::runtime::stream`]: a busy connection has one timer
 //! that its deadlines share, and [`crate::edge::runtime::alarms`] keeps the deadlines of all idle ones.
@@ -25,6 +26,7 @@ pub mod peers;
 pub mod slow_set;
 #[cfg(test)]
 mod tests;
+pub mod told;
 pub mod turn_loop;
 pub mod turns;
 pub mod wake_list;

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod framing;
 pub mod handshake;
 pub mod head;
+pub mod pinned;
 pub mod proxy;
 mod request;
 pub mod signature;
@@ -29,5 +30,6 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("token", token::run),
     ("chain", chain::run),
     ("handshake", handshake::run),
+    ("pinned", pinned::run),
     ("explain", explain::run),
 ];
