@@ -551,7 +551,10 @@ fn no_preset_lets_one_signature_vouch_for_two_deliveries() {
             assert!(count.deliveries - before.0 >= 10, "{name}: {} deliveries", count.deliveries - before.0);
             // No request carries a line end in a header: where one separates the parts, there is no other cut.
             let lines = preset.content.to_string().contains('\n');
-            let whole = |part: &Part| matches!(part, Part::SortedFormParams | Part::SortedForm(_) | Part::Secret);
+            // So few bodies have a checksum of their own here that no cut has one.
+            let whole = |part: &Part| {
+                matches!(part, Part::SortedFormParams | Part::SortedForm(_) | Part::Secret | Part::Checksum)
+            };
             let cuttable = !lines && !preset.content.any(whole);
             assert!(count.cuts > before.1 || !cuttable, "{name} was never cut");
         } else {
