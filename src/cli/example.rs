@@ -84,7 +84,7 @@ impl Made<'_> {
                         self.file(&file, secret.as_bytes())?;
                         variables.push((name.clone(), self.directory.join(file).display().to_string()));
                     }
-                    KeySource::Value(_) | KeySource::Url(_) => {}
+                    KeySource::Value(_) | KeySource::Url(_) | KeySource::Named => {}
                 }
             }
         }

@@ -57,6 +57,12 @@ impl GuardPlan<'_> {
             let _ = writeln!(text, "# What the token of the sender must say (docs/tokens.md).");
             let _ = writeln!(text, "claims = {{ {} }}", claims.join(", "));
         }
+        let values = preset.as_ref().map(|scheme| scheme.values.as_slice()).unwrap_or_default();
+        if !values.is_empty() {
+            let values: Vec<String> = values.iter().map(|value| format!("{} = \"replace-me\"", value.name)).collect();
+            let _ = writeln!(text, "# What only you know of what is signed (docs/tokens.md).");
+            let _ = writeln!(text, "values = {{ {} }}", values.join(", "));
+        }
         let keys: Vec<String> = self.keys.iter().map(key).collect();
         if !keys.is_empty() {
             let list = if preset.is_some_and(|scheme| scheme.wants_public_key()) { "public_keys" } else { "secrets" };

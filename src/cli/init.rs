@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use zeroize::Zeroizing;
 
 use crate::config::load;
-use crate::gate::verify::Scheme;
+use crate::gate::verify::{KeyLocator, Scheme};
 
 use super::configured::DEFAULT;
 use super::guard_plan::{GuardPlan, built_in, numbered, on_this_host};
@@ -76,7 +76,7 @@ fn one_sender(arguments: &InitArguments) -> Result<bool, String> {
         ));
     }
     let public = scheme.wants_public_key();
-    let published = scheme.keys_url.as_ref().filter(|_| arguments.secret_file.is_none());
+    let published = published(&scheme).filter(|_| arguments.secret_file.is_none());
     let file = arguments.secret_file.clone().unwrap_or_else(|| {
         PathBuf::from(if public { format!("secrets/{name}.pub") } else { format!("secrets/{name}") })
     });
@@ -124,6 +124,11 @@ fn one_sender(arguments: &InitArguments) -> Result<bool, String> {
     }
     next(arguments, &scheme, !public);
     Ok(true)
+}
+
+/// Where the sender publishes its keys.
+fn published(scheme: &Scheme) -> Option<String> {
+    scheme.keys_url.clone().or_else(|| scheme.named_key.as_ref().map(KeyLocator::label))
 }
 
 /// The secret is shown this once, for the form of the sender.

@@ -81,6 +81,7 @@ fn challenges(settings: &ChallengeSettings) -> Challenges {
         tokens: settings.read.iter().map(|(secret, validity)| VerifyToken::new(secret.bytes(), *validity)).collect(),
         url: settings.url.clone(),
         first_calls: settings.first_calls,
+        confirmations: Arc::default(),
     }
 }
 
@@ -139,6 +140,8 @@ fn verifier(
 fn key(settings: &KeySettings, scheme: &Scheme, bytes: &Secret) -> Result<Key, KeyError> {
     let key = if let KeySource::Url(url) = &settings.source {
         Key::from_url(&settings.id, scheme, url, settings.validity)?
+    } else if let KeySource::Named = &settings.source {
+        Key::named_by_deliveries(&settings.id, scheme, settings.validity)?
     } else if scheme.wants_public_key() {
         let text = String::from_utf8_lossy(bytes.bytes());
         Key::from_public(&settings.id, scheme, text.trim(), settings.validity)?

@@ -6,10 +6,10 @@ use std::sync::{Arc, LazyLock};
 use crate::config::document::Document;
 use crate::config::reader::Reader;
 use crate::gate::verify::challenge::{
-    Alphabet, AnswerForm, AnswerText, CHALLENGE_LIMIT, CallProof, Computed, Condition, HandshakeCall, HandshakeScheme,
-    Slot, Spot, ValueSource,
+    Alphabet, AnswerForm, AnswerText, CHALLENGE_LIMIT, CallProof, Computed, Condition, ConfirmRule, HandshakeCall,
+    HandshakeScheme, Slot, Spot, ValueSource,
 };
-use crate::gate::verify::{Encoding, JsonPath};
+use crate::gate::verify::{Encoding, JsonPath, QueryPin};
 
 /// The text of all handshakes that are built in.
 const HANDSHAKES: &str = include_str!("handshakes.toml");
@@ -109,6 +109,7 @@ fn read_call(table: &Reader<'_>) -> Option<HandshakeCall> {
         place.finish();
         spot
     });
+    let confirm = table.has("confirm").then(|| read_confirm(table));
     table.require("answer", "say what is answered: answer = { text = \"{value}\" }");
     let answer = read_answer(table.table("answer")?);
     let call = HandshakeCall {
@@ -118,6 +119,7 @@ fn read_call(table: &Reader<'_>) -> Option<HandshakeCall> {
         members,
         value: present(value)?,
         token: present(token)?,
+        confirm: present(confirm)?,
         answer: answer?,
     };
     check(table, &call);
@@ -135,6 +137,10 @@ fn check(table: &Reader<'_>, call: &HandshakeCall) {
     if uses_value && call.value.is_none() {
         table.error("answer", "is made of a value, and the call has none", "add value = { query = \"…\" }");
     }
+    if call.confirm.is_some() && call.proof != CallProof::Signature {
+        let message = "would let any client choose what is fetched";
+        table.error("confirm", message, "add proof = \"signature\"");
+    }
     if call.proof == CallProof::Pairing && call.value.is_none() {
         table.error("proof", "a pairing brings a secret, and the call has no value", "add value = { header = \"…\" }");
     }
@@ -146,6 +152,24 @@ fn check(table: &Reader<'_>, call: &HandshakeCall) {
             "say what tells it from a delivery: when = [{ json = \"type\", is = \"…\" }]",
         );
     }
+}
+
+/// A URL that is fetched before the call is answered.
+fn read_confirm(call: &Reader<'_>) -> Option<ConfirmRule> {
+    let table = call.table("confirm")?;
+    let spot = read_spot(&table);
+    table.require("url", "say what the URL may be: url = \"https://sender.example/?Action=Confirm&\"");
+    let texts = table.one_or_more("url").unwrap_or_default();
+    let mut pins = Vec::with_capacity(texts.len());
+    for text in texts {
+        match QueryPin::parse(text) {
+            Some(pin) => pins.push(pin),
+            None => table.error("url", "pins nothing", "write https://, host, path, and what the query begins with"),
+        }
+    }
+    let sound = !table.failed();
+    table.finish();
+    if sound { Some(ConfirmRule { spot: spot?, pins }) } else { None }
 }
 
 fn read_condition(table: Reader<'_>) -> Option<Condition> {

@@ -23,6 +23,7 @@ mod lines;
 pub mod load;
 mod memory;
 pub mod moment;
+pub(crate) mod named_key;
 mod networks;
 pub mod other_names;
 pub mod outline;

@@ -5,6 +5,7 @@ use core::time::Duration;
 use std::sync::LazyLock;
 
 use crate::config::guard::read_guards;
+use crate::config::named_key::{read_named_key, read_value_names};
 use crate::config::reader::Reader;
 use crate::config::section::limits::BODY_SIZE;
 use crate::config::token::{TOKEN_ALGORITHMS, read_keys_url, read_token};
@@ -108,6 +109,8 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
     let guards = read_guards(reader);
     let keys_url = read_keys_url(reader, "keys_url");
     let token = read_token(reader);
+    let named_key = read_named_key(reader);
+    let values = read_value_names(reader);
     let json_form = reader.string("json_form").map(str::to_owned);
     let signed_body = reader.choice("content_encoding", SIGNED_BODIES).unwrap_or_default();
     let (signature, syntax, encoding) = signature?;
@@ -133,6 +136,8 @@ pub fn read_scheme(name: &str, reader: &Reader<'_>) -> Option<Scheme> {
         allow_length_extension,
         guards: guards?,
         keys_url,
+        named_key: named_key?,
+        values,
         token: token?,
         json_form,
         signed_body,

@@ -26,7 +26,7 @@ use super::event_log::{EventLog, Level};
 use super::hardening;
 use super::lookout::Lookout;
 use super::plan::{plan, worker_count};
-use super::publishers::{Publishers, published};
+use super::publishers::{KeySources, Publishers};
 use super::records::Records;
 use super::reload;
 use super::reload_words;
@@ -177,7 +177,7 @@ fn household(running: &Running, records: &Arc<Records>) -> Household {
 /// What fetches the keys that senders publish. Those that it has on disk are in force at once.
 fn publishers(loaded: &Loaded, log: &Arc<EventLog>) -> Arc<Publishers> {
     let publishers = Arc::new(Publishers::of(&loaded.settings.published_keys, Arc::clone(log)));
-    let keys = published(&loaded.gate);
+    let keys = KeySources::of(&loaded.gate);
     publishers.fill(&keys);
     publishers.follow(keys);
     publishers

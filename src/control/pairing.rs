@@ -19,7 +19,8 @@ use crate::config::source::ConfigSource;
 use crate::config::units::show_duration;
 use crate::edge::clock::Clock;
 use crate::gate::admission::Admission;
-use crate::gate::pairing::{PairingEnd, PairingOffer};
+use crate::gate::errand::ErrandEnd;
+use crate::gate::pairing::PairingOffer;
 use crate::gate::verify::{Key, Scheme, Validity};
 
 use super::event_log::{EventLog, Level};
@@ -158,12 +159,12 @@ impl Pairing {
         let call = described(offer);
         let route = &target.route;
         if let Err(why) = judge(target, offer) {
-            self.fail(window, offer, PairingEnd::Unfit);
+            self.fail(window, offer, ErrandEnd::Unfit);
             self.log.event(Level::Warn, &format!("the secret that {call} has brought to route {route} {why}"));
             return false;
         }
         if let Err(error) = store(target, &offer.secret, window.number) {
-            self.fail(window, offer, PairingEnd::Failed);
+            self.fail(window, offer, ErrandEnd::Failed);
             let path = target.path.display();
             let words =
                 format!("the secret that {call} has brought to route {route} cannot be stored in {path}: {error}");
@@ -185,14 +186,20 @@ impl Pairing {
                 self.log.event(Level::Error, &words);
             }
         }
-        offer.fate.end(PairingEnd::Stored);
+        self.end(offer, ErrandEnd::Done);
         true
     }
 
     /// The client that is told so may try again at once.
-    fn fail(&self, window: &OpenWindow, offer: &PairingOffer, end: PairingEnd) {
+    fn fail(&self, window: &OpenWindow, offer: &PairingOffer, end: ErrandEnd) {
         self.admission.pairings().await_another(window.number);
+        self.end(offer, end);
+    }
+
+    /// Lets the one that waits look.
+    fn end(&self, offer: &PairingOffer, end: ErrandEnd) {
         offer.fate.end(end);
+        self.admission.bells().ring();
     }
 }
 

@@ -25,7 +25,7 @@ use super::event_log::{EventLog, Level};
 use super::hardening;
 use super::lookout::Lookout;
 use super::plan::plan_beside;
-use super::publishers::{Publishers, published};
+use super::publishers::{KeySources, Publishers};
 use super::records::Records;
 use super::reload_words;
 use super::reloader::{LastError, ReloadError, ReloadOrder, ReloadStatus, Reloaded, Reloader};
@@ -376,7 +376,7 @@ impl Thread {
         let log = loaded.settings.log;
         let asked = loaded.settings.admin.as_ref().and_then(|admin| admin.ready.clone());
         let inventory = self.records.as_ref().and_then(|records| records.inventory(&loaded));
-        let keys = published(&loaded.gate);
+        let keys = KeySources::of(&loaded.gate);
         self.publishers.iter().for_each(|publishers| publishers.fill(&keys));
         let (plan, names) = plan_beside(loaded, &self.resolver.names());
         let Applied { added, removed, needs_restart, generation } =

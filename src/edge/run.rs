@@ -1,6 +1,6 @@
 //! The life of a worker: it starts, obeys orders, and ends.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -75,6 +75,14 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
             let waiting = Rc::clone(&worker);
             monoio::spawn(async move { await_record::listen(&waiting.unspooled, changes).await });
         }
+        let (bell, changes) = StdUnixStream::pair()?;
+        bell.set_nonblocking(true)?;
+        changes.set_nonblocking(driver == Driver::Epoll)?;
+        let changes = UnixStream::from_std(changes)?;
+        let waiting = Rc::clone(&worker);
+        monoio::spawn(async move { await_record::listen(&waiting.untold, changes).await });
+        // When there is no room for another byte, it has been rung and has not looked yet.
+        worker.admission.bells().add(move || drop((&bell).write(&[1])));
         if let Some(terms) = engine {
             let link = Rc::new(EngineLink::new(terms, position));
             worker.share(Rc::clone(&link));
@@ -116,7 +124,8 @@ fn sweep(worker: &Worker<Sockets>) {
     let now = worker.net.now();
     // Answers that wait for their records look at their deadlines.
     worker.unrecorded.wake();
-    // So do those that wait for the store.
+    // So do those that wait for another thread, and those that wait for the store.
+    worker.untold.wake();
     worker.unspooled.wake();
     worker.cells(|cells| cells.beat(now.monotonic, worker.idle.len(), worker.turns.waiting()));
     worker.make_room();

@@ -85,6 +85,8 @@ pub struct Worker<N: Net> {
     pub unrecorded: WakeList,
     /// Answers that wait until their deliveries are stored.
     pub unspooled: WakeList,
+    /// Requests that wait for what another thread does for them.
+    pub untold: WakeList,
     /// Connections that make us wait in a request or an answer.
     pub slow: Rc<SlowSet>,
     /// The other workers.
@@ -116,6 +118,7 @@ impl<N: Net> Worker<N> {
             compute_lock: FifoLock::default(),
             unrecorded: WakeList::default(),
             unspooled: WakeList::default(),
+            untold: WakeList::default(),
             slow: Rc::default(),
             peers: Peers::default(),
             position,

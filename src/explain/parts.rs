@@ -50,13 +50,15 @@ fn place(case: TriedCase<'_>, part: &Part) -> String {
         Part::Form(name) => format!("the form field `{name}`"),
         Part::SortedFormParams | Part::SortedForm(_) => "the form in the body".to_owned(),
         Part::Json { path, .. } => format!("the member `{}` of the JSON body", path.text()),
+        Part::JsonLines(lines) => format!("the members `{lines}` of the JSON body"),
+        Part::Route(name) => format!("the value `{name}` of the route"),
         Part::Field(key) => format!("the field `{key}` of the signature"),
         Part::NamedHeaders(key) => format!("one of the headers that the field `{key}` of the signature names"),
         Part::Method => format!("the method `{}`", case.seen.method.escape_ascii()),
         Part::Url | Part::UrlUnescaped | Part::Path | Part::Target => "the URL".to_owned(),
         Part::Timestamp => case.scheme.timestamp.as_ref().map_or_else(String::new, |it| place_of(&it.source)),
         Part::Id => case.scheme.id.as_ref().map_or_else(String::new, place_of),
-        Part::Literal(_) | Part::Body | Part::HashedBody(..) | Part::Secret => "the body".to_owned(),
+        Part::Literal(_) | Part::Body | Part::Checksum | Part::HashedBody(..) | Part::Secret => "the body".to_owned(),
     }
 }
 

@@ -3,13 +3,14 @@
 
 use core::fmt;
 use core::net::IpAddr;
-use core::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use zeroize::Zeroizing;
 
+use super::errand::ErrandFate;
 use crate::outcome::Rejection;
 
 /// A secret that a call has brought while a window is open.
@@ -21,58 +22,12 @@ pub struct PairingOffer {
     /// The id of the request.
     pub request_id: [u8; 32],
     /// What becomes of it.
-    pub fate: Arc<PairingFate>,
+    pub fate: Arc<ErrandFate>,
 }
 
 impl fmt::Debug for PairingOffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PairingOffer").field("client", &self.client).finish_non_exhaustive()
-    }
-}
-
-/// How an offer has ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum PairingEnd {
-    /// The secret is durable.
-    Stored = 3,
-    /// It could not be stored.
-    Failed = 4,
-    /// It is no secret that the route could use.
-    Unfit = 5,
-}
-
-const WAITING: u8 = 0;
-const STORING: u8 = 1;
-const WITHDRAWN: u8 = 2;
-
-/// What becomes of an offer. Both sides see the same: what was withdrawn is not stored.
-#[derive(Debug, Default)]
-pub struct PairingFate(AtomicU8);
-
-impl PairingFate {
-    /// Begins to store the secret; false where the offer has been withdrawn.
-    #[must_use]
-    pub fn begin(&self) -> bool {
-        self.0.compare_exchange(WAITING, STORING, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    /// Withdraws the offer; false where it is being stored, or has ended.
-    #[must_use]
-    pub fn withdraw(&self) -> bool {
-        self.0.compare_exchange(WAITING, WITHDRAWN, Ordering::AcqRel, Ordering::Acquire).is_ok()
-    }
-
-    /// Says how it has ended.
-    pub fn end(&self, end: PairingEnd) {
-        self.0.store(end as u8, Ordering::Release);
-    }
-
-    /// How it has ended, once that is known.
-    #[must_use]
-    pub fn ended(&self) -> Option<PairingEnd> {
-        let state = self.0.load(Ordering::Acquire);
-        [PairingEnd::Stored, PairingEnd::Failed, PairingEnd::Unfit].into_iter().find(|end| *end as u8 == state)
     }
 }
 
@@ -207,17 +162,5 @@ mod tests {
         assert!(is_taken(&windows, "asana", SECOND * 3) && new.try_recv().is_ok());
         assert!(windows.close_route("asana") && !windows.close_route("asana"));
         assert!(!is_taken(&windows, "asana", SECOND * 3));
-    }
-
-    #[test]
-    fn what_was_withdrawn_is_not_stored() {
-        let (withdrawn, stored) = (PairingFate::default(), PairingFate::default());
-        assert!(withdrawn.withdraw() && !withdrawn.begin());
-        assert!(stored.begin() && !stored.withdraw());
-        assert_eq!(stored.ended(), None);
-        for end in [PairingEnd::Stored, PairingEnd::Failed, PairingEnd::Unfit] {
-            stored.end(end);
-            assert_eq!(stored.ended(), Some(end));
-        }
     }
 }

@@ -173,6 +173,8 @@ ends! {
         CompressionBomb = "compression_bomb", 401 "unauthorized" Keep;
         /// The signature holds, but the digest of the body that it vouches for is of another body.
         DigestMismatch = "digest_mismatch", 401 "unauthorized" Keep;
+        /// A value that the route says must be this one (`values`) is missing or another one.
+        ValueMismatch = "value_mismatch", 401 "unauthorized" Keep;
         /// The token is not three parts of base64url with JSON in them, has a claim twice, or is nested too deeply.
         TokenMalformed = "token_malformed", 401 "unauthorized" Keep;
         /// The token, or its header, is longer than it may be.
@@ -189,7 +191,10 @@ ends! {
         TokenNotYetValid = "token_not_yet_valid", 401 "unauthorized" Keep;
         /// The delivery names a key that the route does not have.
         KeyUnknown = "key_unknown", 401 "unauthorized" Keep;
-        /// None of the keys that the sender publishes has been fetched yet: they cannot be had, and none was kept.
+        /// The delivery names no key, or one at a URL that the scheme does not allow. Nothing is fetched for it.
+        KeyUrlRefused = "key_url_refused", 401 "unauthorized" Keep;
+        /// None of the keys that the sender publishes has been fetched yet, or not the one that the delivery names: they cannot
+        /// be had, and none was kept.
         KeysUnavailable = "keys_unavailable", 503 "unavailable" Keep;
         /// No key of the route is inside its validity.
         KeyInactive = "key_inactive", 401 "unauthorized" Keep;
@@ -211,6 +216,8 @@ ends! {
         PairingRefused = "pairing_refused", 401 "unauthorized" Keep;
         /// A pairing window is open, and the secret that the handshake brings could not be stored.
         PairingFailed = "pairing_failed", 503 "unavailable" Keep;
+        /// The sender asks for a confirmation by a request to it, and that request has failed or could not be made in time.
+        ConfirmationFailed = "confirmation_failed", 503 "unavailable" Keep;
         /// The delivery cannot be recorded, or not durably, and must not pass without that.
         AuditUnavailable = "audit_unavailable", 503 "unavailable" Keep;
         /// More genuine deliveries than the route takes.

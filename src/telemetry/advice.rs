@@ -80,6 +80,7 @@ pub fn of(code: &str) -> &'static str {
         "id_reused" => {
             "nothing: the delivery was forwarded. Does the sender give two events one id, or does the application need to know?"
         }
+        "confirmation_failed" => of_handshake(code),
         code if code.starts_with("challenge_") || code.starts_with("first_call_") || code.starts_with("pairing_") => {
             of_handshake(code)
         }
@@ -104,6 +105,9 @@ fn of_handshake(code: &str) -> &'static str {
             "nothing, if it is rare: no sender's handshake looks like this. If a sender's does, challenge = false leaves it to a route of its own"
         }
         "first_call_rate_limited" => "register the webhook again in a minute; find out who sends so many",
+        "confirmation_failed" => {
+            "the log of the process says why: let it reach the sender over HTTPS; the sender calls again"
+        }
         "pairing_failed" => {
             "the log of the process says what failed: make the folder of the secret writable for it, and register the webhook again while the window is open"
         }
@@ -177,6 +181,10 @@ fn of_verification(code: &str) -> &'static str {
         }
         "keys_unavailable" => {
             "the keys that the sender publishes cannot be fetched: the log says why; let the process reach the URL, and give [published_keys] a cache"
+        }
+        "value_mismatch" => "compare `values` of the route with what the sender shows: it may be another account's",
+        "key_url_refused" => {
+            "no sender's delivery looks like this; for a new URL of the sender, name its key in public_keys"
         }
         "key_unknown" => "give the route the key that the delivery names: `explain` shows the name",
         "key_inactive" => "give the route a key whose not_before and not_after enclose the present",

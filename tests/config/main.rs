@@ -8,6 +8,7 @@ mod clients;
 mod files;
 mod handshakes;
 mod mistakes;
+mod named_keys;
 mod newcomers;
 mod random;
 mod secrets;

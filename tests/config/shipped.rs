@@ -39,7 +39,7 @@ fn keys(table: &DeTable<'_>, path: &str, found: &mut BTreeSet<String>) {
 fn the_example_has_every_key_and_every_default() {
     let text = fs::read_to_string(shipped("example.toml")).unwrap();
     let (settings, warnings) = parse_str("example.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
-    assert_eq!(warnings.len(), 2, "{warnings}");
+    assert_eq!(warnings.len(), 3, "{warnings}");
     assert_eq!((settings.server, settings.limits), (ServerSettings::default(), LimitSettings::default()));
     assert_eq!((settings.upstream, settings.reload), (UpstreamSettings::default(), ReloadSettings::default()));
     assert_eq!(settings.access_log, AccessLogSettings::default());

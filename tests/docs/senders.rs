@@ -158,6 +158,13 @@ fn secret(scheme: &Scheme) -> String {
             "There is none: the sender publishes its keys at <{url}>, and they are [fetched](../tokens.md)."
         );
     }
+    if let Some(locator) = &scheme.named_key {
+        let pins: Vec<String> = locator.pins.iter().map(|pin| format!("`{pin}`")).collect();
+        return format!(
+            "There is none: each delivery names the URL of its key. It is [fetched](../tokens.md#keys-that-a-delivery-names) only from {}.",
+            pins.join(" and ")
+        );
+    }
     if scheme.wants_public_key() {
         return format!(
             "The sender signs with a key of its own. Write the public key that it shows you to `secrets/{name}.pub`: PEM, JWK, base64 \
@@ -196,7 +203,13 @@ fn route(scheme: &Scheme) -> String {
         text += "# What the token of the sender must say (docs/tokens.md).\n";
         let _ = writeln!(text, "claims = {{ {} }}", claims.join(", "));
     }
-    if scheme.keys_url.is_some() {
+    if !scheme.values.is_empty() {
+        let values: Vec<String> =
+            scheme.values.iter().map(|value| format!("{} = \"replace-me\"", value.name)).collect();
+        text += "# What only you know of what is signed (docs/tokens.md).\n";
+        let _ = writeln!(text, "values = {{ {} }}", values.join(", "));
+    }
+    if scheme.keys_url.is_some() || scheme.named_key.is_some() {
         return text;
     }
     let (list, file) = if scheme.wants_public_key() { ("public_keys", ".pub") } else { ("secrets", "") };

@@ -1,7 +1,9 @@
 //! A delivery for the tests of schemes.
 #![allow(unreachable_pub, missing_docs, dead_code)]
 
-use countersign::gate::verify::Delivery;
+use std::sync::Arc;
+
+use countersign::gate::verify::{Delivery, RouteValue, Scheme};
 use countersign::wire::headers::{HeaderBuf, Headers};
 
 /// A delivery as it was received.
@@ -36,4 +38,13 @@ impl Delivery for Received {
     fn body(&self) -> &[u8] {
         &self.body
     }
+}
+
+/// The topic that routes of tests take deliveries of, and everything else that only a route knows.
+pub const TOPIC: &str = "arn:aws:sns:eu-west-1:123456789012:invoices";
+
+/// The scheme with a value for everything that only a route knows.
+pub fn with_values(scheme: &Arc<Scheme>) -> Arc<Scheme> {
+    let given = scheme.values.iter().map(|value| RouteValue { name: value.name.clone(), values: vec![TOPIC.into()] });
+    Arc::new((**scheme).clone().with_values(&given.collect::<Vec<_>>()))
 }

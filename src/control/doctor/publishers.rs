@@ -1,13 +1,13 @@
 //! The URLs at which senders publish their keys: whether they can be fetched now, and are keys.
 
 use crate::config::load::Loaded;
-use crate::control::publishers::{KeyClient, published};
+use crate::control::publishers::{KeyClient, KeySources};
 
 use super::finding::{Finding, Grade};
 
 /// Asks each of them once.
 pub(super) fn examine(loaded: &Loaded) -> Vec<Finding> {
-    let mut keys = published(&loaded.gate);
+    let mut keys = KeySources::of(&loaded.gate).sets;
     keys.sort_by(|one, other| one.url().cmp(other.url()));
     keys.dedup_by(|one, other| one.is_same_source(other));
     if keys.is_empty() {

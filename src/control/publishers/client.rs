@@ -1,5 +1,6 @@
 //! Asks publishers over TLS: no redirect is followed, and size and time are bounded.
 
+use std::fmt;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
 use crate::gate::verify::published::KEY_SET_LIMIT;
+
+use super::chains::ChainJudge;
 
 /// From the first byte of the request to the last one of the answer, the name and the handshake with it.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -24,10 +27,37 @@ const AUTHORITIES: [&str; 4] = [
     "/etc/ssl/cert.pem",
 ];
 
+/// Why nothing was fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FetchError {
+    /// The answer is a redirect, which is not followed.
+    Redirect(u16),
+    /// The answer has this status.
+    Status(u16),
+    /// The answer is longer than it may be.
+    TooLong,
+    /// There is no answer that can be used, in words.
+    Other(String),
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Redirect(status) => write!(f, "the answer is a redirect ({status}), which is not followed"),
+            Self::Status(status) => write!(f, "the answer has the status {status}"),
+            Self::TooLong => f.write_str("the answer is larger than 256 KiB"),
+            Self::Other(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
 /// Asks for keys.
 #[derive(Debug)]
 pub struct KeyClient {
     agent: Agent,
+    chains: ChainJudge,
     /// Why no publisher can be trusted.
     untrusting: Option<String>,
 }
@@ -46,6 +76,7 @@ impl KeyClient {
             Ok(roots) => (roots, None),
             Err(why) => (Vec::new(), Some(why)),
         };
+        let chains = ChainJudge::new(roots.iter().map(|root| root.der().to_vec()));
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let tls = TlsConfig::builder()
             .root_certs(RootCerts::new_with_certs(&roots))
@@ -63,7 +94,7 @@ impl KeyClient {
             .timeout_global(Some(patience))
             .user_agent("countersign")
             .build();
-        Self { agent: config.new_agent(), untrusting }
+        Self { agent: config.new_agent(), chains, untrusting }
     }
 
     /// What stands at `url`.
@@ -71,17 +102,34 @@ impl KeyClient {
     /// # Errors
     /// Why it cannot be had, in words for the operator.
     pub fn get(&self, url: &str) -> Result<Vec<u8>, String> {
+        self.fetch(url).map_err(|error| error.to_string())
+    }
+
+    /// Judges certificates by the same authorities.
+    pub(super) const fn chains(&self) -> &ChainJudge {
+        &self.chains
+    }
+
+    /// What stands at `url`.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn fetch(&self, url: &str) -> Result<Vec<u8>, FetchError> {
         if let Some(why) = &self.untrusting {
-            return Err(why.clone());
+            return Err(FetchError::Other(why.clone()));
         }
-        let mut response = self.agent.get(url).call().map_err(|error| error.to_string())?;
+        let other = |error: ureq::Error| FetchError::Other(error.to_string());
+        let mut response = self.agent.get(url).call().map_err(other)?;
         match response.status().as_u16() {
             200 => {}
-            status @ 300..=399 => return Err(format!("the answer is a redirect ({status}), which is not followed")),
-            status => return Err(format!("the answer has the status {status}")),
+            status @ 300..=399 => return Err(FetchError::Redirect(status)),
+            status => return Err(FetchError::Status(status)),
         }
         let body = response.body_mut().with_config().limit(KEY_SET_LIMIT as u64);
-        body.read_to_vec().map_err(|error| error.to_string())
+        body.read_to_vec().map_err(|error| match error {
+            ureq::Error::BodyExceedsLimit(_) => FetchError::TooLong,
+            error => other(error),
+        })
     }
 }
 

@@ -1,11 +1,15 @@
 //! Keys that senders publish at a URL: one thread fetches them, keeps what it has fetched last on disk, and replaces what
 //! routes verify with. No worker ever waits for it.
 //!
-//! A URL is one of the configuration or of a preset, never one of a request. A delivery that names a key that is not known
-//! is refused, and rings a bell; the thread looks at the bells twice a second and asks the publisher at most so often.
+//! A URL is one of the configuration or of a preset, or one that a delivery names within what its scheme pins. A delivery
+//! that names a key that is not known is refused, and rings a bell; the thread looks at the bells twice a second and asks
+//! the publisher at most so often.
 
+mod chains;
 mod client;
 mod fetching;
+mod pinned;
+mod sources;
 mod store;
 mod watched;
 
@@ -16,21 +20,26 @@ use std::thread;
 
 use crate::config::section::published::PublishedKeySettings;
 use crate::edge::clock::Clock;
-use crate::gate::Gate;
-use crate::gate::verify::published::PublishedKeys;
+use crate::gate::confirming::{ConfirmOffer, Confirmations};
+use crate::gate::errand::ErrandEnd;
 use crate::telemetry::readings::PublisherReading;
 
-use super::event_log::EventLog;
-pub use client::KeyClient;
+use super::event_log::{EventLog, Level};
+use chains::ChainJudge;
+pub use client::{FetchError, KeyClient};
 pub use fetching::{FetchPace, Fetching};
+use pinned::WatchedPins;
+pub use sources::KeySources;
 use store::KeyStore;
 use watched::WatchedPublisher;
 
 /// Keeps the published keys of the policy in force fresh until it is dropped.
 pub struct Publishers {
     store: KeyStore,
-    followed: Mutex<Vec<Arc<PublishedKeys>>>,
-    follow: Sender<Vec<Arc<PublishedKeys>>>,
+    chains: ChainJudge,
+    clock: Clock,
+    followed: Mutex<KeySources>,
+    follow: Sender<KeySources>,
     readings: Arc<Mutex<BTreeMap<Arc<str>, PublisherReading>>>,
 }
 
@@ -38,13 +47,6 @@ impl std::fmt::Debug for Publishers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Publishers").finish_non_exhaustive()
     }
-}
-
-/// The published keys of all routes.
-#[must_use]
-pub fn published(gate: &Gate) -> Vec<Arc<PublishedKeys>> {
-    let keys = gate.routes.routes().iter().flat_map(|route| route.verifier.keys());
-    keys.filter_map(|key| key.published().cloned()).collect()
 }
 
 impl Publishers {
@@ -56,11 +58,12 @@ impl Publishers {
         let readings = Arc::new(Mutex::default());
         let shared = Arc::clone(&readings);
         let thread_store = store.clone();
+        let (chains, clock) = (fetching.client.chains().clone(), Clock::start());
         let run =
             move || Fetcher { fetching, store: thread_store, readings: shared, clock: Clock::start() }.run(&followed);
         // Where there can be no thread, nothing is fetched, and routes refuse for want of keys.
         let _ = thread::Builder::new().name("keys".to_owned()).spawn(run);
-        Self { store, followed: Mutex::default(), follow, readings }
+        Self { store, chains, clock, followed: Mutex::default(), follow, readings }
     }
 
     /// With the settings of a configuration. Nothing is trusted where authorities cannot be read, and the log says so.
@@ -73,10 +76,13 @@ impl Publishers {
 
     /// Gives keys that are not in force yet what is known: from those that are, else from disk. To be called before
     /// they are put in force, so that no delivery meets a route without keys that had some.
-    pub fn fill(&self, keys: &[Arc<PublishedKeys>]) {
+    pub fn fill(&self, keys: &KeySources) {
         let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
-        for new in keys.iter().filter(|new| new.current().is_none()) {
-            let known = followed.iter().find(|old| old.is_same_source(new)).and_then(|old| old.current());
+        for new in keys.pinned.iter().filter(|new| new.urls().is_empty()) {
+            pinned::fill(new, &followed.pinned, &self.store, &self.chains, self.clock.now());
+        }
+        for new in keys.sets.iter().filter(|new| new.current().is_none()) {
+            let known = followed.sets.iter().find(|old| old.is_same_source(new)).and_then(|old| old.current());
             let kept = || self.store.load(new.url()).and_then(|text| new.read(&text).ok()).map(Arc::new);
             if let Some(set) = known.or_else(kept) {
                 new.put(set);
@@ -85,7 +91,7 @@ impl Publishers {
     }
 
     /// From now on keeps these keys fresh, and no others.
-    pub fn follow(&self, keys: Vec<Arc<PublishedKeys>>) {
+    pub fn follow(&self, keys: KeySources) {
         self.followed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&keys);
         // The thread ends only after this end of the channel does.
         let _ = self.follow.send(keys);
@@ -106,23 +112,39 @@ struct Fetcher {
 }
 
 impl Fetcher {
-    fn run(&self, followed: &Receiver<Vec<Arc<PublishedKeys>>>) {
+    fn run(&self, followed: &Receiver<KeySources>) {
         let mut watched: Vec<WatchedPublisher> = Vec::new();
+        let mut pins: Vec<WatchedPins> = Vec::new();
+        let mut confirmations: Vec<Arc<Confirmations>> = Vec::new();
         loop {
             for one in &mut watched {
                 self.attend(one);
             }
-            let next = watched.iter().map(WatchedPublisher::due).min();
+            for one in &mut pins {
+                if one.attend(&self.fetching, &self.store, self.clock.now()) {
+                    self.tell_one(one.reading());
+                }
+            }
+            confirmations.iter().filter_map(|waiting| waiting.begin_next()).for_each(|offer| self.confirm(&offer));
             let now = self.clock.monotonic();
+            let next = watched.iter().map(WatchedPublisher::due);
+            let next = next.chain(pins.iter().filter_map(|one| one.due(now, &self.fetching.pace))).min();
             let outcome = match next {
                 // Nothing to watch: nothing but another configuration changes that.
-                None => followed.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(due) => followed.recv_timeout(due.saturating_sub(now).min(self.fetching.pace.bell)),
+                None if pins.is_empty() && confirmations.is_empty() => {
+                    followed.recv().map_err(|_| RecvTimeoutError::Disconnected)
+                }
+                due => {
+                    let pause = due.map_or(self.fetching.pace.bell, |due| due.saturating_sub(now));
+                    followed.recv_timeout(pause.min(self.fetching.pace.bell))
+                }
             };
             match outcome {
                 Ok(keys) => {
-                    watched = watched::after(watched, keys, self.clock.monotonic());
-                    self.tell(&watched);
+                    watched = watched::after(watched, keys.sets, self.clock.monotonic());
+                    confirmations = keys.confirmations;
+                    pins = pinned::after(pins, keys.pinned, self.clock.monotonic());
+                    self.tell(&watched, &pins);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -141,12 +163,34 @@ impl Fetcher {
         {
             one.complain_about_disk(&error, &self.fetching.log);
         }
-        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        readings.insert(Arc::clone(one.url()), one.reading());
+        self.tell_one(one.reading());
     }
 
-    fn tell(&self, watched: &[WatchedPublisher]) {
+    /// Asks the sender to confirm a subscription.
+    fn confirm(&self, offer: &ConfirmOffer) {
+        let url = offer.url.split('?').next().unwrap_or_default();
+        let end = match self.fetching.client.fetch(&offer.url) {
+            Ok(_) => {
+                self.fetching.log.event(Level::Info, &format!("a subscription is confirmed at {url}"));
+                ErrandEnd::Done
+            }
+            Err(why) => {
+                self.fetching.log.event(Level::Warn, &format!("a subscription is not confirmed at {url}: {why}"));
+                ErrandEnd::Failed
+            }
+        };
+        offer.fate.end(end);
+        offer.bells.ring();
+    }
+
+    fn tell_one(&self, reading: PublisherReading) {
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
-        *readings = watched.iter().map(|one| (Arc::clone(one.url()), one.reading())).collect();
+        readings.insert(Arc::from(reading.url.as_str()), reading);
+    }
+
+    fn tell(&self, watched: &[WatchedPublisher], pins: &[WatchedPins]) {
+        let all = watched.iter().map(WatchedPublisher::reading).chain(pins.iter().map(WatchedPins::reading));
+        let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
+        *readings = all.map(|reading| (Arc::from(reading.url.as_str()), reading)).collect();
     }
 }

@@ -1,18 +1,14 @@
 //! Handshakes of clients that have shown nothing: which requests are read although they would be refused, and what becomes
 //! of the answer. What is a handshake, and how it is answered, the gate decides.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use super::carrier::Carrier;
+use super::errand;
 use super::read;
 use super::request::{Call, Case};
 use crate::edge::policy::Policy;
 use crate::edge::runtime::net::Net;
 use crate::edge::worker::Worker;
 use crate::gate::admission::Admitted;
-use crate::gate::pairing::{PairingEnd, PairingFate, PairingOffer};
-use crate::gate::route::Route;
 use crate::gate::verify::{CallProof, ChallengeReply, Challenges, Question, Verifier};
 use crate::outcome::{Outcome, Rejection};
 use crate::wire::framing::BodyFraming;
@@ -52,7 +48,7 @@ pub async fn answer_instead<N: Net, C: Carrier<N>>(
     match challenges.judge(Question { delivery: &*call.inbound, is_verified: false, now }, &route.verifier) {
         // A secret waits for a disk: in a box, for all other requests do not.
         Ok(Some(reply)) if reply.proof == CallProof::Pairing => {
-            Box::pin(pair(worker, call, route, reply)).await.unwrap_or_else(Outcome::from)
+            Box::pin(errand::pair(worker, call, route, reply)).await.unwrap_or_else(Outcome::from)
         }
         Ok(Some(reply)) => permit(worker, call, reply).unwrap_or_else(Outcome::from),
         Ok(None) => refused,
@@ -87,59 +83,4 @@ fn permit<N: Net>(worker: &Worker<N>, call: &mut Call<'_, '_>, reply: ChallengeR
         CallProof::Pairing => return Err(Rejection::PairingRefused),
     }
     Ok(call.asked.answer_with(Box::new(reply)))
-}
-
-/// How long a secret waits for the thread that stores it before it is withdrawn. Senders wait for ten seconds.
-const PAIRING_PATIENCE: Duration = Duration::from_secs(5);
-
-/// How long a client waits for a secret that is being stored. A disk that takes longer does not work.
-const PAIRING_HANGS_AFTER: Duration = Duration::from_secs(30);
-
-/// Between two looks at what has become of a secret. A webhook is paired once: that is too rare for a bell.
-const PAIRING_GLANCE: Duration = Duration::from_millis(5);
-
-/// Offers the secret of a call to the pairing window of its route. It is answered when the secret is durable, and can be
-/// recorded.
-async fn pair<N: Net>(
-    worker: &Worker<N>,
-    call: &mut Call<'_, '_>,
-    route: &Route,
-    mut reply: ChallengeReply,
-) -> Result<Outcome, Rejection> {
-    if !worker.can_record() {
-        return Err(Rejection::AuditUnavailable);
-    }
-    let fate = Arc::<PairingFate>::default();
-    let offer = PairingOffer {
-        secret: reply.secret.take().ok_or(Rejection::PairingRefused)?,
-        client: call.asked.client.address,
-        request_id: *call.asked.id.text(),
-        fate: Arc::clone(&fate),
-    };
-    let begun = worker.net.monotonic();
-    worker.admission.pairings().offer(&route.name, offer, begun)?;
-    let fate = Offered(fate);
-    loop {
-        match fate.0.ended() {
-            Some(PairingEnd::Stored) => return Ok(call.asked.answer_with(Box::new(reply))),
-            Some(PairingEnd::Failed) => return Err(Rejection::PairingFailed),
-            Some(PairingEnd::Unfit) => return Err(Rejection::ChallengeMalformed),
-            None => {}
-        }
-        let waited = worker.net.look().monotonic.saturating_sub(begun);
-        if waited >= PAIRING_PATIENCE && fate.0.withdraw() || waited >= PAIRING_HANGS_AFTER {
-            return Err(Rejection::PairingFailed);
-        }
-        monoio::time::sleep(PAIRING_GLANCE).await;
-    }
-}
-
-/// An offer, which is withdrawn when its client is gone.
-struct Offered(Arc<PairingFate>);
-
-impl Drop for Offered {
-    fn drop(&mut self) {
-        // What is being stored, or is stored, stays so.
-        let _ = self.0.withdraw();
-    }
 }

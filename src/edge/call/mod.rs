@@ -10,6 +10,7 @@ pub mod await_record;
 pub mod carrier;
 pub mod challenge;
 pub mod enqueue;
+mod errand;
 pub mod forward;
 mod forwarded_headers;
 pub mod ids;

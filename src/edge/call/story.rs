@@ -23,6 +23,7 @@ use super::await_record;
 use super::carrier::{Carrier, Next, OwnAnswer};
 use super::challenge::{self, WithoutProof};
 use super::enqueue::{self, Storing};
+use super::errand;
 use super::forward::{self, Way};
 use super::inbound::Inbound;
 use super::judge;
@@ -100,6 +101,10 @@ async fn story<'p, 'w, N: Net, C: Carrier<N>>(
     let judged = judge::judge(worker, policy, inbound, asked, case).await;
     let genuine = judged.inspect_err(|_| asked.mark(Stage::Verified, worker.net.look().monotonic))?;
     match route.disposition(genuine.verified.delivery(), || worker.net.now()) {
+        Disposition::Answer(reply) if reply.confirm.is_some() => {
+            drop(genuine);
+            Err(Box::pin(errand::confirm(worker, asked, route, reply)).await.unwrap_or_else(Outcome::from))
+        }
         Disposition::Answer(reply) => Err(asked.answer_with(reply)),
         Disposition::Refuse(rejection) => Err(rejection.into()),
         Disposition::Forward { upstream } => {

@@ -12,6 +12,7 @@
 //! | [`peers`] | room that other workers can make | a new connection or a request that met a limit | a timer: it tries again five times | there is room, or it is refused |
 //! | [`wake_list`] | the record of a delivery to be durable | answers ([`crate::edge::call::await_record`]) | the thread that writes records; the sweep | the record is durable or cannot be written, or ten seconds pass |
 //! | `edge/shared` | whether a delivery is new to all processes | a delivery that is new to this one | the task of the worker's connection to the shared engine | the engine answers, its time (50 ms) is over, or the connection ends |
+//! | [`told`] | what another thread does for one request: a secret to be stored, a subscription to be confirmed | that request | that thread; the sweep | it is done or fails, or the time of the errand is over |
 //!
 //! How much `turns` and `newcomer_turns` let happen between two looks follows from how long looks take (`round_size.rs`).
 //!
@@ -29,6 +30,7 @@ mod round_size;
 pub mod slow_set;
 #[cfg(test)]
 mod tests;
+pub mod told;
 mod turn_lines;
 pub mod turn_loop;
 pub mod turns;

@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use core::time::Duration;
 use std::hash::RandomState;
+use std::sync::Arc;
 
 use super::eviction::Bound;
 use super::gauge::Gauge;
@@ -13,6 +14,7 @@ use super::refused::Refused;
 use super::suspects::{Share, Suspects};
 use super::token_bucket::{Rate, SharedBucket};
 use crate::gate::client_key::ClientKey;
+use crate::gate::errand::WorkerBells;
 use crate::gate::pairing::PairingWindows;
 use crate::outcome::{ConnectionEnd, Rejection};
 
@@ -52,6 +54,7 @@ pub struct Admission {
     pub(super) suspects: Suspects,
     first_calls: SharedBucket,
     pairings: PairingWindows,
+    bells: Arc<WorkerBells>,
     /// Connections that clients have beyond what each may have.
     excess: AtomicU64,
     /// For each limit, how many were refused because it was reached, for which no room has been made yet.
@@ -84,6 +87,7 @@ impl Admission {
             suspects: Suspects::new(limits),
             first_calls: SharedBucket::new(FIRST_CALLS),
             pairings: PairingWindows::default(),
+            bells: Arc::default(),
             excess: AtomicU64::new(0),
             shortages: Default::default(),
         }
@@ -101,6 +105,12 @@ impl Admission {
     #[must_use]
     pub const fn pairings(&self) -> &PairingWindows {
         &self.pairings
+    }
+
+    /// The bells of workers, for threads that do something for a request.
+    #[must_use]
+    pub const fn bells(&self) -> &Arc<WorkerBells> {
+        &self.bells
     }
 
     /// Changes the bounds. They count at once and for everything, also for what has been granted before: nothing is taken back,

@@ -4,6 +4,7 @@
 use super::Delivery;
 use super::keyring::{Keyring, Material};
 use super::mac::{self, Tag};
+use super::pinned::PinnedKey;
 use super::reading;
 use super::scheme::Scheme;
 use super::signature::{PUBLIC_CANDIDATE_LIMIT, SIGNATURE_LIMIT};
@@ -46,6 +47,8 @@ pub(super) struct Trial {
     /// Of the body that the content was made with.
     body_length: usize,
     candidates: Candidates,
+    /// The key that the delivery names, where it names one.
+    named: Option<PinnedKey>,
     /// What is tried next: a place in the ring, and a signature.
     next: (usize, usize),
     matched: Option<usize>,
@@ -53,7 +56,12 @@ pub(super) struct Trial {
 
 impl Trial {
     pub(super) fn new(content: Vec<u8>, body_length: usize, candidates: Candidates) -> Self {
-        Self { content, body_length, candidates, next: (0, 0), matched: None }
+        Self { content, body_length, candidates, named: None, next: (0, 0), matched: None }
+    }
+
+    /// The same with the key that the delivery names.
+    pub(super) fn with(self, named: Option<PinnedKey>) -> Self {
+        Self { named, ..self }
     }
 
     /// Whether it is about a body of this length.
@@ -74,6 +82,7 @@ impl Trial {
             let verifies = match key.material() {
                 Material::Public(public) => public.verifies(&self.content, signature),
                 Material::Published(keys) => keys.verifies(None, &self.content, signature),
+                Material::Pinned(_) => self.named.as_ref().is_some_and(|key| key.verifies(&self.content, signature)),
                 _ => false,
             };
             self.matched = verifies.then_some(position);

@@ -17,6 +17,7 @@ use super::jws::{Proven, TokenCheck, TokenRule};
 use super::keyring::{Key, Keyring};
 use super::mac::{self, Hasher, Tag};
 use super::name::Name;
+use super::pinned::{KeyPlace, PinnedKey};
 use super::reading::{self, Content};
 use super::rule::Rule;
 use super::scheme::{Kind, Scheme, SchemeProblem, Source};
@@ -135,7 +136,9 @@ impl Verifier {
             Kind::Jws(_) => rule.token().work(length),
             Kind::Public(_) => {
                 let candidates = Candidates::of(&rule.scheme, delivery).map_or(0, |candidates| candidates.count());
-                Work { pieces: candidates * keys, bytes: length.saturating_add(rule.keyring.arithmetic()) }
+                let fields = if rule.scheme.signs_json() { JSON_COST } else { 1 };
+                let bytes = length.saturating_mul(fields).saturating_add(rule.keyring.arithmetic());
+                Work { pieces: candidates * keys, bytes }
             }
             Kind::Hmac(_) | Kind::Digest(_) => {
                 let fields = if rule.scheme.signs_json() { JSON_COST } else { 1 };
@@ -153,7 +156,7 @@ impl Verifier {
             return rule.token().step(check, delivery, now);
         }
         if let State::Waiting = check.state {
-            let Ok(trial) = rule.trial(delivery) else { return false };
+            let Ok(trial) = rule.trial(delivery, now) else { return false };
             check.state = State::Trying(Box::new(trial));
         }
         match &mut check.state {
@@ -230,6 +233,9 @@ impl Rule {
         }
         if self.scheme.wants_public_key() {
             self.keyring.check(now)?;
+            if self.scheme.named_key.as_ref().is_some_and(|it| matches!(it.place, KeyPlace::Header(_))) {
+                self.named_key(delivery, now)?;
+            }
         }
         let (index, key) = self.keyring.active(now).next().ok_or(Rejection::KeyInactive)?;
         if !self.streams {
@@ -342,7 +348,7 @@ impl Rule {
 
     fn finish_waiting<D: Delivery>(&self, delivery: &D, now: Now) -> Result<(usize, Proof), Rejection> {
         if self.scheme.wants_public_key() {
-            return self.finish_trying(self.trial(delivery)?, now);
+            return self.finish_trying(self.trial(delivery, now)?, now);
         }
         self.hash_with_keys(delivery, now, None)
     }
@@ -358,13 +364,21 @@ impl Rule {
     }
 
     /// The signed content, put together once, and what is to be tried on it.
-    fn trial<D: Delivery>(&self, delivery: &D) -> Result<Trial, Rejection> {
+    fn trial<D: Delivery>(&self, delivery: &D, now: Now) -> Result<Trial, Rejection> {
+        let named = self.named_key(delivery, now)?;
         let candidates = Candidates::of(&self.scheme, delivery)?;
         let length = delivery.body().len();
         let mut signed = Vec::with_capacity(length + 128);
         let content = Content { scheme: &self.scheme, delivery, public_url: self.public_url.as_ref(), secret: &[] };
         content.write(self.scheme.content.parts(), &mut |piece| signed.extend_from_slice(piece))?;
-        Ok(Trial::new(signed, length, candidates))
+        Ok(Trial::new(signed, length, candidates).with(named))
+    }
+
+    /// The key that the delivery names, where the route takes it from there.
+    fn named_key<D: Delivery>(&self, delivery: &D, now: Now) -> Result<Option<PinnedKey>, Rejection> {
+        let Some(keys) = self.keyring.active(now).find_map(|(_, key)| key.pinned()) else { return Ok(None) };
+        let value = reading::key_name(&self.scheme, &keys.locator().place, delivery)?;
+        keys.named(&value).map(Some)
     }
 
     /// Hashes the whole content with every active key and URL, except the first where that has been done, until a

@@ -25,6 +25,10 @@ pub(super) fn misfits(
         let message = format!("only the route can know what the claim `{claim}` must be");
         problem(true, "claims", &message, &format!("add it to the route: claims = {{ {claim} = \"…\" }}"));
     }
+    for value in scheme.values.iter().filter(|value| value.values.is_empty()) {
+        let message = format!("only the route can know what `{}` must be", value.name);
+        problem(true, "values", &message, &format!("add it to the route: values = {{ {} = \"…\" }}", value.name));
+    }
     let wants_url = scheme.signs_url();
     problem(
         wants_url && !has_url,
@@ -52,6 +56,7 @@ const fn belongs(kind: Kind, key: &Key) -> bool {
             | (Kind::Digest(_), Material::Secret(_))
             | (Kind::Public(_) | Kind::Jws(JwsAlgorithm::Public(_)), Material::Public(_))
             | (Kind::Public(_) | Kind::Jws(JwsAlgorithm::Public(_)), Material::Published(_))
+            | (Kind::Public(_), Material::Pinned(_))
             | (Kind::Jws(JwsAlgorithm::Mac(_)), Material::Mac(_))
             | (Kind::Token | Kind::Basic, Material::Credential(_))
     )

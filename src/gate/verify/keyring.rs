@@ -10,6 +10,7 @@ use super::asymmetric::{PublicKey, VERIFICATION};
 use super::jws::JwsAlgorithm;
 use super::key_form::KeyEncoding;
 use super::mac::Fingerprint;
+use super::pinned::PinnedKeys;
 use super::public_key;
 use super::published::PublishedKeys;
 use super::scheme::{Kind, Scheme};
@@ -63,6 +64,7 @@ pub(super) enum Material {
     Credential(Fingerprint),
     Public(PublicKey),
     Published(Arc<PublishedKeys>),
+    Pinned(Arc<PinnedKeys>),
 }
 
 impl fmt::Debug for Key {
@@ -182,6 +184,28 @@ impl Key {
         };
         let material = Material::Published(Arc::new(PublishedKeys::new(url, algorithm, token)));
         Ok(Self { id: Arc::from(id), name: None, validity, material, secret_length: None, fingerprint: None })
+    }
+
+    /// The keys that deliveries name, of which none is known yet.
+    ///
+    /// # Errors
+    /// [`KeyError`] where the scheme does not say how deliveries name them.
+    pub fn named_by_deliveries(id: &str, scheme: &Scheme, validity: Validity) -> Result<Self, KeyError> {
+        let (Kind::Public(algorithm), Some(locator)) = (scheme.kind, &scheme.named_key) else {
+            return Err(KeyError::SecretWanted);
+        };
+        let keys = PinnedKeys::new(locator.clone(), algorithm, scheme.secret.clone());
+        let material = Material::Pinned(Arc::new(keys));
+        Ok(Self { id: Arc::from(id), name: None, validity, material, secret_length: None, fingerprint: None })
+    }
+
+    /// The keys that deliveries name, where it is those.
+    #[must_use]
+    pub const fn pinned(&self) -> Option<&Arc<PinnedKeys>> {
+        match &self.material {
+            Material::Pinned(keys) => Some(keys),
+            _ => None,
+        }
     }
 
     /// The keys that the sender publishes, where it is those.
@@ -307,7 +331,7 @@ impl Keyring {
     pub(super) fn arithmetic(&self) -> usize {
         let cost = |key: &Key| match key.material() {
             Material::Public(key) => key.cost(),
-            Material::Published(_) => VERIFICATION,
+            Material::Published(_) | Material::Pinned(_) => VERIFICATION,
             _ => 0,
         };
         self.keys.iter().map(cost).max().unwrap_or(0)

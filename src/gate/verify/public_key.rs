@@ -78,6 +78,11 @@ fn bare(kind: PublicKeyKind, bytes: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// The bytes of a certificate in PEM, if `text` is one and nothing else.
+pub(super) fn certificate(text: &str) -> Option<Vec<u8>> {
+    if text.starts_with("-----BEGIN CERTIFICATE-----") { pem(text) } else { None }
+}
+
 /// The bytes between the lines of the first and only block (RFC 7468).
 fn pem(text: &str) -> Option<Vec<u8>> {
     const LABELS: [&str; 3] = ["PUBLIC KEY", "RSA PUBLIC KEY", "CERTIFICATE"];

@@ -4,11 +4,14 @@ use std::borrow::Cow;
 
 use super::Delivery;
 use super::boundaries;
+use super::crc32;
 use super::form::{self, FormError};
 use super::json::{JsonError, JsonPath};
 use super::json_fields::{self, Found};
+use super::json_lines::JsonLines;
 use super::multipart;
 use super::named::NamedHeaders;
+use super::pinned::KeyPlace;
 use super::scheme::{Kind, Scheme, SignatureSource, Source};
 use super::signature::{Encoding, FieldError, Signature, VALUE_LIMIT};
 use super::template::Part;
@@ -43,6 +46,11 @@ pub(super) const TIMESTAMP: Reasons = Reasons {
 };
 pub(super) const ID: Reasons =
     Reasons { missing: Rejection::IdMissing, duplicate: Rejection::IdDuplicate, malformed: Rejection::IdMalformed };
+const KEY_URL: Reasons = Reasons {
+    missing: Rejection::KeyUrlRefused,
+    duplicate: Rejection::KeyUrlRefused,
+    malformed: Rejection::KeyUrlRefused,
+};
 pub(super) const CONTENT: Reasons = Reasons {
     missing: Rejection::ContentUnavailable,
     duplicate: Rejection::ContentUnavailable,
@@ -292,8 +300,30 @@ impl<D: Delivery> Content<'_, D> {
                 let body = is_form.then_some(self.delivery.body()).ok_or(CONTENT.malformed)?;
                 form.write(body, sink).map_err(|error| CONTENT.of_form(error))?;
             }
-            // `write` has done it.
-            Part::Json { .. } => return Err(CONTENT.missing),
+            Part::JsonLines(lines) => self.write_lines(lines, sink)?,
+            Part::Checksum => sink(crc32::of(self.delivery.body()).to_string().as_bytes()),
+            // `write` has done the first; of the second a route makes a literal.
+            Part::Json { .. } | Part::Route(_) => return Err(CONTENT.missing),
+        }
+        Ok(())
+    }
+
+    /// Each field with its name. No value but the first has a line end, or the fields could not be told apart.
+    fn write_lines(&self, lines: &JsonLines, sink: &mut dyn FnMut(&[u8])) -> Result<(), Rejection> {
+        let paths: Vec<&JsonPath> = lines.fields().iter().map(|field| &field.path).collect();
+        let values = json_values(self.scheme, self.delivery, &paths, CONTENT)?;
+        for (place, (field, found)) in lines.fields().iter().zip(values).enumerate() {
+            let [value] = found.as_slice() else {
+                if field.optional && found.is_empty() {
+                    continue;
+                }
+                return Err(if found.is_empty() { CONTENT.missing } else { CONTENT.duplicate });
+            };
+            if place > 0 && value.contains(&b'\n') {
+                return Err(Rejection::ContentAmbiguous);
+            }
+            self.scheme.check_value(field.path.text(), value)?;
+            [field.path.text().as_bytes(), b"\n", value, b"\n"].into_iter().for_each(&mut *sink);
         }
         Ok(())
     }
@@ -364,6 +394,19 @@ fn form_field<'d, D: Delivery>(
         return Err(reasons.missing);
     }
     form::unique(delivery.body(), name).map_err(|error| reasons.of_form(error))
+}
+
+/// What a delivery says about its key.
+pub(super) fn key_name<'d, D: Delivery>(
+    scheme: &Scheme,
+    place: &KeyPlace,
+    delivery: &'d D,
+) -> Result<Cow<'d, [u8]>, Rejection> {
+    let found = match place {
+        KeyPlace::Header(name) => headers_alike(delivery, core::slice::from_ref(name), KEY_URL)?.map(Cow::Borrowed),
+        KeyPlace::Json(path) => json(scheme, delivery, path, KEY_URL)?,
+    };
+    required(found, KEY_URL)
 }
 
 /// The JSON document that paths are about.

@@ -10,10 +10,12 @@ use super::json::JsonPath;
 use super::jws::{JwsAlgorithm, TokenRules};
 use super::key_form::KeyForm;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
+use super::pinned::{KeyLocator, KeyPlace};
 use super::signature::{CANDIDATE_LIMIT, Encoding, PUBLIC_CANDIDATE_LIMIT, Syntax};
 use super::template::{Part, Template};
 use super::tolerance::{Tolerance, Unit};
 use super::url::UrlPort;
+use crate::outcome::Rejection;
 
 /// What makes a delivery genuine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,6 +84,15 @@ pub struct BodyDigest {
     pub query: String,
 }
 
+/// A value that only a route knows, and what it may be. A scheme is used with none of them empty.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RouteValue {
+    /// The name: of `{route:NAME}`, or of a signed field.
+    pub name: String,
+    /// What it may be.
+    pub values: Vec<String>,
+}
+
 /// What tells two deliveries apart in the replay window. Only what the sender has signed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReplayKey {
@@ -140,6 +151,10 @@ pub struct Scheme {
     pub secret: KeyForm,
     /// Where the sender publishes its public keys, for a route that names none.
     pub keys_url: Option<String>,
+    /// How deliveries name their keys, for a route that has none of its own.
+    pub named_key: Option<KeyLocator>,
+    /// Values that a route gives: parts of the content, or what signed fields must be.
+    pub values: Vec<RouteValue>,
     /// Headers that must be present once with exactly this value.
     pub require: Vec<(String, String)>,
     /// A digest of the body inside the signed content.
@@ -199,6 +214,8 @@ impl Scheme {
             id: None,
             secret: KeyForm::default(),
             keys_url: None,
+            named_key: None,
+            values: Vec::new(),
             require: Vec::new(),
             body_digest: None,
             equal_bytes: EqualBytes::Unknown,
@@ -311,6 +328,10 @@ impl Scheme {
         });
         let basic = (self.kind == Kind::Basic).then_some("authorization");
         let content_type = self.reads_form().then_some("content-type");
+        let key = self.named_key.as_ref().and_then(|locator| match &locator.place {
+            KeyPlace::Header(name) => Some(name.as_str()),
+            KeyPlace::Json(_) => None,
+        });
         let coding = (self.signed_body == SignedBody::Decoded).then_some("content-encoding");
         let named = [signature, timestamp, id].into_iter().flatten().map(String::as_str);
         named
@@ -318,6 +339,7 @@ impl Scheme {
             .chain(content)
             .chain(basic)
             .chain(content_type)
+            .chain(key)
             .chain(coding)
     }
 
@@ -359,12 +381,43 @@ impl Scheme {
 
     /// Whether fields of a JSON document are signed.
     pub(super) fn signs_json(&self) -> bool {
-        self.content.any(|part| matches!(part, Part::Json { .. }))
+        self.content.any(|part| matches!(part, Part::Json { .. } | Part::JsonLines(_)))
+    }
+
+    /// Refuses a signed field that is not what the route says that it must be.
+    pub(super) fn check_value(&self, name: &str, value: &[u8]) -> Result<(), Rejection> {
+        let rule = self.values.iter().find(|rule| rule.name == name).filter(|rule| !rule.values.is_empty());
+        match rule {
+            Some(rule) if !rule.values.iter().any(|wanted| wanted.as_bytes() == value) => Err(Rejection::ValueMismatch),
+            _ => Ok(()),
+        }
+    }
+
+    /// The scheme with the values that a route gives: parts of the content become literals.
+    #[must_use]
+    pub fn with_values(mut self, values: &[RouteValue]) -> Self {
+        for given in values {
+            self.values.iter_mut().filter(|own| own.name == given.name).for_each(|own| own.clone_from(given));
+        }
+        let filled = |part: &Part| match part {
+            Part::Route(name) => {
+                let value = self.values.iter().find(|value| value.name == *name).and_then(|value| value.values.first());
+                value.map_or_else(|| part.clone(), |value| Part::Literal(value.clone().into_bytes()))
+            }
+            other => other.clone(),
+        };
+        self.content = Template::of(self.content.parts().iter().map(filled).collect());
+        self
     }
 
     fn signs_value(&self, source: &Source, token: &Part) -> bool {
         let claim = matches!(source, Source::Claim(_));
-        self.signs() && (claim || self.content.contains(token) || source.is_in_body() && self.covers_body())
+        let line = |part: &Part| match (part, source) {
+            (Part::JsonLines(lines), Source::Json(path)) => lines.always_has(path),
+            _ => false,
+        };
+        let found = claim || self.content.contains(token) || source.is_in_body() && self.covers_body();
+        self.signs() && (found || self.content.any(line))
     }
 }
 

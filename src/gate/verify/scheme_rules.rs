@@ -8,6 +8,8 @@ use super::decoded::SignedBody;
 use super::guard::{Exactly, Without};
 use super::jws;
 use super::mac::{DigestAlgorithm, MacAlgorithm};
+use super::pin::UrlPin;
+use super::pinned::Brings;
 use super::scheme::{Kind, Scheme, SchemeProblem, SignatureSource, Source};
 use super::signature::{CANDIDATE_LIMIT, Syntax};
 use super::template::Part;
@@ -37,6 +39,8 @@ impl Scheme {
         self.check_boundaries(&mut found);
         self.check_timestamp(&mut found);
         self.check_credential(&mut found);
+        self.check_named_key(&mut found);
+        self.check_values(&mut found);
         found.problems.extend(jws::problems(self));
         found.problems
     }
@@ -57,7 +61,15 @@ impl Scheme {
             "nothing is signed: an attacker that learns the credential can send any body, and it is in every request",
             STRONGER,
         );
-        warn(self.signs() && !self.covers_body(), "the signature does not cover the whole body", STRONGER);
+        let checksum = self.content.contains(&Part::Checksum);
+        warn(
+            checksum,
+            "of the body only a checksum is signed: an attacker that has seen a delivery can make other bodies that fit it. \
+             The id lets each delivery pass once; ask the sender's API before you rely on an amount",
+            STRONGER,
+        );
+        let partly = self.signs() && !self.covers_body() && !checksum;
+        warn(partly, "the signature does not cover the whole body", STRONGER);
         warn(matches!(self.kind, Kind::Digest(_)), "a plain digest of the secret is weaker than an HMAC", STRONGER);
         warn(
             self.is_open_to_length_extension(),
@@ -336,6 +348,48 @@ impl Scheme {
             "the tolerance is out of range",
             "give a tolerance above zero and up to 168 hours",
         );
+    }
+
+    fn check_named_key(&self, found: &mut Findings) {
+        let Some(locator) = &self.named_key else { return };
+        let public = matches!(self.kind, Kind::Public(_));
+        found.when(
+            !public,
+            "named_key",
+            "only signatures of public keys name their key like this",
+            "remove `named_key`",
+        );
+        let both = self.keys_url.is_some();
+        found.when(both, "named_key", "`keys_url` says already where the keys are", "remove one of them");
+        let gaps = |pin: &UrlPin| pin.text().matches('*').count();
+        let single = locator.pins.len() == 1 && locator.pins.iter().all(|pin| gaps(pin) == 1);
+        found.when(locator.brings == Brings::Name && !single, "named_key", "a name fills one gap", "write one `*`");
+        let gap = locator
+            .certificate
+            .as_ref()
+            .filter(|rule| rule.chain)
+            .is_some_and(|rule| rule.names.iter().any(|n| n.contains('*')));
+        found.when(gap, "named_key", "a chain is judged for a whole name", "write the names without `*`");
+        let nameless = locator.certificate.as_ref().is_some_and(|rule| rule.names.is_empty());
+        found.when(nameless, "named_key", "a certificate of any name would do", "name those of the sender");
+    }
+
+    fn check_values(&self, found: &mut Findings) {
+        for value in &self.values {
+            let in_content = self.content.contains(&Part::Route(value.name.clone()));
+            let fixed = !value.values.is_empty();
+            let in_lines = self.content.any(|part| match part {
+                Part::JsonLines(lines) => lines.fields().iter().any(|field| field.path.text() == value.name),
+                _ => false,
+            });
+            let message = format!("`{}` is neither a signed field nor {{route:{0}}} in `content`", value.name);
+            found.when(!in_content && !in_lines && !fixed, "values", &message, "remove it");
+        }
+        for part in self.content.parts() {
+            let Part::Route(name) = part else { continue };
+            let known = self.values.iter().any(|value| value.name == *name);
+            found.when(!known, "content", &format!("{part} is no value of the scheme"), "name it in `values`");
+        }
     }
 
     fn check_credential(&self, found: &mut Findings) {

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::form::SortedForm;
 use super::json::JsonPath;
+use super::json_lines::JsonLines;
 use super::mac::DigestAlgorithm;
 use super::signature::Encoding;
 use super::url::UNESCAPED;
@@ -48,6 +49,12 @@ pub enum Part {
         /// Whether it can be missing.
         optional: bool,
     },
+    /// `{json_lines:NAME,NAME?}`: fields of the JSON body, each with its name, a line for each (Amazon SNS).
+    JsonLines(JsonLines),
+    /// `{crc32:body}`: the checksum of the body as a decimal number (PayPal).
+    Checksum,
+    /// `{route:NAME}`: a value that only the route knows, `values` of the route.
+    Route(String),
     /// `{sha256:body}`: a digest of the body, in small hexadecimal digits or (`{sha256-base64:body}`) in base64.
     HashedBody(DigestAlgorithm, Encoding),
     /// `{field:KEY}`: the value of another key of a signature header made of pairs.
@@ -71,7 +78,8 @@ impl Part {
 
     /// Whether its bytes can be known only when the body is whole.
     pub(super) const fn needs_body(&self) -> bool {
-        self.reads_form() || matches!(self, Self::Json { .. } | Self::HashedBody(..))
+        self.reads_form()
+            || matches!(self, Self::Json { .. } | Self::JsonLines(_) | Self::Checksum | Self::HashedBody(..))
     }
 
     /// Whether a guard can say how many bytes it has.
@@ -130,6 +138,9 @@ impl Part {
             ("json" | "json?", Some(path)) => {
                 Self::Json { path: JsonPath::parse(path)?, optional: token.ends_with('?') }
             }
+            ("json_lines", Some(names)) => Self::JsonLines(JsonLines::parse(names)?),
+            ("crc32", Some("body")) => Self::Checksum,
+            ("route", Some(name)) if !name.is_empty() => Self::Route(name.to_owned()),
             ("sorted_form", Some(form)) => Self::SortedForm(SortedForm::parse(form)?),
             (name, Some("body")) => {
                 let (name, encoding) =
@@ -165,6 +176,9 @@ impl fmt::Display for Part {
             Self::Json { path, optional } => {
                 write!(f, "{{json{}:{}}}", if *optional { "?" } else { "" }, path.text())
             }
+            Self::JsonLines(lines) => write!(f, "{{json_lines:{lines}}}"),
+            Self::Checksum => f.write_str("{crc32:body}"),
+            Self::Route(name) => write!(f, "{{route:{name}}}"),
             Self::HashedBody(algorithm, encoding) => {
                 let name = HASHES.iter().find(|(_, known)| known == algorithm).map_or("", |(name, _)| name);
                 write!(f, "{{{name}{}:body}}", if *encoding == Encoding::Base64 { "-base64" } else { "" })
@@ -216,8 +230,8 @@ impl core::error::Error for TemplateError {}
 
 /// The tokens, for messages.
 pub const TOKENS: &str = "{body} {timestamp} {id} {method} {url} {url_unescaped} {path} {target} {header:NAME} \
-     {sorted_form_params} {sorted_form:=&} {form:NAME} {query:NAME} {json:PATH} {json?:PATH} {sha256:body} \
-     {sha256-base64:body} (and sha1, sha384, sha512) {field:KEY} {named_headers:KEY} {secret}; write {{ and }} for braces";
+     {sorted_form_params} {sorted_form:=&} {form:NAME} {query:NAME} {json:PATH} {json?:PATH} {json_lines:NAME,NAME?} \
+     {sha256:body} {sha256-base64:body} (and sha1, sha384, sha512) {crc32:body} {route:NAME} {field:KEY} {named_headers:KEY} {secret}; write {{ and }} for braces";
 
 impl Template {
     /// Reads a template: `{token}`, `{{` and `}}` for braces, everything else literal.

@@ -52,6 +52,7 @@ static ROUTES: LazyLock<Vec<(Challenges, Verifier)>> = LazyLock::new(|| {
         tokens: vec![VerifyToken::new(b"t", Validity::default())],
         url: Some("https://hooks.example.com/".to_owned()),
         first_calls: true,
+        confirmations: Default::default(),
     };
     handshakes().map(|handshake| (challenges(handshake), verifier.clone())).collect()
 });

@@ -10,6 +10,7 @@ pub mod explain;
 pub mod framing;
 pub mod handshake;
 pub mod head;
+pub mod pinned;
 pub mod proxy;
 pub mod record;
 mod request;
@@ -33,5 +34,6 @@ pub const TARGETS: &[(&str, Run)] = &[
     ("record", record::run),
     ("chain", chain::run),
     ("handshake", handshake::run),
+    ("pinned", pinned::run),
     ("explain", explain::run),
 ];

@@ -6,7 +6,7 @@ use std::time::Duration;
 use countersign::config::presets::{preset, preset_names};
 use countersign::explain::{Given, TrialBudget, explain};
 use countersign::gate::verify::{
-    ClaimRule, Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, Validity, Verifier,
+    ClaimRule, Encoding, Key, KeyEncoding, Keyring, PublicUrl, RouteValue, Scheme, Validity, Verifier,
 };
 use countersign::now::Now;
 use countersign::outcome::Rejection;
@@ -51,7 +51,10 @@ fn verifier(scheme: &std::sync::Arc<Scheme>) -> Verifier {
 pub(crate) fn with_claims(scheme: &Scheme) -> std::sync::Arc<Scheme> {
     let claim = |name: &String| ClaimRule { name: name.clone(), values: vec!["a".to_owned()] };
     let claims: Vec<ClaimRule> = scheme.token.route_claims.iter().map(claim).collect();
-    std::sync::Arc::new(Scheme { token: scheme.token.clone().with_claims(&claims), ..scheme.clone() })
+    let value = |value: &RouteValue| RouteValue { name: value.name.clone(), values: vec!["a".to_owned()] };
+    let values: Vec<RouteValue> = scheme.values.iter().map(value).collect();
+    let token = scheme.token.clone().with_claims(&claims);
+    std::sync::Arc::new(Scheme { token, ..scheme.clone().with_values(&values) })
 }
 
 /// The input is the number of a preset, a target, lines `name: value`, an empty line and a body.

@@ -45,6 +45,8 @@ pub enum KeySource {
     Value(Secret),
     /// At a URL at which the sender publishes it.
     Url(String),
+    /// At a URL that deliveries name, within what the scheme pins.
+    Named,
 }
 
 /// More keys than this at once are not a rotation.
@@ -191,11 +193,11 @@ pub(super) fn described(key: &KeySettings, now: Now) -> String {
 }
 
 /// The keys that the sender of a scheme publishes, for a route that names none.
-pub(super) fn published(url: &str, place: Place) -> KeySettings {
+pub(super) fn published(source: KeySource, place: Place) -> KeySettings {
     KeySettings {
         id: "published".to_owned(),
         name: None,
-        source: KeySource::Url(url.to_owned()),
+        source,
         validity: Validity::default(),
         place,
         written: None,

@@ -245,6 +245,11 @@ mod tests {
             let claims: Vec<String> = claims.iter().map(|claim| format!("{claim} = 'x'")).collect();
             text += &format!("claims = {{ {} }}\n", claims.join(", "));
         }
+        let values = preset.as_ref().map(|scheme| scheme.values.clone()).unwrap_or_default();
+        if !values.is_empty() {
+            let values: Vec<String> = values.iter().map(|value| format!("{} = 'x'", value.name)).collect();
+            text += &format!("values = {{ {} }}\n", values.join(", "));
+        }
         if preset.is_some_and(|scheme| scheme.signs_url()) {
             text += "public_url = 'https://example.com/'\n";
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::keys::{self, KeySettings, KeySource};
 use super::own_schemes::{FIX_NO_URL, OwnScheme, find_scheme};
 use crate::config::lines::line;
+use crate::config::named_key::read_values;
 use crate::config::reader::Reader;
 use crate::config::scheme::SIGNED_BODIES;
 use crate::config::token::read_claims;
@@ -50,7 +51,7 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
     let tolerance = reader.duration("tolerance", limit);
     let name = name?;
     if name == "none" {
-        for key in ["secrets", "public_keys", "public_url", "tolerance", "claims", "content_encoding"]
+        for key in ["secrets", "public_keys", "public_url", "tolerance", "claims", "values", "content_encoding"]
             .into_iter()
             .filter(|key| reader.has(key))
         {
@@ -60,7 +61,7 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
         reader.warning("scheme", message, "name the scheme of the sender, unless that is what you want");
         return Some(None);
     }
-    let scheme = signed_body(reader, with_claims(reader, find_scheme(reader, name, schemes)?));
+    let scheme = signed_body(reader, with_values(reader, with_claims(reader, find_scheme(reader, name, schemes)?)));
     for weakness in scheme.warnings() {
         reader.warning("scheme", weakness.message, weakness.fix);
     }
@@ -72,7 +73,9 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
         let message = format!("the scheme \"{name}\" has no use for {other}");
         reader.error(other, message, format!("give the keys as {wanted}"));
     } else if let (Some(url), false) = (&scheme.keys_url, reader.has(wanted)) {
-        keys = Some(vec![keys::published(url, reader.place(wanted))]);
+        keys = Some(vec![keys::published(KeySource::Url(url.clone()), reader.place(wanted))]);
+    } else if let (Some(_), false) = (&scheme.named_key, reader.has(wanted)) {
+        keys = Some(vec![keys::published(KeySource::Named, reader.place(wanted))]);
     } else {
         reader.require(wanted, &format!("add {wanted} = [{{ id = \"1\", file = \"secrets/{name}\" }}]"));
     }
@@ -104,6 +107,43 @@ fn with_claims(reader: &Reader<'_>, scheme: Arc<Scheme>) -> Arc<Scheme> {
         reader.error("claims", message, fix);
     }
     Arc::new(Scheme { token, ..(*scheme).clone() })
+}
+
+/// The scheme with the values that only the route knows.
+fn with_values(reader: &Reader<'_>, scheme: Arc<Scheme>) -> Arc<Scheme> {
+    let given = read_values(reader);
+    if scheme.values.is_empty() {
+        if given.is_some() {
+            let message = format!("has no effect: the scheme \"{}\" asks for no values", scheme.name);
+            reader.error("values", message, "remove it");
+        }
+        return scheme;
+    }
+    let given = given.unwrap_or_default();
+    for value in given.iter().filter(|value| !scheme.values.iter().any(|own| own.name == value.name)) {
+        let known: Vec<&str> = scheme.values.iter().map(|own| own.name.as_str()).collect();
+        let message = format!("the scheme \"{}\" does not ask for `{}`", scheme.name, value.name);
+        reader.error("values", message, format!("it asks for {}", known.join(", ")));
+    }
+    for value in given.iter().filter(|value| value.values.len() > 1) {
+        if scheme.content.contains(&Part::Route(value.name.clone())) {
+            let message = format!("`{}` is a part of what is signed and has several values", value.name);
+            reader.error("values", message, "give one, and a route of its own to each of the others");
+        }
+    }
+    let scheme = (*scheme).clone().with_values(&given);
+    let missing: Vec<&str> =
+        scheme.values.iter().filter(|value| value.values.is_empty()).map(|value| value.name.as_str()).collect();
+    if missing.is_empty() {
+        for problem in scheme.validate() {
+            reader.error(problem.field, problem.message, problem.fix);
+        }
+    } else {
+        let wanted: Vec<String> = missing.iter().map(|name| format!("{name} = \"…\"")).collect();
+        let message = format!("only the route can know what these must be: {}", missing.join(", "));
+        reader.error("values", message, format!("add values = {{ {} }} (docs/tokens.md)", wanted.join(", ")));
+    }
+    Arc::new(scheme)
 }
 
 /// The scheme, with what the route says about compressed bodies.
@@ -176,6 +216,9 @@ pub(super) fn describe(out: &mut String, verification: &Verification) -> fmt::Re
         line(out, "compressed", "bodies are verified as what they decompress to, and forwarded as they came")?;
     }
     line(out, "found in", signature_place(&scheme.signature))?;
+    for value in &scheme.values {
+        line(out, "value", format_args!("{} = {}", value.name, value.values.join(" or ")))?;
+    }
     if let Some(url) = &verification.public_url {
         line(out, "public url", url)?;
     }
@@ -195,8 +238,12 @@ pub(super) fn describe_keys(out: &mut String, verification: &Verification, obser
     }
     for key in &verification.keys {
         line(out, "key", format_args!("\"{}\", {}", key.id, keys::described(key, now)))?;
-        if let KeySource::Url(url) = &key.source {
-            line(out, "", format_args!("fetched from {url}"))?;
+        match (&key.source, &verification.scheme.named_key) {
+            (KeySource::Url(url), _) => line(out, "", format_args!("fetched from {url}"))?,
+            (KeySource::Named, Some(locator)) => {
+                line(out, "", format_args!("deliveries name it; fetched from {} and nowhere else", locator.label()))?;
+            }
+            _ => {}
         }
         if key.line_end_left_out {
             line(out, "", "the line end at its end is not part of it and has been left out")?;

@@ -142,6 +142,8 @@ pub struct ChallengeReply {
     pub body: Vec<u8>,
     /// What the call had to show.
     pub proof: CallProof,
+    /// What is to be fetched from the sender before it is answered.
+    pub confirm: Option<Box<str>>,
     /// The secret that it has brought, where it is a pairing.
     pub secret: Option<Zeroizing<Vec<u8>>>,
 }

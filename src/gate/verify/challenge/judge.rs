@@ -9,6 +9,7 @@ use super::call_proof::CallProof;
 use super::matching::Read;
 use super::shape::{CHALLENGE_BODY_LIMIT, HandshakeCall, HandshakeScheme};
 use super::verify_token::VerifyToken;
+use crate::gate::confirming::Confirmations;
 use crate::gate::verify::Delivery;
 use crate::gate::verify::engine::Verifier;
 use crate::gate::verify::keyring::{Key, Material};
@@ -27,6 +28,8 @@ pub struct Challenges {
     pub url: Option<String>,
     /// Whether unsigned first calls are answered.
     pub first_calls: bool,
+    /// What waits to be confirmed.
+    pub confirmations: Arc<Confirmations>,
 }
 
 /// A request, and what is known of it.
@@ -95,6 +98,7 @@ impl Challenges {
         let Question { delivery, now, .. } = question;
         let value = call.value.as_ref().map(|value| value.take(delivery)).transpose()?.unwrap_or_default();
         self.check_token(call, delivery, now)?;
+        let confirm = call.confirm.as_ref().map(|rule| rule.take(delivery)).transpose()?;
         let mut material = Parts {
             value: &value,
             computed: String::new(),
@@ -125,6 +129,7 @@ impl Challenges {
             fields: call.answer.fields.iter().map(|(name, text)| (name.clone(), material.fill(text))).collect(),
             body,
             proof: call.proof,
+            confirm,
             secret: (call.proof == CallProof::Pairing).then(|| Zeroizing::new(value.to_vec())),
         })
     }

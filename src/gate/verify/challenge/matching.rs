@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::shape::{CHALLENGE_BODY_LIMIT, Condition, HandshakeCall, Spot, ValueSource};
+use super::shape::{CHALLENGE_BODY_LIMIT, Condition, ConfirmRule, HandshakeCall, Spot, ValueSource};
 use crate::gate::verify::Delivery;
 use crate::gate::verify::form;
 use crate::outcome::Rejection;
@@ -96,6 +96,19 @@ impl HandshakeCall {
         }
         let object = serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(delivery.body());
         object.is_ok_and(|object| object.keys().all(|name| is_member(name.as_bytes())))
+    }
+}
+
+impl ConfirmRule {
+    /// The URL that a call brings, if it may be fetched.
+    ///
+    /// # Errors
+    /// [`Rejection::ChallengeMalformed`]
+    pub(super) fn take<D: Delivery>(&self, delivery: &D) -> Result<Box<str>, Rejection> {
+        let Read::Value(url) = self.spot.read(delivery) else { return Err(Rejection::ChallengeMalformed) };
+        let admitted = self.pins.iter().any(|pin| pin.admits(&url));
+        let url = core::str::from_utf8(&url).ok().filter(|_| admitted);
+        url.map(Box::from).ok_or(Rejection::ChallengeMalformed)
     }
 }
 

@@ -18,5 +18,7 @@ pub use alphabet::Alphabet;
 pub use answer::{AnswerForm, AnswerText, ChallengeReply, Computed, Slot};
 pub use call_proof::CallProof;
 pub use judge::{Challenges, Question};
-pub use shape::{CHALLENGE_BODY_LIMIT, CHALLENGE_LIMIT, Condition, HandshakeCall, HandshakeScheme, Spot, ValueSource};
+pub use shape::{
+    CHALLENGE_BODY_LIMIT, CHALLENGE_LIMIT, Condition, ConfirmRule, HandshakeCall, HandshakeScheme, Spot, ValueSource,
+};
 pub use verify_token::VerifyToken;

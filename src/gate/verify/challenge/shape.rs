@@ -5,6 +5,7 @@ use super::answer::{AnswerForm, Computed, Slot};
 use super::call_proof::CallProof;
 use crate::gate::verify::bytes::ByteSet;
 use crate::gate::verify::json::JsonPath;
+use crate::gate::verify::pin::QueryPin;
 use crate::gate::verify::scheme::{Kind, Scheme};
 use crate::gate::verify::template::Part;
 
@@ -48,8 +49,19 @@ pub struct HandshakeCall {
     pub value: Option<ValueSource>,
     /// Where the verify token stands, which is known to the sender and the operator.
     pub token: Option<Spot>,
+    /// What is fetched from the sender before it is answered.
+    pub confirm: Option<ConfirmRule>,
     /// The answer.
     pub answer: AnswerForm,
+}
+
+/// A URL that a call brings, and that is fetched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfirmRule {
+    /// Where it stands.
+    pub spot: Spot,
+    /// What it may be: pins, behind which a query begins with the text behind their question marks.
+    pub pins: Vec<QueryPin>,
 }
 
 /// Where something stands in a request.

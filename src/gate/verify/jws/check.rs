@@ -263,6 +263,6 @@ fn verifies(key: &Key, name: Option<&str>, token: &CompactToken<'_>) -> bool {
             Encoding::Base64Url.read(token.signature, &mut signature)
                 && keys.verifies(name, token.signed, signature.bytes())
         }
-        Material::Secret(_) | Material::Credential(_) => false,
+        Material::Secret(_) | Material::Credential(_) | Material::Pinned(_) => false,
     }
 }

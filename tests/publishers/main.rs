@@ -2,6 +2,9 @@
 //! redirects, or shows a certificate for another host. What deliveries saw is printed, a row for each.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+mod confirming;
+mod pinned;
+#[path = "../support/mod.rs"]
 mod support;
 
 use core::time::Duration;
@@ -16,8 +19,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use countersign::config::presets;
 use countersign::control::event_log::EventLog;
-use countersign::control::publishers::{FetchPace, Fetching, KeyClient, Publishers};
-use countersign::gate::verify::published::PublishedKeys;
+use countersign::control::publishers::{FetchPace, Fetching, KeyClient, KeySources, Publishers};
 use countersign::gate::verify::{ClaimRule, Key, Keyring, Scheme, Validity, Verifier};
 use countersign::now::Now;
 use countersign::outcome::Rejection;
@@ -63,6 +65,7 @@ impl Publisher {
         let root = params.self_signed(&root_key).unwrap();
         let authority = directory.join("ca.pem");
         fs::write(&authority, root.pem()).unwrap();
+        fs::write(directory.join("ca.key"), root_key.serialize_pem()).unwrap();
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::new(params, root_key);
         let leaf = CertificateParams::new(vec![host.to_owned()]).unwrap().signed_by(&key, &issuer).unwrap();
@@ -173,8 +176,8 @@ impl Route {
         Self { verifier: Verifier::new(scheme, Keyring::new(vec![key]), None, None).unwrap() }
     }
 
-    fn keys(&self) -> Vec<Arc<PublishedKeys>> {
-        self.verifier.keys().iter().filter_map(|key| key.published().cloned()).collect()
+    fn keys(&self) -> KeySources {
+        KeySources::among(self.verifier.keys())
     }
 
     fn verdict(&self, delivery: &Received) -> Result<(), Rejection> {
