@@ -77,12 +77,16 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         }
         let (bell, changes) = StdUnixStream::pair()?;
         bell.set_nonblocking(true)?;
+        let bell = Arc::new(bell);
         changes.set_nonblocking(driver == Driver::Epoll)?;
         let changes = UnixStream::from_std(changes)?;
         let waiting = Rc::clone(&worker);
         monoio::spawn(async move { await_record::listen(&waiting.untold, changes).await });
         // When there is no room for another byte, it has been rung and has not looked yet.
-        worker.admission.bells().add(move || drop((&bell).write(&[1])));
+        let rung = Arc::downgrade(&bell);
+        worker.admission.bells().add(move || {
+            let _ = rung.upgrade().map(|bell| bell.as_ref().write(&[1]));
+        });
         if let Some(terms) = engine {
             let link = Rc::new(EngineLink::new(terms, position));
             worker.share(Rc::clone(&link));
@@ -108,6 +112,8 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         };
         worker.drain.advance(DrainStage::Closing);
         acceptors.close();
+        // The task that listens to it ends, and lets go of the worker. Whatever still waits is woken by the sweep.
+        drop(bell);
         let _ = monoio::time::timeout(grace, worker.drain.finished()).await;
         Ok(worker.drain.in_flight())
     })

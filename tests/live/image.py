@@ -9,6 +9,7 @@ import argparse
 import http.client
 import json
 import os
+import platform
 import shutil
 import signal
 import socket
@@ -433,10 +434,11 @@ def all_of_it(stage: Stage, binary: Path) -> None:
     examine_drain(stage, *pod)
 
 
-def build_binary() -> Path:
+def build_binary(profile: str) -> Path:
     """What the image has in it."""
-    rig.say("building countersign (config/kubernetes/binary)")
-    done = subprocess.run([str(KUBERNETES / "binary")], stdout=subprocess.PIPE, text=True, check=False)
+    rig.say(f"building countersign (config/kubernetes/binary, {profile})")
+    target = f"{platform.machine()}-unknown-linux-gnu"
+    done = subprocess.run([str(KUBERNETES / "binary"), target, profile], stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
         raise Failed("config/kubernetes/binary failed")
     return Path(done.stdout.strip())
@@ -446,6 +448,7 @@ def main(words: list[str]) -> int:
     """Read the arguments, build the image, examine it."""
     parser = argparse.ArgumentParser("tests/live/run image", description=__doc__.partition("\n")[0])
     parser.add_argument("--binary", help="put this one into the image instead of building")
+    parser.add_argument("--profile", default="dist", help="of the build")
     parser.add_argument("--largest", type=float, default=10.0, help="megabytes that the image may have")
     arguments = parser.parse_args(words)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
@@ -458,7 +461,7 @@ def main(words: list[str]) -> int:
         rig.say(f"LEFT OUT: {error}")
         return LEFT_OUT
     try:
-        binary = Path(arguments.binary) if arguments.binary else build_binary()
+        binary = Path(arguments.binary) if arguments.binary else build_binary(arguments.profile)
     except Failed as error:
         rig.say(f"tests/live/run image: {error}")
         return 2
