@@ -159,9 +159,7 @@ impl Script {
                 let opening = Opening::Genuine(Box::new(deliveries), first);
                 Self { opening, reads: false, buffers: SMALL_RECEIVE, ..once }
             }
-            "unread" => {
-                Self { opening: fixed(forged.repeat(UNREAD)), reads: false, buffers: SMALL_RECEIVE, ..once }
-            }
+            "unread" => Self { opening: fixed(forged.repeat(UNREAD)), reads: false, buffers: SMALL_RECEIVE, ..once },
             "silent" => Self { ..once },
             "connect-close" => Self { then: Then::CloseAtOnce, ..once },
             "fields" => {

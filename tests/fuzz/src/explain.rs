@@ -51,8 +51,15 @@ pub fn run(bytes: &[u8]) {
     let Ok(verifier) = Verifier::new(Arc::clone(scheme), Keyring::new(vec![key]), None, url.clone()) else { return };
     let budget = TrialBudget::of(body.len());
     let secrets = [("1".to_owned(), ours.as_bytes().to_vec().into())];
-    let given =
-        Given { verifier: &verifier, secrets: &secrets, of_others: &[], schemes: &SCHEMES, now, is_present: false, budget: &budget };
+    let given = Given {
+        verifier: &verifier,
+        secrets: &secrets,
+        of_others: &[],
+        schemes: &SCHEMES,
+        now,
+        is_present: false,
+        budget: &budget,
+    };
     let explanation = explain(&given, &request);
     let proven = explanation.finding.as_ref().is_some_and(|finding| finding.certainty() == Certainty::Matches);
     assert!(explanation.verdict.is_err() && !proven, "{explanation}");

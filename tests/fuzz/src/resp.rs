@@ -21,12 +21,14 @@ pub fn run(bytes: &[u8]) {
     let reply = &bytes[..length];
     let count = values(reply).count();
     assert!((1..=VALUE_LIMIT).contains(&count));
-    for operation in [EngineOperation::Claim, EngineOperation::Commit, EngineOperation::Release, EngineOperation::Ping] {
+    for operation in [EngineOperation::Claim, EngineOperation::Commit, EngineOperation::Release, EngineOperation::Ping]
+    {
         if EngineAnswer::of(operation, reply) == EngineAnswer::Yours {
             assert_eq!((operation, values(reply).nth(1)), (EngineOperation::Claim, Some(RespValue::Integer(0))));
         }
     }
-    let texts: Vec<&[u8]> = values(reply).filter_map(|it| if let RespValue::Text(text) = it { Some(text) } else { None }).collect();
+    let texts: Vec<&[u8]> =
+        values(reply).filter_map(|it| if let RespValue::Text(text) = it { Some(text) } else { None }).collect();
     let mut again = Vec::new();
     command(&mut again, &texts);
     if again.len() <= REPLY_LIMIT {
