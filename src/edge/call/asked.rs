@@ -77,7 +77,7 @@ pub struct Excerpts {
     /// The delivery id, if it is signed.
     pub delivery_id: Option<Excerpt<DELIVERY_ID>>,
     /// The delivery id that the head names, not proven; empty where a signed one is known. Nothing before it was looked
-    /// for ([`Self::note_stated`]).
+    /// for (`note_stated`).
     pub stated_id: Option<Excerpt<DELIVERY_ID>>,
     /// The first `User-Agent`.
     pub user_agent: Excerpt<USER_AGENT>,

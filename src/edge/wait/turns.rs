@@ -4,7 +4,7 @@
 //! A worker does everything that is ready before it looks for what has become ready meanwhile, and a delivery needs
 //! several such looks: its request, the application's answer, the end of each write. Under a flood there would be a
 //! look only when every connection of the flood has been served once more. So between two looks only a few of those that
-//! wait are served ([`super::round_size`]). Large bodies cost as much, and before it is known whether they are genuine: each piece of one
+//! wait are served (`round_size.rs`). Large bodies cost as much, and before it is known whether they are genuine: each piece of one
 //! takes a turn, too. A connection that was not refused, is within its budget and sends little does not wait.
 //!
 //! The better [`Rank`] goes first, and within one rank the first that came. Some turns of each round go to those that have waited
