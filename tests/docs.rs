@@ -12,6 +12,8 @@ use countersign::telemetry::advice;
 use countersign::telemetry::names::{self, MetricKind};
 use toml::de::DeTable;
 
+#[path = "docs/commands.rs"]
+mod commands;
 #[path = "docs/metrics.rs"]
 mod metrics;
 #[path = "docs/senders.rs"]

@@ -75,18 +75,7 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
             let waiting = Rc::clone(&worker);
             monoio::spawn(async move { await_record::listen(&waiting.unspooled, changes).await });
         }
-        let (bell, changes) = StdUnixStream::pair()?;
-        bell.set_nonblocking(true)?;
-        let bell = Arc::new(bell);
-        changes.set_nonblocking(driver == Driver::Epoll)?;
-        let changes = UnixStream::from_std(changes)?;
-        let waiting = Rc::clone(&worker);
-        monoio::spawn(async move { await_record::listen(&waiting.untold, changes).await });
-        // When there is no room for another byte, it has been rung and has not looked yet.
-        let rung = Arc::downgrade(&bell);
-        worker.admission.bells().add(move || {
-            let _ = rung.upgrade().map(|bell| bell.as_ref().write(&[1]));
-        });
+        let bell = hang_bell(&worker, driver)?;
         if let Some(terms) = engine {
             let link = Rc::new(EngineLink::new(terms, position));
             worker.share(Rc::clone(&link));
@@ -117,6 +106,22 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
         let _ = monoio::time::timeout(grace, worker.drain.finished()).await;
         Ok(worker.drain.in_flight())
     })
+}
+
+/// Wakes the requests that wait for another thread whenever that thread rings. The task ends when the bell is dropped.
+fn hang_bell(worker: &Rc<Worker<Sockets>>, driver: Driver) -> io::Result<Arc<StdUnixStream>> {
+    let (bell, changes) = StdUnixStream::pair()?;
+    bell.set_nonblocking(true)?;
+    changes.set_nonblocking(driver == Driver::Epoll)?;
+    let (bell, changes) = (Arc::new(bell), UnixStream::from_std(changes)?);
+    let waiting = Rc::clone(worker);
+    monoio::spawn(async move { await_record::listen(&waiting.untold, changes).await });
+    let rung = Arc::downgrade(&bell);
+    worker.admission.bells().add(move || {
+        // When there is no room for another byte, it has been rung and has not looked yet.
+        let _ = rung.upgrade().map(|bell| bell.as_ref().write(&[1]));
+    });
+    Ok(bell)
 }
 
 async fn sweep_regularly(worker: Rc<Worker<Sockets>>) {

@@ -183,9 +183,7 @@ fn of_verification(code: &str) -> &'static str {
             "the keys that the sender publishes cannot be fetched: the log says why; let the process reach the URL, and give [published_keys] a cache"
         }
         "value_mismatch" => "compare `values` of the route with what the sender shows: it may be another account's",
-        "key_url_refused" => {
-            "no sender's delivery looks like this; for a new URL of the sender, name its key in public_keys"
-        }
+        "key_url_refused" => "no sender names such a URL; for a new one of the sender, name its key in public_keys",
         "key_unknown" => "give the route the key that the delivery names: `explain` shows the name",
         "key_inactive" => "give the route a key whose not_before and not_after enclose the present",
         "credential_missing" | "credential_mismatch" => "compare the credential with the one that is set at the sender",
