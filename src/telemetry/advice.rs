@@ -84,10 +84,8 @@ pub fn of(code: &str) -> &'static str {
         code if code.starts_with("challenge_") || code.starts_with("first_call_") || code.starts_with("pairing_") => {
             of_handshake(code)
         }
-        "order_key_missing" | "inbox_full" | "inbox_unavailable" | "inbox_hung" | "inbox_starting" => of_inbox(code),
-        "shared_unavailable" => {
-            "look at the engine of [shared]: the log of the process and /status say what is wrong with it; the sender tries again. when_unavailable = \"local\" lets each replica judge alone meanwhile"
-        }
+        "order_key_missing" | "inbox_full" | "inbox_unavailable" | "inbox_hung" | "inbox_starting"
+        | "shared_unavailable" => of_store(code),
         "draining" => "nothing: the process was stopping; the sender tries again",
         "loop_detected" => "the upstream leads back to this process: correct its address",
         code if code.starts_with("upstream_") => of_upstream(code),
@@ -117,8 +115,8 @@ fn of_handshake(code: &str) -> &'static str {
     }
 }
 
-/// What helps where a delivery is not stored.
-fn of_inbox(code: &str) -> &'static str {
+/// What helps where a delivery is not stored, or the replicas share nothing.
+fn of_store(code: &str) -> &'static str {
     match code {
         "order_key_missing" => {
             "the sender leaves out what `order` of the route names: correct it, or write order_missing = \"none\""
@@ -128,6 +126,9 @@ fn of_inbox(code: &str) -> &'static str {
         }
         "inbox_unavailable" | "inbox_hung" => {
             "look at the disk of the inbox: the log of the process says what failed; the sender tries again"
+        }
+        "shared_unavailable" => {
+            "look at the engine of [shared]: the log of the process and /status say what is wrong with it; the sender tries again. when_unavailable = \"local\" lets each replica judge alone meanwhile"
         }
         _ => "nothing: the sender tries again when the inbox is open",
     }
@@ -167,6 +168,21 @@ fn of_verification(code: &str) -> &'static str {
         "id_malformed" => {
             "an id cannot have what separates it from the rest of what is signed (`content` of the scheme), nor what its `guard` forbids: `explain` names the character"
         }
+        "keys_unavailable" => {
+            "the keys that the sender publishes cannot be fetched: the log says why; let the process reach the URL, and give [published_keys] a cache"
+        }
+        "value_mismatch" => "compare `values` of the route with what the sender shows: it may be another account's",
+        "key_url_refused" => "no sender names such a URL; for a new one of the sender, name its key in public_keys",
+        "key_unknown" => "give the route the key that the delivery names: `explain` shows the name",
+        "key_inactive" => "give the route a key whose not_before and not_after enclose the present",
+        "credential_missing" | "credential_mismatch" => "compare the credential with the one that is set at the sender",
+        _ => of_token(code),
+    }
+}
+
+/// What helps against a refusal for a token, or for the head of a request.
+fn of_token(code: &str) -> &'static str {
+    match code {
         "token_expired" | "token_not_yet_valid" => {
             "compare the clocks of both machines; a token that is sent again later has expired, and the sender must make another"
         }
@@ -179,14 +195,6 @@ fn of_verification(code: &str) -> &'static str {
         "token_malformed" | "token_too_large" | "token_header_refused" => {
             "no sender writes such tokens: is the route's scheme the sender's, and does a proxy change the header?"
         }
-        "keys_unavailable" => {
-            "the keys that the sender publishes cannot be fetched: the log says why; let the process reach the URL, and give [published_keys] a cache"
-        }
-        "value_mismatch" => "compare `values` of the route with what the sender shows: it may be another account's",
-        "key_url_refused" => "no sender names such a URL; for a new one of the sender, name its key in public_keys",
-        "key_unknown" => "give the route the key that the delivery names: `explain` shows the name",
-        "key_inactive" => "give the route a key whose not_before and not_after enclose the present",
-        "credential_missing" | "credential_mismatch" => "compare the credential with the one that is set at the sender",
         _ => "the client does not speak HTTP/1.1 as RFC 9112 writes it: capture the request and look at its head",
     }
 }
