@@ -32,8 +32,13 @@ fn deliveries_are_served_until_the_end(driver: Driver) {
     assert!(String::from_utf8_lossy(&output.stdout).starts_with("draining, as after SIGTERM"), "{output:?}");
     // New clients are still served, and the SIGTERM that comes when the hook has ended shortens nothing.
     program.signal("TERM");
-    let answer = crate::support::Client::connect(address).ask(&Delivery::of(b"x").bytes());
-    assert_eq!((answer.status, answer.closes()), (200, true));
+    // A worker hears of the drain a moment after the command has been answered.
+    let closes = || {
+        let answer = crate::support::Client::connect(address).ask(&Delivery::of(b"x").bytes());
+        assert_eq!(answer.status, 200);
+        answer.closes()
+    };
+    assert!(eventually(closes));
     // Asked again, it says so and changes nothing.
     assert!(String::from_utf8_lossy(&drain(&config, &[]).stdout).contains("draining already"));
     assert_eq!(program.end().0.code(), Some(0), "{:#?}", program.log());
