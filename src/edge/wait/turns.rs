@@ -35,9 +35,6 @@ pub(super) const AGED: usize = 4;
 /// has one piece.
 pub(super) const LARGE: usize = 16;
 
-/// Connections that are accepted between two looks, at least: accepting is cheap, and the kernel's queue has no ranks.
-const FEWEST_NEWCOMERS: usize = 16;
-
 /// What a turn is charged at most, beside what its request is charged for a verification that took longer
 /// ([`TurnQueue::charge`]). Between two rounds the worker may have had nothing to do: that time is not the suspects'.
 const TURN: Duration = Duration::from_micros(25);
@@ -156,7 +153,7 @@ impl TurnQueue {
             let turns = self.round.after(took);
             let suspects = self.hand_out(turns);
             self.handshakes.hand_out();
-            self.newcomers.hand_out(turns.max(FEWEST_NEWCOMERS));
+            self.newcomers.hand_out(turns);
             self.crowded(worker).await;
             let looking = worker.now();
             if worker.look().await.is_err() {
