@@ -13,13 +13,11 @@ from pathlib import Path
 
 import rig
 
-ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 NUMBER = re.compile(rb'"number":1(\d{20})')
 ATTEMPT = re.compile(rb"\r\nx-countersign-attempt: *(\d+)", re.IGNORECASE)
 
 
-class Delivered(asyncio.Protocol):
+class Delivered(rig.Requests):
     """A connection: one delivery after the other, each answered after `delay` seconds."""
 
     taken: list[tuple[float, int, int]] = []
@@ -27,34 +25,18 @@ class Delivered(asyncio.Protocol):
     at_a_time = 0
     most_at_a_time = 0
 
-    def __init__(self) -> None:
-        self._got = b""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the connection."""
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Takes every delivery that is complete."""
-        self._got += data
-        while b"\r\n\r\n" in self._got:
-            head, _, rest = self._got.partition(b"\r\n\r\n")
-            length = LENGTH.search(head)
-            size = int(length[1]) if length else 0
-            if len(rest) < size:
-                return
-            body, self._got = rest[:size], rest[size:]
-            number, attempt = NUMBER.search(body), ATTEMPT.search(head)
-            Delivered.taken.append((time.monotonic(), int(number[1]) if number else -1,
-                                    int(attempt[1]) if attempt else 0))
-            Delivered.at_a_time += 1
-            Delivered.most_at_a_time = max(Delivered.most_at_a_time, Delivered.at_a_time)
-            asyncio.get_running_loop().call_later(Delivered.delay, self._answer)
+    def take(self, head: bytes, body: bytes) -> None:
+        """Takes a delivery down, and answers it later."""
+        number, attempt = NUMBER.search(body), ATTEMPT.search(head)
+        Delivered.taken.append((time.monotonic(), int(number[1]) if number else -1, int(attempt[1]) if attempt else 0))
+        Delivered.at_a_time += 1
+        Delivered.most_at_a_time = max(Delivered.most_at_a_time, Delivered.at_a_time)
+        asyncio.get_running_loop().call_later(Delivered.delay, self._answer)
 
     def _answer(self) -> None:
         Delivered.at_a_time -= 1
         if not self._transport.is_closing():
-            self._transport.write(ANSWER)
+            self._transport.write(rig.ANSWER)
 
 
 def serve(listener: socket.socket, delay: float, report: str) -> None:

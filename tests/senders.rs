@@ -279,15 +279,7 @@ fn a_mismatch_over_a_port_names_the_url_that_was_signed() {
         let scheme = preset(name);
         let verifier = verifier(&scheme, vec![secret_key(&scheme, "1", SECRET)], Some(configured));
         let budget = &TrialBudget::of(0);
-        let given = Given {
-            verifier: &verifier,
-            secrets: &[],
-            of_others: &[],
-            schemes: &[],
-            now: NOW,
-            is_present: false,
-            budget,
-        };
+        let given = Given::alone(&verifier, &[], NOW, budget);
         explain(&given, &Received::signed(&scheme, SECRET.as_bytes(), signed, b"")).to_string()
     };
     for (configured, signed) in [

@@ -11,13 +11,14 @@ from .programs import (BUILD_SECONDS, LOADTEST, REPOSITORY, RigError, build_crat
                        said, say)
 from .readings import (core_busy_seconds, cpu_reading, machine_facts, stolen_seconds,
                        upstream_count)
+from .requests import ANSWER, Requests
 from .servers import (POOL, Rig, Server, check_target, end_with_parent, free_port,
                       make_certificate, raise_file_limit)
 
 DEFAULT_TARGETS = ("countersign", "countersign-epoll", "nginx")
 
 __all__ = [
-    "BUILD_SECONDS", "DEFAULT_TARGETS", "LOADTEST", "POOL", "REPOSITORY", "ROUTE", "Rig",
+    "ANSWER", "BUILD_SECONDS", "DEFAULT_TARGETS", "LOADTEST", "POOL", "REPOSITORY", "ROUTE", "Requests", "Rig",
     "RigError", "Server", "build_crate", "check_target", "check_writable", "client_tls",
     "core_busy_seconds", "countersign_binary", "cpu_reading", "delivery_body", "delivery_headers",
     "end_with_parent", "find", "free_port", "get", "install_programs", "machine_facts", "made_for",

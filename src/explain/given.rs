@@ -25,3 +25,11 @@ pub struct Given<'g> {
     /// What the trials may cost.
     pub budget: &'g TrialBudget,
 }
+
+impl<'g> Given<'g> {
+    /// A route with its secrets and nothing beside it, judged by the time at which the delivery came.
+    #[must_use]
+    pub const fn alone(verifier: &'g Verifier, secrets: &'g [NamedSecret], now: Now, budget: &'g TrialBudget) -> Self {
+        Self { verifier, secrets, of_others: &[], schemes: &[], now, is_present: false, budget }
+    }
+}

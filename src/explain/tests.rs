@@ -12,18 +12,7 @@ use crate::outcome::Rejection;
 fn explanation(verifier: &Verifier, request: &Request) -> Explanation {
     let budget = TrialBudget::of(request.body.len());
     let secrets = [("k0".to_owned(), SECRET.as_bytes().to_vec().into())];
-    explain(
-        &Given {
-            verifier,
-            secrets: &secrets,
-            of_others: &[],
-            schemes: &[],
-            now: now(),
-            is_present: false,
-            budget: &budget,
-        },
-        request,
-    )
+    explain(&Given::alone(verifier, &secrets, now(), &budget), request)
 }
 
 fn explained(verifier: &Verifier, request: &Request) -> String {
@@ -158,15 +147,7 @@ fn hostile_bodies_are_explained_within_the_budget() {
         let request = Request { body, ..signed_github(b"{}") };
         let budget = TrialBudget::of(request.body.len());
         let secrets = [("k0".to_owned(), SECRET.as_bytes().to_vec().into())];
-        let given = Given {
-            verifier: &github,
-            secrets: &secrets,
-            of_others: &[],
-            schemes: &[],
-            now: now(),
-            is_present: false,
-            budget: &budget,
-        };
+        let given = Given::alone(&github, &secrets, now(), &budget);
         let explanation = explain(&given, &request);
         assert_eq!(explanation.verdict, Err(Rejection::SignatureMismatch));
         assert!(budget.spent() <= (64 << 20) + 512 * length as u64);
@@ -176,15 +157,7 @@ fn hostile_bodies_are_explained_within_the_budget() {
 fn spent(verifier: &Verifier, request: &Request) -> (u64, Explanation) {
     let budget = TrialBudget::of(request.body.len());
     let secrets = [("k0".to_owned(), SECRET.as_bytes().to_vec().into())];
-    let given = Given {
-        verifier,
-        secrets: &secrets,
-        of_others: &[],
-        schemes: &[],
-        now: now(),
-        is_present: false,
-        budget: &budget,
-    };
+    let given = Given::alone(verifier, &secrets, now(), &budget);
     let explanation = explain(&given, request);
     (budget.spent(), explanation)
 }

@@ -159,15 +159,7 @@ fn untouched_documents_hardly_ever_look_like_a_mistake() {
         let (github, request) = (verifier(github(), &[SECRET]), Request::post(body.as_bytes()));
         let budget = TrialBudget::of(body.len());
         let secrets = [("k0".to_owned(), SECRET.as_bytes().to_vec().into())];
-        let given = Given {
-            verifier: &github,
-            secrets: &secrets,
-            of_others: &[],
-            schemes: &[],
-            now: now(),
-            is_present: false,
-            budget: &budget,
-        };
+        let given = Given::alone(&github, &secrets, now(), &budget);
         let known = known(&given, github.scheme().unwrap());
         let Some(finding) = looks_of_body(TriedCase::of(&known, Seen::of(&request))) else { continue };
         assert_eq!(finding.certainty(), Certainty::Looks, "{body}: {finding}");

@@ -9,7 +9,6 @@ import http.client
 import itertools
 import multiprocessing
 import os
-import re
 import shutil
 import signal
 import socket
@@ -32,35 +31,22 @@ wrk.body = "{body}"
 """
 
 
-class Application(asyncio.Protocol):
+class Application(rig.Requests):
     """What stands behind countersign: it answers 200; told to fail, it breaks off, or answers with two lengths, in turn."""
 
     def __init__(self, failing: multiprocessing.Value) -> None:
+        super().__init__()
         self._failing = failing
-        self._got = b""
-        self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keeps the connection."""
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        """Answers every request that is complete."""
-        self._got += data
-        while b"\r\n\r\n" in self._got:
-            head, _, rest = self._got.partition(b"\r\n\r\n")
-            length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
-            size = int(length[1]) if length else 0
-            if len(rest) < size:
-                return
-            self._got = rest[size:]
-            if self._failing.value and b" /broken " in head.partition(b"\r\n")[0]:
-                self._failing.value = 3 - self._failing.value
-                if self._failing.value == 2:
-                    self._transport.write(self._answer.replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\n"))
-                self._transport.close()
-                return
-            self._transport.write(self._answer)
+    def take(self, head: bytes, body: bytes) -> None:
+        """Answers a request."""
+        if not self._failing.value or b" /broken " not in head.partition(b"\r\n")[0]:
+            self._transport.write(rig.ANSWER)
+            return
+        self._failing.value = 3 - self._failing.value
+        if self._failing.value == 2:
+            self._transport.write(rig.ANSWER.replace(b"\r\n\r\n", b"\r\nContent-Length: 3\r\n\r\n"))
+        self._transport.close()
 
     @classmethod
     def serve(cls, listener: socket.socket, failing: multiprocessing.Value) -> None:

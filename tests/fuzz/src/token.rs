@@ -56,7 +56,7 @@ pub fn run(bytes: &[u8]) {
         assert!(verdict.is_err());
         if bytes.len() % 8 == 0 {
             let budget = &TrialBudget::of(request.body.len());
-            let given = Given { verifier, secrets: &[], of_others: &[], schemes: &[], now, is_present: false, budget };
+            let given = Given::alone(verifier, &[], now, budget);
             assert_eq!(explain(&given, &request).verdict, verdict);
         }
     }
