@@ -21,7 +21,7 @@ use crate::telemetry::deliveries::{DeliveryCells, DeliveryMeters};
 
 use super::attempt::attempt;
 pub use super::durable_route::DurableRoute;
-use super::errand::{EndedAttempt, request};
+use super::ended_attempt::{EndedAttempt, request};
 use super::observer::Observer;
 use super::policy::{Target, Upstream};
 use super::runtime::alarms::Alarms;
@@ -198,10 +198,10 @@ pub fn run(
             };
             for (due, record) in due {
                 let (net, state, mailbox) = (Rc::clone(&net), Rc::clone(&state), Arc::clone(mailbox));
-                let errand = state.borrow().errand(&due);
+                let plan = state.borrow().plan(&due);
                 monoio::spawn(async move {
-                    let end = match errand {
-                        Some(errand) => errand.run(&net, &request(&due, &record)).await,
+                    let end = match plan {
+                        Some(plan) => plan.run(&net, &request(&due, &record)).await,
                         None => AttemptEnd::NotSent,
                     };
                     let begun = now.monotonic;
@@ -224,13 +224,13 @@ pub fn run(
 }
 
 /// Where an attempt goes.
-struct AttemptErrand {
+struct AttemptPlan {
     upstream: Upstream,
     pool: Rc<Pool<Socket>>,
     timeout: Duration,
 }
 
-impl AttemptErrand {
+impl AttemptPlan {
     async fn run(&self, net: &Sockets, request: &[u8]) -> AttemptEnd {
         attempt(net, &self.pool, &self.upstream, request, self.timeout).await
     }
@@ -337,10 +337,10 @@ impl Deliverer {
         }
     }
 
-    fn errand(&self, due: &Due) -> Option<AttemptErrand> {
+    fn plan(&self, due: &Due) -> Option<AttemptPlan> {
         let timeout = self.routes.get(due.route)?.route.timeout;
         let application = self.applications.get(self.agenda.lane(due.route)?.terms.upstream)?;
-        Some(AttemptErrand { upstream: application.upstream.clone(), pool: Rc::clone(&application.pool), timeout })
+        Some(AttemptPlan { upstream: application.upstream.clone(), pool: Rc::clone(&application.pool), timeout })
     }
 
     fn stored(&mut self, row: DeliveryRow, route: Arc<str>, record: Option<Arc<StoredRecord>>, now: Now) {

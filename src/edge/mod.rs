@@ -11,7 +11,7 @@ pub mod deliver;
 pub mod door;
 pub mod drain;
 pub mod durable_route;
-mod errand;
+mod ended_attempt;
 pub mod h1;
 pub mod observer;
 pub mod orders;

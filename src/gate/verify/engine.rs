@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Delivery;
 use super::candidates::{Candidates, Trial, Work};
+use super::content::Content;
 use super::credential;
 use super::decoded::{self, Decompressed, SignedBody};
 use super::fit::misfits;
@@ -18,7 +19,7 @@ use super::keyring::{Key, Keyring};
 use super::mac::{self, Hasher, Tag};
 use super::name::Name;
 use super::pinned::{KeyPlace, PinnedKey};
-use super::reading::{self, Content};
+use super::reading;
 use super::rule::Rule;
 use super::scheme::{Kind, Scheme, SchemeProblem, Source};
 use super::signature::{Encoding, SIGNATURE_LIMIT, TAG_LIMIT};

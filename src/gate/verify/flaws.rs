@@ -6,10 +6,11 @@ use std::borrow::Cow;
 use serde::de::IgnoredAny;
 
 use super::Delivery;
+use super::content::Content;
 use super::form;
 use super::json::{JsonError, JsonPath};
 use super::multipart;
-use super::reading::{self, Content};
+use super::reading;
 use super::scheme::{Scheme, SignatureSource, Source};
 use super::template::Part;
 use super::url::PublicUrl;

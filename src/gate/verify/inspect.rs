@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use zeroize::Zeroizing;
 
 use super::boundaries;
+use super::content::Content;
 use super::jws::{self, HeaderFacts};
 use super::keyring::{self, KeyError};
 use super::reading;
@@ -83,7 +84,7 @@ pub(crate) fn content<D: Delivery>(
     delivery: &D,
     public_url: Option<&url::PublicUrl>,
 ) -> Option<Vec<u8>> {
-    let content = reading::Content { scheme, delivery, public_url, secret: &[] };
+    let content = Content { scheme, delivery, public_url, secret: &[] };
     let mut out = Vec::new();
     content.write(scheme.content.parts(), &mut |piece| out.extend_from_slice(piece)).ok()?;
     Some(out)

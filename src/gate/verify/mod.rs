@@ -10,6 +10,7 @@ mod boundaries;
 mod bytes;
 mod candidates;
 pub mod challenge;
+mod content;
 mod crc32;
 mod credential;
 mod decoded;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::Delivery;
+use super::content::Content;
 use super::decoded::SignedBody;
 use super::keyring::{Key, Keyring, Material};
 use super::mac::Hasher;
-use super::reading::Content;
 use super::scheme::{Kind, Scheme};
 use super::template::Part;
 use super::tolerance::Tolerance;

@@ -10,11 +10,12 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::Delivery;
+use super::content::Content;
 use super::jws::{self, JwsAlgorithm, TokenDraft};
 use super::keyring::{KeyError, decode_secret};
 use super::mac::{self, Hasher};
 use super::private_key;
-use super::reading::{self, Content};
+use super::reading;
 use super::scheme::{Kind, Scheme, SignatureSource, Source};
 use super::signature::{Encoding, Syntax};
 use super::template::Part;
