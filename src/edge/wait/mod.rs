@@ -7,14 +7,14 @@
 //! | [`slow_set`] | the client: the rest of a head or a body, an answer to be taken | a connection in the middle of a request or an answer | its socket | the client goes on, the deadline passes, or it is evicted so that others get what it holds |
 //! | [`turns`], [`turn_loop`] | a share of the worker | connections whose last request was refused, large bodies, clients over their budget, first requests when many come at once | the turn loop, between two looks at the driver | its turn comes, by rank and age, or it is evicted |
 //! | `handshake_turns` | a share of the worker for TLS handshakes, by their cost | a handshake before its signature | the turn loop | as many looks were done as the handshakes before it cost |
-//! | `newcomer_turns` | looks that take no longer than they should | the accept loops, before they accept another connection | the turn loop | a look has been done, and few enough were accepted since |
+//! | `round_turns` | looks that take no longer than they should | the accept loops, before they accept another connection; connections whose time is over, before they end | the turn loop | a look has been done, and few enough had a turn since |
 //! | [`fifo_lock`] | computing what is left of a large body, one at a time | deliveries with late work | the delivery before it, in order | it is handed the lock, or it is evicted |
 //! | [`peers`] | room that other workers can make | a new connection or a request that met a limit | a timer: it tries again five times | there is room, or it is refused |
 //! | [`wake_list`] | the record of a delivery to be durable | answers ([`crate::edge::call::await_record`]) | the thread that writes records; the sweep | the record is durable or cannot be written, or ten seconds pass |
 //! | `edge/shared` | whether a delivery is new to all processes | a delivery that is new to this one | the task of the worker's connection to the shared engine | the engine answers, its time (50 ms) is over, or the connection ends |
 //! | [`told`] | what another thread does for one request: a secret to be stored, a subscription to be confirmed | that request | that thread; the sweep | it is done or fails, or the time of the errand is over |
 //!
-//! How much `turns` and `newcomer_turns` let happen between two looks follows from how long looks take (`round_size.rs`).
+//! How much `turns` and `round_turns` let happen between two looks follows from how long looks take (`round_size.rs`).
 //!
 //! Waiting for a single socket operation is the business of [`crate::edge::runtime::stream`]: a busy connection has one timer
 //! that its deadlines share, and [`crate::edge::runtime::alarms`] keeps the deadlines of all idle ones.
@@ -24,9 +24,9 @@ pub mod fifo_lock;
 mod handshake_turns;
 pub mod idle;
 pub mod idle_set;
-mod newcomer_turns;
 pub mod peers;
 mod round_size;
+mod round_turns;
 pub mod slow_set;
 #[cfg(test)]
 mod tests;

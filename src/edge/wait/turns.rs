@@ -24,8 +24,8 @@ use crate::gate::conduct::{Conduct, Ended, Rank};
 use crate::gate::handshakes::HandshakeStanding;
 
 use super::handshake_turns::HandshakeTurns;
-use super::newcomer_turns::NewcomerTurns;
 use super::round_size::{LARGEST_ROUND, RoundSize};
+use super::round_turns::RoundTurns;
 use super::turn_lines::{TurnLines, TurnStanding, TurnState, Waiter};
 
 /// One turn in so many goes to those that have waited longest.
@@ -65,7 +65,8 @@ pub struct TurnQueue {
     waiting: RefCell<TurnLines>,
     runner: RefCell<Option<Waker>>,
     handshakes: HandshakeTurns,
-    newcomers: NewcomerTurns,
+    newcomers: RoundTurns,
+    late: RoundTurns,
     /// The share of the time that suspects may have, in percent.
     percent: Cell<u32>,
     /// When suspects have had no more than their share.
@@ -127,13 +128,22 @@ impl TurnQueue {
         self.handshakes.wait(cost, pace).await;
     }
 
-    /// Waits until another connection may be accepted (`newcomer_turns.rs`).
+    /// Waits until another connection may be accepted.
     pub async fn newcomer(&self) {
-        while self.is_running.get() && !self.newcomers.take() {
+        self.round_turn(&self.newcomers).await;
+    }
+
+    /// Waits until another connection may end whose time is over.
+    async fn late(&self) {
+        self.round_turn(&self.late).await;
+    }
+
+    async fn round_turn(&self, turns: &RoundTurns) {
+        while self.is_running.get() && !turns.take() {
             if let Some(runner) = self.runner.take() {
                 runner.wake();
             }
-            self.newcomers.wait().await;
+            turns.wait().await;
         }
     }
 
@@ -154,6 +164,7 @@ impl TurnQueue {
             let suspects = self.hand_out(turns);
             self.handshakes.hand_out();
             self.newcomers.hand_out(turns);
+            self.late.hand_out(LARGEST_ROUND);
             self.crowded(worker).await;
             let looking = worker.now();
             if worker.look().await.is_err() {
@@ -172,6 +183,7 @@ impl TurnQueue {
         self.hand_out(usize::MAX);
         self.handshakes.let_all_go();
         self.newcomers.let_all_go();
+        self.late.let_all_go();
     }
 
     /// A suspect's request was verified, and not genuine. What that cost beyond a turn counts against the share of suspects: a
@@ -224,7 +236,7 @@ impl TurnQueue {
         loop {
             self.resting.set(self.is_ahead(worker.now()));
             let someone = self.next_rank(&mut self.waiting.borrow_mut(), false).is_some();
-            if someone || self.handshakes.is_crowded() || self.newcomers.is_crowded() {
+            if someone || self.handshakes.is_crowded() || self.newcomers.is_crowded() || self.late.is_crowded() {
                 return;
             }
             let suspects = self.waiting() > 0;
@@ -313,9 +325,9 @@ impl TurnSlot {
         }
     }
 
-    /// Waits for the turn to end for a client that was too slow: thousands may be at the same time.
+    /// Waits for the turn to end, because the client was too slow.
     pub async fn take_turn_to_end(&self) {
-        self.turns.turn(&self.waiter, TurnStanding::Ranked(self.conduct.rank().max(Rank::Refused)), 1).await;
+        self.turns.late().await;
     }
 
     /// Waits for the turn of a request whose client is over its budget, on a connection that was proven genuine. On others it has

@@ -1,6 +1,7 @@
-//! How many connections are accepted between two looks of a worker (see [`super::turns`]). A new connection has not been
-//! refused, so it does not wait when it sends, whatever it costs. So a worker accepts no more of them in a round than it has
-//! turns ([`super::round_size`]); the others wait in the socket.
+//! Turns for what has no rank, so many in each round of a worker (see [`super::turns`]), in the order in which they are asked
+//! for. A new connection has not been refused, and does not wait when it sends, whatever it costs: so a worker accepts no more
+//! of them in a round than it has turns ([`super::round_size`]), and the others wait in the socket. Connections whose time is
+//! over end in such turns of their own: thousands may be at the same time, and ending one costs little.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -9,21 +10,21 @@ use std::task::{Poll, Waker};
 
 use super::round_size::LARGEST_ROUND;
 
-/// The turns of connections that are about to be accepted on one worker.
+/// Turns of one kind on one worker.
 #[derive(Debug)]
-pub(super) struct NewcomerTurns {
-    /// How many may be accepted until the next look.
+pub(super) struct RoundTurns {
+    /// How many are left until the next look.
     left: Cell<usize>,
     waiting: RefCell<VecDeque<Waker>>,
 }
 
-impl Default for NewcomerTurns {
+impl Default for RoundTurns {
     fn default() -> Self {
         Self { left: Cell::new(LARGEST_ROUND), waiting: RefCell::default() }
     }
 }
 
-impl NewcomerTurns {
+impl RoundTurns {
     /// Takes a turn, if one can be had without waiting.
     pub(super) fn take(&self) -> bool {
         let left = self.left.get().checked_sub(1);
@@ -43,7 +44,7 @@ impl NewcomerTurns {
         .await;
     }
 
-    /// A look has been done: so many may be accepted until the next one.
+    /// A look has been done: there are so many until the next one.
     pub(super) fn hand_out(&self, turns: usize) {
         self.left.set(turns);
         let mut waiting = self.waiting.borrow_mut();
@@ -68,17 +69,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn as_many_are_accepted_as_a_round_has_turns_and_no_more() {
-        let turns = NewcomerTurns::default();
-        let accepted = || std::iter::repeat_with(|| turns.take()).take_while(|taken| *taken).count();
-        assert_eq!(accepted(), LARGEST_ROUND);
+    fn there_are_as_many_as_a_round_has_and_no_more() {
+        let turns = RoundTurns::default();
+        let taken = || std::iter::repeat_with(|| turns.take()).take_while(|taken| *taken).count();
+        assert_eq!(taken(), LARGEST_ROUND);
         turns.hand_out(5);
-        assert_eq!(accepted(), 5);
+        assert_eq!(taken(), 5);
     }
 
     #[test]
-    fn those_who_wait_are_woken_by_the_next_look_and_no_more_than_may_be_accepted() {
-        let turns = NewcomerTurns::default();
+    fn those_who_wait_are_woken_by_the_next_look_and_no_more_than_there_are_turns() {
+        let turns = RoundTurns::default();
         turns.hand_out(0);
         let mut waits: Vec<_> = (0..8).map(|_| Box::pin(turns.wait())).collect();
         let mut poll = |at: usize| waits[at].as_mut().poll(&mut std::task::Context::from_waker(Waker::noop()));
