@@ -70,10 +70,10 @@ async fn exchange<N: Net>(
     net: &N,
     pool: &Pool<N::Stream>,
     upstream: &Upstream,
-    checkout: Checkout<N::Stream>,
+    mut checkout: Checkout<N::Stream>,
     sending: Sending<'_>,
 ) -> Exchanged {
-    let Checkout { mut stream, .. } = checkout;
+    let stream = &mut checkout.stream;
     let mut sent = 0;
     while let Some(rest) = sending.request.get(sent..).filter(|rest| !rest.is_empty()) {
         let (count, heard) = stream.write_and_listen(rest, sending.deadline).await;
@@ -86,7 +86,7 @@ async fn exchange<N: Net>(
         }
     }
     let mut answer = Answering { buf: Vec::with_capacity(4 << 10), head: ResponseHead::new(), origin: 0 };
-    let found = answer.read_head(&mut stream, sending.deadline).await;
+    let found = answer.read_head(stream, sending.deadline).await;
     let heard = !answer.buf.is_empty();
     let (length, framing) = match found {
         Ok(found) => found,
@@ -98,8 +98,8 @@ async fn exchange<N: Net>(
     let retry_after = value.and_then(|value| retry_after_seconds(value).or_else(|| until_date(value, net.now().unix)));
     let end = AttemptEnd::Answered { status: answer.head.status, retry_after };
     let keeps = framing::keep_alive(answer.head.version, headers) && sent == sending.request.len();
-    if keeps && answer.read_body(&mut stream, length, framing, sending.deadline).await {
-        pool.check_in(stream, upstream, net.now());
+    if keeps && answer.read_body(stream, length, framing, sending.deadline).await {
+        pool.check_in(checkout, upstream, net.now());
     }
     Exchanged { end, heard }
 }

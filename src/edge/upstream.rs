@@ -4,11 +4,14 @@
 //! last. So a connection rests after its answer for [`Upstream::reuse_after`], and is looked at directly before the next
 //! request: one that has been closed, or has said anything, is dropped. The look is a system call of about 0.15 µs. It
 //! cannot be left out for applications that have been quiet a thousand times: the first time that they are not, another
-//! delivery would get the answer. Rest costs connections. While more than half of those that may be idle rest, the
-//! oldest is used before its time, so that their number stays bounded, whatever the rate.
+//! delivery would get the answer. Rest costs connections. Where as many are open as may be idle, the
+//! oldest is used before its time: a further one would be closed after its answer, and the next delivery would have to
+//! make one again.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use crate::now::Now;
@@ -52,38 +55,57 @@ impl Upstream {
 /// An application that can be sent to, with the connections that wait for their next use.
 pub struct Pool<S> {
     idle: RefCell<Waiting<S>>,
+    /// How many are open: those that wait, and those that carry a delivery.
+    open: Rc<Cell<usize>>,
     meter: Option<PoolMeter>,
+}
+
+/// One open connection in the count of its pool, until it is dropped.
+struct OpenCount(Rc<Cell<usize>>);
+
+impl OpenCount {
+    fn new(open: &Rc<Cell<usize>>) -> Self {
+        open.set(open.get() + 1);
+        Self(Rc::clone(open))
+    }
+}
+
+impl Drop for OpenCount {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
 }
 
 /// The connections that wait, the oldest first. The youngest of those that have rested is used first, so that the others
 /// can grow old and be closed.
 struct Waiting<S> {
-    idle: Vec<Idle<S>>,
+    idle: VecDeque<Idle<S>>,
     /// How many of them, at the front, have rested.
     rested: usize,
 }
 
 impl<S> Default for Waiting<S> {
     fn default() -> Self {
-        Self { idle: Vec::new(), rested: 0 }
+        Self { idle: VecDeque::new(), rested: 0 }
     }
 }
 
 impl<S> Waiting<S> {
-    /// The youngest connection that has rested and is not too old; where none has, and many rest, the oldest.
-    fn take(&mut self, now: Duration, upstream: &Upstream) -> Option<S> {
+    /// The youngest connection that has rested and is not too old. Where none has, and as many are `open` as may be idle,
+    /// the oldest.
+    fn take(&mut self, now: Duration, open: usize, upstream: &Upstream) -> Option<Checkout<S>> {
         while self.idle.get(self.rested).is_some_and(|idle| now >= idle.since + upstream.reuse_after) {
             self.rested += 1;
         }
         let Some(youngest) = self.rested.checked_sub(1) else {
-            let many = self.idle.len() > upstream.idle_connections / 2;
-            return if many { Some(self.idle.remove(0).stream) } else { None };
+            let all_open = open >= upstream.idle_connections;
+            return if all_open { self.idle.pop_front().map(|idle| idle.checkout) } else { None };
         };
         self.rested = youngest;
         // What is behind it moves up: those that rest, and they are few.
-        let Idle { stream, since } = self.idle.remove(youngest);
+        let Idle { checkout, since } = self.idle.remove(youngest)?;
         if now < since + upstream.idle_timeout {
-            return Some(stream);
+            return Some(checkout);
         }
         // The youngest is too old, so all of them are.
         self.idle.drain(..youngest);
@@ -99,7 +121,7 @@ impl<S> Waiting<S> {
 }
 
 struct Idle<S> {
-    stream: S,
+    checkout: Checkout<S>,
     since: Duration,
 }
 
@@ -109,6 +131,7 @@ pub struct Checkout<S> {
     pub stream: S,
     /// Whether it has carried an exchange before.
     pub reused: bool,
+    _counted: OpenCount,
 }
 
 impl<S> Default for Pool<S> {
@@ -121,7 +144,7 @@ impl<S> Pool<S> {
     /// An empty pool that counts what it does.
     #[must_use]
     pub fn new(meter: Option<PoolMeter>) -> Self {
-        Self { idle: RefCell::default(), meter }
+        Self { idle: RefCell::default(), open: Rc::default(), meter }
     }
 
     fn count(&self, count: impl FnOnce(&UpstreamCells)) {
@@ -150,14 +173,14 @@ impl<S: ByteStream> Pool<S> {
     /// [`Fault::UpstreamConnect`] or [`Fault::UpstreamConnectTimeout`].
     pub async fn checkout<N: Net<Stream = S>>(&self, net: &N, upstream: &Upstream) -> Result<Checkout<S>, Fault> {
         let now = net.monotonic();
-        while let Some(stream) = self.take_idle(now, upstream) {
+        while let Some(checkout) = self.take_idle(now, upstream) {
             // A peer that has closed, or speaks out of turn, must not be given a delivery: once a byte of a POST is
             // written it cannot be sent again elsewhere, and what has come already is not the answer to it.
-            if stream.is_quiet() {
+            if checkout.stream.is_quiet() {
                 self.count(|cells| cells.reused.add(1));
-                return Ok(Checkout { stream, reused: true });
+                return Ok(checkout);
             }
-            if !stream.has_ended() {
+            if !checkout.stream.has_ended() {
                 self.note_stray();
             }
         }
@@ -178,7 +201,7 @@ impl<S: ByteStream> Pool<S> {
         match net.connect(&upstream.target, deadline).await {
             Ok(stream) => {
                 self.count(|cells| cells.opened.add(1));
-                Ok(Checkout { stream, reused: false })
+                Ok(Checkout { stream, reused: false, _counted: OpenCount::new(&self.open) })
             }
             Err(error) => {
                 self.count(|cells| cells.failed.add(1));
@@ -189,11 +212,12 @@ impl<S: ByteStream> Pool<S> {
     }
 
     /// Keeps a connection whose exchange ended cleanly, if there is a place for it.
-    pub fn check_in(&self, mut stream: S, upstream: &Upstream, now: Now) {
-        stream.leave_task();
+    pub fn check_in(&self, mut checkout: Checkout<S>, upstream: &Upstream, now: Now) {
+        checkout.stream.leave_task();
+        checkout.reused = true;
         let mut waiting = self.idle.borrow_mut();
         if waiting.idle.len() < upstream.idle_connections {
-            waiting.idle.push(Idle { stream, since: now.monotonic });
+            waiting.idle.push_back(Idle { checkout, since: now.monotonic });
         }
         drop(waiting);
         self.count_idle();
@@ -205,8 +229,8 @@ impl<S: ByteStream> Pool<S> {
         self.count_idle();
     }
 
-    fn take_idle(&self, now: Duration, upstream: &Upstream) -> Option<S> {
-        let taken = self.idle.borrow_mut().take(now, upstream);
+    fn take_idle(&self, now: Duration, upstream: &Upstream) -> Option<Checkout<S>> {
+        let taken = self.idle.borrow_mut().take(now, self.open.get(), upstream);
         self.count_idle();
         taken
     }
@@ -238,11 +262,19 @@ mod tests {
     /// Connections that are told apart by how much lies in them.
     fn connection(number: usize) -> Idle<Pipe> {
         let net = VirtualNet::new(1, None);
-        Idle { stream: net.client(&vec![0; number], false), since: ms(number as u64) }
+        let stream = net.client(&vec![0; number], false);
+        Idle {
+            checkout: Checkout { stream, reused: true, _counted: OpenCount::new(&Rc::default()) },
+            since: ms(number as u64),
+        }
+    }
+
+    fn taken_of(waiting: &mut Waiting<Pipe>, open: usize, now: u64) -> Option<usize> {
+        waiting.take(ms(now), open, &upstream()).map(|checkout| checkout.stream.arrived())
     }
 
     fn taken(waiting: &mut Waiting<Pipe>, now: u64) -> Option<usize> {
-        waiting.take(ms(now), &upstream()).map(|pipe| pipe.arrived())
+        taken_of(waiting, 0, now)
     }
 
     #[test]
@@ -265,10 +297,32 @@ mod tests {
     }
 
     #[test]
-    fn while_many_rest_the_oldest_rests_shorter() {
+    fn while_as_many_are_open_as_may_be_idle_the_oldest_rests_shorter() {
         let mut waiting = Waiting::default();
-        waiting.idle.extend((1..=6).map(connection));
-        assert_eq!((taken(&mut waiting, 5), taken(&mut waiting, 5), taken(&mut waiting, 5)), (Some(1), Some(2), None));
-        assert_eq!(waiting.idle.len(), 4);
+        waiting.idle.extend((1..=3).map(connection));
+        assert_eq!(taken_of(&mut waiting, 7, 5), None);
+        assert_eq!((taken_of(&mut waiting, 8, 5), taken_of(&mut waiting, 8, 5)), (Some(1), Some(2)));
+        assert_eq!((taken_of(&mut waiting, 8, 8), taken_of(&mut waiting, 8, 8)), (Some(3), None));
+    }
+
+    #[test]
+    fn a_connection_is_counted_until_it_is_closed() {
+        let (pool, upstream) = (Pool::new(None), upstream());
+        let open = Rc::clone(&pool.open);
+        let mut all: Vec<Checkout<Pipe>> = (0..10)
+            .map(|_| Checkout {
+                stream: VirtualNet::new(1, None).client(b"", false),
+                reused: false,
+                _counted: OpenCount::new(&open),
+            })
+            .collect();
+        assert_eq!(open.get(), 10);
+        // One is dropped; of nine that come back eight are kept.
+        drop(all.pop());
+        let now = Now { monotonic: ms(1), unix: ms(1) };
+        all.into_iter().for_each(|checkout| pool.check_in(checkout, &upstream, now));
+        assert_eq!(open.get(), 8);
+        pool.close_expired(Now { monotonic: ms(5000), ..now }, upstream.idle_timeout);
+        assert_eq!(open.get(), 0);
     }
 }

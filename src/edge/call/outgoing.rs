@@ -153,8 +153,8 @@ impl<S: Duplex> OpenDelivery<S> {
     }
 
     /// The connection, if it can carry another request: this one has been written whole, and then answered.
-    pub fn into_reusable(self) -> Option<S> {
-        (self.in_order && self.rest.is_empty()).then_some(self.checkout.stream)
+    pub fn into_reusable(self) -> Option<Checkout<S>> {
+        (self.in_order && self.rest.is_empty()).then_some(self.checkout)
     }
 
     /// The connection, once nothing is left to be written: then only the answer is waited for.

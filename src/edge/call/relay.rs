@@ -54,7 +54,7 @@ pub async fn relay<N: Net, C: Carrier<N>>(
         match end {
             End::Exact if upstream_keeps => {
                 let reusable = reply.line.into_reusable();
-                reusable.into_iter().for_each(|stream| pool.check_in(stream, upstream, worker.net.now()));
+                reusable.into_iter().for_each(|checkout| pool.check_in(checkout, upstream, worker.net.now()));
             }
             End::Exact | End::Closed => {}
             End::Beyond => pool.note_stray(),
