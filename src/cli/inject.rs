@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use similar::TextDiff;
+use similar::DiffTag;
+use similar::algorithms::{Capture, Replace, myers};
+use similar::udiff::UnifiedHunkHeader;
 
 use crate::inject::sidecar::SidecarOptions;
 use crate::inject::{Injected, InjectionOptions, inject, remove};
@@ -104,7 +106,40 @@ fn shown(file: &Path) -> String {
     if file == Path::new("-") { "standard input".to_owned() } else { file.display().to_string() }
 }
 
+/// How many lines are shown around what changes.
+const CONTEXT: usize = 3;
+
+/// A unified diff by lines; nothing where nothing differs. One algorithm over one type: the library's own way from text to a
+/// unified diff has five for each of seven, 0.6 MB of code.
 fn diff(before: &str, after: &str) -> String {
-    let diff = TextDiff::from_lines(before, after);
-    if before == after { String::new() } else { diff.unified_diff().header("before", "after").to_string() }
+    let lines = |text| str::split_inclusive(text, '\n').collect::<Vec<_>>();
+    let (old, new) = (lines(before), lines(after));
+    let mut captured = Replace::new(Capture::new());
+    let Ok(()) = myers::diff(&mut captured, &old, 0..old.len(), &new, 0..new.len());
+    let mut text = String::new();
+    for hunk in captured.into_inner().into_grouped_ops(CONTEXT) {
+        if text.is_empty() {
+            text.push_str("--- before\n+++ after\n");
+        }
+        text.push_str(&format!("{}\n", UnifiedHunkHeader::new(&hunk)));
+        for change in hunk {
+            if change.tag() == DiffTag::Equal {
+                push_lines(&mut text, ' ', old.get(change.old_range()));
+            } else {
+                push_lines(&mut text, '-', old.get(change.old_range()));
+                push_lines(&mut text, '+', new.get(change.new_range()));
+            }
+        }
+    }
+    text
+}
+
+fn push_lines(text: &mut String, sign: char, lines: Option<&[&str]>) {
+    for line in lines.unwrap_or_default() {
+        text.push(sign);
+        text.push_str(line);
+        if !line.ends_with('\n') {
+            text.push_str("\n\\ No newline at end of file\n");
+        }
+    }
 }

@@ -8,7 +8,8 @@ use crate::inbox::record::ChunkSalt;
 use crate::inbox::store::StoredRecord;
 
 use super::disk::Disk;
-use super::generation::{FileTerms, FileTrouble, Generation};
+use super::file_trouble::FileTrouble;
+use super::generation::{FileTerms, Generation};
 use super::keys::{InboxKey, sealer_of};
 use super::overlay::Overlay;
 use super::shelf::SET_ASIDE;

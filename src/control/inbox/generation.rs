@@ -1,13 +1,8 @@
 //! One file of the inbox: a database with the deliveries of some time, which is removed when none of them is left.
 
-use std::fmt;
-use std::io::{self, ErrorKind};
 use std::sync::Arc;
 
-use redb::{
-    CommitError, Database, DatabaseError, ReadableDatabase, ReadableTable, StorageError, Table, TableDefinition,
-    TableError, TransactionError, WriteTransaction,
-};
+use redb::{Database, ReadableDatabase, ReadableTable, Table, TableDefinition, WriteTransaction};
 
 use crate::inbox::delivery::{DeliveryId, IDS_BELOW};
 use crate::inbox::fresh::FreshDelivery;
@@ -17,80 +12,44 @@ use crate::inbox::store::StoredRecord;
 
 use super::backend::{FileGauge, GaugedFile};
 use super::disk::Medium;
+use super::file_trouble::FileTrouble;
 use super::keys::{FileKey, KeyTrouble};
 
-const ABOUT: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("about");
-const RECORD: TableDefinition<'_, (u64, u16), &[u8]> = TableDefinition::new("record");
-const STATE: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("state");
-const ROUTES: TableDefinition<'_, u16, &str> = TableDefinition::new("routes");
-const SEEN: TableDefinition<'_, (u64, &[u8]), ()> = TableDefinition::new("seen");
+/// All tables have the same types, so that the code of the library for them is in the program once. Numbers in keys have
+/// their most significant byte first: so they are in their order.
+type Rows = TableDefinition<'static, &'static [u8], &'static [u8]>;
+
+const ABOUT: Rows = Rows::new("about");
+/// Pieces of records: id and number of the piece.
+const RECORD: Rows = Rows::new("record");
+/// Rows of deliveries by id.
+const STATE: Rows = Rows::new("state");
+/// Names of routes by number.
+const ROUTES: Rows = Rows::new("routes");
+/// Until when (milliseconds since 1970) and what is remembered.
+const SEEN: Rows = Rows::new("seen");
+
+fn record_key(id: DeliveryId, chunk: u16) -> [u8; 10] {
+    let mut key = [0; 10];
+    key[..8].copy_from_slice(&id.0.to_be_bytes());
+    key[8..].copy_from_slice(&chunk.to_be_bytes());
+    key
+}
+
+fn seen_key(until: u64, seen: &SeenKey) -> [u8; 8 + size_of::<SeenKey>()] {
+    let mut key = [0; 8 + size_of::<SeenKey>()];
+    key[..8].copy_from_slice(&until.to_be_bytes());
+    key[8..].copy_from_slice(seen);
+    key
+}
+
+/// The number that a key begins with, and the rest.
+fn split_number(key: &[u8]) -> Option<(u64, &[u8])> {
+    key.split_first_chunk().map(|(number, rest)| (u64::from_be_bytes(*number), rest))
+}
 
 /// The version of the format of a file.
-const FORMAT: u64 = 1;
-
-/// Why a file cannot be read or written.
-#[derive(Debug)]
-pub enum FileTrouble {
-    /// The disk fails, or is full: it may be over soon.
-    Io(io::Error),
-    /// The file is not what was written.
-    Damaged(String),
-    /// Its records are encrypted with a key that is not there.
-    Locked(KeyTrouble),
-}
-
-impl fmt::Display for FileTrouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Io(error) => error.fmt(f),
-            Self::Damaged(what) => write!(f, "it is damaged: {what}"),
-            Self::Locked(trouble) => trouble.fmt(f),
-        }
-    }
-}
-
-impl FileTrouble {
-    /// Whether the disk has no room, or the file has reached its bound.
-    #[must_use]
-    pub fn is_full(&self) -> bool {
-        use ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
-        matches!(self, Self::Io(error) if [StorageFull, QuotaExceeded, FileTooLarge].contains(&error.kind()))
-    }
-
-    /// Whether it is the bound of the file that is met.
-    #[must_use]
-    pub fn is_bound(&self) -> bool {
-        matches!(self, Self::Io(error) if error.kind() == ErrorKind::QuotaExceeded)
-    }
-}
-
-impl From<StorageError> for FileTrouble {
-    fn from(error: StorageError) -> Self {
-        match error {
-            StorageError::Io(error) if matches!(error.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
-                Self::Damaged(error.to_string())
-            }
-            StorageError::Io(error) => Self::Io(error),
-            StorageError::PreviousIo => Self::Io(io::Error::other("the disk has failed before")),
-            other => Self::Damaged(other.to_string()),
-        }
-    }
-}
-
-macro_rules! through_storage_error {
-    ($($error:ident)+) => {
-        $(impl From<$error> for FileTrouble {
-            fn from(error: $error) -> Self {
-                match error {
-                    $error::Storage(error) => error.into(),
-                    other => Self::Damaged(other.to_string()),
-                }
-            }
-        })+
-    };
-}
-
-through_storage_error!(CommitError DatabaseError TableError TransactionError);
+const FORMAT: u64 = 2;
 
 /// What a file says of itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -146,10 +105,10 @@ impl Generation {
         let (key, sealer) = (about.key.clone(), Ok(sealer));
         let mut this = Self { database, gauge, key, sealer, scratch: Vec::new(), rows: 0 };
         this.write(|writing| {
-            writing.about.insert("format", &FORMAT.to_le_bytes()[..])?;
+            writing.about.insert(&b"format"[..], &FORMAT.to_le_bytes()[..])?;
             let (id, check) = about.key.as_ref().map(|key| (key.id.as_bytes(), &key.check[..])).unwrap_or_default();
-            writing.about.insert("key", id)?;
-            writing.about.insert("key_check", check)?;
+            writing.about.insert(&b"key"[..], id)?;
+            writing.about.insert(&b"key_check"[..], check)?;
             writing.ids_below(about.ids_below)?;
             writing.held(&about.held)
         })?;
@@ -199,7 +158,7 @@ impl Generation {
         let reading = database.begin_read()?;
         let about = reading.open_table(ABOUT)?;
         let bytes = |name: &str| -> Result<Vec<u8>, FileTrouble> {
-            Ok(about.get(name)?.ok_or_else(|| damaged(name))?.value().to_vec())
+            Ok(about.get(name.as_bytes())?.ok_or_else(|| damaged(name))?.value().to_vec())
         };
         let number = |name: &str| -> Result<u64, FileTrouble> {
             Ok(u64::from_le_bytes(bytes(name)?.try_into().map_err(|_| damaged(name))?))
@@ -259,7 +218,7 @@ impl Generation {
                 rows: self.rows,
             };
             let result = change(&mut writing)?;
-            writing.about.insert("rows", &writing.rows.to_le_bytes()[..])?;
+            writing.about.insert(&b"rows"[..], &writing.rows.to_le_bytes()[..])?;
             (result, writing.rows)
         };
         transaction.commit()?;
@@ -278,7 +237,7 @@ impl Generation {
         let records = reading.open_table(RECORD)?;
         let mut copy = Vec::new();
         for chunk in 0..chunks {
-            let Some(bytes) = records.get((id.0, chunk))? else { return Ok(None) };
+            let Some(bytes) = records.get(&record_key(id, chunk)[..])? else { return Ok(None) };
             copy.clear();
             copy.extend_from_slice(bytes.value());
             let place = ChunkPlace { id, chunk, of: chunks };
@@ -298,7 +257,8 @@ impl Generation {
     /// Of the disk.
     pub fn row(&self, id: DeliveryId) -> Result<Option<DeliveryRow>, FileTrouble> {
         let reading = self.database.begin_read()?;
-        let found = reading.open_table(STATE)?.get(id.0)?.and_then(|row| DeliveryRow::decode(row.value()));
+        let found =
+            reading.open_table(STATE)?.get(&id.0.to_be_bytes()[..])?.and_then(|row| DeliveryRow::decode(row.value()));
         Ok(found.filter(|row| row.id == id))
     }
 
@@ -310,7 +270,8 @@ impl Generation {
         let reading = self.database.begin_read()?;
         for entry in reading.open_table(STATE)?.iter()? {
             let (id, row) = entry?;
-            let id = DeliveryId(id.value());
+            let Some((id, _)) = split_number(id.value()) else { continue };
+            let id = DeliveryId(id);
             each(id, DeliveryRow::decode(row.value()).filter(|row| row.id == id));
         }
         Ok(())
@@ -322,9 +283,16 @@ impl Generation {
     /// Of the disk.
     pub fn routes(&self) -> Result<Vec<(u16, String)>, FileTrouble> {
         let reading = self.database.begin_read()?;
-        let routes = reading.open_table(ROUTES)?;
-        let entries = routes.iter()?.map(|entry| entry.map(|(at, name)| (at.value(), name.value().to_owned())));
-        Ok(entries.collect::<Result<_, _>>()?)
+        let mut routes = Vec::new();
+        for entry in reading.open_table(ROUTES)?.iter()? {
+            let (number, name) = entry?;
+            let number = number.value().try_into().map(u16::from_be_bytes);
+            let name = str::from_utf8(name.value());
+            if let (Ok(number), Ok(name)) = (number, name) {
+                routes.push((number, name.to_owned()));
+            }
+        }
+        Ok(routes)
     }
 
     /// Calls `each` with what was seen and when it is to be forgotten, from `from` (milliseconds since 1970) on.
@@ -333,22 +301,24 @@ impl Generation {
     /// Of the disk.
     pub fn each_seen(&self, from: u64, mut each: impl FnMut(SeenKey, u64)) -> Result<(), FileTrouble> {
         let reading = self.database.begin_read()?;
-        for entry in reading.open_table(SEEN)?.range((from, &[][..])..)? {
+        for entry in reading.open_table(SEEN)?.range(&from.to_be_bytes()[..]..)? {
             let (key, _) = entry?;
-            let (until, key) = key.value();
+            let Some((until, key)) = split_number(key.value()) else { continue };
             key.try_into().into_iter().for_each(|key| each(key, until));
         }
         Ok(())
     }
 }
 
+type RowsWriting<'t> = Table<'t, &'static [u8], &'static [u8]>;
+
 /// Changes that become durable together.
 pub struct FileWriting<'t> {
-    about: Table<'t, &'static str, &'static [u8]>,
-    record: Table<'t, (u64, u16), &'static [u8]>,
-    state: Table<'t, u64, &'static [u8]>,
-    routes: Table<'t, u16, &'static str>,
-    seen: Table<'t, (u64, &'static [u8]), ()>,
+    about: RowsWriting<'t>,
+    record: RowsWriting<'t>,
+    state: RowsWriting<'t>,
+    routes: RowsWriting<'t>,
+    seen: RowsWriting<'t>,
     sealer: Result<&'t Sealer, &'t KeyTrouble>,
     scratch: &'t mut Vec<u8>,
     rows: u64,
@@ -363,7 +333,7 @@ impl FileWriting<'_> {
         let record = &mut self.record;
         let sealer = self.sealer.map_err(|why| FileTrouble::Locked(why.clone()))?;
         write_chunks(fresh, row.id, sealer, self.scratch, |place, chunk| {
-            record.insert((place.id.0, place.chunk), chunk).map(drop)
+            record.insert(&record_key(place.id, place.chunk)[..], chunk).map(drop)
         })?;
         self.put_row(row)?;
         if fresh.seen_until > 0 {
@@ -378,7 +348,7 @@ impl FileWriting<'_> {
     /// # Errors
     /// [`FileTrouble`].
     pub fn put_row(&mut self, row: &DeliveryRow) -> Result<(), FileTrouble> {
-        let new = self.state.insert(row.id.0, &row.encode()[..])?.is_none();
+        let new = self.state.insert(&row.id.0.to_be_bytes()[..], &row.encode()[..])?.is_none();
         self.rows += u64::from(new);
         Ok(())
     }
@@ -392,7 +362,7 @@ impl FileWriting<'_> {
         id: DeliveryId,
         change: impl FnOnce(&mut DeliveryRow),
     ) -> Result<Option<DeliveryRow>, FileTrouble> {
-        let found = self.state.get(id.0)?.and_then(|row| DeliveryRow::decode(row.value()));
+        let found = self.state.get(&id.0.to_be_bytes()[..])?.and_then(|row| DeliveryRow::decode(row.value()));
         let Some(mut row) = found.filter(|row| row.id == id) else { return Ok(None) };
         change(&mut row);
         self.put_row(&row)?;
@@ -405,9 +375,9 @@ impl FileWriting<'_> {
     /// [`FileTrouble`].
     pub fn remove(&mut self, id: DeliveryId, chunks: u16) -> Result<(), FileTrouble> {
         for chunk in 0..chunks {
-            self.record.remove((id.0, chunk))?;
+            self.record.remove(&record_key(id, chunk)[..])?;
         }
-        let known = self.state.remove(id.0)?.is_some();
+        let known = self.state.remove(&id.0.to_be_bytes()[..])?.is_some();
         self.rows = self.rows.saturating_sub(u64::from(known));
         Ok(())
     }
@@ -417,7 +387,7 @@ impl FileWriting<'_> {
     /// # Errors
     /// [`FileTrouble`].
     pub fn name_route(&mut self, number: u16, name: &str) -> Result<(), FileTrouble> {
-        self.routes.insert(number, name)?;
+        self.routes.insert(&number.to_be_bytes()[..], name.as_bytes())?;
         Ok(())
     }
 
@@ -426,7 +396,7 @@ impl FileWriting<'_> {
     /// # Errors
     /// [`FileTrouble`].
     pub fn ids_below(&mut self, bound: u64) -> Result<(), FileTrouble> {
-        self.about.insert("ids_below", &bound.to_le_bytes()[..])?;
+        self.about.insert(&b"ids_below"[..], &bound.to_le_bytes()[..])?;
         Ok(())
     }
 
@@ -435,7 +405,7 @@ impl FileWriting<'_> {
     /// # Errors
     /// [`FileTrouble`].
     pub fn held(&mut self, routes: &[String]) -> Result<(), FileTrouble> {
-        self.about.insert("held", routes.join("\n").as_bytes())?;
+        self.about.insert(&b"held"[..], routes.join("\n").as_bytes())?;
         Ok(())
     }
 
@@ -444,7 +414,7 @@ impl FileWriting<'_> {
     /// # Errors
     /// [`FileTrouble`].
     pub fn add_seen(&mut self, key: &SeenKey, until: u64) -> Result<(), FileTrouble> {
-        self.seen.insert((until, &key[..]), ())?;
+        self.seen.insert(&seen_key(until, key)[..], &[][..])?;
         Ok(())
     }
 
@@ -454,13 +424,11 @@ impl FileWriting<'_> {
     /// [`FileTrouble`].
     pub fn forget_seen(&mut self, now: u64, room: usize) -> Result<usize, FileTrouble> {
         let mut expired = Vec::new();
-        for entry in self.seen.range(..(now, &[][..]))?.take(room) {
-            let (key, _) = entry?;
-            let (until, key) = key.value();
-            expired.push((until, key.to_vec()));
+        for entry in self.seen.range(..&now.to_be_bytes()[..])?.take(room) {
+            expired.push(entry?.0.value().to_vec());
         }
-        for (until, key) in &expired {
-            self.seen.remove((*until, &key[..]))?;
+        for key in &expired {
+            self.seen.remove(&key[..])?;
         }
         Ok(expired.len())
     }

@@ -10,6 +10,7 @@ mod bounds;
 pub mod directory;
 pub mod disk;
 pub mod examining;
+pub mod file_trouble;
 pub mod generation;
 pub mod keys;
 mod leaves;

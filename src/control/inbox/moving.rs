@@ -10,7 +10,8 @@ use crate::inbox::store::{StoreRefusal, StoredRecord};
 use crate::now::Now;
 
 use super::bounds::WriteCause;
-use super::generation::{FileTrouble, Generation};
+use super::file_trouble::FileTrouble;
+use super::generation::Generation;
 use super::shelf::{Shelf, ShelfFile};
 
 impl Shelf {

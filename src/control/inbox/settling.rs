@@ -9,7 +9,8 @@ use crate::inbox::store::{Committed, DeliveryStore, Settled, Settlement, StoreRe
 use crate::now::Now;
 
 use super::bounds::WriteCause;
-use super::generation::{FileTrouble, FileWriting};
+use super::file_trouble::FileTrouble;
+use super::generation::FileWriting;
 use super::shelf::{Shelf, ShelfFile, ShelfPlace, trouble, unix};
 
 /// For how long a delivery waits that should be dead, for which there was no room: 15 minutes, in milliseconds.

@@ -22,7 +22,8 @@ use crate::telemetry::audit::inbox_change::InboxAction;
 
 use super::backend::FileGauge;
 use super::disk::Disk;
-use super::generation::{FileAbout, FileTerms, FileTrouble, Generation};
+use super::file_trouble::FileTrouble;
+use super::generation::{FileAbout, FileTerms, Generation};
 use super::keys::{InboxKey, KeyRing, KeyTrouble, SaltSource, sealer_for_new};
 
 /// Ids that a file reserves at a time.

@@ -12,7 +12,8 @@ use crate::now::Now;
 
 use super::ballast::RESERVE;
 use super::disk::{Disk, Medium};
-use super::generation::{FileAbout, FileTrouble, Generation};
+use super::file_trouble::FileTrouble;
+use super::generation::{FileAbout, Generation};
 use super::keys::sealer_of;
 use super::overlay::Overlay;
 use super::shelf::{
