@@ -217,7 +217,7 @@ pub(super) fn signs_body(case: TriedCase<'_>) -> bool {
 }
 
 /// The body with its line breaks (CRLF, LF and CR) written in one way.
-fn with_line_ends(body: &[u8], end: &[u8]) -> Vec<u8> {
+pub(super) fn with_line_ends(body: &[u8], end: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 64);
     let mut rest = body;
     while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
