@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::body_end::BodyEnd;
 use super::budget::TrialBudget;
-use super::ends::BodyEnd;
 use super::mistake::Mistake;
 use crate::gate::verify::{Delivery, Guards, Key, Keyring, PublicUrl, Scheme, Validity, Verifier, inspect};
 use crate::now::Now;

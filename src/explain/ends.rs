@@ -5,23 +5,12 @@ use std::borrow::Cow;
 use serde_json::value::RawValue;
 
 use super::bodies::{signs_body, with_line_ends};
+use super::body_end::BodyEnd;
 use super::case::{TriedCase, Visit};
 use super::finding::NamedMistake;
 use super::mistake::Mistake;
 use super::quoted::quoted;
 use crate::gate::verify::{Part, Scheme};
-
-/// How the body of a capture ends, beside what its head says of that.
-#[derive(Clone, Copy, Debug, Default)]
-pub enum BodyEnd<'g> {
-    /// As its head says, or that is not known.
-    #[default]
-    AsSaid,
-    /// The file goes on where Content-Length says that the body ends. These are all bytes behind the head.
-    Beyond(&'g [u8]),
-    /// It is chunked and breaks off; in words that go on behind "the chunked body".
-    Broken(&'g str),
-}
 
 /// So many bytes, in words.
 pub(super) fn bytes(number: usize) -> String {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use super::body_end::BodyEnd;
 use super::budget::TrialBudget;
 use super::case::NamedSecret;
-use super::ends::BodyEnd;
 use crate::gate::verify::{Scheme, Verifier};
 use crate::now::Now;
 

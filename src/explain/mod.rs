@@ -5,6 +5,7 @@
 //! Every trial is judged by the engine and paid for out of a [`TrialBudget`], since an attacker may have made the request.
 
 mod bodies;
+mod body_end;
 mod budget;
 mod case;
 mod contents;
@@ -40,9 +41,9 @@ mod units;
 mod untouched;
 mod urls;
 
+pub use body_end::BodyEnd;
 pub use budget::TrialBudget;
 pub use case::NamedSecret;
-pub use ends::BodyEnd;
 pub use finding::NamedMistake;
 pub use given::Given;
 pub use mistake::{Certainty, Mistake};
