@@ -63,7 +63,10 @@ fn broken(payload: Vec<u8>, what: String) -> UnchunkedBody {
 
 fn no_size(rest: &[u8], number: usize) -> String {
     let begun = rest.iter().all(|byte| byte.is_ascii_hexdigit() || b"\r\n".contains(byte)) && rest.len() <= DIGITS;
+    // Extensions may follow the digits, and no line end has come.
+    let in_line = rest.first().is_some_and(u8::is_ascii_hexdigit) && memchr::memchr(b'\n', rest).is_none();
     match begun {
+        false if in_line && rest.len() < LINE => format!("breaks off in the line with the size of chunk {number}"),
         true => format!("breaks off behind chunk {}: the last chunk (`0`) is missing", number - 1),
         false => format!("is broken: no size stands where chunk {number} begins"),
     }
@@ -126,6 +129,7 @@ mod tests {
             ("2\r\nok\r\n", "ok", "breaks off behind chunk 1: the last chunk (`0`) is missing (payload: 2 bytes)"),
             ("2\r\nok", "ok", "breaks off behind chunk 1: the last chunk (`0`) is missing"),
             ("2\r\nok\r\n1", "ok", "breaks off behind chunk 1"),
+            ("2\r\nok\r\na;x=", "ok", "breaks off in the line with the size of chunk 2 (payload: 2 bytes)"),
             ("2\r\nok\r\nzz\r\n", "ok", "is broken: no size stands where chunk 2 begins"),
             ("3\r\nok\r\n0\r\n\r\n", "ok\r", "is broken: chunk 1 goes on behind the 3 bytes that its size says"),
             ("2\r\nokay\r\n0\r\n\r\n", "ok", "is broken: chunk 1 goes on behind the 2 bytes that its size says"),
