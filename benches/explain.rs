@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use countersign::config::presets::{preset, preset_names};
-use countersign::explain::{Given, TrialBudget, explain};
+use countersign::explain::{BodyEnd, Given, TrialBudget, explain};
 use countersign::gate::verify::{Delivery, Key, Keyring, Scheme, SignInput, Validity, Verifier, sign};
 use countersign::now::Now;
 use countersign::wire::headers::{HeaderBuf, Headers};
@@ -82,6 +82,7 @@ fn explanations(criterion: &mut Criterion) {
                     schemes,
                     now,
                     is_present: false,
+                    end: BodyEnd::AsSaid,
                     budget: &budget,
                 };
                 black_box(explain(&given, request)).verdict.is_ok()

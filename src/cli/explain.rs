@@ -13,13 +13,14 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::explain::shown_span;
+use crate::explain::{quoted, shown_span};
 use crate::now::Now;
 use crate::outcome::{Fault, Rejection};
 use crate::telemetry;
 use crate::wire::head::ResponseError;
 
 use super::asking;
+use super::captured::CaptureSource;
 use super::configured::ConfigFlag;
 use super::judgement::{self, Judgement, is_about_verification};
 use super::nearest::nearest_route;
@@ -95,7 +96,7 @@ fn of_request(arguments: &ExplainArguments, request: &Path) -> Result<bool, Stri
         None => by_arguments(arguments)?,
     };
     let judgement = Judgement { is_present: arguments.at.is_none(), ..judgement };
-    judgement::judge(&read_file(request)?, &judgement, now)
+    judgement::judge(&read_file(request)?, &judgement, now, CaptureSource::File(judgement.limits))
 }
 
 /// How long the admin port may take, and how much it may say.
@@ -111,13 +112,13 @@ const NOT_KEPT: &str = "it passed, no route stands for it (404), the application
 /// at which that was, if nothing else is said.
 fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     if id.len() != 32 || !id.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(format!("'{}' is no request id: these are 32 hexadecimal digits", id.escape_debug()));
+        return Err(format!("'{}' is no request id: these are 32 hexadecimal digits", quoted(id)));
     }
     let config = arguments.config.path();
     let address = asking::address(arguments.admin.as_deref(), &config)?;
     let ask = |path: &str| match asking::ask(&address, path, (PATIENCE, ANSWER)) {
         Ok((200, bytes)) => Ok(bytes),
-        Ok((_, words)) => Err(String::from_utf8_lossy(&words).trim().escape_debug().to_string()),
+        Ok((_, words)) => Err(quoted(words.trim_ascii())),
         Err(error) => Err(format!("the admin port at {address} does not answer: {error}")),
     };
     let list: Vec<Value> = serde_json::from_slice(&ask("/captured")?).map_err(|error| format!("/captured: {error}"))?;
@@ -127,7 +128,7 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     let bytes = Zeroizing::new(ask(&format!("/captured/{id}"))?);
     let (route, reason) = (text("route"), text("reason"));
     if !is_about_verification(reason) {
-        line(format!("refused on route {}: {}", route.escape_debug(), reason.escape_debug()));
+        line(format!("refused on route {}: {}", quoted(route), quoted(reason)));
         line(format!("what that means: {}", meaning(reason)));
         line(format!("what to do: {}", telemetry::advice::in_explanation(reason)));
         return Ok(false);
@@ -142,8 +143,8 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
     };
     let as_of = format!(
         "refused on route {}: {}\njudged as of {}, by what the configuration and its files say now",
-        route.escape_debug(),
-        reason.escape_debug(),
+        quoted(route),
+        quoted(reason),
         written(now)
     );
     if known.get("cut").and_then(Value::as_bool) == Some(true) {
@@ -151,7 +152,7 @@ fn of_process(arguments: &ExplainArguments, id: &str) -> Result<bool, String> {
         line(as_of);
         return Ok(false);
     }
-    let genuine = judgement::judge(&bytes, &judgement, now)?;
+    let genuine = judgement::judge(&bytes, &judgement, now, CaptureSource::Process)?;
     line(as_of);
     if genuine {
         line("it was refused all the same: its key, or what else counts on the route, has changed since then");
@@ -236,7 +237,7 @@ fn is_attempt(record: &Value) -> bool {
 fn tell_attempts(attempts: &VecDeque<Value>) -> bool {
     let mut delivered = false;
     for record in attempts {
-        let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or("-").escape_debug().to_string();
+        let text = |name: &str| quoted(record.get(name).and_then(Value::as_str).unwrap_or("-"));
         let number = |name: &str| record.get(name).and_then(Value::as_u64);
         let status = number("status").map_or_else(String::new, |status| format!(" with {status}"));
         let (attempt, outcome) = (number("attempt").unwrap_or(0), text("outcome"));
@@ -248,7 +249,7 @@ fn tell_attempts(attempts: &VecDeque<Value>) -> bool {
 }
 
 fn tell(record: &Value) -> bool {
-    let text = |name: &str| record.get(name).and_then(Value::as_str).unwrap_or("-").escape_debug().to_string();
+    let text = |name: &str| quoted(record.get(name).and_then(Value::as_str).unwrap_or("-"));
     let number = |name: &str| record.get(name).and_then(Value::as_u64);
     let (reason, outcome) = (text("reason"), text("outcome"));
     line(format!("{}: {} {} from {}", text("time"), text("method"), text("path"), text("client")));

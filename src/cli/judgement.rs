@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::config::section::limits::LimitSettings;
 use crate::config::section::route::keys::KeySource;
 use crate::config::section::route::verification::Verification;
 use crate::config::{load, parse_str, presets};
-use crate::explain::{Explanation, Given, NamedMistake, NamedSecret, TrialBudget, blank_secret, explain, explain_head};
+use crate::explain::{
+    BodyEnd, Explanation, Given, NamedMistake, NamedSecret, TrialBudget, blank_secret, explain, explain_head,
+};
 use crate::gate::verify::{Delivery, Key, KeyForm, Keyring, Scheme, Validity, Verifier};
 use crate::now::Now;
 use crate::outcome::Rejection;
 use crate::telemetry::advice;
+use crate::wire::head::HeadLimits;
 
-use super::captured::{self, CapturedRequest};
+use super::captured::{self, CaptureSource};
 use super::configured::ConfigFlag;
 use super::offline::{find_scheme, read_file, split_url};
 use super::output::{line, print_problems, tell};
+use super::strict::HeadRefusal;
 
 /// What a request is judged by, and what that was made of.
 pub(super) struct Judgement {
@@ -28,8 +33,15 @@ pub(super) struct Judgement {
     pub(super) of_others: Vec<NamedSecret>,
     /// What is to be said of keys.
     pub(super) remarks: Vec<String>,
+    /// How large a head may be.
+    pub(super) limits: HeadLimits,
     /// Whether it is judged by the present, for want of the time at which the request came.
     pub(super) is_present: bool,
+}
+
+/// How large a head may be, by the configuration.
+pub(super) const fn head_limits(limits: &LimitSettings) -> HeadLimits {
+    HeadLimits { size: limits.head_size, fields: limits.headers, target: limits.target_size }
 }
 
 /// A key that was made of a file, or of what stands in it where that is none: with a word about that.
@@ -89,7 +101,14 @@ impl Judgement {
             let lines: Vec<String> = problems.iter().map(|it| format!("{}: {}", it.message, it.fix)).collect();
             lines.join("\n")
         })?;
-        Ok(Self { verifier, secrets, of_others: Vec::new(), remarks, is_present: false })
+        Ok(Self {
+            verifier,
+            secrets,
+            of_others: Vec::new(),
+            remarks,
+            limits: head_limits(&LimitSettings::default()),
+            is_present: false,
+        })
     }
 
     /// By a route. The verifier is the one of `run`; the secrets are read once more, because nothing keeps them as they
@@ -119,7 +138,7 @@ impl Judgement {
                 }
             }
         }
-        Ok(Self { verifier, secrets, of_others, remarks, is_present: false })
+        Ok(Self { verifier, secrets, of_others, remarks, limits: head_limits(&settings.limits), is_present: false })
     }
 
     /// Calls `tell` with what a delivery is explained with.
@@ -139,6 +158,7 @@ impl Judgement {
             schemes: &schemes,
             now,
             is_present: self.is_present,
+            end: BodyEnd::AsSaid,
             budget: &budget,
         })
     }
@@ -189,16 +209,31 @@ pub(super) fn is_about_verification(code: &str) -> bool {
 ///
 /// # Errors
 /// A sentence for the user.
-pub(super) fn judge(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<bool, String> {
-    let CapturedRequest { request, oddities } = captured::parse(bytes)?;
-    let genuine = told(&request, judgement, now);
-    oddities.into_iter().for_each(line);
-    Ok(genuine)
+pub(super) fn judge(bytes: &[u8], judgement: &Judgement, now: Now, source: CaptureSource) -> Result<bool, String> {
+    let captured = captured::parse(bytes, source)?;
+    captured.refusal.iter().for_each(tell_refusal);
+    let genuine = told(&captured.request, captured.end(), judgement, now);
+    captured.oddities.iter().for_each(line);
+    Ok(genuine && captured.refusal.is_none())
+}
+
+/// Says that the signature is not looked at, and why.
+pub(super) fn tell_refusal(refusal: &HeadRefusal) {
+    let code = refusal.rejection.code();
+    let culprit = refusal.line.as_ref().map(|line| format!("; {line}")).unwrap_or_default();
+    let meaning = refusal.rejection.meaning().trim_end_matches('.');
+    line(format!(
+        "not taken: the guard refuses this head before it looks at the signature: {code} ({meaning}{culprit})"
+    ));
+    line(format!("what to do: {}", advice::in_explanation(code)));
+    line("and what the signature is:");
+    tell("refused_before", code.into());
 }
 
 /// Explains a delivery and tells it; whether it is genuine.
-pub(super) fn told<D: Delivery>(request: &D, judgement: &Judgement, now: Now) -> bool {
-    let explanation = judgement.explained(now, request.body().len(), |given| explain(given, request));
+pub(super) fn told<D: Delivery>(request: &D, end: BodyEnd<'_>, judgement: &Judgement, now: Now) -> bool {
+    let explanation =
+        judgement.explained(now, request.body().len(), |given| explain(&Given { end, ..*given }, request));
     tell_explanation(&explanation);
     judgement.remarks.iter().for_each(line);
     explanation.verdict.is_ok()
@@ -209,7 +244,7 @@ pub(super) fn told<D: Delivery>(request: &D, judgement: &Judgement, now: Now) ->
 /// # Errors
 /// A sentence for the user.
 pub(super) fn judge_head(bytes: &[u8], judgement: &Judgement, now: Now) -> Result<(), String> {
-    let request = captured::parse(bytes)?.request;
+    let request = captured::parse(bytes, CaptureSource::Process)?.request;
     let explanation = judgement.explained(now, 0, |given| explain_head(given, &request));
     if explanation.verdict.is_ok() {
         line("nothing is wrong that can be seen without the body");

@@ -33,6 +33,8 @@ mod run;
 mod schemes;
 mod sign;
 mod signed_route;
+mod strict;
+mod unchunk;
 mod verify;
 mod version;
 

@@ -7,6 +7,7 @@ use zeroize::Zeroizing;
 use crate::config::parse_str;
 use crate::config::section::route::RouteSettings;
 use crate::config::suggest::closest;
+use crate::explain::quoted;
 
 use super::offline::read_file;
 
@@ -38,5 +39,5 @@ pub(super) fn nearest_route(config: &Path, method: &str, path: &str) -> Option<S
         differs.push(format!("it takes {}", route.key.methods.join(", ")));
     }
     let differs = if differs.is_empty() { String::new() } else { format!(": {}", differs.join("; ")) };
-    Some(format!("the nearest route is {}, path {}{}", route.name, wanted.escape_debug(), differs))
+    Some(format!("the nearest route is {}, path {}{}", route.name, quoted(wanted), differs))
 }

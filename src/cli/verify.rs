@@ -8,16 +8,19 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use zeroize::Zeroizing;
 
-use crate::explain::{NamedSecret, blank_secret};
+use crate::config::section::limits::LimitSettings;
+use crate::explain::{BodyEnd, NamedSecret, blank_secret, quoted};
 use crate::gate::verify::{Key, KeyError, Keyring, PublicUrl, Scheme, Validity, Verified, Verifier};
 use crate::now::Now;
 use crate::outcome::Rejection;
+use crate::wire::head::HeadLimits;
 use crate::wire::headers::HeaderBuf;
 
 use super::configured::ConfigFlag;
-use super::judgement::{Judgement, key_of_file, told};
+use super::judgement::{Judgement, head_limits, key_of_file, tell_refusal, told};
 use super::offline::{Written, find_scheme, read_body, read_file, split_header, split_url, time};
 use super::output::{OutputFlag, complain, keep_lines, line, print_kept};
+use super::strict::{self, HeadRefusal};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
@@ -94,10 +97,24 @@ fn judge(arguments: &VerifyArguments) -> Result<Result<String, Rejection>, Strin
     let body = read_body(arguments.body_file.as_deref())?;
     let delivery = Written { method: arguments.method.clone(), target, headers, body };
     let now = time(arguments.now);
-    if !told(&delivery, &judgement, now) {
+    let refusal = refusal_of_head(&delivery, judgement.limits);
+    refusal.iter().for_each(tell_refusal);
+    if !told(&delivery, BodyEnd::AsSaid, &judgement, now) {
         line("a request that a running process has refused and kept: countersign explain REQUEST-ID");
     }
+    if let Some(refusal) = refusal {
+        return Ok(Err(refusal.rejection));
+    }
     Ok(verdict(&judgement.verifier, delivery, now).map(|verified| describe(&verified)))
+}
+
+/// What the proxy refuses of a request that is written like this, before it looks at the signature.
+fn refusal_of_head(delivery: &Written, limits: HeadLimits) -> Option<HeadRefusal> {
+    let first = format!("{} {} HTTP/1.1", delivery.method, delivery.target);
+    let fields: Vec<Vec<u8>> =
+        delivery.headers.view().iter().map(|(name, value)| [name, b": ", value].concat()).collect();
+    let lines: Vec<&[u8]> = core::iter::once(first.as_bytes()).chain(fields.iter().map(Vec::as_slice)).collect();
+    strict::judge(&lines, limits).0
 }
 
 fn of_arguments(arguments: &VerifyArguments, public_url: PublicUrl) -> Result<Judgement, String> {
@@ -112,7 +129,8 @@ fn of_arguments(arguments: &VerifyArguments, public_url: PublicUrl) -> Result<Ju
             problems.iter().map(|problem| format!("{}: {}", problem.message, problem.fix)).collect();
         lines.join("\n")
     })?;
-    Ok(Judgement { verifier, secrets, of_others: Vec::new(), remarks, is_present: false })
+    let limits = head_limits(&LimitSettings::default());
+    Ok(Judgement { verifier, secrets, of_others: Vec::new(), remarks, limits, is_present: false })
 }
 
 /// The way of the proxy: the same three steps, the body in one piece.
@@ -130,7 +148,7 @@ fn describe(verified: &Verified<'_, Written>) -> String {
     match verified.delivery_id() {
         Some(id) => {
             let signed = if verified.delivery_id_is_signed() { "" } else { " (not signed)" };
-            facts.push(format!("id={}{signed}", String::from_utf8_lossy(id).escape_debug()));
+            facts.push(format!("id={}{signed}", quoted(id)));
         }
         None => facts.push("id=-".to_owned()),
     }

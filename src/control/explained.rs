@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::config::presets;
-use crate::explain::{Explanation, Given, TrialBudget, explain, explain_head};
+use crate::explain::{BodyEnd, Explanation, Given, TrialBudget, explain, explain_head};
 use crate::gate::verify::{Delivery, Scheme, Verifier};
 use crate::now::Now;
 use crate::outcome::{Outcome, Rejection};
@@ -52,7 +52,16 @@ fn explanation(captured: &Captured, verifier: &Verifier) -> Explanation {
     let schemes: Vec<Arc<Scheme>> = presets::preset_names().filter_map(presets::preset).collect();
     let budget = TrialBudget::of(request.body.len());
     let (now, schemes) = (Now::at_unix(captured.at), schemes.as_slice());
-    let given = Given { verifier, secrets: &[], of_others: &[], schemes, now, is_present: false, budget: &budget };
+    let given = Given {
+        verifier,
+        secrets: &[],
+        of_others: &[],
+        schemes,
+        now,
+        is_present: false,
+        end: BodyEnd::AsSaid,
+        budget: &budget,
+    };
     if captured.is_cut() { explain_head(&given, &request) } else { explain(&given, &request) }
 }
 

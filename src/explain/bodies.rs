@@ -202,9 +202,20 @@ fn envelopes(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
 /// JSON written in another way, as far as that can be tried.
 pub(super) fn json(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     signs_body(case)
+        && may_be_rewritten(case)
         && (json_spelling::spellings(case, visit)
             || json_keys::orders(case, visit)
             || json_numbers::numbers(case, visit))
+}
+
+/// A body that is longer has to be JSON for what writes JSON again to be tried.
+const LONGEST_UNREAD: usize = 64 << 10;
+
+/// Whether something that writes JSON can have written the body. A long one that is none costs one look instead of many.
+fn may_be_rewritten(case: TriedCase<'_>) -> bool {
+    let body = case.seen.body;
+    body.len() <= LONGEST_UNREAD
+        || (case.pays(PASSES) && serde_json::from_slice::<&serde_json::value::RawValue>(body).is_ok())
 }
 
 /// The ways in which JSON is written again most often.
@@ -217,7 +228,7 @@ pub(super) fn signs_body(case: TriedCase<'_>) -> bool {
 }
 
 /// The body with its line breaks (CRLF, LF and CR) written in one way.
-fn with_line_ends(body: &[u8], end: &[u8]) -> Vec<u8> {
+pub(super) fn with_line_ends(body: &[u8], end: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len() + 64);
     let mut rest = body;
     while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {

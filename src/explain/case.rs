@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use super::body_end::BodyEnd;
 use super::budget::TrialBudget;
 use super::mistake::Mistake;
 use crate::gate::verify::{Delivery, Guards, Key, Keyring, PublicUrl, Scheme, Validity, Verifier, inspect};
@@ -72,6 +73,7 @@ pub(super) struct GivenFacts<'c> {
     pub(super) schemes: &'c [Arc<Scheme>],
     pub(super) url: Option<PublicUrl>,
     pub(super) now: Now,
+    pub(super) end: BodyEnd<'c>,
     pub(super) budget: &'c TrialBudget,
 }
 

@@ -14,7 +14,7 @@ fn with_content(case: TriedCase<'_>, parts: Vec<Part>, mistake: Mistake, visit: 
         return false;
     }
     let wanted = if mistake == ContentBodyAlone { &case.scheme.content } else { &content };
-    let shown = wanted.to_string().escape_debug().to_string();
+    let shown = wanted.to_string();
     let scheme = case.changed_scheme(|scheme| scheme.content = content);
     visit(TriedCase { scheme: &scheme, ..case }, mistake, &[&shown])
 }
@@ -28,7 +28,7 @@ pub(super) fn body_alone(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     if content == case.scheme.content {
         return false;
     }
-    let shown = case.scheme.content.to_string().escape_debug().to_string();
+    let shown = case.scheme.content.to_string();
     let scheme = case.changed_scheme(|scheme| {
         (scheme.content, scheme.timestamp, scheme.id, scheme.body_digest) = (content, None, None, None);
     });

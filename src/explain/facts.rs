@@ -6,6 +6,7 @@ use super::case::{TriedCase, without_line_end};
 use super::finding::NamedMistake;
 use super::given::Given;
 use super::places::place_of;
+use super::quoted::quoted;
 use super::signatures::names;
 use super::spans::shown_span;
 use super::tokens::token;
@@ -29,7 +30,7 @@ impl Facts<'_> {
             if scheme.description.is_empty() { String::new() } else { format!(" ({})", scheme.description) };
         let signed = match scheme.kind {
             Kind::Jws(algorithm) => format!(" signs a JSON Web Token by {}", algorithm.name()),
-            _ if scheme.signs() => format!(" signs {}", scheme.content.to_string().escape_debug()),
+            _ if scheme.signs() => format!(" signs {}", quoted(scheme.content.to_string())),
             _ => String::new(),
         };
         lines.push(format!("scheme: {}{description}{signed}", scheme.name));
@@ -106,9 +107,9 @@ impl Facts<'_> {
         let written = |url: &PublicUrl| {
             let mut signed = Vec::new();
             url.write(self.case.seen.target, &mut |piece| signed.extend_from_slice(piece));
-            signed.escape_ascii().to_string()
+            quoted(signed)
         };
         let other = self.given.verifier.other_url().map(|url| format!(", or {}", written(url))).unwrap_or_default();
-        Some(format!("URL that was judged: {} {}{other}", self.case.seen.method.escape_ascii(), written(url)))
+        Some(format!("URL that was judged: {} {}{other}", quoted(self.case.seen.method), written(url)))
     }
 }

@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::mistake::{Certainty, Mistake};
+use super::quoted::escaped;
 
 /// A mistake, with what is particular to the case.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,8 +19,9 @@ pub struct NamedMistake {
 }
 
 impl NamedMistake {
+    /// The details may quote the request: what is not printable in them is escaped here, whatever has made them.
     pub(super) fn new(mistake: Mistake, details: &[&str]) -> Self {
-        Self { mistake, details: details.iter().map(|detail| (*detail).to_owned()).collect(), advice: None, and: None }
+        Self { mistake, details: details.iter().map(|detail| escaped(detail)).collect(), advice: None, and: None }
     }
 
     /// The codes: one, or two that belong together.

@@ -2,6 +2,7 @@
 
 use super::case::{TriedCase, Visit};
 use super::mistake::Mistake;
+use super::quoted::quoted;
 use super::text;
 
 /// Names under which senders put JSON into a form.
@@ -34,7 +35,7 @@ pub(super) fn forms(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
             return false;
         }
         let inside = text::percent_decoded(value, true);
-        let name = String::from_utf8_lossy(name);
+        let name = quoted(name);
         if visit(case.with_body(&inside), Mistake::BodyFormField, &[&name]) {
             return true;
         }

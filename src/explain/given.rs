@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::body_end::BodyEnd;
 use super::budget::TrialBudget;
 use super::case::NamedSecret;
 use crate::gate::verify::{Scheme, Verifier};
@@ -22,6 +23,8 @@ pub struct Given<'g> {
     pub now: Now,
     /// Whether `now` is the present, and not the time at which the delivery came.
     pub is_present: bool,
+    /// How the body of a capture ends.
+    pub end: BodyEnd<'g>,
     /// What the trials may cost.
     pub budget: &'g TrialBudget,
 }
@@ -30,6 +33,6 @@ impl<'g> Given<'g> {
     /// A route with its secrets and nothing beside it, judged by the time at which the delivery came.
     #[must_use]
     pub const fn alone(verifier: &'g Verifier, secrets: &'g [NamedSecret], now: Now, budget: &'g TrialBudget) -> Self {
-        Self { verifier, secrets, of_others: &[], schemes: &[], now, is_present: false, budget }
+        Self { verifier, secrets, of_others: &[], schemes: &[], now, is_present: false, end: BodyEnd::AsSaid, budget }
     }
 }

@@ -1,8 +1,10 @@
 //! What a secret or a body looks like that no trial explains. Nothing proves these, and the words say so.
 
 use super::case::TriedCase;
+use super::ends::looks_of_end;
 use super::finding::NamedMistake;
 use super::mistake::Mistake;
+use super::quoted::quoted;
 use super::{json_keys, json_numbers, python, text};
 
 /// Beginnings of credentials for the API of a sender, which no sender signs webhooks with.
@@ -24,7 +26,7 @@ const CREDENTIALS: [(&[&str], &str); 12] = [
 /// A file with one secret, which cannot be it.
 pub(super) fn looks_of_secret(case: TriedCase<'_>) -> Option<NamedMistake> {
     let [(id, secret)] = case.known.secrets else { return None };
-    let id = format!("`{}`", id.escape_debug());
+    let id = format!("`{}`", quoted(id));
     let bare = text::trimmed(secret);
     let begins = |start: &&str| bare.strip_prefix(start.as_bytes()).is_some_and(|rest| rest.len() >= 8);
     if let Some((_, what)) = CREDENTIALS.iter().find(|(starts, _)| starts.iter().any(&begins)) {
@@ -94,7 +96,7 @@ pub(super) fn looks_of_body(case: TriedCase<'_>) -> Option<NamedMistake> {
         b"" if body.is_empty() => return found(Mistake::BodyEmpty, &["empty"]),
         b"" => return found(Mistake::BodyEmpty, &["white space and nothing else"]),
         b"{}" | b"[]" | b"null" | b"undefined" | b"\"\"" | b"None" => {
-            let shown = format!("`{}`", trimmed.escape_ascii());
+            let shown = format!("`{}`", quoted(trimmed));
             return found(Mistake::BodyEmpty, &[&shown]);
         }
         _ => {}
@@ -107,7 +109,7 @@ pub(super) fn looks_of_body(case: TriedCase<'_>) -> Option<NamedMistake> {
         && budget.searches(body, 1)
         && core::str::from_utf8(body).is_ok()
     {
-        return found(Mistake::BodyDecompressed, &[&encoding.escape_ascii().to_string()]);
+        return found(Mistake::BodyDecompressed, &[&quoted(encoding)]);
     }
     if budget.searches(body, 1) && memchr::memmem::find(body, "\u{fffd}".as_bytes()).is_some() {
         return found(Mistake::BodyReplacement, &[]);
@@ -115,16 +117,9 @@ pub(super) fn looks_of_body(case: TriedCase<'_>) -> Option<NamedMistake> {
     if budget.searches(body, 3) && python::looks_like_it(trimmed) {
         return found(Mistake::BodyPythonLooks, &[]);
     }
-    if !matches!(trimmed.first(), Some(b'{' | b'[')) {
-        return None;
-    }
-    // What ends in a bracket was changed and not cut.
-    let ends = matches!(trimmed.last(), Some(b'}' | b']'));
-    if !ends && case.pays(1) && is_cut(trimmed) {
-        let whole = body.len() / 1024;
-        let exactly =
-            if body.len().is_multiple_of(1024) { format!(", after exactly {whole} KiB") } else { String::new() };
-        return found(Mistake::BodyCut, &[&exactly]);
+    let end = looks_of_end(case);
+    if end.is_some() || !matches!(trimmed.first(), Some(b'{' | b'[')) {
+        return end;
     }
     if budget.steps(json_numbers::looked_at(body), 1)
         && let Some(number) = json_numbers::looks_rounded(body)
@@ -135,26 +130,6 @@ pub(super) fn looks_of_body(case: TriedCase<'_>) -> Option<NamedMistake> {
         return None;
     }
     json_keys::looks_sorted(body).and_then(|order| found(Mistake::JsonRewritten, &[&order]))
-}
-
-/// Whether JSON ends before all that it has opened is closed.
-fn is_cut(text: &[u8]) -> bool {
-    let (mut in_string, mut after_backslash, mut open) = (false, false, 0_usize);
-    for byte in text {
-        if in_string {
-            in_string = after_backslash || *byte != b'"';
-            after_backslash = !after_backslash && *byte == b'\\';
-            continue;
-        }
-        match byte {
-            b'"' => in_string = true,
-            b'{' | b'[' => open += 1,
-            b'}' | b']' => open = open.saturating_sub(1),
-            _ => {}
-        }
-    }
-    // Hostile bodies open without end.
-    in_string || (open > 0 && open < 64)
 }
 
 #[cfg(test)]
@@ -171,6 +146,5 @@ mod tests {
             assert!(!is_placeholder(text.as_bytes()) && !is_masked(text.as_bytes()), "{text}");
         }
         assert!(is_masked("abcd…".as_bytes()) && is_masked(b"ab****cd"));
-        assert!(is_cut(b"{\"a\":[1,") && is_cut(b"{\"a\":\"b") && !is_cut(b"{\"a\":\"}{\"}"));
     }
 }

@@ -117,6 +117,10 @@ mistakes! {
 
     BodyLineEnd = "body_line_end" Matches, "the body {}",
         "pass the body on byte for byte: editors and `echo` add a newline, `--data` of curl removes newlines";
+    BodyLeftOut = "body_left_out" Matches, "Content-Length says {}, and the signature is over {}",
+        "the capture, or what is in front, has another Content-Length than the sender: look what has changed the body or the header";
+    BodyExtra = "body_extra" Matches, "the body has {} more than Content-Length says, and they were not signed",
+        "give the body as it came: what is behind its length is of another request, or an editor has added it";
     BodySpace = "body_space" Matches, "the body has white space around it", "pass the body on byte for byte";
     BodyLineEnds = "body_line_ends" Matches, "the body has {} line breaks where {} was signed",
         "pass the body on byte for byte; editors, `git` and transfers as text change line breaks";
@@ -216,7 +220,8 @@ mistakes! {
         "an old delivery sent again: let the sender send a new one; a new one: compare the clocks of both machines";
     TimeFuture = "time_future" Matches, "the delivery is {} in the future, and {} are allowed",
         "compare the clocks of both machines";
-    TimeUnit = "time_unit" Matches, "the timestamp is in {}, and not in {}", "correct the sender, or `unit` of the timestamp of the scheme";
+    TimeUnit = "time_unit" Matches, "the timestamp is in {}, and not in {}: {}", "correct the sender, or `unit` of the timestamp of the scheme";
+    TimeUnitLooks = "time_unit_looks" Looks, "the timestamp looks like {}, and the scheme wants {}: {}", "correct the sender, or `unit` of the timestamp of the scheme; is the scheme the sender's?";
     TimeOfAnother = "time_of_another" Matches, "the timestamp is not the one that was signed: that was {} {}",
         "let the sender take the time once, for the signature and for the header";
     TimeMissing = "time_missing" Seen, "the timestamp ({}) is not there", "is the scheme the sender's, and does a proxy remove headers?";
@@ -234,7 +239,17 @@ mistakes! {
     CredentialWrong = "credential_wrong" Seen, "the credential is none of the keys", "compare it with the one that is set at the sender";
 
     BodyEmpty = "body_empty" Looks, "the body is {}", "it was lost on the way, or was read before: pass on the raw body";
-    BodyCut = "body_cut" Looks, "the body ends in the middle of its JSON{}", "look for a limit on bodies in what is in front, or in what captured it";
+    BodyShort = "body_short" Looks, "the body {}",
+        "look for a limit on bodies in what is in front, or in what captured it; something that changes bodies has to change Content-Length";
+    BodyChunks = "body_chunks" Looks, "the chunked body {}",
+        "look for a limit, or a timeout, in what is in front, or in what captured it";
+    BodyLength = "body_length" Looks, "Content-Length says {}, and {} more follow in the capture",
+        "the request was judged by its Content-Length: look what has changed the body or the header";
+    BodyBytes = "body_bytes" Looks, "the body is no UTF-8: {}",
+        "compare the body with what the sender sent: bytes of it were changed, or something reads it in another character set";
+    BodyBroken = "body_broken" Looks, "the body is no JSON: {}",
+        "compare the body with what the sender sent: bytes of it were changed on the way, or in the capture";
+    BodyCut = "body_cut" Looks, "the body ends in the middle of {}{}", "look for a limit on bodies in what is in front, or in what captured it";
     BodyObject = "body_object" Looks, "the body is `[object Object]`: an object was made a string", "pass on the raw body, and not String(req.body)";
     BodyPythonLooks = "body_python" Looks, "the body looks like Python's own notation", "send the raw body (request.data, request.get_data()), not str() of it";
     BodyReplacement = "body_replacement" Looks, "the body has U+FFFD, which stands where bytes could not be read as text",

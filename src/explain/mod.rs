@@ -5,9 +5,11 @@
 //! Every trial is judged by the engine and paid for out of a [`TrialBudget`], since an attacker may have made the request.
 
 mod bodies;
+mod body_end;
 mod budget;
 mod case;
 mod contents;
+mod ends;
 mod facts;
 mod finding;
 mod forms;
@@ -21,6 +23,7 @@ mod opened;
 mod parts;
 mod places;
 mod python;
+mod quoted;
 mod report;
 mod search;
 mod secrets;
@@ -33,15 +36,18 @@ mod text;
 mod times;
 mod tokens;
 mod trial;
+mod units;
 #[cfg(test)]
 mod untouched;
 mod urls;
 
+pub use body_end::BodyEnd;
 pub use budget::TrialBudget;
 pub use case::NamedSecret;
 pub use finding::NamedMistake;
 pub use given::Given;
 pub use mistake::{Certainty, Mistake};
+pub use quoted::{quoted, quoted_start};
 pub use report::{Explanation, explain, explain_head};
 pub use spans::shown_span;
 pub use text::blank as blank_secret;

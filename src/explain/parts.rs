@@ -4,6 +4,7 @@ use super::case::TriedCase;
 use super::finding::NamedMistake;
 use super::mistake::Mistake;
 use super::places::{place_of, place_of_signature};
+use super::quoted::{quoted, quoted_start};
 use crate::gate::verify::flaws::{self, PartFlaw};
 use crate::gate::verify::{Part, Source};
 
@@ -54,7 +55,7 @@ fn place(case: TriedCase<'_>, part: &Part) -> String {
         Part::Route(name) => format!("the value `{name}` of the route"),
         Part::Field(key) => format!("the field `{key}` of the signature"),
         Part::NamedHeaders(key) => format!("one of the headers that the field `{key}` of the signature names"),
-        Part::Method => format!("the method `{}`", case.seen.method.escape_ascii()),
+        Part::Method => format!("the method `{}`", quoted(case.seen.method)),
         Part::Url | Part::UrlUnescaped | Part::Path | Part::Target => "the URL".to_owned(),
         Part::Timestamp => case.scheme.timestamp.as_ref().map_or_else(String::new, |it| place_of(&it.source)),
         Part::Id => case.scheme.id.as_ref().map_or_else(String::new, place_of),
@@ -112,21 +113,21 @@ fn escape(case: TriedCase<'_>, at: usize, in_query: bool) -> String {
     let start = memchr::memrchr(b'&', before).map_or(0, |start| start + 1);
     let field = before.get(start..).unwrap_or_default();
     let name = field.split(|byte| *byte == b'=').next().unwrap_or_default();
-    let shown = from.get(..SHOWN.min(from.len())).unwrap_or_default().escape_ascii();
+    let shown = quoted(from.get(..SHOWN.min(from.len())).unwrap_or_default());
     let whose = if name.is_empty() { String::new() } else { format!(" (in the field `{}`)", cut(name)) };
     let whole = if in_query { "query" } else { "body" };
     format!("cannot be read: `{shown}` at byte {} of the {whole}{whose} is no percent-escape", at + 1)
 }
 
 fn cut(text: &[u8]) -> String {
-    text.escape_ascii().map(char::from).take(NAME).collect()
+    quoted_start(text, NAME)
 }
 
 /// A body that does not begin or end as the scheme asks for.
 fn body_guard(case: TriedCase<'_>) -> Option<NamedMistake> {
     let guards = &case.scheme.guards;
     let (first, last) = (case.seen.body.first()?, case.seen.body.last()?);
-    let wrong = |byte: &u8, verb: &str| format!("{verb} with `{}`", byte.escape_ascii());
+    let wrong = |byte: &u8, verb: &str| format!("{verb} with `{}`", quoted([*byte]));
     let begins = guards.begins.filter(|bytes| !bytes.has(*first));
     let ends = guards.ends.filter(|bytes| !bytes.has(*last));
     let (what, bytes) = begins

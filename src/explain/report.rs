@@ -6,17 +6,20 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::case::{GivenFacts, Seen, TriedCase, without_line_end};
+use super::ends::{beyond, is_whole_json, lacking, reads_body};
 use super::facts::Facts;
 use super::finding::NamedMistake;
 use super::given::Given;
 use super::looks::{looks_of_body, looks_of_secret};
 use super::mistake::{Certainty, Mistake};
+use super::quoted::quoted;
 use super::search::{Searched, search};
 use super::seen::seen;
 use super::spans::shown_span;
 use super::text;
 use super::trial::run;
-use crate::gate::verify::{Delivery, Key, Keyring, Kind, Scheme, Unit, inspect};
+use super::units::looks_of_unit;
+use crate::gate::verify::{Delivery, Key, Keyring, Kind, Scheme, inspect};
 use crate::outcome::Rejection;
 
 /// A verdict and what led to it.
@@ -133,6 +136,7 @@ pub(super) fn known<'g>(given: &Given<'g>, scheme: &Scheme) -> GivenFacts<'g> {
         schemes: given.schemes,
         url: given.verifier.public_url().cloned(),
         now: given.now,
+        end: given.end,
         budget: given.budget,
     }
 }
@@ -182,7 +186,8 @@ fn cause(given: &Given<'_>, case: TriedCase<'_>, rejection: Rejection) -> Search
     // A token is whole or not: nothing on its way changes it so that a trial could undo that.
     let tries = case.scheme.signs() && !matches!(case.scheme.kind, Kind::Jws(_));
     if !is_of_signature(rejection) || !tries {
-        return certain(seen(case, rejection));
+        let cut = if rejection == Rejection::CompressionUnreadable { lacking(case) } else { None };
+        return certain(cut.or_else(|| seen(case, rejection)));
     }
     // What is genuine but for its time has no other mistake, whatever may be changed of it that is not signed.
     let as_it_is = match rejection {
@@ -196,17 +201,42 @@ fn cause(given: &Given<'_>, case: TriedCase<'_>, rejection: Rejection) -> Search
     }
     let Searched { found, left_out } = given.budget.all_but(FOR_LOOKS, || search(case));
     let proven = found.is_some();
-    let at_sight = || if rejection == Rejection::SignatureMismatch { None } else { seen(case, rejection) };
-    let found = found.or_else(at_sight).or_else(|| looks_of_secret(case)).or_else(|| unusable(case));
-    let found = found.or_else(|| looks_of_body(case));
+    let found = found.or_else(|| by_looks(case, rejection));
     Searched { found, left_out: if proven { Vec::new() } else { left_out } }
+}
+
+/// What explains a verdict that no trial has changed: what stands in the request first, then guesses. Each of them would
+/// suffice, so none that is known may be left to the facts below.
+fn by_looks(case: TriedCase<'_>, rejection: Rejection) -> Option<NamedMistake> {
+    let sight = if rejection == Rejection::SignatureMismatch { None } else { seen(case, rejection) };
+    let is_of_body = matches!(rejection, Rejection::SignatureMismatch | Rejection::DigestMismatch)
+        || sight.as_ref().is_some_and(|found| found.mistake == Mistake::ContentPart);
+    let lacking = if is_of_body && reads_body(case.scheme) { lacking(case) } else { None };
+    let (certain, possible) = if is_whole_json(case) { (None, lacking) } else { (lacking, None) };
+    let beyond = if is_of_body { beyond(case) } else { None };
+    let (instead, beyond) = if case.seen.body.trim_ascii().is_empty() { (beyond, None) } else { (None, beyond) };
+    certain
+        .or(instead)
+        .or_else(|| of_unit(case, rejection))
+        .or(sight)
+        .or_else(|| looks_of_secret(case))
+        .or_else(|| unusable(case))
+        .or_else(|| looks_of_body(case))
+        .or(possible)
+        .or(beyond)
+}
+
+/// A timestamp that is none of the present in the unit of the scheme, and one in another.
+fn of_unit(case: TriedCase<'_>, rejection: Rejection) -> Option<NamedMistake> {
+    use Rejection::{TimestampFuture, TimestampMalformed, TimestampStale};
+    matches!(rejection, TimestampFuture | TimestampMalformed | TimestampStale).then(|| looks_of_unit(case)).flatten()
 }
 
 /// A secret that is none: its file is empty, or the scheme can make no key of it.
 fn unusable(case: TriedCase<'_>) -> Option<NamedMistake> {
     let secrets = case.known.secrets.iter().filter(|_| !case.scheme.wants_public_key());
     let mut all = secrets.filter_map(|(name, secret)| {
-        let name = format!("`{}`", name.escape_debug());
+        let name = format!("`{}`", quoted(name));
         if let Some(what) = text::blank(secret) {
             return Some(NamedMistake::new(Mistake::SecretEmpty, &[&name, what]));
         }
@@ -230,13 +260,6 @@ fn of_time(given: &Given<'_>, case: TriedCase<'_>, rejection: Rejection, id: &st
         Rejection::TimestampFuture => Mistake::TimeFuture,
         _ => return NamedMistake::new(Mistake::KeyInactive, &[&format!("`{id}`")]),
     };
-    // Years away it is no time, but one in another unit.
-    let years = age.unsigned_abs() > 10 * 365 * 86_400_000;
-    if let Some(timestamp) = case.scheme.timestamp.as_ref().filter(|_| years) {
-        let wanted = timestamp.unit.name();
-        let other = if timestamp.unit == Unit::Seconds { "another unit" } else { "seconds" };
-        return NamedMistake::new(Mistake::TimeUnit, &[other, wanted]);
-    }
     let advice = advice_on_time(given, moment, age);
     let age = shown_span(Duration::from_millis(age.unsigned_abs()));
     NamedMistake { advice: Some(advice), ..NamedMistake::new(mistake, &[&age, &shown_span(tolerance)]) }

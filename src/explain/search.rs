@@ -7,15 +7,16 @@ use super::finding::NamedMistake;
 use super::mistake::Mistake;
 use super::secrets::{frequent_secrets, keys_by, of_other_routes, secrets};
 use super::signatures::{elsewhere, forms_of_signature, names, renamed};
-use super::{bodies, times, urls};
+use super::{bodies, ends, times, units, urls};
 use crate::gate::verify::{Scheme, SignatureSource};
 
 /// What is tried, with words for it that are said where it is left out.
 struct TrialStep(&'static str, Hypothesis);
 
 /// What is tried alone. Each takes at most half of what the budget has left.
-const ALONE: [TrialStep; 15] = [
-    TrialStep("the timestamp in another unit", times::units),
+const ALONE: [TrialStep; 16] = [
+    TrialStep("the body by another length", ends::lengths),
+    TrialStep("the timestamp in another unit", units::units),
     TrialStep("renamed headers", renamed),
     TrialStep("other forms of the signature", forms_of_signature),
     TrialStep("the signature in another header", elsewhere),
@@ -34,7 +35,7 @@ const ALONE: [TrialStep; 15] = [
 
 /// What is tried together with another one of these, each with those behind it.
 const TOGETHER: [Hypothesis; 9] = [
-    times::units,
+    units::units,
     renamed,
     frequent_secrets,
     forms_of_signature,
@@ -73,13 +74,20 @@ pub(super) fn search(case: TriedCase<'_>) -> Searched {
                 budget.refuse();
                 return None;
             }
-            TOGETHER.iter().enumerate().find_map(|(number, first)| {
-                let others = TOGETHER.get(number + 1..).unwrap_or_default();
-                budget.half(|| together(case, *first, others))
-            })
+            let each = ALONE.map(|TrialStep(_, tries)| tries);
+            let whole = budget.half(|| together(case, ends::whole, &each));
+            whole.or_else(|| two(case))
         })
     });
     Searched { found, left_out }
+}
+
+/// Two of the most frequent.
+fn two(case: TriedCase<'_>) -> Option<NamedMistake> {
+    TOGETHER.iter().enumerate().find_map(|(number, first)| {
+        let others = TOGETHER.get(number + 1..).unwrap_or_default();
+        case.known.budget.half(|| together(case, *first, others))
+    })
 }
 
 fn alone(case: TriedCase<'_>, hypothesis: Hypothesis) -> Option<NamedMistake> {

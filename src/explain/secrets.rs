@@ -4,6 +4,7 @@ use zeroize::Zeroizing;
 
 use super::case::{TriedCase, Visit, without_line_end};
 use super::mistake::Mistake;
+use super::quoted::quoted;
 use super::text;
 use crate::gate::verify::{Encoding, KeyEncoding, KeyForm, Scheme, inspect};
 
@@ -40,7 +41,7 @@ fn tried(case: TriedCase<'_>, visit: &mut Visit<'_>, cleaned: impl Fn(&[u8]) -> 
         return false;
     }
     for (id, secret) in case.known.secrets.iter().filter(|(_, secret)| secret.len() <= LONGEST) {
-        let id = format!("`{}`", id.escape_debug());
+        let id = format!("`{}`", quoted(id));
         let usual = inspect::decode_secret(case.scheme, without_line_end(secret)).ok();
         for it in cleaned(secret) {
             let Ok(key) = inspect::decode_secret(case.scheme, &it.text) else { continue };
@@ -144,7 +145,7 @@ fn encodings(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
         return false;
     }
     for (id, secret) in case.known.secrets.iter().filter(|(_, secret)| secret.len() <= LONGEST) {
-        let id = format!("`{}`", id.escape_debug());
+        let id = format!("`{}`", quoted(id));
         let bare = text::trimmed(secret);
         let usual = inspect::decode_secret(case.scheme, without_line_end(secret)).ok();
         for (key, how) in keys_of(case.scheme, bare) {

@@ -5,6 +5,7 @@ use super::finding::NamedMistake;
 use super::mistake::Mistake;
 use super::parts::{broken_part, broken_signature, broken_source};
 use super::places::{place_of, place_of_signature};
+use super::quoted::quoted;
 use super::signatures::{names, similar};
 use crate::gate::verify::{Encoding, Source, Syntax, inspect};
 use crate::outcome::Rejection;
@@ -89,7 +90,7 @@ fn coding(case: TriedCase<'_>) -> String {
     let Some(coding) = case.seen.header("Content-Encoding") else {
         return "Content-Encoding stands more than once".to_owned();
     };
-    let shown = coding.escape_ascii();
+    let shown = quoted(coding);
     let is = |name: &str| coding.eq_ignore_ascii_case(name.as_bytes());
     let is_gzip = is("gzip") || is("x-gzip");
     if !is_gzip && !is("deflate") {
@@ -104,9 +105,9 @@ fn coding(case: TriedCase<'_>) -> String {
 fn strange(case: TriedCase<'_>, source: &Source) -> String {
     match inspect::strange_in_id(case.scheme, source, &case.seen) {
         Some(byte) if case.scheme.content.separates(byte) => {
-            format!("contains `{}`, which separates the parts of what is signed", byte.escape_ascii())
+            format!("contains `{}`, which separates the parts of what is signed", quoted([byte]))
         }
-        Some(byte) => format!("contains `{}`, which an id cannot have", byte.escape_ascii()),
+        Some(byte) => format!("contains `{}`, which an id cannot have", quoted([byte])),
         None => "is too long, or cannot be read".to_owned(),
     }
 }

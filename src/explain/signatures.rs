@@ -3,6 +3,7 @@
 use super::case::{TriedCase, Visit};
 use super::contents::MACS;
 use super::mistake::Mistake;
+use super::quoted::quoted;
 use super::text;
 use crate::gate::verify::{Encoding, Kind, SignatureSource, Source, Syntax};
 use crate::wire::headers::{HeaderBuf, Headers};
@@ -139,7 +140,7 @@ pub(super) fn renamed(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
             let given = plain(name);
             if let Some(known) = wanted.iter().find(|known| given == plain(known.as_bytes())) {
                 headers.push(known, value);
-                first = first.or_else(|| Some((known.clone(), name.escape_ascii().to_string())));
+                first = first.or_else(|| Some((known.clone(), quoted(name))));
                 break;
             }
         }
@@ -165,7 +166,7 @@ const WORDS: [&str; 4] = ["signature", "hmac", "x-hub-", "digest"];
 pub(super) fn similar(case: TriedCase<'_>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for (name, _) in case.seen.headers.iter() {
-        let name = name.escape_ascii().to_string();
+        let name = quoted(name);
         let small = name.to_ascii_lowercase();
         let new = !found.contains(&name) && found.len() < 8;
         if new

@@ -117,7 +117,7 @@ fn times_are_explained_in_units_for_people() {
     let text = explained(&verifier(stripe(), &[SECRET]), &signed_stripe("1759999588"));
     assert!(text.contains("the delivery is 6 min 52 s old, and 5 min are allowed"), "{text}");
     let text = explained(&verifier(stripe(), &[SECRET]), &signed_stripe("1760000000000"));
-    assert!(text.contains("the timestamp is in ms, and not in s"), "{text}");
+    assert!(text.contains("the timestamp is in milliseconds, and not in seconds: `1760000000000` is 2025-10-09T08:53:20Z as milliseconds"), "{text}");
 
     let scheme = github();
     let validity = Validity { not_before: None, not_after: Some(1_759_999_990) };

@@ -1,4 +1,4 @@
-//! Timestamps in another unit, and those of another request.
+//! Timestamps of another request.
 
 use time::format_description::well_known::Rfc3339;
 use time::{Duration, OffsetDateTime};
@@ -11,26 +11,6 @@ use crate::gate::verify::{Part, Template, Unit, inspect};
 const FARTHEST: i64 = 90;
 /// A body that is longer is not hashed so often.
 const LONGEST: usize = 256 << 10;
-
-const UNITS: [Unit; 3] = [Unit::Seconds, Unit::Milliseconds, Unit::Rfc3339];
-
-/// The timestamp in another unit, where it then is of the present.
-pub(super) fn units(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
-    let Some(timestamp) = &case.scheme.timestamp else { return false };
-    UNITS.into_iter().filter(|unit| *unit != timestamp.unit).any(|unit| {
-        let scheme = case.changed_scheme(|scheme| {
-            scheme.timestamp.iter_mut().for_each(|timestamp| timestamp.unit = unit);
-        });
-        if timestamp.source.is_in_body() && !case.pays(2) {
-            return false;
-        }
-        let near = inspect::timestamp(&scheme, &case.seen)
-            .ok()
-            .flatten()
-            .is_some_and(|moment| case.known.now.unix_millis().abs_diff(moment) < 366 * 86_400_000);
-        near && visit(TriedCase { scheme: &scheme, ..case }, Mistake::TimeUnit, &[unit.name(), timestamp.unit.name()])
-    })
-}
 
 /// The timestamp of a request shortly before or after.
 pub(super) fn of_another(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {

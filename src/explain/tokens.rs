@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::case::TriedCase;
 use super::given::Given;
+use super::quoted::quoted_start;
 use super::spans::shown_span;
 use crate::gate::verify::{Scheme, inspect};
 use crate::now::Now;
@@ -70,5 +71,5 @@ fn judged_claims(scheme: &Scheme, claims: &[(String, String)], now: Now) -> Vec<
 
 /// A text of the token, without what a terminal would act on.
 fn shown(text: &str) -> String {
-    text.escape_debug().take(SHOWN).collect()
+    quoted_start(text, SHOWN)
 }

@@ -6,6 +6,7 @@ use super::forms;
 use super::mistake::Mistake::{
     self, QueryExtra, QueryMissing, QueryOrder, UrlEscapes, UrlHost, UrlPath, UrlPort, UrlScheme, UrlSlash,
 };
+use super::quoted::quoted;
 use super::text;
 use crate::gate::verify::{Part, PublicUrl, inspect};
 
@@ -203,7 +204,7 @@ fn queries(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
 }
 
 fn shown(text: &[u8]) -> String {
-    text.escape_ascii().to_string()
+    quoted(text)
 }
 
 fn methods(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {

@@ -164,7 +164,11 @@ fn another_scheme_encoding_or_unit_is_found() {
     );
     folder.write("request", &(head + BODY));
     let arguments = ["--scheme", "standard-webhooks", "--secret-file", "secret", "--at", "2025-10-09T08:53:20Z"];
-    assert_explained(&folder, &arguments, "the timestamp is in ms, and not in s (proven: with that corrected");
+    assert_explained(
+        &folder,
+        &arguments,
+        "explained: the timestamp is in milliseconds, and not in seconds: `1760000000000` is 2025-10-09T08:53:20Z as milliseconds (0 s old), and as seconds 55716 years in the future (proven: with that",
+    );
 }
 
 #[test]

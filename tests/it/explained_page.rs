@@ -92,7 +92,9 @@ fn ten_typical_answers_are_those_of_the_program() {
     for (number, refused) in refused().iter().enumerate() {
         folder.write("secret", &refused.file);
         let Refused { head, body, words, .. } = refused;
-        let request = format!("POST /hooks HTTP/1.1\r\nHost: shop.example\r\n{head}\r\n\r\n{body}");
+        let length = body.len();
+        let request =
+            format!("POST /hooks HTTP/1.1\r\nHost: shop.example\r\nContent-Length: {length}\r\n{head}\r\n\r\n{body}");
         folder.write("request", &request);
         let given = ["explain", "--request", "request", "--scheme", refused.scheme, "--secret-file", "secret"];
         let arguments = [&given[..], refused.more, &["--at", AT]].concat();

@@ -20,6 +20,7 @@ mod drain_command;
 mod equal_bytes;
 mod errands;
 mod explain;
+mod explain_ends;
 mod explained_page;
 mod fairness;
 mod first_hour;

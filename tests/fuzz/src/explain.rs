@@ -5,7 +5,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use countersign::config::presets::{preset, preset_names};
-use countersign::explain::{Certainty, Given, TrialBudget, explain};
+use countersign::explain::{BodyEnd, Certainty, Given, TrialBudget, explain};
 use countersign::gate::verify::{
     Encoding, Key, KeyEncoding, Keyring, PublicUrl, Scheme, SignInput, Validity, Verifier, sign,
 };
@@ -58,6 +58,7 @@ pub fn run(bytes: &[u8]) {
         schemes: &SCHEMES,
         now,
         is_present: false,
+        end: BodyEnd::AsSaid,
         budget: &budget,
     };
     let explanation = explain(&given, &request);
