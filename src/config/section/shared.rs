@@ -152,8 +152,17 @@ fn read_address(reader: &Reader<'_>) -> Option<UpstreamAddress> {
     }
 }
 
-/// For `check`: `routes` is the number of those that remember deliveries.
-pub(crate) fn describe(out: &mut String, shared: Option<&SharedSettings>, routes: usize) -> fmt::Result {
+/// What of the routes is shared.
+#[derive(Clone, Copy)]
+pub(crate) struct SharingRoutes {
+    /// Those that remember deliveries.
+    pub(crate) remembering: usize,
+    /// Those whose rate is that of all processes.
+    pub(crate) rated: usize,
+}
+
+/// For `check`.
+pub(crate) fn describe(out: &mut String, shared: Option<&SharedSettings>, routes: SharingRoutes) -> fmt::Result {
     writeln!(out, "\nreplicas")?;
     let Some(shared) = shared else {
         line(out, "replays", "per process: a copy that reaches another replica of this proxy is new there")?;
@@ -162,13 +171,17 @@ pub(crate) fn describe(out: &mut String, shared: Option<&SharedSettings>, routes
     line(out, "replays", "shared: a delivery that one replica has is a copy for all that use the same engine and key")?;
     let user = shared.username.as_deref().map(|name| format!(", user {name}")).unwrap_or_default();
     line(out, "engine", format_args!("{}{user}, keys \"{}…\"", shared.address, shared.prefix))?;
-    if routes == 0 {
-        line(out, "WARNING", "no route remembers deliveries: the engine is not asked")?;
+    if routes.remembering + routes.rated == 0 {
+        line(out, "WARNING", "no route remembers deliveries or shares its rate: the engine is not asked")?;
     }
     let (connect, response) = (show_duration(shared.connect_timeout), show_duration(shared.response_timeout));
     line(out, "", format_args!("connect within {connect}; a delivery waits {response} for its answer"))?;
     line(out, "when away", when_away(shared.when_unavailable))?;
-    line(out, "rates", "per process: limits of clients and routes are not shared")
+    match routes.rated {
+        0 => line(out, "rates", "per process; `shared = true` in the rate of a route makes it one for all replicas"),
+        1 => line(out, "rates", "shared on one route; all other limits are per process"),
+        rated => line(out, "rates", format_args!("shared on {rated} routes; all other limits are per process")),
+    }
 }
 
 /// What becomes of new deliveries while the engine is away.
@@ -206,12 +219,19 @@ mod tests {
         shared.resolve(Path::new("/etc/countersign"));
         assert_eq!(shared.key.path, Path::new("/etc/countersign/k"));
         let mut text = String::new();
-        describe(&mut text, Some(&shared), 1).unwrap();
-        describe(&mut text, Some(&shared), 0).unwrap();
-        describe(&mut text, None, 1).unwrap();
-        for part in
-            ["user countersign", "hooks:", "once by each of them", "waits 20ms", "WARNING", "per process: a copy"]
-        {
+        let with = |remembering, rated| SharingRoutes { remembering, rated };
+        describe(&mut text, Some(&shared), with(1, 2)).unwrap();
+        describe(&mut text, Some(&shared), with(0, 0)).unwrap();
+        describe(&mut text, None, with(1, 0)).unwrap();
+        for part in [
+            "shared on 2 routes",
+            "user countersign",
+            "hooks:",
+            "once by each of them",
+            "waits 20ms",
+            "WARNING",
+            "per process: a copy",
+        ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
         let (shared, _) = read_text("[shared]\naddress = 'unix:/run/redis.sock'\nkey_file = 'k'\n");

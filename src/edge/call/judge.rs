@@ -4,6 +4,7 @@
 use crate::edge::policy::Policy;
 use crate::edge::runtime::net::Net;
 use crate::edge::shared::claim::{self as elsewhere, DeliveryClaim, Elsewhere, EngineClaim};
+use crate::edge::shared::rate;
 use crate::edge::worker::Worker;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
@@ -39,7 +40,15 @@ pub async fn judge<'p, 'c, N: Net>(
     if !asked.observed.contains_copy() {
         admitted.vouch(&verified);
     }
-    let spent = admitted.spend(policy.bucket(route), &verified, now.monotonic);
+    let spent = match rate::of(route).zip(worker.engine()) {
+        Some((shared, link)) => {
+            let (spent, noted) =
+                rate::spend(worker, link, shared, |now| admitted.spend(policy.bucket(route), &verified, now)).await;
+            noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
+            spent
+        }
+        None => admitted.spend(policy.bucket(route), &verified, now.monotonic),
+    };
     admit::unless_rate_is_observed(spent, route, asked)?;
     Ok(Genuine { route, verified, claim })
 }

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::EngineTerms;
 use crate::edge::runtime::stream::ByteStream;
-use crate::ledger::shared::script::{self, EngineOperation, EngineRequest};
+use crate::gate::token_bucket::Rate;
+use crate::ledger::shared::script::{self, EngineOperation, EngineRequest, TokenRequest};
 use crate::ledger::shared::server::{self, FitServer, SECTIONS};
 use crate::ledger::shared::{EngineAnswer, EngineTrouble};
 use crate::wire::resp::{self, RespValue};
@@ -12,8 +13,11 @@ use crate::wire::resp::{self, RespValue};
 /// A lease of the name that is tried: it is given back at once.
 const TRIAL: Duration = Duration::from_secs(1);
 
-/// Replies to a greeting: to `HELLO`, the sections of `INFO`, the scripts, a claim and its release.
-const REPLIES: usize = 1 + SECTIONS.len() + EngineOperation::SCRIPTS.len() + 2;
+/// Replies to a greeting: to `HELLO`, the sections of `INFO`, the scripts, a claim, its release, and a request for tokens.
+const REPLIES: usize = 1 + SECTIONS.len() + EngineOperation::SCRIPTS.len() + 3;
+
+/// A rate of no route.
+const TRIAL_RATE: Rate = Rate::per_second(1, 1);
 
 /// Begins a connection: all is asked at once, and answered before `deadline`.
 ///
@@ -82,6 +86,8 @@ fn questions(terms: &EngineTerms, worker: usize) -> Vec<u8> {
         };
         script::encode(&mut out, &terms.key, &request);
     }
+    let name = terms.key.probe_rate();
+    script::encode_take(&mut out, &terms.key, TokenRequest { name, rate: TRIAL_RATE, count: 0, with_text: false });
     out
 }
 
@@ -105,10 +111,13 @@ fn judge(replies: &[&[u8]]) -> Result<FitServer, EngineTrouble> {
         EngineAnswer::Failed(trouble) => return Err(trouble),
         _ => return Err(EngineTrouble::Malformed),
     }
-    match EngineAnswer::of(EngineOperation::Release, replies.next().copied().unwrap_or_default()) {
-        EngineAnswer::Failed(trouble) => Err(trouble),
-        _ => Ok(server),
+    for operation in [EngineOperation::Release, EngineOperation::Take] {
+        if let EngineAnswer::Failed(trouble) = EngineAnswer::of(operation, replies.next().copied().unwrap_or_default())
+        {
+            return Err(trouble);
+        }
     }
+    Ok(server)
 }
 
 /// An error in place of an answer. `first`: a server that does not know the command is too old.

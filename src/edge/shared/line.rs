@@ -13,7 +13,7 @@ use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::ByteStream;
 use crate::edge::worker::Worker;
 use crate::ledger::shared::script::EngineOperation;
-use crate::ledger::shared::{AnswerEvent, EngineResult, EngineTrouble, SILENCE};
+use crate::ledger::shared::{AnswerEvent, EngineResult, EngineTrouble, SILENCE, Unanswered};
 use crate::telemetry::engine::{EngineAsk, EngineEnd};
 use crate::wire::resp;
 
@@ -41,7 +41,7 @@ pub async fn keep<N: Net>(worker: Rc<Worker<N>>, link: Rc<EngineLink>, opened: R
             Err(trouble) => trouble,
         };
         let failed = link.book.borrow_mut().lost(trouble);
-        worker.cells(|cells| cells.engine.ended(EngineAsk::Claim, EngineEnd::Failed, failed));
+        count_unanswered(&worker, EngineEnd::Failed, failed);
         stand(&worker, &link, Some(trouble));
         let [soon, later, seldom] = RESTS;
         let rest = match trouble {
@@ -93,7 +93,7 @@ async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: N::
         let until = {
             let mut book = link.book.borrow_mut();
             match book.look(now) {
-                Ok(late) => worker.cells(|cells| cells.engine.ended(EngineAsk::Claim, EngineEnd::Late, late)),
+                Ok(late) => count_unanswered(worker, EngineEnd::Late, late),
                 Err(trouble) => return trouble,
             }
             let quiet = book.keep_alive(QUIET, now);
@@ -167,11 +167,19 @@ fn hear<N: Net>(worker: &Worker<N>, link: &EngineLink, buf: &[u8]) -> Result<usi
     }
 }
 
+fn count_unanswered<N: Net>(worker: &Worker<N>, end: EngineEnd, unanswered: Unanswered) {
+    worker.cells(|cells| {
+        cells.engine.ended(EngineAsk::Claim, end, unanswered.claims);
+        cells.engine.ended(EngineAsk::Take, end, unanswered.tokens);
+    });
+}
+
 fn count<N: Net>(worker: &Worker<N>, operation: EngineOperation, result: EngineResult, took: Duration) {
     let ask = match operation {
         EngineOperation::Claim => EngineAsk::Claim,
         EngineOperation::Commit => EngineAsk::Commit,
         EngineOperation::Release => EngineAsk::Release,
+        EngineOperation::Take => EngineAsk::Take,
         EngineOperation::Ping => return,
     };
     let end = match result {
@@ -179,6 +187,7 @@ fn count<N: Net>(worker: &Worker<N>, operation: EngineOperation, result: EngineR
         EngineResult::Duplicate => EngineEnd::Duplicate,
         EngineResult::InFlight => EngineEnd::InFlight,
         EngineResult::Fenced => EngineEnd::Fenced,
+        EngineResult::Empty => EngineEnd::Empty,
         EngineResult::Failed => EngineEnd::Failed,
     };
     worker.cells(|cells| {

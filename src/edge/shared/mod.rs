@@ -2,7 +2,7 @@
 //! what many exchanges ask goes at once.
 //!
 //! `link` is the book of a worker ([`LeaseBook`](crate::ledger::shared::LeaseBook)) and a bell; `line` keeps the connection;
-//! `greeting` begins one and finds out whether the server is fit; `claim` is the stage of an exchange; `standing` is what
+//! `greeting` begins one and finds out whether the server is fit; `claim` and `rate` are stages of an exchange; `standing` is what
 //! the process knows of all its workers.
 //!
 //! An exchange waits for its answer in the book, and the task of the connection wakes it: when the answer comes, when its
@@ -12,6 +12,7 @@ pub mod claim;
 mod greeting;
 pub mod line;
 pub mod link;
+pub mod rate;
 pub mod standing;
 
 use std::fmt;
