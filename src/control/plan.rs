@@ -18,6 +18,7 @@ use crate::config::section::listener::tls::{CallerSettings, CertificateFacts, Ce
 use crate::config::section::route::RouteSettings;
 use crate::config::section::server::DriverSetting;
 use crate::config::section::shared::SharedSettings;
+use crate::config::section::shared_tls::SharedTls;
 use crate::config::section::upstream::UpstreamSettings;
 use crate::config::settings::Settings;
 use crate::edge::driver::DriverChoice;
@@ -26,6 +27,7 @@ use crate::edge::shared::EngineTerms;
 use crate::edge::shared::standing::EngineStanding;
 use crate::edge::tls::certificates::Shown;
 use crate::edge::tls::door::{OldestVersion, TlsSetup};
+use crate::edge::tls::outbound::ClientTls;
 use crate::edge::tls::verifier::Callers;
 use crate::gate::upstream::UpstreamAddress;
 use crate::inbox::lane::LaneTerms;
@@ -211,6 +213,7 @@ fn engine(
     let password = settings.password.as_ref().and_then(|file| file.content.as_ref());
     Some(EngineTerms {
         target,
+        tls: settings.tls.as_ref().and_then(client_tls),
         username: settings.username.clone(),
         password: password.map(|secret| Zeroizing::new(secret.bytes().to_vec())),
         key: EngineKey::new(settings.key.content.as_ref()?.bytes(), &settings.prefix),
@@ -219,6 +222,11 @@ fn engine(
         process: 0,
         standing: Arc::new(EngineStanding::new(workers)),
     })
+}
+
+fn client_tls(tls: &SharedTls) -> Option<ClientTls> {
+    let loaded = tls.loaded.as_ref()?;
+    Some(ClientTls { config: Arc::clone(&loaded.config), name: tls.server_name.clone() })
 }
 
 fn upstream(target: Target, settings: &UpstreamSettings) -> Upstream {

@@ -233,22 +233,6 @@ fn servers_that_cannot_hold_claims_are_named() {
 }
 
 #[test]
-fn a_user_of_its_own_needs_no_more_than_the_documentation_says() {
-    let rules = "--user countersign on >a-password resetkeys ~cs1:* resetchannels -@all +hello +auth +info +ping +evalsha +eval \
-                 +script|load +get +set +del +pttl +time";
-    let Some(engine) = Engine::start(&rules.split_whitespace().collect::<Vec<_>>()) else { return };
-    let application = application(true);
-    let shared = "username = \"countersign\"\npassword_file = \"password\"";
-    let config = configure(&engine.address(), &application, Terms { shared, ..USUAL });
-    fs::write(config.with_file_name("password"), "a-password\n").unwrap();
-    let replica = Replica::start(&config);
-    replica.await_engine();
-    assert_eq!(deliver(replica.address(), "{\"user\":1}"), 200);
-    eventually("a commit", || replica.counted(EngineAsk::Commit, EngineEnd::Done) == 1);
-    assert!(engine.ask(&["CLIENT", "LIST"]).contains("name=countersign-"));
-}
-
-#[test]
 fn a_connection_that_the_engine_closes_is_made_again() {
     let Some(engine) = Engine::start(&[]) else { return };
     let application = application(true);

@@ -5,3 +5,4 @@
 mod claims;
 mod rates;
 mod support;
+mod tls;

@@ -46,6 +46,11 @@ pub(crate) fn folder() -> PathBuf {
     path
 }
 
+/// A port that nothing listens on at the moment.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
 /// A Redis of this test alone, on a socket in a folder of its own.
 pub(crate) struct Engine {
     pub(crate) child: Child,

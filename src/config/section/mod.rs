@@ -15,4 +15,5 @@ pub mod reload;
 pub mod route;
 pub mod server;
 pub mod shared;
+pub mod shared_tls;
 pub mod upstream;

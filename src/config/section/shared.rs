@@ -11,6 +11,7 @@ use crate::config::lines::line;
 use crate::config::problem::Place;
 use crate::config::reader::{Reader, set};
 use crate::config::secret::Secret;
+use crate::config::section::shared_tls::{self, SharedTls};
 use crate::config::units::{TIMEOUT, show_duration};
 use crate::gate::replay::WhenUnavailable;
 use crate::gate::upstream::UpstreamAddress;
@@ -57,6 +58,8 @@ impl SecretFile {
 pub struct SharedSettings {
     /// Where it listens.
     pub address: UpstreamAddress,
+    /// How the connection is encrypted; nothing for plain text.
+    pub tls: Option<SharedTls>,
     /// The user, where it is not the default one.
     pub username: Option<String>,
     /// The password.
@@ -79,11 +82,14 @@ impl SharedSettings {
         for file in core::iter::once(&mut self.key).chain(&mut self.password) {
             file.path = directory.join(&file.path);
         }
+        self.tls.iter_mut().for_each(|tls| tls.resolve(directory));
     }
 
     /// For comparison: a file with other bytes is another secret.
-    pub(crate) fn secret_digests(&self) -> [Digest; 2] {
-        [self.key.digest(), self.password.as_ref().map(SecretFile::digest).unwrap_or_default()]
+    pub(crate) fn secret_digests(&self) -> [Digest; 3] {
+        let tls = self.tls.as_ref().and_then(|tls| tls.loaded.as_ref()).map(|loaded| loaded.digest);
+        let password = self.password.as_ref().map(SecretFile::digest);
+        [self.key.digest(), password.unwrap_or_default(), tls.unwrap_or_default()]
     }
 }
 
@@ -95,7 +101,8 @@ pub(crate) fn read(root: &Reader<'_>) -> Option<SharedSettings> {
         "key_file",
         "add key_file = \"secrets/shared\", made once for all: openssl rand -hex 32 > secrets/shared",
     );
-    let address = read_address(&reader);
+    let (address, rediss) = read_address(&reader).unzip();
+    let tls = shared_tls::read(&reader, address.as_ref(), rediss.unwrap_or(false));
     let username = reader.string("username").map(str::to_owned);
     let file = |key: &str| {
         let path = reader.string(key)?;
@@ -125,6 +132,7 @@ pub(crate) fn read(root: &Reader<'_>) -> Option<SharedSettings> {
     reader.finish();
     Some(SharedSettings {
         address: address?,
+        tls,
         username,
         password,
         key: key?,
@@ -135,16 +143,21 @@ pub(crate) fn read(root: &Reader<'_>) -> Option<SharedSettings> {
     })
 }
 
-fn read_address(reader: &Reader<'_>) -> Option<UpstreamAddress> {
+/// The address, and whether it asks for TLS.
+fn read_address(reader: &Reader<'_>) -> Option<(UpstreamAddress, bool)> {
     let text = reader.string("address")?;
-    if text.starts_with("rediss://") {
-        let fix = "write \"redis:6379\" inside a network that you trust, or the address of a tunnel (stunnel, a mesh)";
-        reader.error("address", "TLS to the engine is not supported yet", fix);
-        return None;
+    let rediss = text.starts_with("rediss://");
+    let plain = text.strip_prefix("rediss://").or_else(|| text.strip_prefix("redis://"));
+    let plain = plain.map_or(text, |rest| rest.trim_end_matches('/'));
+    if text.starts_with("redis://") && reader.has("tls") {
+        reader.error(
+            "address",
+            "says that there is no TLS, and tls says how it is made",
+            "write rediss://, or remove tls",
+        );
     }
-    let plain = text.strip_prefix("redis://").map_or(text, |rest| rest.trim_end_matches('/'));
     match address::parse_upstream(plain) {
-        Ok(address) => Some(address),
+        Ok(address) => Some((address, rediss)),
         Err(wrong) => {
             reader.error("address", wrong.message, wrong.fix);
             None
@@ -171,6 +184,9 @@ pub(crate) fn describe(out: &mut String, shared: Option<&SharedSettings>, routes
     line(out, "replays", "shared: a delivery that one replica has is a copy for all that use the same engine and key")?;
     let user = shared.username.as_deref().map(|name| format!(", user {name}")).unwrap_or_default();
     line(out, "engine", format_args!("{}{user}, keys \"{}…\"", shared.address, shared.prefix))?;
+    if let Some(tls) = &shared.tls {
+        line(out, "", shared_tls::describe(tls))?;
+    }
     if routes.remembering + routes.rated == 0 {
         line(out, "WARNING", "no route remembers deliveries or shares its rate: the engine is not asked")?;
     }
@@ -234,6 +250,16 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+        let (shared, problems) = read_text(
+            "[shared]\naddress = 'rediss://engine:6380'\nkey_file = 'k'\n\
+             tls = { ca = 'c', certificate = 'o', key = 'p', server_name = 'redis.internal' }\n",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        text.clear();
+        describe(&mut text, shared.as_ref(), with(1, 0)).unwrap();
+        assert!(text.contains("for redis.internal and of an authority of c, with a certificate"), "{text}");
+        let (shared, _) = read_text("[shared]\naddress = 'rediss://10.0.0.1:6380'\nkey_file = 'k'\n");
+        assert_eq!(shared.unwrap().tls.unwrap().server_name.to_str(), "10.0.0.1");
         let (shared, _) = read_text("[shared]\naddress = 'unix:/run/redis.sock'\nkey_file = 'k'\n");
         let shared = shared.unwrap();
         assert_eq!((shared.prefix.as_str(), shared.response_timeout), ("cs1:", Duration::from_millis(50)));
@@ -246,7 +272,12 @@ mod tests {
             ("[shared]\nkey_file = 'k'\n", "address"),
             ("[shared]\naddress = 'a:1'\n", "openssl rand"),
             ("[shared]\naddress = 'a'\nkey_file = 'k'\n", "has no port"),
-            ("[shared]\naddress = 'rediss://a:1'\nkey_file = 'k'\n", "TLS to the engine is not supported yet"),
+            ("[shared]\naddress = 'redis://a:1'\nkey_file = 'k'\ntls = { ca = 'c' }\n", "says that there is no TLS"),
+            ("[shared]\naddress = 'unix:/a'\nkey_file = 'k'\ntls = { ca = 'c' }\n", "is not encrypted"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { key = 'c' }\n", "stands alone"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { server_name = 'a b' }\n", "is no name of a server"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { ca = '' }\n", "is empty"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { ca_file = 'c' }\n", "ca_file"),
             ("[shared]\naddress = 'a:1'\nkey_file = ''\n", "is empty"),
             ("[shared]\naddress = 'a:1'\nkey_file = 'k'\nusername = 'u'\n", "has no password"),
             ("[shared]\naddress = 'a:1'\nkey_file = 'k'\nprefix = 'a{b}'\n", "is no beginning"),

@@ -135,6 +135,8 @@ fn refused(reply: &[u8], first: bool) -> Result<(), EngineTrouble> {
 pub(super) fn trouble_of(error: &std::io::Error) -> EngineTrouble {
     match error.kind() {
         std::io::ErrorKind::TimedOut => EngineTrouble::Silent,
+        // An alert: with TLS 1.3 a server refuses a certificate when it has answered.
+        std::io::ErrorKind::InvalidData => EngineTrouble::TlsFailed,
         _ => EngineTrouble::Closed,
     }
 }

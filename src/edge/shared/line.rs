@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::greeting::{self, trouble_of};
 use super::link::EngineLink;
+use crate::edge::door::tls::outbound::{self, Outbound, SecureError};
 use crate::edge::runtime::net::Net;
-use crate::edge::runtime::stream::ByteStream;
+use crate::edge::runtime::stream::{ByteStream, Lent};
 use crate::edge::worker::Worker;
 use crate::ledger::shared::script::EngineOperation;
 use crate::ledger::shared::{AnswerEvent, EngineResult, EngineTrouble, SILENCE, Unanswered};
@@ -24,11 +25,18 @@ const RESTS: [Duration; 3] = [Duration::from_millis(25), Duration::from_millis(2
 /// A connection that is quiet for so long is tried.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// The rest of a record is awaited for so long at a time.
+const PARTIAL: Duration = Duration::from_millis(1);
+
 /// A buffer is not kept larger than this.
 const BUFFER: usize = 64 << 10;
 
 /// Keeps the connection of a worker; does not end. `opened` is what came of the first try.
-pub async fn keep<N: Net>(worker: Rc<Worker<N>>, link: Rc<EngineLink>, opened: Result<N::Stream, EngineTrouble>) {
+pub async fn keep<N: Net>(
+    worker: Rc<Worker<N>>,
+    link: Rc<EngineLink>,
+    opened: Result<Outbound<N::Stream>, EngineTrouble>,
+) {
     let (mut opened, mut turn) = (opened, link.terms.process ^ link.worker as u64);
     loop {
         let was_there = opened.is_ok();
@@ -67,15 +75,28 @@ const fn mixed(number: u64) -> u64 {
 ///
 /// # Errors
 /// Why it cannot be used.
-pub async fn open<N: Net>(worker: &Worker<N>, link: &EngineLink) -> Result<N::Stream, EngineTrouble> {
+pub async fn open<N: Net>(worker: &Worker<N>, link: &EngineLink) -> Result<Outbound<N::Stream>, EngineTrouble> {
     let terms = &link.terms;
     let now = || worker.net.monotonic();
-    let connected = worker.net.connect(&terms.target, now() + terms.connect_timeout).await;
-    let mut stream = connected.map_err(|_| EngineTrouble::Unreachable)?;
+    let until = now() + terms.connect_timeout;
+    let socket = worker.net.connect(&terms.target, until).await.map_err(|_| EngineTrouble::Unreachable)?;
+    let mut stream = match &terms.tls {
+        None => Outbound::plain(socket),
+        Some(tls) => outbound::secure(socket, tls, &worker.buffers.records, until).await.map_err(untrusted)?,
+    };
     let deadline = now() + terms.response_timeout.max(SILENCE);
     let server = greeting::greet(&mut stream, terms, link.worker, deadline).await?;
     terms.standing.note_server(&server.name);
     Ok(stream)
+}
+
+const fn untrusted(error: SecureError) -> EngineTrouble {
+    match error {
+        SecureError::Certificate => EngineTrouble::CertificateRefused,
+        SecureError::Protocol => EngineTrouble::TlsFailed,
+        SecureError::Late => EngineTrouble::Silent,
+        SecureError::Gone => EngineTrouble::Closed,
+    }
 }
 
 /// Tells the process when it stands otherwise than before.
@@ -86,7 +107,7 @@ fn stand<N: Net>(worker: &Worker<N>, link: &EngineLink, trouble: Option<EngineTr
 }
 
 /// Sends what is asked and hands out what is answered, until the connection is of no use.
-async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: N::Stream) -> EngineTrouble {
+async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: Outbound<N::Stream>) -> EngineTrouble {
     let (mut out, mut buf) = (Vec::new(), Vec::new());
     loop {
         let now = worker.net.monotonic();
@@ -108,16 +129,19 @@ async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: N::
             }
             out = emptied(back);
         }
+        if let Err(error) = stream.flush(worker.net.monotonic() + SILENCE).await {
+            return trouble_of(&error);
+        }
         if !wait(link, &mut stream, until).await {
             continue;
         }
         buf.reserve(4 << 10);
-        let deadline = worker.net.monotonic() + SILENCE;
-        let (read, back) = stream.read(std::mem::take(&mut buf), deadline).await;
+        let (read, back) = receive(&mut stream, std::mem::take(&mut buf), worker.net.monotonic()).await;
         buf = back;
         match read {
-            Ok(0) => return EngineTrouble::Closed,
-            Ok(_) => {}
+            Ok(Some(0)) => return EngineTrouble::Closed,
+            Ok(Some(_)) => {}
+            Ok(None) => continue,
             Err(error) => return trouble_of(&error),
         }
         match hear(worker, link, &buf) {
@@ -126,6 +150,16 @@ async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: N::
             Err(trouble) => return trouble,
         }
     }
+}
+
+/// Reads from a connection that has something. Where it is encrypted, that may be a part of a record, or what the protocol has
+/// to say itself: the rest is not waited for long, for others have something to send.
+async fn receive<S: ByteStream>(stream: &mut Outbound<S>, buf: Vec<u8>, now: Duration) -> Lent<Option<usize>> {
+    if stream.is_encrypted() {
+        return stream.read_patiently(buf, now + PARTIAL).await;
+    }
+    let (read, buf) = stream.read(buf, now + SILENCE).await;
+    (read.map(Some), buf)
 }
 
 /// A buffer for its next use; one that had to be large is not kept.

@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::door::tls::outbound::ClientTls;
 use super::runtime::target::Target;
 use crate::ledger::shared::EngineKey;
 use standing::EngineStanding;
@@ -29,6 +30,8 @@ use standing::EngineStanding;
 pub struct EngineTerms {
     /// Where it listens.
     pub target: Target,
+    /// How the connection is encrypted; nothing for plain text.
+    pub tls: Option<ClientTls>,
     /// Who we are there, where that is not the default user.
     pub username: Option<String>,
     /// The password.

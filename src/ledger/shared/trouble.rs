@@ -11,6 +11,10 @@ coded_causes! {
         Unreachable = "unreachable";
         /// The engine does not answer in time: it hangs, or the network loses what is sent.
         Silent = "silent";
+        /// The certificate of the engine is not of the authority in `ca`, not for `server_name`, or not valid at this time.
+        CertificateRefused = "certificate_refused";
+        /// No TLS handshake comes about: the server speaks no TLS at this port, or wants a client certificate that it trusts.
+        TlsFailed = "tls_failed";
         /// The engine has closed the connection.
         Closed = "closed";
         /// What the engine sends is no answer: the server at this address speaks another protocol.
@@ -47,6 +51,8 @@ impl EngineTrouble {
         matches!(
             self,
             Self::Malformed
+                | Self::CertificateRefused
+                | Self::TlsFailed
                 | Self::PasswordRefused
                 | Self::NotPermitted
                 | Self::TooOld
