@@ -9,9 +9,11 @@ use crate::config::digest::digest_of_bytes;
 use crate::config::files::{Files, warn_if_readable};
 use crate::config::problem::Problems;
 use crate::config::secret::Secret;
+use crate::config::section::engine_address::EngineAddress;
 use crate::config::section::inbox_keys::{KEY_SIZE, parse_key};
 use crate::config::section::listener::tls::FileSettings;
-use crate::config::section::shared::{SecretFile, SharedSettings};
+use crate::config::section::secret_file::SecretFile;
+use crate::config::section::shared::SharedSettings;
 use crate::config::section::shared_tls::{LoadedTls, SharedTls};
 
 /// No secret is longer, in bytes.
@@ -31,17 +33,23 @@ pub(super) fn read(shared: &mut SharedSettings, files: &Files, problems: &mut Pr
         tls.loaded = read_tls(tls, files, problems);
     }
     if let Some(file) = &mut shared.password {
-        let fix = "put the password of the engine's user there";
-        let content = read_file(file, fix, files, problems);
-        file.content = content.and_then(|content| {
-            let password = Secret::new(content).without_line_end();
-            if password.bytes().is_empty() {
-                problems.error(file.place.clone(), format!("{} is empty", file.path.display()), fix);
-                return None;
-            }
-            Some(password)
-        });
+        read_password(file, "put the password of the engine's user there", files, problems);
     }
+    if let EngineAddress::Sentinels { password: Some(file), .. } = &mut shared.address {
+        read_password(file, "put the password of the sentinels there", files, problems);
+    }
+}
+
+fn read_password(file: &mut SecretFile, fix: &str, files: &Files, problems: &mut Problems) {
+    let content = read_file(file, fix, files, problems);
+    file.content = content.and_then(|content| {
+        let password = Secret::new(content).without_line_end();
+        if password.bytes().is_empty() {
+            problems.error(file.place.clone(), format!("{} is empty", file.path.display()), fix);
+            return None;
+        }
+        Some(password)
+    });
 }
 
 /// Whom we trust as the engine, and what we show it.

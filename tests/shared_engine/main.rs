@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
 mod claims;
+mod partitions;
 mod rates;
+mod sentinels;
 mod support;
 mod tls;

@@ -1,5 +1,6 @@
 //! An engine, an application and replicas of the proxy, as the tests have them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{Read, Write};
@@ -7,7 +8,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -46,6 +47,52 @@ pub(crate) fn folder() -> PathBuf {
     path
 }
 
+/// Four senders that send to all replicas while something happens, each until its delivery is acknowledged. Gives the bodies.
+pub(crate) fn traffic(replicas: &[Replica], meanwhile: impl FnOnce()) -> Vec<String> {
+    let (stop, accepted) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for sender in 0..4 {
+            let (stop, accepted) = (&stop, &accepted);
+            scope.spawn(move || {
+                for number in 0.. {
+                    if stop.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let body = format!("{{\"sender\":{sender},\"number\":{number}}}");
+                    let mut tries = sender..;
+                    while tries.next().is_some_and(|at| deliver(replicas[at % replicas.len()].address(), &body) != 200)
+                    {
+                        thread::sleep(Duration::from_millis(20));
+                    }
+                    accepted.lock().unwrap().push(body);
+                    thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+        thread::sleep(Duration::from_millis(300));
+        meanwhile();
+        thread::sleep(Duration::from_millis(300));
+        stop.store(true, Ordering::Relaxed);
+    });
+    accepted.into_inner().unwrap()
+}
+
+/// Sends a copy of everything to every replica. Gives how often the application has got each.
+pub(crate) fn accepted_with_copies(
+    replicas: &[Replica],
+    application: &Application,
+    bodies: &[String],
+) -> BTreeMap<String, usize> {
+    for body in bodies {
+        for replica in replicas {
+            eventually("an answer that is no conflict", || deliver(replica.address(), body) == 200);
+        }
+    }
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    application.bodies.try_iter().for_each(|body| *counts.entry(body).or_default() += 1);
+    counts
+}
+
 /// A port that nothing listens on at the moment.
 pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
@@ -53,6 +100,8 @@ pub(crate) fn free_port() -> u16 {
 
 /// A Redis of this test alone, on a socket in a folder of its own.
 pub(crate) struct Engine {
+    /// Words before its command.
+    within: Vec<String>,
     pub(crate) child: Child,
     pub(crate) folder: PathBuf,
 }
@@ -60,18 +109,26 @@ pub(crate) struct Engine {
 impl Engine {
     /// Starts one with these options; nothing where there is no Redis.
     pub(crate) fn start(options: &[&str]) -> Option<Self> {
+        Self::start_within(&[], options)
+    }
+
+    /// The same by another command: `ip netns exec NAME`.
+    pub(crate) fn start_within(within: &[&str], options: &[&str]) -> Option<Self> {
         if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
             eprintln!("left out: redis-server is not installed");
             return None;
         }
         let folder = folder();
-        let engine = Self { child: Self::spawn(&folder, options), folder };
+        let within: Vec<String> = within.iter().map(|word| (*word).to_owned()).collect();
+        let engine = Self { child: Self::spawn(&within, &folder, options), within, folder };
         engine.await_answer();
         Some(engine)
     }
 
-    pub(crate) fn spawn(folder: &Path, options: &[&str]) -> Child {
-        let mut command = Command::new("redis-server");
+    pub(crate) fn spawn(within: &[String], folder: &Path, options: &[&str]) -> Child {
+        let words: Vec<&str> = within.iter().map(String::as_str).chain(["redis-server"]).collect();
+        let mut command = Command::new(words[0]);
+        command.args(&words[1..]);
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocket"]);
         command.arg(folder.join("engine.sock")).arg("--dir").arg(folder).args(options);
         command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("redis-server starts")
@@ -111,7 +168,7 @@ impl Engine {
     /// Ends it, and starts another at the same place.
     pub(crate) fn restart(&mut self, options: &[&str]) {
         self.stop();
-        self.child = Self::spawn(&self.folder, options);
+        self.child = Self::spawn(&self.within, &self.folder, options);
         self.await_answer();
     }
 

@@ -3,18 +3,16 @@
 use core::fmt::{self, Write};
 use core::ops::RangeInclusive;
 use core::time::Duration;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::config::address;
-use crate::config::digest::{Digest, digest_of_bytes};
+use crate::config::digest::Digest;
 use crate::config::lines::line;
-use crate::config::problem::Place;
 use crate::config::reader::{Reader, set};
-use crate::config::secret::Secret;
+use crate::config::section::engine_address::{self, EngineAddress};
+use crate::config::section::secret_file::{self, SecretFile};
 use crate::config::section::shared_tls::{self, SharedTls};
 use crate::config::units::{TIMEOUT, show_duration};
 use crate::gate::replay::WhenUnavailable;
-use crate::gate::upstream::UpstreamAddress;
 
 /// For how long an exchange may wait for the engine.
 const RESPONSE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(1);
@@ -23,41 +21,11 @@ const RESPONSE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 pub(super) const WHEN_UNAVAILABLE: [(&str, WhenUnavailable); 2] =
     [("refuse", WhenUnavailable::Refuse), ("local", WhenUnavailable::Local)];
 
-/// A file with a secret.
-#[derive(Clone, Debug)]
-pub struct SecretFile {
-    /// Its path, relative to the directory of the configuration file until it has been loaded.
-    pub path: PathBuf,
-    /// Where it is configured.
-    pub place: Place,
-    /// What it holds. [`crate::config::load()`] reads it.
-    pub content: Option<Secret>,
-}
-
-impl PartialEq for SecretFile {
-    fn eq(&self, other: &Self) -> bool {
-        let same = match (&self.content, &other.content) {
-            (Some(ours), Some(theirs)) => ours.same_as(theirs),
-            (None, None) => true,
-            _ => false,
-        };
-        same && self.path == other.path
-    }
-}
-
-impl Eq for SecretFile {}
-
-impl SecretFile {
-    fn digest(&self) -> Digest {
-        self.content.as_ref().map(|content| digest_of_bytes(content.bytes())).unwrap_or_default()
-    }
-}
-
 /// `[shared]`: the engine in which several processes share their claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedSettings {
-    /// Where it listens.
-    pub address: UpstreamAddress,
+    /// Where it is.
+    pub address: EngineAddress,
     /// How the connection is encrypted; nothing for plain text.
     pub tls: Option<SharedTls>,
     /// The user, where it is not the default one.
@@ -79,40 +47,42 @@ pub struct SharedSettings {
 impl SharedSettings {
     /// Makes the paths ones that do not depend on where the process was started.
     pub fn resolve(&mut self, directory: &Path) {
-        for file in core::iter::once(&mut self.key).chain(&mut self.password) {
+        let sentinels = match &mut self.address {
+            EngineAddress::Sentinels { password, .. } => password.as_mut(),
+            EngineAddress::Direct(_) => None,
+        };
+        for file in core::iter::once(&mut self.key).chain(&mut self.password).chain(sentinels) {
             file.path = directory.join(&file.path);
         }
         self.tls.iter_mut().for_each(|tls| tls.resolve(directory));
     }
 
     /// For comparison: a file with other bytes is another secret.
-    pub(crate) fn secret_digests(&self) -> [Digest; 3] {
+    pub(crate) fn secret_digests(&self) -> [Digest; 4] {
         let tls = self.tls.as_ref().and_then(|tls| tls.loaded.as_ref()).map(|loaded| loaded.digest);
         let password = self.password.as_ref().map(SecretFile::digest);
-        [self.key.digest(), password.unwrap_or_default(), tls.unwrap_or_default()]
+        let sentinels = match &self.address {
+            EngineAddress::Sentinels { password, .. } => password.as_ref().map(SecretFile::digest),
+            EngineAddress::Direct(_) => None,
+        };
+        [self.key.digest(), password.unwrap_or_default(), tls.unwrap_or_default(), sentinels.unwrap_or_default()]
     }
 }
 
 /// Reads `[shared]`.
 pub(crate) fn read(root: &Reader<'_>) -> Option<SharedSettings> {
     let reader = root.table("shared")?;
-    reader.require("address", "add address = \"redis:6379\" or \"unix:/run/redis.sock\"");
+    if !reader.has("sentinels") {
+        reader.require("address", "add address = \"redis:6379\" or \"unix:/run/redis.sock\"");
+    }
     reader.require(
         "key_file",
         "add key_file = \"secrets/shared\", made once for all: openssl rand -hex 32 > secrets/shared",
     );
-    let (address, rediss) = read_address(&reader).unzip();
+    let (address, rediss) = engine_address::read(&reader).unzip();
     let tls = shared_tls::read(&reader, address.as_ref(), rediss.unwrap_or(false));
     let username = reader.string("username").map(str::to_owned);
-    let file = |key: &str| {
-        let path = reader.string(key)?;
-        if path.is_empty() {
-            reader.error(key, "is empty", "write the path of a file with the secret");
-            return None;
-        }
-        Some(SecretFile { path: PathBuf::from(path), place: reader.place(key), content: None })
-    };
-    let (password, key) = (file("password_file"), file("key_file"));
+    let (password, key) = (secret_file::read(&reader, "password_file"), secret_file::read(&reader, "key_file"));
     if username.is_some() && !reader.has("password_file") {
         reader.error("username", "has no password", "add password_file = \"secrets/redis\", or remove the user");
     }
@@ -141,28 +111,6 @@ pub(crate) fn read(root: &Reader<'_>) -> Option<SharedSettings> {
         connect_timeout,
         response_timeout,
     })
-}
-
-/// The address, and whether it asks for TLS.
-fn read_address(reader: &Reader<'_>) -> Option<(UpstreamAddress, bool)> {
-    let text = reader.string("address")?;
-    let rediss = text.starts_with("rediss://");
-    let plain = text.strip_prefix("rediss://").or_else(|| text.strip_prefix("redis://"));
-    let plain = plain.map_or(text, |rest| rest.trim_end_matches('/'));
-    if text.starts_with("redis://") && reader.has("tls") {
-        reader.error(
-            "address",
-            "says that there is no TLS, and tls says how it is made",
-            "write rediss://, or remove tls",
-        );
-    }
-    match address::parse_upstream(plain) {
-        Ok(address) => Some((address, rediss)),
-        Err(wrong) => {
-            reader.error("address", wrong.message, wrong.fix);
-            None
-        }
-    }
 }
 
 /// What of the routes is shared.
@@ -213,6 +161,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::document::Document;
+    use crate::gate::upstream::UpstreamAddress;
 
     fn read_text(text: &str) -> (Option<SharedSettings>, Vec<String>) {
         let document = Document::parse("test.toml", text).unwrap();
@@ -231,7 +180,10 @@ mod tests {
         );
         assert_eq!(problems, Vec::<String>::new());
         let mut shared = shared.unwrap();
-        assert_eq!(shared.address, UpstreamAddress::Tcp { host: "engine".to_owned(), port: 6380 });
+        assert_eq!(
+            shared.address,
+            EngineAddress::Direct(UpstreamAddress::Tcp { host: "engine".to_owned(), port: 6380 })
+        );
         shared.resolve(Path::new("/etc/countersign"));
         assert_eq!(shared.key.path, Path::new("/etc/countersign/k"));
         let mut text = String::new();
@@ -260,6 +212,14 @@ mod tests {
         assert!(text.contains("for redis.internal and of an authority of c, with a certificate"), "{text}");
         let (shared, _) = read_text("[shared]\naddress = 'rediss://10.0.0.1:6380'\nkey_file = 'k'\n");
         assert_eq!(shared.unwrap().tls.unwrap().server_name.to_str(), "10.0.0.1");
+        let (shared, problems) = read_text(
+            "[shared]\nsentinels = ['a:26379', 'b:26379']\nservice = 'mymaster'\nsentinel_password_file = 's'\n\
+             key_file = 'k'\ntls = { server_name = 'redis.internal' }\n",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        text.clear();
+        describe(&mut text, shared.as_ref(), with(1, 0)).unwrap();
+        assert!(text.contains("the master of mymaster, by the sentinels a:26379, b:26379"), "{text}");
         let (shared, _) = read_text("[shared]\naddress = 'unix:/run/redis.sock'\nkey_file = 'k'\n");
         let shared = shared.unwrap();
         assert_eq!((shared.prefix.as_str(), shared.response_timeout), ("cs1:", Duration::from_millis(50)));
@@ -273,6 +233,13 @@ mod tests {
             ("[shared]\naddress = 'a:1'\n", "openssl rand"),
             ("[shared]\naddress = 'a'\nkey_file = 'k'\n", "has no port"),
             ("[shared]\naddress = 'redis://a:1'\nkey_file = 'k'\ntls = { ca = 'c' }\n", "says that there is no TLS"),
+            ("[shared]\nsentinels = ['a:1']\nkey_file = 'k'\n", "by what the sentinels know"),
+            ("[shared]\nsentinels = []\nservice = 'm'\nkey_file = 'k'\n", "has 0 entries"),
+            ("[shared]\nsentinels = ['a']\nservice = 'm'\nkey_file = 'k'\n", "has no port"),
+            ("[shared]\nsentinels = ['a:1']\nservice = 'm'\naddress = 'a:1'\nkey_file = 'k'\n", "are asked for"),
+            ("[shared]\naddress = 'a:1'\nservice = 'm'\nkey_file = 'k'\n", "there are no sentinels"),
+            ("[shared]\nsentinels = ['a:1']\nservice = 'm'\nkey_file = 'k'\ntls = { ca = 'c' }\n", "server_name"),
+            ("[shared]\naddress = ['a:1', 'b:1']\nkey_file = 'k'\n", "a cluster is not supported"),
             ("[shared]\naddress = 'unix:/a'\nkey_file = 'k'\ntls = { ca = 'c' }\n", "is not encrypted"),
             ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { key = 'c' }\n", "stands alone"),
             ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { server_name = 'a b' }\n", "is no name of a server"),

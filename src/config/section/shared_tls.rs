@@ -9,6 +9,7 @@ use rustls_pki_types::ServerName;
 
 use crate::config::digest::Digest;
 use crate::config::reader::Reader;
+use crate::config::section::engine_address::EngineAddress;
 use crate::config::section::listener::tls::{CertificateSettings, FileSettings};
 use crate::gate::upstream::UpstreamAddress;
 
@@ -59,15 +60,24 @@ impl SharedTls {
 }
 
 /// Reads `tls`. `rediss`: the address asks for it, and the table may be left out. Without `address` that is wrong already.
-pub(super) fn read(reader: &Reader<'_>, address: Option<&UpstreamAddress>, rediss: bool) -> Option<SharedTls> {
+pub(super) fn read(reader: &Reader<'_>, address: Option<&EngineAddress>, rediss: bool) -> Option<SharedTls> {
     const KEY: &str = "tls";
     let table = reader.table(KEY);
     if table.is_none() && !rediss {
         return None;
     }
     let host = match address? {
-        UpstreamAddress::Tcp { host, .. } => host.clone(),
-        UpstreamAddress::Unix(_) => {
+        EngineAddress::Direct(UpstreamAddress::Tcp { host, .. }) => host.clone(),
+        EngineAddress::Sentinels { .. } => {
+            if let Some(table) = &table {
+                table.require(
+                    "server_name",
+                    "add server_name: the name in the certificates of the engines and the sentinels",
+                );
+            }
+            String::new()
+        }
+        EngineAddress::Direct(UpstreamAddress::Unix(_)) => {
             reader.error(KEY, "a Unix socket is not encrypted", "remove it, or write the address of a port");
             return None;
         }

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::greeting::{self, trouble_of};
 use super::link::EngineLink;
-use crate::edge::door::tls::outbound::{self, Outbound, SecureError};
+use super::{EnginePlace, dial, sentinel};
+use crate::edge::door::tls::outbound::Outbound;
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::{ByteStream, Lent};
 use crate::edge::worker::Worker;
@@ -54,6 +55,8 @@ pub async fn keep<N: Net>(
         let [soon, later, seldom] = RESTS;
         let rest = match trouble {
             _ if was_there => soon,
+            // Sentinels name one that is none any more until they have agreed on another.
+            EngineTrouble::IsReplica if matches!(link.terms.place, EnginePlace::Sentinels(_)) => later,
             trouble if trouble.is_of_configuration() => seldom,
             _ => later,
         };
@@ -78,25 +81,17 @@ const fn mixed(number: u64) -> u64 {
 pub async fn open<N: Net>(worker: &Worker<N>, link: &EngineLink) -> Result<Outbound<N::Stream>, EngineTrouble> {
     let terms = &link.terms;
     let now = || worker.net.monotonic();
-    let until = now() + terms.connect_timeout;
-    let socket = worker.net.connect(&terms.target, until).await.map_err(|_| EngineTrouble::Unreachable)?;
-    let mut stream = match &terms.tls {
-        None => Outbound::plain(socket),
-        Some(tls) => outbound::secure(socket, tls, &worker.buffers.records, until).await.map_err(untrusted)?,
+    let mut stream = match &terms.place {
+        EnginePlace::Direct(target) => dial::connect(worker, terms, target).await?,
+        EnginePlace::Sentinels(of) => {
+            let target = sentinel::find(worker, terms, of, link.worker).await?;
+            dial::connect(worker, terms, &target).await?
+        }
     };
     let deadline = now() + terms.response_timeout.max(SILENCE);
     let server = greeting::greet(&mut stream, terms, link.worker, deadline).await?;
     terms.standing.note_server(&server.name);
     Ok(stream)
-}
-
-const fn untrusted(error: SecureError) -> EngineTrouble {
-    match error {
-        SecureError::Certificate => EngineTrouble::CertificateRefused,
-        SecureError::Protocol => EngineTrouble::TlsFailed,
-        SecureError::Late => EngineTrouble::Silent,
-        SecureError::Gone => EngineTrouble::Closed,
-    }
 }
 
 /// Tells the process when it stands otherwise than before.

@@ -9,6 +9,8 @@ coded_causes! {
         Starting = "starting";
         /// No connection to the engine can be made: it is not running, its address is wrong, or the network is down.
         Unreachable = "unreachable";
+        /// No sentinel that answers knows the master of `service`, by its IP address.
+        NoMaster = "no_master";
         /// The engine does not answer in time: it hangs, or the network loses what is sent.
         Silent = "silent";
         /// The certificate of the engine is not of the authority in `ca`, not for `server_name`, or not valid at this time.
@@ -27,7 +29,7 @@ coded_causes! {
         TooOld = "too_old";
         /// The server is a replica: claims must be written, and read where they are written.
         IsReplica = "is_replica";
-        /// The server is a node of a cluster, or a sentinel: neither is supported yet.
+        /// The server is a node of a cluster, which is not supported, or a sentinel: `sentinels` is where those are written.
         Cluster = "cluster";
         /// The server may evict claims when its memory is full: its `maxmemory-policy` is not `noeviction`.
         Evicts = "evicts";
