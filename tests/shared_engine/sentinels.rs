@@ -12,17 +12,25 @@ use countersign::telemetry::engine::{EngineAsk, EngineEnd};
 use crate::support::*;
 
 /// A sentinel that watches one engine.
-struct Sentinel {
+pub(crate) struct Sentinel {
     child: Child,
     folder: PathBuf,
-    port: u16,
+    pub(crate) port: u16,
 }
 
 impl Sentinel {
     fn start(engine: u16, quorum: usize, more: &str) -> Self {
-        let (folder, port) = (folder(), free_port());
+        let port = free_port();
+        let sentinel = Self::spawn(port, engine, quorum, &format!("port {port}\n{more}"));
+        eventually("a sentinel that answers", || !ask_at(port, &["PING"]).is_empty());
+        sentinel
+    }
+
+    /// One with a port of its own, which `more` opens.
+    pub(crate) fn spawn(port: u16, engine: u16, quorum: usize, more: &str) -> Self {
+        let folder = folder();
         let config = format!(
-            "port {port}\nbind 127.0.0.1\ndir {}\nsentinel monitor mymaster 127.0.0.1 {engine} {quorum}\n\
+            "bind 127.0.0.1\ndir {}\nsentinel monitor mymaster 127.0.0.1 {engine} {quorum}\n\
              sentinel down-after-milliseconds mymaster 500\nsentinel failover-timeout mymaster 4000\n{more}\n",
             folder.display()
         );
@@ -30,9 +38,7 @@ impl Sentinel {
         fs::write(&path, config).unwrap();
         let mut command = Command::new("redis-server");
         command.arg(&path).arg("--sentinel").stdin(Stdio::null()).stdout(Stdio::null());
-        let sentinel = Self { child: command.spawn().expect("redis-server starts"), folder, port };
-        eventually("a sentinel that answers", || !ask_at(port, &["PING"]).is_empty());
-        sentinel
+        Self { child: command.spawn().expect("redis-server starts"), folder, port }
     }
 }
 
@@ -66,7 +72,7 @@ fn engine_at(port: u16, more: &[&str]) -> Option<Engine> {
 }
 
 /// A configuration with these sentinels instead of an address.
-fn configure_with(sentinels: &[u16], application: &Application, shared: &str) -> PathBuf {
+pub(crate) fn configure_with(sentinels: &[u16], application: &Application, shared: &str) -> PathBuf {
     let list: Vec<String> = sentinels.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
     let shared = format!("sentinels = [{}]\nservice = \"mymaster\"\n{shared}", list.join(", "));
     let config = configure("left:1", application, Terms { shared: &shared, ..USUAL });

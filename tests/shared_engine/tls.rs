@@ -9,6 +9,7 @@ use countersign::ledger::shared::EngineTrouble;
 use countersign::telemetry::engine::{EngineAsk, EngineEnd};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
+use crate::sentinels::{Sentinel, configure_with};
 use crate::support::*;
 
 /// An authority, a certificate of the engine and one of ours, as files.
@@ -145,6 +146,28 @@ fn tls_to_a_port_that_speaks_plain_text_comes_to_nothing() {
     let replica = replica(&format!("rediss://localhost:{port}"), &application, &shared, USUAL);
     eventually("no handshake", || replica.trouble() == Some(EngineTrouble::TlsFailed));
     assert_eq!(deliver(replica.address(), "{\"plain\":1}"), 503);
+}
+
+#[test]
+fn sentinels_and_the_engine_that_they_name_are_both_spoken_to_over_tls() {
+    let papers = Papers::new();
+    let Some((_engine, engine_port)) = papers.engine("no", &[]) else { return };
+    let (port, application) = (free_port(), application(true));
+    let (ca, certificate, key) = (papers.path("ca.crt"), papers.path("engine.crt"), papers.path("engine.key"));
+    let more = format!(
+        "port 0\ntls-port {port}\ntls-cert-file {certificate}\ntls-key-file {key}\ntls-ca-cert-file {ca}\n\
+         tls-auth-clients no\ntls-replication yes"
+    );
+    let sentinel = Sentinel::spawn(port, engine_port, 1, &more);
+    let with = |tls: &str| {
+        let shared = format!("connect_timeout = \"5s\"\ntls = {{ ca = \"{ca}\", {tls} }}");
+        Replica::start(&configure_with(&[sentinel.port], &application, &shared))
+    };
+    let replica = with("server_name = \"localhost\"");
+    replica.await_engine();
+    assert_eq!(deliver(replica.address(), "{\"named\":1}"), 200);
+    let replica = with("server_name = \"another\"");
+    eventually("a certificate that is refused", || replica.trouble() == Some(EngineTrouble::CertificateRefused));
 }
 
 /// The line of the documentation for a user of its own, without the word that begins it.
