@@ -82,6 +82,18 @@ fn three_replicas_together_take_no_more_than_the_rate_in_ten_runs() {
         thread::sleep(Duration::from_millis(1100));
         assert_within_bound(&flood(&replicas, time), 3.0, time);
     }
+    // What is known to be over the rate is no question. At the moment at which that becomes known, some are asked already.
+    let sum = |ask: EngineAsk, end: EngineEnd| replicas.iter().map(|it| it.counted(ask, end)).sum::<u64>();
+    let (claims, passed) = (sum(EngineAsk::Claim, EngineEnd::Done), application.bodies.try_iter().count() as u64);
+    let refused = ends(&replicas, "route_rate_limited");
+    assert!(refused > 2 * passed, "{refused} refused, {passed} passed");
+    assert!(claims < passed + refused - refused / 8, "{claims} claims for {passed} that passed and {refused} that did not");
+}
+
+/// Exchanges that have ended so.
+fn ends(replicas: &[Replica], code: &str) -> u64 {
+    let of = |it: &Replica| it.ends.0.lock().unwrap().iter().filter(|(end, _)| *end == code).count() as u64;
+    replicas.iter().map(of).sum()
 }
 
 #[test]

@@ -35,7 +35,11 @@ pub async fn judge<'p, 'c, N: Net>(
     asked.mark(Stage::Body, now.monotonic);
     let verified = finish(inbound, asked, route, check, now)?;
     await_record::recordable(worker, &verified)?;
-    let claim = claim(worker, policy, asked, Claimant { route, verified: &verified }, now).await?;
+    let claimed = claim(worker, policy, asked, Claimant { route, verified: &verified }, now).await;
+    if claimed.as_ref().is_err_and(|refused| *refused == Outcome::Rejected(Rejection::RouteRateLimited)) {
+        admitted.vouch(&verified);
+    }
+    let claim = claimed?;
     // A copy that is only observed is forwarded, and counts all the same.
     if !asked.observed.contains_copy() {
         admitted.vouch(&verified);
@@ -98,6 +102,9 @@ async fn claim<'p, N: Net>(
             let judged = match (claimed.judge(rule), rule.shared.zip(worker.engine())) {
                 (Ok((claim, noted)), Some((shared, link))) => {
                     noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
+                    if let Some(refused) = rate::known_empty(worker, link, route) {
+                        return Err(admit::refuse(asked, refused));
+                    }
                     let names = Ledger::engine_names(link.key(), &route.name, &names, verified);
                     let asking = EngineClaim { names, policy: rule, shared };
                     elsewhere::claim(worker, link, claim, asking).await

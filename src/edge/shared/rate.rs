@@ -21,6 +21,14 @@ pub fn of(route: &Route) -> Option<(SharedRate<'_>, WhenUnavailable)> {
     Some((SharedRate { position: admission.position, name: &route.name, rate }, when_unavailable))
 }
 
+/// What a delivery would be refused for when it has been claimed, as far as this worker knows: the engine is not asked for a claim
+/// that would be given back.
+pub fn known_empty<N: Net>(worker: &Worker<N>, link: &EngineLink, route: &Route) -> Option<Refused> {
+    let (rate, _) = of(route).filter(|_| !route.observe.rate)?;
+    let empty = link.book.borrow().known_empty(rate, worker.net.monotonic())?;
+    Some(Refused::empty(Rejection::RouteRateLimited, empty))
+}
+
 /// Takes a token. While the engine is away, `alone` takes one of this process, where the route says so; an observer should know
 /// of that.
 ///

@@ -17,6 +17,7 @@ use super::key::{EngineKey, EngineNames};
 use super::script::{self, EngineOperation, EngineRequest};
 use super::tokens::{EngineNow, SharedRate, TokenAnswer, TokenAsk, TokenLeases};
 use super::trouble::EngineTrouble;
+use crate::gate::token_bucket::Empty;
 
 /// A connection on which nothing has come for so long, although something was asked, is given up.
 pub const SILENCE: Duration = Duration::from_secs(1);
@@ -233,6 +234,12 @@ impl LeaseBook {
         if !lease.asked && self.trouble.is_none() {
             self.ask(EngineOperation::Commit, id);
         }
+    }
+
+    /// Whether a route is known to have no token: what comes now would be refused after all.
+    #[must_use]
+    pub fn known_empty(&self, route: SharedRate<'_>, now: Duration) -> Option<Empty> {
+        self.tokens.known_empty(route, now)
     }
 
     /// Takes a token of a route.

@@ -145,6 +145,14 @@ impl TokenLeases {
         (Poll::Pending, ask)
     }
 
+    /// Until when a route is known to have no token, if it is.
+    pub(super) fn known_empty(&self, route: SharedRate<'_>, now: Duration) -> Option<Empty> {
+        let lease = self.leases.get(route.position)?.as_ref().filter(|lease| lease.is_of(route))?;
+        let holds = lease.held > 0 && now < lease.ends;
+        let wait = lease.empty_until.saturating_sub(now);
+        (!holds && wait > Duration::ZERO).then_some(Empty { wait })
+    }
+
     /// Appends the command; `false` where the route has gone meanwhile.
     pub(super) fn write(&self, out: &mut Vec<u8>, key: &EngineKey, ask: TokenAsk, with_text: bool) -> bool {
         let lease = self.leases.get(ask.place).and_then(Option::as_ref).filter(|lease| lease.number == ask.number);
@@ -185,12 +193,13 @@ impl TokenLeases {
     }
 
     /// The lease of a route; a new one where another route was at its position, or it had another rate.
-    fn of(&mut self, key: &EngineKey, SharedRate { position, name, rate }: SharedRate<'_>) -> Option<&mut TokenLease> {
+    fn of(&mut self, key: &EngineKey, route: SharedRate<'_>) -> Option<&mut TokenLease> {
+        let SharedRate { position, name, rate } = route;
         if position >= self.leases.len() {
             self.leases.resize_with(position + 1, || None);
         }
         let place = self.leases.get_mut(position)?;
-        if !place.as_ref().is_some_and(|lease| lease.rate == rate && lease.route == name) {
+        if !place.as_ref().is_some_and(|lease| lease.is_of(route)) {
             self.next += 1;
             let share = SharedRate::batch(rate) / u32::try_from(self.workers.max(1)).unwrap_or(u32::MAX);
             // Those who wait at the former one ask again.
@@ -213,6 +222,10 @@ impl TokenLeases {
 }
 
 impl TokenLease {
+    fn is_of(&self, route: SharedRate<'_>) -> bool {
+        self.rate == route.rate && self.route == route.name
+    }
+
     const fn ask(&mut self, place: usize, count: u32) -> TokenAsk {
         self.asked = true;
         TokenAsk { place, number: self.number, count }

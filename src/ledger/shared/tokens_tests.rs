@@ -96,6 +96,10 @@ fn an_empty_bucket_is_not_asked_for_every_delivery() {
         assert_eq!((empty.wait, empty.seconds()), (ms(701 - now), 1));
     }
     assert!(side.sent.is_empty());
+    let route = SharedRate { position: 0, name: "hook", rate };
+    assert!(side.book.known_empty(route, ms(700)).is_some());
+    assert_eq!(side.book.known_empty(route, ms(701)), None);
+    assert_eq!(side.book.known_empty(SharedRate { name: "other", ..route }, ms(700)), None);
     assert_eq!(side.take(rate, ms(701), ms(701)), Poll::Pending);
     side.answer(1, Duration::ZERO, ms(702));
     assert_eq!(side.take(rate, ms(701), ms(702)), Poll::Ready(TokenAnswer::Taken));
