@@ -87,7 +87,10 @@ fn three_replicas_together_take_no_more_than_the_rate_in_ten_runs() {
     let (claims, passed) = (sum(EngineAsk::Claim, EngineEnd::Done), application.bodies.try_iter().count() as u64);
     let refused = ends(&replicas, "route_rate_limited");
     assert!(refused > 2 * passed, "{refused} refused, {passed} passed");
-    assert!(claims < passed + refused - refused / 8, "{claims} claims for {passed} that passed and {refused} that did not");
+    assert!(
+        claims < passed + refused - refused / 8,
+        "{claims} claims for {passed} that passed and {refused} that did not"
+    );
 }
 
 /// Exchanges that have ended so.
