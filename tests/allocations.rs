@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use countersign::edge::worker::Observer;
 use countersign::gate::limits::AdmissionLimits;
 use countersign::gate::token_bucket::Rate;
 use countersign::inbox::memory::MemoryStore;
+use countersign::ledger::shared::{EngineKey, LeaseBook, SharedRate, TokenAnswer, TokenWait};
 use countersign::outcome::Rejection;
 use countersign::telemetry::exchange::Exchange;
 use countersign::telemetry::suspicion::Suspicion;
@@ -126,7 +128,34 @@ fn no_request_allocates() {
             _ => on_sockets(driver, |case, count| note(driver.name(), case, count)),
         }
     }
+    let count = tokens();
+    wrong.extend((count > 0).then(|| format!("tokens of a shared rate: {count} allocations")));
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Allocations of deliveries that take tokens of a shared rate, the requests for more and their answers among them.
+fn tokens() -> usize {
+    let key = EngineKey::new(&[7; 32], "cs1:");
+    let mut book = LeaseBook::new(1, 0, 1, Duration::from_millis(50));
+    book.connected(Duration::ZERO);
+    let route = SharedRate { position: 0, name: "hook", rate: Rate::per_second(1000, 2000) };
+    let (mut out, mut before, mut taken) = (Vec::new(), 0, 0);
+    for number in 0..8 * ALL {
+        if number == 4 * ALL {
+            (before, taken) = (allocations(), 0);
+        }
+        let now = Duration::from_micros(number as u64);
+        let token = book.take_token(&key, route, TokenWait { since: now, now }, Waker::noop());
+        taken += usize::from(token == Poll::Ready(TokenAnswer::Taken));
+        out.clear();
+        book.send(&mut out, &key, now);
+        if !out.is_empty() {
+            book.answered(b"*2\r\n:50\r\n:0\r\n", now).unwrap();
+        }
+    }
+    let count = allocations() - before;
+    assert_eq!(taken, 4 * ALL);
+    count
 }
 
 const ALL: usize = WARM_UP + COUNTED;

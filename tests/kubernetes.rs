@@ -11,6 +11,7 @@ use countersign::config::{load, worst_case};
 use countersign::inject::sidecar::SidecarOptions;
 use countersign::inject::tree::{Node, NodeKind, parse};
 use countersign::inject::{InjectionOptions, inject};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair};
 use serde_json::{Value, json};
 
 fn root() -> &'static Path {
@@ -49,7 +50,7 @@ fn manifests() -> Vec<String> {
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.ends_with(".yaml")).map(|name| format!("{folder}{name}")).collect::<Vec<_>>()
     };
-    [of(""), of("component/")].concat()
+    [of(""), of("component/"), of("shared/")].concat()
 }
 
 fn options(plain: bool) -> InjectionOptions {
@@ -69,17 +70,27 @@ fn options(plain: bool) -> InjectionOptions {
 fn every_configuration_holds_and_fits_its_memory() {
     let mut count = 0;
     for name in manifests() {
-        for object in objects(&name).iter().filter(|object| object["kind"] == "ConfigMap") {
+        let is_ours = |object: &&Value| object["kind"] == "ConfigMap" && object["data"]["countersign.toml"].is_string();
+        for object in objects(&name).iter().filter(is_ours) {
             let folder = std::env::temp_dir().join(format!("countersign-kubernetes-{}-{count}", std::process::id()));
-            fs::create_dir_all(folder.join("secrets")).unwrap();
-            let secret = folder.join("secrets/github");
-            fs::write(&secret, "0123456789abcdef0123456789abcdef").unwrap();
-            let private = Command::new("chmod").args(["600"]).arg(&secret).status().unwrap();
-            assert!(private.success());
+            for part in ["secrets", "secrets-shared"] {
+                fs::create_dir_all(folder.join(part)).unwrap();
+            }
+            let authority = authority();
+            for (file, content) in [
+                ("secrets/github", "0123456789abcdef0123456789abcdef"),
+                ("secrets-shared/password", "a-password"),
+                ("secrets-shared/key", "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"),
+                ("secrets-shared/ca.crt", &authority),
+            ] {
+                let secret = folder.join(file);
+                fs::write(&secret, content).unwrap();
+                let private = Command::new("chmod").args(["600"]).arg(&secret).status().unwrap();
+                assert!(private.success());
+            }
             let text = object["data"]["countersign.toml"].as_str().unwrap();
-            let here = format!("{}/secrets/", folder.display());
             let path = folder.join("countersign.toml");
-            fs::write(&path, text.replace("/etc/countersign/secrets/", &here)).unwrap();
+            fs::write(&path, text.replace("/etc/countersign/", &format!("{}/", folder.display()))).unwrap();
             let loaded = load(&path).unwrap_or_else(|problems| panic!("{name}: {problems}"));
             assert!(loaded.warnings.is_empty(), "{name}: {}", loaded.warnings);
             // The container has 64Mi, and the process itself needs a part of it.
@@ -90,7 +101,57 @@ fn every_configuration_holds_and_fits_its_memory() {
             count += 1;
         }
     }
-    assert!(count >= 3);
+    assert!(count >= 4);
+}
+
+/// The certificate of an authority, in PEM.
+fn authority() -> String {
+    let mut params = CertificateParams::new(Vec::new()).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.self_signed(&KeyPair::generate().unwrap()).unwrap().pem()
+}
+
+/// The engine of the replicas: what is written in several files of the example, and in the documentation, is the same.
+#[test]
+fn the_engine_that_replicas_share_is_the_one_that_they_are_told_of() {
+    let text = |name: &str, kind: &str, key: &str| of_kind(name, kind)["data"][key].as_str().unwrap().to_owned();
+    let config = text("shared/configmap.yaml", "ConfigMap", "countersign.toml");
+    let plain = text("component/configmap.yaml", "ConfigMap", "countersign.toml");
+    let lines: Vec<&str> = config.lines().collect();
+    assert!(plain.lines().all(|line| lines.contains(&line)), "it is that of the component, and more");
+    let service = of_kind("shared/redis.yaml", "Service");
+    let (name, port) = (service["metadata"]["name"].as_str().unwrap(), &service["spec"]["ports"][0]["port"]);
+    assert!(config.contains(&format!("address = \"rediss://{name}:{port}\"")), "{name}:{port}");
+    let redis = text("shared/redis.yaml", "ConfigMap", "redis.conf");
+    for line in ["tls-port 6379", "appendonly yes", "appendfsync always", "maxmemory-policy noeviction"] {
+        assert!(redis.lines().any(|it| it == line), "{line}");
+    }
+    let certificates = objects("shared/redis-certificate.yaml");
+    let certificate =
+        certificates.iter().find(|it| it["metadata"]["name"] == name && it["kind"] == "Certificate").unwrap();
+    assert_eq!(certificate["spec"]["dnsNames"], json!([name]));
+    let set = of_kind("shared/redis.yaml", "StatefulSet");
+    let pod = &set["spec"]["template"];
+    let policy = of_kind("shared/networkpolicy.yaml", "NetworkPolicy");
+    assert_eq!(policy["spec"]["podSelector"]["matchLabels"], pod["metadata"]["labels"]);
+    assert_eq!(policy["spec"]["ingress"][0]["ports"][0]["port"], *port);
+    let callers = &of_kind("deployment.yaml", "Deployment")["spec"]["template"]["metadata"]["labels"];
+    assert_eq!(policy["spec"]["ingress"][0]["from"][0]["podSelector"]["matchLabels"], *callers);
+    assert_eq!(of_kind("shared/replicas.yaml", "Deployment")["spec"]["replicas"], 3);
+    let volumes = pod["spec"]["volumes"].as_array().unwrap();
+    let secrets: Vec<&Value> =
+        volumes.iter().map(|it| &it["secret"]["secretName"]).filter(|it| it.is_string()).collect();
+    assert_eq!(
+        secrets,
+        [&of_kind("shared/redis-secret.yaml", "Secret")["metadata"]["name"], &certificate["spec"]["secretName"]]
+    );
+    // The user is that of the documentation, and its password the one that the replicas have.
+    let password = of_kind("shared/replicas-secret.yaml", "Secret")["stringData"]["password"].clone();
+    let page = fs::read_to_string(root().join("docs/replicas.md")).unwrap();
+    let documented = page.lines().find(|line| line.starts_with("user countersign ")).unwrap();
+    let users = of_kind("shared/redis-secret.yaml", "Secret")["stringData"]["users.acl"].clone();
+    let users: Vec<&str> = users.as_str().unwrap().lines().collect();
+    assert_eq!(users, ["user default off", &documented.replace("PASSWORD", password.as_str().unwrap())]);
 }
 
 #[test]
@@ -185,16 +246,19 @@ fn both_forms_of_the_seccomp_profile_say_the_same() {
 
 #[test]
 fn every_file_is_one_or_more_objects() {
-    let patches = ["vault-agent.yaml", "component/kustomization.yaml"];
+    let patches = ["vault-agent.yaml", "component/kustomization.yaml", "shared/kustomization.yaml"];
     for name in manifests() {
         for object in objects(&name).iter().filter(|_| !patches.contains(&name.as_str())) {
             assert!(object["apiVersion"].is_string() && object["metadata"]["name"].is_string(), "{name}: {object}");
         }
     }
-    let component = &objects("component/kustomization.yaml")[0];
-    let named = component["patches"].as_array().unwrap().iter().map(|patch| patch["path"].as_str().unwrap());
-    for file in named.chain(component["resources"].as_array().unwrap().iter().map(|it| it.as_str().unwrap())) {
-        assert!(Path::new(&root().join("config/kubernetes/component").join(file)).exists(), "{file}");
+    for folder in ["component", "shared"] {
+        let component = &objects(&format!("{folder}/kustomization.yaml"))[0];
+        let patches = component["patches"].as_array().unwrap().iter().map(|patch| &patch["path"]);
+        for file in patches.chain(component["resources"].as_array().unwrap()) {
+            let file = file.as_str().unwrap();
+            assert!(root().join("config/kubernetes").join(folder).join(file).exists(), "{folder}/{file}");
+        }
     }
     let paths: Vec<PathBuf> = manifests().iter().map(PathBuf::from).collect();
     assert!(paths.len() >= 12, "{paths:?}");

@@ -68,7 +68,7 @@ class Setting:
 
 
 PACKAGES = {
-    "buildah": "buildah", "podman": "podman", "runc": "runc", "ip": "iproute2",
+    "buildah": "buildah", "podman": "podman", "runc": "runc", "ip": "iproute2", "redis-server": "redis-server",
     "mmdebstrap": "mmdebstrap", "dpkg-shlibdeps": "dpkg-dev",
     "qemu-aarch64-static": "qemu-user-static", "/usr/aarch64-linux-gnu/lib/libc.so.6": "libc6-dev-arm64-cross",
     "aarch64-linux-gnu-strip": "gcc-aarch64-linux-gnu", "readelf": "binutils",

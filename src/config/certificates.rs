@@ -3,16 +3,18 @@
 //! A certificate and its key are only ever taken together: a pair that does not match, because one of the two files has
 //! been replaced and the other not yet, is refused as a whole.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use ring::digest::{SHA256, digest};
 use rustls::crypto::ring as provider;
-use rustls::sign::CertifiedKey;
-use rustls::{InconsistentKeys, RootCertStore};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, InconsistentKeys, RootCertStore};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use zeroize::Zeroizing;
 
 use crate::config::problem::Problems;
 use crate::config::secret::Secret;
@@ -100,6 +102,34 @@ pub(super) fn authorities(
         }
     }
     Some((roots, known))
+}
+
+/// Where systems keep the authorities that they trust.
+pub const SYSTEM_AUTHORITIES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
+
+/// The authorities of the system, of the first of its files that `read` gives; none where it has no such file: then no server
+/// is trusted.
+pub(super) fn system_authorities(read: impl Fn(&Path) -> Option<Zeroizing<Vec<u8>>>) -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    if let Some(bytes) = SYSTEM_AUTHORITIES.iter().find_map(|path| read(Path::new(path))) {
+        roots.add_parsable_certificates(CertificateDer::pem_slice_iter(&bytes).filter_map(Result::ok));
+    }
+    roots
+}
+
+/// How we speak to servers as their client.
+pub(super) fn client(roots: RootCertStore, shown: Option<Arc<CertifiedKey>>) -> Option<Arc<ClientConfig>> {
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider::default_provider()));
+    let builder = builder.with_safe_default_protocol_versions().ok()?.with_root_certificates(roots);
+    Some(Arc::new(match shown {
+        Some(key) => builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key))),
+        None => builder.with_no_client_auth(),
+    }))
 }
 
 fn certificates(

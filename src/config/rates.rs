@@ -21,8 +21,19 @@ pub(super) fn per((number, period): (u64, Duration)) -> Rate {
 
 /// `{ rate = "100/s", burst = 200 }`; both must be there.
 pub(super) fn read_rate(reader: &Reader<'_>, key: &str) -> Option<Rate> {
-    const FIX: &str = "write both: { rate = \"100/s\", burst = 200 }";
     let table = reader.table(key)?;
+    read_table(reader, table)
+}
+
+/// The same of a route: with `shared = true` it is that of all processes together.
+pub(super) fn read_route_rate(reader: &Reader<'_>, key: &str) -> (Option<Rate>, bool) {
+    let Some(table) = reader.table(key) else { return (None, false) };
+    let shared = table.bool("shared").unwrap_or(false);
+    (read_table(reader, table), shared)
+}
+
+fn read_table(reader: &Reader<'_>, table: Reader<'_>) -> Option<Rate> {
+    const FIX: &str = "write both: { rate = \"100/s\", burst = 200 }";
     let number = 1..=u64::from(Rate::TOKEN_LIMIT);
     table.require("rate", FIX);
     table.require("burst", FIX);

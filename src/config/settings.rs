@@ -24,7 +24,7 @@ use crate::config::section::route::keys::{KeySettings, KeySource};
 use crate::config::section::route::shared_claims::Sharing;
 use crate::config::section::route::{self, RouteSettings, Routes, Surroundings};
 use crate::config::section::server::{self, ServerSettings};
-use crate::config::section::shared::{self, SharedSettings};
+use crate::config::section::shared::{self, SharedSettings, SharingRoutes};
 use crate::config::section::upstream::{self, UpstreamSettings};
 use crate::gate::upstream::UpstreamAddress;
 use crate::now::Now;
@@ -171,8 +171,12 @@ impl Settings {
         let stored: Vec<&str> =
             routes.iter().filter(|route| route.delivery.is_some()).map(|route| route.name.as_str()).collect();
         inbox::describe(out, inbox.as_ref(), &stored)?;
-        let remembering = routes.iter().filter(|route| route.replay.is_some()).count();
-        shared::describe(out, shared.as_ref(), remembering)?;
+        let count = |shares: fn(&RouteSettings) -> bool| routes.iter().filter(|route| shares(route)).count();
+        let sharing = SharingRoutes {
+            remembering: count(|route| route.replay.is_some()),
+            rated: count(|route| route.admission.rate_shared.is_some()),
+        };
+        shared::describe(out, shared.as_ref(), sharing)?;
         writeln!(out, "\nlimits")?;
         limits::describe(out, limits, listeners.iter().any(|listener| listener.tls.is_some()))?;
         records::describe(out, access_log, audit.as_ref())

@@ -1,17 +1,26 @@
-//! The secrets of `[shared]`, from their files.
+//! The secrets and certificates of `[shared]`, from their files.
 
 use std::io;
 
 use zeroize::Zeroizing;
 
+use crate::config::certificates;
+use crate::config::digest::digest_of_bytes;
 use crate::config::files::{Files, warn_if_readable};
 use crate::config::problem::Problems;
 use crate::config::secret::Secret;
+use crate::config::section::engine_address::EngineAddress;
 use crate::config::section::inbox_keys::{KEY_SIZE, parse_key};
-use crate::config::section::shared::{SecretFile, SharedSettings};
+use crate::config::section::listener::tls::FileSettings;
+use crate::config::section::secret_file::SecretFile;
+use crate::config::section::shared::SharedSettings;
+use crate::config::section::shared_tls::{LoadedTls, SharedTls};
 
-/// No file is longer, in bytes.
+/// No secret is longer, in bytes.
 const LIMIT: usize = 4 << 10;
+
+/// No file of certificates is longer, in bytes: that of a system has hundreds.
+const PEM_LIMIT: usize = 2 << 20;
 
 /// Resolves the paths of `[shared]`, and reads its files.
 pub(super) fn read(shared: &mut SharedSettings, files: &Files, problems: &mut Problems) {
@@ -20,18 +29,65 @@ pub(super) fn read(shared: &mut SharedSettings, files: &Files, problems: &mut Pr
     if let Some(content) = read_file(&shared.key, &make, files, problems) {
         shared.key.content = key(&content, &shared.key, problems);
     }
-    if let Some(file) = &mut shared.password {
-        let fix = "put the password of the engine's user there";
-        let content = read_file(file, fix, files, problems);
-        file.content = content.and_then(|content| {
-            let password = Secret::new(content).without_line_end();
-            if password.bytes().is_empty() {
-                problems.error(file.place.clone(), format!("{} is empty", file.path.display()), fix);
-                return None;
-            }
-            Some(password)
-        });
+    if let Some(tls) = &mut shared.tls {
+        tls.loaded = read_tls(tls, files, problems);
     }
+    if let Some(file) = &mut shared.password {
+        read_password(file, "put the password of the engine's user there", files, problems);
+    }
+    if let EngineAddress::Sentinels { password: Some(file), .. } = &mut shared.address {
+        read_password(file, "put the password of the sentinels there", files, problems);
+    }
+}
+
+fn read_password(file: &mut SecretFile, fix: &str, files: &Files, problems: &mut Problems) {
+    let content = read_file(file, fix, files, problems);
+    file.content = content.and_then(|content| {
+        let password = Secret::new(content).without_line_end();
+        if password.bytes().is_empty() {
+            problems.error(file.place.clone(), format!("{} is empty", file.path.display()), fix);
+            return None;
+        }
+        Some(password)
+    });
+}
+
+/// Whom we trust as the engine, and what we show it.
+fn read_tls(tls: &mut SharedTls, files: &Files, problems: &mut Problems) -> Option<LoadedTls> {
+    let mut contents = Vec::new();
+    let roots = match &tls.ca {
+        Some(ca) => {
+            let bytes = read_pem(ca, files, problems)?;
+            contents.extend_from_slice(&bytes);
+            certificates::authorities(ca, &bytes, problems)?.0
+        }
+        None => certificates::system_authorities(|path| files.read(path, PEM_LIMIT).ok()),
+    };
+    let mut shown = None;
+    if let Some(pair) = &mut tls.pair {
+        let chain = read_pem(&pair.certificate, files, problems);
+        let key = read_pem(&pair.key, files, problems).map(Secret::new);
+        if key.is_some() {
+            warn_if_readable(&pair.key.path, pair.key.place.clone(), problems);
+        }
+        chain.iter().for_each(|bytes| contents.extend_from_slice(bytes));
+        key.iter().for_each(|key| contents.extend_from_slice(&digest_of_bytes(key.bytes())));
+        let made = certificates::pair(pair, (chain.as_ref().map(|it| it.as_slice()), key.as_ref()), problems);
+        let (key, facts) = made?;
+        pair.facts = Some(facts);
+        shown = Some(key);
+    }
+    Some(LoadedTls { config: certificates::client(roots, shown)?, digest: digest_of_bytes(&contents) })
+}
+
+fn read_pem(file: &FileSettings, files: &Files, problems: &mut Problems) -> Option<Zeroizing<Vec<u8>>> {
+    let read = files.read(&file.path, PEM_LIMIT);
+    if let Err(error) = &read {
+        let message = format!("{} cannot be read: {error}", file.path.display());
+        let fix = "check the path (it is relative to the configuration file) and the permissions";
+        problems.error(file.place.clone(), message, fix);
+    }
+    read.ok()
 }
 
 fn read_file(file: &SecretFile, fix: &str, files: &Files, problems: &mut Problems) -> Option<Zeroizing<Vec<u8>>> {

@@ -13,19 +13,23 @@ use crate::admin::server::AdminAddress;
 use crate::config::certificates::TlsMaterial;
 use crate::config::load::Loaded;
 use crate::config::section::admin::{AdminEndpoint, AdminSettings};
+use crate::config::section::engine_address::EngineAddress;
 use crate::config::section::listener::ListenerSettings;
 use crate::config::section::listener::tls::{CallerSettings, CertificateFacts, CertificateSettings, MinVersion};
 use crate::config::section::route::RouteSettings;
+use crate::config::section::secret_file::SecretFile;
 use crate::config::section::server::DriverSetting;
 use crate::config::section::shared::SharedSettings;
+use crate::config::section::shared_tls::SharedTls;
 use crate::config::section::upstream::UpstreamSettings;
 use crate::config::settings::Settings;
 use crate::edge::driver::DriverChoice;
 use crate::edge::policy::{Addresses, DurableRoute, Limits, Live, Policy, Target, Upstream};
-use crate::edge::shared::EngineTerms;
 use crate::edge::shared::standing::EngineStanding;
+use crate::edge::shared::{EnginePlace, EngineTerms, SentinelTerms};
 use crate::edge::tls::certificates::Shown;
 use crate::edge::tls::door::{OldestVersion, TlsSetup};
+use crate::edge::tls::outbound::ClientTls;
 use crate::edge::tls::verifier::Callers;
 use crate::gate::upstream::UpstreamAddress;
 use crate::inbox::lane::LaneTerms;
@@ -207,18 +211,36 @@ fn engine(
     known: &[ResolvedName],
     names: &mut Vec<ResolvedName>,
 ) -> Option<EngineTerms> {
-    let target = targets(std::slice::from_ref(&settings.address), known, names).pop()?;
-    let password = settings.password.as_ref().and_then(|file| file.content.as_ref());
+    let secret = |file: &Option<SecretFile>| {
+        let content = file.as_ref().and_then(|file| file.content.as_ref());
+        content.map(|secret| Zeroizing::new(secret.bytes().to_vec()))
+    };
+    let place = match &settings.address {
+        EngineAddress::Direct(address) => {
+            EnginePlace::Direct(targets(std::slice::from_ref(address), known, names).pop()?)
+        }
+        EngineAddress::Sentinels { sentinels, service, password } => EnginePlace::Sentinels(SentinelTerms {
+            sentinels: targets(sentinels, known, names),
+            service: service.clone(),
+            password: secret(password),
+        }),
+    };
     Some(EngineTerms {
-        target,
+        place,
+        tls: settings.tls.as_ref().and_then(client_tls),
         username: settings.username.clone(),
-        password: password.map(|secret| Zeroizing::new(secret.bytes().to_vec())),
+        password: secret(&settings.password),
         key: EngineKey::new(settings.key.content.as_ref()?.bytes(), &settings.prefix),
         connect_timeout: settings.connect_timeout,
         response_timeout: settings.response_timeout,
         process: 0,
         standing: Arc::new(EngineStanding::new(workers)),
     })
+}
+
+fn client_tls(tls: &SharedTls) -> Option<ClientTls> {
+    let loaded = tls.loaded.as_ref()?;
+    Some(ClientTls { config: Arc::clone(&loaded.config), name: tls.server_name.clone() })
 }
 
 fn upstream(target: Target, settings: &UpstreamSettings) -> Upstream {

@@ -235,7 +235,8 @@ ends! {
         DuplicateInFlight = "duplicate_in_flight", 409 "in_progress" Keep;
         /// The route cannot remember another delivery, and must not take one that it cannot remember.
         ReplayTableFull = "replay_table_full", 503 "unavailable" Keep;
-        /// The shared engine cannot be asked whether another process has this delivery, and the route refuses then.
+        /// The shared engine cannot be asked whether another process has this delivery, or for a token of a shared rate, and the route
+        /// refuses then.
         SharedUnavailable = "shared_unavailable", 503 "unavailable" Keep;
         /// The delivery has no key to be ordered by, and the route refuses those.
         OrderKeyMissing = "order_key_missing", 400 "bad_request" Keep;

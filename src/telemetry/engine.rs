@@ -14,11 +14,13 @@ pub enum EngineAsk {
     Commit,
     /// To forget the claim.
     Release,
+    /// For tokens of the rate of a route.
+    Take,
 }
 
 impl EngineAsk {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Claim, Self::Commit, Self::Release];
+    pub const ALL: [Self; 4] = [Self::Claim, Self::Commit, Self::Release, Self::Take];
 
     /// The value of the label.
     #[must_use]
@@ -27,6 +29,7 @@ impl EngineAsk {
             Self::Claim => "claim",
             Self::Commit => "commit",
             Self::Release => "release",
+            Self::Take => "take",
         }
     }
 }
@@ -42,6 +45,8 @@ pub enum EngineEnd {
     InFlight,
     /// The claim had ended before, and another process has it.
     Fenced,
+    /// There was no token.
+    Empty,
     /// The engine could not do it, or the connection ended.
     Failed,
     /// The engine did not answer in time.
@@ -52,8 +57,16 @@ pub enum EngineEnd {
 
 impl EngineEnd {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Done, Self::Duplicate, Self::InFlight, Self::Fenced, Self::Failed, Self::Late, Self::NotAsked];
+    pub const ALL: [Self; 8] = [
+        Self::Done,
+        Self::Duplicate,
+        Self::InFlight,
+        Self::Fenced,
+        Self::Empty,
+        Self::Failed,
+        Self::Late,
+        Self::NotAsked,
+    ];
 
     /// The value of the label.
     #[must_use]
@@ -63,6 +76,7 @@ impl EngineEnd {
             Self::Duplicate => "duplicate",
             Self::InFlight => "in_flight",
             Self::Fenced => "fenced",
+            Self::Empty => "empty",
             Self::Failed => "failed",
             Self::Late => "late",
             Self::NotAsked => "not_asked",

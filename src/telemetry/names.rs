@@ -218,11 +218,11 @@ names! {
     SHARED_UP = Gauge "countersign_shared_up" [] Count
         "1 while every worker can ask the shared engine whether another process has a delivery. Absent where claims are not shared.";
     SHARED_OPERATIONS = Counter "countersign_shared_operations_total" ["operation", "result"] Count
-        "What the shared engine was asked (claim, commit, release), and how that ended: done, duplicate (another process has accepted the delivery), in_flight (another has it), fenced (the claim had ended before), failed, late (no answer in time), or not_asked (it was away).";
+        "What the shared engine was asked (claim, commit, release, take for tokens of a shared rate), and how that ended: done, duplicate (another process has accepted the delivery), in_flight (another has it), fenced (the claim had ended before), empty (no token), failed, late (no answer in time), or not_asked (it was away).";
     SHARED_SECONDS = Histogram "countersign_shared_operation_seconds" ["operation"] Seconds
         "Time until the shared engine answered.";
     SHARED_FALLBACKS = Counter "countersign_shared_fallbacks_total" ["route"] Count
-        "Deliveries that were let through without the shared engine, which was away: another process may have accepted them, too.";
+        "Deliveries that were let through without the shared engine, which was away: another process may have accepted them, too, and a shared rate was that of this process alone.";
     BUILD = Gauge "countersign_build_info" ["version", "architecture"] Count
         "Always 1; what is running stands in the labels.";
     PROCESS_MEMORY = Gauge "process_resident_memory_bytes" [] Bytes

@@ -118,6 +118,14 @@ impl<'d> Reader<'d> {
         self.failed.get()
     }
 
+    /// Reports a key that people may look for here, and that is not supported: it is none of the known ones.
+    pub fn refuse(&self, key: &str, message: impl AsRef<str>, fix: impl AsRef<str>) {
+        if self.table.get(key).is_some() {
+            self.asked.borrow_mut().push(key.to_owned());
+            self.error(key, message, fix);
+        }
+    }
+
     /// Reports a key that must be there and is not. Answers whether it is there.
     pub fn require(&self, key: &str, fix: &str) -> bool {
         let there = self.has(key);

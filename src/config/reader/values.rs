@@ -20,6 +20,12 @@ impl<'d> Reader<'d> {
         self.expect(key, "a string", value, |value| value.as_str())
     }
 
+    /// Whether the value is a list. Marks the key as known.
+    #[must_use]
+    pub fn is_list(&self, key: &str) -> bool {
+        self.ask(key).is_some_and(|value| value.get_ref().as_array().is_some())
+    }
+
     /// `true` or `false`.
     #[must_use]
     pub fn bool(&self, key: &str) -> Option<bool> {

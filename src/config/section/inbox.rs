@@ -74,6 +74,8 @@ impl InboxSettings {
 /// Reads `[inbox]`.
 pub(crate) fn read(root: &Reader<'_>) -> Option<InboxSettings> {
     let reader = root.table("inbox")?;
+    let message = "is not supported: deliveries are stored by each replica, not in the shared engine";
+    reader.refuse("engine", message, "remove it, and give each replica a volume of its own");
     reader.require("directory", "add directory = \"/var/lib/countersign\"");
     let directory = reader.string("directory").map(PathBuf::from);
     if directory.as_ref().is_some_and(|path| path.as_os_str().is_empty()) {
@@ -209,6 +211,7 @@ mod tests {
             ("[inbox]\ndirectory = 'a'\ndurability = 'os'\n", "not that of the machine"),
             ("[inbox]\ndirectory = 'a'\ndead_letters = { size = '90%' }\n", "leaves room"),
             ("[inbox]\ndirectory = 'a'\nfolder = 'b'\n", "folder"),
+            ("[inbox]\ndirectory = 'a'\nengine = 'redis'\n", "is not supported"),
             ("[inbox]\ndirectory = 'a'\nwhen_full = 'drop'\n", "when_full"),
             ("[inbox]\ndirectory = 'a'\nwhen_full = 'drop_oldest'\n", "the oldest are dropped"),
         ] {

@@ -4,6 +4,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod audit;
+pub mod engine_address;
 pub mod inbox;
 pub mod inbox_keys;
 pub mod limits;
@@ -13,6 +14,8 @@ pub mod published;
 pub mod ready;
 pub mod reload;
 pub mod route;
+pub mod secret_file;
 pub mod server;
 pub mod shared;
+pub mod shared_tls;
 pub mod upstream;

@@ -3,17 +3,16 @@
 use core::fmt::{self, Write};
 use core::ops::RangeInclusive;
 use core::time::Duration;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::config::address;
-use crate::config::digest::{Digest, digest_of_bytes};
+use crate::config::digest::Digest;
 use crate::config::lines::line;
-use crate::config::problem::Place;
 use crate::config::reader::{Reader, set};
-use crate::config::secret::Secret;
+use crate::config::section::engine_address::{self, EngineAddress};
+use crate::config::section::secret_file::{self, SecretFile};
+use crate::config::section::shared_tls::{self, SharedTls};
 use crate::config::units::{TIMEOUT, show_duration};
 use crate::gate::replay::WhenUnavailable;
-use crate::gate::upstream::UpstreamAddress;
 
 /// For how long an exchange may wait for the engine.
 const RESPONSE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(1);
@@ -22,41 +21,13 @@ const RESPONSE: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::
 pub(super) const WHEN_UNAVAILABLE: [(&str, WhenUnavailable); 2] =
     [("refuse", WhenUnavailable::Refuse), ("local", WhenUnavailable::Local)];
 
-/// A file with a secret.
-#[derive(Clone, Debug)]
-pub struct SecretFile {
-    /// Its path, relative to the directory of the configuration file until it has been loaded.
-    pub path: PathBuf,
-    /// Where it is configured.
-    pub place: Place,
-    /// What it holds. [`crate::config::load()`] reads it.
-    pub content: Option<Secret>,
-}
-
-impl PartialEq for SecretFile {
-    fn eq(&self, other: &Self) -> bool {
-        let same = match (&self.content, &other.content) {
-            (Some(ours), Some(theirs)) => ours.same_as(theirs),
-            (None, None) => true,
-            _ => false,
-        };
-        same && self.path == other.path
-    }
-}
-
-impl Eq for SecretFile {}
-
-impl SecretFile {
-    fn digest(&self) -> Digest {
-        self.content.as_ref().map(|content| digest_of_bytes(content.bytes())).unwrap_or_default()
-    }
-}
-
 /// `[shared]`: the engine in which several processes share their claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SharedSettings {
-    /// Where it listens.
-    pub address: UpstreamAddress,
+    /// Where it is.
+    pub address: EngineAddress,
+    /// How the connection is encrypted; nothing for plain text.
+    pub tls: Option<SharedTls>,
     /// The user, where it is not the default one.
     pub username: Option<String>,
     /// The password.
@@ -76,36 +47,42 @@ pub struct SharedSettings {
 impl SharedSettings {
     /// Makes the paths ones that do not depend on where the process was started.
     pub fn resolve(&mut self, directory: &Path) {
-        for file in core::iter::once(&mut self.key).chain(&mut self.password) {
+        let sentinels = match &mut self.address {
+            EngineAddress::Sentinels { password, .. } => password.as_mut(),
+            EngineAddress::Direct(_) => None,
+        };
+        for file in core::iter::once(&mut self.key).chain(&mut self.password).chain(sentinels) {
             file.path = directory.join(&file.path);
         }
+        self.tls.iter_mut().for_each(|tls| tls.resolve(directory));
     }
 
     /// For comparison: a file with other bytes is another secret.
-    pub(crate) fn secret_digests(&self) -> [Digest; 2] {
-        [self.key.digest(), self.password.as_ref().map(SecretFile::digest).unwrap_or_default()]
+    pub(crate) fn secret_digests(&self) -> [Digest; 4] {
+        let tls = self.tls.as_ref().and_then(|tls| tls.loaded.as_ref()).map(|loaded| loaded.digest);
+        let password = self.password.as_ref().map(SecretFile::digest);
+        let sentinels = match &self.address {
+            EngineAddress::Sentinels { password, .. } => password.as_ref().map(SecretFile::digest),
+            EngineAddress::Direct(_) => None,
+        };
+        [self.key.digest(), password.unwrap_or_default(), tls.unwrap_or_default(), sentinels.unwrap_or_default()]
     }
 }
 
 /// Reads `[shared]`.
 pub(crate) fn read(root: &Reader<'_>) -> Option<SharedSettings> {
     let reader = root.table("shared")?;
-    reader.require("address", "add address = \"redis:6379\" or \"unix:/run/redis.sock\"");
+    if !reader.has("sentinels") {
+        reader.require("address", "add address = \"redis:6379\" or \"unix:/run/redis.sock\"");
+    }
     reader.require(
         "key_file",
         "add key_file = \"secrets/shared\", made once for all: openssl rand -hex 32 > secrets/shared",
     );
-    let address = read_address(&reader);
+    let (address, rediss) = engine_address::read(&reader).unzip();
+    let tls = shared_tls::read(&reader, address.as_ref(), rediss.unwrap_or(false));
     let username = reader.string("username").map(str::to_owned);
-    let file = |key: &str| {
-        let path = reader.string(key)?;
-        if path.is_empty() {
-            reader.error(key, "is empty", "write the path of a file with the secret");
-            return None;
-        }
-        Some(SecretFile { path: PathBuf::from(path), place: reader.place(key), content: None })
-    };
-    let (password, key) = (file("password_file"), file("key_file"));
+    let (password, key) = (secret_file::read(&reader, "password_file"), secret_file::read(&reader, "key_file"));
     if username.is_some() && !reader.has("password_file") {
         reader.error("username", "has no password", "add password_file = \"secrets/redis\", or remove the user");
     }
@@ -125,6 +102,7 @@ pub(crate) fn read(root: &Reader<'_>) -> Option<SharedSettings> {
     reader.finish();
     Some(SharedSettings {
         address: address?,
+        tls,
         username,
         password,
         key: key?,
@@ -135,25 +113,17 @@ pub(crate) fn read(root: &Reader<'_>) -> Option<SharedSettings> {
     })
 }
 
-fn read_address(reader: &Reader<'_>) -> Option<UpstreamAddress> {
-    let text = reader.string("address")?;
-    if text.starts_with("rediss://") {
-        let fix = "write \"redis:6379\" inside a network that you trust, or the address of a tunnel (stunnel, a mesh)";
-        reader.error("address", "TLS to the engine is not supported yet", fix);
-        return None;
-    }
-    let plain = text.strip_prefix("redis://").map_or(text, |rest| rest.trim_end_matches('/'));
-    match address::parse_upstream(plain) {
-        Ok(address) => Some(address),
-        Err(wrong) => {
-            reader.error("address", wrong.message, wrong.fix);
-            None
-        }
-    }
+/// What of the routes is shared.
+#[derive(Clone, Copy)]
+pub(crate) struct SharingRoutes {
+    /// Those that remember deliveries.
+    pub(crate) remembering: usize,
+    /// Those whose rate is that of all processes.
+    pub(crate) rated: usize,
 }
 
-/// For `check`: `routes` is the number of those that remember deliveries.
-pub(crate) fn describe(out: &mut String, shared: Option<&SharedSettings>, routes: usize) -> fmt::Result {
+/// For `check`.
+pub(crate) fn describe(out: &mut String, shared: Option<&SharedSettings>, routes: SharingRoutes) -> fmt::Result {
     writeln!(out, "\nreplicas")?;
     let Some(shared) = shared else {
         line(out, "replays", "per process: a copy that reaches another replica of this proxy is new there")?;
@@ -162,13 +132,20 @@ pub(crate) fn describe(out: &mut String, shared: Option<&SharedSettings>, routes
     line(out, "replays", "shared: a delivery that one replica has is a copy for all that use the same engine and key")?;
     let user = shared.username.as_deref().map(|name| format!(", user {name}")).unwrap_or_default();
     line(out, "engine", format_args!("{}{user}, keys \"{}…\"", shared.address, shared.prefix))?;
-    if routes == 0 {
-        line(out, "WARNING", "no route remembers deliveries: the engine is not asked")?;
+    if let Some(tls) = &shared.tls {
+        line(out, "", shared_tls::describe(tls))?;
+    }
+    if routes.remembering + routes.rated == 0 {
+        line(out, "WARNING", "no route remembers deliveries or shares its rate: the engine is not asked")?;
     }
     let (connect, response) = (show_duration(shared.connect_timeout), show_duration(shared.response_timeout));
     line(out, "", format_args!("connect within {connect}; a delivery waits {response} for its answer"))?;
     line(out, "when away", when_away(shared.when_unavailable))?;
-    line(out, "rates", "per process: limits of clients and routes are not shared")
+    match routes.rated {
+        0 => line(out, "rates", "per process; `shared = true` in the rate of a route makes it one for all replicas"),
+        1 => line(out, "rates", "shared on one route; all other limits are per process"),
+        rated => line(out, "rates", format_args!("shared on {rated} routes; all other limits are per process")),
+    }
 }
 
 /// What becomes of new deliveries while the engine is away.
@@ -184,6 +161,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::config::document::Document;
+    use crate::gate::upstream::UpstreamAddress;
 
     fn read_text(text: &str) -> (Option<SharedSettings>, Vec<String>) {
         let document = Document::parse("test.toml", text).unwrap();
@@ -202,18 +180,46 @@ mod tests {
         );
         assert_eq!(problems, Vec::<String>::new());
         let mut shared = shared.unwrap();
-        assert_eq!(shared.address, UpstreamAddress::Tcp { host: "engine".to_owned(), port: 6380 });
+        assert_eq!(
+            shared.address,
+            EngineAddress::Direct(UpstreamAddress::Tcp { host: "engine".to_owned(), port: 6380 })
+        );
         shared.resolve(Path::new("/etc/countersign"));
         assert_eq!(shared.key.path, Path::new("/etc/countersign/k"));
         let mut text = String::new();
-        describe(&mut text, Some(&shared), 1).unwrap();
-        describe(&mut text, Some(&shared), 0).unwrap();
-        describe(&mut text, None, 1).unwrap();
-        for part in
-            ["user countersign", "hooks:", "once by each of them", "waits 20ms", "WARNING", "per process: a copy"]
-        {
+        let with = |remembering, rated| SharingRoutes { remembering, rated };
+        describe(&mut text, Some(&shared), with(1, 2)).unwrap();
+        describe(&mut text, Some(&shared), with(0, 0)).unwrap();
+        describe(&mut text, None, with(1, 0)).unwrap();
+        for part in [
+            "shared on 2 routes",
+            "user countersign",
+            "hooks:",
+            "once by each of them",
+            "waits 20ms",
+            "WARNING",
+            "per process: a copy",
+        ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+        let (shared, problems) = read_text(
+            "[shared]\naddress = 'rediss://engine:6380'\nkey_file = 'k'\n\
+             tls = { ca = 'c', certificate = 'o', key = 'p', server_name = 'redis.internal' }\n",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        text.clear();
+        describe(&mut text, shared.as_ref(), with(1, 0)).unwrap();
+        assert!(text.contains("for redis.internal and of an authority of c, with a certificate"), "{text}");
+        let (shared, _) = read_text("[shared]\naddress = 'rediss://10.0.0.1:6380'\nkey_file = 'k'\n");
+        assert_eq!(shared.unwrap().tls.unwrap().server_name.to_str(), "10.0.0.1");
+        let (shared, problems) = read_text(
+            "[shared]\nsentinels = ['a:26379', 'b:26379']\nservice = 'mymaster'\nsentinel_password_file = 's'\n\
+             key_file = 'k'\ntls = { server_name = 'redis.internal' }\n",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        text.clear();
+        describe(&mut text, shared.as_ref(), with(1, 0)).unwrap();
+        assert!(text.contains("the master of mymaster, by the sentinels a:26379, b:26379"), "{text}");
         let (shared, _) = read_text("[shared]\naddress = 'unix:/run/redis.sock'\nkey_file = 'k'\n");
         let shared = shared.unwrap();
         assert_eq!((shared.prefix.as_str(), shared.response_timeout), ("cs1:", Duration::from_millis(50)));
@@ -226,7 +232,19 @@ mod tests {
             ("[shared]\nkey_file = 'k'\n", "address"),
             ("[shared]\naddress = 'a:1'\n", "openssl rand"),
             ("[shared]\naddress = 'a'\nkey_file = 'k'\n", "has no port"),
-            ("[shared]\naddress = 'rediss://a:1'\nkey_file = 'k'\n", "TLS to the engine is not supported yet"),
+            ("[shared]\naddress = 'redis://a:1'\nkey_file = 'k'\ntls = { ca = 'c' }\n", "says that there is no TLS"),
+            ("[shared]\nsentinels = ['a:1']\nkey_file = 'k'\n", "by what the sentinels know"),
+            ("[shared]\nsentinels = []\nservice = 'm'\nkey_file = 'k'\n", "has 0 entries"),
+            ("[shared]\nsentinels = ['a']\nservice = 'm'\nkey_file = 'k'\n", "has no port"),
+            ("[shared]\nsentinels = ['a:1']\nservice = 'm'\naddress = 'a:1'\nkey_file = 'k'\n", "are asked for"),
+            ("[shared]\naddress = 'a:1'\nservice = 'm'\nkey_file = 'k'\n", "there are no sentinels"),
+            ("[shared]\nsentinels = ['a:1']\nservice = 'm'\nkey_file = 'k'\ntls = { ca = 'c' }\n", "server_name"),
+            ("[shared]\naddress = ['a:1', 'b:1']\nkey_file = 'k'\n", "a cluster is not supported"),
+            ("[shared]\naddress = 'unix:/a'\nkey_file = 'k'\ntls = { ca = 'c' }\n", "is not encrypted"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { key = 'c' }\n", "stands alone"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { server_name = 'a b' }\n", "is no name of a server"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { ca = '' }\n", "is empty"),
+            ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { ca_file = 'c' }\n", "ca_file"),
             ("[shared]\naddress = 'a:1'\nkey_file = ''\n", "is empty"),
             ("[shared]\naddress = 'a:1'\nkey_file = 'k'\nusername = 'u'\n", "has no password"),
             ("[shared]\naddress = 'a:1'\nkey_file = 'k'\nprefix = 'a{b}'\n", "is no beginning"),

@@ -9,6 +9,7 @@ use std::time::Duration;
 use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 
+use crate::config::certificates::SYSTEM_AUTHORITIES;
 use crate::gate::verify::published::KEY_SET_LIMIT;
 
 use super::chains::ChainJudge;
@@ -18,14 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The largest head of an answer, in bytes.
 const HEAD_LIMIT: usize = 16 << 10;
-
-/// Where systems keep the authorities that they trust.
-const AUTHORITIES: [&str; 4] = [
-    "/etc/ssl/certs/ca-certificates.crt",
-    "/etc/pki/tls/certs/ca-bundle.crt",
-    "/etc/ssl/ca-bundle.pem",
-    "/etc/ssl/cert.pem",
-];
 
 /// Why nothing was fetched.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -137,7 +130,7 @@ impl KeyClient {
 fn trusted(authorities: Option<&Path>) -> Result<Vec<Certificate<'static>>, String> {
     let path = match authorities {
         Some(path) => path,
-        None => AUTHORITIES.iter().map(Path::new).find(|path| path.exists()).ok_or_else(|| {
+        None => SYSTEM_AUTHORITIES.iter().map(Path::new).find(|path| path.exists()).ok_or_else(|| {
             "the system has no file of trusted authorities: name one in [published_keys] authorities".to_owned()
         })?,
     };

@@ -198,7 +198,8 @@ fn is_final<T>(answer: &Result<T, Refused>) -> bool {
     !answer.as_ref().is_err_and(|refused| refused.bound.is_some())
 }
 
-fn refuse(asked: &mut Asked<'_>, refused: Refused) -> Outcome {
+/// The outcome of a request that met a bound.
+pub fn refuse(asked: &mut Asked<'_>, refused: Refused) -> Outcome {
     asked.retry_after = refused.retry_after;
     refused.rejection.into()
 }

@@ -4,6 +4,7 @@
 use crate::edge::policy::Policy;
 use crate::edge::runtime::net::Net;
 use crate::edge::shared::claim::{self as elsewhere, DeliveryClaim, Elsewhere, EngineClaim};
+use crate::edge::shared::rate;
 use crate::edge::worker::Worker;
 use crate::gate::route::Route;
 use crate::gate::verify::{Check, Verified};
@@ -34,12 +35,24 @@ pub async fn judge<'p, 'c, N: Net>(
     asked.mark(Stage::Body, now.monotonic);
     let verified = finish(inbound, asked, route, check, now)?;
     await_record::recordable(worker, &verified)?;
-    let claim = claim(worker, policy, asked, Claimant { route, verified: &verified }, now).await?;
+    let claimed = claim(worker, policy, asked, Claimant { route, verified: &verified }, now).await;
+    if claimed.as_ref().is_err_and(|refused| *refused == Outcome::Rejected(Rejection::RouteRateLimited)) {
+        admitted.vouch(&verified);
+    }
+    let claim = claimed?;
     // A copy that is only observed is forwarded, and counts all the same.
     if !asked.observed.contains_copy() {
         admitted.vouch(&verified);
     }
-    let spent = admitted.spend(policy.bucket(route), &verified, now.monotonic);
+    let spent = match rate::of(route).zip(worker.engine()) {
+        Some((shared, link)) => {
+            let (spent, noted) =
+                rate::spend(worker, link, shared, |now| admitted.spend(policy.bucket(route), &verified, now)).await;
+            noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
+            spent
+        }
+        None => admitted.spend(policy.bucket(route), &verified, now.monotonic),
+    };
     admit::unless_rate_is_observed(spent, route, asked)?;
     Ok(Genuine { route, verified, claim })
 }
@@ -89,6 +102,9 @@ async fn claim<'p, N: Net>(
             let judged = match (claimed.judge(rule), rule.shared.zip(worker.engine())) {
                 (Ok((claim, noted)), Some((shared, link))) => {
                     noted.into_iter().for_each(|rejection| asked.observed.note(rejection));
+                    if let Some(refused) = rate::known_empty(worker, link, route) {
+                        return Err(admit::refuse(asked, refused));
+                    }
                     let names = Ledger::engine_names(link.key(), &route.name, &names, verified);
                     let asking = EngineClaim { names, policy: rule, shared };
                     elsewhere::claim(worker, link, claim, asking).await

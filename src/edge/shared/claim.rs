@@ -121,7 +121,7 @@ pub async fn claim<'l, N: Net>(
             claim.accepted_elsewhere(policy, left, now).await;
             Err(Elsewhere { rejection: policy.duplicates.rejection(), retry_after: None })
         }
-        EngineAnswer::Taken | EngineAnswer::Done | EngineAnswer::Fenced => {
+        EngineAnswer::Taken | EngineAnswer::Done | EngineAnswer::Fenced | EngineAnswer::Tokens { .. } => {
             Err(Elsewhere { rejection: Rejection::DuplicateInFlight, retry_after: None })
         }
         EngineAnswer::NoScript | EngineAnswer::Failed(_) if shared.when_unavailable == WhenUnavailable::Refuse => {

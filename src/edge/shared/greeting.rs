@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::EngineTerms;
 use crate::edge::runtime::stream::ByteStream;
-use crate::ledger::shared::script::{self, EngineOperation, EngineRequest};
+use crate::gate::token_bucket::Rate;
+use crate::ledger::shared::script::{self, EngineOperation, EngineRequest, TokenRequest};
 use crate::ledger::shared::server::{self, FitServer, SECTIONS};
 use crate::ledger::shared::{EngineAnswer, EngineTrouble};
 use crate::wire::resp::{self, RespValue};
@@ -12,8 +13,11 @@ use crate::wire::resp::{self, RespValue};
 /// A lease of the name that is tried: it is given back at once.
 const TRIAL: Duration = Duration::from_secs(1);
 
-/// Replies to a greeting: to `HELLO`, the sections of `INFO`, the scripts, a claim and its release.
-const REPLIES: usize = 1 + SECTIONS.len() + EngineOperation::SCRIPTS.len() + 2;
+/// Replies to a greeting: to `HELLO`, the sections of `INFO`, the scripts, a claim, its release, and a request for tokens.
+const REPLIES: usize = 1 + SECTIONS.len() + EngineOperation::SCRIPTS.len() + 3;
+
+/// A rate of no route.
+const TRIAL_RATE: Rate = Rate::per_second(1, 1);
 
 /// Begins a connection: all is asked at once, and answered before `deadline`.
 ///
@@ -29,32 +33,58 @@ pub(super) async fn greet<S: ByteStream>(
     let length = asked.len();
     let (written, _) = stream.write_all(asked, 0..length, deadline).await;
     written.map_err(|error| trouble_of(&error))?;
-    let (mut buf, mut at) = (Vec::with_capacity(8 << 10), 0);
-    let mut replies: Vec<(usize, usize)> = Vec::with_capacity(REPLIES);
-    while replies.len() < REPLIES {
-        let rest = buf.get(at..).unwrap_or_default();
-        if let Some(length) = resp::reply_length(rest).map_err(|_| EngineTrouble::Malformed)? {
-            replies.push((at, at + length));
-            at += length;
-            // Without a greeting the other replies mean nothing.
-            if replies.len() == 1 {
-                refused(buf.get(..at).unwrap_or_default(), true)?;
+    let mut replies = Replies::default();
+    // Without a greeting the other replies mean nothing.
+    refused(replies.next(stream, deadline).await?, true)?;
+    for _ in 1..REPLIES {
+        replies.next(stream, deadline).await?;
+    }
+    judge(&replies.all().collect::<Vec<_>>())
+}
+
+/// Replies, as they arrive.
+#[derive(Debug, Default)]
+pub(super) struct Replies {
+    buf: Vec<u8>,
+    /// Where each whole one ends.
+    ends: Vec<usize>,
+}
+
+impl Replies {
+    /// The next reply, whole, before `deadline`.
+    ///
+    /// # Errors
+    /// It does not come.
+    pub(super) async fn next<S: ByteStream>(
+        &mut self,
+        stream: &mut S,
+        deadline: Duration,
+    ) -> Result<&[u8], EngineTrouble> {
+        let start = self.ends.last().copied().unwrap_or(0);
+        loop {
+            let rest = self.buf.get(start..).unwrap_or_default();
+            if let Some(length) = resp::reply_length(rest).map_err(|_| EngineTrouble::Malformed)? {
+                self.ends.push(start + length);
+                return Ok(self.buf.get(start..start + length).unwrap_or_default());
             }
-            continue;
-        }
-        if buf.len() == buf.capacity() {
-            buf.reserve(buf.len());
-        }
-        let (read, back) = stream.read(std::mem::take(&mut buf), deadline).await;
-        buf = back;
-        match read {
-            Ok(0) => return Err(EngineTrouble::Closed),
-            Ok(_) => {}
-            Err(error) => return Err(trouble_of(&error)),
+            if self.buf.len() == self.buf.capacity() {
+                self.buf.reserve(self.buf.len().max(8 << 10));
+            }
+            let (read, back) = stream.read(std::mem::take(&mut self.buf), deadline).await;
+            self.buf = back;
+            match read {
+                Ok(0) => return Err(EngineTrouble::Closed),
+                Ok(_) => {}
+                Err(error) => return Err(trouble_of(&error)),
+            }
         }
     }
-    let reply = |place: &(usize, usize)| buf.get(place.0..place.1).unwrap_or_default();
-    judge(&replies.iter().map(reply).collect::<Vec<_>>())
+
+    /// All of them so far.
+    fn all(&self) -> impl Iterator<Item = &[u8]> {
+        let starts = core::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(start, end)| self.buf.get(start..*end).unwrap_or_default())
+    }
 }
 
 fn questions(terms: &EngineTerms, worker: usize) -> Vec<u8> {
@@ -82,6 +112,8 @@ fn questions(terms: &EngineTerms, worker: usize) -> Vec<u8> {
         };
         script::encode(&mut out, &terms.key, &request);
     }
+    let name = terms.key.probe_rate();
+    script::encode_take(&mut out, &terms.key, TokenRequest { name, rate: TRIAL_RATE, count: 0, with_text: false });
     out
 }
 
@@ -105,10 +137,13 @@ fn judge(replies: &[&[u8]]) -> Result<FitServer, EngineTrouble> {
         EngineAnswer::Failed(trouble) => return Err(trouble),
         _ => return Err(EngineTrouble::Malformed),
     }
-    match EngineAnswer::of(EngineOperation::Release, replies.next().copied().unwrap_or_default()) {
-        EngineAnswer::Failed(trouble) => Err(trouble),
-        _ => Ok(server),
+    for operation in [EngineOperation::Release, EngineOperation::Take] {
+        if let EngineAnswer::Failed(trouble) = EngineAnswer::of(operation, replies.next().copied().unwrap_or_default())
+        {
+            return Err(trouble);
+        }
     }
+    Ok(server)
 }
 
 /// An error in place of an answer. `first`: a server that does not know the command is too old.
@@ -126,6 +161,8 @@ fn refused(reply: &[u8], first: bool) -> Result<(), EngineTrouble> {
 pub(super) fn trouble_of(error: &std::io::Error) -> EngineTrouble {
     match error.kind() {
         std::io::ErrorKind::TimedOut => EngineTrouble::Silent,
+        // An alert: with TLS 1.3 a server refuses a certificate when it has answered.
+        std::io::ErrorKind::InvalidData => EngineTrouble::TlsFailed,
         _ => EngineTrouble::Closed,
     }
 }

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use super::greeting::{self, trouble_of};
 use super::link::EngineLink;
+use super::{EnginePlace, dial, sentinel};
+use crate::edge::door::tls::outbound::Outbound;
 use crate::edge::runtime::net::Net;
-use crate::edge::runtime::stream::ByteStream;
+use crate::edge::runtime::stream::{ByteStream, Lent};
 use crate::edge::worker::Worker;
 use crate::ledger::shared::script::EngineOperation;
-use crate::ledger::shared::{AnswerEvent, EngineResult, EngineTrouble, SILENCE};
+use crate::ledger::shared::{AnswerEvent, EngineResult, EngineTrouble, SILENCE, Unanswered};
 use crate::telemetry::engine::{EngineAsk, EngineEnd};
 use crate::wire::resp;
 
@@ -24,11 +26,18 @@ const RESTS: [Duration; 3] = [Duration::from_millis(25), Duration::from_millis(2
 /// A connection that is quiet for so long is tried.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// The rest of a record is awaited for so long at a time.
+const PARTIAL: Duration = Duration::from_millis(1);
+
 /// A buffer is not kept larger than this.
 const BUFFER: usize = 64 << 10;
 
 /// Keeps the connection of a worker; does not end. `opened` is what came of the first try.
-pub async fn keep<N: Net>(worker: Rc<Worker<N>>, link: Rc<EngineLink>, opened: Result<N::Stream, EngineTrouble>) {
+pub async fn keep<N: Net>(
+    worker: Rc<Worker<N>>,
+    link: Rc<EngineLink>,
+    opened: Result<Outbound<N::Stream>, EngineTrouble>,
+) {
     let (mut opened, mut turn) = (opened, link.terms.process ^ link.worker as u64);
     loop {
         let was_there = opened.is_ok();
@@ -41,11 +50,13 @@ pub async fn keep<N: Net>(worker: Rc<Worker<N>>, link: Rc<EngineLink>, opened: R
             Err(trouble) => trouble,
         };
         let failed = link.book.borrow_mut().lost(trouble);
-        worker.cells(|cells| cells.engine.ended(EngineAsk::Claim, EngineEnd::Failed, failed));
+        count_unanswered(&worker, EngineEnd::Failed, failed);
         stand(&worker, &link, Some(trouble));
         let [soon, later, seldom] = RESTS;
         let rest = match trouble {
             _ if was_there => soon,
+            // Sentinels name one that is none any more until they have agreed on another.
+            EngineTrouble::IsReplica if matches!(link.terms.place, EnginePlace::Sentinels(_)) => later,
             trouble if trouble.is_of_configuration() => seldom,
             _ => later,
         };
@@ -67,11 +78,16 @@ const fn mixed(number: u64) -> u64 {
 ///
 /// # Errors
 /// Why it cannot be used.
-pub async fn open<N: Net>(worker: &Worker<N>, link: &EngineLink) -> Result<N::Stream, EngineTrouble> {
+pub async fn open<N: Net>(worker: &Worker<N>, link: &EngineLink) -> Result<Outbound<N::Stream>, EngineTrouble> {
     let terms = &link.terms;
     let now = || worker.net.monotonic();
-    let connected = worker.net.connect(&terms.target, now() + terms.connect_timeout).await;
-    let mut stream = connected.map_err(|_| EngineTrouble::Unreachable)?;
+    let mut stream = match &terms.place {
+        EnginePlace::Direct(target) => dial::connect(worker, terms, target).await?,
+        EnginePlace::Sentinels(of) => {
+            let target = sentinel::find(worker, terms, of, link.worker).await?;
+            dial::connect(worker, terms, &target).await?
+        }
+    };
     let deadline = now() + terms.response_timeout.max(SILENCE);
     let server = greeting::greet(&mut stream, terms, link.worker, deadline).await?;
     terms.standing.note_server(&server.name);
@@ -86,14 +102,14 @@ fn stand<N: Net>(worker: &Worker<N>, link: &EngineLink, trouble: Option<EngineTr
 }
 
 /// Sends what is asked and hands out what is answered, until the connection is of no use.
-async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: N::Stream) -> EngineTrouble {
+async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: Outbound<N::Stream>) -> EngineTrouble {
     let (mut out, mut buf) = (Vec::new(), Vec::new());
     loop {
         let now = worker.net.monotonic();
         let until = {
             let mut book = link.book.borrow_mut();
             match book.look(now) {
-                Ok(late) => worker.cells(|cells| cells.engine.ended(EngineAsk::Claim, EngineEnd::Late, late)),
+                Ok(late) => count_unanswered(worker, EngineEnd::Late, late),
                 Err(trouble) => return trouble,
             }
             let quiet = book.keep_alive(QUIET, now);
@@ -108,16 +124,19 @@ async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: N::
             }
             out = emptied(back);
         }
+        if let Err(error) = stream.flush(worker.net.monotonic() + SILENCE).await {
+            return trouble_of(&error);
+        }
         if !wait(link, &mut stream, until).await {
             continue;
         }
         buf.reserve(4 << 10);
-        let deadline = worker.net.monotonic() + SILENCE;
-        let (read, back) = stream.read(std::mem::take(&mut buf), deadline).await;
+        let (read, back) = receive(&mut stream, std::mem::take(&mut buf), worker.net.monotonic()).await;
         buf = back;
         match read {
-            Ok(0) => return EngineTrouble::Closed,
-            Ok(_) => {}
+            Ok(Some(0)) => return EngineTrouble::Closed,
+            Ok(Some(_)) => {}
+            Ok(None) => continue,
             Err(error) => return trouble_of(&error),
         }
         match hear(worker, link, &buf) {
@@ -126,6 +145,16 @@ async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: N::
             Err(trouble) => return trouble,
         }
     }
+}
+
+/// Reads from a connection that has something. Where it is encrypted, that may be a part of a record, or what the protocol has
+/// to say itself: the rest is not waited for long, for others have something to send.
+async fn receive<S: ByteStream>(stream: &mut Outbound<S>, buf: Vec<u8>, now: Duration) -> Lent<Option<usize>> {
+    if stream.is_encrypted() {
+        return stream.read_patiently(buf, now + PARTIAL).await;
+    }
+    let (read, buf) = stream.read(buf, now + SILENCE).await;
+    (read.map(Some), buf)
 }
 
 /// A buffer for its next use; one that had to be large is not kept.
@@ -167,11 +196,19 @@ fn hear<N: Net>(worker: &Worker<N>, link: &EngineLink, buf: &[u8]) -> Result<usi
     }
 }
 
+fn count_unanswered<N: Net>(worker: &Worker<N>, end: EngineEnd, unanswered: Unanswered) {
+    worker.cells(|cells| {
+        cells.engine.ended(EngineAsk::Claim, end, unanswered.claims);
+        cells.engine.ended(EngineAsk::Take, end, unanswered.tokens);
+    });
+}
+
 fn count<N: Net>(worker: &Worker<N>, operation: EngineOperation, result: EngineResult, took: Duration) {
     let ask = match operation {
         EngineOperation::Claim => EngineAsk::Claim,
         EngineOperation::Commit => EngineAsk::Commit,
         EngineOperation::Release => EngineAsk::Release,
+        EngineOperation::Take => EngineAsk::Take,
         EngineOperation::Ping => return,
     };
     let end = match result {
@@ -179,6 +216,7 @@ fn count<N: Net>(worker: &Worker<N>, operation: EngineOperation, result: EngineR
         EngineResult::Duplicate => EngineEnd::Duplicate,
         EngineResult::InFlight => EngineEnd::InFlight,
         EngineResult::Fenced => EngineEnd::Fenced,
+        EngineResult::Empty => EngineEnd::Empty,
         EngineResult::Failed => EngineEnd::Failed,
     };
     worker.cells(|cells| {

@@ -21,7 +21,7 @@ impl EngineLink {
     /// A link of the worker at this position, without a connection.
     #[must_use]
     pub fn new(terms: Arc<EngineTerms>, worker: usize) -> Self {
-        let book = LeaseBook::new(terms.process, worker, terms.response_timeout);
+        let book = LeaseBook::new(terms.process, worker, terms.standing.workers(), terms.response_timeout);
         Self { worker, book: RefCell::new(book), terms, rung: Cell::new(false), bell: RefCell::new(None) }
     }
 

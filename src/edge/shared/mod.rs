@@ -2,16 +2,20 @@
 //! what many exchanges ask goes at once.
 //!
 //! `link` is the book of a worker ([`LeaseBook`](crate::ledger::shared::LeaseBook)) and a bell; `line` keeps the connection;
-//! `greeting` begins one and finds out whether the server is fit; `claim` is the stage of an exchange; `standing` is what
-//! the process knows of all its workers.
+//! `dial` makes one, and `sentinel` finds out where the engine is, where that changes; `greeting` begins a connection and finds
+//! out whether the server is fit; `claim` and `rate` are stages of an exchange; `standing` is what the process knows of all
+//! its workers.
 //!
 //! An exchange waits for its answer in the book, and the task of the connection wakes it: when the answer comes, when its
 //! time is over, or when the connection ends.
 
 pub mod claim;
+mod dial;
 mod greeting;
 pub mod line;
 pub mod link;
+pub mod rate;
+mod sentinel;
 pub mod standing;
 
 use std::fmt;
@@ -20,14 +24,43 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::door::tls::outbound::ClientTls;
 use super::runtime::target::Target;
 use crate::ledger::shared::EngineKey;
 use standing::EngineStanding;
 
+/// Where the engine is.
+#[derive(Debug)]
+pub enum EnginePlace {
+    /// It listens there.
+    Direct(Target),
+    /// Sentinels know.
+    Sentinels(SentinelTerms),
+}
+
+/// Whom to ask where the engine is.
+pub struct SentinelTerms {
+    /// The sentinels.
+    pub sentinels: Vec<Target>,
+    /// By what they know the engine.
+    pub service: String,
+    /// What they want first.
+    pub password: Option<Zeroizing<Vec<u8>>>,
+}
+
+impl fmt::Debug for SentinelTerms {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = f.debug_struct("SentinelTerms");
+        shown.field("sentinels", &self.sentinels).field("service", &self.service).finish_non_exhaustive()
+    }
+}
+
 /// How the engine is talked to.
 pub struct EngineTerms {
-    /// Where it listens.
-    pub target: Target,
+    /// Where it is.
+    pub place: EnginePlace,
+    /// How the connection is encrypted; nothing for plain text.
+    pub tls: Option<ClientTls>,
     /// Who we are there, where that is not the default user.
     pub username: Option<String>,
     /// The password.
@@ -46,6 +79,6 @@ pub struct EngineTerms {
 
 impl fmt::Debug for EngineTerms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EngineTerms").field("target", &self.target).finish_non_exhaustive()
+        f.debug_struct("EngineTerms").field("place", &self.place).finish_non_exhaustive()
     }
 }

@@ -22,7 +22,9 @@ impl From<Rejection> for Refused {
 }
 
 impl Refused {
-    pub(super) fn empty(rejection: Rejection, empty: Empty) -> Self {
+    /// There is no token; for a while.
+    #[must_use]
+    pub fn empty(rejection: Rejection, empty: Empty) -> Self {
         Self { rejection, retry_after: Some(empty.seconds()), bound: None }
     }
 

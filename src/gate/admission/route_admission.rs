@@ -1,6 +1,7 @@
 //! What a route asks of a request beside a signature.
 
 use crate::gate::admission::token_bucket::Rate;
+use crate::gate::replay::WhenUnavailable;
 use crate::outcome::Rejection;
 use crate::wire::headers::{Headers, Known};
 
@@ -9,6 +10,8 @@ use crate::wire::headers::{Headers, Known};
 pub struct RouteAdmission {
     /// How many genuine deliveries may come.
     pub rate: Option<Rate>,
+    /// Where that is for all processes together: what becomes of a delivery while the engine cannot be asked.
+    pub rate_shared: Option<WhenUnavailable>,
     /// The media types that a body may have, in lower case and without parameters; empty for any.
     pub content_types: Vec<String>,
     /// Position of the route in its table, which sets it: where its bucket is in the list that

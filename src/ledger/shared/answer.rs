@@ -22,6 +22,13 @@ pub enum EngineAnswer {
     Done,
     /// It has not been done: another has the claim by now.
     Fenced,
+    /// So many tokens of a rate, fewer than were asked for if there is a wait.
+    Tokens {
+        /// How many.
+        count: u32,
+        /// Until there is another one.
+        wait: Duration,
+    },
     /// The engine does not have the script: it wants the text.
     NoScript,
     /// It was not asked, or could not do it.
@@ -53,6 +60,15 @@ impl EngineAnswer {
                 Some(RespValue::Values(2)),
                 (Some(RespValue::Integer(2)), Some(RespValue::Integer(_)), None),
             ) => Self::Taken,
+            (EngineOperation::Take, Some(RespValue::Values(2)), (Some(count), Some(wait), None)) => {
+                let (RespValue::Integer(count), RespValue::Integer(wait)) = (count, wait) else {
+                    return Self::Failed(EngineTrouble::Malformed);
+                };
+                match (u32::try_from(count), u64::try_from(wait)) {
+                    (Ok(count), Ok(wait)) => Self::Tokens { count, wait: Duration::from_micros(wait) },
+                    _ => Self::Failed(EngineTrouble::Malformed),
+                }
+            }
             (EngineOperation::Commit, Some(RespValue::Integer(1 | 2)), (None, ..)) => Self::Done,
             (EngineOperation::Commit, Some(RespValue::Integer(0)), (None, ..)) => Self::Fenced,
             (EngineOperation::Release, Some(RespValue::Integer(_)), (None, ..)) => Self::Done,
@@ -65,7 +81,8 @@ impl EngineAnswer {
     #[must_use]
     pub const fn result(self) -> EngineResult {
         match self {
-            Self::Yours | Self::Done => EngineResult::Done,
+            Self::Tokens { count: 0, .. } => EngineResult::Empty,
+            Self::Yours | Self::Done | Self::Tokens { .. } => EngineResult::Done,
             Self::Committed { .. } => EngineResult::Duplicate,
             Self::Taken => EngineResult::InFlight,
             Self::Fenced => EngineResult::Fenced,
@@ -85,6 +102,8 @@ pub enum EngineResult {
     InFlight,
     /// Another had taken it over.
     Fenced,
+    /// There was no token.
+    Empty,
     /// The engine could not do it, or not in time.
     Failed,
 }
@@ -95,7 +114,7 @@ mod tests {
 
     #[test]
     fn each_answer_means_one_thing() {
-        use EngineOperation::{Claim, Commit, Ping, Release};
+        use EngineOperation::{Claim, Commit, Ping, Release, Take};
         for (operation, reply, expected) in [
             (Claim, &b"*1\r\n:0\r\n"[..], EngineAnswer::Yours),
             (Claim, b"*2\r\n:1\r\n:1500\r\n", EngineAnswer::Committed { left: Duration::from_millis(1500) }),
@@ -107,6 +126,8 @@ mod tests {
             (Commit, b":2\r\n", EngineAnswer::Done),
             (Commit, b":0\r\n", EngineAnswer::Fenced),
             (Release, b":2\r\n", EngineAnswer::Done),
+            (Take, b"*2\r\n:5\r\n:0\r\n", EngineAnswer::Tokens { count: 5, wait: Duration::ZERO }),
+            (Take, b"*2\r\n:0\r\n:1500\r\n", EngineAnswer::Tokens { count: 0, wait: Duration::from_micros(1500) }),
             (Ping, b"+PONG\r\n", EngineAnswer::Done),
         ] {
             assert_eq!(EngineAnswer::of(operation, reply), expected, "{}", reply.escape_ascii());
@@ -121,6 +142,10 @@ mod tests {
             (Claim, b"+OK\r\n"),
             (Claim, b"_\r\n"),
             (Claim, b"*3\r\n:2\r\n:1\r\n:1\r\n"),
+            (Take, b"*2\r\n:-1\r\n:0\r\n"),
+            (Take, b"*1\r\n:1\r\n"),
+            (Take, b"*2\r\n:1\r\n$1\r\n1\r\n"),
+            (Take, b":1\r\n"),
             (Commit, b":3\r\n"),
             (Commit, b"*1\r\n:1\r\n"),
             (Ping, b"+OK\r\n"),

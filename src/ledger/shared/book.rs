@@ -15,7 +15,9 @@ use std::collections::VecDeque;
 use super::answer::{EngineAnswer, EngineResult};
 use super::key::{EngineKey, EngineNames};
 use super::script::{self, EngineOperation, EngineRequest};
+use super::tokens::{EngineNow, SharedRate, TokenAnswer, TokenAsk, TokenLeases};
 use super::trouble::EngineTrouble;
+use crate::gate::token_bucket::Empty;
 
 /// A connection on which nothing has come for so long, although something was asked, is given up.
 pub const SILENCE: Duration = Duration::from_secs(1);
@@ -72,10 +74,18 @@ struct Lease {
 struct EngineCall {
     operation: EngineOperation,
     lease: Option<LeaseId>,
+    tokens: Option<TokenAsk>,
     since: Duration,
     with_text: bool,
     /// Its exchange does not wait for it any more.
     late: bool,
+}
+
+impl EngineCall {
+    /// Whether exchanges wait for the answer.
+    fn is_awaited(&self) -> bool {
+        matches!(self.operation, EngineOperation::Claim | EngineOperation::Take)
+    }
 }
 
 /// An operation that has been answered.
@@ -89,12 +99,31 @@ pub struct AnswerEvent {
     pub took: Duration,
 }
 
-/// The claims of one worker.
+/// How long an exchange has waited for a token.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenWait {
+    /// Since then.
+    pub since: Duration,
+    /// The time.
+    pub now: Duration,
+}
+
+/// What was not answered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unanswered {
+    /// Claims that an exchange waited for.
+    pub claims: u64,
+    /// Requests for tokens.
+    pub tokens: u64,
+}
+
+/// The claims of one worker, and its tokens.
 #[derive(Debug)]
 pub struct LeaseBook {
     process: u64,
     worker: usize,
     timeout: Duration,
+    tokens: TokenLeases,
     leases: Vec<Option<Lease>>,
     free: Vec<u32>,
     queue: VecDeque<EngineCall>,
@@ -111,13 +140,14 @@ pub struct LeaseBook {
 }
 
 impl LeaseBook {
-    /// An empty book of a worker of a process. A claim is answered within `timeout`.
+    /// An empty book of a worker of a process that has so many `workers`. An exchange is answered within `timeout`.
     #[must_use]
-    pub const fn new(process: u64, worker: usize, timeout: Duration) -> Self {
+    pub const fn new(process: u64, worker: usize, workers: usize, timeout: Duration) -> Self {
         Self {
             process,
             worker,
             timeout,
+            tokens: TokenLeases::new(workers),
             leases: Vec::new(),
             free: Vec::new(),
             queue: VecDeque::new(),
@@ -206,12 +236,53 @@ impl LeaseBook {
         }
     }
 
+    /// Whether a route is known to have no token: what comes now would be refused after all.
+    #[must_use]
+    pub fn known_empty(&self, route: SharedRate<'_>, now: Duration) -> Option<Empty> {
+        self.tokens.known_empty(route, now)
+    }
+
+    /// Takes a token of a route.
+    pub fn take_token(
+        &mut self,
+        key: &EngineKey,
+        route: SharedRate<'_>,
+        wait: TokenWait,
+        waker: &Waker,
+    ) -> Poll<TokenAnswer> {
+        let TokenWait { since, now } = wait;
+        let full = self.queue.len() + self.sent.len() >= WAITING;
+        let late = now >= since.saturating_add(self.timeout);
+        let trouble = self.trouble();
+        let trouble = trouble.or(full.then_some(EngineTrouble::Full)).or(late.then_some(EngineTrouble::Silent));
+        let (answer, ask) = self.tokens.take(key, route, EngineNow { now, trouble }, waker);
+        if let Some(ask) = ask {
+            let operation = EngineOperation::Take;
+            let tokens = Some(ask);
+            self.queue.push_back(EngineCall {
+                operation,
+                lease: None,
+                tokens,
+                since: now,
+                with_text: false,
+                late: false,
+            });
+        }
+        answer
+    }
+
     /// Appends what is to be sent.
     pub fn send(&mut self, out: &mut Vec<u8>, key: &EngineKey, now: Duration) {
         while let Some(mut asked) = self.queue.pop_front() {
             let lease = asked.lease.and_then(|id| self.leases.get(id.0 as usize)?.as_ref());
             match (asked.operation, lease) {
                 (EngineOperation::Ping, _) => resp_ping(out),
+                (EngineOperation::Take, _) => {
+                    let Some(ask) = asked.tokens else { continue };
+                    if !self.tokens.write(out, key, ask, asked.with_text) {
+                        continue;
+                    }
+                }
                 (operation, Some(lease)) => {
                     let time = match (operation, lease.owner) {
                         (EngineOperation::Commit, LeaseOwner::Accepted(since)) => {
@@ -225,8 +296,8 @@ impl LeaseBook {
                 }
                 (_, None) => continue,
             }
-            // For a claim the time counts since its exchange waits.
-            if asked.operation != EngineOperation::Claim {
+            // Where an exchange waits, the time counts since it does.
+            if !asked.is_awaited() {
                 asked.since = now;
             }
             self.sent.push_back(asked);
@@ -242,7 +313,7 @@ impl LeaseBook {
         let asked = self.sent.pop_front().ok_or(EngineTrouble::Malformed)?;
         (self.stalled, self.active, self.heard) = (false, now, now);
         let mut answer = EngineAnswer::of(asked.operation, reply);
-        if let (EngineAnswer::NoScript, Some(_), false) = (answer, asked.lease, asked.with_text) {
+        if (answer, asked.with_text) == (EngineAnswer::NoScript, false) && asked.operation != EngineOperation::Ping {
             self.queue.push_back(EngineCall { with_text: true, ..asked });
             return Ok(None);
         }
@@ -254,6 +325,9 @@ impl LeaseBook {
         if let Some(id) = asked.lease {
             self.settle(id, asked, answer);
         }
+        if let Some(ask) = asked.tokens {
+            self.tokens.granted(ask, answer, now);
+        }
         match answer {
             EngineAnswer::Failed(trouble) => Err(trouble),
             _ => Ok(Some(event).filter(|_| asked.operation != EngineOperation::Ping)),
@@ -263,32 +337,35 @@ impl LeaseBook {
     /// The moment at which [`Self::look`] has something to do.
     #[must_use]
     pub fn next_look(&self) -> Option<Duration> {
-        let waiting = |it: &&EngineCall| it.operation == EngineOperation::Claim && !it.late;
+        let waiting = |it: &&EngineCall| it.is_awaited() && !it.late;
         let late = self.sent.iter().chain(&self.queue).find(waiting).map(|it| it.since.saturating_add(self.timeout));
         let silent = self.sent.front().map(|it| it.since.max(self.heard).saturating_add(SILENCE));
         late.into_iter().chain(silent).min()
     }
 
-    /// Lets claims fail whose time is over. Gives how many.
+    /// Lets what was asked fail whose time is over. Gives how much.
     ///
     /// # Errors
     /// Nothing has come for too long.
-    pub fn look(&mut self, now: Duration) -> Result<u64, EngineTrouble> {
+    pub fn look(&mut self, now: Duration) -> Result<Unanswered, EngineTrouble> {
         let timeout = self.timeout;
-        let mut failed = Vec::new();
+        let (mut failed, mut tokens) = (Vec::new(), Vec::new());
         for it in self.sent.iter_mut().chain(&mut self.queue) {
-            if it.operation == EngineOperation::Claim && !it.late && now >= it.since.saturating_add(timeout) {
+            if it.is_awaited() && !it.late && now >= it.since.saturating_add(timeout) {
                 it.late = true;
                 failed.extend(it.lease);
+                tokens.extend(it.tokens);
             }
         }
         for id in &failed {
             self.tell(*id, EngineAnswer::Failed(EngineTrouble::Silent));
         }
-        self.stalled |= !failed.is_empty();
+        self.stalled |= !failed.is_empty() || !tokens.is_empty();
+        // After that: those who wait are told that there is no answer.
+        tokens.iter().for_each(|ask| self.tokens.late(*ask));
         match self.sent.front().map(|it| it.since) {
             Some(since) if now >= since.max(self.heard).saturating_add(SILENCE) => Err(EngineTrouble::Silent),
-            _ => Ok(failed.len() as u64),
+            _ => Ok(Unanswered { claims: failed.len() as u64, tokens: tokens.len() as u64 }),
         }
     }
 
@@ -303,7 +380,14 @@ impl LeaseBook {
             return Some(due);
         }
         let ping = EngineOperation::Ping;
-        self.queue.push_back(EngineCall { operation: ping, lease: None, since: now, with_text: false, late: false });
+        self.queue.push_back(EngineCall {
+            operation: ping,
+            lease: None,
+            tokens: None,
+            since: now,
+            with_text: false,
+            late: false,
+        });
         None
     }
 
@@ -328,20 +412,24 @@ impl LeaseBook {
         }
     }
 
-    /// There is no connection. Gives how many claims failed for it.
-    pub fn lost(&mut self, trouble: EngineTrouble) -> u64 {
+    /// There is no connection. Gives what failed for it.
+    pub fn lost(&mut self, trouble: EngineTrouble) -> Unanswered {
         (self.trouble, self.stalled) = (Some(trouble), false);
-        let mut failed = 0;
+        let mut failed = Unanswered::default();
         let sent = std::mem::take(&mut self.sent).into_iter().map(|call| (call, true));
         let queued = std::mem::take(&mut self.queue).into_iter().map(|call| (call, false));
         for (call, was_sent) in sent.chain(queued).collect::<Vec<_>>() {
+            if let Some(ask) = call.tokens {
+                failed.tokens += u64::from(!call.late);
+                self.tokens.unanswered(ask);
+            }
             let Some(id) = call.lease else { continue };
             let Some(lease) = self.lease(id) else { continue };
             lease.asked = false;
             lease.in_doubt |= was_sent && call.operation == EngineOperation::Claim;
             match lease.owner {
                 LeaseOwner::Waiting => {
-                    failed += u64::from(!call.late);
+                    failed.claims += u64::from(!call.late);
                     self.tell(id, EngineAnswer::Failed(trouble));
                 }
                 LeaseOwner::Released => self.release(id),
@@ -393,8 +481,8 @@ impl LeaseBook {
         if let Some(lease) = self.lease(id) {
             lease.asked = true;
         }
-        let since = Duration::ZERO;
-        self.queue.push_back(EngineCall { operation, lease: Some(id), since, with_text: false, late: false });
+        let (since, tokens) = (Duration::ZERO, None);
+        self.queue.push_back(EngineCall { operation, lease: Some(id), tokens, since, with_text: false, late: false });
     }
 
     fn add(&mut self, names: EngineNames, terms: LeaseTerms, owner: LeaseOwner) -> Option<LeaseId> {

@@ -26,7 +26,7 @@ struct Side {
 
 impl Side {
     fn new() -> Self {
-        let mut book = LeaseBook::new(1, 0, TIMEOUT);
+        let mut book = LeaseBook::new(1, 0, 1, TIMEOUT);
         assert_eq!(book.trouble(), Some(EngineTrouble::Starting));
         book.connected(ms(0));
         Self { book, key: EngineKey::new(&[7; 32], "t:") }
@@ -125,9 +125,9 @@ fn an_engine_that_hangs_costs_one_timeout_and_then_nothing_until_it_speaks() {
     let id = side.claim(1, ms(0));
     side.sent(ms(0));
     assert_eq!(side.book.next_look(), Some(TIMEOUT));
-    assert_eq!(side.book.look(ms(49)), Ok(0));
+    assert_eq!(side.book.look(ms(49)).map(|it| it.claims), Ok(0));
     assert_eq!(side.poll(id), Poll::Pending);
-    assert_eq!(side.book.look(ms(50)), Ok(1));
+    assert_eq!(side.book.look(ms(50)).map(|it| it.claims), Ok(1));
     assert_eq!(side.poll(id), Poll::Ready(EngineAnswer::Failed(EngineTrouble::Silent)));
     let names = side.names(2);
     assert_eq!(side.book.claim(names, TERMS, ms(60)), Err(EngineTrouble::Silent));
@@ -140,10 +140,10 @@ fn an_engine_that_hangs_costs_one_timeout_and_then_nothing_until_it_speaks() {
     assert_eq!(side.book.held(), 0);
     let id = side.claim(3, ms(500));
     side.sent(ms(500));
-    assert_eq!(side.book.look(ms(550)), Ok(1));
+    assert_eq!(side.book.look(ms(550)).map(|it| it.claims), Ok(1));
     assert_eq!(side.book.next_look(), Some(ms(500) + SILENCE));
     assert_eq!(side.book.look(ms(500) + SILENCE), Err(EngineTrouble::Silent));
-    assert_eq!(side.book.lost(EngineTrouble::Silent), 0, "it had failed before");
+    assert_eq!(side.book.lost(EngineTrouble::Silent).claims, 0, "it had failed before");
     side.book.release(id);
     // The engine may have it all the same.
     side.book.connected(ms(3000));
@@ -162,7 +162,7 @@ fn a_commit_is_said_again_over_the_next_connection_with_what_is_left_of_its_time
     side.book.commit(known, ms(1000));
     assert_eq!(side.sent(ms(1000)), ["601000"]);
     // One was asked and is not answered: its exchange goes on without the engine.
-    assert_eq!(side.book.lost(EngineTrouble::Closed), 1);
+    assert_eq!(side.book.lost(EngineTrouble::Closed).claims, 1);
     assert_eq!(side.poll(late), Poll::Ready(EngineAnswer::Failed(EngineTrouble::Closed)));
     side.book.hold(late);
     // So does one that was never asked.

@@ -18,6 +18,10 @@ const ROUTE: usize = 8;
 
 /// Bytes of a key of the engine besides the prefix: the tag of the route in braces, a colon, the name; in base64url.
 pub(super) const KEY_TEXT: usize = ROUTE_TEXT + 3 + NAME_TEXT;
+/// Bytes of the key of a rate besides the prefix: the tag of the route in braces, a colon, [`RATE`].
+pub(super) const RATE_TEXT: usize = ROUTE_TEXT + 3 + RATE.len();
+/// What the key of a rate ends with; no name of a delivery is so short.
+const RATE: &[u8] = b"rate";
 const ROUTE_TEXT: usize = (ROUTE * 8).div_ceil(6);
 const NAME_TEXT: usize = (NAME * 8).div_ceil(6);
 
@@ -43,6 +47,10 @@ pub struct EngineNames {
     names: [[u8; NAME]; NAMES],
     count: usize,
 }
+
+/// The name of a route in the engine, where its bucket is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateName([u8; ROUTE]);
 
 impl EngineNames {
     pub(super) fn list(&self) -> &[[u8; NAME]] {
@@ -86,6 +94,27 @@ impl EngineKey {
             *place = cut(&self.sign(&[b"name", &shared.route, &key]));
         }
         shared
+    }
+
+    /// Where the bucket of a route is.
+    #[must_use]
+    pub fn rate(&self, route: &str) -> RateName {
+        RateName(cut(&self.sign(&[b"route", route.as_bytes()])))
+    }
+
+    /// A bucket that no route has: for trying whether the engine does what it is asked.
+    #[must_use]
+    pub fn probe_rate(&self) -> RateName {
+        RateName(cut(&self.sign(&[b"probe"])))
+    }
+
+    /// Appends the key of a bucket.
+    pub(super) fn write_rate(&self, out: &mut Vec<u8>, RateName(route): &RateName) {
+        out.extend_from_slice(self.prefix.as_bytes());
+        out.push(b'{');
+        write_base64(out, route);
+        out.extend_from_slice(b"}:");
+        out.extend_from_slice(RATE);
     }
 
     /// A name by which no delivery is known: for trying whether the engine does what it is asked.

@@ -17,6 +17,10 @@
 //! A claim is a lease: it ends by itself when its process dies. Each has a token of its own. Commit and release change
 //! only what still has the token, so a process that comes too late changes nothing of another one's claim.
 //!
+//! # Rates
+//! The bucket of a route whose rate is shared is in the engine. A worker takes tokens from it in batches ([`SharedRate`]) and
+//! has some ready for what comes next, so that most deliveries wait for no answer.
+//!
 //! # What is not promised
 //! The engine forgets claims when it is flushed, and may when it fails over or loses power. Within the window a delivery can
 //! then be accepted once more by each process that has not seen it.
@@ -28,9 +32,13 @@ mod book_tests;
 mod key;
 pub mod script;
 pub mod server;
+mod tokens;
+#[cfg(test)]
+mod tokens_tests;
 mod trouble;
 
 pub use answer::{EngineAnswer, EngineResult};
-pub use book::{AnswerEvent, LeaseBook, LeaseId, LeaseTerms, SILENCE};
-pub use key::{EngineKey, EngineNames};
+pub use book::{AnswerEvent, LeaseBook, LeaseId, LeaseTerms, SILENCE, TokenWait, Unanswered};
+pub use key::{EngineKey, EngineNames, RateName};
+pub use tokens::{SharedRate, TokenAnswer};
 pub use trouble::EngineTrouble;

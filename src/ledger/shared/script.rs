@@ -1,4 +1,4 @@
-//! What the engine is asked: three scripts, each over all names of a delivery at once.
+//! What the engine is asked: three scripts over all names of a delivery at once, and one for the tokens of a route.
 //!
 //! A name holds `D` when its delivery has been accepted, and `C` with the token of a claim before that. Both end by the
 //! engine's own clock. A claim that is made again with the same token is the same claim, so that it can be repeated when
@@ -10,7 +10,8 @@ use std::sync::OnceLock;
 
 use ring::digest;
 
-use super::key::{EngineKey, EngineNames, KEY_TEXT};
+use super::key::{EngineKey, EngineNames, KEY_TEXT, RATE_TEXT, RateName};
+use crate::gate::token_bucket::Rate;
 use crate::wire::resp;
 
 /// What the engine is asked.
@@ -22,6 +23,8 @@ pub enum EngineOperation {
     Commit,
     /// To forget the claim.
     Release,
+    /// For tokens of the rate of a route.
+    Take,
     /// Whether it is there.
     Ping,
 }
@@ -56,9 +59,35 @@ for i=1,#KEYS do
 end
 return count";
 
+/// The bucket of a route, by the clock of the engine and in whole numbers, as in `gate/admission/token_bucket`: what is missing
+/// until it is full, in units of which a token has as many as its period has microseconds. So no call rounds anything away,
+/// and no product of two limits is more than a double holds exactly. A process may still have another period than the
+/// one that wrote last: what is missing is converted.
+///
+/// Wanted tokens, burst, tokens in a period, microseconds of a period → how many are granted; microseconds until there is
+/// another, if that is fewer.
+const TAKE: &str = "\
+local t=redis.call('TIME')
+local now=t[1]*1000000+t[2]
+local want,burst,gain,token=tonumber(ARGV[1]),tonumber(ARGV[2]),tonumber(ARGV[3]),tonumber(ARGV[4])
+local missing=0
+local v=redis.call('GET',KEYS[1])
+if v then
+ local m,at,unit=string.match(v,'^(%d+) (%d+) (%d+)$')
+ missing=tonumber(m)
+ if tonumber(unit)~=token then missing=math.ceil(missing/tonumber(unit)*token) end
+ missing=math.max(0,missing-math.max(0,now-tonumber(at))*gain)
+end
+local full=burst*token
+local got=math.max(0,math.min(want,math.floor((full-missing)/token)))
+missing=missing+got*token
+redis.call('SET',KEYS[1],string.format('%.0f %.0f %.0f',missing,now,token),'PX',math.ceil(missing/gain/1000)+1000)
+if got<want then return {got,math.ceil((missing+token-full)/gain)} end
+return {got,0}";
+
 impl EngineOperation {
     /// Those that are scripts.
-    pub const SCRIPTS: [Self; 3] = [Self::Claim, Self::Commit, Self::Release];
+    pub const SCRIPTS: [Self; 4] = [Self::Claim, Self::Commit, Self::Release, Self::Take];
 
     /// The script; nothing for what is none.
     #[must_use]
@@ -67,18 +96,21 @@ impl EngineOperation {
             Self::Claim => CLAIM,
             Self::Commit => COMMIT,
             Self::Release => RELEASE,
+            Self::Take => TAKE,
             Self::Ping => "",
         }
     }
 
     /// By what the engine knows the script once it has it.
     fn digest(self) -> &'static str {
-        static DIGESTS: OnceLock<[String; 3]> = OnceLock::new();
-        let [claim, commit, release] = DIGESTS.get_or_init(|| Self::SCRIPTS.map(|script| sha1_hex(script.text())));
+        static DIGESTS: OnceLock<[String; 4]> = OnceLock::new();
+        let [claim, commit, release, take] =
+            DIGESTS.get_or_init(|| Self::SCRIPTS.map(|script| sha1_hex(script.text())));
         match self {
             Self::Claim => claim,
             Self::Commit => commit,
             Self::Release => release,
+            Self::Take => take,
             Self::Ping => "",
         }
     }
@@ -114,11 +146,7 @@ pub fn encode(out: &mut Vec<u8>, key: &EngineKey, request: &EngineRequest<'_>) {
         return resp::command(out, &[b"PING"]);
     }
     let timed = usize::from(operation != EngineOperation::Release);
-    resp::begin_command(out, 3 + names.list().len() + 1 + timed);
-    let (command, script) = if with_text { ("EVAL", operation.text()) } else { ("EVALSHA", operation.digest()) };
-    resp::add_part(out, command.as_bytes());
-    resp::add_part(out, script.as_bytes());
-    resp::add_number(out, names.list().len() as u64);
+    begin(out, operation, with_text, names.list().len(), 1 + timed);
     for name in names.list() {
         // The length is known before the key is written: nothing is allocated for it.
         resp::begin_part(out, key.prefix().len() + KEY_TEXT);
@@ -130,6 +158,41 @@ pub fn encode(out: &mut Vec<u8>, key: &EngineKey, request: &EngineRequest<'_>) {
     if timed == 1 {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(1, LONGEST);
         resp::add_number(out, millis);
+    }
+}
+
+/// Begins the command of a script with so many keys and arguments, which the caller appends.
+fn begin(out: &mut Vec<u8>, operation: EngineOperation, with_text: bool, keys: usize, arguments: usize) {
+    resp::begin_command(out, 3 + keys + arguments);
+    let (command, script) = if with_text { ("EVAL", operation.text()) } else { ("EVALSHA", operation.digest()) };
+    resp::add_part(out, command.as_bytes());
+    resp::add_part(out, script.as_bytes());
+    resp::add_number(out, keys as u64);
+}
+
+/// A request for tokens.
+#[derive(Clone, Copy, Debug)]
+pub struct TokenRequest {
+    /// Where the bucket is.
+    pub name: RateName,
+    /// The rate of the route.
+    pub rate: Rate,
+    /// How many are wanted.
+    pub count: u32,
+    /// Whether the engine lacks the script.
+    pub with_text: bool,
+}
+
+/// Appends the command that asks for tokens.
+pub fn encode_take(out: &mut Vec<u8>, key: &EngineKey, request: TokenRequest) {
+    let TokenRequest { name, rate, count, with_text } = request;
+    begin(out, EngineOperation::Take, with_text, 1, 4);
+    resp::begin_part(out, key.prefix().len() + RATE_TEXT);
+    key.write_rate(out, &name);
+    resp::end_part(out);
+    let micros = u64::try_from(rate.per.as_micros()).unwrap_or(u64::MAX);
+    for number in [u64::from(count), u64::from(rate.burst), u64::from(rate.tokens), micros] {
+        resp::add_number(out, number);
     }
 }
 

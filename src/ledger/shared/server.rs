@@ -1,6 +1,9 @@
 //! Which servers are fit to hold claims: they are asked when a connection begins.
 
+use core::net::{IpAddr, SocketAddr};
+
 use super::trouble::EngineTrouble;
+use crate::wire::resp::{self, RespValue};
 
 /// What is asked, in this order.
 pub const SECTIONS: [&str; 3] = ["server", "memory", "replication"];
@@ -42,6 +45,26 @@ pub fn judge(info: &str) -> Result<FitServer, EngineTrouble> {
     Ok(FitServer { name: format!("{name} {}", shown(version)) })
 }
 
+/// Where the master is, of which a sentinel was asked; nothing where it does not know.
+///
+/// # Errors
+/// The sentinel does not answer that.
+pub fn master(reply: &[u8]) -> Result<Option<SocketAddr>, EngineTrouble> {
+    let mut values = resp::values(reply);
+    match (values.next(), values.next(), values.next()) {
+        (Some(RespValue::Null), ..) => Ok(None),
+        (Some(RespValue::Failure(error)), ..) if error.starts_with(b"ERR") => Err(EngineTrouble::Malformed),
+        (Some(RespValue::Failure(error)), ..) => Err(EngineTrouble::of_error(error)),
+        (Some(RespValue::Values(2)), Some(RespValue::Text(host)), Some(RespValue::Text(port))) => {
+            let text = |bytes| core::str::from_utf8(bytes).ok();
+            let host = text(host).and_then(|host| host.parse::<IpAddr>().ok());
+            let port = text(port).and_then(|port| port.parse::<u16>().ok());
+            Ok(host.zip(port).map(SocketAddr::from))
+        }
+        _ => Err(EngineTrouble::Malformed),
+    }
+}
+
 /// Major and minor number of a version.
 fn numbers(version: &str) -> Option<(u32, u32)> {
     let mut parts = version.split('.');
@@ -56,6 +79,22 @@ fn shown(version: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_sentinel_names_a_master_or_none() {
+        let address = Ok(Some(SocketAddr::from(([127, 0, 0, 1], 6379))));
+        for (reply, expected) in [
+            (&b"*2\r\n$9\r\n127.0.0.1\r\n$4\r\n6379\r\n"[..], address),
+            (b"*2\r\n$5\r\nredis\r\n$4\r\n6379\r\n", Ok(None)),
+            (b"*-1\r\n", Ok(None)),
+            (b"_\r\n", Ok(None)),
+            (b"-NOAUTH Authentication required.\r\n", Err(EngineTrouble::PasswordRefused)),
+            (b"-ERR unknown command\r\n", Err(EngineTrouble::Malformed)),
+            (b"+OK\r\n", Err(EngineTrouble::Malformed)),
+        ] {
+            assert_eq!(master(reply), expected, "{}", reply.escape_ascii());
+        }
+    }
 
     const FIT: &str = "# Server\r\nredis_version:7.0.15\r\nredis_mode:standalone\r\n# Memory\r\nmaxmemory:0\r\n\
                        maxmemory_policy:noeviction\r\n# Replication\r\nrole:master\r\n";

@@ -9,8 +9,14 @@ coded_causes! {
         Starting = "starting";
         /// No connection to the engine can be made: it is not running, its address is wrong, or the network is down.
         Unreachable = "unreachable";
+        /// No sentinel that answers knows the master of `service`, by its IP address.
+        NoMaster = "no_master";
         /// The engine does not answer in time: it hangs, or the network loses what is sent.
         Silent = "silent";
+        /// The certificate of the engine is not of the authority in `ca`, not for `server_name`, or not valid at this time.
+        CertificateRefused = "certificate_refused";
+        /// No TLS handshake comes about: the server speaks no TLS at this port, or wants a client certificate that it trusts.
+        TlsFailed = "tls_failed";
         /// The engine has closed the connection.
         Closed = "closed";
         /// What the engine sends is no answer: the server at this address speaks another protocol.
@@ -23,7 +29,7 @@ coded_causes! {
         TooOld = "too_old";
         /// The server is a replica: claims must be written, and read where they are written.
         IsReplica = "is_replica";
-        /// The server is a node of a cluster, or a sentinel: neither is supported yet.
+        /// The server is a node of a cluster, which is not supported, or a sentinel: `sentinels` is where those are written.
         Cluster = "cluster";
         /// The server may evict claims when its memory is full: its `maxmemory-policy` is not `noeviction`.
         Evicts = "evicts";
@@ -47,6 +53,8 @@ impl EngineTrouble {
         matches!(
             self,
             Self::Malformed
+                | Self::CertificateRefused
+                | Self::TlsFailed
                 | Self::PasswordRefused
                 | Self::NotPermitted
                 | Self::TooOld

@@ -3,25 +3,25 @@
 use core::fmt;
 
 use crate::config::lines::line;
-use crate::config::rates::{read_rate, show_rate};
+use crate::config::rates::{read_route_rate, show_rate};
 use crate::config::reader::Reader;
 use crate::config::units::{shorten, show_size};
+use crate::gate::replay::WhenUnavailable;
 use crate::gate::route_admission::RouteAdmission;
+use crate::ledger::shared::SharedRate;
 
 const MEDIA_TYPE_LIMIT: usize = 16;
 
-/// What a route says about admission.
-pub(super) fn read(reader: &Reader<'_>, body_size: u64, body_memory: u64) -> RouteAdmission {
+/// What a route says about admission, and whether its rate is to be that of all processes together.
+pub(super) fn read(reader: &Reader<'_>, body_size: u64, body_memory: u64) -> (RouteAdmission, bool) {
     if body_size > body_memory {
         let (size, memory) = (show_size(body_size), show_size(body_memory));
         let message = format!("a body of {size} can never come in: [limits] body_memory is {memory} for all together");
         reader.error("body_size", message, "make body_size smaller, or body_memory larger");
     }
-    RouteAdmission {
-        rate: read_rate(reader, "rate"),
-        content_types: content_types(reader),
-        ..RouteAdmission::default()
-    }
+    let (rate, shared) = read_route_rate(reader, "rate");
+    let content_types = content_types(reader);
+    (RouteAdmission { rate, content_types, ..RouteAdmission::default() }, shared)
 }
 
 fn content_types(reader: &Reader<'_>) -> Vec<String> {
@@ -63,7 +63,19 @@ pub(super) fn describe(out: &mut String, admission: &RouteAdmission, observed: b
     }
     if let Some(rate) = &admission.rate {
         let observed = if observed { " (only counted)" } else { "" };
-        line(out, "rate", format_args!("{}{observed}", show_rate(rate)))?;
+        let scope = if admission.rate_shared.is_some() { ", of all replicas together" } else { "" };
+        line(out, "rate", format_args!("{}{scope}{observed}", show_rate(rate)))?;
+        if admission.rate_shared.is_some() {
+            let batch = SharedRate::batch(*rate);
+            line(out, "", format_args!("exact to {batch} for each replica, which takes so many at once"))?;
+        }
+        match admission.rate_shared {
+            Some(WhenUnavailable::Local) => {
+                line(out, "", "while the engine is away, each replica has the whole rate for itself")?;
+            }
+            Some(WhenUnavailable::Refuse) => line(out, "", "while the engine is away, deliveries are refused (503)")?,
+            None => {}
+        }
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A connection to a client: the socket, and what encrypts it. Without TLS every call goes straight to the socket.
+//! A connection to a client, or to a server that we are the client of: the socket, and what encrypts it. Without TLS every call goes straight to the socket.
 
 use std::io;
 use std::ops::Range;
@@ -6,15 +6,18 @@ use std::time::Duration;
 
 use crate::edge::runtime::stream::{ByteStream, Lent};
 
+use rustls::server::UnbufferedServerConnection;
+
 use super::session::TlsSession;
+use super::side::TlsSide;
 
 /// The connection.
-pub struct Downstream<S> {
+pub struct Downstream<S, C = UnbufferedServerConnection> {
     socket: S,
-    tls: Option<Box<TlsSession>>,
+    tls: Option<Box<TlsSession<C>>>,
 }
 
-impl<S: ByteStream> Downstream<S> {
+impl<S: ByteStream, C: TlsSide> Downstream<S, C> {
     /// A connection in plain text.
     pub const fn plain(socket: S) -> Self {
         Self { socket, tls: None }
@@ -29,12 +32,12 @@ impl<S: ByteStream> Downstream<S> {
         &mut self.socket
     }
 
-    pub(in crate::edge::door) fn session(&self) -> Option<&TlsSession> {
+    pub(in crate::edge::door) fn session(&self) -> Option<&TlsSession<C>> {
         self.tls.as_deref()
     }
 
     /// From now on everything is encrypted by this session, whose handshake is done.
-    pub(super) fn encrypt_with(&mut self, session: Box<TlsSession>) {
+    pub(super) fn encrypt_with(&mut self, session: Box<TlsSession<C>>) {
         self.tls = Some(session);
     }
 
@@ -48,6 +51,17 @@ impl<S: ByteStream> Downstream<S> {
     pub fn at_rest(&mut self) -> Option<&mut S> {
         let busy = self.tls.as_ref().is_some_and(|tls| tls.is_readable() || tls.has_outgoing());
         (!busy).then_some(&mut self.socket)
+    }
+
+    /// Sends what the protocol has to say itself, if it has.
+    ///
+    /// # Errors
+    /// Of the socket.
+    pub async fn flush(&mut self, deadline: Duration) -> io::Result<()> {
+        match &mut self.tls {
+            Some(tls) => tls.flush(&mut self.socket, deadline).await,
+            None => Ok(()),
+        }
     }
 
     /// Whether something has begun to arrive that cannot be read yet: the first bytes of a record.
@@ -64,7 +78,7 @@ impl<S: ByteStream> Downstream<S> {
     }
 }
 
-impl<S: ByteStream> ByteStream for Downstream<S> {
+impl<S: ByteStream, C: TlsSide> ByteStream for Downstream<S, C> {
     async fn read(&mut self, buf: Vec<u8>, deadline: Duration) -> Lent<usize> {
         match &mut self.tls {
             None => self.socket.read(buf, deadline).await,

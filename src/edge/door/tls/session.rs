@@ -19,6 +19,7 @@ use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptErr
 use crate::edge::runtime::stream::{ByteStream, Lent};
 
 use super::records::{CAPACITY, PIECE, RecordBuffers};
+use super::side::TlsSide;
 
 /// The longest flight of a client in its handshake: rustls takes messages of up to 64 KiB, which certificates may need.
 const FLIGHT: usize = 80 << 10;
@@ -44,9 +45,9 @@ pub(super) enum Failure {
     Protocol(Error),
 }
 
-/// One connection.
-pub struct TlsSession {
-    connection: UnbufferedServerConnection,
+/// One connection: one that a client has made to us, or one that we have made (`C`).
+pub struct TlsSession<C = UnbufferedServerConnection> {
+    connection: C,
     buffers: Rc<RecordBuffers>,
     /// Records that have arrived; from `start` on rustls has not let go of them.
     incoming: Vec<u8>,
@@ -95,9 +96,9 @@ enum Task<'t> {
     Advance,
 }
 
-impl TlsSession {
+impl<C: TlsSide> TlsSession<C> {
     /// A session of which nothing has been read, but perhaps these bytes.
-    pub(super) fn new(connection: UnbufferedServerConnection, buffers: Rc<RecordBuffers>, received: &[u8]) -> Self {
+    pub(super) fn new(connection: C, buffers: Rc<RecordBuffers>, received: &[u8]) -> Self {
         let mut incoming = Vec::new();
         if !received.is_empty() {
             incoming = buffers.lease();
@@ -110,7 +111,7 @@ impl TlsSession {
     }
 
     /// What rustls knows of the connection.
-    pub(in crate::edge::door) const fn connection(&self) -> &UnbufferedServerConnection {
+    pub(in crate::edge::door) const fn connection(&self) -> &C {
         &self.connection
     }
 
@@ -169,7 +170,6 @@ impl TlsSession {
     }
 
     /// Makes the handshake.
-    #[cfg(test)]
     pub(super) async fn handshake<S: ByteStream>(&mut self, socket: &mut S, deadline: Duration) -> Result<(), Failure> {
         while !self.advance(socket)? {
             self.listen(socket, deadline).await?;
@@ -346,7 +346,7 @@ impl TlsSession {
     fn run(&mut self, task: &mut Task<'_>) -> Result<Pause, Error> {
         loop {
             let records = self.incoming.get_mut(self.start..).unwrap_or_default();
-            let status = self.connection.process_tls_records(records);
+            let status = self.connection.process(records);
             let mut discard = status.discard;
             let mut pause = None;
             match status.state? {
@@ -397,7 +397,7 @@ impl TlsSession {
         // Asked once more than it has alerts, rustls would look at the same records again.
         while self.connection.wants_write() {
             let records = self.incoming.get_mut(self.start..).unwrap_or_default();
-            let status = self.connection.process_tls_records(records);
+            let status = self.connection.process(records);
             let (discard, state) = (status.discard, status.state);
             match state {
                 Ok(ConnectionState::EncodeTlsData(mut message)) => {
