@@ -6,6 +6,7 @@ use std::fs;
 
 use countersign::config::handshake::handshake_of;
 use countersign::config::presets::{aliases, preset, preset_names, preset_text};
+use countersign::config::ranges::built_in;
 use countersign::config::scheme::algorithm_name;
 use countersign::config::units::{show_duration, show_size};
 use countersign::gate::verify::{
@@ -347,6 +348,7 @@ fn page(scheme: &Scheme, setup: Option<&String>) -> String {
          again when it comes again. Replay protection is {}.\n",
         replays(scheme)
     );
+    page += &networks(name);
     page += &format!(
         "\n## What is verified\n\n| | |\n|---|---|\n| algorithm | `{}` |\n| signature | {} |\n",
         algorithm_name(scheme.kind),
@@ -365,6 +367,24 @@ fn page(scheme: &Scheme, setup: Option<&String>) -> String {
         preset_text(name).unwrap().trim_end()
     );
     page
+}
+
+/// From where the sender says that it calls.
+fn networks(name: &str) -> String {
+    let sandbox = format!("{name}-");
+    let is_of = |known: &str| {
+        known == name || known.strip_prefix(&sandbox).is_some_and(|rest| ["eu", "sandbox"].contains(&rest))
+    };
+    let known: Vec<String> = built_in().iter().map(|it| it.name.clone()).filter(|known| is_of(known)).collect();
+    if known.is_empty() {
+        return String::new();
+    }
+    let allow: Vec<String> = known.iter().map(|name| format!("\"{name}\"")).collect();
+    format!(
+        "\n## Where it calls from\n\nThe sender publishes its networks. `allow = [{}]` on the route lets in no other client \
+         ([networks of senders](../ranges.md)).\n",
+        allow.join(", ")
+    )
 }
 
 /// The list of all pages.

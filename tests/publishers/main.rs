@@ -4,6 +4,7 @@
 
 mod confirming;
 mod pinned;
+mod ranges;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -34,8 +34,8 @@ pub enum FetchError {
     Redirect(u16),
     /// The answer has this status.
     Status(u16),
-    /// The answer is longer than it may be.
-    TooLong,
+    /// The answer is longer than it may be, in bytes.
+    TooLong(usize),
     /// There is no answer that can be used, in words.
     Other(String),
 }
@@ -45,7 +45,7 @@ impl fmt::Display for FetchError {
         match self {
             Self::Redirect(status) => write!(f, "the answer is a redirect ({status}), which is not followed"),
             Self::Status(status) => write!(f, "the answer has the status {status}"),
-            Self::TooLong => f.write_str("the answer is larger than 256 KiB"),
+            Self::TooLong(limit) => write!(f, "the answer is larger than {} KiB", limit >> 10),
             Self::Other(why) => f.write_str(why),
         }
     }
@@ -115,6 +115,14 @@ impl KeyClient {
     /// # Errors
     /// [`FetchError`].
     pub fn fetch(&self, url: &str) -> Result<Vec<u8>, FetchError> {
+        self.fetch_within(url, KEY_SET_LIMIT)
+    }
+
+    /// What stands at `url`, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn fetch_within(&self, url: &str, limit: usize) -> Result<Vec<u8>, FetchError> {
         if let Some(why) = &self.untrusting {
             return Err(FetchError::Other(why.clone()));
         }
@@ -125,9 +133,9 @@ impl KeyClient {
             status @ 300..=399 => return Err(FetchError::Redirect(status)),
             status => return Err(FetchError::Status(status)),
         }
-        let body = response.body_mut().with_config().limit(KEY_SET_LIMIT as u64);
+        let body = response.body_mut().with_config().limit(limit as u64);
         body.read_to_vec().map_err(|error| match error {
-            ureq::Error::BodyExceedsLimit(_) => FetchError::TooLong,
+            ureq::Error::BodyExceedsLimit(_) => FetchError::TooLong(limit),
             error => other(error),
         })
     }

@@ -155,7 +155,7 @@ impl WatchedPins {
                 Ok(()) => self.keep(url, text, store, fetching, now),
                 Err(why) => self.lacks(url, why, pace, log, now),
             },
-            Err(error @ (FetchError::Status(400..=499) | FetchError::Redirect(_) | FetchError::TooLong)) => {
+            Err(error @ (FetchError::Status(400..=499) | FetchError::Redirect(_) | FetchError::TooLong(_))) => {
                 self.lacks(url, error.to_string(), pace, log, now);
             }
             Err(error) => self.failed(url, error.to_string(), pace, log, now),
