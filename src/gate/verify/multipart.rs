@@ -47,6 +47,8 @@ pub(super) fn unique<'a>(body: &'a [u8], boundary: &[u8], name: &str) -> Result<
     let delimiter = [b"\r\n--", boundary].concat();
     let finder = memmem::Finder::new(&delimiter);
     let mut rest = body.strip_prefix(delimiter.get(2..).unwrap_or_default()).ok_or(FormError::Malformed)?;
+    // Made once: there may be a thousand parts.
+    let blank = memmem::Finder::new(b"\r\n\r\n");
     let mut found = None;
     let mut has_twin = false;
     for _ in 0..PART_LIMIT {
@@ -60,7 +62,8 @@ pub(super) fn unique<'a>(body: &'a [u8], boundary: &[u8], name: &str) -> Result<
         let part = rest.strip_prefix(b"\r\n").ok_or(FormError::Malformed)?;
         let end = finder.find(part).ok_or(FormError::Malformed)?;
         let (part, behind) = part.split_at_checked(end).ok_or(FormError::Malformed)?;
-        let (fields, content) = split(part, b"\r\n\r\n").ok_or(FormError::Malformed)?;
+        let end = blank.find(part).ok_or(FormError::Malformed)?;
+        let (fields, content) = (part.get(..end).unwrap_or_default(), part.get(end + 4..).unwrap_or_default());
         let (part_name, is_file) = name_of(fields)?;
         if part_name == name.as_bytes() {
             // A file is no field for its receiver.
@@ -77,9 +80,10 @@ pub(super) fn unique<'a>(body: &'a [u8], boundary: &[u8], name: &str) -> Result<
     Err(FormError::TooComplex)
 }
 
-fn split<'a>(text: &'a [u8], at: &[u8]) -> Option<(&'a [u8], &'a [u8])> {
-    let found = memmem::find(text, at)?;
-    Some((text.get(..found)?, text.get(found + at.len()..)?))
+/// What stands before and behind the first such byte.
+fn split(text: &[u8], at: u8) -> Option<(&[u8], &[u8])> {
+    let found = memchr::memchr(at, text)?;
+    Some((text.get(..found)?, text.get(found + 1..)?))
 }
 
 /// The name of a part, out of its header fields, and whether it is a file. Lines end with CR and LF and are not continued; the
@@ -88,11 +92,14 @@ fn name_of(fields: &[u8]) -> Result<(&[u8], bool), FormError> {
     let mut name = None;
     let mut rest = Some(fields);
     while let Some(lines) = rest {
-        let (line, behind) = split(lines, b"\r\n").map_or((lines, None), |(line, behind)| (line, Some(behind)));
+        let (line, behind) = match split(lines, b'\r') {
+            Some((line, behind)) => (line, Some(behind.strip_prefix(b"\n").ok_or(FormError::Malformed)?)),
+            None => (lines, None),
+        };
         rest = behind;
-        let (field, value) = split(line, b":").ok_or(FormError::Malformed)?;
+        let (field, value) = split(line, b':').ok_or(FormError::Malformed)?;
         let is_plain = !field.is_empty() && field.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
-        if !is_plain || value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        if !is_plain || memchr::memchr2(b'\n', 0, value).is_some() {
             return Err(FormError::Malformed);
         }
         let is_nested = field.eq_ignore_ascii_case(b"content-type")
@@ -112,7 +119,7 @@ fn name_of(fields: &[u8]) -> Result<(&[u8], bool), FormError> {
 /// `form-data; name="NAME"`, and perhaps the name of a file behind it: whether there is one.
 fn named(value: &[u8]) -> Option<(&[u8], bool)> {
     let rest = value.strip_prefix(b"form-data; name=\"")?;
-    let (name, rest) = split(rest, b"\"")?;
+    let (name, rest) = split(rest, b'"')?;
     let file = rest.strip_prefix(b"; filename=\"").and_then(|file| file.strip_suffix(b"\""));
     let plain = |text: &[u8]| !text.iter().any(|byte| matches!(byte, b'"' | b'\\' | b'\r' | b'\n'));
     (plain(name) && (rest.is_empty() || file.is_some_and(plain))).then_some((name, file.is_some()))
