@@ -166,6 +166,8 @@ fn key(settings: &KeySettings, scheme: &Scheme, bytes: &Secret) -> Result<Key, K
         Key::from_url(&settings.id, scheme, url, settings.validity)?
     } else if let KeySource::Named = &settings.source {
         Key::named_by_deliveries(&settings.id, scheme, settings.validity)?
+    } else if let KeySource::NamedWith(_) = &settings.source {
+        Key::named_with_credential(&settings.id, scheme, settings.validity, Some(bytes.bytes()))?
     } else if scheme.wants_public_key() {
         let text = String::from_utf8_lossy(bytes.bytes());
         Key::from_public(&settings.id, scheme, text.trim(), settings.validity)?

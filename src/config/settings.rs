@@ -209,7 +209,7 @@ impl Settings {
     #[must_use]
     pub fn has_published_keys(&self) -> bool {
         let keys = self.routes.iter().filter_map(|route| route.verification.as_ref()).flat_map(|it| &it.keys);
-        keys.into_iter().any(|key| matches!(key.source, KeySource::Url(_) | KeySource::Named))
+        keys.into_iter().any(|key| matches!(key.source, KeySource::Url(_) | KeySource::Named | KeySource::NamedWith(_)))
     }
 
     /// The sections that a reload compares as a whole. Listeners and routes are compared part by part.

@@ -162,8 +162,13 @@ fn secret(scheme: &Scheme) -> String {
     if let Some(locator) = &scheme.named_key {
         let pins: Vec<String> = locator.pins.iter().map(|pin| format!("`{pin}`")).collect();
         return format!(
-            "There is none: each delivery names the URL of its key. It is [fetched](../tokens.md#keys-that-a-delivery-names) only from {}.",
-            pins.join(" and ")
+            "There is none: each delivery names the URL of its key. It is [fetched](../tokens.md#keys-that-a-delivery-names) only from {}{}.",
+            pins.join(" and "),
+            if locator.credential {
+                ", with your API key, which you write to the file that the route names"
+            } else {
+                ""
+            }
         );
     }
     if scheme.wants_public_key() {
@@ -209,6 +214,10 @@ fn route(scheme: &Scheme) -> String {
             scheme.values.iter().map(|value| format!("{} = \"replace-me\"", value.name)).collect();
         text += "# What only you know of what is signed (docs/tokens.md).\n";
         let _ = writeln!(text, "values = {{ {} }}", values.join(", "));
+    }
+    if scheme.named_key.as_ref().is_some_and(|locator| locator.credential) {
+        text += "# The API key by which the sender shows you its public keys (docs/tokens.md).\n";
+        let _ = writeln!(text, "key_credential_file = \"secrets/{name}-api-key\"");
     }
     if scheme.keys_url.is_some() || scheme.named_key.is_some() {
         return text;

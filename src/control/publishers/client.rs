@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use zeroize::Zeroizing;
 
 use crate::gate::verify::published::KEY_SET_LIMIT;
 
@@ -123,11 +124,31 @@ impl KeyClient {
     /// # Errors
     /// [`FetchError`].
     pub fn fetch_within(&self, url: &str, limit: usize) -> Result<Vec<u8>, FetchError> {
+        self.ask(url, limit, None)
+    }
+
+    /// What stands at `url`, shown to those who bring `credential` (a bearer token, RFC 6750).
+    ///
+    /// # Errors
+    /// [`FetchError`]; none of them has the credential in its text.
+    pub fn fetch_with(&self, url: &str, credential: &str) -> Result<Vec<u8>, FetchError> {
+        self.ask(url, KEY_SET_LIMIT, Some(credential))
+    }
+
+    fn ask(&self, url: &str, limit: usize, credential: Option<&str>) -> Result<Vec<u8>, FetchError> {
         if let Some(why) = &self.untrusting {
             return Err(FetchError::Other(why.clone()));
         }
         let other = |error: ureq::Error| FetchError::Other(error.to_string());
-        let mut response = self.agent.get(url).call().map_err(other)?;
+        let request = self.agent.get(url);
+        let request = match credential {
+            Some(credential) => {
+                let value = Zeroizing::new(format!("Bearer {credential}"));
+                request.header("Authorization", value.as_str())
+            }
+            None => request,
+        };
+        let mut response = request.call().map_err(other)?;
         match response.status().as_u16() {
             200 => {}
             status @ 300..=399 => return Err(FetchError::Redirect(status)),
