@@ -24,15 +24,14 @@ pub(super) fn boundary(headers: Headers<'_>) -> Option<&[u8]> {
     }
     let mut boundary = None;
     for parameter in parameters {
-        match parameter.split_at_checked(BOUNDARY.len()) {
-            Some((name, text)) if name.eq_ignore_ascii_case(BOUNDARY) => {
-                if boundary.replace(text).is_some() {
-                    return None;
-                }
-            }
+        let value = parameter.split_at_checked(BOUNDARY.len()).filter(|(name, _)| name.eq_ignore_ascii_case(BOUNDARY));
+        let (is_second, is_odd) = match value {
+            Some((_, text)) => (boundary.replace(text).is_some(), false),
             // As in `boundary*=` (RFC 2231), `boundary =`, and what hides in a quoted value.
-            _ if parameter.contains(&b'"') || parameter.to_ascii_lowercase().starts_with(b"boundary") => return None,
-            _ => {}
+            None => (false, parameter.contains(&b'"') || parameter.to_ascii_lowercase().starts_with(b"boundary")),
+        };
+        if is_second || is_odd {
+            return None;
         }
     }
     let text = boundary?;
