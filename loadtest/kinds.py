@@ -18,6 +18,10 @@ BODY = 8192
 DECOMPRESSED = 1_000_000
 # Members of an object in which the signed ones come last.
 MEMBERS = 400
+# Parts of a multipart form, nearly as many as are read; the signed one comes last.
+PARTS = 1000
+# Where no key is to be had: the port of the URL is one on which nothing listens, on this host.
+UNKNOWN_KEY = "https://localhost:1/forged.pem"
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Kind:
     name: str
     does: str
     make: Callable[[Path], tuple[dict[str, str], bytes]]  # the header fields and the body of a forgery
+    answer: str = "401 unauthorized"  # what most forgeries are answered
 
     @property
     def path(self) -> str:
@@ -81,6 +86,34 @@ def compressed(_folder: Path) -> tuple[dict[str, str], bytes]:
     return {"X-Signature": "a" * 64, "Content-Encoding": "gzip"}, gzip.compress(body)
 
 
+def shared_token(_folder: Path) -> tuple[dict[str, str], bytes]:
+    """A token of a shared secret, with a wrong signature."""
+    def part(data: bytes) -> bytes:
+        return base64.urlsafe_b64encode(data).rstrip(b"=")
+
+    now = int(time.time())
+    claims = {"iss": "https://issuer.example", "aud": "countersign", "iat": now, "exp": now + 3600}
+    content = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
+    return {"Authorization": f"Bearer {(content + b'.' + part(bytes(32))).decode()}"}, b"." * BODY
+
+
+def multipart(_folder: Path) -> tuple[dict[str, str], bytes]:
+    """A form of many parts."""
+    def part(name: str, value: str) -> str:
+        return f'--limit\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+
+    parts = [*(part(str(number), "") for number in range(PARTS)), part("payload", "{}")]
+    fields = {"X-Signature": "a" * 64, "Content-Type": "multipart/form-data; boundary=limit"}
+    return fields, ("".join(parts) + "--limit--\r\n").encode()
+
+
+def named_key(folder: Path) -> tuple[dict[str, str], bytes]:
+    """A delivery that names a key that is not known."""
+    body = b"." * BODY
+    signature = base64.b64encode(signed_with(folder, "rsa", "sha256", body)).decode()
+    return {"X-Signature": signature, "X-Key": UNKNOWN_KEY}, body
+
+
 KINDS = [
     Kind("rsa", "RSA-2048", over_the_body("rsa", "sha256")),
     Kind("p256", "ECDSA on P-256", over_the_body("p256", "sha256")),
@@ -89,6 +122,9 @@ KINDS = [
     Kind("form", "sorted fields of a form", form),
     Kind("json", "members of a JSON body", members),
     Kind("compressed", "a compressed body of 1 MB", compressed),
+    Kind("token", "a token with HS256", shared_token),
+    Kind("multipart", "a multipart form of 1,001 parts", multipart),
+    Kind("named-key", "the URL of a key that is not known", named_key, "503 unavailable"),
 ]
 
 

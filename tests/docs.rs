@@ -16,6 +16,8 @@ use toml::de::DeTable;
 mod commands;
 #[path = "docs/metrics.rs"]
 mod metrics;
+#[path = "docs/ranges.rs"]
+mod ranges;
 #[path = "docs/senders.rs"]
 mod senders;
 
@@ -157,12 +159,17 @@ fn section<'p>(page: &'p str, path: &'p str) -> Option<(&'p str, &'p str)> {
 fn every_key_is_documented_in_its_section() {
     let configuration = read("docs/configuration.md");
     let (schemes, handshakes) = (read("docs/schemes.md"), read("docs/handshakes.md"));
+    let ranges = read("docs/ranges.md");
     let vocabulary = vocabulary(&read("config/example.toml"));
     assert!(vocabulary.len() > 80);
     let is_missing = |key: &&String| {
         let name = key.rsplit('.').next().unwrap();
-        if let Some(first @ ("scheme" | "handshake")) = key.split('.').next() {
-            let page = if first == "scheme" { &schemes } else { &handshakes };
+        if let Some(first @ ("scheme" | "handshake" | "ranges")) = key.split('.').next() {
+            let page = match first {
+                "scheme" => &schemes,
+                "handshake" => &handshakes,
+                _ => &ranges,
+            };
             return name != "mycompany" && key.as_str() != first && !words(page).contains(name);
         }
         match section(&configuration, key) {
@@ -178,7 +185,7 @@ fn every_key_is_documented_in_its_section() {
     let missing: Vec<_> = vocabulary.iter().filter(is_missing).collect();
     assert!(
         missing.is_empty(),
-        "not in its section of docs/configuration.md, or not in docs/schemes.md or docs/handshakes.md: {missing:?}"
+        "not in its section of docs/configuration.md, or not in docs/schemes.md, docs/handshakes.md or docs/ranges.md: {missing:?}"
     );
 }
 

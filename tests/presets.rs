@@ -26,7 +26,7 @@ use support::{Received, with_values};
 const NOW: Duration = Duration::from_secs(1_760_000_000);
 const ID: &str = "delivery_1";
 const PLACEHOLDER: &str = "SIGNATURE";
-const JSON: &str = r#"{"note":"order","id":"evt_1","event":{"id":"evt_1","event_type":"sent","event_time":"1760000000","event_hash":"SIGNATURE"},"event_id":"evt_1","meta":{"webhook_id":"evt_1"},
+const JSON: &str = r#"{"note":"order","id":"evt_1","notificationId":"evt_1","event":{"id":"evt_1","event_type":"sent","event_time":"1760000000","event_hash":"SIGNATURE"},"event_id":"evt_1","meta":{"webhook_id":"evt_1"},
     "value":[{"clientState":"SIGNATURE"},{"clientState":"SIGNATURE"}],
     "notificationItems":[{"NotificationRequestItem":{"pspReference":"evt_1","merchantReference":"a:b","success":true,
     "amount":{"value":1.50,"currency":"EUR"},"additionalData":{"hmacSignature":"SIGNATURE"}}}],

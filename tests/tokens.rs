@@ -289,6 +289,8 @@ fn tokens_of_attackers_are_refused_each_for_its_reason() {
         ("not UTF-8", made(HEADER, b"{\"iss\":\"\xff\"}")),
         ("padded", made(HEADER, &claims()).replacen('.', "=.", 1)),
         ("base64 of the other alphabet", made(br#"{"alg":"HS256","x":"???>>>"}"#, &claims()).replace(['-', '_'], "+")),
+        ("padded signature", format!("{}=", made(HEADER, &claims()))),
+        ("issuer a list", made(HEADER, format!(r#"{{"iss":["i"],"aud":"a","exp":{}}}"#, NOW + 60).as_bytes())),
         ("a line break", made(HEADER, &claims()).replacen('.', "\n.", 1)),
     ];
     for (what, token) in malformed {

@@ -78,7 +78,9 @@ impl Made<'_> {
             for key in &verification.keys {
                 let secret = random_secret(scheme)?;
                 match &key.source {
-                    KeySource::File(path) => self.file(&path.display().to_string(), secret.as_bytes())?,
+                    KeySource::File(path) | KeySource::NamedWith(path) => {
+                        self.file(&path.display().to_string(), secret.as_bytes())?
+                    }
                     KeySource::Env(name) => {
                         let file = format!("{OF_VARIABLES}{}", name.to_lowercase());
                         self.file(&file, secret.as_bytes())?;

@@ -63,6 +63,12 @@ impl GuardPlan<'_> {
             let _ = writeln!(text, "# What only you know of what is signed (docs/tokens.md).");
             let _ = writeln!(text, "values = {{ {} }}", values.join(", "));
         }
+        let asks =
+            preset.as_ref().and_then(|scheme| scheme.named_key.as_ref()).is_some_and(|locator| locator.credential);
+        if asks && self.keys.is_empty() {
+            let _ = writeln!(text, "# The API key by which the sender shows you its public keys (docs/tokens.md).");
+            let _ = writeln!(text, "key_credential_file = {}", quoted(&format!("secrets/{}-api-key", self.scheme)));
+        }
         let keys: Vec<String> = self.keys.iter().map(key).collect();
         if !keys.is_empty() {
             let list = if preset.is_some_and(|scheme| scheme.wants_public_key()) { "public_keys" } else { "secrets" };

@@ -96,6 +96,11 @@ fn one_sender(arguments: &InitArguments) -> Result<bool, String> {
     line(format!("Wrote {}.", arguments.config.display()));
     if let Some(url) = published {
         line(format!("{name} publishes its keys at {url}: they are fetched, and there is no secret."));
+        if scheme.named_key.as_ref().is_some_and(|locator| locator.credential) {
+            line(format!(
+                "It shows them to those who bring an API key: write yours to secrets/{name}-api-key, mode 0600."
+            ));
+        }
         next(arguments, &scheme, false);
         return Ok(true);
     }

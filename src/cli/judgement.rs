@@ -193,7 +193,7 @@ fn secrets_of(
                 secrets.push((key.id.clone(), Zeroizing::new(read_file(&directory.join(path))?)));
             }
             // Nothing that is secret, and nothing of the sender is fetched for an explanation.
-            KeySource::Url(_) | KeySource::Named => {}
+            KeySource::Url(_) | KeySource::Named | KeySource::NamedWith(_) => {}
             KeySource::Env(variable) => left_out(variable, &key.id),
         }
     }

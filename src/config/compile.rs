@@ -1,5 +1,6 @@
 //! From settings and the bytes of the keys to the gate: prepares every key and builds every index.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use crate::config::problem::{Place, Problems};
@@ -15,6 +16,7 @@ use crate::gate::Gate;
 use crate::gate::allowlist::AllowList;
 use crate::gate::client::Door;
 use crate::gate::durable::Durable;
+use crate::gate::ranges::{PublishedRanges, RangeSource};
 use crate::gate::replay::ReplayPolicy;
 use crate::gate::route::{Route, RouteTable};
 use crate::gate::verify::{Challenges, Key, KeyError, Keyring, Scheme, Verifier, VerifyToken};
@@ -25,13 +27,15 @@ use crate::gate::verify::{Challenges, Key, KeyError, Keyring, Scheme, Verifier, 
 #[must_use]
 pub fn compile(settings: &Settings, keys: &[Vec<Option<Secret>>], problems: &mut Problems) -> Option<Gate> {
     let mut routes = Vec::with_capacity(settings.routes.len());
+    let mut ranges = SharedRanges { refresh: settings.published_ranges.refresh, known: Vec::new() };
     for (position, route) in settings.routes.iter().enumerate() {
         let bytes = keys.get(position).map(Vec::as_slice).unwrap_or_default();
         let verifier = match &route.verification {
             None => Some(Verifier::none()),
             Some(verification) => verifier(verification, bytes, &route.place, problems),
         };
-        routes.extend(verifier.map(|verifier| compiled(route, verifier, position)));
+        let clients = allow_list(&route.clients).with_published(ranges.of(&route.clients));
+        routes.extend(verifier.map(|verifier| Route { clients, ..compiled(route, verifier, position) }));
     }
     if routes.len() < settings.routes.len() || problems.has_errors() {
         return None;
@@ -58,7 +62,7 @@ fn compiled(route: &RouteSettings, verifier: Verifier, position: usize) -> Route
         verifier: if route.observe.tolerance { verifier.observing_tolerance() } else { verifier },
         body_limit: route.body_size,
         upstream: route.upstream,
-        clients: allow_list(&route.clients),
+        clients: AllowList::default(),
         callers: route.callers.clone(),
         kept: route.kept.clone(),
         observe: route.observe,
@@ -87,9 +91,29 @@ fn challenges(settings: &ChallengeSettings) -> Challenges {
 
 /// A list that was asked for is a list, even if its file has no network: then no client is let in.
 fn allow_list(clients: &ClientSettings) -> AllowList {
-    let everyone = clients.allow.is_empty() && clients.allow_file.is_none();
-    let allow = (!everyone).then(|| clients.allow.iter().copied().collect());
+    let allow = clients.is_restricted().then(|| clients.allow.iter().copied().collect());
     AllowList::new(allow, clients.deny.iter().copied().collect())
+}
+
+/// The networks of senders, each once for all routes.
+struct SharedRanges {
+    refresh: Option<Duration>,
+    known: Vec<Arc<PublishedRanges>>,
+}
+
+impl SharedRanges {
+    fn of(&mut self, clients: &ClientSettings) -> Vec<Arc<PublishedRanges>> {
+        clients.senders.iter().map(|sender| self.one(&sender.source)).collect()
+    }
+
+    fn one(&mut self, source: &Arc<RangeSource>) -> Arc<PublishedRanges> {
+        let known = self.known.iter().find(|known| known.source().name == source.name).cloned();
+        known.unwrap_or_else(|| {
+            let new = Arc::new(PublishedRanges::new(Arc::clone(source), self.refresh));
+            self.known.push(Arc::clone(&new));
+            new
+        })
+    }
 }
 
 fn doors(settings: &Settings) -> Vec<Door> {
@@ -142,6 +166,8 @@ fn key(settings: &KeySettings, scheme: &Scheme, bytes: &Secret) -> Result<Key, K
         Key::from_url(&settings.id, scheme, url, settings.validity)?
     } else if let KeySource::Named = &settings.source {
         Key::named_by_deliveries(&settings.id, scheme, settings.validity)?
+    } else if let KeySource::NamedWith(_) = &settings.source {
+        Key::named_with_credential(&settings.id, scheme, settings.validity, Some(bytes.bytes()))?
     } else if scheme.wants_public_key() {
         let text = String::from_utf8_lossy(bytes.bytes());
         Key::from_public(&settings.id, scheme, text.trim(), settings.validity)?

@@ -295,13 +295,16 @@ fn read_keys(keys: &mut [KeySettings], public: bool, files: &Files, problems: &m
 }
 
 fn read_key(key: &mut KeySettings, files: &Files, public: bool, problems: &mut Problems) -> Option<Secret> {
+    // A credential is a secret, whatever the key is that it is shown for.
+    let is_credential = matches!(key.source, KeySource::NamedWith(_));
+    let public = public && !is_credential;
     let (secret, origin) = match &key.source {
         KeySource::Value(secret) => (Some(secret.clone()), "the key".to_owned()),
         KeySource::Env(name) => (read_variable(name, key, problems), format!("the key in the variable {name}")),
         // There is nothing to read: the bytes stand for it where configurations are compared.
         KeySource::Named => return Some(Secret::new(b"named by deliveries".to_vec())),
         KeySource::Url(url) => return Some(Secret::new(url.as_bytes().to_vec())),
-        KeySource::File(path) => {
+        KeySource::File(path) | KeySource::NamedWith(path) => {
             let path = files.path(path);
             let bytes = files.read(&path, KEY_LIMIT);
             key.awaits_pairing = key.can_be_paired && is_not_there(&bytes);
@@ -315,7 +318,7 @@ fn read_key(key: &mut KeySettings, files: &Files, public: bool, problems: &mut P
     let written = secret?;
     let length = written.bytes().len();
     let secret = written.without_line_end();
-    if let KeySource::File(path) = &key.source {
+    if let KeySource::File(path) | KeySource::NamedWith(path) = &key.source {
         key.written = files.path(path).metadata().ok().map(|metadata| metadata.mtime());
     }
     key.line_end_left_out = !public && secret.bytes().len() < length;
@@ -334,7 +337,8 @@ fn read_key(key: &mut KeySettings, files: &Files, public: bool, problems: &mut P
             return None;
         }
         Ok(oddities) if !public => {
-            if let Some(wrong) = hints::wrong_credential(secret.bytes()) {
+            // That it is an API key of the sender is right for a credential.
+            if let Some(wrong) = hints::wrong_credential(secret.bytes()).filter(|_| !is_credential) {
                 problems.warning(key.place.clone(), format!("{origin} {}", wrong.what), wrong.fix);
             }
             for oddity in oddities {

@@ -29,6 +29,7 @@ pub mod other_names;
 pub mod outline;
 pub mod presets;
 pub mod problem;
+pub mod ranges;
 mod rates;
 pub mod reader;
 pub mod records;

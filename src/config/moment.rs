@@ -2,6 +2,7 @@
 
 use crate::config::problem::{Place, Problems};
 use crate::config::section::listener::described::moment_warnings;
+use crate::config::section::route::copies::{FIX_OLD, old_copies};
 use crate::config::section::route::{NO_KEY, lacks_key};
 use crate::config::settings::Settings;
 use crate::config::units::show_instant as shown;
@@ -28,6 +29,9 @@ pub fn moment_problems(settings: &Settings, now: Now) -> Problems {
     for warning in moment_warnings(all_tls.clone(), now) {
         let place = all_tls.clone().next().map_or_else(|| Place::file(""), |tls| tls.place.clone());
         problems.warning(place, warning, "put the new certificate into the file: it takes effect without a restart");
+    }
+    for (_, sender, why) in old_copies(&settings.routes, settings.range_moment(now)) {
+        problems.warning(sender.place.clone(), format!("{}: {why}", sender.source.name), FIX_OLD);
     }
     problems
 }

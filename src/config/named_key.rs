@@ -26,10 +26,11 @@ pub(super) fn read_named_key(reader: &Reader<'_>) -> Option<Option<KeyLocator>> 
     if answer == Some(None) {
         table.error("answer", "is not a path of one to eight names", "write it with dots: answer = \"data.publicKey\"");
     }
+    let credential = table.choice("credential", &[("bearer", ())]).is_some();
     let sound = !table.failed();
     table.finish();
     if sound {
-        Some(Some(KeyLocator { place: place?, brings, pins, certificate, answer: answer.flatten() }))
+        Some(Some(KeyLocator { place: place?, brings, pins, certificate, answer: answer.flatten(), credential }))
     } else {
         None
     }

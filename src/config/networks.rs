@@ -12,10 +12,16 @@ const MISTAKES: usize = 20;
 
 /// A list of networks under `key`.
 pub(super) fn list(reader: &Reader<'_>, key: &str) -> Vec<Network> {
+    list_beside(reader, key, |_, _| false)
+}
+
+/// The same, of which `takes` takes what is something else than a network.
+pub(super) fn list_beside(reader: &Reader<'_>, key: &str, mut takes: impl FnMut(&str, &Place) -> bool) -> Vec<Network> {
     let mut networks = Vec::new();
     let mut seen = HashSet::new();
     for (text, place) in reader.placed_strings(key).unwrap_or_default() {
         match Network::parse(text) {
+            Err(NotANetwork::Form) if takes(text, &place) => {}
             Ok(network) if seen.insert(network) => networks.push(network),
             Ok(network) => reader.warning_at(place, format!("{network} is given twice"), "remove one of the two"),
             Err(why) => {

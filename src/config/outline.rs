@@ -14,7 +14,7 @@ use crate::config::settings::Settings;
 /// Sections, listeners, routes and keys of a configuration that holds.
 #[derive(Clone, Default)]
 pub struct Outline {
-    sections: [(&'static str, Digest); 11],
+    sections: [(&'static str, Digest); 12],
     listeners: BTreeMap<String, ListenerOutline>,
     routes: BTreeMap<String, RouteOutline>,
 }

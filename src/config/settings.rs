@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use crate::config::digest::{Digest, digest};
 use crate::config::document::Document;
 use crate::config::problem::Problems;
+use crate::config::ranges as range_tables;
 use crate::config::reader::Reader;
 use crate::config::records;
 use crate::config::section::access_log::{self, AccessLogSettings};
@@ -19,7 +20,10 @@ use crate::config::section::limits::{self, LimitSettings};
 use crate::config::section::listener::{self, ListenerSettings};
 use crate::config::section::log::{self, LogSettings};
 use crate::config::section::published::{self, PublishedKeySettings};
+use crate::config::section::ranges::{self, PublishedRangeSettings};
 use crate::config::section::reload::{self, ReloadSettings};
+use crate::config::section::route::clients::RangeMoment;
+use crate::config::section::route::copies;
 use crate::config::section::route::keys::{KeySettings, KeySource};
 use crate::config::section::route::shared_claims::Sharing;
 use crate::config::section::route::{self, RouteSettings, Routes, Surroundings};
@@ -60,6 +64,8 @@ pub struct Settings {
     pub reload: ReloadSettings,
     /// How keys that senders publish are fetched.
     pub published_keys: PublishedKeySettings,
+    /// Whether the networks that senders publish are fetched.
+    pub published_ranges: PublishedRangeSettings,
 }
 
 /// Reads and checks the text of a configuration. `file` is its name, for messages. Pure: referenced files and
@@ -108,17 +114,27 @@ fn read_document(document: &Document<'_>) -> Settings {
     let limits = limits::read(&root);
     let reload = reload::read(&root);
     let published_keys = published::read(&root);
+    let published_ranges = ranges::read(&root);
+    let own_ranges = range_tables::read_own(&root);
     let log = log::read(&root);
     let access_log = access_log::read(&root);
     let audit = audit::read(&root, &access_log);
     let inbox = inbox::read(&root);
     let shared = shared::read(&root);
     let sharing = Sharing { shared: shared.as_ref(), upstream: &upstream };
-    let around = Surroundings { upstream: address.as_ref(), limits: &limits, inbox: root.has("inbox"), sharing };
+    let around = Surroundings {
+        upstream: address.as_ref(),
+        limits: &limits,
+        inbox: root.has("inbox"),
+        sharing,
+        ranges: &own_ranges,
+    };
     let Routes { routes, upstreams, whole } = route::read(&root, around);
     let admin = admin::read(&root, &admin::Neighbours { listeners: &listeners, upstreams: &upstreams, whole });
     listener::check_loops(&root, &listeners, &upstreams);
     route::check_callers(&root, &routes, listeners.iter().any(ListenerSettings::asks_for_certificates));
+    copies::check_copies(&root, &routes, published_ranges.refresh);
+    range_tables::warn_of_unused(&root, &own_ranges);
     root.finish();
     Settings {
         server,
@@ -135,6 +151,7 @@ fn read_document(document: &Document<'_>) -> Settings {
         upstreams,
         reload,
         published_keys,
+        published_ranges,
     }
 }
 
@@ -156,6 +173,7 @@ impl Settings {
             upstreams,
             reload,
             published_keys,
+            published_ranges,
         } = self;
         writeln!(out, "process")?;
         server::describe(out, server)?;
@@ -164,10 +182,14 @@ impl Settings {
         if self.has_published_keys() {
             published::describe(out, published_keys)?;
         }
+        if routes.iter().any(|route| !route.clients.senders.is_empty()) {
+            ranges::describe(out, *published_ranges)?;
+        }
         listeners.iter().try_for_each(|listener| listener::describe(out, listener, now))?;
         admin::describe(out, admin.as_ref())?;
         upstream::describe(out, upstream, upstreams)?;
-        routes.iter().try_for_each(|route| route::describe(out, route, upstreams.get(route.upstream), now))?;
+        let moment = self.range_moment(now);
+        routes.iter().try_for_each(|route| route::describe(out, route, upstreams.get(route.upstream), moment))?;
         let stored: Vec<&str> =
             routes.iter().filter(|route| route.delivery.is_some()).map(|route| route.name.as_str()).collect();
         inbox::describe(out, inbox.as_ref(), &stored)?;
@@ -182,17 +204,34 @@ impl Settings {
         records::describe(out, access_log, audit.as_ref())
     }
 
+    /// By what the networks of senders are judged.
+    pub(super) const fn range_moment(&self, now: Now) -> RangeMoment {
+        RangeMoment { refresh: self.published_ranges.refresh, now }
+    }
+
     /// Whether a route verifies with keys that its sender publishes at a URL.
     #[must_use]
     pub fn has_published_keys(&self) -> bool {
         let keys = self.routes.iter().filter_map(|route| route.verification.as_ref()).flat_map(|it| &it.keys);
-        keys.into_iter().any(|key| matches!(key.source, KeySource::Url(_) | KeySource::Named))
+        keys.into_iter().any(|key| matches!(key.source, KeySource::Url(_) | KeySource::Named | KeySource::NamedWith(_)))
     }
 
     /// The sections that a reload compares as a whole. Listeners and routes are compared part by part.
-    pub(super) fn digests(&self) -> [(&'static str, Digest); 11] {
+    pub(super) fn digests(&self) -> [(&'static str, Digest); 12] {
         let Self {
-            server, upstream, limits, reload, log, access_log, audit, inbox, shared, admin, published_keys, ..
+            server,
+            upstream,
+            limits,
+            reload,
+            log,
+            access_log,
+            audit,
+            inbox,
+            shared,
+            admin,
+            published_keys,
+            published_ranges,
+            ..
         } = self;
         // Compared part by part.
         let Self { listeners: _, routes: _, upstreams: _, .. } = self;
@@ -208,6 +247,7 @@ impl Settings {
             ("[shared]", digest(&shared.as_ref().map(|it| (it, it.secret_digests())))),
             ("[admin]", digest(admin)),
             ("[published_keys]", digest(published_keys)),
+            ("[published_ranges]", digest(published_ranges)),
         ]
     }
 }

@@ -2,6 +2,7 @@
 //! can make us use.
 
 use crate::config::memory;
+use crate::config::section::route::copies::old_copies;
 use crate::config::section::{listener, route};
 use crate::config::settings::Settings;
 use crate::now::Now;
@@ -20,7 +21,11 @@ pub fn summary(settings: &Settings, now: Now) -> String {
 #[must_use]
 pub fn moment_warnings(settings: &Settings, now: Now) -> Vec<String> {
     let tls = settings.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    listener::described::moment_warnings(tls, now).chain(route::moment_warnings(&settings.routes, now)).collect()
+    let old = old_copies(&settings.routes, settings.range_moment(now));
+    let old =
+        old.map(|(route, sender, why)| format!("The route \"{}\" allows {}: {why}.", route.name, sender.source.name));
+    let warnings = listener::described::moment_warnings(tls, now).chain(route::moment_warnings(&settings.routes, now));
+    warnings.chain(old).collect()
 }
 
 #[cfg(test)]

@@ -208,6 +208,7 @@ impl Desk for FrontDesk {
             date(&mut readings.keys, &status.keys);
             readings.health = open.lookout.readings();
             readings.publishers = open.publishers.readings();
+            readings.ranges = open.publishers.range_readings();
         }
         readings
     }

@@ -16,6 +16,8 @@ pub mod networks;
 pub mod observe;
 pub mod pairing;
 pub mod pattern;
+pub mod range_feed;
+pub mod ranges;
 pub mod replay;
 pub mod route;
 mod route_index;

@@ -70,6 +70,14 @@ impl Network {
         self.prefix == 0
     }
 
+    /// The last address of it.
+    fn last(self) -> IpAddr {
+        match self.first {
+            IpAddr::V4(first) => IpAddr::V4(Ipv4Addr::from(u32::from(first) | tail_v4(self.prefix))),
+            IpAddr::V6(first) => IpAddr::V6(Ipv6Addr::from(u128::from(first) | tail_v6(self.prefix))),
+        }
+    }
+
     /// Whether the address is one of it.
     #[must_use]
     pub fn contains(self, address: IpAddr) -> bool {
@@ -122,6 +130,34 @@ impl Networks {
         }
     }
 
+    /// Whether every address of the network is in it.
+    #[must_use]
+    pub fn covers(&self, network: Network) -> bool {
+        match (network.first, network.last()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => covers(&self.v4, (u32::from(first), u32::from(last))),
+            (IpAddr::V6(first), IpAddr::V6(last)) => covers(&self.v6, (u128::from(first), u128::from(last))),
+            _ => false,
+        }
+    }
+
+    /// Whether an address of the network is in it.
+    #[must_use]
+    pub fn overlaps(&self, network: Network) -> bool {
+        match (network.first, network.last()) {
+            (IpAddr::V4(first), IpAddr::V4(last)) => overlaps(&self.v4, (u32::from(first), u32::from(last))),
+            (IpAddr::V6(first), IpAddr::V6(last)) => overlaps(&self.v6, (u128::from(first), u128::from(last))),
+            _ => false,
+        }
+    }
+
+    /// How many addresses of IPv4 and of IPv6 are in it. The whole of IPv6 counts one too few.
+    #[must_use]
+    pub fn addresses(&self) -> (u64, u128) {
+        let v4 = self.v4.iter().map(|(first, last)| u64::from(last - first) + 1).sum();
+        let v6 = self.v6.iter().fold(0_u128, |sum, (first, last)| sum.saturating_add(last - first).saturating_add(1));
+        (v4, v6)
+    }
+
     /// Whether every address of IPv4, or every one of IPv6, is in it, in whatever pieces it was written.
     #[must_use]
     pub fn holds_a_whole_world(&self) -> bool {
@@ -159,6 +195,18 @@ fn merged<T: Copy + Ord>(mut ranges: Vec<(T, T)>, next: impl Fn(T) -> Option<T>)
 fn find<T: Copy + Ord>(ranges: &[(T, T)], number: T) -> bool {
     let behind = ranges.partition_point(|(first, _)| *first <= number);
     behind.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|(_, last)| number <= *last)
+}
+
+/// Whether one of the ranges holds the whole of another.
+fn covers<T: Copy + Ord>(ranges: &[(T, T)], (first, last): (T, T)) -> bool {
+    let behind = ranges.partition_point(|(start, _)| *start <= first);
+    behind.checked_sub(1).and_then(|at| ranges.get(at)).is_some_and(|(_, end)| last <= *end)
+}
+
+/// Whether one of the ranges has a number of another.
+fn overlaps<T: Copy + Ord>(ranges: &[(T, T)], (first, last): (T, T)) -> bool {
+    let at = ranges.partition_point(|(_, end)| *end < first);
+    ranges.get(at).is_some_and(|(start, _)| *start <= last)
 }
 
 #[cfg(test)]
@@ -263,6 +311,28 @@ mod tests {
         assert!(halves.holds_a_whole_world() && !halves.contains(address("::1")));
         let most: Networks = ["0.0.0.0/1", "128.0.0.0/2", "192.0.0.0/3"].map(network).into_iter().collect();
         assert!(!most.holds_a_whole_world() && !most.is_empty() && Networks::default().is_empty());
+    }
+
+    #[test]
+    fn a_set_knows_what_it_covers_and_overlaps_and_its_size() {
+        let set: Networks =
+            ["192.0.2.0/25", "192.0.2.128/25", "198.51.100.7", "2001:db8::/126"].map(network).into_iter().collect();
+        assert_eq!(set.addresses(), (257, 4));
+        for (text, covered, touched) in [
+            ("192.0.2.0/24", true, true),
+            ("192.0.2.64/26", true, true),
+            ("192.0.2.0/23", false, true),
+            ("198.51.100.0/24", false, true),
+            ("198.51.100.8/29", false, false),
+            ("0.0.0.0/0", false, true),
+            ("2001:db8::2", true, true),
+            ("2001:db8::4", false, false),
+            ("::/0", false, true),
+        ] {
+            assert_eq!((set.covers(network(text)), set.overlaps(network(text))), (covered, touched), "{text}");
+        }
+        let whole: Networks = [network("0.0.0.0/0"), network("::/0")].into_iter().collect();
+        assert_eq!(whole.addresses(), (1 << 32, u128::MAX));
     }
 
     /// Networks near each other, so that they overlap, touch and miss by one.

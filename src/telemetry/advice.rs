@@ -26,7 +26,7 @@ fn of_upstream(code: &str) -> &'static str {
 pub fn of(code: &str) -> &'static str {
     match code {
         "client_not_allowed" => {
-            "if this client may call, add its network to `allow` (or take it out of `deny`) of the route"
+            "if this client may call, add its network, or the sender whose network it is (docs/ranges.md), to `allow` of the route, or take it out of `deny`"
         }
         "client_rate_limited" => {
             "the client sent many requests that were not genuine, and the share of all such clients is full ([limits] over_budget); behind a proxy, name it in `trusted_proxies`"

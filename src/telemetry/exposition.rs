@@ -358,6 +358,14 @@ fn vitals(page: &mut Page, scrape: Scrape<'_>) {
         page.counter(&names::KEY_FETCHES, &[url, "failure"], publisher.failed);
         page.gauge(&names::KEYS_FETCHED, &[url], publisher.fetched.unwrap_or(0) as f64);
     }
+    for ranges in &readings.ranges {
+        let sender = ranges.sender.as_str();
+        page.gauge(&names::PUBLISHED_RANGES, &[sender], ranges.networks as f64);
+        page.gauge(&names::RANGES_AS_OF, &[sender], ranges.as_of as f64);
+        page.counter(&names::RANGE_FETCHES, &[sender, "success"], ranges.succeeded);
+        page.counter(&names::RANGE_FETCHES, &[sender, "failure"], ranges.failed);
+        page.counter(&names::RANGE_FETCHES, &[sender, "refused"], ranges.refused);
+    }
     for certificate in &readings.certificates {
         let labels = [certificate.listener.as_str(), certificate.name.as_str()];
         page.gauge(&names::CERTIFICATE_NOT_BEFORE, &labels, certificate.not_before as f64);

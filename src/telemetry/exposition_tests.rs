@@ -5,8 +5,8 @@ use super::super::exchange::{Exchange, RouteTag, Stages, Stated};
 use super::super::health::{HealthReading, Standing};
 use super::super::metrics::RouteLabels;
 use super::super::readings::{
-    AuthorityReading, CertificateReading, InboxReading, KeyReading, ProcessIdentity, PublisherReading, ReloadReading,
-    ReplayReading, SharedReading, Usage, Vitals,
+    AuthorityReading, CertificateReading, InboxReading, KeyReading, ProcessIdentity, PublisherReading, RangeReading,
+    ReloadReading, ReplayReading, SharedReading, Usage, Vitals,
 };
 use super::*;
 use crate::now::Now;
@@ -52,6 +52,7 @@ fn everything() -> Readings {
         identity: ProcessIdentity::default(),
         reload: Some(ReloadReading { succeeded: 3, failed: 1, at: 5, error: Some("wrong".to_owned()) }),
         publishers: vec![publisher()],
+        ranges: vec![RangeReading { sender: "s".to_owned(), networks: 9, refused: 1, ..RangeReading::default() }],
         health: vec![HealthReading {
             upstream: "u".to_owned(),
             standing: Standing::Unhealthy,
@@ -156,6 +157,8 @@ fn workers_are_added_up_and_names_of_operators_are_escaped() {
         r#"countersign_audit_unrecorded_total{reason="blocked"} 4"#,
         r#"countersign_published_keys{url="https://k"} 2"#,
         r#"countersign_key_fetches_total{url="https://k",result="failure"} 1"#,
+        r#"countersign_published_ranges{sender="s"} 9"#,
+        r#"countersign_range_fetches_total{sender="s",result="refused"} 1"#,
         "countersign_audit_failing 1",
         "countersign_inbox_bytes 7",
         r#"countersign_inbox_attempts_total{route="a\"b",result="again"} 6"#,

@@ -173,6 +173,12 @@ names! {
         "Times that the keys at a URL were fetched (success), or could not be (failure).";
     KEYS_FETCHED = Gauge "countersign_published_keys_fetched_timestamp_seconds" ["url"] Seconds
         "Unix time at which the keys at a URL were fetched last; 0 before the first time in this process.";
+    PUBLISHED_RANGES = Gauge "countersign_published_ranges" ["sender"] Count
+        "Networks of a sender that count, of those that it publishes. 0: allow lists let none of its addresses in.";
+    RANGES_AS_OF = Gauge "countersign_published_ranges_as_of_timestamp_seconds" ["sender"] Seconds
+        "Unix time at which the networks of a sender were those that it publishes; 0 where that is not known.";
+    RANGE_FETCHES = Counter "countersign_range_fetches_total" ["sender", "result"] Count
+        "Times that the networks of a sender were fetched and used (success), could not be fetched (failure), or were fetched and not used, since the list was empty, broken, too wide or collapsed (refused).";
     RELOADS = Counter "countersign_config_reloads_total" ["result"] Count
         "Times that the configuration was read again: success, or failure (the one in force stays).";
     RELOAD_GOOD = Gauge "countersign_config_last_reload_successful" [] Count
@@ -273,6 +279,7 @@ mod tests {
                 "authority",
                 "rule",
                 "url",
+                "sender",
                 "operation",
             ]);
             assert!(labels.iter().all(|label| bounded.clone().any(|known| known == label)), "{name}: {labels:?}");

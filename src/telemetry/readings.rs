@@ -41,6 +41,8 @@ pub struct Readings {
     pub generation: u64,
     /// The publishers of keys.
     pub publishers: Vec<PublisherReading>,
+    /// The networks of senders that routes allow.
+    pub ranges: Vec<RangeReading>,
     /// What became of reloads; nothing in a process that cannot reload.
     pub reload: Option<ReloadReading>,
     /// The applications that `/ready` asks for.
@@ -176,6 +178,25 @@ pub struct PublisherReading {
     /// How often they could not be.
     pub failed: u64,
     /// Why they cannot be fetched now.
+    pub error: Option<String>,
+}
+
+/// The networks that a sender publishes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeReading {
+    /// The name of the sender.
+    pub sender: String,
+    /// How many networks count.
+    pub networks: u64,
+    /// Unix seconds at which they were what the sender published; 0 where that is not known.
+    pub as_of: u64,
+    /// How often the list was fetched and used.
+    pub succeeded: u64,
+    /// How often it could not be fetched.
+    pub failed: u64,
+    /// How often it was fetched and not used, since it is not plausible.
+    pub refused: u64,
+    /// Why it does not count now.
     pub error: Option<String>,
 }
 

@@ -11,6 +11,7 @@ mod mistakes;
 mod named_keys;
 mod newcomers;
 mod random;
+mod ranges;
 mod secrets;
 mod shipped;
 mod support;

@@ -60,3 +60,33 @@ fn a_pin_that_pins_nothing_is_refused() {
     let loaded = directory().load(&own("header = 'X-K', insert = 'https://keys.example.com/*'", ""));
     assert!(loaded.is_ok(), "{:?}", loaded.err());
 }
+
+#[test]
+fn a_credential_is_read_where_the_scheme_asks_for_one_and_nowhere_else() {
+    let circle = |lines: &str| format!("{FRAME}[[route]]\npath = '/a'\nscheme = 'circle'\n{lines}\n");
+    let file = "key_credential_file = 'secrets/circle'";
+    let directory = directory();
+    directory.write("secrets/circle", "TEST_API_KEY:0a1b:2c3d\n");
+    directory.write("secrets/words", "two words\n");
+    for (text, message) in [
+        (circle(""), "is missing"),
+        (circle("key_credential_file = ''"), "is empty"),
+        (circle("key_credential_file = 'secrets/nowhere'"), "cannot be read"),
+        (circle("key_credential_file = 'secrets/words'"), "visible ASCII"),
+        (circle(&format!("{file}\npublic_keys = [{{ id = '1', value = 'x' }}]")), "has no effect"),
+        (route(&format!("values = {{ TopicArn = 'a' }}\n{file}")), "has no effect"),
+        (
+            own("header = 'X-K', insert = 'https://keys.example.com/*', credential = 'basic'", ""),
+            "not one of the choices",
+        ),
+    ] {
+        let found = directory.load(&text).unwrap_err();
+        assert!(found.iter().any(|problem| problem.message.contains(message)), "{text}\n{found}");
+        assert!(!found.to_string().contains("0a1b") && !found.to_string().contains("two words"), "{found}");
+    }
+    let loaded = directory.load(&circle(file)).unwrap_or_else(|found| panic!("{found}"));
+    assert!(loaded.warnings.is_empty(), "{}", loaded.warnings);
+    let key = loaded.gate.routes.routes()[0].verifier.keys()[0].pinned().unwrap();
+    assert_eq!(key.credential(), Some("TEST_API_KEY:0a1b:2c3d"));
+    assert!(!format!("{:?}{:?}", loaded.settings, loaded.gate).contains("0a1b"));
+}

@@ -6,6 +6,7 @@ use std::fs;
 
 use countersign::config::handshake::handshake_of;
 use countersign::config::presets::{aliases, preset, preset_names, preset_text};
+use countersign::config::ranges::built_in;
 use countersign::config::scheme::algorithm_name;
 use countersign::config::units::{show_duration, show_size};
 use countersign::gate::verify::{
@@ -161,8 +162,13 @@ fn secret(scheme: &Scheme) -> String {
     if let Some(locator) = &scheme.named_key {
         let pins: Vec<String> = locator.pins.iter().map(|pin| format!("`{pin}`")).collect();
         return format!(
-            "There is none: each delivery names the URL of its key. It is [fetched](../tokens.md#keys-that-a-delivery-names) only from {}.",
-            pins.join(" and ")
+            "There is none: each delivery names the URL of its key. It is [fetched](../tokens.md#keys-that-a-delivery-names) only from {}{}.",
+            pins.join(" and "),
+            if locator.credential {
+                ", with your API key, which you write to the file that the route names"
+            } else {
+                ""
+            }
         );
     }
     if scheme.wants_public_key() {
@@ -208,6 +214,10 @@ fn route(scheme: &Scheme) -> String {
             scheme.values.iter().map(|value| format!("{} = \"replace-me\"", value.name)).collect();
         text += "# What only you know of what is signed (docs/tokens.md).\n";
         let _ = writeln!(text, "values = {{ {} }}", values.join(", "));
+    }
+    if scheme.named_key.as_ref().is_some_and(|locator| locator.credential) {
+        text += "# The API key by which the sender shows you its public keys (docs/tokens.md).\n";
+        let _ = writeln!(text, "key_credential_file = \"secrets/{name}-api-key\"");
     }
     if scheme.keys_url.is_some() || scheme.named_key.is_some() {
         return text;
@@ -347,6 +357,7 @@ fn page(scheme: &Scheme, setup: Option<&String>) -> String {
          again when it comes again. Replay protection is {}.\n",
         replays(scheme)
     );
+    page += &networks(name);
     page += &format!(
         "\n## What is verified\n\n| | |\n|---|---|\n| algorithm | `{}` |\n| signature | {} |\n",
         algorithm_name(scheme.kind),
@@ -365,6 +376,24 @@ fn page(scheme: &Scheme, setup: Option<&String>) -> String {
         preset_text(name).unwrap().trim_end()
     );
     page
+}
+
+/// From where the sender says that it calls.
+fn networks(name: &str) -> String {
+    let sandbox = format!("{name}-");
+    let is_of = |known: &str| {
+        known == name || known.strip_prefix(&sandbox).is_some_and(|rest| ["eu", "sandbox"].contains(&rest))
+    };
+    let known: Vec<String> = built_in().iter().map(|it| it.name.clone()).filter(|known| is_of(known)).collect();
+    if known.is_empty() {
+        return String::new();
+    }
+    let allow: Vec<String> = known.iter().map(|name| format!("\"{name}\"")).collect();
+    format!(
+        "\n## Where it calls from\n\nThe sender publishes its networks. `allow = [{}]` on the route lets in no other client \
+         ([networks of senders](../ranges.md)).\n",
+        allow.join(", ")
+    )
 }
 
 /// The list of all pages.

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod confirming;
+mod credentials;
 mod pinned;
+mod ranges;
 #[path = "../support/mod.rs"]
 mod support;
 
@@ -43,6 +45,8 @@ enum Mood {
     Stalls,
     /// Closes without a word.
     Gone,
+    /// Shows the body to those who bring this bearer token.
+    Asks(&'static str, String),
 }
 
 struct Publisher {
@@ -110,10 +114,16 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, mood: &Mood) {
     if stream.read(&mut head).is_err() {
         return;
     }
+    let head = String::from_utf8_lossy(&head).into_owned();
+    let brought =
+        |token: &str| head.lines().any(|line| line.eq_ignore_ascii_case(&format!("authorization: bearer {token}")));
+    let with_body = |status: u16, body: &str| {
+        format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
+    };
     let answer = match mood {
-        Mood::Answers(status, body) => {
-            format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len())
-        }
+        Mood::Asks(token, body) if brought(token) => with_body(200, body),
+        Mood::Asks(..) => with_body(401, "no"),
+        Mood::Answers(status, body) => with_body(*status, body),
         Mood::Redirects(to) => format!("HTTP/1.1 302 X\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n"),
         Mood::Stalls => "HTTP/1.1 200 X\r\nContent-Length: 100\r\n\r\n{".to_owned(),
         Mood::Gone => return,
@@ -121,7 +131,7 @@ fn serve(stream: TcpStream, config: Arc<ServerConfig>, mood: &Mood) {
     let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush());
     if matches!(mood, Mood::Stalls) {
         // Until the client gives up.
-        let _ = stream.sock.read(&mut head);
+        let _ = stream.sock.read(&mut [0; 16]);
     } else {
         stream.conn.send_close_notify();
         let _ = stream.flush();

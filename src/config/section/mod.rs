@@ -11,6 +11,7 @@ pub mod limits;
 pub mod listener;
 pub mod log;
 pub mod published;
+pub mod ranges;
 pub mod ready;
 pub mod reload;
 pub mod route;

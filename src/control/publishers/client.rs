@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ureq::Agent;
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
+use zeroize::Zeroizing;
 
 use crate::config::certificates::SYSTEM_AUTHORITIES;
 use crate::gate::verify::published::KEY_SET_LIMIT;
@@ -27,8 +28,8 @@ pub enum FetchError {
     Redirect(u16),
     /// The answer has this status.
     Status(u16),
-    /// The answer is longer than it may be.
-    TooLong,
+    /// The answer is longer than it may be, in bytes.
+    TooLong(usize),
     /// There is no answer that can be used, in words.
     Other(String),
 }
@@ -38,7 +39,7 @@ impl fmt::Display for FetchError {
         match self {
             Self::Redirect(status) => write!(f, "the answer is a redirect ({status}), which is not followed"),
             Self::Status(status) => write!(f, "the answer has the status {status}"),
-            Self::TooLong => f.write_str("the answer is larger than 256 KiB"),
+            Self::TooLong(limit) => write!(f, "the answer is larger than {} KiB", limit >> 10),
             Self::Other(why) => f.write_str(why),
         }
     }
@@ -108,19 +109,47 @@ impl KeyClient {
     /// # Errors
     /// [`FetchError`].
     pub fn fetch(&self, url: &str) -> Result<Vec<u8>, FetchError> {
+        self.fetch_within(url, KEY_SET_LIMIT)
+    }
+
+    /// What stands at `url`, if it has at most `limit` bytes.
+    ///
+    /// # Errors
+    /// [`FetchError`].
+    pub fn fetch_within(&self, url: &str, limit: usize) -> Result<Vec<u8>, FetchError> {
+        self.ask(url, limit, None)
+    }
+
+    /// What stands at `url`, shown to those who bring `credential` (a bearer token, RFC 6750).
+    ///
+    /// # Errors
+    /// [`FetchError`]; none of them has the credential in its text.
+    pub fn fetch_with(&self, url: &str, credential: &str) -> Result<Vec<u8>, FetchError> {
+        self.ask(url, KEY_SET_LIMIT, Some(credential))
+    }
+
+    fn ask(&self, url: &str, limit: usize, credential: Option<&str>) -> Result<Vec<u8>, FetchError> {
         if let Some(why) = &self.untrusting {
             return Err(FetchError::Other(why.clone()));
         }
         let other = |error: ureq::Error| FetchError::Other(error.to_string());
-        let mut response = self.agent.get(url).call().map_err(other)?;
+        let request = self.agent.get(url);
+        let request = match credential {
+            Some(credential) => {
+                let value = Zeroizing::new(format!("Bearer {credential}"));
+                request.header("Authorization", value.as_str())
+            }
+            None => request,
+        };
+        let mut response = request.call().map_err(other)?;
         match response.status().as_u16() {
             200 => {}
             status @ 300..=399 => return Err(FetchError::Redirect(status)),
             status => return Err(FetchError::Status(status)),
         }
-        let body = response.body_mut().with_config().limit(KEY_SET_LIMIT as u64);
+        let body = response.body_mut().with_config().limit(limit as u64);
         body.read_to_vec().map_err(|error| match error {
-            ureq::Error::BodyExceedsLimit(_) => FetchError::TooLong,
+            ureq::Error::BodyExceedsLimit(_) => FetchError::TooLong(limit),
             error => other(error),
         })
     }

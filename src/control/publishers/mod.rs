@@ -4,11 +4,14 @@
 //! A URL is one of the configuration or of a preset, or one that a delivery names within what its scheme pins. A delivery
 //! that names a key that is not known is refused, and rings a bell; the thread looks at the bells twice a second and asks
 //! the publisher at most so often.
+//!
+//! The same thread fetches the networks that senders publish, where the configuration asks for that.
 
 mod chains;
 mod client;
 mod fetching;
 mod pinned;
+mod ranges;
 mod sources;
 mod store;
 mod watched;
@@ -17,18 +20,20 @@ use std::collections::BTreeMap;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::Duration;
 
 use crate::config::section::published::PublishedKeySettings;
 use crate::edge::clock::Clock;
 use crate::gate::confirming::{ConfirmOffer, Confirmations};
 use crate::gate::errand::ErrandEnd;
-use crate::telemetry::readings::PublisherReading;
+use crate::telemetry::readings::{PublisherReading, RangeReading};
 
 use super::event_log::{EventLog, Level};
 use chains::ChainJudge;
 pub use client::{FetchError, KeyClient};
 pub use fetching::{FetchPace, Fetching};
 use pinned::WatchedPins;
+use ranges::WatchedRanges;
 pub use sources::KeySources;
 use store::KeyStore;
 use watched::WatchedPublisher;
@@ -40,8 +45,13 @@ pub struct Publishers {
     clock: Clock,
     followed: Mutex<KeySources>,
     follow: Sender<KeySources>,
-    readings: Arc<Mutex<BTreeMap<Arc<str>, PublisherReading>>>,
+    readings: Readings,
+    ranges: RangeReadings,
 }
+
+/// What is to be told, by URL, and by the name of the sender.
+type Readings = Arc<Mutex<BTreeMap<Arc<str>, PublisherReading>>>;
+type RangeReadings = Arc<Mutex<Vec<RangeReading>>>;
 
 impl std::fmt::Debug for Publishers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -55,15 +65,17 @@ impl Publishers {
     pub fn start(fetching: Fetching) -> Self {
         let (follow, followed) = channel();
         let store = KeyStore::new(fetching.cache.clone());
-        let readings = Arc::new(Mutex::default());
-        let shared = Arc::clone(&readings);
+        let (readings, ranges) = (Readings::default(), RangeReadings::default());
+        let (shared, shared_ranges) = (Arc::clone(&readings), Arc::clone(&ranges));
         let thread_store = store.clone();
         let (chains, clock) = (fetching.client.chains().clone(), Clock::start());
-        let run =
-            move || Fetcher { fetching, store: thread_store, readings: shared, clock: Clock::start() }.run(&followed);
+        let run = move || {
+            let clock = Clock::start();
+            Fetcher { fetching, store: thread_store, readings: shared, ranges: shared_ranges, clock }.run(&followed);
+        };
         // Where there can be no thread, nothing is fetched, and routes refuse for want of keys.
         let _ = thread::Builder::new().name("keys".to_owned()).spawn(run);
-        Self { store, chains, clock, followed: Mutex::default(), follow, readings }
+        Self { store, chains, clock, followed: Mutex::default(), follow, readings, ranges }
     }
 
     /// With the settings of a configuration. Nothing is trusted where authorities cannot be read, and the log says so.
@@ -78,6 +90,7 @@ impl Publishers {
     /// they are put in force, so that no delivery meets a route without keys that had some.
     pub fn fill(&self, keys: &KeySources) {
         let followed = self.followed.lock().unwrap_or_else(PoisonError::into_inner);
+        keys.ranges.iter().for_each(|new| ranges::fill(new, &followed.ranges, &self.store));
         for new in keys.pinned.iter().filter(|new| new.urls().is_empty()) {
             pinned::fill(new, &followed.pinned, &self.store, &self.chains, self.clock.now());
         }
@@ -102,36 +115,59 @@ impl Publishers {
     pub fn readings(&self) -> Vec<PublisherReading> {
         self.readings.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
     }
+
+    /// What there is to be told of the networks of each sender.
+    #[must_use]
+    pub fn range_readings(&self) -> Vec<RangeReading> {
+        self.ranges.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What the thread looks after.
+#[derive(Default)]
+struct Attended {
+    sets: Vec<WatchedPublisher>,
+    pins: Vec<WatchedPins>,
+    confirmations: Vec<Arc<Confirmations>>,
+    ranges: Vec<WatchedRanges>,
+}
+
+impl Attended {
+    /// The same for what another policy has.
+    fn after(self, keys: KeySources, now: Duration) -> Self {
+        Self {
+            sets: watched::after(self.sets, keys.sets, now),
+            pins: pinned::after(self.pins, keys.pinned, now),
+            confirmations: keys.confirmations,
+            ranges: ranges::after(self.ranges, keys.ranges, now),
+        }
+    }
+
+    /// When there is something to do that no delivery asks for.
+    fn due(&self, now: Duration, pace: &FetchPace) -> Option<Duration> {
+        let sets = self.sets.iter().map(WatchedPublisher::due);
+        let pins = self.pins.iter().filter_map(|one| one.due(now, pace));
+        sets.chain(pins).chain(self.ranges.iter().filter_map(WatchedRanges::due)).min()
+    }
 }
 
 struct Fetcher {
     fetching: Fetching,
     store: KeyStore,
-    readings: Arc<Mutex<BTreeMap<Arc<str>, PublisherReading>>>,
+    readings: Readings,
+    ranges: RangeReadings,
     clock: Clock,
 }
 
 impl Fetcher {
     fn run(&self, followed: &Receiver<KeySources>) {
-        let mut watched: Vec<WatchedPublisher> = Vec::new();
-        let mut pins: Vec<WatchedPins> = Vec::new();
-        let mut confirmations: Vec<Arc<Confirmations>> = Vec::new();
+        let mut watch = Attended::default();
         loop {
-            for one in &mut watched {
-                self.attend(one);
-            }
-            for one in &mut pins {
-                if one.attend(&self.fetching, &self.store, self.clock.now()) {
-                    self.tell_one(one.reading());
-                }
-            }
-            confirmations.iter().filter_map(|waiting| waiting.begin_next()).for_each(|offer| self.confirm(&offer));
+            self.attend_all(&mut watch);
             let now = self.clock.monotonic();
-            let next = watched.iter().map(WatchedPublisher::due);
-            let next = next.chain(pins.iter().filter_map(|one| one.due(now, &self.fetching.pace))).min();
-            let outcome = match next {
+            let outcome = match watch.due(now, &self.fetching.pace) {
                 // Nothing to watch: nothing but another configuration changes that.
-                None if pins.is_empty() && confirmations.is_empty() => {
+                None if watch.pins.is_empty() && watch.confirmations.is_empty() => {
                     followed.recv().map_err(|_| RecvTimeoutError::Disconnected)
                 }
                 due => {
@@ -141,15 +177,32 @@ impl Fetcher {
             };
             match outcome {
                 Ok(keys) => {
-                    watched = watched::after(watched, keys.sets, self.clock.monotonic());
-                    confirmations = keys.confirmations;
-                    pins = pinned::after(pins, keys.pinned, self.clock.monotonic());
-                    self.tell(&watched, &pins);
+                    watch = watch.after(keys, self.clock.monotonic());
+                    self.tell(&watch);
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
         }
+    }
+
+    fn attend_all(&self, watch: &mut Attended) {
+        for one in &mut watch.sets {
+            self.attend(one);
+        }
+        for one in &mut watch.pins {
+            if one.attend(&self.fetching, &self.store, self.clock.now()) {
+                self.tell_one(one.reading());
+            }
+        }
+        for one in &mut watch.ranges {
+            if one.attend(&self.fetching, &self.store, || self.clock.now()) {
+                let mut readings = self.ranges.lock().unwrap_or_else(PoisonError::into_inner);
+                let told = one.reading();
+                readings.iter_mut().filter(|known| known.sender == told.sender).for_each(|known| *known = told.clone());
+            }
+        }
+        watch.confirmations.iter().filter_map(|waiting| waiting.begin_next()).for_each(|offer| self.confirm(&offer));
     }
 
     fn attend(&self, one: &mut WatchedPublisher) {
@@ -188,9 +241,11 @@ impl Fetcher {
         readings.insert(Arc::from(reading.url.as_str()), reading);
     }
 
-    fn tell(&self, watched: &[WatchedPublisher], pins: &[WatchedPins]) {
-        let all = watched.iter().map(WatchedPublisher::reading).chain(pins.iter().map(WatchedPins::reading));
+    fn tell(&self, watch: &Attended) {
+        let all = watch.sets.iter().map(WatchedPublisher::reading).chain(watch.pins.iter().map(WatchedPins::reading));
         let mut readings = self.readings.lock().unwrap_or_else(PoisonError::into_inner);
         *readings = all.map(|reading| (Arc::from(reading.url.as_str()), reading)).collect();
+        let ranges = watch.ranges.iter().map(WatchedRanges::reading).collect();
+        *self.ranges.lock().unwrap_or_else(PoisonError::into_inner) = ranges;
     }
 }

@@ -150,12 +150,18 @@ impl WatchedPins {
 
     fn fetch(&mut self, url: &str, fetching: &Fetching, store: &KeyStore, now: Now) {
         let Fetching { client, pace, log, .. } = fetching;
-        match client.fetch(url) {
+        let credential = self.keys.credential();
+        let fetched = credential.map_or_else(|| client.fetch(url), |credential| client.fetch_with(url, credential));
+        match fetched {
             Ok(text) => match judged(&self.keys, client.chains(), &text, now).and_then(|key| self.put(url, &key)) {
                 Ok(()) => self.keep(url, text, store, fetching, now),
                 Err(why) => self.lacks(url, why, pace, log, now),
             },
-            Err(error @ (FetchError::Status(400..=499) | FetchError::Redirect(_) | FetchError::TooLong)) => {
+            Err(FetchError::Status(status @ (401 | 403))) if credential.is_some() => {
+                let why = format!("the sender does not accept the credential in key_credential_file (status {status})");
+                self.failed(url, why, pace, log, now);
+            }
+            Err(error @ (FetchError::Status(400..=499) | FetchError::Redirect(_) | FetchError::TooLong(_))) => {
                 self.lacks(url, error.to_string(), pace, log, now);
             }
             Err(error) => self.failed(url, error.to_string(), pace, log, now),

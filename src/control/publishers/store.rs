@@ -1,4 +1,4 @@
-//! What was fetched last, on disk: a file for each URL, replaced as a whole.
+//! What was fetched last, on disk: a file for each URL, or for each list of networks, replaced as a whole.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};

@@ -102,6 +102,11 @@ fn of_header<D: Delivery>(delivery: &D, name: &str) -> Option<PartFlaw> {
 }
 
 fn of_field<D: Delivery>(delivery: &D, name: &str) -> Option<PartFlaw> {
+    let is_in_query = form::query(delivery.target()).is_some_and(|query| form::mentions(query, name.as_bytes()));
+    of_body(delivery, name).or(is_in_query.then_some(PartFlaw::Twice))
+}
+
+fn of_body<D: Delivery>(delivery: &D, name: &str) -> Option<PartFlaw> {
     if let Some(boundary) = multipart::boundary(delivery.headers()) {
         return match multipart::unique(delivery.body(), boundary, name) {
             Ok(value) => value.is_none_or(|value| value.is_empty()).then_some(PartFlaw::Missing),

@@ -94,16 +94,57 @@ pub(super) fn query(target: &[u8]) -> Option<&[u8]> {
     target.get(at + 1..)
 }
 
-/// The decoded value of the only parameter with this name.
+/// The decoded value of the only parameter with this name. Refused if other readers could find another one.
 pub(super) fn unique<'a>(form: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, FormError> {
     let mut found = None;
-    for pair in pairs(form) {
+    let mut has_twin = false;
+    for (item, pair) in items(form).zip(pairs(form)) {
         let (key, value) = pair?;
-        if *key == *name.as_bytes() && found.replace(value).is_some() {
-            return Err(FormError::Duplicate);
+        if *key == *name.as_bytes() {
+            if found.replace(value).is_some() {
+                return Err(FormError::Duplicate);
+            }
+        } else {
+            has_twin |= is_twin(&key, name.as_bytes());
         }
+        has_twin |= memchr::memchr(b';', item).is_some() && is_behind_semicolon(item, name.as_bytes());
     }
-    Ok(found)
+    if has_twin && found.is_some() { Err(FormError::Duplicate) } else { Ok(found) }
+}
+
+/// Whether a form has a parameter that a reader could take for the one with this name.
+pub(super) fn mentions(form: &[u8], name: &[u8]) -> bool {
+    let is_it = |key: &[u8]| key == name || is_twin(key, name);
+    pairs(form).any(|pair| pair.is_ok_and(|(key, _)| is_it(&key)))
+        || items(form).any(|item| memchr::memchr(b';', item).is_some() && is_behind_semicolon(item, name))
+}
+
+/// Whether readers take another name for this one. PHP leaves out spaces before a name, ends it at a NUL and at a bracket, and
+/// makes `_` of dots and spaces; others take `name[]` for a list with that name.
+pub(super) fn is_twin(other: &[u8], name: &[u8]) -> bool {
+    let cuts = !name.contains(&b'[');
+    other != name && plain(other, cuts).eq(plain(name, cuts))
+}
+
+/// A name as PHP has it. `cuts`: whether it ends at a bracket.
+fn plain(name: &[u8], cuts: bool) -> impl Iterator<Item = u8> {
+    let kept =
+        name.iter().skip_while(|byte| **byte == b' ').take_while(move |byte| **byte != 0 && !(cuts && **byte == b'['));
+    kept.map(|byte| if matches!(byte, b'.' | b' ') { b'_' } else { *byte })
+}
+
+/// Whether the name stands behind a semicolon, which older readers take for an ampersand (HTML 4.01, appendix B.2.2).
+fn is_behind_semicolon(item: &[u8], name: &[u8]) -> bool {
+    item.split(|byte| *byte == b';').skip(1).any(|piece| {
+        let key = piece.split(|byte| *byte == b'=').next().unwrap_or_default();
+        decode(key).is_ok_and(|key| *key == *name || is_twin(&key, name))
+    })
+}
+
+fn items(form: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let ends = memchr::memchr_iter(b'&', form).chain([form.len()]);
+    let starts = core::iter::once(0).chain(memchr::memchr_iter(b'&', form).map(|at| at + 1));
+    starts.zip(ends).filter_map(|(start, end)| form.get(start..end)).filter(|item| !item.is_empty())
 }
 
 /// Whether every name of a form is one of those, and it can be read.
@@ -127,11 +168,11 @@ pub(super) fn sorted(form: &[u8], sink: &mut dyn FnMut(&[u8])) -> Result<(), For
 pub(super) type Pair<'a> = (Cow<'a, [u8]>, Cow<'a, [u8]>);
 
 pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, FormError>> {
-    form.split(|byte| *byte == b'&').filter(|item| !item.is_empty()).enumerate().map(|(index, item)| {
+    items(form).enumerate().map(|(index, item)| {
         if index >= PARAMETER_LIMIT {
             return Err(FormError::TooComplex);
         }
-        let at = item.iter().position(|byte| *byte == b'=').unwrap_or(item.len());
+        let at = memchr::memchr(b'=', item).unwrap_or(item.len());
         let (name, value) = item.split_at_checked(at).unwrap_or_default();
         Ok((decode(name)?, decode(value.get(1..).unwrap_or_default())?))
     })
@@ -139,7 +180,7 @@ pub(super) fn pairs(form: &[u8]) -> impl Iterator<Item = Result<Pair<'_>, FormEr
 
 /// Undoes the encoding of forms: `+` is a space, `%XX` a byte.
 fn decode(text: &[u8]) -> Result<Cow<'_, [u8]>, FormError> {
-    if !text.iter().any(|byte| matches!(byte, b'+' | b'%')) {
+    if memchr::memchr2(b'+', b'%', text).is_none() {
         return Ok(Cow::Borrowed(text));
     }
     let mut out = Vec::with_capacity(text.len());
@@ -187,6 +228,34 @@ mod tests {
         assert_eq!(unique(b"x=1", "payload"), Ok(None));
         assert_eq!(unique(b"x=1&%78=2", "x"), Err(FormError::Duplicate));
         assert_eq!(unique(b"x", "x").unwrap().unwrap().as_ref(), b"");
+    }
+
+    #[test]
+    fn a_name_that_others_read_otherwise_is_refused() {
+        for form in [
+            "pay_load=good&pay.load=evil",
+            "pay_load=good&pay+load=evil",
+            "pay_load=good&+pay_load=evil",
+            "pay_load=good&pay_load%00=evil",
+            "pay_load=good&pay_load%5B%5D=evil",
+            "pay_load[x]=evil&pay_load=good",
+            "pay_load=good&x=1;pay_load=evil",
+            "x=1;pay.load=evil&pay_load=good",
+            "pay_load=good;pay_load=evil",
+        ] {
+            assert_eq!(unique(form.as_bytes(), "pay_load"), Err(FormError::Duplicate), "{form}");
+        }
+        for form in
+            ["pay_load=a;b&x=1;2", "pay_load=a&payload=1&Pay_load=2&pay_loads=3&pay=4", "pay_load=a&x%3Bpay_load=1"]
+        {
+            assert!(unique(form.as_bytes(), "pay_load").is_ok_and(|found| found.is_some()), "{form}");
+        }
+        assert_eq!(unique(b"pay.load=evil", "pay_load"), Ok(None));
+        // Where the name itself has brackets, what stands in them counts.
+        assert!(unique(b"data[id]=1&data[other]=2&data=3", "data[id]").unwrap().is_some());
+        assert_eq!(unique(b"data[id]=1&+data[id]=2", "data[id]"), Err(FormError::Duplicate));
+        assert!(mentions(b"a=1&pay.load=2", b"pay_load") && mentions(b"a;pay_load", b"pay_load"));
+        assert!(!mentions(b"a=pay_load&payload=1&%zz=2", b"pay_load"));
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub enum KeyError {
     SecretWanted,
     /// Not a public key of the algorithm, here named.
     PublicKey(&'static str),
+    /// A credential that cannot stand in a header.
+    Credential,
 }
 
 impl fmt::Display for KeyError {
@@ -98,6 +100,7 @@ impl fmt::Display for KeyError {
                 f,
                 "the secret is not valid {name}, which this scheme wants; paste it exactly as the provider shows it"
             ),
+            Self::Credential => f.write_str("the credential must be one word of visible ASCII characters"),
             Self::NotUserPassword => f.write_str("the secret must be written as user:password"),
             Self::PublicKeyWanted => {
                 f.write_str("this scheme verifies with a public key; use `public_keys` instead of `secrets`")
@@ -191,10 +194,27 @@ impl Key {
     /// # Errors
     /// [`KeyError`] where the scheme does not say how deliveries name them.
     pub fn named_by_deliveries(id: &str, scheme: &Scheme, validity: Validity) -> Result<Self, KeyError> {
+        Self::named_with_credential(id, scheme, validity, None)
+    }
+
+    /// The same, which are fetched with this credential (a bearer token).
+    ///
+    /// # Errors
+    /// [`KeyError`], also where the credential cannot stand in a header.
+    pub fn named_with_credential(
+        id: &str,
+        scheme: &Scheme,
+        validity: Validity,
+        credential: Option<&[u8]>,
+    ) -> Result<Self, KeyError> {
         let (Kind::Public(algorithm), Some(locator)) = (scheme.kind, &scheme.named_key) else {
             return Err(KeyError::SecretWanted);
         };
         let keys = PinnedKeys::new(locator.clone(), algorithm, scheme.secret.clone());
+        let keys = match credential {
+            Some(credential) => keys.with_credential(credential).ok_or(KeyError::Credential)?,
+            None => keys,
+        };
         let material = Material::Pinned(Arc::new(keys));
         Ok(Self { id: Arc::from(id), name: None, validity, material, secret_length: None, fingerprint: None })
     }

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwap;
+use zeroize::Zeroizing;
 
 use super::asymmetric::{PublicAlgorithm, PublicKey};
 use super::json::JsonPath;
@@ -63,6 +64,8 @@ pub struct KeyLocator {
     pub certificate: Option<CertificateRule>,
     /// Where the key stands in the answer, if that is JSON.
     pub answer: Option<JsonPath>,
+    /// Whether the sender shows the key only to those who bring a credential of theirs (a bearer token, RFC 6750).
+    pub credential: bool,
 }
 
 impl KeyLocator {
@@ -141,6 +144,8 @@ pub struct PinnedKeys {
     locator: KeyLocator,
     algorithm: PublicAlgorithm,
     form: KeyForm,
+    /// Sent to the pinned URLs alone.
+    credential: Option<Zeroizing<String>>,
     current: ArcSwap<PinnedSet>,
     /// What deliveries have named and is not known. Locked only for such deliveries, and never waited for.
     wanted: Mutex<Vec<Box<str>>>,
@@ -154,7 +159,20 @@ impl fmt::Debug for PinnedKeys {
 
 impl PinnedKeys {
     pub(super) fn new(locator: KeyLocator, algorithm: PublicAlgorithm, form: KeyForm) -> Self {
-        Self { locator, algorithm, form, current: ArcSwap::default(), wanted: Mutex::default() }
+        Self { locator, algorithm, form, credential: None, current: ArcSwap::default(), wanted: Mutex::default() }
+    }
+
+    /// The same, asked for with this credential; nothing where it cannot stand in a header.
+    pub(super) fn with_credential(self, credential: &[u8]) -> Option<Self> {
+        let text =
+            core::str::from_utf8(credential).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_graphic()))?;
+        (!text.is_empty()).then(|| Self { credential: Some(Zeroizing::new(text.to_owned())), ..self })
+    }
+
+    /// What the one who fetches the keys shows the sender.
+    #[must_use]
+    pub fn credential(&self) -> Option<&str> {
+        self.credential.as_ref().map(|credential| credential.as_str())
     }
 
     /// How deliveries name them.
@@ -163,7 +181,7 @@ impl PinnedKeys {
         &self.locator
     }
 
-    /// Whether both are the same keys for the same use.
+    /// Whether both are the same keys for the same use. What is known of a URL does not depend on the credential.
     #[must_use]
     pub fn is_same_source(&self, other: &Self) -> bool {
         self.locator == other.locator && self.algorithm == other.algorithm && self.form == other.form

@@ -237,13 +237,19 @@ pub(super) fn form_field<'d, D: Delivery>(
     name: &str,
     reasons: Reasons,
 ) -> Result<Option<Cow<'d, [u8]>>, Rejection> {
-    if let Some(boundary) = multipart::boundary(delivery.headers()) {
-        return multipart::unique(delivery.body(), boundary, name).map_err(|error| reasons.of_form(error));
-    }
-    if !form::is_form(delivery.headers()) {
+    let found = if let Some(boundary) = multipart::boundary(delivery.headers()) {
+        multipart::unique(delivery.body(), boundary, name)
+    } else if form::is_form(delivery.headers()) {
+        form::unique(delivery.body(), name)
+    } else {
         return Err(reasons.missing);
+    };
+    // Some receivers read both under one name, and that of the URL first.
+    let is_in_query = form::query(delivery.target()).is_some_and(|query| form::mentions(query, name.as_bytes()));
+    if is_in_query && matches!(found, Ok(Some(_))) {
+        return Err(reasons.of_form(FormError::Duplicate));
     }
-    form::unique(delivery.body(), name).map_err(|error| reasons.of_form(error))
+    found.map_err(|error| reasons.of_form(error))
 }
 
 /// What a delivery says about its key.

@@ -47,6 +47,8 @@ pub enum KeySource {
     Url(String),
     /// At a URL that deliveries name, within what the scheme pins.
     Named,
+    /// The same, fetched with the credential in this file; relative to the directory of the configuration file.
+    NamedWith(PathBuf),
 }
 
 /// More keys than this at once are not a rotation.

@@ -3,6 +3,7 @@
 mod admission;
 pub mod challenge;
 pub mod clients;
+pub(crate) mod copies;
 pub mod delivery;
 mod kept;
 pub mod keys;
@@ -17,7 +18,7 @@ pub mod verification;
 use core::fmt::{self, Write};
 
 use self::challenge::ChallengeSettings;
-use self::clients::ClientSettings;
+use self::clients::{ClientSettings, RangeMoment};
 use self::delivery::DeliverySettings;
 use self::keys::KeySettings;
 use self::observe::Observable;
@@ -28,6 +29,7 @@ use super::upstream::upstream_address;
 use crate::config::caller_names;
 use crate::config::lines::line;
 use crate::config::problem::Place;
+use crate::config::ranges::OwnRanges;
 use crate::config::reader::Reader;
 use crate::config::units::show_size;
 use crate::gate::believed::KeptFields;
@@ -104,6 +106,8 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) inbox: bool,
     /// How claims are shared.
     pub(crate) sharing: Sharing<'s>,
+    /// The networks that the file describes.
+    pub(crate) ranges: &'s [OwnRanges],
 }
 
 /// Reads every route.
@@ -172,7 +176,7 @@ fn read_route(
     let body_size = reader.size("body_size", BODY_SIZE).unwrap_or(limits.body_size);
     let admission = admission::read(reader, body_size, limits.admission.body_memory);
     let address = upstream_address(reader, "upstream");
-    let clients = clients::read(reader);
+    let clients = clients::read(reader, around.ranges);
     let callers = caller_names::read(reader);
     let kept = kept::read(reader);
     let callers_place = (!callers.is_empty()).then(|| reader.place("client_names"));
@@ -289,8 +293,9 @@ pub(crate) fn describe(
     out: &mut String,
     route: &RouteSettings,
     upstream: Option<&UpstreamAddress>,
-    now: Now,
+    moment: RangeMoment,
 ) -> fmt::Result {
+    let now = moment.now;
     writeln!(out, "\nroute {}", route.name)?;
     request::describe(out, &route.key)?;
     match &route.verification {
@@ -309,7 +314,7 @@ pub(crate) fn describe(
         line(out, "WARNING", format_args!("the route has {NO_KEY}"))?;
     }
     challenge::describe(out, route.challenge.as_ref(), route.verification.as_ref())?;
-    clients::describe(out, &route.clients, route.observe.allow)?;
+    clients::describe(out, &route.clients, route.observe.allow, moment)?;
     if !route.callers.is_empty() {
         let names: Vec<String> = route.callers.patterns().iter().map(ToString::to_string).collect();
         line(out, "", format_args!("with one of these names in their certificate: {}", names.join(", ")))?;

@@ -4,10 +4,12 @@ use core::fmt::Debug;
 use std::collections::BTreeMap;
 
 use super::RouteSettings;
+use super::clients::ClientSettings;
 use super::keys::KeySettings;
 use crate::config::differences::{changed, differences};
 use crate::config::digest::{Digest, digest, digest_of_bytes};
 use crate::config::secret::Secret;
+use crate::gate::identity::CallerList;
 use crate::gate::verify::Validity;
 
 /// A route.
@@ -60,10 +62,7 @@ impl RouteOutline {
         let parts = [
             ("requests", digest(key)),
             ("verification", digest(&verified)),
-            (
-                "clients",
-                digest(&(&clients.allow, clients.allow_file.as_ref().map(|list| &list.path), &clients.deny, callers)),
-            ),
+            ("clients", of_clients(clients, callers)),
             ("limits", digest(&(body_size, admission, observe, replay))),
             ("upstream", digest(upstream)),
             ("headers", digest(kept)),
@@ -86,6 +85,11 @@ impl RouteOutline {
         }
         words
     }
+}
+
+fn of_clients(clients: &ClientSettings, callers: &CallerList) -> Digest {
+    let senders: Vec<_> = clients.senders.iter().map(|sender| &sender.source).collect();
+    digest(&(&clients.allow, senders, clients.allow_file.as_ref().map(|list| &list.path), &clients.deny, callers))
 }
 
 fn of_key(settings: &KeySettings, bytes: Option<&Secret>) -> KeyOutline {

@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::keys::{self, KeySettings, KeySource};
@@ -65,6 +66,7 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
     for weakness in scheme.warnings() {
         reader.warning("scheme", weakness.message, weakness.fix);
     }
+    let credential = read_credential(reader, &scheme, reader.has("public_keys"));
     let (wanted, other, mut keys) = match scheme.wants_public_key() {
         true => ("public_keys", "secrets", public_keys),
         false => ("secrets", "public_keys", secrets),
@@ -75,7 +77,11 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
     } else if let (Some(url), false) = (&scheme.keys_url, reader.has(wanted)) {
         keys = Some(vec![keys::published(KeySource::Url(url.clone()), reader.place(wanted))]);
     } else if let (Some(_), false) = (&scheme.named_key, reader.has(wanted)) {
-        keys = Some(vec![keys::published(KeySource::Named, reader.place(wanted))]);
+        let (source, place) = match credential {
+            Some(path) => (KeySource::NamedWith(path), reader.place(CREDENTIAL)),
+            None => (KeySource::Named, reader.place(wanted)),
+        };
+        keys = Some(vec![keys::published(source, place)]);
     } else {
         reader.require(wanted, &format!("add {wanted} = [{{ id = \"1\", file = \"secrets/{name}\" }}]"));
     }
@@ -87,6 +93,36 @@ pub(super) fn read(reader: &Reader<'_>, schemes: &mut [OwnScheme]) -> Option<Opt
         reader.error("public_url", message, "remove it");
     }
     Some(Some(Verification { scheme, keys: keys.unwrap_or_default(), public_url, tolerance }))
+}
+
+/// The key of a route that names the file with its credential.
+const CREDENTIAL: &str = "key_credential_file";
+
+/// The file with the credential that the sender asks for where it shows its keys.
+fn read_credential(reader: &Reader<'_>, scheme: &Scheme, has_keys: bool) -> Option<PathBuf> {
+    let name = &scheme.name;
+    let is_asked = scheme.named_key.as_ref().is_some_and(|locator| locator.credential);
+    match reader.string(CREDENTIAL) {
+        Some(_) if !is_asked || has_keys => {
+            let message = format!("has no effect: no key of the scheme \"{name}\" is fetched with a credential here");
+            reader.error(CREDENTIAL, message, "remove it");
+            None
+        }
+        Some("") => {
+            reader.error(CREDENTIAL, "is empty", "name the file, relative to the configuration file");
+            None
+        }
+        Some(path) => Some(PathBuf::from(path)),
+        None if is_asked && !has_keys => {
+            let fix = format!(
+                "add {CREDENTIAL} = \"secrets/{name}-api-key\" with the API key by which the sender shows you its public keys, or \
+                 give these as public_keys"
+            );
+            reader.require(CREDENTIAL, &fix);
+            None
+        }
+        None => None,
+    }
 }
 
 /// The scheme with the claims that the route asks for.
@@ -240,8 +276,15 @@ pub(super) fn describe_keys(out: &mut String, verification: &Verification, obser
         line(out, "key", format_args!("\"{}\", {}", key.id, keys::described(key, now)))?;
         match (&key.source, &verification.scheme.named_key) {
             (KeySource::Url(url), _) => line(out, "", format_args!("fetched from {url}"))?,
-            (KeySource::Named, Some(locator)) => {
+            (KeySource::Named | KeySource::NamedWith(_), Some(locator)) => {
                 line(out, "", format_args!("deliveries name it; fetched from {} and nowhere else", locator.label()))?;
+                if let KeySource::NamedWith(path) = &key.source {
+                    line(
+                        out,
+                        "",
+                        format_args!("with the credential in {}, which is sent there alone", path.display()),
+                    )?;
+                }
             }
             _ => {}
         }

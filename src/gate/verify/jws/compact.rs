@@ -45,7 +45,8 @@ impl<'t> CompactToken<'t> {
         if header.len() > HEADER_LIMIT {
             return Err(Rejection::TokenTooLarge);
         }
-        if header.is_empty() || claims.is_empty() {
+        // RFC 7515, section 2: no padding. One token has one spelling.
+        if header.is_empty() || claims.is_empty() || signature.contains(&b'=') {
             return Err(Rejection::TokenMalformed);
         }
         let signed = text.get(..header.len() + 1 + claims.len()).unwrap_or_default();

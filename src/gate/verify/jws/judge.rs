@@ -128,6 +128,10 @@ impl ClaimWalk<'_> {
         if meaning == 0 {
             return Ok(());
         }
+        // RFC 7519, sections 4.1.1 and 4.1.2: one text. A list is for the audience, and for claims of the sender's own.
+        if matches!(value, ClaimValue::List) && matches!(name, "iss" | "sub") {
+            return Err(Rejection::TokenMalformed);
+        }
         // A claim that stands twice is read in two ways by two readers.
         if !matches!(value, ClaimValue::Item(_)) {
             if self.seen & meaning != 0 {
