@@ -111,7 +111,7 @@ impl Made<'_> {
         Ok(variables)
     }
 
-    /// An authority, and two certificates that it has signed. They are for trying things out: no client trusts them
+    /// An authority, and three certificates that it has signed. They are for trying things out: no client trusts them
     /// unless it is given the file of the authority. Those that are there stay.
     fn certificates(&mut self) -> Result<(), String> {
         if self.directory.join("tls").exists() {
@@ -124,7 +124,7 @@ impl Made<'_> {
         let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().map_err(wrong)?).map_err(wrong)?;
         self.file("tls/ca.crt", authority.pem().as_bytes())?;
         self.file("tls/ca.key", authority.key().serialize_pem().as_bytes())?;
-        for (name, host) in [("tls", "localhost"), ("other", "other.localhost")] {
+        for (name, host) in [("tls", "localhost"), ("other", "other.localhost"), ("replica", "replica.localhost")] {
             let key = KeyPair::generate().map_err(wrong)?;
             let names = vec![host.to_owned(), "127.0.0.1".to_owned()];
             let certificate =

@@ -96,8 +96,8 @@ mistakes! {
     SecretPercent = "secret_percent" Matches, "the secret {} is percent-encoded", "write the secret as the sender shows it";
     SecretPrefix = "secret_prefix" Matches, "the secret {} {}", "write the secret as the sender shows it, byte for byte";
     SecretCase = "secret_case" Matches, "the secret {} has its letters in another case", "copy the secret once more";
-    SecretEncoding = "secret_encoding" Matches, "the sender makes another key of the secret {}: {}",
-        "let `secret` of the scheme say how the key is written ([scheme.NAME]: encoding, strip_prefix), or correct the sender";
+    SecretEncoding = "secret_encoding" Matches, "the signature is made with another key of the secret {}: {}",
+        "write the secret into the file as the sender shows it; if it is: let `secret` of the scheme say how the key is written ([scheme.NAME]: encoding, strip_prefix), or correct the sender";
     SecretUnset = "secret_unset" Matches, "the sender signs with the word `{}`: its secret is not set",
         "set the secret at the sender: a variable of its environment is missing";
     SecretOfRoute = "secret_of_route" Matches, "it is signed with {}",
@@ -205,8 +205,10 @@ mistakes! {
     HeaderBase64OfHex = "header_base64_of_hex" Matches, "the signature is the base64 of its hexadecimal digits",
         "correct the sender: digest() and not hexdigest() in front of base64";
     HeaderPercent = "header_percent" Matches, "the signature is percent-encoded", "correct the sender: header values are not percent-encoded";
-    HeaderLegacy = "header_legacy" Matches, "the request has only the older header `{}` (SHA-1), and not `{}`",
+    HeaderLegacy = "header_legacy" Matches, "the request has the older header `{}` (SHA-1), and not `{}`",
         "the sender signs, and with the right secret: look which proxy on the way removes the newer header; a sender that sends only the older one needs an update";
+    HeaderDamaged = "header_damaged" Matches, "the header `{}` does not have the signature that was sent: body and secret are right, as the one in `{}` (scheme {}) matches",
+        "look what changes the header on the way, or masks it in the capture; the other header is no replacement: do not change the scheme for it";
     HeaderTwice = "header_twice" Seen, "{} stands more than once", "let the sender, or what is in front, send it once";
     HeaderEmpty = "header_empty" Seen, "{} is empty", "set the secret at the sender";
     HeaderMissing = "header_missing" Seen, "{} is not there{}",

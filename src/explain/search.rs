@@ -128,8 +128,27 @@ fn other_scheme(case: TriedCase<'_>) -> Option<NamedMistake> {
         let keys = keys_by(case, &other.secret);
         keys.iter().any(|key| TriedCase { scheme: other, key: Some(key), ..case }.holds())
     });
-    let found: Vec<String> = fits.take(6).map(|scheme| format!("`{}`", scheme.name)).collect();
-    let own = names(case).iter().any(|name| case.seen.header(name).is_some());
-    let words = if own { found.join(" or ") } else { format!("{}, whose header it has", found.join(" or ")) };
-    (!found.is_empty()).then(|| NamedMistake::new(Mistake::SchemeOther, &[&words]))
+    let found: Vec<_> = fits.take(6).collect();
+    let first = found.first()?;
+    let words = found.iter().map(|scheme| format!("`{}`", scheme.name)).collect::<Vec<_>>().join(" or ");
+    let own = names(case).iter().find(|name| case.seen.headers.all(name).next().is_some());
+    // That it stands twice says enough.
+    if own.is_some_and(|name| case.seen.headers.all(name).nth(1).is_some()) {
+        return None;
+    }
+    let Some(own) = own else {
+        return Some(NamedMistake::new(Mistake::SchemeOther, &[&format!("{words}, whose header it has")]));
+    };
+    // A sender that signs twice (GitHub: SHA-1 and SHA-256) has not become another one because one signature is damaged.
+    let apart = match &first.signature {
+        SignatureSource::Headers(theirs) => {
+            let there = theirs.iter().find(|name| case.seen.header(name).is_some());
+            there.filter(|name| !names(case).iter().any(|own| own.eq_ignore_ascii_case(name)))
+        }
+        _ => None,
+    };
+    Some(match apart {
+        Some(other) => NamedMistake::new(Mistake::HeaderDamaged, &[own, other, &words]),
+        None => NamedMistake::new(Mistake::SchemeOther, &[&words]),
+    })
 }

@@ -166,7 +166,9 @@ fn keys_of(scheme: &Scheme, bare: &[u8]) -> Vec<(Zeroizing<Vec<u8>>, &'static st
         rest => rest,
     };
     let raw = scheme.secret.encoding == KeyEncoding::Raw;
-    let mut keys = vec![(Zeroizing::new(bare.to_vec()), "its text, prefix and all, not decoded")];
+    let as_it_is =
+        if rest == bare { "the bytes of the file, not decoded" } else { "its text, prefix and all, not decoded" };
+    let mut keys = vec![(Zeroizing::new(bare.to_vec()), as_it_is)];
     keys.push((Zeroizing::new(rest.to_vec()), "its text without the prefix, not decoded"));
     let mut decode = |text: &[u8], how: [&'static str; 3]| {
         for (encoding, how) in [Encoding::Base64, Encoding::Base64Url, Encoding::Hex].into_iter().zip(how) {

@@ -48,6 +48,11 @@ pub(super) fn forms_of_signature(case: TriedCase<'_>, visit: &mut Visit<'_>) -> 
     values(case, visit)
 }
 
+/// Whether a signature stands in front of everything else in the value.
+const fn prefixed(syntax: &Syntax) -> bool {
+    matches!(syntax, Syntax::Single { .. } | Syntax::List { .. })
+}
+
 /// Prefixes that other senders write.
 const FOREIGN: [&str; 11] =
     ["sha256=", "sha1=", "sha512=", "v1=", "v1,", "v0=", "hmac=", "Bearer ", "HMAC ", "hmac-sha256=", "t="];
@@ -77,12 +82,22 @@ fn values(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
         if !prefix.is_empty() && rest.starts_with(prefix) && tried(rest, Mistake::HeaderPrefixTwice, "") {
             return true;
         }
-        for foreign in FOREIGN.iter().filter(|foreign| rest.starts_with(foreign.as_bytes())) {
+        let foreign: &[&str] = if prefixed(&case.scheme.syntax) { &FOREIGN } else { &[] };
+        for foreign in foreign.iter().filter(|foreign| rest.starts_with(foreign.as_bytes())) {
             let bare = rest.get(foreign.len()..).unwrap_or_default();
             let what = format!("begins with `{foreign}`, which is not in the scheme");
             if tried(&[prefix, bare].concat(), Mistake::HeaderPrefix, &what) {
                 return true;
             }
+        }
+        // What had commas already, twice: `t=1,v1=a,t=1,v1=a`.
+        let (once, again) = value.split_at(value.len() / 2);
+        let once = once.trim_ascii_end().strip_suffix(b",").unwrap_or(once);
+        let again = again.trim_ascii_start();
+        if once == again.strip_prefix(b",").unwrap_or(again).trim_ascii_start()
+            && tried(once, Mistake::HeaderJoined, "")
+        {
+            return true;
         }
         for part in value.split(|byte| *byte == b',').take(8).map(<[u8]>::trim_ascii) {
             if tried(part, Mistake::HeaderJoined, "") {
@@ -179,18 +194,26 @@ pub(super) fn similar(case: TriedCase<'_>) -> Vec<String> {
     found
 }
 
-/// A signature in another header, with whatever hash: `X-Hub-Signature` beside `X-Hub-Signature-256`.
+/// A signature in another header, with whatever hash: `X-Hub-Signature` beside `X-Hub-Signature-256`. A header that belongs to
+/// another scheme has not been renamed: [`super::search`] names that scheme.
 pub(super) fn elsewhere(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     let Some(wanted) = names(case).first() else { return false };
-    if !matches!(case.scheme.kind, Kind::Hmac(_)) || names(case).iter().any(|it| case.seen.header(it).is_some()) {
+    let there = names(case).iter().any(|it| case.seen.headers.all(it).next().is_some());
+    if !matches!(case.scheme.kind, Kind::Hmac(_)) || there {
         return false;
     }
-    similar(case).iter().any(|name| {
-        let value = case.seen.header(name).unwrap_or_default();
-        let prefix = ["sha1=", "sha256=", "sha512="].into_iter().find(|it| value.starts_with(it.as_bytes()));
-        let prefix =
-            prefix.or_else(|| Some(prefix_of(&case.scheme.syntax)).filter(|it| value.starts_with(it.as_bytes())));
-        MACS.into_iter().any(|kind| {
+    let similar = similar(case);
+    let kinds = [case.scheme.kind].into_iter().chain(MACS.into_iter().filter(|kind| *kind != case.scheme.kind));
+    kinds.into_iter().any(|kind| {
+        similar.iter().any(|name| {
+            let legacy = kind == MACS[1] && case.scheme.kind != kind && begins_with(wanted, name);
+            if !legacy && belongs_to_another(case, name) {
+                return false;
+            }
+            let value = case.seen.header(name).unwrap_or_default();
+            let prefix = ["sha1=", "sha256=", "sha512="].into_iter().find(|it| value.starts_with(it.as_bytes()));
+            let prefix =
+                prefix.or_else(|| Some(prefix_of(&case.scheme.syntax)).filter(|it| value.starts_with(it.as_bytes())));
             let scheme = case.changed_scheme(|scheme| {
                 scheme.kind = kind;
                 scheme.signature = SignatureSource::Headers(vec![name.clone()]);
@@ -198,10 +221,22 @@ pub(super) fn elsewhere(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
                     scheme.syntax = Syntax::Single { prefix: prefix.unwrap_or_default().to_owned() };
                 }
             });
-            let legacy = kind == MACS[1] && case.scheme.kind != kind;
             let mistake = if legacy { Mistake::HeaderLegacy } else { Mistake::HeaderRenamed };
             let details = if legacy { [name.as_str(), wanted.as_str()] } else { [wanted.as_str(), name.as_str()] };
             visit(TriedCase { scheme: &scheme, ..case }, mistake, &details)
         })
+    })
+}
+
+fn begins_with(name: &str, start: &str) -> bool {
+    name.get(..start.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(start))
+}
+
+fn belongs_to_another(case: TriedCase<'_>, name: &str) -> bool {
+    case.known.schemes.iter().any(|scheme| match &scheme.signature {
+        SignatureSource::Headers(names) => {
+            scheme.name != case.scheme.name && names.iter().any(|other| other.eq_ignore_ascii_case(name))
+        }
+        _ => false,
     })
 }

@@ -21,6 +21,7 @@ mod equal_bytes;
 mod errands;
 mod explain;
 mod explain_ends;
+mod explain_headers;
 mod explained_page;
 mod fairness;
 mod first_hour;

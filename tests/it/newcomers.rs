@@ -246,7 +246,7 @@ fn a_key_of_the_future_is_told_in_units_for_people() {
     folder.write("request", &format!("{head}\r\n\r\n{{}}"));
     assert_said(
         &said(&folder, &["explain", "--request", "request", "--route", "later"]),
-        &["key `1`: counts only in ", " d "],
+        &["key `1`: counts only in ", " d"],
     );
 }
 
