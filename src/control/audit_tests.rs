@@ -22,6 +22,8 @@ struct Disk {
     moved: Arc<AtomicBool>,
     /// A test that holds it lets the disk wait.
     gate: Arc<Mutex<()>>,
+    /// Whether something is to be written, and waits for the gate.
+    is_waited_for: Arc<AtomicBool>,
 }
 
 impl Disk {
@@ -36,7 +38,9 @@ impl Disk {
 
 impl Store for Disk {
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.is_waited_for.store(true, Ordering::SeqCst);
         let _open = self.wait();
+        self.is_waited_for.store(false, Ordering::SeqCst);
         self.whole()?;
         self.bytes.lock().unwrap().extend_from_slice(bytes);
         Ok(())
@@ -138,7 +142,10 @@ fn a_slow_disk_refuses_when_the_buffer_is_full_and_loses_nothing() {
     let disk = Disk::default();
     let audit = audit(&disk, "interval = '20ms'");
     let slow = disk.wait();
-    let mut passed_on = 0;
+    assert_eq!(audit.answering(&passed()), None);
+    let mut passed_on = 1;
+    // From here on nothing is taken out of the buffer.
+    eventually(|| disk.is_waited_for.load(Ordering::SeqCst));
     while audit.can_record(0) {
         assert_eq!(audit.answering(&passed()), None);
         passed_on += 1;
