@@ -55,16 +55,28 @@ def over_the_body(key: str, digest: str) -> Callable[[Path], tuple[dict[str, str
     return make
 
 
-def token(folder: Path) -> tuple[dict[str, str], bytes]:
-    """A token whose claims are as they should be."""
-    def part(data: bytes) -> bytes:
-        return base64.urlsafe_b64encode(data).rstrip(b"=")
+def unpadded(data: bytes) -> bytes:
+    """As a token has it."""
+    return base64.urlsafe_b64encode(data).rstrip(b"=")
 
+
+def signed_part(algorithm: str) -> bytes:
+    """Head and claims of a token, which are as they should be."""
     now = int(time.time())
     claims = {"iss": "https://issuer.example", "aud": "countersign", "iat": now, "exp": now + 3600}
-    content = part(b'{"alg":"RS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
-    signature = part(signed_with(folder, "rsa", "sha256", content))
-    return {"Authorization": f"Bearer {(content + b'.' + signature).decode()}"}, b"." * BODY
+    head = {"alg": algorithm, "typ": "JWT"}
+    return b".".join(unpadded(json.dumps(part, separators=(",", ":")).encode()) for part in (head, claims))
+
+
+def bearer(content: bytes, signature: bytes) -> tuple[dict[str, str], bytes]:
+    """A request with this token."""
+    return {"Authorization": f"Bearer {(content + b'.' + unpadded(signature)).decode()}"}, b"." * BODY
+
+
+def token(folder: Path) -> tuple[dict[str, str], bytes]:
+    """A token of a public key."""
+    content = signed_part("RS256")
+    return bearer(content, signed_with(folder, "rsa", "sha256", content))
 
 
 def form(_folder: Path) -> tuple[dict[str, str], bytes]:
@@ -88,13 +100,7 @@ def compressed(_folder: Path) -> tuple[dict[str, str], bytes]:
 
 def shared_token(_folder: Path) -> tuple[dict[str, str], bytes]:
     """A token of a shared secret, with a wrong signature."""
-    def part(data: bytes) -> bytes:
-        return base64.urlsafe_b64encode(data).rstrip(b"=")
-
-    now = int(time.time())
-    claims = {"iss": "https://issuer.example", "aud": "countersign", "iat": now, "exp": now + 3600}
-    content = part(b'{"alg":"HS256","typ":"JWT"}') + b"." + part(json.dumps(claims).encode())
-    return {"Authorization": f"Bearer {(content + b'.' + part(bytes(32))).decode()}"}, b"." * BODY
+    return bearer(signed_part("HS256"), bytes(32))
 
 
 def multipart(_folder: Path) -> tuple[dict[str, str], bytes]:

@@ -12,10 +12,11 @@ use core::task::{Poll, Waker};
 use core::time::Duration;
 use std::collections::VecDeque;
 
-use super::answer::{EngineAnswer, EngineResult};
+use super::answer::EngineAnswer;
 use super::key::{EngineKey, EngineNames};
+use super::lease::{AnswerEvent, EngineCall, Lease, LeaseId, LeaseOwner, LeaseTerms, TokenWait, Unanswered};
 use super::script::{self, EngineOperation, EngineRequest};
-use super::tokens::{EngineNow, SharedRate, TokenAnswer, TokenAsk, TokenLeases};
+use super::tokens::{EngineNow, SharedRate, TokenAnswer, TokenLeases};
 use super::trouble::EngineTrouble;
 use crate::gate::token_bucket::Empty;
 
@@ -27,95 +28,6 @@ const WAITING: usize = 1024;
 
 /// Claims of a worker that there may be: asked, held, and not yet settled. With [`WAITING`] of them for new claims.
 const LEASES: usize = 16 * WAITING;
-
-/// A claim that was written to the book.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseId(u32);
-
-/// For how long a delivery is claimed, and remembered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LeaseTerms {
-    /// What ends a claim whose process is gone.
-    pub lease: Duration,
-    /// From its acceptance on.
-    pub window: Duration,
-}
-
-/// Who has a claim in this process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum LeaseOwner {
-    /// An exchange that waits for the answer.
-    Waiting,
-    /// An exchange.
-    Held,
-    /// Nothing: its delivery was accepted at this moment.
-    Accepted(Duration),
-    /// Nothing: it is to be given back.
-    Released,
-}
-
-#[derive(Debug)]
-struct Lease {
-    names: EngineNames,
-    number: u64,
-    terms: LeaseTerms,
-    owner: LeaseOwner,
-    /// An operation about it is in the queue, or was sent and has not been answered.
-    asked: bool,
-    /// What the engine has said of the claim.
-    answer: Option<EngineAnswer>,
-    /// The claim was sent, and the connection ended before the answer: the engine may have it.
-    in_doubt: bool,
-    waker: Option<Waker>,
-}
-
-/// An operation that is to be sent, or was.
-#[derive(Clone, Copy, Debug)]
-struct EngineCall {
-    operation: EngineOperation,
-    lease: Option<LeaseId>,
-    tokens: Option<TokenAsk>,
-    since: Duration,
-    with_text: bool,
-    /// Its exchange does not wait for it any more.
-    late: bool,
-}
-
-impl EngineCall {
-    /// Whether exchanges wait for the answer.
-    fn is_awaited(&self) -> bool {
-        matches!(self.operation, EngineOperation::Claim | EngineOperation::Take)
-    }
-}
-
-/// An operation that has been answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AnswerEvent {
-    /// What was asked.
-    pub operation: EngineOperation,
-    /// How it has ended.
-    pub result: EngineResult,
-    /// How long that took.
-    pub took: Duration,
-}
-
-/// How long an exchange has waited for a token.
-#[derive(Clone, Copy, Debug)]
-pub struct TokenWait {
-    /// Since then.
-    pub since: Duration,
-    /// The time.
-    pub now: Duration,
-}
-
-/// What was not answered.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Unanswered {
-    /// Claims that an exchange waited for.
-    pub claims: u64,
-    /// Requests for tokens.
-    pub tokens: u64,
-}
 
 /// The claims of one worker, and its tokens.
 #[derive(Debug)]

@@ -4,8 +4,9 @@
 use core::task::{Poll, Waker};
 use core::time::Duration;
 
-use super::book::{LeaseBook, LeaseId, LeaseTerms, SILENCE};
+use super::book::{LeaseBook, SILENCE};
 use super::key::{EngineKey, EngineNames};
+use super::lease::{LeaseId, LeaseTerms};
 use super::{EngineAnswer, EngineResult, EngineTrouble};
 use crate::wire::resp::{self, RespValue};
 

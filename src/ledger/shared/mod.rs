@@ -30,6 +30,7 @@ mod book;
 #[cfg(test)]
 mod book_tests;
 mod key;
+mod lease;
 pub mod script;
 pub mod server;
 mod tokens;
@@ -38,7 +39,8 @@ mod tokens_tests;
 mod trouble;
 
 pub use answer::{EngineAnswer, EngineResult};
-pub use book::{AnswerEvent, LeaseBook, LeaseId, LeaseTerms, SILENCE, TokenWait, Unanswered};
+pub use book::{LeaseBook, SILENCE};
 pub use key::{EngineKey, EngineNames, RateName};
+pub use lease::{AnswerEvent, LeaseId, LeaseTerms, TokenWait, Unanswered};
 pub use tokens::{SharedRate, TokenAnswer};
 pub use trouble::EngineTrouble;

@@ -8,8 +8,9 @@ use std::fmt::Write as _;
 
 use proptest::prelude::*;
 
-use super::book::{LeaseBook, SILENCE, TokenWait};
+use super::book::{LeaseBook, SILENCE};
 use super::key::EngineKey;
+use super::lease::TokenWait;
 use super::tokens::{SharedRate, TokenAnswer};
 use super::{EngineTrouble, Unanswered};
 use crate::gate::token_bucket::{Measure, Rate, TokenBucket};

@@ -19,34 +19,25 @@ pub trait TlsSide {
     fn wants_write(&self) -> bool;
 }
 
-impl TlsSide for UnbufferedServerConnection {
-    type Data = ServerConnectionData;
+macro_rules! side {
+    ($connection:ty, $data:ty) => {
+        impl TlsSide for $connection {
+            type Data = $data;
 
-    fn process<'c, 'i>(&'c mut self, records: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(records)
-    }
+            fn process<'c, 'i>(&'c mut self, records: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
+                self.process_tls_records(records)
+            }
 
-    fn is_handshaking(&self) -> bool {
-        (**self).is_handshaking()
-    }
+            fn is_handshaking(&self) -> bool {
+                (**self).is_handshaking()
+            }
 
-    fn wants_write(&self) -> bool {
-        (**self).wants_write()
-    }
+            fn wants_write(&self) -> bool {
+                (**self).wants_write()
+            }
+        }
+    };
 }
 
-impl TlsSide for UnbufferedClientConnection {
-    type Data = ClientConnectionData;
-
-    fn process<'c, 'i>(&'c mut self, records: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
-        self.process_tls_records(records)
-    }
-
-    fn is_handshaking(&self) -> bool {
-        (**self).is_handshaking()
-    }
-
-    fn wants_write(&self) -> bool {
-        (**self).wants_write()
-    }
-}
+side!(UnbufferedServerConnection, ServerConnectionData);
+side!(UnbufferedClientConnection, ClientConnectionData);
