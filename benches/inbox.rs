@@ -187,7 +187,15 @@ fn store(options: &Options, senders: usize) -> Measured {
     };
     let done = |id| {
         let reason = DeliveryReason::New;
-        door.settle(Settlement { id, redrives: 0, attempts: 1, status: 200, reason, settled: Settled::Done });
+        door.settle(Settlement {
+            id,
+            redrives: 0,
+            attempts: 1,
+            status: 200,
+            reason,
+            settled: Settled::Done,
+            awaited: false,
+        });
     };
     load(senders, options.seconds / 4.0, send, done);
     let before = (syncs.count.load(Ordering::Relaxed), syncs.nanos.load(Ordering::Relaxed), thread_cpu("inbox"));

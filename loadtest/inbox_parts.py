@@ -205,40 +205,48 @@ def store(bench: Bench) -> Report:
 
 
 def answers(bench: Bench) -> Report:
-    """The time until the 202, of the whole process, with so many senders that wait."""
+    """The time until the 202 and the CPU of a delivery, of the whole process, with so many senders that wait."""
     application = Application(bench.rig.folder, 0.0)
     application.start()
     lines = ["### Time until the 202\n",
-             "| waiting senders | each second | p50 ms | p99 ms |", "|---:|---:|---:|---:|"]
+             "| waiting senders | each second | p50 ms | p99 ms | worker µs | store µs | delivers µs | all µs | forwarded µs "
+             "| beside forwarded |", "|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"]
     found = []
     server = bench.start(application.port)
     try:
         for senders in SENDERS:
-            sent = finish(bench.send(server, "/webhooks/stored", bench.arguments.seconds,
-                                     ["--connections", str(senders)]), bench.arguments.seconds)
+            words = ["--connections", str(senders)]
+            direct, _ = spent_each(bench, server, "/webhooks/github", "200", words)
+            each, sent = spent_each(bench, server, "/webhooks/stored", "202 accepted", words)
             rate = answered(sent, "202 accepted") / sent["seconds"]
             took = sent["latency"]
-            found.append({"senders": senders, "rate": rate, **took})
-            lines.append(f"| {senders} | {rate:.0f} | {took['p50'] / 1e3:.2f} | {took['p99'] / 1e3:.2f} |")
-            drained(server)
+            found.append({"senders": senders, "rate": rate, **took, "cpu": each, "forwarded": direct})
+            lines.append(f"| {senders} | {rate:.0f} | {took['p50'] / 1e3:.2f} | {took['p99'] / 1e3:.2f} | {each['worker']:.1f} "
+                         f"| {each['inbox']:.1f} | {each['deliver']:.1f} | {each['all']:.1f} | {direct['all']:.1f} "
+                         f"| {each['all'] / direct['all']:.2f} × |")
     finally:
         bench.rig.stop(server)
         application.stop()
     return lines, found
 
 
-def spent_each(bench: Bench, server: rig.Server, path: str, code: str) -> dict[str, float]:
-    """CPU in µs for each delivery, by thread, when they come by the clock."""
-    arguments = bench.arguments
+def spent_each(bench: Bench, server: rig.Server, path: str, code: str,
+               words: list[str]) -> tuple[dict[str, float], dict]:
+    """CPU in µs for each delivery, by thread, until all have been delivered, and what the sender says."""
+    seconds = bench.arguments.seconds
     before = cpu(server)
-    sent = finish(bench.send(server, path, arguments.seconds,
-                             ["--connections", "32", "--pace", str(arguments.rate)]), arguments.seconds)
+    sent = finish(bench.send(server, path, seconds, words), seconds)
     count = answered(sent, code)
     if code == "202 accepted":
         drained(server)
     after = cpu(server)
     each = {name: (after[name] - before.get(name, 0.0)) * 1e6 / count for name in after}
-    return {**each, "all": sum(each.values())}
+    return {**each, "all": sum(each.values())}, sent
+
+
+def paced(bench: Bench, server: rig.Server, path: str, code: str) -> dict[str, float]:
+    """CPU in µs for each delivery, by thread, when they come by the clock."""
+    return spent_each(bench, server, path, code, ["--connections", "32", "--pace", str(bench.arguments.rate)])[0]
 
 
 def middle(rounds: list[dict[str, float]], name: str) -> float:
@@ -254,10 +262,10 @@ def cost(bench: Bench) -> Report:
     found: dict[str, list[dict[str, float]]] = {"forwarded": [], "stored": []}
     try:
         for kind, path, code in (("forwarded", "/webhooks/github", "200"), ("stored", "/webhooks/stored", "202 accepted")):
-            spent_each(bench, server, path, code)  # warms up
+            paced(bench, server, path, code)  # warms up
         for _ in range(bench.arguments.rounds):
-            found["forwarded"].append(spent_each(bench, server, "/webhooks/github", "200"))
-            found["stored"].append(spent_each(bench, server, "/webhooks/stored", "202 accepted"))
+            found["forwarded"].append(paced(bench, server, "/webhooks/github", "200"))
+            found["stored"].append(paced(bench, server, "/webhooks/stored", "202 accepted"))
     finally:
         bench.rig.stop(server)
         application.stop()
@@ -301,6 +309,10 @@ def outage(bench: Bench) -> Report:
     server = bench.start(application.port)
     try:
         quiet = finish(bench.probe(server, min(seconds, 10.0)), seconds)
+        probe = bench.probe(server, min(seconds, 10.0))
+        answered(finish(bench.send(server, "/webhooks/github", min(seconds, 10.0),
+                                   ["--connections", "64", "--pace", str(rate)]), seconds), "200")
+        forwarded = finish(probe, seconds)
         probe = bench.probe(server, seconds)
         sent = finish(bench.send(server, "/webhooks/stored", seconds,
                                  ["--connections", "64", "--pace", str(rate)]), seconds)
@@ -323,7 +335,8 @@ def outage(bench: Bench) -> Report:
         newest = max(newest, number)
         seen.add(number)
     capacity = CONCURRENCY / APPLICATION_SECONDS
-    p99 = {name: found["kept"]["p99"] for name, found in (("quiet", quiet), ("away", away), ("draining", draining))}
+    p99 = {name: found["kept"]["p99"] for name, found in (
+        ("quiet", quiet), ("while as many are forwarded", forwarded), ("away", away), ("draining", draining))}
     lines = [f"### The application is away for {seconds:.0f} s at {rate} deliveries a second\n",
              "| | |", "|---|---:|",
              f"| acknowledged with 202 | {stored} |", f"| delivered (each once) | {len(seen)} |",
@@ -364,10 +377,10 @@ def direct(bench: Bench) -> Report:
     servers = {"without [inbox]": bench.start(None), "with [inbox]": bench.start(application.port)}
     try:
         for server in servers.values():
-            spent_each(bench, server, "/webhooks/github", "200")  # warms up
+            paced(bench, server, "/webhooks/github", "200")  # warms up
         for _ in range(bench.arguments.rounds):
             for name, server in servers.items():
-                found[name].append(spent_each(bench, server, "/webhooks/github", "200"))
+                found[name].append(paced(bench, server, "/webhooks/github", "200"))
         for name, server in servers.items():
             counted[name] = instructions(bench, server)
     finally:

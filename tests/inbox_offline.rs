@@ -82,6 +82,7 @@ fn filled(folder: &Folder, keys: Vec<InboxKey>) -> Vec<DeliveryId> {
         status: 400,
         reason,
         settled: Settled::Dead { reason },
+        awaited: true,
     };
     let deaths: Vec<Settlement> = ids.iter().take(2).map(dies).collect();
     shelf.commit(&[], &deaths, now(), &mut done).unwrap();

@@ -6,6 +6,7 @@ pub mod audit;
 mod audit_end;
 pub mod audit_file;
 mod audit_sink;
+pub mod background;
 pub mod bind_advice;
 pub mod captures;
 mod causes;

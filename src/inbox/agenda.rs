@@ -395,6 +395,7 @@ impl Agenda {
             status: end.status(),
             reason: end.reason(),
             settled,
+            awaited: item.key != [0; 16],
         })
     }
 

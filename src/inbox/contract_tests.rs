@@ -37,7 +37,7 @@ pub(crate) fn put(store: &mut dyn DeliveryStore, fresh: &[FreshDelivery<'_>]) ->
 }
 
 pub(crate) const fn settlement(id: DeliveryId, settled: Settled) -> Settlement {
-    Settlement { id, redrives: 0, attempts: 1, status: 503, reason: DeliveryReason::Refused, settled }
+    Settlement { id, redrives: 0, attempts: 1, status: 503, reason: DeliveryReason::Refused, settled, awaited: true }
 }
 
 pub(crate) fn settle(store: &mut dyn DeliveryStore, settlements: &[Settlement]) -> Committed {

@@ -8,6 +8,7 @@
 pub mod agenda;
 pub mod backoff;
 pub mod breaker;
+pub mod commit_pace;
 pub mod delivery;
 pub mod filter;
 pub mod fresh;

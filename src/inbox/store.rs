@@ -41,6 +41,8 @@ pub struct Settlement {
     pub reason: DeliveryReason,
     /// What follows.
     pub settled: Settled,
+    /// Another delivery may wait for this settlement to be durable: the next one of the same key.
+    pub awaited: bool,
 }
 
 impl Settlement {
@@ -205,7 +207,8 @@ impl core::error::Error for StoreTrouble {}
 /// block; every call takes many.
 pub trait DeliveryStore: Send {
     /// Makes `fresh` durable, all of them or none, and the settlements. Settlements cannot be refused: those that could
-    /// not be written stay with the store and are among [`Committed::settled`] of a later call.
+    /// not be written stay with the store and are among [`Committed::settled`] of a later call. So may those that nothing
+    /// waits for ([`Settlement::awaited`]), for a tenth of a second; a call with neither writes all that is left.
     ///
     /// # Errors
     /// Why `fresh` was refused. What was refused is never delivered.

@@ -14,6 +14,7 @@ use std::time::Duration;
 use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::section::inbox::InboxSettings;
+use crate::control::background;
 use crate::control::event_log::{EventLog, Level};
 use crate::control::inbox::directory::Directory;
 use crate::control::inbox::keys::{InboxKey, KeyRing, random_salt};
@@ -155,6 +156,7 @@ impl InboxService {
         let (mailbox, log) = (Arc::clone(&self.mailbox), Arc::clone(&self.log));
         let side: Arc<dyn StoreSide> = Arc::<crate::control::inbox::spooler::SpoolDoor>::clone(self.gate.door());
         let deliver = move || {
+            background::give_way();
             if let Err(error) = deliver::run(plan, &mailbox, ear, &side) {
                 log.event(Level::Error, &format!("inbox: nothing is delivered: {error}"));
             }

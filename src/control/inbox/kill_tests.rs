@@ -430,6 +430,7 @@ fn a_sector_that_changes_between_kill_and_start_is_found() {
                 status: 200,
                 reason: DeliveryReason::New,
                 settled: Settled::Done,
+                awaited: true,
             })
             .collect();
         let (begun, mut done) = (now(), Committed::default());

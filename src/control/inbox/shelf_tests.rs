@@ -7,7 +7,9 @@ use crate::inbox::contract_tests::{fresh, holds, now, put, settle, settlement};
 use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
 use crate::inbox::filter::DeliveryFilter;
 use crate::inbox::fresh::FreshDelivery;
-use crate::inbox::store::{Committed, DeliveryStore, Fetched, Settled, StoreOrder, StoreRefusal, StoredRecord};
+use crate::inbox::store::{
+    Committed, DeliveryStore, Fetched, Settled, Settlement, StoreOrder, StoreRefusal, StoredRecord,
+};
 
 use super::disk_in_tests::SimulatedDisk;
 use super::keys::InboxKey;
@@ -104,6 +106,31 @@ fn everything_is_there_after_a_restart() {
     store.each_seen(now(5_001), |_, _| forgotten += 1);
     assert_eq!(forgotten, 0);
     assert!(put(&mut store, &[fresh("a", b"")])[0] > ids[3], "ids grow");
+}
+
+#[test]
+fn a_settlement_that_nothing_waits_for_goes_with_the_next_delivery_or_soon() {
+    let mut store = open(&SimulatedDisk::default());
+    let ids =
+        put(&mut store, &[fresh("a", b"1"), fresh("a", b"2"), fresh("a", b"3"), fresh("a", b"4"), fresh("a", b"5")]);
+    let alone = |id| Settlement { awaited: false, ..settlement(id, Settled::Done) };
+    let settled = |done: &mut Committed| done.settled.drain(..).map(|it| it.id).collect::<Vec<_>>();
+    let mut done = Committed::default();
+    store.commit(&[], &[alone(ids[0])], now(10), &mut done).unwrap();
+    assert_eq!(settled(&mut done), [], "no commit for it alone");
+    store.commit(&[fresh("a", b"6")], &[], now(11), &mut done).unwrap();
+    assert_eq!(settled(&mut done), [ids[0]], "a delivery takes it along");
+    store.commit(&[], &[alone(ids[1])], now(20), &mut done).unwrap();
+    store.mend(now(69), &mut done);
+    assert_eq!(settled(&mut done), []);
+    store.mend(now(70), &mut done);
+    assert_eq!(settled(&mut done), [ids[1]], "none comes: it waits 50 ms");
+    store.commit(&[], &[alone(ids[2])], now(80), &mut done).unwrap();
+    store.commit(&[], &[settlement(ids[3], Settled::Done)], now(81), &mut done).unwrap();
+    assert_eq!(settled(&mut done), [ids[2], ids[3]], "the next one of its key waits for one of them");
+    store.commit(&[], &[alone(ids[4])], now(90), &mut done).unwrap();
+    store.commit(&[], &[], now(91), &mut done).unwrap();
+    assert_eq!(settled(&mut done), [ids[4]], "the thread ends");
 }
 
 #[test]

@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
+use crate::control::background;
 use crate::edge::clock::Clock;
 use crate::edge::deliver::{DeliveryNews, Mailbox, StoreSide};
+use crate::inbox::commit_pace::CommitPace;
 use crate::inbox::delivery::DeliveryId;
 use crate::inbox::fresh::FreshDelivery;
 use crate::inbox::operation::{InboxOperation, InboxReport};
@@ -195,6 +197,11 @@ impl SpoolDoor {
         }
     }
 
+    /// Deliveries that have gathered.
+    fn waiting(&self) -> usize {
+        self.lanes.iter().map(|lane| lock(&lane.0).waiting.len()).sum()
+    }
+
     /// What has gathered, in turns of the workers, up to the bounds of a commit; each with the worker that it is from.
     fn gather(&self, bytes: usize) -> Vec<(usize, Spooling)> {
         let (mut batch, mut size) = (Vec::new(), 0);
@@ -268,12 +275,14 @@ impl Spooler {
     }
 
     fn run(mut self) {
+        background::give_way();
         for route in self.store.held_routes() {
             self.mailbox.post([DeliveryNews::Held(route, true)]);
         }
         let mut full = false;
+        let mut pace = CommitPace::default();
         loop {
-            let worked = self.round();
+            let worked = self.paced_round(&mut pace);
             self.hand_over();
             let standing = self.store.standing();
             *lock(&self.door.standing) = standing;
@@ -283,6 +292,7 @@ impl Spooler {
             }
             if !worked {
                 if self.door.stopping.load(Ordering::SeqCst) {
+                    self.write_settlements();
                     return;
                 }
                 self.rest();
@@ -290,11 +300,28 @@ impl Spooler {
         }
     }
 
+    /// One round, after the pause in which a commit gathers more.
+    fn paced_round(&mut self, pace: &mut CommitPace) -> bool {
+        if let Some(pause) = pace.pause(self.door.waiting()) {
+            thread::sleep(pause);
+        }
+        let (held, begun) = (self.door.waiting(), self.clock.now());
+        let worked = self.round();
+        pace.committed(held, self.clock.now().monotonic.saturating_sub(begun.monotonic));
+        worked
+    }
+
+    /// Writes the settlements that wait for a delivery to be stored with: none comes any more.
+    fn write_settlements(&mut self) {
+        let mut done = Committed::default();
+        let _ = self.store.commit(&[], &[], self.clock.now(), &mut done);
+        self.mailbox.post(done.settled.into_iter().map(DeliveryNews::Settled));
+    }
+
     /// Sleeps until there is something to do. What comes between the look and the sleep unparks it.
     fn rest(&self) {
         self.door.asleep.store(true, Ordering::SeqCst);
-        let idle = self.door.lanes.iter().all(|lane| lock(&lane.0).waiting.is_empty());
-        if idle && lock(&self.door.errands).is_empty() {
+        if self.door.waiting() == 0 && lock(&self.door.errands).is_empty() {
             thread::park_timeout(REST);
         }
         self.door.asleep.store(false, Ordering::SeqCst);

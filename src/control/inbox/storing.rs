@@ -8,13 +8,17 @@ use crate::inbox::fresh::FreshDelivery;
 use crate::inbox::record::{chunks_of, stored_size};
 use crate::inbox::row::{DeliveryRow, ROW_SIZE};
 use crate::inbox::store::{
-    Committed, DeliveryStore, Fetched, Settlement, StoreOrder, StoreRefusal, StoreStanding, StoreTrouble, StoredRecord,
+    Committed, DeliveryStore, Fetched, Settled, Settlement, StoreOrder, StoreRefusal, StoreStanding, StoreTrouble,
+    StoredRecord,
 };
 use crate::now::Now;
 
 use super::bounds::WriteCause;
 use super::settling;
 use super::shelf::{ID_BLOCK, Shelf, ShelfPlace, fresh_row, monotonic, trouble, unix};
+
+/// So many settlements do not wait for a delivery to be stored with.
+const SETTLED_TOGETHER: usize = 256;
 
 impl Shelf {
     /// Stores deliveries, with the settlements that belong to the same file.
@@ -97,7 +101,12 @@ impl DeliveryStore for Shelf {
         }
         self.later.extend(settlements);
         if fresh.is_empty() {
-            self.flush(now, done);
+            // A commit for each of them would cost more than the delivery did. The next delivery takes them along.
+            let pressing =
+                |settlement: &Settlement| settlement.awaited || matches!(settlement.settled, Settled::Dead { .. });
+            if settlements.is_empty() || self.later.len() >= SETTLED_TOGETHER || settlements.iter().any(pressing) {
+                self.flush(now, done);
+            }
             return Ok(());
         }
         let sizes: Vec<u64> = fresh.iter().map(|fresh| stored_size(fresh) + ROW_SIZE as u64).collect();
@@ -113,7 +122,8 @@ impl DeliveryStore for Shelf {
             // The file has reached its bound: another one may take them.
             result = self.put(fresh, now, done, &sizes);
         }
-        if self.later.len() >= 256 || self.later_since.is_some_and(|since| monotonic(now) >= since + 1_000) {
+        if self.later.len() >= SETTLED_TOGETHER || self.later_since.is_some_and(|since| monotonic(now) >= since + 1_000)
+        {
             self.flush(now, done);
         }
         result
