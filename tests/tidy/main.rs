@@ -52,7 +52,7 @@ const ARROWS: [(&str, &[&str]); 15] = [
 ];
 
 /// Crates that one room owns.
-const OWNERS: [(&str, &[&str]); 32] = [
+const OWNERS: [(&str, &[&str]); 33] = [
     ("ureq", &["control"]),
     ("httparse", &["wire"]),
     ("itoa", &["wire", "telemetry"]),
@@ -76,6 +76,7 @@ const OWNERS: [(&str, &[&str]); 32] = [
     ("monoio", &["edge"]),
     ("notify", &["control"]),
     ("redb", &["control"]),
+    ("rustix", &["control"]),
     ("io_uring", &["edge"]),
     ("httpdate", &["edge"]),
     ("listenfd", &["edge"]),
