@@ -356,11 +356,11 @@ impl Rule {
 
     fn finish_trying(&self, mut trial: Trial, now: Now) -> Result<(usize, Proof), Rejection> {
         while trial.step(&self.keyring, now) {}
-        if trial.result().is_none() {
+        let Some((key, tag)) = trial.result() else {
             // It may have been made with a key that has been published meanwhile.
             self.keyring.keys().iter().filter_map(Key::published).for_each(|keys| keys.ask());
-        }
-        let (key, tag) = trial.result().ok_or(Rejection::SignatureMismatch)?;
+            return Err(Rejection::SignatureMismatch);
+        };
         Ok((key, Proof { tag, key: None, matched: None }))
     }
 
