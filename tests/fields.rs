@@ -185,9 +185,13 @@ fn bodies_that_cannot_be_read_within_bounds_are_refused_for_that() {
     assert_eq!(judged(body(tid, "1", &huge)), Err(Rejection::ContentTooComplex));
 }
 
+/// A member as RFC 1952 has it, with the checksum of section 8.
 fn gzip(body: &[u8]) -> Vec<u8> {
     let deflated = miniz_oxide::deflate::compress_to_vec(body, 9);
-    [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &deflated, &[0; 8]].concat()
+    let bit = |rest: u32, _| if rest & 1 == 1 { rest >> 1 ^ 0xedb8_8320 } else { rest >> 1 };
+    let checksum = !body.iter().fold(u32::MAX, |rest, byte| (0..8).fold(rest ^ u32::from(*byte), bit));
+    let (checksum, length) = (checksum.to_le_bytes(), u32::try_from(body.len()).unwrap().to_le_bytes());
+    [&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &deflated, &checksum, &length].concat()
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl Ledger {
         names: &Names,
         verified: &Verified<'_, D>,
     ) -> EngineNames {
-        let body = verified.is_named_by_id().then(|| verified.delivery().body());
+        let body = verified.body_beside_id();
         key.names(route, names, body)
     }
 

@@ -83,7 +83,7 @@ impl Names {
     ) -> Option<Self> {
         let own = || Some(Self { generation: keys.generation(), ..Self::from(verified.replay_key()?) });
         if verified.is_named_by_id() {
-            return Some(own()?.with_body(seed.hash_body(verified.delivery().body())));
+            return Some(own()?.with_body(verified.body_beside_id().map_or(0, |body| seed.hash_body(body))));
         }
         let current = keys.current().and_then(|key| verifier.name_under(verified, key));
         // Without tags there is but one name. A key of another scheme, which the route had before, makes no tags.

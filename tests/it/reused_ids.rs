@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
-use base64::prelude::BASE64_STANDARD;
+use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE_NO_PAD};
 use ring::hmac;
 
 use crate::support::application::OK;
@@ -16,6 +16,7 @@ on_both_drivers! {
     a_body_under_a_used_id_may_come_again_until_it_is_accepted,
     bodies_under_one_id_are_told_apart_also_while_they_are_with_the_application,
     the_log_shows_a_reused_id,
+    an_id_alone_tells_deliveries_apart_where_bytes_of_the_body_are_not_signed,
 }
 
 const SENDERS: [&[u8]; 2] = [b"the-secret-of-the-first-sender--", b"the-secret-of-the-second-sender-"];
@@ -134,4 +135,58 @@ fn the_log_shows_a_reused_id(driver: Driver) {
     assert!(eventually(|| program.output().len() == 2), "{:#?}", program.output());
     let second = program.output().pop().unwrap();
     assert!(second.contains("\"reason\":\"forwarded\"") && second.contains("\"observed\":[\"id_reused\"]"), "{second}");
+}
+
+/// A compressed body, a token among blanks and a body of which only a part is signed can be written in many ways: a copy of
+/// one delivery is a copy in each of them.
+fn an_id_alone_tells_deliveries_apart_where_bytes_of_the_body_are_not_signed(driver: Driver) {
+    let application = Application::answering(OK);
+    let secret = "the-secret-of-a-sender-of-tokens";
+    let proxy = Proxy::on(driver, &application)
+        .route(&format!("{}\ncontent_encoding = \"decoded\"", route()))
+        .route(&format!("path = \"/token\"\nscheme = \"whole\"\nsecrets = [{{ id = \"1\", value = \"{secret}\" }}]\nreplay.mode = \"enforce\""))
+        .route(&format!("path = \"/part\"\nscheme = \"mailgun\"\nsecrets = [{{ id = \"1\", value = \"{secret}\" }}]\nreplay.mode = \"enforce\"\n[scheme.whole]\nalgorithm = \"jwt-hs256\"\nsignature = {{ body = true }}\nid = {{ claim = \"jti\" }}\ntoken = {{ expires = true }}"))
+        .start();
+    let mut client = proxy.connect();
+    let mut ask = |delivery: &Delivery| String::from_utf8(client.ask(&delivery.bytes()).body).unwrap();
+    let copies = |answers: &[String]| answers.iter().filter(|answer| answer.contains("duplicate")).count();
+
+    let plain = sent(0, "msg_1", b"{}", 1);
+    let packed = |time: u8| {
+        let deflated = miniz_oxide::deflate::compress_to_vec(b"{}", 9);
+        let head = [0x1f, 0x8b, 8, 0, time, 0, 0, 0, 0, 3];
+        // CRC-32 of `{}`, and its length.
+        [&head[..], &deflated, &0xa3a6_bf43_u32.to_le_bytes(), &2_u32.to_le_bytes()].concat()
+    };
+    let mut answers: Vec<String> =
+        (0..4).map(|time| ask(&plain.clone().with_body(&packed(time)).field("Content-Encoding", "gzip"))).collect();
+    answers.push(ask(&plain));
+    assert_eq!((answers[0].as_str(), copies(&answers)), ("ok", 4), "{answers:?}");
+
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let part = |text: String| BASE64_URL_SAFE_NO_PAD.encode(text);
+    let signed = format!(
+        "{}.{}",
+        part("{\"alg\":\"HS256\"}".to_owned()),
+        part(format!("{{\"jti\":\"t1\",\"iat\":{now},\"exp\":{}}}", now + 60))
+    );
+    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
+    let token = format!("{signed}.{}", BASE64_URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes())));
+    let answers: Vec<String> = [token.clone(), format!("{token}\n"), format!(" {token}\r\n"), format!("\t{token}")]
+        .map(|body| ask(&Delivery::unsigned(body.as_bytes()).line("POST /token HTTP/1.1")))
+        .to_vec();
+    assert_eq!((answers[0].as_str(), copies(&answers)), ("ok", 3), "{answers:?}");
+
+    let tag = hmac::sign(&key, format!("{now}a-token-of-mailgun").as_bytes());
+    let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let answers: Vec<String> = ["delivered", "failed", "opened"]
+        .map(|event| {
+            let body = format!(
+                "{{\"signature\":{{\"timestamp\":\"{now}\",\"token\":\"a-token-of-mailgun\",\"signature\":\"{hex}\"}},\"event-data\":{{\"event\":\"{event}\"}}}}"
+            );
+            ask(&Delivery::unsigned(body.as_bytes()).line("POST /part HTTP/1.1"))
+        })
+        .to_vec();
+    assert_eq!((answers[0].as_str(), copies(&answers)), ("ok", 2), "{answers:?}");
+    application.assert_requests(3);
 }

@@ -304,11 +304,14 @@ impl Scene {
             .unwrap()
     }
 
-    /// Waits until the child has said that so often.
+    /// Waits until the child has said that so often, or for two seconds after it is open: while an application that comes and
+    /// goes is left alone, nothing is accepted for longer than that.
     fn hears(&self, child: &mut Child, word: &str, times: u64) {
         let word = format!("@{word}");
         let heard = || std::fs::read_to_string(said(&self.0)).unwrap_or_default().matches(&word).count() as u64;
-        while heard() < times {
+        let mut patience = 2_000;
+        while heard() < times && patience > 0 {
+            patience -= u32::from(word != "@opening$");
             assert!(child.try_wait().unwrap().is_none(), "the child has ended by itself");
             wait(1_000);
         }

@@ -303,7 +303,7 @@ impl Spooler {
     /// One round, after the pause in which a commit gathers more.
     fn paced_round(&mut self, pace: &mut CommitPace) -> bool {
         if let Some(pause) = pace.pause(self.door.waiting()) {
-            thread::sleep(pause);
+            thread::park_timeout(pause);
         }
         let (held, begun) = (self.door.waiting(), self.clock.now());
         let worked = self.round();

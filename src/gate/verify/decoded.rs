@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use miniz_oxide::inflate::stream::{InflateState, inflate};
 use miniz_oxide::{DataFormat, MZFlush, MZStatus};
 
-use super::Delivery;
+use super::{Delivery, crc32};
 use crate::outcome::Rejection;
 use crate::wire::headers::Headers;
 
@@ -47,17 +47,29 @@ pub(super) fn body<'d, D: Delivery>(delivery: &'d D, limit: usize) -> Result<Cow
         Some(b"") => Ok(Cow::Borrowed(body)),
         Some(_) if is(b"identity") => Ok(Cow::Borrowed(body)),
         Some(_) if is(b"gzip") || is(b"x-gzip") => {
-            let stream = gzip_stream(body).ok_or(Rejection::CompressionUnreadable)?;
-            decompress(stream, DataFormat::Raw, bound).map(Cow::Owned)
+            let (stream, trailer) = gzip_stream(body).ok_or(Rejection::CompressionUnreadable)?;
+            let text = decompress(stream, DataFormat::Raw, bound)?;
+            if trailer != trailer_of(&text) {
+                return Err(Rejection::CompressionUnreadable);
+            }
+            Ok(Cow::Owned(text))
         }
         Some(_) if is(b"deflate") => decompress(body, DataFormat::Zlib, bound).map(Cow::Owned),
         Some(_) => Err(Rejection::CompressionUnreadable),
     }
 }
 
-/// What stands between the header and the trailer of a gzip member (RFC 1952, section 2.3). The trailer is not looked at:
-/// the signature says more about what it says.
-fn gzip_stream(body: &[u8]) -> Option<&[u8]> {
+/// Checksum and length, as a gzip member ends with (RFC 1952, section 2.3.1). A receiver refuses a member with others: then
+/// a copy with another end would take the place of the genuine delivery.
+fn trailer_of(text: &[u8]) -> [u8; 8] {
+    let length = u32::try_from(text.len() & 0xffff_ffff).unwrap_or_default();
+    let [a, b, c, d] = crc32::of(text).to_le_bytes();
+    let [e, f, g, h] = length.to_le_bytes();
+    [a, b, c, d, e, f, g, h]
+}
+
+/// What stands between the header and the trailer of a gzip member (RFC 1952, section 2.3), and the trailer.
+fn gzip_stream(body: &[u8]) -> Option<(&[u8], [u8; 8])> {
     const EXTRA: u8 = 4;
     const TEXTS: [u8; 2] = [8, 16];
     const CHECKSUM: u8 = 2;
@@ -73,7 +85,8 @@ fn gzip_stream(body: &[u8]) -> Option<&[u8]> {
     if flags & CHECKSUM != 0 {
         rest = rest.get(2..)?;
     }
-    rest.get(..rest.len().checked_sub(8)?)
+    let (stream, trailer) = rest.split_last_chunk()?;
+    Some((stream, *trailer))
 }
 
 /// Decompresses all of `stream`, to at most `bound` bytes.
@@ -136,7 +149,7 @@ mod tests {
 
     fn gzip(text: &[u8]) -> Vec<u8> {
         let deflated = miniz_oxide::deflate::compress_to_vec(text, 9);
-        [&[0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 3][..], b"name\0", &deflated, &[0; 8]].concat()
+        [&[0x1f, 0x8b, 8, 8, 0, 0, 0, 0, 0, 3][..], b"name\0", &deflated, &trailer_of(text)].concat()
     }
 
     fn read(coding: &str, body: Vec<u8>) -> Result<Vec<u8>, Rejection> {
@@ -181,6 +194,8 @@ mod tests {
             ("gzip", good[..good.len() - 9].to_vec()),
             ("gzip", good[..12].to_vec()),
             ("gzip", twice),
+            ("gzip", [&good[..good.len() - 8], &[0; 8]].concat()),
+            ("gzip", [&good[..good.len() - 1], &[1]].concat()),
             ("gzip", [&good[..], b"x"].concat()),
             ("deflate", trailing),
             ("br", b"{}".to_vec()),

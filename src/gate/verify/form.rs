@@ -81,11 +81,32 @@ pub(super) enum FormError {
     Duplicate,
 }
 
-/// Whether the content type says that the body is a form.
+/// Whether the content type says that the body is a form, and in no encoding in which it has other fields.
 pub(super) fn is_form(headers: Headers<'_>) -> bool {
-    let Ok(Some(value)) = headers.unique("content-type") else { return false };
-    let essence = value.split(|byte| *byte == b';').next().unwrap_or_default();
-    essence.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+    media_type(headers).is_some_and(|it| it.eq_ignore_ascii_case(b"application/x-www-form-urlencoded"))
+        && has_plain_charset(headers)
+}
+
+/// The content type without its parameters.
+pub(super) fn media_type(headers: Headers<'_>) -> Option<&[u8]> {
+    let value = headers.unique("content-type").ok()??;
+    Some(value.split(|byte| *byte == b';').next()?.trim_ascii())
+}
+
+/// Encodings in which the bytes of ASCII are what they are in UTF-8. A receiver that believes another one (UTF-16, UTF-7,
+/// EBCDIC) finds other fields in the same bytes.
+const PLAIN: [&[u8]; 6] = [b"utf-8", b"utf8", b"us-ascii", b"ascii", b"iso-8859-1", b"windows-1252"];
+
+/// Whether every encoding that the content type names is one of [`PLAIN`].
+pub(super) fn has_plain_charset(headers: Headers<'_>) -> bool {
+    let Ok(Some(value)) = headers.unique("content-type") else { return true };
+    value.split(|byte| *byte == b';').skip(1).map(<[u8]>::trim_ascii).all(|parameter| {
+        let lower = parameter.to_ascii_lowercase();
+        let Some(rest) = lower.strip_prefix(b"charset") else { return true };
+        let Some(text) = rest.strip_prefix(b"=") else { return false };
+        let text = text.strip_prefix(b"\"").and_then(|text| text.strip_suffix(b"\"")).unwrap_or(text);
+        PLAIN.contains(&text)
+    })
 }
 
 /// The query of a request target, without the question mark.
@@ -120,10 +141,31 @@ pub(super) fn mentions(form: &[u8], name: &[u8]) -> bool {
 }
 
 /// Whether readers take another name for this one. PHP leaves out spaces before a name, ends it at a NUL and at a bracket, and
-/// makes `_` of dots and spaces; others take `name[]` for a list with that name.
+/// makes `_` of dots and spaces. `qs` of Node takes `name[]` and `name[x]` for a list or an object with that name, and
+/// `[name]` for the name; Django leaves out blanks around it.
 pub(super) fn is_twin(other: &[u8], name: &[u8]) -> bool {
     let cuts = !name.contains(&b'[');
-    other != name && plain(other, cuts).eq(plain(name, cuts))
+    other != name && (plain(other, cuts).eq(plain(name, cuts)) || begins_alike(other, name))
+}
+
+/// Whether the path that a name stands for begins with that of another name.
+fn begins_alike(other: &[u8], name: &[u8]) -> bool {
+    let mut own = path(other);
+    path(name).all(|step| own.next().is_some_and(|other| other == step))
+}
+
+/// The steps of `a[b][c]`, of `[a][b][c]` and, for readers that take dots for steps, of `.a`.
+fn path(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
+    let name = without_blanks(name);
+    let name = name.strip_prefix(b".").unwrap_or(name);
+    name.split(|byte| matches!(byte, b'[' | b']')).map(without_blanks).filter(|step| !step.is_empty())
+}
+
+/// Without what Unicode calls white space, and controls, at both ends.
+fn without_blanks(text: &[u8]) -> &[u8] {
+    let is_blank = |it: char| it.is_whitespace() || it.is_control();
+    core::str::from_utf8(text).map_or_else(|_| text.trim_ascii(), |text| text.trim_matches(is_blank).as_bytes())
 }
 
 /// A name as PHP has it. `cuts`: whether it ends at a bracket.
@@ -242,6 +284,15 @@ mod tests {
             "pay_load=good&x=1;pay_load=evil",
             "x=1;pay.load=evil&pay_load=good",
             "pay_load=good;pay_load=evil",
+            "pay_load=good&[pay_load]=evil",
+            "pay_load=good&%5Bpay_load=evil",
+            "pay_load=good&[[pay_load]]=evil",
+            "pay_load=good&[pay_load][]=evil",
+            "pay_load=good&.pay_load=evil",
+            "pay_load=good&pay_load%09=evil",
+            "pay_load=good&%0bpay_load%20=evil",
+            "pay_load=good&pay_load%C2%A0=evil",
+            "pay_load=good&%E2%80%83pay_load=evil",
         ] {
             assert_eq!(unique(form.as_bytes(), "pay_load"), Err(FormError::Duplicate), "{form}");
         }
@@ -253,9 +304,38 @@ mod tests {
         assert_eq!(unique(b"pay.load=evil", "pay_load"), Ok(None));
         // Where the name itself has brackets, what stands in them counts.
         assert!(unique(b"data[id]=1&data[other]=2&data=3", "data[id]").unwrap().is_some());
-        assert_eq!(unique(b"data[id]=1&+data[id]=2", "data[id]"), Err(FormError::Duplicate));
+        for twin in ["+data[id]", "[data][id]", "data[id][]", "data[id][x]", "data[[id]]", "data[id", "data[+id+]"] {
+            let form = format!("data[id]=1&{twin}=2");
+            assert_eq!(unique(form.as_bytes(), "data[id]"), Err(FormError::Duplicate), "{twin}");
+        }
         assert!(mentions(b"a=1&pay.load=2", b"pay_load") && mentions(b"a;pay_load", b"pay_load"));
         assert!(!mentions(b"a=pay_load&payload=1&%zz=2", b"pay_load"));
+    }
+
+    #[test]
+    fn an_encoding_in_which_a_form_has_other_fields_is_refused() {
+        use crate::wire::headers::HeaderBuf;
+        let is = |parameters: &str| {
+            let mut headers = HeaderBuf::default();
+            headers.push("Content-Type", format!("Application/X-www-form-urlencoded{parameters}").as_bytes());
+            is_form(headers.view())
+        };
+        for plain in ["", "; charset=UTF-8", ";charset=\"utf-8\"", "; x=y; Charset=ISO-8859-1", "; charset=us-ascii"] {
+            assert!(is(plain), "{plain}");
+        }
+        for other in [
+            "; charset=utf-16",
+            ";charset=UTF-7",
+            "; charset=ibm037",
+            "; charset=\"utf-16be\"",
+            "; charset =utf-8",
+            "; charset*=utf-8''utf-16",
+            "; charset=",
+            "; charset=utf-8; charset=utf-16",
+            "; charset=utf-8,utf-16",
+        ] {
+            assert!(!is(other), "{other}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use memchr::memmem;
 
-use super::form::{FormError, is_twin};
+use super::form::{self, FormError, is_twin};
 use crate::wire::headers::Headers;
 
 /// The most parts of one body.
@@ -19,7 +19,7 @@ const BOUNDARY_LIMIT: usize = 70;
 pub(super) fn boundary(headers: Headers<'_>) -> Option<&[u8]> {
     let value = headers.unique("content-type").ok()??;
     let mut parameters = value.split(|byte| *byte == b';').map(<[u8]>::trim_ascii);
-    if !parameters.next()?.eq_ignore_ascii_case(b"multipart/form-data") {
+    if !form::has_plain_charset(headers) || !parameters.next()?.eq_ignore_ascii_case(b"multipart/form-data") {
         return None;
     }
     let mut boundary = None;
@@ -42,10 +42,14 @@ pub(super) fn boundary(headers: Headers<'_>) -> Option<&[u8]> {
 }
 
 /// The content of the only part with this name.
+///
+/// The boundary stands at the beginning of a line, and nowhere else: PHP and Django find parts behind a bare line feed, a
+/// bare carriage return, and in the middle of a line. A sender chooses a boundary that its parts do not have (RFC 2046,
+/// section 5.1.1).
 pub(super) fn unique<'a>(body: &'a [u8], boundary: &[u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, FormError> {
-    let delimiter = [b"\r\n--", boundary].concat();
+    let delimiter = [b"--", boundary].concat();
     let finder = memmem::Finder::new(&delimiter);
-    let mut rest = body.strip_prefix(delimiter.get(2..).unwrap_or_default()).ok_or(FormError::Malformed)?;
+    let mut rest = body.strip_prefix(&*delimiter).ok_or(FormError::Malformed)?;
     // Made once: there may be a thousand parts.
     let blank = memmem::Finder::new(b"\r\n\r\n");
     let mut found = None;
@@ -61,6 +65,7 @@ pub(super) fn unique<'a>(body: &'a [u8], boundary: &[u8], name: &str) -> Result<
         let part = rest.strip_prefix(b"\r\n").ok_or(FormError::Malformed)?;
         let end = finder.find(part).ok_or(FormError::Malformed)?;
         let (part, behind) = part.split_at_checked(end).ok_or(FormError::Malformed)?;
+        let part = part.strip_suffix(b"\r\n").ok_or(FormError::Malformed)?;
         let end = blank.find(part).ok_or(FormError::Malformed)?;
         let (fields, content) = (part.get(..end).unwrap_or_default(), part.get(end + 4..).unwrap_or_default());
         let (part_name, is_file) = name_of(fields)?;
@@ -142,7 +147,7 @@ mod tests {
     #[test]
     fn a_field_is_found_between_others_and_files() {
         let file = "--B\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.bin\"\r\n\
-                    Content-Type: application/octet-stream\r\n\r\n\0\u{1}--B token\r\n";
+                    Content-Type: application/octet-stream\r\n\r\n\0\u{1}-B token\r\n";
         let body = format!("{}{file}{}--B--\r\n", part("timestamp", "1"), part("token", "a\r\nb"));
         assert_eq!(field(&body), Ok(Some("a\r\nb".to_owned())));
         assert_eq!(field(&format!("{}--B--", part("x", ""))), Ok(None));
@@ -194,7 +199,24 @@ mod tests {
                 "{hidden}"
             );
         }
-        for twin in [" token", "token[]", "token[x]"] {
+        // A boundary that is not at the beginning of a line, or whose line ends otherwise.
+        for (before, after) in [
+            ("y\n", "\r\n"),
+            ("y\n", "\n"),
+            ("a ", "\r\n"),
+            ("y\r", "\r\n"),
+            ("", "\r\n"),
+            ("y\r\n", "\n"),
+            ("\r\n-", "\r\n"),
+        ] {
+            let hidden = format!(
+                "{}{before}--B{after}Content-Disposition: form-data; name=\"token\"\r\n\r\nevil\r\n",
+                part("x", "").trim_end()
+            );
+            let body = format!("{}{hidden}--B--", part("token", "good"));
+            assert_eq!(field(&body), Err(FormError::Malformed), "{body:?}");
+        }
+        for twin in [" token", "token ", "token\t", "token\u{a0}", "[token]", "token[]", "token[x]"] {
             let body = format!("{}{}--B--", part("token", "good"), part(twin, "evil"));
             assert_eq!(field(&body), Err(FormError::Duplicate), "{twin}");
         }
@@ -237,6 +259,8 @@ mod tests {
             "boundary=a,b",
             "boundary=\"a",
             "boundary=a\\b",
+            "boundary=a; charset=utf-16",
+            "charset=utf-7; boundary=a",
         ] {
             assert_eq!(of(&format!("multipart/form-data; {odd}")), None, "{odd}");
         }

@@ -139,10 +139,13 @@ impl PublishedKeys {
         Ok(keys)
     }
 
-    /// RFC 7517, sections 4.2 and 4.4.
+    /// RFC 7517, sections 4.2 to 4.4.
     fn is_for_use(&self, jwk: &Value) -> bool {
         let is = |name: &str, wanted: &str| jwk.get(name).and_then(Value::as_str).is_none_or(|text| text == wanted);
-        is("use", "sig") && (self.token.is_empty() || is("alg", self.token))
+        let verifies = |operation: &Value| operation.as_str() == Some("verify");
+        let operations = jwk.get("key_ops").and_then(Value::as_array);
+        let is_able = operations.is_none_or(|operations| operations.iter().any(verifies));
+        is("use", "sig") && is_able && (self.token.is_empty() || is("alg", self.token))
     }
 
     fn key(&self, text: &str) -> Option<PublicKey> {
@@ -177,7 +180,10 @@ impl PublishedKeys {
     pub(super) fn look_up(&self, name: &str) -> Lookup {
         match &*self.current.load() {
             None => Lookup::Unavailable,
-            Some(set) if set.keys.iter().any(|(known, _)| known.as_deref() == Some(name)) => Lookup::Known,
+            // A key without a name may be the one.
+            Some(set) if set.keys.iter().any(|(known, _)| known.as_deref().is_none_or(|known| known == name)) => {
+                Lookup::Known
+            }
             Some(_) => Lookup::Unknown,
         }
     }
@@ -191,14 +197,17 @@ impl PublishedKeys {
         lacks
     }
 
-    /// Whether the key of this name has made the signature; without a name, one of the first four keys.
+    /// Whether a key of this name has made the signature, or, where none has the name, one of those that have none;
+    /// without a name, one of the keys. Four keys are tried at most.
     pub(super) fn verifies(&self, name: Option<&str>, content: &[u8], signature: &[u8]) -> bool {
         let current = self.current.load();
         let keys = current.as_ref().map(|set| set.keys.as_slice()).unwrap_or_default();
         match name {
             Some(name) => {
-                let mut named = keys.iter().filter(|(known, _)| known.as_deref() == Some(name));
-                named.next().is_some_and(|(_, key)| key.verifies(content, signature))
+                let is_named = |known: &Option<Box<str>>| known.as_deref() == Some(name);
+                let has_it = keys.iter().any(|(known, _)| is_named(known));
+                let tried = keys.iter().filter(|(known, _)| if has_it { is_named(known) } else { known.is_none() });
+                tried.take(TRIES).any(|(_, key)| key.verifies(content, signature))
             }
             None => keys.iter().take(TRIES).any(|(_, key)| key.verifies(content, signature)),
         }
@@ -249,10 +258,12 @@ mod tests {
         assert_eq!(read("d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"), Ok(1));
         let by_name = r#"{"k":"d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"}"#;
         assert_eq!(keys.read(by_name.as_bytes()).unwrap().names().collect::<Vec<_>>(), ["k"]);
-        for (use_or_alg, count) in [("\"use\":\"sig\"", Ok(1)), ("\"alg\":\"EdDSA\"", Ok(1))]
-            .into_iter()
-            .chain([("\"use\":\"enc\"", Err(KeySetError::NoKey)), ("\"alg\":\"ES256\"", Err(KeySetError::NoKey))])
-        {
+        for (use_or_alg, count) in [("\"use\":\"sig\"", Ok(1)), ("\"alg\":\"EdDSA\"", Ok(1))].into_iter().chain([
+            ("\"use\":\"enc\"", Err(KeySetError::NoKey)),
+            ("\"key_ops\":[\"encrypt\"]", Err(KeySetError::NoKey)),
+            ("\"key_ops\":[\"verify\"]", Ok(1)),
+            ("\"alg\":\"ES256\"", Err(KeySetError::NoKey)),
+        ]) {
             assert_eq!(read(&JWK.replacen('{', &format!("{{{use_or_alg},"), 1)), count, "{use_or_alg}");
         }
         for text in [r#"{"keys":[]}"#, "{}", r#"{"keys":[{"kty":"RSA"}]}"#, "", "x"] {

@@ -15,6 +15,7 @@ use super::scheme::{Kind, Scheme, SignatureSource, Source};
 use super::signature::{FieldError, Signature, VALUE_LIMIT};
 use super::template::Part;
 use crate::outcome::Rejection;
+use crate::wire::headers::Headers;
 
 /// The longest delivery id, in bytes.
 const ID_LIMIT: usize = 256;
@@ -273,8 +274,19 @@ pub(super) fn document<'d, D: Delivery>(
 ) -> Result<Cow<'d, [u8]>, Rejection> {
     match &scheme.json_form {
         Some(name) => required(form_field(delivery, name, reasons)?, reasons),
+        None if scheme.signs_json() && may_be_a_form(delivery.headers()) => Err(reasons.malformed),
         None => Ok(Cow::Borrowed(delivery.body())),
     }
+}
+
+/// Whether a receiver may find other fields in the body than a JSON document has: one that goes by the content type reads a
+/// form, or another encoding.
+fn may_be_a_form(headers: Headers<'_>) -> bool {
+    let is_form = |media: &[u8]| {
+        media.eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
+            || media.get(..10).is_some_and(|kind| kind.eq_ignore_ascii_case(b"multipart/"))
+    };
+    form::media_type(headers).is_some_and(is_form) || !form::has_plain_charset(headers)
 }
 
 pub(super) fn json<'d, D: Delivery>(

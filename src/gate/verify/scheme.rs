@@ -241,6 +241,20 @@ impl Scheme {
             }) || self.body_digest.is_some() && self.signs_url())
     }
 
+    /// Whether no byte of the body can change under one signature. A part of it, the fields of a form, a token among blanks
+    /// and a compressed body can be written in other ways.
+    #[must_use]
+    pub fn covers_body_as_received(&self) -> bool {
+        let exact = match self.kind {
+            Kind::Jws(_) => self.token.body_digest.is_some(),
+            _ => {
+                self.content.any(|part| matches!(part, Part::Body | Part::HashedBody(..)))
+                    || self.body_digest.is_some() && self.signs_url()
+            }
+        };
+        self.signs() && exact && self.signed_body == SignedBody::AsReceived
+    }
+
     /// Whether the timestamp is part of what is signed. Only then does it count.
     #[must_use]
     pub fn signs_timestamp(&self) -> bool {

@@ -125,6 +125,13 @@ impl<'r, D: Delivery> Verified<'r, D> {
         self.identifying_id().is_some()
     }
 
+    /// The body, where the delivery id names the delivery and a signature covers every byte of the body: then two bodies
+    /// under one id are two deliveries. Where anybody can change bytes of the body, the id alone tells deliveries apart.
+    pub fn body_beside_id(&self) -> Option<&[u8]> {
+        let is_covered = self.evidence.as_ref().is_some_and(|evidence| evidence.scheme.covers_body_as_received());
+        (is_covered && self.is_named_by_id()).then(|| self.delivery.body())
+    }
+
     /// Whether the tag of the signed content tells this delivery apart: it then has another name under each key.
     pub fn is_named_by_tag(&self) -> bool {
         let proof = self.evidence.as_ref().and_then(|evidence| evidence.proof.as_ref());

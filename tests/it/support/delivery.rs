@@ -54,6 +54,11 @@ impl Delivery {
         Self::unsigned(body).field("X-Hub-Signature-256", &github_signature(SECRET, &other))
     }
 
+    /// The same head with another body.
+    pub(crate) fn with_body(self, body: &[u8]) -> Self {
+        Self { body: body.to_vec(), ..self }
+    }
+
     pub(crate) fn line(mut self, line: &str) -> Self {
         line.clone_into(&mut self.line);
         self
