@@ -43,6 +43,10 @@ pub trait StoreSide: Send + Sync {
     fn settle(&self, settlement: Settlement);
     /// Asks for a record. [`DeliveryNews::Fetched`] follows.
     fn fetch(&self, id: DeliveryId);
+    /// No attempt may last longer than until then, by the monotonic clock: afterwards another process may have the delivery.
+    fn attempts_until(&self) -> Duration {
+        Duration::MAX
+    }
 }
 
 /// What the store tells.
@@ -158,6 +162,8 @@ struct Deliverer {
     ended: Vec<EndedAttempt>,
     observer: Arc<dyn Observer>,
     flying: usize,
+    /// No attempt takes longer.
+    longest: Duration,
     /// Until when attempts under way may end; set when the process stops.
     stopping: Option<Duration>,
 }
@@ -245,6 +251,18 @@ fn same_application(one: &Target, other: &Target) -> bool {
     }
 }
 
+/// For how long an attempt of any route can take at most: until a connection is there, and until the answer is. A
+/// connection is made anew at most once.
+#[must_use]
+pub fn longest_attempt<'a>(
+    routes: impl Iterator<Item = &'a DurableRoute>,
+    upstreams: impl Iterator<Item = &'a Upstream>,
+) -> Duration {
+    let answer = routes.map(|route| route.timeout).max().unwrap_or_default();
+    let connection = upstreams.map(|upstream| upstream.connect_timeout).max().unwrap_or_default();
+    answer.saturating_add(connection.saturating_mul(2))
+}
+
 impl Deliverer {
     fn new(seed: u64, meters: Arc<DeliveryMeters>, observer: Arc<dyn Observer>) -> Self {
         Self {
@@ -262,6 +280,7 @@ impl Deliverer {
             ended: Vec::new(),
             observer,
             flying: 0,
+            longest: Duration::ZERO,
             stopping: None,
         }
     }
@@ -285,6 +304,7 @@ impl Deliverer {
                 }
             }
         }
+        self.longest = longest_attempt(self.routes.iter().map(|known| &known.route), self.applications.iter().map(|it| &it.upstream));
         self.unsettled = true;
         for (at, known) in self.routes.iter().enumerate() {
             self.agenda.hold(at, known.held || known.gone);
@@ -451,6 +471,9 @@ impl Deliverer {
     /// What can be attempted now. For what is not in memory the store is asked.
     fn due(&mut self, store: &dyn StoreSide, now: Now) -> Vec<(Due, Arc<StoredRecord>)> {
         let mut ready = Vec::new();
+        if now.monotonic.saturating_add(self.longest) > store.attempts_until() {
+            return ready;
+        }
         let arrived: Vec<DeliveryId> =
             self.fetching.keys().filter(|id| self.records.contains_key(*id)).copied().collect();
         for id in arrived {

@@ -9,6 +9,7 @@ pub mod agenda;
 pub mod backoff;
 pub mod breaker;
 pub mod delivery;
+pub mod engine;
 pub mod filter;
 pub mod fresh;
 pub mod judgement;
