@@ -23,7 +23,7 @@ use crate::telemetry::readings::ProcessIdentity;
 use super::bind_advice::bind_advice;
 use super::causes::Causes;
 use super::desk::{FrontDesk, Interior, Looking};
-use super::durable::service::{Beginning, Household, InboxService};
+use super::durable::service::{InboxBeginning, Household, InboxService};
 use super::event_log::{EventLog, Level};
 use super::hardening;
 use super::lookout::Lookout;
@@ -224,7 +224,7 @@ fn open_inbox(loaded: &Loaded, workers: usize, log: &Arc<EventLog>) -> Result<Op
     let Some(settings) = &loaded.settings.inbox else { return Ok(None) };
     let shared = loaded.settings.shared.as_ref();
     let key = shared.and_then(|shared| Some(EngineKey::new(shared.key.content.as_ref()?.bytes(), &shared.prefix)));
-    let beginning = Beginning { workers, log: Arc::clone(log), shared_seed: key.map(|key| key.seed()) };
+    let beginning = InboxBeginning { workers, log: Arc::clone(log), shared_seed: key.map(|key| key.seed()) };
     let inbox = InboxService::new(settings.clone(), beginning);
     inbox.map(Some).map_err(|error| format!("cannot make the inbox: {error}"))
 }

@@ -288,6 +288,7 @@ impl Deliverer {
     /// Another configuration is in force. Routes and applications keep their positions by their names. Deliveries of a
     /// route that is gone wait until it is there again.
     fn follow(&mut self, routes: Vec<DurableRoute>, upstreams: Vec<Upstream>, now: Now) {
+        self.longest = longest_attempt(routes.iter(), upstreams.iter());
         let places: Vec<usize> = upstreams.into_iter().map(|upstream| self.place(upstream)).collect();
         for known in &mut self.routes {
             known.gone = !routes.iter().any(|route| route.name == known.route.name);
@@ -304,7 +305,6 @@ impl Deliverer {
                 }
             }
         }
-        self.longest = longest_attempt(self.routes.iter().map(|known| &known.route), self.applications.iter().map(|it| &it.upstream));
         self.unsettled = true;
         for (at, known) in self.routes.iter().enumerate() {
             self.agenda.hold(at, known.held || known.gone);

@@ -2,6 +2,7 @@
 //! tests say that they were left out.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
+mod crash;
 mod promises;
 mod replicas;
 mod support;

@@ -126,7 +126,8 @@ fn the_user_of_the_documentation_may_do_what_the_inbox_needs() {
     let words: Vec<&str> = ["ACL", "SETUSER", "countersign"].into_iter().chain(rule.split(' ').skip(2)).collect();
     assert_eq!(engine.ask(&words), "+OK\r\n");
     fs::write(engine.folder.join("password"), "sesame").unwrap();
-    let shared = format!("username = \"countersign\"\npassword_file = \"{}\"", engine.folder.join("password").display());
+    let shared =
+        format!("username = \"countersign\"\npassword_file = \"{}\"", engine.folder.join("password").display());
     let application = application("127.0.0.1:0", &[400]);
     let ordered = Terms { shared: &shared, delivery: ", order = \"id\"", ..USUAL };
     let process = Process::start(&engine, application.address, ordered);

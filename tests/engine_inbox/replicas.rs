@@ -36,13 +36,11 @@ fn another_replica_delivers_what_a_dead_one_had_acknowledged() {
 fn a_replica_that_stops_passes_on_at_once_what_it_had() {
     let Some(engine) = Engine::start(&KEEPS) else { return };
     let upstream = away();
-    // A lease of more than half an hour.
-    let long = Terms { delivery: ", order = \"none\"", ..USUAL };
-    let first = Process::start(&engine, upstream, long);
+    let first = Process::start(&engine, upstream, USUAL);
     let address = first.open();
     (0..5).for_each(|at| assert_eq!(status(&send(address, &format!("{{\"n\":{at}}}"))), "202"));
     first.stop();
-    let second = Process::start(&engine, upstream, long);
+    let second = Process::start(&engine, upstream, USUAL);
     second.open();
     let begun = std::time::Instant::now();
     second.await_line("5 deliveries of a replica that has gone are taken over");
@@ -139,7 +137,7 @@ fn operators_ask_any_replica() {
     });
     // A route that is held at one replica is held at all.
     second.inbox(&["hold", "--route", "hook"]);
-    eventually("a held route", || first.inbox(&["stats", "--json"]).contains("\"held\":[\"hook\"]"));
+    eventually("a held route", || first.inbox(&["stats", "--json"]).contains("\"held_routes\":[\"hook\"]"));
     assert_eq!(status(&send(address, "{\"n\":9}")), "202");
     assert!(application.is_quiet());
     first.inbox(&["release", "--route", "hook"]);

@@ -86,7 +86,7 @@ impl Engine {
 
     pub(crate) fn stop(&mut self) {
         let _ = self.child.kill();
-        self.child.wait().unwrap();
+        let _ = self.child.wait();
         let _ = fs::remove_file(self.folder.join("engine.sock"));
     }
 
@@ -159,6 +159,11 @@ impl Application {
         self.requests.recv_timeout(PATIENCE).expect("the application is called")
     }
 
+    /// Everything that it was given and is not read yet.
+    pub(crate) fn drain(&self, mut each: impl FnMut(&str)) {
+        self.requests.try_iter().for_each(|request| each(&request));
+    }
+
     pub(crate) fn is_quiet(&self) -> bool {
         self.requests.recv_timeout(Duration::from_millis(300)).is_err()
     }
@@ -198,7 +203,7 @@ impl Process {
              [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
              [upstream]\naddress = \"{upstream}\"\nconnect_timeout = \"100ms\"\n\
              [shared]\naddress = \"unix:{}\"\nkey_file = \"shared-key\"\n{shared}\n\
-             [inbox]\nengine = \"redis\"\nsize = \"64MiB\"\ndeliveries = 2048\n{inbox}\n\
+             [inbox]\nengine = \"redis\"\nsize = \"64MiB\"\ndeliveries = 100000\n{inbox}\n\
              [[route]]\npath = \"/hook\"\nscheme = \"github\"\nsecrets = [{{ id = \"1\", file = \"secret\" }}]\n\
              acknowledge = \"durable\"\ndelivery = {{ backoff = \"50ms..200ms\", timeout = \"1s\"{delivery} }}\n",
             engine.folder.join("engine.sock").display()
@@ -244,7 +249,9 @@ impl Process {
     /// What the admin port answers to a path.
     pub(crate) fn page(&self, path: &str) -> String {
         let mut stream = TcpStream::connect(self.admin()).unwrap();
-        stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes()).unwrap();
+        stream
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
         let mut answer = String::new();
         let _ = stream.read_to_string(&mut answer);
         answer
@@ -260,6 +267,11 @@ impl Process {
 
     /// kill -9.
     pub(crate) fn kill(mut self) {
+        self.end();
+    }
+
+    /// The same, where it stays to be replaced.
+    pub(crate) fn end(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -286,16 +298,21 @@ impl Drop for Process {
 
 /// Sends a delivery. The answer; empty where the connection ended without one.
 pub(crate) fn send(address: SocketAddr, body: &str) -> String {
+    try_send(address, body).unwrap_or_default()
+}
+
+/// The same, where nothing may listen; nothing where the connection ended without an answer.
+pub(crate) fn try_send(address: SocketAddr, body: &str) -> Option<String> {
     let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, SECRET.as_bytes()), body.as_bytes());
     let hex: String = tag.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
-    let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = TcpStream::connect(address).ok()?;
+    stream.set_read_timeout(Some(PATIENCE)).ok()?;
     let request = format!(
         "POST /hook HTTP/1.1\r\nHost: hooks.example\r\nX-Hub-Signature-256: sha256={hex}\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    stream.write_all(request.as_bytes()).unwrap();
-    message(&mut stream).unwrap_or_default()
+    stream.write_all(request.as_bytes()).ok()?;
+    message(&mut stream)
 }
 
 /// Sends until it is acknowledged.

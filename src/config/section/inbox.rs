@@ -9,8 +9,8 @@ use crate::config::digest::Digest;
 use crate::config::lines::line;
 use crate::config::reader::{Reader, set};
 use crate::config::section::inbox_keys::{self, InboxKeySettings};
-use crate::inbox::engine::promise::Durability;
 use crate::config::units::{show_duration, show_size, show_size_rounded};
+use crate::inbox::engine::promise::Durability;
 
 const SIZE: RangeInclusive<u64> = 64 << 20..=1 << 40;
 const DELIVERIES: RangeInclusive<u64> = 16..=16_777_216;
@@ -154,7 +154,9 @@ fn read_durability(reader: &Reader<'_>, in_engine: bool) -> Durability {
             let message = "an acknowledged delivery does not survive the machine of the engine";
             reader.warning("durability", message, fix);
         }
-        Durability::Memory => reader.warning("durability", "an acknowledged delivery is lost when the engine ends", fix),
+        Durability::Memory => {
+            reader.warning("durability", "an acknowledged delivery is lost when the engine ends", fix)
+        }
     }
     durability
 }

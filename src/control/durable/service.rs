@@ -49,7 +49,7 @@ const ENGINE_BATCH: usize = 4 << 20;
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
 /// A store that is open.
-struct Opened {
+struct OpenInbox {
     store: Box<dyn DeliveryStore>,
     message: String,
     /// Bytes of a commit.
@@ -76,7 +76,7 @@ pub struct InboxService {
 }
 
 /// What an inbox begins with.
-pub struct Beginning {
+pub struct InboxBeginning {
     /// How many workers hand deliveries in.
     pub workers: usize,
     /// Where the operator is told of it.
@@ -104,8 +104,8 @@ impl InboxService {
     ///
     /// # Errors
     /// No file descriptor is left, or the system has no randomness.
-    pub fn new(settings: InboxSettings, beginning: Beginning) -> io::Result<Arc<Self>> {
-        let Beginning { workers, log, shared_seed } = beginning;
+    pub fn new(settings: InboxSettings, beginning: InboxBeginning) -> io::Result<Arc<Self>> {
+        let InboxBeginning { workers, log, shared_seed } = beginning;
         let (mailbox, ear) = Mailbox::new()?;
         let seed = match (&settings.directory, shared_seed) {
             (Some(directory), _) => LedgerSeed::of(directory, &log)?,
@@ -213,7 +213,7 @@ impl InboxService {
             Some(directory) => self.open_shelf(directory, household),
             None => self.open_engine(household),
         };
-        let Some(Opened { store, message, batch_bytes }) = opened else { return };
+        let Some(OpenInbox { store, message, batch_bytes }) = opened else { return };
         let spooler = Spooler {
             store,
             door: Arc::clone(self.gate.door()),
@@ -235,7 +235,7 @@ impl InboxService {
     }
 
     /// On the disk of this machine.
-    fn open_shelf(&self, directory: &Path, household: &Household) -> Option<Opened> {
+    fn open_shelf(&self, directory: &Path, household: &Household) -> Option<OpenInbox> {
         let shown = directory.display();
         let shelf = self.open_patiently(&format!("the inbox {shown} cannot be opened"), || {
             let opened = Directory::open(directory);
@@ -254,11 +254,11 @@ impl InboxService {
         }
         let recalled = format!("; copies of {known} accepted ones are recognised");
         let message = format!("{}{recalled}", opened(&shelf.standing()));
-        Some(Opened { store: self.reported(shelf, household), message, batch_bytes: self.terms().batch_bytes() })
+        Some(OpenInbox { store: self.reported(shelf, household), message, batch_bytes: self.terms().batch_bytes() })
     }
 
     /// In the engine of `[shared]`.
-    fn open_engine(&self, household: &Household) -> Option<Opened> {
+    fn open_engine(&self, household: &Household) -> Option<OpenInbox> {
         let settings = &self.settings;
         let terms = EngineInboxTerms {
             engine: household.engine.clone()?,
@@ -279,7 +279,7 @@ impl InboxService {
         };
         self.open_patiently("the inbox in the engine cannot be opened", || store.open(household.clock.now()))?;
         let message = opened(&store.standing());
-        Some(Opened { store: self.reported(store, household), message, batch_bytes: ENGINE_BATCH })
+        Some(OpenInbox { store: self.reported(store, household), message, batch_bytes: ENGINE_BATCH })
     }
 
     fn reported<S: NotedStore + 'static>(&self, store: S, household: &Household) -> Box<dyn DeliveryStore> {

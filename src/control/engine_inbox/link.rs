@@ -26,7 +26,7 @@ pub(super) struct ScriptCall<'a> {
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unanswered {
+pub(super) enum NoReply {
     /// Nothing was sent.
     Unsent,
     /// It was sent, and may have been done.
@@ -44,7 +44,7 @@ pub(super) enum LinkNews {
 
 /// The connection of a store to its engine.
 #[derive(Debug)]
-pub(super) struct EngineLink {
+pub(super) struct StoreLink {
     terms: DialTerms,
     pub(super) keys: InboxKeys,
     line: Option<EngineLine>,
@@ -55,19 +55,11 @@ pub(super) struct EngineLink {
     told: Option<LinkNews>,
 }
 
-impl EngineLink {
+impl StoreLink {
     pub(super) fn new(terms: DialTerms) -> Self {
         let key = &terms.engine.key;
         let keys = InboxKeys::new(key.prefix(), &key.inbox_tag());
-        Self {
-            terms,
-            keys,
-            line: None,
-            next: Duration::ZERO,
-            examined: Duration::ZERO,
-            news: Vec::new(),
-            told: None,
-        }
+        Self { terms, keys, line: None, next: Duration::ZERO, examined: Duration::ZERO, news: Vec::new(), told: None }
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -145,17 +137,17 @@ impl EngineLink {
     }
 
     /// Sends commands and gives their replies.
-    pub(super) fn send(&mut self, commands: &[u8], count: usize) -> Result<Vec<Vec<u8>>, Unanswered> {
-        let Some(line) = &mut self.line else { return Err(Unanswered::Unsent) };
+    pub(super) fn send(&mut self, commands: &[u8], count: usize) -> Result<Vec<Vec<u8>>, NoReply> {
+        let Some(line) = &mut self.line else { return Err(NoReply::Unsent) };
         line.ask(commands, count).map_err(|trouble| {
             self.line = None;
             self.fail(&trouble.into());
-            Unanswered::Unknown
+            NoReply::Unknown
         })
     }
 
     /// Runs scripts, all sent at once. Those that the engine does not have are sent with their texts then.
-    pub(super) fn call_all(&mut self, calls: &[ScriptCall<'_>]) -> Result<Vec<Vec<u8>>, Unanswered> {
+    pub(super) fn call_all(&mut self, calls: &[ScriptCall<'_>]) -> Result<Vec<Vec<u8>>, NoReply> {
         let mut out = Vec::new();
         for call in calls {
             scripts::encode(&mut out, &self.keys, call.script, &call.arguments, false);
@@ -172,7 +164,7 @@ impl EngineLink {
     }
 
     /// Runs one script.
-    pub(super) fn call(&mut self, script: InboxScript, arguments: &[&[u8]]) -> Result<Vec<u8>, Unanswered> {
+    pub(super) fn call(&mut self, script: InboxScript, arguments: &[&[u8]]) -> Result<Vec<u8>, NoReply> {
         let call = ScriptCall { script, arguments: arguments.to_vec() };
         Ok(self.call_all(&[call])?.pop().unwrap_or_default())
     }

@@ -1,13 +1,13 @@
 //! What is in the engine, for attempts and for operators.
 
-use crate::inbox::delivery::{DeliveryId, DeliveryState};
+use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
 use crate::inbox::engine::answers::{InboxAnswer, InboxRefusal, id_text, read_id};
 use crate::inbox::filter::DeliveryFilter;
 use crate::inbox::row::{DeliveryRow, ROW_SIZE};
 use crate::inbox::store::{Fetched, StoreTrouble, StoredRecord};
 use crate::wire::resp;
 
-use super::sealing::Opened;
+use super::sealing::OpenedRecord;
 use super::store::{EngineStore, away};
 
 /// So many rows are read at a time.
@@ -47,6 +47,28 @@ fn kept_row(id: DeliveryId, value: &[u8]) -> ListedRow {
     read_row(id, value.get(HOLDING..HOLDING + ROW_SIZE).unwrap_or_default())
 }
 
+/// What is written in place of a row that is not what was written.
+pub(super) fn unreadable(id: DeliveryId) -> DeliveryRow {
+    DeliveryRow {
+        id,
+        state: DeliveryState::Damaged,
+        reason: DeliveryReason::DamagedRecord,
+        redrives: 0,
+        route: u16::MAX,
+        attempts: 0,
+        status: 0,
+        chunks: 0,
+        head_length: 0,
+        body_length: 0,
+        accepted: 0,
+        begun: 0,
+        due: 0,
+        changed: 0,
+        order_key: [0; 16],
+        seen_key: [0; 32],
+    }
+}
+
 impl EngineStore {
     /// Reads a record.
     pub(super) fn look_up(&mut self, id: DeliveryId, into: &mut StoredRecord) -> Result<Fetched, StoreTrouble> {
@@ -66,7 +88,7 @@ impl EngineStore {
         let (Some(row), Some(record)) = (value(0)?, value(1)?) else { return Ok(Fetched::Gone) };
         let ListedRow { row, .. } = kept_row(id, row);
         let opened = self.sealer.open(record, into);
-        if opened == Opened::Locked {
+        if opened == OpenedRecord::Locked {
             if let Some(row) = self.owned.get(&id) {
                 self.locked.insert(id, row.clone());
                 self.gone.push(id);
@@ -77,7 +99,7 @@ impl EngineStore {
         if let Some(row) = row {
             self.learn_routes(&[ListedRow { id, row: Some(row.clone()) }]);
             let route = self.routes.get(usize::from(row.route)).map_or("", String::as_str);
-            if opened == Opened::Whole && into.is_of(&row, route) {
+            if opened == OpenedRecord::Whole && into.is_of(&row, route) {
                 return Ok(Fetched::Whole);
             }
         }
@@ -100,13 +122,11 @@ impl EngineStore {
         named.dedup();
         let mut named = named.into_iter().filter(|id| after.is_none_or(|after| *id > after));
         loop {
-            let ids: Vec<DeliveryId> = if filter.ids.is_empty() {
-                self.ids_behind(behind)?
-            } else {
-                named.by_ref().take(PAGE).collect()
-            };
+            let ids: Vec<DeliveryId> =
+                if filter.ids.is_empty() { self.ids_behind(behind)? } else { named.by_ref().take(PAGE).collect() };
             let Some(last) = ids.last().copied() else { return Ok(false) };
             behind = Some(last);
+            self.keep_lease();
             for row in self.rows_of(&ids)? {
                 let route = self.routes.get(usize::from(row.route)).map_or("", String::as_str);
                 if filter.matches(&row, route) {
@@ -142,13 +162,14 @@ impl EngineStore {
         let rows: Vec<ListedRow> =
             ids.iter().zip(values).filter_map(|(id, value)| value.map(|value| kept_row(*id, value))).collect();
         self.learn_routes(&rows);
-        Ok(rows.into_iter().map(|listed| listed.row.unwrap_or_else(|| super::ticking::unreadable(listed.id))).collect())
+        Ok(rows.into_iter().map(|listed| listed.row.unwrap_or_else(|| unreadable(listed.id))).collect())
     }
 
     /// Asks for the names of routes, where a row has a number without one.
     pub(super) fn learn_routes(&mut self, rows: &[ListedRow]) {
         let known = |row: &DeliveryRow| {
-            row.state == DeliveryState::Damaged || self.routes.get(usize::from(row.route)).is_some_and(|it| !it.is_empty())
+            row.state == DeliveryState::Damaged
+                || self.routes.get(usize::from(row.route)).is_some_and(|it| !it.is_empty())
         };
         if rows.iter().filter_map(|listed| listed.row.as_ref()).all(known) {
             return;

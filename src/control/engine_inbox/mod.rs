@@ -17,4 +17,6 @@ pub mod store;
 mod ticking;
 
 #[cfg(test)]
+mod answer_tests;
+#[cfg(test)]
 mod store_tests;

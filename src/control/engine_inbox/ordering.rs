@@ -77,8 +77,7 @@ impl EngineStore {
         let mut purged = Vec::new();
         for some in self.matching(filter, room)?.chunks(AT_A_TIME) {
             let me = self.me();
-            let texts: Vec<(String, Vec<u8>)> =
-                some.iter().map(|row| (id_text(row.id), kept_bytes(row))).collect();
+            let texts: Vec<(String, Vec<u8>)> = some.iter().map(|row| (id_text(row.id), kept_bytes(row))).collect();
             let mut arguments = vec![me.as_bytes()];
             texts.iter().for_each(|(id, row)| arguments.extend([id.as_bytes(), row.as_slice()]));
             let said = self.change(InboxScript::Remove, &arguments)?;

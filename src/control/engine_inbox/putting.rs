@@ -11,12 +11,15 @@ use crate::inbox::row::{DeliveryRow, SeenKey};
 use crate::inbox::store::{Committed, StoreRefusal};
 use crate::now::Now;
 
-use super::link::Unanswered;
+use super::link::NoReply;
 use super::looking::{kept_bytes, listed};
 use super::store::{EngineStore, number_text, unix};
 
 /// For so long a put whose answer did not come is repeated before its senders are left without an answer.
 const REPEATED: Duration = Duration::from_secs(6);
+
+/// Between two attempts to reach an engine that is starting.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The engine remembers no copy for longer, in milliseconds: a hundred years.
 const LONGEST: u64 = 100 * 366 * 24 * 3_600 * 1_000;
@@ -120,9 +123,14 @@ impl EngineStore {
         let mut sent = false;
         loop {
             match self.link.call(InboxScript::Put, &arguments) {
-                Ok(reply) => return self.end_of(&reply, deliveries.len(), number),
-                Err(Unanswered::Unsent) if !sent => return PutEnd::Refused(StoreRefusal::Failed),
-                Err(Unanswered::Unsent | Unanswered::Unknown) => sent = true,
+                Ok(reply) => match self.end_of(&reply, deliveries.len(), number) {
+                    // An earlier one of these requests may have been done: only the engine knows.
+                    PutEnd::Anew if sent => return PutEnd::Refused(StoreRefusal::Unknown),
+                    PutEnd::Refused(StoreRefusal::Failed) if sent => std::thread::park_timeout(PAUSE),
+                    end => return end,
+                },
+                Err(NoReply::Unsent) if !sent => return PutEnd::Refused(StoreRefusal::Failed),
+                Err(NoReply::Unsent | NoReply::Unknown) => sent = true,
             }
             while !self.link.reach(true) {
                 if self.link.now() >= until {
@@ -131,7 +139,7 @@ impl EngineStore {
                     self.reach(now, false);
                     return PutEnd::Refused(StoreRefusal::Unknown);
                 }
-                std::thread::park_timeout(Duration::from_millis(50));
+                std::thread::park_timeout(PAUSE);
             }
             if self.link.now() >= until {
                 self.note_unknown(number);
@@ -203,10 +211,11 @@ impl EngineStore {
     }
 
     /// Finds out what became of a put whose answer never came, and makes sure that it does not come later.
-    pub(super) fn resolve(&mut self) {
-        let Some(number) = self.holding.as_ref().and_then(|holding| holding.unknown) else { return };
+    /// Gives whether that is known.
+    pub(super) fn resolve(&mut self) -> bool {
+        let Some(number) = self.holding.as_ref().and_then(|holding| holding.unknown) else { return true };
         let (me, seq) = (self.me(), number_text(number));
-        let Ok(reply) = self.link.call(InboxScript::Resolve, &[me.as_bytes(), seq.as_bytes()]) else { return };
+        let Ok(reply) = self.link.call(InboxScript::Resolve, &[me.as_bytes(), seq.as_bytes()]) else { return false };
         let read = InboxAnswer::of(&reply).and_then(|mut answer| answer.texts().map(listed));
         match read {
             Ok(rows) => {
@@ -214,19 +223,23 @@ impl EngineStore {
                     holding.unknown = None;
                 }
                 self.own_listed(rows);
+                true
             }
-            Err(refusal) => _ = self.refused(&refusal),
+            Err(refusal) => {
+                self.refused(&refusal);
+                false
+            }
         }
     }
 
     /// The number of a route in the engine.
-    fn route_number(&mut self, name: &str) -> Result<u16, Unanswered> {
+    fn route_number(&mut self, name: &str) -> Result<u16, NoReply> {
         if let Some(at) = self.routes.iter().position(|known| known == name) {
             return Ok(u16::try_from(at).unwrap_or(u16::MAX));
         }
         let reply = self.link.call(InboxScript::Route, &[name.as_bytes()])?;
         let number = InboxAnswer::of(&reply).and_then(|mut answer| answer.number());
-        let number = number.ok().and_then(|number| u16::try_from(number).ok()).ok_or(Unanswered::Unknown)?;
+        let number = number.ok().and_then(|number| u16::try_from(number).ok()).ok_or(NoReply::Unknown)?;
         let at = usize::from(number);
         if self.routes.len() <= at {
             self.routes.resize(at + 1, String::new());

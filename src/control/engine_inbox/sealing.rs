@@ -20,7 +20,7 @@ const START: usize = 1 + 8 + size_of::<KeyCheck>();
 
 /// What was found in a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Opened {
+pub(super) enum OpenedRecord {
     Whole,
     Damaged,
     /// It is encrypted with a key that is not there.
@@ -74,12 +74,12 @@ impl RecordSealer {
     }
 
     /// Opens a record.
-    pub(super) fn open(&self, record: &[u8], into: &mut StoredRecord) -> Opened {
+    pub(super) fn open(&self, record: &[u8], into: &mut StoredRecord) -> OpenedRecord {
         into.bytes.clear();
-        self.open_into(record, into).unwrap_or(Opened::Damaged)
+        self.open_into(record, into).unwrap_or(OpenedRecord::Damaged)
     }
 
-    fn open_into(&self, record: &[u8], into: &mut StoredRecord) -> Option<Opened> {
+    fn open_into(&self, record: &[u8], into: &mut StoredRecord) -> Option<OpenedRecord> {
         let (start, mut rest) = record.split_at_checked(START)?;
         let (version, start) = start.split_first()?;
         let (number, check) = start.split_first_chunk::<8>()?;
@@ -94,7 +94,7 @@ impl RecordSealer {
                 None => &self.plain,
                 Some(tag) => match self.sealers.iter().find(|(known, _)| *known == tag) {
                     Some((_, sealer)) if sealer.check().is_some_and(|it| it == *check) => sealer,
-                    _ => return Some(Opened::Locked),
+                    _ => return Some(OpenedRecord::Locked),
                 },
             };
             let (bytes, more) = rest.split_at_checked(header.size())?;
@@ -102,7 +102,7 @@ impl RecordSealer {
             rest = more;
         }
         into.parts = RecordParts::of(&into.bytes).filter(|_| rest.is_empty())?;
-        Some(Opened::Whole)
+        Some(OpenedRecord::Whole)
     }
 }
 
@@ -133,19 +133,19 @@ mod tests {
         let mut into = StoredRecord::default();
         let (open, sealed) = (plain.seal(&fresh("r", &body)), first.seal(&fresh("r", &body)));
         assert!(memchr::memmem::find(&sealed, &[7; 32]).is_none());
-        assert_eq!(plain.open(&open, &mut into), Opened::Whole);
+        assert_eq!(plain.open(&open, &mut into), OpenedRecord::Whole);
         assert_eq!((into.route(), into.body()), ("r", &body[..]));
         let both = sealer(vec![key("b", 2), key("a", 1)]);
-        assert_eq!((both.open(&sealed, &mut into), both.open(&open, &mut into)), (Opened::Whole, Opened::Whole));
-        assert_eq!(plain.open(&sealed, &mut into), Opened::Locked);
-        assert_eq!(sealer(vec![key("a", 2)]).open(&sealed, &mut into), Opened::Locked, "another key of that name");
+        assert_eq!((both.open(&sealed, &mut into), both.open(&open, &mut into)), (OpenedRecord::Whole, OpenedRecord::Whole));
+        assert_eq!(plain.open(&sealed, &mut into), OpenedRecord::Locked);
+        assert_eq!(sealer(vec![key("a", 2)]).open(&sealed, &mut into), OpenedRecord::Locked, "another key of that name");
         for at in [0, 3, START + 2, START + 60, sealed.len() - 1] {
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert_ne!(both.open(&changed, &mut into), Opened::Whole, "{at}");
+            assert_ne!(both.open(&changed, &mut into), OpenedRecord::Whole, "{at}");
         }
-        assert_eq!(both.open(&sealed[..sealed.len() - 1], &mut into), Opened::Damaged);
-        assert_eq!(both.open(&[], &mut into), Opened::Damaged);
+        assert_eq!(both.open(&sealed[..sealed.len() - 1], &mut into), OpenedRecord::Damaged);
+        assert_eq!(both.open(&[], &mut into), OpenedRecord::Damaged);
     }
 
     #[test]
@@ -156,6 +156,6 @@ mod tests {
         ring.set(vec![key("b", 2)]);
         assert!(sealer.follow());
         let record = sealer.seal(&fresh("r", b"1"));
-        assert_eq!(sealer.open(&record, &mut StoredRecord::default()), Opened::Whole);
+        assert_eq!(sealer.open(&record, &mut StoredRecord::default()), OpenedRecord::Whole);
     }
 }

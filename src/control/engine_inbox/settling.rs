@@ -80,10 +80,8 @@ impl EngineStore {
     /// Tells the engine what becomes of deliveries. Gives what it says of each; nothing where it could not be told.
     pub(super) fn write_ends(&mut self, ends: &[WrittenEnd]) -> Option<Vec<u8>> {
         let (me, dead_size) = (self.me(), number_text(self.bounds.dead_size));
-        let texts: Vec<(String, Vec<u8>)> = ends
-            .iter()
-            .map(|end| (id_text(end.id), end.row.as_ref().map(kept_bytes).unwrap_or_default()))
-            .collect();
+        let texts: Vec<(String, Vec<u8>)> =
+            ends.iter().map(|end| (id_text(end.id), end.row.as_ref().map(kept_bytes).unwrap_or_default())).collect();
         let mut arguments = vec![me.as_bytes(), dead_size.as_bytes()];
         for (end, (id, row)) in ends.iter().zip(&texts) {
             arguments.extend([id.as_bytes(), end.what.as_bytes(), row]);

@@ -24,7 +24,7 @@ use crate::inbox::store::{
 use crate::now::Now;
 
 use super::dial::DialTerms;
-use super::link::{EngineLink, LinkNews};
+use super::link::{StoreLink, LinkNews};
 use super::sealing::RecordSealer;
 
 /// For all answers to what is asked at once. A disk that fsyncs for longer does not work.
@@ -57,7 +57,7 @@ pub struct EngineInboxTerms {
 
 /// The holding of this replica: what it attempts.
 #[derive(Debug)]
-pub(super) struct Holding {
+pub(super) struct LeasedHolding {
     /// Its name, in 16 digits.
     pub(super) name: String,
     /// The number of the last put.
@@ -70,10 +70,10 @@ pub(super) struct Holding {
 
 /// Deliveries in the engine, as one replica sees them.
 pub struct EngineStore {
-    pub(super) link: EngineLink,
+    pub(super) link: StoreLink,
     pub(super) bounds: EngineBounds,
     pub(super) sealer: RecordSealer,
-    pub(super) holding: Option<Holding>,
+    pub(super) holding: Option<LeasedHolding>,
     /// What this replica attempts, and dead letters for which a key of it waits.
     pub(super) owned: HashMap<DeliveryId, DeliveryRow>,
     pub(super) untaken: VecDeque<DeliveryRow>,
@@ -157,7 +157,7 @@ impl EngineStore {
             clock: terms.clock,
         };
         Some(Self {
-            link: EngineLink::new(dial),
+            link: StoreLink::new(dial),
             bounds: EngineBounds { size, dead_size, deliveries, retention, lease },
             sealer: RecordSealer::new(terms.keys)?,
             holding: None,
@@ -245,7 +245,7 @@ impl EngineStore {
             self.link.doubt(&refusal);
             return false;
         }
-        self.holding = Some(Holding { name, puts: 0, unknown: None, until: asked + lease });
+        self.holding = Some(LeasedHolding { name, puts: 0, unknown: None, until: asked + lease });
         self.next_tick = Duration::ZERO;
         true
     }
@@ -299,7 +299,8 @@ impl DeliveryStore for EngineStore {
         done: &mut Committed,
     ) -> Result<(), StoreRefusal> {
         self.later.extend(settlements);
-        if !self.reach(now, false) {
+        // What became of an earlier put is found out before the next one takes its place.
+        if !self.reach(now, false) || !self.resolve() {
             return if fresh.is_empty() { Ok(()) } else { Err(StoreRefusal::Failed) };
         }
         self.flush(now, done);
@@ -375,15 +376,14 @@ impl DeliveryStore for EngineStore {
     }
 
     fn mend(&mut self, now: Now, done: &mut Committed) {
-        if !self.reach(now, false) {
+        if !self.reach(now, false) || !self.resolve() {
             return;
         }
         self.follow_keys();
-        self.resolve();
         if !self.later.is_empty() {
             self.flush(now, done);
         }
-        self.tick_when_due(now);
+        self.tick_when_due();
     }
 }
 

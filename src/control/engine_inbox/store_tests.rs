@@ -29,20 +29,20 @@ const DEAD: Settled = Settled::Dead { reason: DeliveryReason::RefusedByApplicati
 static FOLDERS: AtomicUsize = AtomicUsize::new(0);
 
 /// A Redis of one test, on a socket in a folder of its own.
-struct Engine {
+pub(super) struct Engine {
     child: Child,
-    folder: PathBuf,
+    pub(super) folder: PathBuf,
     prefixes: AtomicUsize,
 }
 
 impl Engine {
-    fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
     }
 
     fn start_with(options: &[&str]) -> Option<Self> {
         if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
-            eprintln!("left out: redis-server is not installed");
+            let _ = crate::control::terminal::write_problem("left out: redis-server is not installed");
             return None;
         }
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
@@ -65,11 +65,11 @@ impl Engine {
     }
 
     /// A name of keys that no other test of this engine has.
-    fn prefix(&self) -> String {
+    pub(super) fn prefix(&self) -> String {
         format!("t{}:", self.prefixes.fetch_add(1, Ordering::Relaxed))
     }
 
-    fn terms(&self, prefix: &str) -> EngineInboxTerms {
+    pub(super) fn terms(&self, prefix: &str) -> EngineInboxTerms {
         EngineInboxTerms {
             engine: EngineTerms {
                 place: EnginePlace::Direct(Target::Unix(self.folder.join("engine.sock"))),
@@ -125,13 +125,13 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn opened(terms: EngineInboxTerms) -> EngineStore {
+pub(super) fn opened(terms: EngineInboxTerms) -> EngineStore {
     let mut store = EngineStore::new(terms).unwrap();
     eventually("an open store", || store.open(now()).is_ok());
     store
 }
 
-fn now() -> Now {
+pub(super) fn now() -> Now {
     Clock::start().now()
 }
 
@@ -154,7 +154,7 @@ fn settle(store: &mut EngineStore, settlements: &[Settlement]) -> Committed {
 }
 
 /// What it is given to attempt, up to so many deliveries.
-fn taken(store: &mut EngineStore, count: usize) -> Vec<DeliveryId> {
+pub(super) fn taken(store: &mut EngineStore, count: usize) -> Vec<DeliveryId> {
     let mut rows = Vec::new();
     eventually("deliveries to attempt", || {
         store.mend_at_once(now());
@@ -171,7 +171,7 @@ fn gone(store: &mut EngineStore) -> Vec<DeliveryId> {
     gone
 }
 
-fn list(store: &mut EngineStore, state: Option<DeliveryState>) -> Vec<DeliveryId> {
+pub(super) fn list(store: &mut EngineStore, state: Option<DeliveryState>) -> Vec<DeliveryId> {
     let mut rows = Vec::new();
     let filter = DeliveryFilter { state, ..DeliveryFilter::default() };
     assert!(!store.browse(&filter, None, 10_000, &mut rows).unwrap());
@@ -264,7 +264,7 @@ fn a_key_is_with_one_replica_in_the_order_of_acceptance() {
     assert_eq!((fourth.len(), elsewhere), (1, fourth.clone()));
     assert_eq!(taken(&mut one, 1), fourth);
     settle(&mut one, &[settlement(fourth[0], Settled::Done)]);
-    // Whoever redrives it: it goes to the replica that has the key.
+    // Redriven by another replica, it goes to the replica that has the key.
     let redriven = other.order(&StoreOrder::Redrive(DeliveryFilter::default(), 10), now()).unwrap();
     assert_eq!(redriven, first);
     assert_eq!(taken(&mut one, 1), first);
@@ -304,7 +304,8 @@ fn copies_are_recognised_whichever_replica_accepted_the_first() {
     let (mut one, mut other) = (engine.store(&prefix), engine.store(&prefix));
     let until = u64::try_from(now().unix_millis()).unwrap() + 60_000;
     let further = [[5; 32]];
-    let named = |body| FreshDelivery { seen_key: [4; 32], seen_until: until, seen_also: &further, ..fresh("orders", body) };
+    let named =
+        |body| FreshDelivery { seen_key: [4; 32], seen_until: until, seen_also: &further, ..fresh("orders", body) };
     let (first, elsewhere) = put_here(&mut one, &[named(b"1")]);
     assert_eq!(elsewhere, []);
     assert_eq!(put_here(&mut other, &[named(b"1")]), (first.clone(), first.clone()), "not stored again");
@@ -367,7 +368,8 @@ fn an_engine_that_restarts_is_found_again_with_everything_in_it() {
     const OPTIONS: [&str; 4] = ["--appendonly", "yes", "--appendfsync", "always"];
     let Some(mut engine) = Engine::start() else { return };
     let prefix = engine.prefix();
-    let mut store = opened(EngineInboxTerms { lease: LeaseTime::new(Duration::from_secs(3_600)), ..engine.terms(&prefix) });
+    let mut store =
+        opened(EngineInboxTerms { lease: LeaseTime::new(Duration::from_secs(3_600)), ..engine.terms(&prefix) });
     let ids = put(&mut store, &[fresh("orders", b"1"), fresh("orders", b"2")]);
     engine.stop();
     let settled = settle(&mut store, &[settlement(ids[0], Settled::Done)]).settled;

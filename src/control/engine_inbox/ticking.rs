@@ -2,19 +2,22 @@
 
 use std::time::Duration;
 
-use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
+use crate::inbox::delivery::DeliveryId;
 use crate::inbox::engine::answers::{InboxAnswer, InboxCounts, InboxRefusal};
 use crate::inbox::engine::scripts::InboxScript;
-use crate::inbox::row::DeliveryRow;
 #[cfg(test)]
 use crate::inbox::store::{Committed, DeliveryStore};
+#[cfg(test)]
 use crate::now::Now;
 
-use super::looking::{ListedRow, listed};
+use super::looking::{ListedRow, listed, unreadable};
 use super::store::{EngineStore, number_text};
 
 /// Between two ticks while nothing changes.
 const PACE: Duration = Duration::from_millis(100);
+
+/// So much later a tick comes at the latest, whatever else is done.
+const LATE: Duration = Duration::from_secs(1);
 
 /// So many deliveries are learned of at a time.
 const AT_A_TIME: &[u8] = b"256";
@@ -51,16 +54,23 @@ impl TickNews {
 }
 
 impl EngineStore {
-    pub(super) fn tick_when_due(&mut self, now: Now) {
+    pub(super) fn tick_when_due(&mut self) {
         for _ in 0..IN_A_ROW {
-            if self.link.now() < self.next_tick || !self.tick(now) {
+            if self.link.now() < self.next_tick || !self.tick() {
                 return;
             }
         }
     }
 
+    /// Prolongs the lease in the middle of something that takes long.
+    pub(super) fn keep_lease(&mut self) {
+        if self.holding.is_some() && self.link.now() >= self.next_tick + LATE {
+            self.tick();
+        }
+    }
+
     /// Gives whether there is more at once.
-    fn tick(&mut self, now: Now) -> bool {
+    fn tick(&mut self) -> bool {
         let asked = self.link.now();
         let (me, lease, retention) = (self.me(), self.bounds.lease.current(), number_text(self.bounds.retention));
         let text = number_text(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
@@ -76,8 +86,10 @@ impl EngineStore {
                 self.hear(news);
                 more
             }
-            // A new holding is begun, and learns what there is.
-            Err(refusal) => self.refused(&refusal) && self.reach(now, false),
+            Err(refusal) => {
+                self.refused(&refusal);
+                false
+            }
         }
     }
 
@@ -135,27 +147,5 @@ impl EngineStore {
     pub(super) fn mend_at_once(&mut self, now: Now) {
         self.next_tick = Duration::ZERO;
         DeliveryStore::mend(self, now, &mut Committed::default());
-    }
-}
-
-/// What is written in place of a row that is not what was written.
-pub(super) fn unreadable(id: DeliveryId) -> DeliveryRow {
-    DeliveryRow {
-        id,
-        state: DeliveryState::Damaged,
-        reason: DeliveryReason::DamagedRecord,
-        redrives: 0,
-        route: u16::MAX,
-        attempts: 0,
-        status: 0,
-        chunks: 0,
-        head_length: 0,
-        body_length: 0,
-        accepted: 0,
-        begun: 0,
-        due: 0,
-        changed: 0,
-        order_key: [0; 16],
-        seen_key: [0; 32],
     }
 }

@@ -341,7 +341,8 @@ impl Spooler {
     }
 
     fn tell_until(&self) {
-        let until = self.store.attempts_until().map_or(u64::MAX, |until| u64::try_from(until.as_millis()).unwrap_or(u64::MAX));
+        let until =
+            self.store.attempts_until().map_or(u64::MAX, |until| u64::try_from(until.as_millis()).unwrap_or(u64::MAX));
         self.door.attempts_until.store(until, Ordering::Release);
     }
 

@@ -189,6 +189,7 @@ if not lives(me) then return {'LOST'} end
 local last=call('HGET',K[13],me)
 local s,r
 if last then s,r=string.match(last,'^(%d+) (.*)$') end
+if s and tonumber(s)>tonumber(seq) then return {'STALE'} end
 if s~=seq then call('HSET',K[13],me,seq..' ') return {'OK',{}} end
 local rows={}
 for id in string.gmatch(r,'%+(%x+)') do
@@ -349,8 +350,8 @@ pub struct InboxKeys {
 
 /// How the keys of the scripts end, in their order.
 const ENDS: [&str; 14] = [
-    "rows", "records", "ids", "dead", "damaged", "leases", "heirs", "owners", "counts", "about", "routes", "held", "puts",
-    "",
+    "rows", "records", "ids", "dead", "damaged", "leases", "heirs", "owners", "counts", "about", "routes", "held",
+    "puts", "",
 ];
 
 impl InboxKeys {
