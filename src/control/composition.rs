@@ -23,7 +23,7 @@ use crate::telemetry::readings::ProcessIdentity;
 use super::bind_advice::bind_advice;
 use super::causes::Causes;
 use super::desk::{FrontDesk, Interior, Looking};
-use super::durable::service::{InboxBeginning, Household, InboxService};
+use super::durable::service::{Household, InboxBeginning, InboxService};
 use super::event_log::{EventLog, Level};
 use super::hardening;
 use super::lookout::Lookout;

@@ -91,7 +91,9 @@ impl Given {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let (key, number) = (value["key"].as_u64().unwrap(), value["n"].as_u64().unwrap());
         if self.last.get(&key).is_some_and(|last| *last > number) {
-            self.out_of_order.push(format!("{text} after {}", self.last[&key]));
+            let known = if self.bodies.contains_key(&text) { ", for another time" } else { "" };
+            let attempt = field(request, "X-Countersign-Attempt");
+            self.out_of_order.push(format!("{text} after {}, attempt {attempt}{known}", self.last[&key]));
         }
         self.last.insert(key, number);
         let (count, ids) = self.bodies.entry(text).or_default();

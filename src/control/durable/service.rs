@@ -155,6 +155,7 @@ impl InboxService {
             damaged_files: standing.damaged_files,
             failing: standing.failing_since.is_some() || state == GateState::Unavailable,
             dead_letters_full: standing.dead_letters_full,
+            in_engine: self.settings.directory.is_none(),
             means: self.means.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             taken_over: standing.taken_over,
             fenced: standing.fenced,

@@ -14,7 +14,9 @@ use super::store_tests::{Engine, list, now, opened, taken};
 use crate::edge::policy::Target;
 use crate::edge::shared::EnginePlace;
 use crate::inbox::contract_tests::{fresh, put};
-use crate::inbox::store::{Committed, DeliveryStore, StoreRefusal};
+use crate::inbox::filter::DeliveryFilter;
+use crate::inbox::fresh::FreshDelivery;
+use crate::inbox::store::{Committed, DeliveryStore, StoreOrder, StoreRefusal};
 
 /// Cuts the connection in place of the next answer, once that is asked for.
 struct Cutter {
@@ -68,6 +70,36 @@ fn ask(socket: &Path, words: &[&str]) {
     assert_eq!(&answer, b"+OK\r\n", "{words:?}");
 }
 
+#[test]
+fn what_a_lost_answer_had_told_of_is_found_with_the_next_connection() {
+    let Some(engine) = Engine::start() else { return };
+    let (cutter, prefix) = (Cutter::start(&engine, &[]), engine.prefix());
+    let mut store = opened(terms(&engine, &cutter, &prefix));
+    let mut other =
+        opened(EngineInboxTerms { lease: LeaseTime::new(Duration::from_secs(60)), ..engine.terms(&prefix) });
+    let keyed = |body| FreshDelivery { order_key: [1; 16], ..fresh("orders", body) };
+    let first = put(&mut store, &[keyed(b"1")]);
+    let second = put(&mut other, &[keyed(b"2")]);
+    // The engine has told of the second one, and taken it off the list of what is to be told.
+    cutter.cuts.store(true, Ordering::SeqCst);
+    store.mend_at_once(now());
+    assert!(!cutter.cuts.load(Ordering::SeqCst), "an answer was cut off");
+    let third = put(&mut other, &[keyed(b"3")]);
+    assert_eq!(taken(&mut store, 2), [second[0], third[0]], "in their order");
+    // The same of what has gone.
+    cutter.cuts.store(true, Ordering::SeqCst);
+    let all = DeliveryFilter { ids: first.clone(), ..DeliveryFilter::default() };
+    other.order(&StoreOrder::Purge(all, 10), now()).unwrap();
+    store.mend_at_once(now());
+    let mut gone = Vec::new();
+    for _ in 0..200 {
+        store.mend_at_once(now());
+        store.take_gone(&mut gone);
+        thread::park_timeout(Duration::from_millis(5));
+    }
+    assert_eq!(gone, first);
+}
+
 /// Nothing that connects from now on may run scripts: the engine refuses them before it does anything.
 const NO_SCRIPTS: &[&[&str]] = &[&["ACL", "SETUSER", "default", "-eval", "-evalsha"]];
 const SCRIPTS: &[&str] = &["ACL", "SETUSER", "default", "+@all"];
@@ -108,6 +140,7 @@ fn a_refusal_that_follows_a_lost_answer_says_nothing_of_what_was_done_before() {
     });
     assert_eq!(result, Ok(()));
     assert_eq!(list(&mut store, None), [first[0], done.accepted[0].id], "stored once, and not refused");
+    assert_eq!(taken(&mut store, 1), done.elsewhere, "it was found with the new connection");
     // Where the engine does not say in time, the sender is left without an answer, and the delivery is attempted.
     cutter.cuts.store(true, Ordering::SeqCst);
     let result = store.commit(&[fresh("orders", b"3")], &[], now(), &mut Committed::default());

@@ -69,6 +69,16 @@ pub(super) struct Dialled {
     pub(super) means: String,
 }
 
+/// Connects to an engine, asks it what it keeps, and says what a 202 means with it.
+///
+/// # Errors
+/// Why it does not keep deliveries.
+pub fn examine(engine: EngineTerms, durability: Durability, trusted: bool) -> Result<String, String> {
+    let patience = engine.connect_timeout.max(Duration::from_secs(1));
+    let terms = DialTerms { engine, durability, trusted, patience, clock: Clock::start() };
+    terms.dial().map(|dialled| dialled.means).map_err(|why| why.to_string())
+}
+
 impl DialTerms {
     /// Makes a connection.
     ///

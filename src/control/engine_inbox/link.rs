@@ -48,6 +48,8 @@ pub(super) struct StoreLink {
     terms: DialTerms,
     pub(super) keys: InboxKeys,
     line: Option<EngineLine>,
+    /// How many connections there have been.
+    pub(super) connections: u64,
     /// Not before then another connection is tried.
     next: Duration,
     examined: Duration,
@@ -59,7 +61,16 @@ impl StoreLink {
     pub(super) fn new(terms: DialTerms) -> Self {
         let key = &terms.engine.key;
         let keys = InboxKeys::new(key.prefix(), &key.inbox_tag());
-        Self { terms, keys, line: None, next: Duration::ZERO, examined: Duration::ZERO, news: Vec::new(), told: None }
+        Self {
+            terms,
+            keys,
+            line: None,
+            connections: 0,
+            next: Duration::ZERO,
+            examined: Duration::ZERO,
+            news: Vec::new(),
+            told: None,
+        }
     }
 
     pub(super) fn now(&self) -> Duration {
@@ -90,6 +101,7 @@ impl StoreLink {
         match self.terms.dial() {
             Ok(Dialled { line, means }) => {
                 self.line = Some(line);
+                self.connections += 1;
                 self.examined = self.now();
                 self.tell(LinkNews::Up(means));
                 true

@@ -150,7 +150,7 @@ impl EngineStore {
     }
 
     /// The rows of those that are there; a row that cannot be read is shown as damaged.
-    fn rows_of(&mut self, ids: &[DeliveryId]) -> Result<Vec<DeliveryRow>, StoreTrouble> {
+    pub(super) fn rows_of(&mut self, ids: &[DeliveryId]) -> Result<Vec<DeliveryRow>, StoreTrouble> {
         let texts: Vec<String> = ids.iter().map(|id| id_text(*id)).collect();
         let mut command = vec![&b"HMGET"[..], self.link.keys.rows().as_bytes()];
         command.extend(texts.iter().map(String::as_bytes));

@@ -11,10 +11,13 @@ mod link;
 mod looking;
 mod ordering;
 mod putting;
+mod reconciling;
 mod sealing;
 mod settling;
 pub mod store;
 mod ticking;
+
+pub use dial::examine;
 
 #[cfg(test)]
 mod answer_tests;

@@ -83,10 +83,7 @@ impl EngineStore {
             let said = self.change(InboxScript::Remove, &arguments)?;
             let removed = some.iter().zip(said).filter(|(_, said)| *said == b'1').map(|(row, _)| row.id);
             for id in removed {
-                self.owned.remove(&id);
-                self.locked.remove(&id);
-                self.untaken.retain(|row| row.id != id);
-                self.gone.push(id);
+                self.forget(id);
                 purged.push(id);
             }
         }

@@ -132,17 +132,14 @@ impl EngineStore {
                 Err(NoReply::Unsent) if !sent => return PutEnd::Refused(StoreRefusal::Failed),
                 Err(NoReply::Unsent | NoReply::Unknown) => sent = true,
             }
-            while !self.link.reach(true) {
-                if self.link.now() >= until {
-                    self.note_unknown(number);
-                    // For the operator, and so that others are refused at once.
-                    self.reach(now, false);
-                    return PutEnd::Refused(StoreRefusal::Unknown);
-                }
+            while !self.reach(now, true) && self.link.now() < until {
                 std::thread::park_timeout(PAUSE);
             }
-            if self.link.now() >= until {
-                self.note_unknown(number);
+            let is_held = self.me() == me;
+            if self.link.now() >= until || !is_held {
+                if is_held {
+                    self.note_unknown(number);
+                }
                 return PutEnd::Refused(StoreRefusal::Unknown);
             }
         }
@@ -189,7 +186,10 @@ impl EngineStore {
             match *place {
                 PutPlace::Here(id) => {
                     row.id = id;
-                    if behind && !delivery.lane.is_empty() {
+                    if self.owned.contains_key(&id) {
+                        // It was found with a new connection, and is given from there.
+                        done.elsewhere.push(id);
+                    } else if behind && !delivery.lane.is_empty() {
                         done.elsewhere.push(id);
                         self.own(row.clone());
                     } else {

@@ -136,9 +136,16 @@ mod tests {
         assert_eq!(plain.open(&open, &mut into), OpenedRecord::Whole);
         assert_eq!((into.route(), into.body()), ("r", &body[..]));
         let both = sealer(vec![key("b", 2), key("a", 1)]);
-        assert_eq!((both.open(&sealed, &mut into), both.open(&open, &mut into)), (OpenedRecord::Whole, OpenedRecord::Whole));
+        assert_eq!(
+            (both.open(&sealed, &mut into), both.open(&open, &mut into)),
+            (OpenedRecord::Whole, OpenedRecord::Whole)
+        );
         assert_eq!(plain.open(&sealed, &mut into), OpenedRecord::Locked);
-        assert_eq!(sealer(vec![key("a", 2)]).open(&sealed, &mut into), OpenedRecord::Locked, "another key of that name");
+        assert_eq!(
+            sealer(vec![key("a", 2)]).open(&sealed, &mut into),
+            OpenedRecord::Locked,
+            "another key of that name"
+        );
         for at in [0, 3, START + 2, START + 60, sealed.len() - 1] {
             let mut changed = sealed.clone();
             changed[at] ^= 1;

@@ -24,7 +24,7 @@ use crate::inbox::store::{
 use crate::now::Now;
 
 use super::dial::DialTerms;
-use super::link::{StoreLink, LinkNews};
+use super::link::{LinkNews, StoreLink};
 use super::sealing::RecordSealer;
 
 /// For all answers to what is asked at once. A disk that fsyncs for longer does not work.
@@ -94,6 +94,8 @@ pub struct EngineStore {
     pub(super) notes: Vec<String>,
     pub(super) taken_over: u64,
     pub(super) fenced: u64,
+    /// The connection over which it was looked at what is in the holding.
+    looked_over: u64,
     means: String,
 }
 
@@ -177,6 +179,7 @@ impl EngineStore {
             notes: Vec::new(),
             taken_over: 0,
             fenced: 0,
+            looked_over: 0,
             means: String::new(),
         })
     }
@@ -212,7 +215,7 @@ impl EngineStore {
 
     /// Whether the engine can be asked, and there is a holding in it.
     pub(super) fn reach(&mut self, now: Now, without_pause: bool) -> bool {
-        let reached = self.link.reach(without_pause) && (self.holding.is_some() || self.begin());
+        let reached = self.link.reach(without_pause) && self.look_again() && (self.holding.is_some() || self.begin());
         for news in self.link.take_news() {
             match news {
                 LinkNews::Up(means) => self.means = means,
@@ -227,6 +230,18 @@ impl EngineStore {
             self.failing_since = Some(unix(now));
         }
         reached
+    }
+
+    /// With each new connection it is looked at what is in the holding.
+    fn look_again(&mut self) -> bool {
+        if self.looked_over == self.link.connections || self.holding.is_none() {
+            return true;
+        }
+        let looked = self.reconcile();
+        if looked {
+            self.looked_over = self.link.connections;
+        }
+        looked
     }
 
     fn begin(&mut self) -> bool {
@@ -245,6 +260,7 @@ impl EngineStore {
             self.link.doubt(&refusal);
             return false;
         }
+        self.looked_over = self.link.connections;
         self.holding = Some(LeasedHolding { name, puts: 0, unknown: None, until: asked + lease });
         self.next_tick = Duration::ZERO;
         true

@@ -97,10 +97,7 @@ impl EngineStore {
         self.counted(news.counts);
         self.hear_held(news.held);
         for id in news.gone {
-            self.owned.remove(&id);
-            self.locked.remove(&id);
-            self.untaken.retain(|row| row.id != id);
-            self.gone.push(id);
+            self.forget(id);
         }
         self.expired.extend(news.expired);
         if news.taken_over > 0 {
@@ -124,6 +121,8 @@ impl EngineStore {
         self.learn_routes(&rows);
         for ListedRow { id, row } in rows {
             match row {
+                // A tick after a new connection may tell again what was found with it.
+                Some(row) if self.owned.get(&id).is_some_and(|known| *known == row) => {}
                 Some(row) => self.own(row),
                 None => {
                     self.owned.insert(id, unreadable(id));

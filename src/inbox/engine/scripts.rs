@@ -380,6 +380,12 @@ impl InboxKeys {
         self.names.get(2).map_or("", String::as_str)
     }
 
+    /// The key of the leases.
+    #[must_use]
+    pub fn leases(&self) -> &str {
+        self.names.get(5).map_or("", String::as_str)
+    }
+
     /// The key of the routes.
     #[must_use]
     pub fn routes(&self) -> &str {
