@@ -86,6 +86,40 @@ fn an_engine_that_is_away_costs_503_and_no_restart() {
 }
 
 #[test]
+fn an_engine_that_hangs_costs_senders_no_time() {
+    let Some(engine) = Engine::start(&KEEPS) else { return };
+    let application = application("127.0.0.1:0", &[]);
+    // Claims are not asked for: the inbox alone needs the engine.
+    let process = Process::start(&engine, application.address, Terms { route: "replay = { mode = \"off\" }", ..USUAL });
+    let address = process.open();
+    assert_eq!(status(&send(address, "{\"n\":1}")), "202");
+    assert_eq!(body(&application.heard()), "{\"n\":1}");
+    engine.signal("STOP");
+    // One may be on its way when that is found out.
+    let first = std::thread::spawn(move || send(address, "{\"n\":2}"));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    for number in 3..6 {
+        let begun = std::time::Instant::now();
+        let answer = send(address, &format!("{{\"n\":{number}}}"));
+        assert_eq!(status(&answer), "503", "{answer}");
+        assert!(begun.elapsed().as_millis() < 1_500, "{:?}", begun.elapsed());
+    }
+    let answer = first.join().unwrap();
+    assert!(["503", ""].contains(&status(&answer)), "{answer}");
+    engine.signal("CONT");
+    send_until_acknowledged(address, "{\"n\":6}");
+    let mut bodies = vec![body(&application.heard()).to_owned()];
+    while !bodies.contains(&"{\"n\":6}".to_owned()) {
+        bodies.push(body(&application.heard()).to_owned());
+    }
+    // What was not answered may have been stored; what was refused was not.
+    let unanswered = answer.is_empty().then_some("{\"n\":2}");
+    bodies.retain(|body| unanswered != Some(body));
+    assert_eq!(bodies, ["{\"n\":6}"]);
+    process.stop();
+}
+
+#[test]
 fn a_202_that_would_be_a_lie_is_not_given() {
     let Some(mut engine) = Engine::start(&["--appendonly", "no"]) else { return };
     let application = application("127.0.0.1:0", &[]);

@@ -32,7 +32,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 
 static FOLDERS: AtomicUsize = AtomicUsize::new(0);
 
-fn folder() -> PathBuf {
+pub(crate) fn folder() -> PathBuf {
     let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
     let path = std::env::temp_dir().join(format!("countersign-inbox-engine-{}-{number}", std::process::id()));
     let _ = fs::remove_dir_all(&path);
@@ -88,6 +88,11 @@ impl Engine {
         let _ = self.child.kill();
         let _ = self.child.wait();
         let _ = fs::remove_file(self.folder.join("engine.sock"));
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let kill = format!("kill -{name} {}", self.child.id());
+        assert!(Command::new("sh").arg("-c").arg(kill).status().unwrap().success());
     }
 
     pub(crate) fn restart(&mut self, options: &[&str]) {
@@ -177,13 +182,18 @@ pub(crate) fn away() -> SocketAddr {
 /// What a configuration says beyond the usual.
 #[derive(Clone, Copy)]
 pub(crate) struct Terms<'t> {
+    /// Where the engine is, where that is not its socket: lines of `[shared]`.
+    pub(crate) place: &'t str,
+    /// Lines of the route.
+    pub(crate) route: &'t str,
     pub(crate) inbox: &'t str,
     pub(crate) shared: &'t str,
     pub(crate) delivery: &'t str,
     pub(crate) driver: &'t str,
 }
 
-pub(crate) const USUAL: Terms<'static> = Terms { inbox: "", shared: "", delivery: "", driver: "auto" };
+pub(crate) const USUAL: Terms<'static> =
+    Terms { place: "", route: "", inbox: "", shared: "", delivery: "", driver: "auto" };
 
 /// A running process; killed when dropped.
 pub(crate) struct Process {
@@ -195,18 +205,19 @@ pub(crate) struct Process {
 impl Process {
     pub(crate) fn start(engine: &Engine, upstream: SocketAddr, terms: Terms<'_>) -> Self {
         let folder = folder();
-        let Terms { inbox, shared, delivery, driver } = terms;
+        let Terms { place, route, inbox, shared, delivery, driver } = terms;
+        let own = format!("address = \"unix:{}\"", engine.folder.join("engine.sock").display());
+        let place = if place.is_empty() { &own } else { place };
         fs::write(folder.join("secret"), SECRET).unwrap();
         fs::write(folder.join("shared-key"), "0123456789abcdef".repeat(4)).unwrap();
         let text = format!(
             "[server]\nworkers = 1\ndriver = \"{driver}\"\ndrain_delay = \"0s\"\ndrain_grace = \"5s\"\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
              [upstream]\naddress = \"{upstream}\"\nconnect_timeout = \"100ms\"\n\
-             [shared]\naddress = \"unix:{}\"\nkey_file = \"shared-key\"\n{shared}\n\
+             [shared]\n{place}\nkey_file = \"shared-key\"\n{shared}\n\
              [inbox]\nengine = \"redis\"\nsize = \"64MiB\"\ndeliveries = 100000\n{inbox}\n\
              [[route]]\npath = \"/hook\"\nscheme = \"github\"\nsecrets = [{{ id = \"1\", file = \"secret\" }}]\n\
-             acknowledge = \"durable\"\ndelivery = {{ backoff = \"50ms..200ms\", timeout = \"1s\"{delivery} }}\n",
-            engine.folder.join("engine.sock").display()
+             acknowledge = \"durable\"\ndelivery = {{ backoff = \"50ms..200ms\", timeout = \"1s\"{delivery} }}\n{route}\n"
         );
         let path = folder.join("countersign.toml");
         fs::write(&path, text).unwrap();

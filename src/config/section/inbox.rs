@@ -83,7 +83,7 @@ pub(crate) fn read(root: &Reader<'_>) -> Option<InboxSettings> {
     let size = reader.size("size", SIZE).unwrap_or(1 << 30);
     let deliveries = reader.integer("deliveries", DELIVERIES).unwrap_or(262_144);
     let durability = read_durability(&reader, in_engine);
-    let trust_engine = in_engine && reader.bool("trust_engine").unwrap_or(false);
+    let trust_engine = reader.bool("trust_engine").unwrap_or(false);
     let (mut dead_size, mut retention) = (size / 4, 720 * HOUR);
     if let Some(dead) = reader.table("dead_letters") {
         set(&mut dead_size, read_share(&dead, size));

@@ -1,5 +1,6 @@
 //! Deliveries on their way into the engine.
 
+use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
@@ -186,15 +187,17 @@ impl EngineStore {
             match *place {
                 PutPlace::Here(id) => {
                     row.id = id;
-                    if self.owned.contains_key(&id) {
+                    let is_given = match self.owned.entry(id) {
                         // It was found with a new connection, and is given from there.
-                        done.elsewhere.push(id);
-                    } else if behind && !delivery.lane.is_empty() {
-                        done.elsewhere.push(id);
-                        self.own(row.clone());
-                    } else {
-                        self.owned.insert(id, row.clone());
-                    }
+                        Entry::Occupied(_) => true,
+                        Entry::Vacant(place) => {
+                            place.insert(row.clone());
+                            let waits = behind && !delivery.lane.is_empty();
+                            self.untaken.extend(waits.then(|| row.clone()));
+                            waits
+                        }
+                    };
+                    done.elsewhere.extend(is_given.then_some(id));
                 }
                 PutPlace::Elsewhere(id) => {
                     row.id = id;
