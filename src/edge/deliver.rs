@@ -191,6 +191,8 @@ pub fn run(
         let state = Rc::new(RefCell::new(deliverer));
         loop {
             let now = net.look();
+            // Looked at before the news: what has raised it may have taken deliveries away, and that is among them.
+            let until = store.attempts_until();
             let due = {
                 let mut state = state.borrow_mut();
                 mailbox.take().into_iter().for_each(|news| state.hear(news, now));
@@ -200,7 +202,7 @@ pub fn run(
                 }
                 state.settle_terms();
                 state.tell(now);
-                state.due(&**store, now)
+                state.due(&**store, until, now)
             };
             for (due, record) in due {
                 let (net, state, mailbox) = (Rc::clone(&net), Rc::clone(&state), Arc::clone(mailbox));
@@ -469,9 +471,9 @@ impl Deliverer {
     }
 
     /// What can be attempted now. For what is not in memory the store is asked.
-    fn due(&mut self, store: &dyn StoreSide, now: Now) -> Vec<(Due, Arc<StoredRecord>)> {
+    fn due(&mut self, store: &dyn StoreSide, until: Duration, now: Now) -> Vec<(Due, Arc<StoredRecord>)> {
         let mut ready = Vec::new();
-        if now.monotonic.saturating_add(self.longest) > store.attempts_until() {
+        if now.monotonic.saturating_add(self.longest) > until {
             return ready;
         }
         let arrived: Vec<DeliveryId> =

@@ -39,7 +39,7 @@ fn what_was_acknowledged_survives_a_kill_of_the_process_and_of_the_engine() {
     let address = process.open();
     let mut ids: Vec<String> = (0..20)
         .map(|at| {
-            let answer = send(address, &format!("{{\"n\":{at}}}"));
+            let answer = send_until_acknowledged(address, &format!("{{\"n\":{at}}}"));
             assert_eq!(status(&answer), "202", "{answer}");
             field(&answer, "X-Countersign-Delivery").to_owned()
         })

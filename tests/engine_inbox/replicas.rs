@@ -13,7 +13,7 @@ fn another_replica_delivers_what_a_dead_one_had_acknowledged() {
     let (address, other) = (first.open(), second.open());
     let mut ids: Vec<String> = (0..30)
         .map(|at| {
-            let answer = send(if at % 3 == 0 { other } else { address }, &format!("{{\"n\":{at}}}"));
+            let answer = send_until_acknowledged(if at % 3 == 0 { other } else { address }, &format!("{{\"n\":{at}}}"));
             assert_eq!(status(&answer), "202", "{answer}");
             field(&answer, "X-Countersign-Delivery").to_owned()
         })
@@ -38,7 +38,7 @@ fn a_replica_that_stops_passes_on_at_once_what_it_had() {
     let upstream = away();
     let first = Process::start(&engine, upstream, USUAL);
     let address = first.open();
-    (0..5).for_each(|at| assert_eq!(status(&send(address, &format!("{{\"n\":{at}}}"))), "202"));
+    (0..5).for_each(|at| _ = send_until_acknowledged(address, &format!("{{\"n\":{at}}}")));
     first.stop();
     let second = Process::start(&engine, upstream, USUAL);
     second.open();
@@ -61,7 +61,7 @@ fn a_key_is_delivered_in_order_whichever_replicas_accept() {
     let addresses: Vec<_> = replicas.iter().map(Process::open).collect();
     for number in 0..120 {
         let text = format!("{{\"key\":{},\"n\":{number}}}", number % 4);
-        let answer = send(addresses[number % 3], &text);
+        let answer = send_until_acknowledged(addresses[number % 3], &text);
         assert_eq!(status(&answer), "202", "{answer}");
     }
     let mut last: HashMap<usize, usize> = HashMap::new();
@@ -91,7 +91,7 @@ fn a_replica_that_was_stopped_for_longer_than_its_lease_settles_nothing_of_what_
     let first = Process::start(&engine, upstream, USUAL);
     let second = Process::start(&engine, upstream, USUAL);
     let (address, other) = (first.open(), second.open());
-    (0..10).for_each(|at| assert_eq!(status(&send(address, &format!("{{\"n\":{at}}}"))), "202"));
+    (0..10).for_each(|at| _ = send_until_acknowledged(address, &format!("{{\"n\":{at}}}")));
     first.signal("STOP");
     second.await_line("10 deliveries of a replica that has gone are taken over");
     first.signal("CONT");
@@ -118,7 +118,9 @@ fn operators_ask_any_replica() {
     let second = Process::start(&engine, application.address, USUAL);
     let (address, _) = (first.open(), second.open());
     let ids: Vec<String> = (0..2)
-        .map(|at| field(&send(address, &format!("{{\"n\":{at}}}")), "X-Countersign-Delivery").to_owned())
+        .map(|at| {
+            field(&send_until_acknowledged(address, &format!("{{\"n\":{at}}}")), "X-Countersign-Delivery").to_owned()
+        })
         .collect();
     (0..2).for_each(|_| _ = application.heard());
     eventually("dead letters", || second.inbox(&["stats", "--json"]).contains("\"dead\":2"));

@@ -214,7 +214,7 @@ impl Process {
             "[server]\nworkers = 1\ndriver = \"{driver}\"\ndrain_delay = \"0s\"\ndrain_grace = \"5s\"\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\n[admin]\naddress = \"127.0.0.1:0\"\n\
              [upstream]\naddress = \"{upstream}\"\nconnect_timeout = \"100ms\"\n\
-             [shared]\n{place}\nkey_file = \"shared-key\"\n{shared}\n\
+             [shared]\n{place}\nkey_file = \"shared-key\"\nresponse_timeout = \"1s\"\n{shared}\n\
              [inbox]\nengine = \"redis\"\nsize = \"64MiB\"\ndeliveries = 100000\n{inbox}\n\
              [[route]]\npath = \"/hook\"\nscheme = \"github\"\nsecrets = [{{ id = \"1\", file = \"secret\" }}]\n\
              acknowledge = \"durable\"\ndelivery = {{ backoff = \"50ms..200ms\", timeout = \"1s\"{delivery} }}\n{route}\n"

@@ -88,7 +88,8 @@ impl<S: NotedStore> ReportedStore<S> {
         }
     }
 
-    fn report_means(&self) {
+    /// Tells what a 202 means, where that has changed.
+    pub(super) fn report_means(&self) {
         let mut known = self.means.lock().unwrap_or_else(PoisonError::into_inner);
         if *known != self.store.means() {
             self.store.means().clone_into(&mut known);

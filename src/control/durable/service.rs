@@ -285,7 +285,9 @@ impl InboxService {
 
     fn reported<S: NotedStore + 'static>(&self, store: S, household: &Household) -> Box<dyn DeliveryStore> {
         let (log, observer) = (Arc::clone(&self.log), Arc::clone(&household.observer));
-        Box::new(ReportedStore { store, means: Arc::clone(&self.means), log, observer, failing: false })
+        let store = ReportedStore { store, means: Arc::clone(&self.means), log, observer, failing: false };
+        store.report_means();
+        Box::new(store)
     }
 
     /// Opens until it works, and tells each new reason why it does not.

@@ -127,6 +127,10 @@ impl EngineStore {
                 Ok(reply) => match self.end_of(&reply, deliveries.len(), number) {
                     // An earlier one of these requests may have been done: only the engine knows.
                     PutEnd::Anew if sent => return PutEnd::Refused(StoreRefusal::Unknown),
+                    PutEnd::Refused(StoreRefusal::Full) if sent => {
+                        self.note_unknown(number);
+                        return PutEnd::Refused(StoreRefusal::Unknown);
+                    }
                     PutEnd::Refused(StoreRefusal::Failed) if sent => std::thread::park_timeout(PAUSE),
                     end => return end,
                 },
@@ -163,6 +167,7 @@ impl EngineStore {
                 PutEnd::Done(places)
             }
             Err(InboxRefusal::Full) => PutEnd::Refused(StoreRefusal::Full),
+            Err(InboxRefusal::Refused(words)) if words.starts_with("OOM") => PutEnd::Refused(StoreRefusal::Full),
             Err(refusal @ InboxRefusal::Lost) => {
                 self.refused(&refusal);
                 PutEnd::Anew

@@ -64,6 +64,18 @@ impl Engine {
         let _ = std::fs::remove_file(self.folder.join("engine.sock"));
     }
 
+    /// Asks it as the user that may do everything.
+    pub(super) fn ask(&self, words: &[&str]) {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::os::unix::net::UnixStream::connect(self.folder.join("engine.sock")).unwrap();
+        let mut text = format!("*{}\r\n", words.len());
+        words.iter().for_each(|word| text += &format!("${}\r\n{word}\r\n", word.len()));
+        stream.write_all(text.as_bytes()).unwrap();
+        let mut answer = [0; 5];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"+OK\r\n", "{words:?}");
+    }
+
     /// A name of keys that no other test of this engine has.
     pub(super) fn prefix(&self) -> String {
         format!("t{}:", self.prefixes.fetch_add(1, Ordering::Relaxed))
@@ -387,6 +399,31 @@ fn an_engine_that_restarts_is_found_again_with_everything_in_it() {
     let (third, elsewhere) = put_here(&mut store, &[fresh("orders", b"3")]);
     assert_eq!(elsewhere, [], "the holding is the same");
     assert_eq!(list(&mut store, None), [ids[1], third[0]], "and scripts are known again");
+}
+
+#[test]
+fn an_engine_without_memory_refuses_what_is_new_and_what_it_has_goes_on() {
+    let Some(engine) = Engine::start() else { return };
+    let prefix = engine.prefix();
+    let mut store = engine.store(&prefix);
+    let ids = put(&mut store, &[fresh("orders", b"1"), fresh("orders", b"2"), keyed(b"3", 1), keyed(b"4", 1)]);
+    engine.ask(&["CONFIG", "SET", "maxmemory", "1"]);
+    let full = store.commit(&[fresh("orders", b"5")], &[], now(), &mut Committed::default());
+    assert_eq!(full, Err(StoreRefusal::Full));
+    let ends =
+        [settlement(ids[0], Settled::Again { due: 5 }), settlement(ids[1], DEAD), settlement(ids[2], Settled::Done)];
+    assert_eq!(settle(&mut store, &ends).settled.len(), 3);
+    // For longer than a lease: it is prolonged.
+    for _ in 0..100 {
+        store.mend_at_once(now());
+        std::thread::park_timeout(Duration::from_millis(6));
+    }
+    assert_eq!((store.standing().failing_since, gone(&mut store)), (None, Vec::new()));
+    drop(store);
+    let mut other = engine.store(&prefix);
+    assert_eq!(taken(&mut other, 2), [ids[0], ids[3]], "what is left is taken over");
+    engine.ask(&["CONFIG", "SET", "maxmemory", "0"]);
+    assert_eq!(put(&mut other, &[fresh("orders", b"5")]).len(), 1);
 }
 
 #[test]
