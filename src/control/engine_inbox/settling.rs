@@ -53,7 +53,7 @@ impl EngineStore {
                 return;
             };
             for ((settlement, end), said) in settlements.into_iter().zip(ends).zip(said) {
-                self.written(settlement, end, said, (unix(now), done));
+                self.written(settlement, end, said, done);
             }
         }
     }
@@ -100,16 +100,17 @@ impl EngineStore {
         }
     }
 
-    fn written(&mut self, settlement: Settlement, end: WrittenEnd, said: u8, (now, done): (u64, &mut Committed)) {
+    fn written(&mut self, settlement: Settlement, end: WrittenEnd, said: u8, done: &mut Committed) {
         let WrittenEnd { id, row, .. } = end;
         match (said, row) {
             (b'1', Some(row)) if row.state != DeliveryState::Dead || row.order_key != [0; 16] => {
                 self.owned.insert(id, row);
             }
-            (b'2', _) => {
+            (b'2', row) => {
                 self.dead_full = Some(self.counts.dead_bytes);
                 done.kept.push(id);
-                let settled = Settled::Again { due: now + KEPT_FOR };
+                let due = row.map_or(0, |row| row.changed + KEPT_FOR);
+                let settled = Settled::Again { due };
                 return self.later.push(Settlement { settled, ..settlement });
             }
             (b'1', _) => _ = self.owned.remove(&id),
