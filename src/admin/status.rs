@@ -112,6 +112,10 @@ fn inbox(inbox: &InboxReading) -> Value {
         "bytes": level(inbox.bytes),
         "damaged_files": inbox.damaged_files,
         "failing": inbox.failing,
+        "in_engine": inbox.in_engine,
+        "means": inbox.means,
+        "taken_over": inbox.taken_over,
+        "fenced": inbox.fenced,
         "dead_letters_full": inbox.dead_letters_full,
         "routes": routes.collect::<Vec<_>>(),
     })

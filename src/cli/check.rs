@@ -39,8 +39,8 @@ pub(super) fn run(arguments: &CheckArguments) -> ExitCode {
     let (problems, text) = match load_source(&source).0 {
         Ok(mut loaded) => {
             loaded.warnings.append(moment_problems(&loaded.settings, now));
-            let place = loaded.settings.inbox.as_ref().and_then(|inbox| directory_warning(&inbox.directory));
-            if let Some(warning) = place {
+            let directory = loaded.settings.inbox.as_ref().and_then(|inbox| inbox.directory.as_deref());
+            if let Some(warning) = directory.and_then(directory_warning) {
                 let fix = "name a directory on a disk of this host or a volume, or know what you lose";
                 loaded.warnings.warning(Place::file(&source.name()), warning, fix);
             }

@@ -15,13 +15,15 @@ use crate::config::source::ConfigSource;
 use crate::config::summary::moment_warnings;
 use crate::edge::door::inherited;
 use crate::edge::driver::{self, Driver};
+use crate::edge::shared::EngineTerms;
 use crate::edge::worker::Observer;
+use crate::ledger::shared::EngineKey;
 use crate::telemetry::readings::ProcessIdentity;
 
 use super::bind_advice::bind_advice;
 use super::causes::Causes;
 use super::desk::{FrontDesk, Interior, Looking};
-use super::durable::service::{Household, InboxService};
+use super::durable::service::{Household, InboxBeginning, InboxService};
 use super::event_log::{EventLog, Level};
 use super::hardening;
 use super::lookout::Lookout;
@@ -117,6 +119,7 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let publishers = publishers(&loaded, log);
     let identity = identity(&source, &loaded.settings);
     let (plan, names) = plan(loaded);
+    let engine = plan.engine.clone();
     let (clock, metrics) = (witnesses.clock.clone(), Arc::clone(&witnesses.metrics));
     let desk = Arc::new(FrontDesk::new(clock, metrics, Arc::clone(log), Arc::clone(&records), identity));
     inbox.iter().for_each(|inbox| desk.show_inbox(Arc::clone(inbox)));
@@ -126,7 +129,7 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
     let running = supervisor::start(plan, witnesses).map_err(|error| error.to_string())?;
     let lookout = Lookout::start(&running, asked, Arc::clone(log));
     let lookout = Arc::new(lookout.map_err(|error| format!("cannot look after applications: {error}"))?);
-    let household = household(&running, &records);
+    let household = household(&running, &records, engine);
     inbox.as_ref().map_or(Ok(()), |inbox| inbox.start(household)).map_err(|error| format!("cannot start: {error}"))?;
     let causes = Causes::start(Interior::of(&running), Arc::clone(&records), Arc::clone(log));
     let _causes = causes.map_err(|error| format!("cannot explain refusals: {error}"))?;
@@ -165,8 +168,9 @@ fn serve(source: ConfigSource, loaded: Loaded, sources: Sources, log: &Arc<Event
 }
 
 /// What the inbox lives with.
-fn household(running: &Running, records: &Arc<Records>) -> Household {
+fn household(running: &Running, records: &Arc<Records>, engine: Option<EngineTerms>) -> Household {
     Household {
+        engine,
         policy: Arc::clone(&running.policy),
         clock: running.clock.clone(),
         driver: running.driver,
@@ -218,7 +222,10 @@ fn end(running: Running, inbox: Option<&InboxService>, signal: Signal) -> usize 
 /// The inbox, if there is to be one.
 fn open_inbox(loaded: &Loaded, workers: usize, log: &Arc<EventLog>) -> Result<Option<Arc<InboxService>>, String> {
     let Some(settings) = &loaded.settings.inbox else { return Ok(None) };
-    let inbox = InboxService::new(settings.clone(), workers, Arc::clone(log));
+    let shared = loaded.settings.shared.as_ref();
+    let key = shared.and_then(|shared| Some(EngineKey::new(shared.key.content.as_ref()?.bytes(), &shared.prefix)));
+    let beginning = InboxBeginning { workers, log: Arc::clone(log), shared_seed: key.map(|key| key.seed()) };
+    let inbox = InboxService::new(settings.clone(), beginning);
     inbox.map(Some).map_err(|error| format!("cannot make the inbox: {error}"))
 }
 

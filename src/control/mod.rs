@@ -14,6 +14,7 @@ pub mod composition;
 pub mod desk;
 pub mod doctor;
 pub mod durable;
+pub mod engine_inbox;
 pub mod event_log;
 mod explained;
 pub mod hardening;

@@ -43,6 +43,10 @@ pub trait StoreSide: Send + Sync {
     fn settle(&self, settlement: Settlement);
     /// Asks for a record. [`DeliveryNews::Fetched`] follows.
     fn fetch(&self, id: DeliveryId);
+    /// No attempt may last longer than until then, by the monotonic clock: afterwards another process may have the delivery.
+    fn attempts_until(&self) -> Duration {
+        Duration::MAX
+    }
 }
 
 /// What the store tells.
@@ -158,6 +162,8 @@ struct Deliverer {
     ended: Vec<EndedAttempt>,
     observer: Arc<dyn Observer>,
     flying: usize,
+    /// No attempt takes longer.
+    longest: Duration,
     /// Until when attempts under way may end; set when the process stops.
     stopping: Option<Duration>,
 }
@@ -185,6 +191,8 @@ pub fn run(
         let state = Rc::new(RefCell::new(deliverer));
         loop {
             let now = net.look();
+            // Looked at before the news: what has raised it may have taken deliveries away, and that is among them.
+            let until = store.attempts_until();
             let due = {
                 let mut state = state.borrow_mut();
                 mailbox.take().into_iter().for_each(|news| state.hear(news, now));
@@ -194,7 +202,7 @@ pub fn run(
                 }
                 state.settle_terms();
                 state.tell(now);
-                state.due(&**store, now)
+                state.due(&**store, until, now)
             };
             for (due, record) in due {
                 let (net, state, mailbox) = (Rc::clone(&net), Rc::clone(&state), Arc::clone(mailbox));
@@ -245,6 +253,18 @@ fn same_application(one: &Target, other: &Target) -> bool {
     }
 }
 
+/// For how long an attempt of any route can take at most: until a connection is there, and until the answer is. A
+/// connection is made anew at most once.
+#[must_use]
+pub fn longest_attempt<'a>(
+    routes: impl Iterator<Item = &'a DurableRoute>,
+    upstreams: impl Iterator<Item = &'a Upstream>,
+) -> Duration {
+    let answer = routes.map(|route| route.timeout).max().unwrap_or_default();
+    let connection = upstreams.map(|upstream| upstream.connect_timeout).max().unwrap_or_default();
+    answer.saturating_add(connection.saturating_mul(2))
+}
+
 impl Deliverer {
     fn new(seed: u64, meters: Arc<DeliveryMeters>, observer: Arc<dyn Observer>) -> Self {
         Self {
@@ -262,6 +282,7 @@ impl Deliverer {
             ended: Vec::new(),
             observer,
             flying: 0,
+            longest: Duration::ZERO,
             stopping: None,
         }
     }
@@ -269,6 +290,7 @@ impl Deliverer {
     /// Another configuration is in force. Routes and applications keep their positions by their names. Deliveries of a
     /// route that is gone wait until it is there again.
     fn follow(&mut self, routes: Vec<DurableRoute>, upstreams: Vec<Upstream>, now: Now) {
+        self.longest = longest_attempt(routes.iter(), upstreams.iter());
         let places: Vec<usize> = upstreams.into_iter().map(|upstream| self.place(upstream)).collect();
         for known in &mut self.routes {
             known.gone = !routes.iter().any(|route| route.name == known.route.name);
@@ -449,8 +471,11 @@ impl Deliverer {
     }
 
     /// What can be attempted now. For what is not in memory the store is asked.
-    fn due(&mut self, store: &dyn StoreSide, now: Now) -> Vec<(Due, Arc<StoredRecord>)> {
+    fn due(&mut self, store: &dyn StoreSide, until: Duration, now: Now) -> Vec<(Due, Arc<StoredRecord>)> {
         let mut ready = Vec::new();
+        if now.monotonic.saturating_add(self.longest) > until {
+            return ready;
+        }
         let arrived: Vec<DeliveryId> =
             self.fetching.keys().filter(|id| self.records.contains_key(*id)).copied().collect();
         for id in arrived {

@@ -10,6 +10,7 @@ pub mod backoff;
 pub mod breaker;
 pub mod commit_pace;
 pub mod delivery;
+pub mod engine;
 pub mod filter;
 pub mod fresh;
 pub mod judgement;

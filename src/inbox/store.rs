@@ -1,6 +1,7 @@
 //! What keeps deliveries.
 
 use core::fmt;
+use core::time::Duration;
 
 use crate::inbox::delivery::{DeliveryId, DeliveryReason};
 use crate::inbox::filter::DeliveryFilter;
@@ -71,6 +72,9 @@ pub struct Committed {
     pub settled: Vec<Settlement>,
     /// Deliveries that should be dead letters, for which there was no room: they wait on.
     pub kept: Vec<DeliveryId>,
+    /// Of those accepted: another process attempts them, they are copies of one that was accepted before, or
+    /// [`DeliveryStore::take`] gives them.
+    pub elsewhere: Vec<DeliveryId>,
 }
 
 /// Why fresh deliveries were refused. None of them is stored, unless it says otherwise.
@@ -189,6 +193,10 @@ pub struct StoreStanding {
     pub failing_since: Option<u64>,
     /// There is no room for another dead letter.
     pub dead_letters_full: bool,
+    /// Deliveries that were taken over from replicas that had gone, since the start.
+    pub taken_over: u64,
+    /// Ends of attempts that came too late: the delivery was another replica's by then, or was purged.
+    pub fenced: u64,
 }
 
 /// What could not be read.
@@ -259,6 +267,15 @@ pub trait DeliveryStore: Send {
 
     /// Routes that are held.
     fn held_routes(&self) -> Vec<String>;
+
+    /// Appends to `out` routes that others have held (`true`) or released.
+    fn take_held(&mut self, _out: &mut Vec<(String, bool)>) {}
+
+    /// An attempt must not last longer than until then, by the monotonic clock: afterwards another process may have the
+    /// delivery. Nothing where no other can.
+    fn attempts_until(&self) -> Option<Duration> {
+        None
+    }
 
     /// How it stands.
     fn standing(&self) -> StoreStanding;

@@ -240,9 +240,9 @@ ends! {
         SharedUnavailable = "shared_unavailable", 503 "unavailable" Keep;
         /// The delivery has no key to be ordered by, and the route refuses those.
         OrderKeyMissing = "order_key_missing", 400 "bad_request" Keep;
-        /// The inbox, or its disk, has no room for another delivery.
+        /// The inbox, or the disk or the engine that keeps it, has no room for another delivery.
         InboxFull = "inbox_full", 503 "unavailable" Keep;
-        /// The inbox cannot store deliveries at present: its disk fails, or it could not be opened.
+        /// The inbox cannot store deliveries at present: its disk fails, its engine is away, or it could not be opened.
         InboxUnavailable = "inbox_unavailable", 503 "unavailable" Keep;
         /// The inbox is being opened.
         InboxStarting = "inbox_starting", 503 "unavailable" Keep;
@@ -283,7 +283,7 @@ ends! {
         UpstreamTruncated = "upstream_truncated", 502 "bad_gateway" Abort;
         /// We are stopping and the application is gone already.
         Draining = "draining", 503 "unavailable" Close;
-        /// The disk of the inbox does not answer, or failed in the middle of a commit: whether the delivery is stored is
+        /// The disk or the engine of the inbox does not answer, or failed in the middle of a commit: whether the delivery is stored is
         /// not known, so the sender is not answered, and may send it again.
         InboxHung = "inbox_hung", 503 "unavailable" Abort;
     }

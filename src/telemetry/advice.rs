@@ -125,7 +125,7 @@ fn of_store(code: &str) -> &'static str {
             "find out why the application does not take what is stored (`countersign_inbox_waiting`), or raise [inbox] size or deliveries, or make room on the disk"
         }
         "inbox_unavailable" | "inbox_hung" => {
-            "look at the disk of the inbox: the log of the process says what failed; the sender tries again"
+            "look at the disk or the engine of the inbox: the log of the process says what failed; the sender tries again"
         }
         "shared_unavailable" => {
             "look at the engine of [shared]: the log of the process and /status say what is wrong with it; the sender tries again. when_unavailable = \"local\" lets each replica judge alone meanwhile"

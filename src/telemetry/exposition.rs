@@ -302,6 +302,8 @@ fn inbox(page: &Page, readings: &Readings) {
     page.gauge(&names::INBOX_LIMIT, &[], inbox.bytes.limit as f64);
     page.gauge(&names::INBOX_FAILING, &[], f64::from(u8::from(inbox.failing)));
     page.gauge(&names::INBOX_DAMAGED_FILES, &[], inbox.damaged_files as f64);
+    page.counter(&names::INBOX_TAKEN_OVER, &[], inbox.taken_over);
+    page.counter(&names::INBOX_FENCED, &[], inbox.fenced);
     for route in &inbox.routes {
         let name = route.route.as_str();
         for (result, count) in AttemptResult::ALL.iter().zip(route.results) {

@@ -221,6 +221,10 @@ names! {
         "1 while the inbox cannot store deliveries: its routes answer 503. Absent where there is none.";
     INBOX_DAMAGED_FILES = Gauge "countersign_inbox_damaged_files" [] Count
         "Files of the inbox that were set aside because they could not be opened.";
+    INBOX_TAKEN_OVER = Counter "countersign_inbox_taken_over_total" [] Count
+        "Deliveries that this process has taken over from replicas that had gone. 0 where the inbox is on disk.";
+    INBOX_FENCED = Counter "countersign_inbox_fenced_total" [] Count
+        "Ends of attempts that came too late: another replica had the delivery by then, or it was purged. 0 where the inbox is on disk.";
     SHARED_UP = Gauge "countersign_shared_up" [] Count
         "1 while every worker can ask the shared engine whether another process has a delivery. Absent where claims are not shared.";
     SHARED_OPERATIONS = Counter "countersign_shared_operations_total" ["operation", "result"] Count

@@ -95,6 +95,14 @@ pub struct InboxReading {
     pub failing: bool,
     /// There is no room for another dead letter: what should be one is attempted on.
     pub dead_letters_full: bool,
+    /// Deliveries are in the engine that replicas share, and not on disk.
+    pub in_engine: bool,
+    /// What a 202 means with the engine as it was found; empty for an inbox on disk.
+    pub means: String,
+    /// Deliveries that were taken over from replicas that had gone.
+    pub taken_over: u64,
+    /// Ends of attempts that came too late.
+    pub fenced: u64,
     /// What waits, by route.
     pub routes: Vec<DeliveryReading>,
 }

@@ -14,12 +14,27 @@ pub const REPLY_LIMIT: usize = 64 << 10;
 /// No reply has more values, aggregates included.
 pub const VALUE_LIMIT: usize = 256;
 
+/// How long a reply may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReplyBounds {
+    /// Bytes, all values together.
+    pub bytes: usize,
+    /// Values, aggregates included.
+    pub values: usize,
+}
+
+impl Default for ReplyBounds {
+    fn default() -> Self {
+        Self { bytes: REPLY_LIMIT, values: VALUE_LIMIT }
+    }
+}
+
 /// Why bytes are no reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RespError {
     /// They break the grammar.
     Malformed,
-    /// They are more than [`REPLY_LIMIT`] or [`VALUE_LIMIT`], or a line is too long.
+    /// They are more than the bounds allow, or a line is too long.
     TooLarge,
 }
 
@@ -57,16 +72,24 @@ impl RespValue<'_> {
 /// # Errors
 /// [`RespError`]: what follows on the connection means nothing any more.
 pub fn reply_length(bytes: &[u8]) -> Result<Option<usize>, RespError> {
+    reply_length_within(bytes, ReplyBounds::default())
+}
+
+/// The same, for replies with other bounds than [`REPLY_LIMIT`] and [`VALUE_LIMIT`].
+///
+/// # Errors
+/// As [`reply_length`].
+pub fn reply_length_within(bytes: &[u8], bounds: ReplyBounds) -> Result<Option<usize>, RespError> {
     let (mut at, mut left, mut values) = (0, 1_usize, 0);
     while left > 0 {
         let rest = bytes.get(at..).unwrap_or_default();
-        let Some((value, length)) = value(rest)? else {
-            return if bytes.len() >= REPLY_LIMIT { Err(RespError::TooLarge) } else { Ok(None) };
+        let Some((value, length)) = value(rest, bounds)? else {
+            return if bytes.len() >= bounds.bytes { Err(RespError::TooLarge) } else { Ok(None) };
         };
         at += length;
         values += 1;
         left = left - 1 + value.followed_by();
-        if values + left > VALUE_LIMIT || at > REPLY_LIMIT {
+        if values + left > bounds.values || at > bounds.bytes {
             return Err(RespError::TooLarge);
         }
     }
@@ -75,9 +98,14 @@ pub fn reply_length(bytes: &[u8]) -> Result<Option<usize>, RespError> {
 
 /// The values of a reply, of which [`reply_length`] gave the length, in the order in which they are written.
 pub fn values(reply: &[u8]) -> impl Iterator<Item = RespValue<'_>> {
+    values_within(reply, ReplyBounds::default())
+}
+
+/// The same, for a reply of which [`reply_length_within`] gave the length with these bounds.
+pub fn values_within(reply: &[u8], bounds: ReplyBounds) -> impl Iterator<Item = RespValue<'_>> {
     let mut rest = reply;
     core::iter::from_fn(move || {
-        let (value, length) = value(rest).ok().flatten()?;
+        let (value, length) = value(rest, bounds).ok().flatten()?;
         rest = rest.get(length..).unwrap_or_default();
         Some(value)
     })
@@ -123,7 +151,7 @@ fn number_line(out: &mut Vec<u8>, kind: u8, number: usize) {
 }
 
 /// The first value and its length.
-fn value(bytes: &[u8]) -> Result<Option<(RespValue<'_>, usize)>, RespError> {
+fn value(bytes: &[u8], bounds: ReplyBounds) -> Result<Option<(RespValue<'_>, usize)>, RespError> {
     let Some((kind, rest)) = bytes.split_first() else { return Ok(None) };
     if !b"+-:$*_#,(!=%~>".contains(kind) {
         return Err(RespError::Malformed);
@@ -138,11 +166,11 @@ fn value(bytes: &[u8]) -> Result<Option<(RespValue<'_>, usize)>, RespError> {
         b'#' if line == b"t" => RespValue::Flag(true),
         b'#' if line == b"f" => RespValue::Flag(false),
         b'$' | b'*' if line == b"-1" => RespValue::Null,
-        b'*' | b'~' => RespValue::Values(length(line, VALUE_LIMIT)?),
-        b'>' => RespValue::Push(length(line, VALUE_LIMIT)?),
-        b'%' => RespValue::Values(2 * length(line, VALUE_LIMIT / 2)?),
+        b'*' | b'~' => RespValue::Values(length(line, bounds.values)?),
+        b'>' => RespValue::Push(length(line, bounds.values)?),
+        b'%' => RespValue::Values(2 * length(line, bounds.values / 2)?),
         b'$' | b'!' | b'=' => {
-            let count = length(line, REPLY_LIMIT)?;
+            let count = length(line, bounds.bytes)?;
             let Some(text) = bytes.get(end..end + count + 2) else {
                 return begins_string(bytes.get(end..).unwrap_or_default(), count);
             };

@@ -60,7 +60,10 @@ pub fn examine(patient: Patient) -> Vec<Finding> {
     findings.extend(network::listeners(settings, metrics.is_some()));
     findings.extend(network::clients(settings));
     findings.extend(publishers::examine(&loaded));
-    findings.extend(network::applications(&plan(loaded).0.policy));
+    let inbox = settings.inbox.clone();
+    let plan = plan(loaded).0;
+    findings.extend(network::applications(&plan.policy));
+    findings.extend(inbox.zip(plan.engine).and_then(|(inbox, engine)| network::inbox_engine(&inbox, engine)));
     findings.extend(metrics.iter().flat_map(|metrics| live::judge(metrics)));
     findings
 }

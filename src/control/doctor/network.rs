@@ -5,10 +5,13 @@ use std::net::SocketAddr;
 
 use socket2::{Domain, Socket, Type};
 
+use crate::config::section::inbox::InboxSettings;
 use crate::config::section::listener::{ListenerSettings, ProxyProtocol};
 use crate::config::settings::Settings;
+use crate::control::engine_inbox;
 use crate::control::probe::probe;
 use crate::edge::policy::Policy;
+use crate::edge::shared::EngineTerms;
 
 use super::finding::{Finding, Grade};
 
@@ -65,6 +68,23 @@ pub(super) fn applications(policy: &Policy) -> Vec<Finding> {
         }
     };
     policy.upstreams.iter().zip(&policy.gate.upstreams).map(of).collect()
+}
+
+/// Whether the engine keeps what the inbox promises; nothing where the inbox is on disk.
+pub(super) fn inbox_engine(inbox: &InboxSettings, engine: EngineTerms) -> Option<Finding> {
+    if inbox.directory.is_some() {
+        return None;
+    }
+    let name = "inbox";
+    Some(match engine_inbox::examine(engine, inbox.durability, inbox.trust_engine) {
+        Ok(means) => Finding::good(name, format!("a 202 means that the delivery is kept in {means}")),
+        Err(why) => Finding::bad(
+            name,
+            Grade::Fault,
+            format!("deliveries cannot be kept in the engine: {why}"),
+            "docs/inbox-engine.md says what the engine must have; until then durable routes answer 503",
+        ),
+    })
 }
 
 /// Listeners on which all clients look like one if a proxy stands before them, and those without encryption.

@@ -5,4 +5,5 @@ pub mod gate;
 pub mod place;
 mod recall;
 mod reported;
+mod seed;
 pub mod service;

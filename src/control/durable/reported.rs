@@ -1,7 +1,9 @@
 //! A store whose changes the operator is told of.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use crate::control::engine_inbox::store::EngineStore;
 use crate::control::event_log::{EventLog, Level};
 use crate::control::inbox::shelf::Shelf;
 use crate::edge::observer::Observer;
@@ -13,11 +15,52 @@ use crate::inbox::store::{
     Committed, DeliveryStore, Fetched, Settlement, StoreOrder, StoreRefusal, StoreStanding, StoreTrouble, StoredRecord,
 };
 use crate::now::Now;
-use crate::telemetry::audit::inbox_change::{InboxChange, NAMED};
+use crate::telemetry::audit::inbox_change::{InboxAction, InboxChange, NAMED};
 
-/// A shelf, and the log that its notes go to.
-pub(super) struct ReportedShelf {
-    pub(super) shelf: Shelf,
+/// A store that has something to tell.
+pub(super) trait NotedStore: DeliveryStore {
+    /// What the operator is to be told.
+    fn take_notes(&mut self) -> Vec<String>;
+
+    /// Dead letters that it has removed by itself, and why.
+    fn take_removals(&mut self) -> Vec<(InboxAction, Vec<DeliveryId>)>;
+
+    /// What a 202 means, where that is found out while it runs.
+    fn means(&self) -> &str {
+        ""
+    }
+}
+
+impl NotedStore for Shelf {
+    fn take_notes(&mut self) -> Vec<String> {
+        Self::take_notes(self)
+    }
+
+    fn take_removals(&mut self) -> Vec<(InboxAction, Vec<DeliveryId>)> {
+        Self::take_removals(self)
+    }
+}
+
+impl NotedStore for EngineStore {
+    fn take_notes(&mut self) -> Vec<String> {
+        Self::take_notes(self)
+    }
+
+    fn take_removals(&mut self) -> Vec<(InboxAction, Vec<DeliveryId>)> {
+        let expired = self.take_expired();
+        if expired.is_empty() { Vec::new() } else { vec![(InboxAction::Expired, expired)] }
+    }
+
+    fn means(&self) -> &str {
+        Self::means(self)
+    }
+}
+
+/// A store, and the log that its notes go to.
+pub(super) struct ReportedStore<S> {
+    pub(super) store: S,
+    /// What a 202 means, for what shows it.
+    pub(super) means: Arc<Mutex<String>>,
     pub(super) log: Arc<EventLog>,
     /// What is told of dead letters that are removed.
     pub(super) observer: Arc<dyn Observer>,
@@ -25,17 +68,18 @@ pub(super) struct ReportedShelf {
     pub(super) failing: bool,
 }
 
-impl ReportedShelf {
+impl<S: NotedStore> ReportedStore<S> {
     fn report(&mut self) {
-        for note in self.shelf.take_notes() {
+        self.report_means();
+        for note in self.store.take_notes() {
             self.log.event(Level::Warn, &format!("inbox: {note}"));
         }
-        for (action, ids) in self.shelf.take_removals() {
+        for (action, ids) in self.store.take_removals() {
             let named: Vec<[u8; 13]> = ids.iter().take(NAMED).map(|id| id.text()).collect();
             let (by, meant, count) = ("countersign", "", ids.len() as u64);
             self.observer.inbox_changed(&InboxChange { action, by, meant, count, ids: &named, failed: None });
         }
-        let failing = self.shelf.standing().failing_since.is_some();
+        let failing = self.store.standing().failing_since.is_some();
         if failing != self.failing {
             self.failing = failing;
             if !failing {
@@ -43,9 +87,18 @@ impl ReportedShelf {
             }
         }
     }
+
+    /// Tells what a 202 means, where that has changed.
+    pub(super) fn report_means(&self) {
+        let mut known = self.means.lock().unwrap_or_else(PoisonError::into_inner);
+        if *known != self.store.means() {
+            self.store.means().clone_into(&mut known);
+            self.log.event(Level::Info, &format!("inbox: deliveries are kept in {known}"));
+        }
+    }
 }
 
-impl DeliveryStore for ReportedShelf {
+impl<S: NotedStore> DeliveryStore for ReportedStore<S> {
     fn commit(
         &mut self,
         fresh: &[FreshDelivery<'_>],
@@ -53,15 +106,15 @@ impl DeliveryStore for ReportedShelf {
         now: Now,
         done: &mut Committed,
     ) -> Result<(), StoreRefusal> {
-        self.shelf.commit(fresh, settlements, now, done)
+        self.store.commit(fresh, settlements, now, done)
     }
 
     fn take(&mut self, room: usize, out: &mut Vec<DeliveryRow>) {
-        self.shelf.take(room, out);
+        self.store.take(room, out);
     }
 
     fn fetch(&mut self, id: DeliveryId, into: &mut StoredRecord) -> Result<Fetched, StoreTrouble> {
-        self.shelf.fetch(id, into)
+        self.store.fetch(id, into)
     }
 
     fn browse(
@@ -71,31 +124,39 @@ impl DeliveryStore for ReportedShelf {
         room: usize,
         out: &mut Vec<DeliveryRow>,
     ) -> Result<bool, StoreTrouble> {
-        self.shelf.browse(filter, after, room, out)
+        self.store.browse(filter, after, room, out)
     }
 
     fn order(&mut self, order: &StoreOrder, now: Now) -> Result<Vec<DeliveryId>, StoreTrouble> {
-        self.shelf.order(order, now)
+        self.store.order(order, now)
     }
 
     fn take_gone(&mut self, out: &mut Vec<DeliveryId>) {
-        self.shelf.take_gone(out);
+        self.store.take_gone(out);
     }
 
     fn route_name(&self, route: u16) -> &str {
-        self.shelf.route_name(route)
+        self.store.route_name(route)
     }
 
     fn held_routes(&self) -> Vec<String> {
-        self.shelf.held_routes()
+        self.store.held_routes()
+    }
+
+    fn take_held(&mut self, out: &mut Vec<(String, bool)>) {
+        self.store.take_held(out);
+    }
+
+    fn attempts_until(&self) -> Option<Duration> {
+        self.store.attempts_until()
     }
 
     fn standing(&self) -> StoreStanding {
-        self.shelf.standing()
+        self.store.standing()
     }
 
     fn mend(&mut self, now: Now, done: &mut Committed) {
-        self.shelf.mend(now, done);
+        self.store.mend(now, done);
         self.report();
     }
 }
@@ -103,8 +164,6 @@ impl DeliveryStore for ReportedShelf {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use std::sync::Mutex;
-
     use super::*;
     use crate::control::inbox::directory::Directory;
     use crate::control::inbox::keys::{KeyRing, random_salt};
@@ -141,10 +200,10 @@ mod tests {
             keys: KeyRing::default(),
             salt: Box::new(random_salt),
         };
-        let shelf = Shelf::open(Box::new(Directory::open(&folder).unwrap()), terms, now(0)).unwrap();
+        let store = Shelf::open(Box::new(Directory::open(&folder).unwrap()), terms, now(0)).unwrap();
         let told = Arc::<Told>::default();
         let (log, observer) = (Arc::new(EventLog::start()), Arc::<Told>::clone(&told));
-        let mut store = ReportedShelf { shelf, log, observer, failing: false };
+        let mut store = ReportedStore { store, means: Arc::default(), log, observer, failing: false };
         let ids = put(&mut store, &[fresh("orders", b"1"), fresh("orders", b"2")]);
         let dead = Settled::Dead { reason: DeliveryReason::RefusedByApplication };
         settle(&mut store, &[settlement(ids[0], dead), settlement(ids[1], dead)]);

@@ -1,9 +1,7 @@
 //! The life of the inbox: its store is opened, and opened again until that works; deliveries are stored and delivered;
 //! at the end what is under way is settled.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +13,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 use crate::config::section::inbox::InboxSettings;
 use crate::control::background;
+use crate::control::engine_inbox::store::{EngineInboxTerms, EngineStore, LeaseTime};
 use crate::control::event_log::{EventLog, Level};
 use crate::control::inbox::directory::Directory;
 use crate::control::inbox::keys::{InboxKey, KeyRing, random_salt};
@@ -25,8 +24,10 @@ use crate::edge::deliver::{self, DeliveryNews, DeliveryPlan, Mailbox, StoreSide}
 use crate::edge::driver::DriverChoice;
 use crate::edge::observer::Observer;
 use crate::edge::policy::Policy;
+use crate::edge::shared::EngineTerms;
 use crate::edge::snapshot::Published;
 use crate::edge::spool::SpoolSide;
+use crate::inbox::engine::promise::Durability;
 use crate::inbox::store::{DeliveryStore, StoreStanding};
 use crate::ledger::Seed;
 use crate::now::Now;
@@ -36,13 +37,25 @@ use crate::telemetry::readings::{InboxReading, Usage};
 use super::gate::{GateState, SpoolGate};
 use super::place;
 use super::recall;
-use super::reported::ReportedShelf;
+use super::reported::{NotedStore, ReportedStore};
+use super::seed::LedgerSeed;
 
 /// A store that cannot be opened is tried again after this time.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// The file with the seed of the ledgers.
-const SEED_FILE: &str = "seed";
+/// Bytes of deliveries that go to the engine at once.
+const ENGINE_BATCH: usize = 4 << 20;
+
+/// A lease is longer than the longest attempt by this time: an engine that is away for less stops no attempt.
+const LEASE_MARGIN: Duration = Duration::from_secs(5);
+
+/// A store that is open.
+struct OpenInbox {
+    store: Box<dyn DeliveryStore>,
+    message: String,
+    /// Bytes of a commit.
+    batch_bytes: usize,
+}
 
 /// The inbox of a process.
 #[derive(Debug)]
@@ -53,15 +66,30 @@ pub struct InboxService {
     mailbox: Arc<Mailbox>,
     ear: Mutex<Option<UnixStream>>,
     meters: Arc<DeliveryMeters>,
-    /// That of the ledgers, and whether it is that of earlier processes.
-    seed: ([u8; Seed::LENGTH], bool),
+    seed: LedgerSeed,
+    /// What a 202 means, where that is found out while it runs.
+    means: Arc<Mutex<String>>,
+    /// For how long what this process attempts is leased in the engine.
+    lease: LeaseTime,
     log: Arc<EventLog>,
     stopping: Arc<AtomicBool>,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
+/// What an inbox begins with.
+pub struct InboxBeginning {
+    /// How many workers hand deliveries in.
+    pub workers: usize,
+    /// Where the operator is told of it.
+    pub log: Arc<EventLog>,
+    /// The seed of the ledgers that all processes with the engine have; for an inbox in the engine.
+    pub shared_seed: Option<Seed>,
+}
+
 /// What the threads of the inbox live with.
 pub struct Household {
+    /// The engine of `[shared]`, if there is one.
+    pub engine: Option<EngineTerms>,
     /// What requests are judged by.
     pub policy: Arc<Published>,
     /// The clock of the process.
@@ -77,9 +105,14 @@ impl InboxService {
     ///
     /// # Errors
     /// No file descriptor is left, or the system has no randomness.
-    pub fn new(settings: InboxSettings, workers: usize, log: Arc<EventLog>) -> io::Result<Arc<Self>> {
+    pub fn new(settings: InboxSettings, beginning: InboxBeginning) -> io::Result<Arc<Self>> {
+        let InboxBeginning { workers, log, shared_seed } = beginning;
         let (mailbox, ear) = Mailbox::new()?;
-        let seed = seed(&settings.directory, &log)?;
+        let seed = match (&settings.directory, shared_seed) {
+            (Some(directory), _) => LedgerSeed::of(directory, &log)?,
+            (None, Some(seed)) => LedgerSeed::Shared(seed),
+            (None, None) => return Err(io::Error::other("there is no engine")),
+        };
         Ok(Arc::new(Self {
             keys: InboxKey::of(&settings).into(),
             settings,
@@ -88,6 +121,8 @@ impl InboxService {
             ear: Mutex::new(Some(ear)),
             meters: Arc::default(),
             seed,
+            means: Arc::default(),
+            lease: LeaseTime::new(Duration::ZERO),
             log,
             stopping: Arc::default(),
             threads: Mutex::default(),
@@ -121,6 +156,10 @@ impl InboxService {
             damaged_files: standing.damaged_files,
             failing: standing.failing_since.is_some() || state == GateState::Unavailable,
             dead_letters_full: standing.dead_letters_full,
+            in_engine: self.settings.directory.is_none(),
+            means: self.means.lock().unwrap_or_else(PoisonError::into_inner).clone(),
+            taken_over: standing.taken_over,
+            fenced: standing.fenced,
             routes: self.meters.read(now.unix),
         }
     }
@@ -128,7 +167,7 @@ impl InboxService {
     /// The seed of the ledgers: that of earlier processes, so that copies of what they accepted are recognised.
     #[must_use]
     pub fn seed(&self) -> Seed {
-        Seed::new(&self.seed.0)
+        self.seed.seed()
     }
 
     /// Starts both threads. Direct routes do not wait for them; durable ones answer 503 until the store is open.
@@ -136,12 +175,14 @@ impl InboxService {
     /// # Errors
     /// No thread can be had.
     pub fn start(self: &Arc<Self>, household: Household) -> io::Result<()> {
-        if let Some(warning) = place::directory_warning(&self.settings.directory) {
+        let warning = self.settings.directory.as_deref().and_then(place::directory_warning);
+        if let Some(warning) = warning {
             self.log.event(Level::Warn, &warning);
         }
         let ear = self.ear.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(ear) = ear else { return Ok(()) };
         let policy = household.policy.current();
+        self.lease.set(lease(&policy));
         let mut seed = [0; 8];
         let _ = SystemRandom::new().fill(&mut seed);
         let plan = DeliveryPlan {
@@ -171,29 +212,17 @@ impl InboxService {
 
     /// Opens the store, however long that takes, and lets workers in.
     fn store(&self, household: &Household) {
-        let Some(shelf) = self.open(&household.clock) else { return };
-        if !self.seed.1
-            && let Err(error) = keep_seed(&self.settings.directory, &self.seed.0)
-        {
-            let message =
-                format!("inbox: after a restart some copies are not recognised: its seed is not kept: {error}");
-            self.log.event(Level::Warn, &message);
-        }
-        let policy = household.policy.current();
-        let (known, lost) = recall::recall(&shelf, &policy, household.clock.now());
-        if lost > 0 {
-            let message = format!("inbox: {lost} deliveries that were accepted before have no room in replay tables");
-            self.log.event(Level::Warn, &message);
-        }
-        let message = opened(&shelf.standing(), known);
-        let (log, observer) = (Arc::clone(&self.log), Arc::clone(&household.observer));
-        let store = Box::new(ReportedShelf { shelf, log, observer, failing: false });
+        let opened = match &self.settings.directory {
+            Some(directory) => self.open_shelf(directory, household),
+            None => self.open_engine(household),
+        };
+        let Some(OpenInbox { store, message, batch_bytes }) = opened else { return };
         let spooler = Spooler {
             store,
             door: Arc::clone(self.gate.door()),
             mailbox: Arc::clone(&self.mailbox),
             clock: household.clock.clone(),
-            batch_bytes: self.terms().batch_bytes(),
+            batch_bytes,
         };
         match spooler.start() {
             Ok(thread) => {
@@ -208,21 +237,72 @@ impl InboxService {
         }
     }
 
-    fn open(&self, clock: &Clock) -> Option<Shelf> {
+    /// On the disk of this machine.
+    fn open_shelf(&self, directory: &Path, household: &Household) -> Option<OpenInbox> {
+        let shown = directory.display();
+        let shelf = self.open_patiently(&format!("the inbox {shown} cannot be opened"), || {
+            let opened = Directory::open(directory);
+            let opened = opened.and_then(|it| Shelf::open(Box::new(it), self.terms(), household.clock.now()));
+            opened.map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => "another process has it".to_owned(),
+                _ => error.to_string(),
+            })
+        })?;
+        self.seed.keep(directory, &self.log);
+        let policy = household.policy.current();
+        let (known, lost) = recall::recall(&shelf, &policy, household.clock.now());
+        if lost > 0 {
+            let message = format!("inbox: {lost} deliveries that were accepted before have no room in replay tables");
+            self.log.event(Level::Warn, &message);
+        }
+        let recalled = format!("; copies of {known} accepted ones are recognised");
+        let message = format!("{}{recalled}", opened(&shelf.standing()));
+        Some(OpenInbox { store: self.reported(shelf, household), message, batch_bytes: self.terms().batch_bytes() })
+    }
+
+    /// In the engine of `[shared]`.
+    fn open_engine(&self, household: &Household) -> Option<OpenInbox> {
+        let settings = &self.settings;
+        let terms = EngineInboxTerms {
+            engine: household.engine.clone()?,
+            size: settings.size,
+            dead_size: settings.dead_size,
+            deliveries: settings.deliveries,
+            retention: u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX),
+            durability: settings.durability,
+            trusted: settings.trust_engine,
+            keys: self.keys.clone(),
+            lease: self.lease.clone(),
+            clock: household.clock.clone(),
+        };
+        let Some(mut store) = EngineStore::new(terms) else {
+            self.gate.set(GateState::Unavailable);
+            self.log.event(Level::Error, "inbox: nothing can be stored: the system has no randomness");
+            return None;
+        };
+        self.open_patiently("the inbox in the engine cannot be opened", || store.open(household.clock.now()))?;
+        let message = opened(&store.standing());
+        Some(OpenInbox { store: self.reported(store, household), message, batch_bytes: ENGINE_BATCH })
+    }
+
+    fn reported<S: NotedStore + 'static>(&self, store: S, household: &Household) -> Box<dyn DeliveryStore> {
+        let (log, observer) = (Arc::clone(&self.log), Arc::clone(&household.observer));
+        let store = ReportedStore { store, means: Arc::clone(&self.means), log, observer, failing: false };
+        store.report_means();
+        Box::new(store)
+    }
+
+    /// Opens until it works, and tells each new reason why it does not.
+    fn open_patiently<S>(&self, cannot: &str, mut open: impl FnMut() -> Result<S, String>) -> Option<S> {
         let mut told = String::new();
         while !self.stopping.load(Ordering::SeqCst) {
-            let directory = &self.settings.directory;
-            let opened = Directory::open(directory).and_then(|it| Shelf::open(Box::new(it), self.terms(), clock.now()));
-            let why = match opened {
-                Ok(shelf) => return Some(shelf),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => "another process has it".to_owned(),
-                Err(error) => error.to_string(),
+            let why = match open() {
+                Ok(store) => return Some(store),
+                Err(why) => why,
             };
             self.gate.set(GateState::Unavailable);
             if why != told {
-                let shown = directory.display();
-                let message = format!("the inbox {shown} cannot be opened: {why}; its routes answer 503 until it can");
-                self.log.event(Level::Error, &message);
+                self.log.event(Level::Error, &format!("{cannot}: {why}; its routes answer 503 until it can"));
                 told = why;
             }
             thread::park_timeout(AGAIN);
@@ -238,7 +318,7 @@ impl InboxService {
             deliveries: usize::try_from(settings.deliveries).unwrap_or(usize::MAX),
             retention: u64::try_from(settings.retention.as_millis()).unwrap_or(u64::MAX),
             drops_oldest: settings.drops_oldest,
-            durable: settings.durable,
+            durable: settings.durability == Durability::Fsync,
             keys: self.keys.clone(),
             salt: Box::new(random_salt),
         }
@@ -247,6 +327,7 @@ impl InboxService {
     /// Another configuration is in force. The store follows the keys within a moment.
     pub fn follow(&self, policy: &Policy, keys: Vec<InboxKey>) {
         self.keys.set(keys);
+        self.lease.set(lease(policy));
         self.mailbox.post([DeliveryNews::Follow(policy.durable.clone(), policy.upstreams.clone())]);
     }
 
@@ -269,39 +350,12 @@ impl InboxService {
     }
 }
 
-fn opened(standing: &StoreStanding, known: u64) -> String {
+/// For how long what a process attempts is leased to it.
+fn lease(policy: &Policy) -> Duration {
+    deliver::longest_attempt(policy.durable.iter(), policy.upstreams.iter()) + LEASE_MARGIN
+}
+
+fn opened(standing: &StoreStanding) -> String {
     let StoreStanding { waiting, dead, damaged, .. } = standing;
-    format!(
-        "the inbox is open: {waiting} deliveries wait, {dead} are dead letters, {damaged} are damaged; copies of {known} \
-         accepted ones are recognised"
-    )
-}
-
-/// The seed of earlier processes; a new one where there is none. Gives whether it is kept.
-fn seed(directory: &Path, log: &EventLog) -> io::Result<([u8; Seed::LENGTH], bool)> {
-    let path = directory.join(SEED_FILE);
-    let found = fs::read(&path).and_then(|seed| seed.try_into().map_err(|_| io::ErrorKind::InvalidData.into()));
-    match found {
-        Ok(seed) => return Ok((seed, true)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => log.event(Level::Warn, &format!("inbox: {} cannot be read: {error}", path.display())),
-    }
-    let mut seed = [0; Seed::LENGTH];
-    SystemRandom::new().fill(&mut seed).map_err(|_| io::Error::other("the system has no randomness"))?;
-    Ok((seed, false))
-}
-
-/// Makes a seed durable. One that is there stays.
-fn keep_seed(directory: &Path, seed: &[u8]) -> io::Result<()> {
-    let path = directory.join(SEED_FILE);
-    if path.exists() {
-        return Err(io::ErrorKind::AlreadyExists.into());
-    }
-    let unfinished = path.with_extension("new");
-    let mut options = OpenOptions::new();
-    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&unfinished)?;
-    file.write_all(seed)?;
-    file.sync_all()?;
-    fs::rename(&unfinished, path)?;
-    fs::File::open(directory)?.sync_all()
+    format!("the inbox is open: {waiting} deliveries wait, {dead} are dead letters, {damaged} are damaged")
 }

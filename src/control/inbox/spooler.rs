@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
@@ -16,7 +16,6 @@ use crate::inbox::commit_pace::CommitPace;
 use crate::inbox::delivery::DeliveryId;
 use crate::inbox::fresh::FreshDelivery;
 use crate::inbox::operation::{InboxOperation, InboxReport};
-use crate::inbox::row::DeliveryRow;
 use crate::inbox::store::{
     Committed, DeliveryStore, Settlement, StoreOrder, StoreRefusal, StoreStanding, StoreTrouble, StoredRecord,
 };
@@ -85,6 +84,8 @@ pub struct SpoolDoor {
     lanes: Box<[SpoolLane]>,
     errands: Mutex<Vec<SpoolErrand>>,
     standing: Mutex<StoreStanding>,
+    /// No attempt may last longer than until then: milliseconds of the monotonic clock.
+    attempts_until: AtomicU64,
     asleep: AtomicBool,
     stopping: AtomicBool,
     thread: OnceLock<Thread>,
@@ -108,6 +109,7 @@ impl SpoolDoor {
             lanes: (0..workers).map(|_| SpoolLane::default()).collect(),
             errands: Mutex::default(),
             standing: Mutex::default(),
+            attempts_until: AtomicU64::new(u64::MAX),
             asleep: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             thread: OnceLock::new(),
@@ -240,6 +242,10 @@ impl StoreSide for SpoolDoor {
         lock(&self.errands).push(SpoolErrand::Fetch(id));
         self.wake();
     }
+
+    fn attempts_until(&self) -> Duration {
+        Duration::from_millis(self.attempts_until.load(Ordering::Acquire))
+    }
 }
 
 /// What the thread works with.
@@ -279,10 +285,12 @@ impl Spooler {
         for route in self.store.held_routes() {
             self.mailbox.post([DeliveryNews::Held(route, true)]);
         }
+        self.tell_until();
         let mut full = false;
         let mut pace = CommitPace::default();
         loop {
             let worked = self.paced_round(&mut pace);
+            self.tell_until();
             self.hand_over();
             let standing = self.store.standing();
             *lock(&self.door.standing) = standing;
@@ -345,7 +353,7 @@ impl Spooler {
             let fresh: Vec<FreshDelivery<'_>> = batch.iter().map(|(_, spooling)| spooling.fresh()).collect();
             let result = self.store.commit(&fresh, &settlements, self.clock.now(), &mut done);
             drop(fresh);
-            self.answer(batch, result, std::mem::take(&mut done.accepted));
+            self.answer(batch, result, &mut done);
         }
         self.store.mend(self.clock.now(), &mut done);
         let settled = done.settled.drain(..).map(DeliveryNews::Settled);
@@ -355,7 +363,23 @@ impl Spooler {
         }
         others.into_iter().for_each(|errand| self.run_errand(errand));
         self.tell_of_gone();
+        self.tell_of_held();
         !idle
+    }
+
+    fn tell_until(&self) {
+        let until =
+            self.store.attempts_until().map_or(u64::MAX, |until| u64::try_from(until.as_millis()).unwrap_or(u64::MAX));
+        self.door.attempts_until.store(until, Ordering::Release);
+    }
+
+    /// Routes that were held or released elsewhere.
+    fn tell_of_held(&mut self) {
+        let mut held = Vec::new();
+        self.store.take_held(&mut held);
+        if !held.is_empty() {
+            self.mailbox.post(held.into_iter().map(|(route, held)| DeliveryNews::Held(route, held)));
+        }
     }
 
     /// Whatever has removed deliveries: what waits for them goes on.
@@ -367,7 +391,8 @@ impl Spooler {
         }
     }
 
-    fn answer(&self, batch: Vec<(usize, Spooling)>, result: Result<(), StoreRefusal>, rows: Vec<DeliveryRow>) {
+    fn answer(&self, batch: Vec<(usize, Spooling)>, result: Result<(), StoreRefusal>, done: &mut Committed) {
+        let (rows, elsewhere) = (std::mem::take(&mut done.accepted), std::mem::take(&mut done.elsewhere));
         let mut buffers = Vec::with_capacity(batch.len());
         if let Err(why) = result {
             for (worker, spooling) in batch {
@@ -379,6 +404,10 @@ impl Spooler {
         let mut news = Vec::with_capacity(batch.len());
         for ((worker, spooling), row) in batch.into_iter().zip(rows) {
             spooling.told.tell(SpoolAnswer::Durable(row.id));
+            if elsewhere.contains(&row.id) {
+                buffers.push((worker, spooling.record.bytes));
+                continue;
+            }
             let Spooling { route, mut record, .. } = spooling;
             if record.bytes.capacity() <= SPARE_BUFFER {
                 let copy = record.bytes.clone();

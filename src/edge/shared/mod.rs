@@ -30,7 +30,7 @@ use crate::ledger::shared::EngineKey;
 use standing::EngineStanding;
 
 /// Where the engine is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum EnginePlace {
     /// It listens there.
     Direct(Target),
@@ -39,6 +39,7 @@ pub enum EnginePlace {
 }
 
 /// Whom to ask where the engine is.
+#[derive(Clone)]
 pub struct SentinelTerms {
     /// The sentinels.
     pub sentinels: Vec<Target>,
@@ -56,6 +57,7 @@ impl fmt::Debug for SentinelTerms {
 }
 
 /// How the engine is talked to.
+#[derive(Clone)]
 pub struct EngineTerms {
     /// Where it is.
     pub place: EnginePlace,

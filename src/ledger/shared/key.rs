@@ -96,6 +96,28 @@ impl EngineKey {
         shared
     }
 
+    /// The hash tag of the keys of the inbox that all processes with this key share.
+    #[must_use]
+    pub fn inbox_tag(&self) -> String {
+        let mut tag = Vec::new();
+        write_base64(&mut tag, &cut::<ROUTE>(&self.sign(&[b"inbox"])));
+        String::from_utf8(tag).unwrap_or_default()
+    }
+
+    /// What order keys of a route are called in the inbox of the engine: 32 hexadecimal digits.
+    #[must_use]
+    pub fn inbox_lane(&self, route: &str, key: &[u8; 16]) -> String {
+        let name: [u8; NAME] = cut(&self.sign(&[b"inbox key", route.as_bytes(), key]));
+        name.iter().fold(String::with_capacity(2 * NAME), |text, byte| text + &format!("{byte:02x}"))
+    }
+
+    /// By what ledgers spread their entries, where the names that they make are stored in the engine: the same in all
+    /// processes.
+    #[must_use]
+    pub fn seed(&self) -> Seed {
+        self.bodies.clone()
+    }
+
     /// Where the bucket of a route is.
     #[must_use]
     pub fn rate(&self, route: &str) -> RateName {
