@@ -5,7 +5,9 @@ use super::ends::looks_of_end;
 use super::finding::NamedMistake;
 use super::mistake::Mistake;
 use super::quoted::quoted;
+use super::wrapped::form_of;
 use super::{json_keys, json_numbers, python, text};
+use crate::gate::verify::Part;
 
 /// Beginnings of credentials for the API of a sender, which no sender signs webhooks with.
 const CREDENTIALS: [(&[&str], &str); 12] = [
@@ -34,6 +36,9 @@ pub(super) fn looks_of_secret(case: TriedCase<'_>) -> Option<NamedMistake> {
     }
     if is_masked(bare) {
         return Some(NamedMistake::new(Mistake::SecretMasked, &[&id]));
+    }
+    if let Some(form) = form_of(bare) {
+        return Some(NamedMistake::new(Mistake::SecretWrappedLooks, &[&id, form]));
     }
     is_placeholder(bare).then(|| NamedMistake::new(Mistake::SecretPlaceholder, &[&id]))
 }
@@ -77,6 +82,19 @@ fn is_placeholder(text: &[u8]) -> bool {
         || between("<", ">")
         || between("%", "%")
         || ["your-", "your_", "your "].iter().any(|start| small.starts_with(start))
+}
+
+/// A GET without a body where a body is signed: senders of webhooks send none, and HTTP libraries that follow a redirect do.
+pub(super) fn looks_redirected(case: TriedCase<'_>) -> Option<NamedMistake> {
+    let says_length = case.seen.header("Content-Length").is_some_and(|it| it != b"0");
+    let has_body =
+        !case.seen.body.is_empty() || says_length || case.seen.headers.all("Transfer-Encoding").next().is_some();
+    // A form that is signed is empty where the sender uses GET on purpose.
+    let wants_body = case.scheme.content.any(|part| {
+        matches!(part, Part::Body | Part::HashedBody(..) | Part::Form(_) | Part::Json { .. } | Part::JsonLines(_))
+    });
+    let redirected = case.seen.method == b"GET" && !has_body && (wants_body || !case.scheme.signs());
+    redirected.then(|| NamedMistake::new(Mistake::MethodRedirected, &[]))
 }
 
 /// Values of Content-Encoding (RFC 9110 section 8.4.1) that text cannot be.

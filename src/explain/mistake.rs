@@ -83,6 +83,10 @@ mistakes! {
         "write the secret alone into the file";
     SecretAssignment = "secret_assignment" Matches, "the secret {} is a line NAME=value",
         "write the value alone into the file";
+    SecretWrapped = "secret_wrapped" Matches, "the file of the secret {} wraps the value as {}",
+        "write the value alone into the file: printf %s \"$SECRET\" > FILE";
+    SecretWrappedLooks = "secret_wrapped_looks" Looks, "the file of the secret {} looks like {}, and the value inside does not match either",
+        "write the value alone into the file, and compare it with the sender's: printf %s \"$SECRET\" > FILE";
     SecretByteOrderMark = "secret_byte_order_mark" Matches, "the secret {} begins with a byte order mark",
         "save the file as UTF-8 without a byte order mark";
     SecretUtf16 = "secret_utf16" Matches, "the secret {} is written in UTF-16", "save the file as UTF-8";
@@ -169,10 +173,14 @@ mistakes! {
         "register the URL with its query at the sender, or let nothing on the way add one";
     QueryMissing = "query_missing" Matches, "the query `{}` was signed and has been lost",
         "let what is in front pass on the query as it came";
+    QueryOther = "query_other" Matches, "the query `{}` was signed, and not `{}`",
+        "let what is in front pass on the query as it came";
     QueryOrder = "query_order" Matches, "the query was in another order when it was signed: `{}`",
         "let what is in front pass on the query as it came";
     UrlEscapes = "url_escapes" Matches, "the URL had other escapes when it was signed: {}",
         "let what is in front pass on path and query as they came";
+    MethodRedirected = "method_redirected" Looks, "the request is a GET without a body: a redirect (301, 302, 303) makes that of a POST, and so does opening the URL in a browser",
+        "register the final URL at the sender (https, host and slash as the server has them), or redirect with 307 or 308, which keep the method and the body";
     Method = "method" Matches, "the sender signs the method {}",
         "let what is in front pass on the method as it came, or correct the sender";
 
@@ -227,7 +235,7 @@ mistakes! {
     TimeOfAnother = "time_of_another" Matches, "the timestamp is not the one that was signed: that was {} {}",
         "let the sender take the time once, for the signature and for the header";
     TimeMissing = "time_missing" Seen, "the timestamp ({}) is not there", "is the scheme the sender's, and does a proxy remove headers?";
-    TimeForm = "time_form" Seen, "the timestamp ({}) cannot be read as {}", "does the scheme say in which unit this sender writes the time?";
+    TimeForm = "time_form" Seen, "the timestamp ({}) {}", "does the scheme say in which unit this sender writes the time? Is the clock of the sender set?";
     IdMissing = "id_missing" Seen, "the delivery id ({}) is not there", "is the scheme the sender's, and does a proxy remove headers?";
     IdForm = "id_form" Seen, "the delivery id ({}) {}", "let the sender use other ids, or another separator in `content` of the scheme";
 

@@ -17,6 +17,7 @@ mod given;
 mod json_keys;
 mod json_numbers;
 mod json_spelling;
+mod late;
 mod looks;
 mod mistake;
 mod opened;
@@ -40,11 +41,12 @@ mod units;
 #[cfg(test)]
 mod untouched;
 mod urls;
+mod wrapped;
 
 pub use body_end::BodyEnd;
 pub use budget::TrialBudget;
 pub use case::NamedSecret;
-pub use finding::NamedMistake;
+pub use finding::{NamedMistake, StillRefused};
 pub use given::Given;
 pub use mistake::{Certainty, Mistake};
 pub use quoted::{quoted, quoted_start};

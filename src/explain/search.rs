@@ -4,9 +4,10 @@
 use super::case::{Hypothesis, TriedCase};
 use super::contents::{algorithms, body_alone, contents};
 use super::finding::NamedMistake;
+use super::late::stays_refused;
 use super::mistake::Mistake;
 use super::secrets::{frequent_secrets, keys_by, of_other_routes, secrets};
-use super::signatures::{elsewhere, forms_of_signature, names, renamed};
+use super::signatures::{elsewhere, forms_of_signature, names, older_header, renamed};
 use super::{bodies, ends, times, units, urls};
 use crate::gate::verify::{Scheme, SignatureSource};
 
@@ -95,7 +96,7 @@ fn alone(case: TriedCase<'_>, hypothesis: Hypothesis) -> Option<NamedMistake> {
     hypothesis(case, &mut |changed, mistake, details| {
         let holds = changed.holds();
         if holds {
-            found = Some(NamedMistake::new(mistake, details));
+            found = Some(NamedMistake { stays: stays_refused(changed), ..NamedMistake::new(mistake, details) });
         }
         holds
     });
@@ -106,12 +107,25 @@ fn together(case: TriedCase<'_>, first: Hypothesis, others: &[Hypothesis]) -> Op
     let mut found = None;
     first(case, &mut |changed, mistake, details| {
         let second = others.iter().find_map(|other| alone(changed, *other));
-        let both =
-            second.map(|second| NamedMistake { and: Some(Box::new(second)), ..NamedMistake::new(mistake, details) });
+        let both = second.map(|mut second| {
+            let stays = second.stays.take();
+            NamedMistake { and: Some(Box::new(second)), stays, ..NamedMistake::new(mistake, details) }
+        });
         found = found.take().or(both);
         found.is_some()
     });
     found
+}
+
+/// A request with the header of another sender, which is an older header of this one as well: nothing tells who sent it.
+fn other_sender(case: TriedCase<'_>, words: &str, header: &str) -> NamedMistake {
+    let (name, wanted) = (&case.scheme.name, names(case).first().map(String::as_str).unwrap_or_default());
+    let what = format!("{words}: it has the header `{header}`, and no header that only the sender of `{name}` writes");
+    let advice = format!(
+        "does {words} send to this URL? Then give the route that scheme. If the sender is that of `{name}`, a proxy on the \
+         way removes `{wanted}`: leave the scheme as it is"
+    );
+    NamedMistake { advice: Some(advice), ..NamedMistake::new(Mistake::SchemeOther, &[&what]) }
 }
 
 /// Other schemes by which it matches. Only those whose signature the request has: a scheme that reads what this one does
@@ -137,6 +151,9 @@ fn other_scheme(case: TriedCase<'_>) -> Option<NamedMistake> {
         return None;
     }
     let Some(own) = own else {
+        if let Some(header) = older_header(case, first) {
+            return Some(other_sender(case, &words, header));
+        }
         return Some(NamedMistake::new(Mistake::SchemeOther, &[&format!("{words}, whose header it has")]));
     };
     // A sender that signs twice (GitHub: SHA-1 and SHA-256) has not become another one because one signature is damaged.

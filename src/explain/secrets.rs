@@ -6,6 +6,7 @@ use super::case::{TriedCase, Visit, without_line_end};
 use super::mistake::Mistake;
 use super::quoted::quoted;
 use super::text;
+use super::wrapped::unwrapped;
 use crate::gate::verify::{Encoding, KeyEncoding, KeyForm, Scheme, inspect};
 
 /// A text that may be the secret, with the mistake that made the file of it.
@@ -95,6 +96,9 @@ fn cleaned(secret: &[u8]) -> Vec<Cleaned> {
     }
     for (name, value) in text::json_strings(trimmed) {
         add(Mistake::SecretJson, &name, value.into_bytes());
+    }
+    for it in unwrapped(bare) {
+        add(Mistake::SecretWrapped, it.form, it.value);
     }
     for end in text::without_punctuation(trimmed) {
         add(SecretPunctuation, "", end.to_vec());

@@ -5,7 +5,7 @@ use super::contents::MACS;
 use super::mistake::Mistake;
 use super::quoted::quoted;
 use super::text;
-use crate::gate::verify::{Encoding, Kind, SignatureSource, Source, Syntax};
+use crate::gate::verify::{Encoding, Kind, Scheme, SignatureSource, Source, Syntax};
 use crate::wire::headers::{HeaderBuf, Headers};
 
 const ENCODINGS: [Encoding; 3] = [Encoding::Hex, Encoding::Base64, Encoding::Base64Url];
@@ -207,7 +207,8 @@ pub(super) fn elsewhere(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     kinds.into_iter().any(|kind| {
         similar.iter().any(|name| {
             let legacy = kind == MACS[1] && case.scheme.kind != kind && begins_with(wanted, name);
-            if !legacy && belongs_to_another(case, name) {
+            // What may be another sender's is this one's only where the request shows its sender.
+            if belongs_to_another(case, name) && !is_of_sender(case) {
                 return false;
             }
             let value = case.seen.header(name).unwrap_or_default();
@@ -226,6 +227,27 @@ pub(super) fn elsewhere(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
             visit(TriedCase { scheme: &scheme, ..case }, mistake, &details)
         })
     })
+}
+
+/// Whether something else in the head is of the sender of the scheme: `X-GitHub-Event`, `User-Agent: GitHub-Hookshot/1`.
+fn is_of_sender(case: TriedCase<'_>) -> bool {
+    let id = case.scheme.id.as_ref().map(Source::headers).unwrap_or_default();
+    let sender = case.scheme.name.to_ascii_lowercase();
+    let has = |text: &[u8]| memchr::memmem::find(&text.to_ascii_lowercase(), sender.as_bytes()).is_some();
+    id.iter().any(|name| case.seen.headers.all(name).next().is_some())
+        || case
+            .seen
+            .headers
+            .iter()
+            .any(|(name, value)| has(name) || name.eq_ignore_ascii_case(b"User-Agent") && has(value))
+}
+
+/// The header of another scheme that the request has, where the header of this one is a newer form of it.
+pub(super) fn older_header<'s>(case: TriedCase<'_>, other: &'s Scheme) -> Option<&'s str> {
+    let SignatureSource::Headers(theirs) = &other.signature else { return None };
+    let wanted = names(case).first()?;
+    let older = theirs.iter().find(|name| name.len() < wanted.len() && begins_with(wanted, name))?;
+    case.seen.header(older).map(|_| older.as_str())
 }
 
 fn begins_with(name: &str, start: &str) -> bool {

@@ -188,6 +188,9 @@ fn queries(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
             return true;
         }
     }
+    if given_query(case, path, query, visit) {
+        return true;
+    }
     let spaces = |from: &str, to: &str| text_of(target).replace(from, to).into_bytes();
     let rewritten = [
         (text::escapes_in(target, false), "small hexadecimal digits"),
@@ -201,6 +204,16 @@ fn queries(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     rewritten
         .iter()
         .any(|(before, what)| before.as_slice() != target && visit(case.with_target(before), UrlEscapes, &[what]))
+}
+
+/// The query that the operator has given.
+fn given_query(case: TriedCase<'_>, path: &[u8], query: &[u8], visit: &mut Visit<'_>) -> bool {
+    let Some(given) = case.known.query.filter(|given| *given != query) else { return false };
+    let before = [path, b"?", given].concat();
+    if query.is_empty() {
+        return visit(case.with_target(&before), QueryMissing, &[&shown(given)]);
+    }
+    visit(case.with_target(&before), Mistake::QueryOther, &[&shown(given), &shown(query)])
 }
 
 fn shown(text: &[u8]) -> String {

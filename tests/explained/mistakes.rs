@@ -139,6 +139,33 @@ pub(crate) static SECRETS: &[Kind] = &[
     kind("secret: one of several lines", &["secret_lines"], |it| {
         around(it, "# production\n", "\nold-one-0123456789\n")
     }),
+    kind("secret: in XML", &["secret_wrapped"], |it| around(it, "<secret>", "</secret>\n")),
+    kind("secret: in an element of XML", &["secret_wrapped"], |it| {
+        around(it, "<?xml version=\"1.0\"?>\n<config>\n  <name>hook</name>\n  <key>", "</key>\n</config>\n")
+    }),
+    kind("secret: escaped for HTML", &["secret_wrapped"], |it| {
+        special(it);
+        it.file.contains(&b'&') && file(it, |text| String::from_utf8_lossy(text).replace('&', "&amp;").into_bytes())
+    }),
+    kind("secret: manifest with stringData", &["secret_wrapped"], |it| {
+        around(it, "apiVersion: v1\nkind: Secret\nstringData:\n  hook: ", "\n")
+    }),
+    kind("secret: manifest with data", &["secret_wrapped"], |it| {
+        file(it, |text| format!("kind: Secret\ndata:\n  hook: {}\n", STANDARD.encode(text)).into_bytes())
+    }),
+    kind("secret: Python's bytes", &["secret_wrapped"], |it| around(it, "b'", "'")),
+    kind("secret: PowerShell", &["secret_wrapped"], |it| around(it, "$env:HOOK_SECRET = '", "'\r\n")),
+    kind("secret: docker -e", &["secret_wrapped"], |it| around(it, "-e HOOK_SECRET=", "")),
+    kind("secret: docker --env", &["secret_wrapped"], |it| around(it, "--env HOOK_SECRET=\"", "\"")),
+    kind("secret: systemd", &["secret_wrapped"], |it| around(it, "Environment=\"HOOK_SECRET=", "\"\n")),
+    kind("secret: systemd without quotes", &["secret_wrapped"], |it| around(it, "Environment=HOOK_SECRET=", "\n")),
+    kind("secret: PHP's define", &["secret_wrapped"], |it| around(it, "define('HOOK_SECRET', '", "');\n")),
+    kind("secret: PHP's array", &["secret_wrapped"], |it| around(it, "'hook_secret' => '", "',")),
+    kind("secret: backticks of Markdown", &["secret_quotes"], |it| around(it, "`", "`")),
+    kind("secret: code of Markdown", &["secret_lines"], |it| around(it, "```\n", "\n```\n")),
+    kind("secret: XML with another inside", &["secret_wrapped_looks"], |it| {
+        file(it, |_| b"<secret>0123456789abcdefgh</secret>".to_vec()) && matches!(it.sender.shown, Shown::Text(_))
+    }),
     kind("secret: a variable that was not set", &["secret_unset"], |it| {
         it.key = b"undefined".to_vec();
         matches!(it.sender.shown, Shown::Text(_))
@@ -278,6 +305,12 @@ pub(crate) static HEADERS: &[Kind] = &[
     kind("header: GitHub's SHA-1", &["header_legacy"], |it| {
         it.sender.hash = Hash::Sha1;
         it.value = |value| value.replace("sha256=", "sha1=");
+        it.more.push(("X-GitHub-Event".to_owned(), "push".to_owned()));
+        it.sender.name == "github" && renamed(it, "X-Hub-Signature".to_owned())
+    }),
+    kind("header: SHA-1 of another sender", &["scheme_other"], |it| {
+        it.sender.hash = Hash::Sha1;
+        it.value = |value| value.replace("sha256=", "sha1=");
         it.sender.name == "github" && renamed(it, "X-Hub-Signature".to_owned())
     }),
     kind("header: the time is missing", &["time_missing"], |it| {
@@ -347,6 +380,16 @@ pub(crate) static URLS: &[Kind] = &[
         it.target.push_str("?to=x%2Cy");
         it.sender.name != "hubspot-v3" && url(it, format!("{}?to=x,y", it.public_url))
     }),
+    kind("method: a redirect has made it GET", &["method_redirected"], |it| {
+        it.method = "GET".to_owned();
+        it.body = Vec::new();
+        true
+    }),
+    kind("method: GET without a signature", &["method_redirected"], |it| {
+        it.method = "GET".to_owned();
+        it.body = Vec::new();
+        renamed(it, String::new())
+    }),
     kind("method: in small letters", &["method"], |it| {
         it.signed_method = "post".to_owned();
         it.sender.content.contains("{m}")
@@ -377,6 +420,10 @@ pub(crate) static TIMES: &[Kind] = &[
     kind("time: in the future", &["time_future"], |it| {
         it.now -= 1000;
         it.sender.time != Time::None
+    }),
+    kind("time: the clock is not set", &["time_form"], |it| {
+        it.unit = Some(|_| "0".to_owned());
+        matches!(it.sender.time, Time::Seconds(_) | Time::Paired | Time::Millis(_))
     }),
     kind("time: in milliseconds", &["time_unit"], |it| {
         it.unit = Some(|seconds| format!("{seconds}000"));

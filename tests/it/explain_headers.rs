@@ -46,7 +46,7 @@ fn a_damaged_header_beside_another_signature_is_not_another_scheme() {
     assert!(line.contains("`X-Hub-Signature-256` stands more than once"), "{line}");
     let line = explained("github", &[sha1(), format!("X-Hub-Signature256: {right}")]);
     assert!(line.contains("was renamed to `X-Hub-Signature256`"), "{line}");
-    let line = explained("github", &[sha1()]);
+    let line = explained("github", &[sha1(), "X-GitHub-Event: push".to_owned()]);
     assert!(line.contains("has the older header `X-Hub-Signature`"), "{line}");
 }
 
