@@ -218,6 +218,12 @@ fn may_be_rewritten(case: TriedCase<'_>) -> bool {
         || (case.pays(PASSES) && serde_json::from_slice::<&serde_json::value::RawValue>(body).is_ok())
 }
 
+/// The ways in which long JSON is written again most often, before the trials that hash all of it many times.
+pub(super) fn long_json(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
+    let is_long = case.seen.body.len() > LONGEST_UNREAD;
+    is_long && signs_body(case) && may_be_rewritten(case) && json_spelling::layouts(case, visit)
+}
+
 /// The ways in which JSON is written again most often.
 pub(super) fn frequent_json(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     signs_body(case) && case.seen.body.len() < 64 << 10 && json_spelling::layouts(case, visit)

@@ -104,10 +104,14 @@ mistakes! {
         "write the secret into the file as the sender shows it; if it is: let `secret` of the scheme say how the key is written ([scheme.NAME]: encoding, strip_prefix), or correct the sender";
     SecretUnset = "secret_unset" Matches, "the sender signs with the word `{}`: its secret is not set",
         "set the secret at the sender: a variable of its environment is missing";
+    SecretEmptyThere = "secret_empty_there" Matches, "the sender signs with an empty secret",
+        "set the secret at the sender: a variable or a field there is empty, and every attacker can make such a signature";
     SecretOfRoute = "secret_of_route" Matches, "it is signed with {}",
         "exchange the secrets of the two routes, or call the other one";
     SecretApiKey = "secret_api_key" Looks, "the secret {} looks like {}, which signs no webhooks",
         "use the signing secret of the webhook, and rotate that API key if others could read it";
+    SecretOther = "secret_other" Looks, "the secret {} looks like {}, and not like the signing secret of a webhook",
+        "write the signing secret that the sender shows for this webhook into the file";
     SecretMasked = "secret_masked" Looks, "the secret {} looks masked or cut off",
         "copy the whole secret: let the sender reveal it, or make a new one";
     SecretPlaceholder = "secret_placeholder" Looks, "the secret {} looks like a placeholder",
@@ -132,6 +136,14 @@ mistakes! {
         "pass the body on byte for byte; an editor has saved it";
     BodyBase64 = "body_base64" Matches, "the body is the base64 of what was signed",
         "decode it first: gateways hand it to functions like that (isBase64Encoded)";
+    BodyNumbers = "body_numbers" Matches, "the body is {} of the bytes that were signed",
+        "pass on the bytes themselves, and not JSON.stringify of them";
+    BodyHex = "body_hex" Matches, "the body is what was signed, in hexadecimal digits",
+        "pass on the bytes themselves: a log or a database writes them so";
+    BodyChunkSizes = "body_chunk_sizes" Matches, "the body has the sizes of its chunks in it, which were not signed",
+        "let what is in front, or what captured it, take them out: they belong to Transfer-Encoding: chunked";
+    BodyEntities = "body_entities" Matches, "the body has HTML escapes (`&quot;`, `&amp;`) where the characters were signed",
+        "pass the body on byte for byte; a template or a filter against scripts has escaped it";
     BodyEnvelope = "body_envelope" Matches, "what was signed stands in the field `{}` of the body",
         "pass on that field alone: the rest is the event of a gateway or a queue";
     BodyString = "body_string" Matches, "the body is escaped like a string of JSON or JavaScript",
@@ -142,6 +154,10 @@ mistakes! {
         "let the sender send application/json, or use a scheme that signs the field: content = \"{form:NAME}\"";
     BodyFormOrder = "body_form_order" Matches, "the body has its form fields in another order",
         "pass the body on byte for byte; something reads the form and writes it again";
+    BodyFormEmpty = "body_form_empty" Matches, "the body lacks the empty form field `{}`, which was signed",
+        "pass the body on byte for byte; something reads the form and drops fields without a value";
+    BodyFormJson = "body_form_json" Matches, "the body is JSON of the form that was signed",
+        "pass the body on byte for byte; a framework has read the form and written it as JSON";
     BodyFormEscapes = "body_form_escapes" Matches, "the body {}",
         "pass the body on byte for byte; something reads the form and writes it again";
     BodyCharset = "body_charset" Matches, "the body {}", "pass the body on as bytes; something reads it as text";
@@ -206,6 +222,14 @@ mistakes! {
     HeaderJoined = "header_joined" Matches, "the header has several values joined by commas",
         "let what is in front not join headers, and the sender not send the header twice";
     HeaderQuotes = "header_quotes" Matches, "the value of the header stands in quotes", "correct the sender: the value has no quotes";
+    HeaderSplit = "header_split" Matches, "the header `{}` was split into several of that name",
+        "let what is in front pass on headers as they came, in one line";
+    HeaderSeparator = "header_separator" Matches, "the pairs in the header are separated by `{}`, and not by `{}`",
+        "correct the sender, or the `signature` of the scheme";
+    HeaderKeys = "header_keys" Matches, "the keys in the header are in capitals",
+        "let the sender, or what is in front, write the header as the scheme has it: keys in small letters";
+    HeaderBase64 = "header_base64" Matches, "the value of the header is the base64 of what it should be",
+        "correct the sender: the value is written as it is";
     HeaderRenamed = "header_renamed" Matches, "the header `{}` was renamed to `{}`",
         "let what is in front pass on headers as they came (nginx: underscores_in_headers; CGI writes HTTP_…)";
     HeaderEncoding = "header_encoding" Matches, "the signature is written in {}, and not in {}",
@@ -246,6 +270,10 @@ mistakes! {
         "let nothing on the way compress, decompress or cut the body; gzip and deflate are read, once and to their end";
 
     SchemeOther = "scheme_other" Matches, "it matches the scheme {}", "give the route that scheme";
+    CredentialElsewhere = "credential_elsewhere" Matches, "the right token stands in the header `{}`{}, and not in `{}`",
+        "let the sender send it in the header that the scheme reads, or give the route a scheme that reads that one";
+    CredentialForm = "credential_form" Matches, "the token is right, but {}",
+        "correct the sender, or the prefix of the scheme";
     CredentialWrong = "credential_wrong" Seen, "the credential is none of the keys", "compare it with the one that is set at the sender";
 
     BodyEmpty = "body_empty" Looks, "the body is {}", "it was lost on the way, or was read before: pass on the raw body";

@@ -6,6 +6,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::case::{GivenFacts, Seen, TriedCase, without_line_end};
+use super::credentials::credential;
 use super::ends::{beyond, is_whole_json, lacking, reads_body};
 use super::facts::Facts;
 use super::finding::NamedMistake;
@@ -57,6 +58,9 @@ impl Explanation {
                 match finding.mistake {
                     Mistake::TimeStale | Mistake::TimeFuture if finding.and.is_none() => {
                         format!("{word}: {finding} (the signature itself is valid)")
+                    }
+                    Mistake::CredentialElsewhere | Mistake::CredentialForm => {
+                        format!("{word}: {finding} (proven: with that corrected it is accepted)")
                     }
                     _ => format!("{word}: {finding} ({}{})", finding.certainty(), stays(finding)),
                 }
@@ -197,6 +201,14 @@ fn cause(given: &Given<'_>, case: TriedCase<'_>, rejection: Rejection) -> Search
     let tries = case.scheme.signs() && !matches!(case.scheme.kind, Kind::Jws(_));
     if !is_of_signature(rejection) || !tries {
         let cut = if rejection == Rejection::CompressionUnreadable { lacking(case) } else { None };
+        let misplaced = matches!(
+            rejection,
+            Rejection::CredentialMissing | Rejection::CredentialMismatch | Rejection::SignatureMissing
+        );
+        let is_credential = matches!(case.scheme.kind, Kind::Token | Kind::Basic);
+        if let Some(found) = if misplaced && is_credential { credential(case) } else { None } {
+            return certain(Some(found));
+        }
         let redirected = if rejection == Rejection::CredentialMissing { looks_redirected(case) } else { None };
         return certain(cut.or(redirected).or_else(|| seen(case, rejection)));
     }

@@ -8,25 +8,29 @@ use super::late::stays_refused;
 use super::mistake::Mistake;
 use super::secrets::{frequent_secrets, keys_by, of_other_routes, secrets};
 use super::signatures::{elsewhere, forms_of_signature, names, older_header, renamed};
-use super::{bodies, ends, times, units, urls};
+use super::{bodies, encodings, ends, form_params, pairs, times, units, urls};
 use crate::gate::verify::{Scheme, SignatureSource};
 
 /// What is tried, with words for it that are said where it is left out.
 struct TrialStep(&'static str, Hypothesis);
 
 /// What is tried alone. Each takes at most half of what the budget has left.
-const ALONE: [TrialStep; 16] = [
+const ALONE: [TrialStep; 20] = [
     TrialStep("the body by another length", ends::lengths),
     TrialStep("the timestamp in another unit", units::units),
     TrialStep("renamed headers", renamed),
     TrialStep("other forms of the signature", forms_of_signature),
+    TrialStep("the pairs of the signature in another form", pairs::pairs),
     TrialStep("the signature in another header", elsewhere),
     TrialStep("line breaks at the end of the body", bodies::line_ends),
     TrialStep("the body signed alone", body_alone),
+    TrialStep("JSON with other white space", bodies::long_json),
     TrialStep("the secret written otherwise", secrets),
     TrialStep("another query or method", urls::targets),
     TrialStep("another URL", urls::urls),
     TrialStep("the body encoded, wrapped or compressed", bodies::wrappings),
+    TrialStep("the body in another encoding", encodings::encodings),
+    TrialStep("the fields of a form written otherwise", form_params::params),
     TrialStep("another algorithm", algorithms),
     TrialStep("other parts signed", contents),
     TrialStep("secrets of other routes", of_other_routes),

@@ -7,7 +7,7 @@ use super::mistake::Mistake;
 use super::quoted::quoted;
 use super::text;
 use super::wrapped::unwrapped;
-use crate::gate::verify::{Encoding, KeyEncoding, KeyForm, Scheme, inspect};
+use crate::gate::verify::{Encoding, KeyEncoding, KeyForm, Kind, Scheme, inspect};
 
 /// A text that may be the secret, with the mistake that made the file of it.
 struct Cleaned {
@@ -207,6 +207,10 @@ fn keys_of(scheme: &Scheme, bare: &[u8]) -> Vec<(Zeroizing<Vec<u8>>, &'static st
 
 /// What programs write where a variable is not set.
 fn unset(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
+    let keyed = case.key.is_none() && matches!(case.scheme.kind, Kind::Hmac(_));
+    if keyed && visit(TriedCase { key: Some(b""), ..case }, Mistake::SecretEmptyThere, &[]) {
+        return true;
+    }
     ["undefined", "null", "None", "nil", "false"].into_iter().any(|word| {
         case.key.is_none() && visit(TriedCase { key: Some(word.as_bytes()), ..case }, Mistake::SecretUnset, &[word])
     })

@@ -18,7 +18,7 @@ pub(super) fn names(case: TriedCase<'_>) -> &[String] {
     }
 }
 
-fn prefix_of(syntax: &Syntax) -> &str {
+pub(super) fn prefix_of(syntax: &Syntax) -> &str {
     match syntax {
         Syntax::Single { prefix } | Syntax::List { prefix, .. } => prefix,
         Syntax::Pairs { .. } | Syntax::Items { .. } => "",
@@ -90,6 +90,11 @@ fn values(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
                 return true;
             }
         }
+        if let Some(bare) = behind_other_prefix(value, prefix)
+            && tried(&[prefix, bare].concat(), Mistake::HeaderPrefix, "has its prefix in another form")
+        {
+            return true;
+        }
         // What had commas already, twice: `t=1,v1=a,t=1,v1=a`.
         let (once, again) = value.split_at(value.len() / 2);
         let once = once.trim_ascii_end().strip_suffix(b",").unwrap_or(once);
@@ -114,6 +119,14 @@ fn values(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     false
 }
 
+/// What stands behind the prefix where that is in another case, or ends with another separator: `SHA256=`, `sha256:`.
+fn behind_other_prefix<'v>(value: &'v [u8], prefix: &[u8]) -> Option<&'v [u8]> {
+    let word = prefix.split_last().map(|(_, word)| word).filter(|word| !word.is_empty())?;
+    let (start, rest) = value.split_at_checked(word.len())?;
+    let (separator, rest) = rest.split_first()?;
+    (start.eq_ignore_ascii_case(word) && b"=:,-_ ".contains(separator)).then(|| rest.trim_ascii_start())
+}
+
 /// The base64 of the hexadecimal digits, in each place where a signature stands.
 fn twice_encoded(case: TriedCase<'_>, value: &[u8], tried: &mut dyn FnMut(&[u8], Mistake, &str) -> bool) -> bool {
     let syntax = &case.scheme.syntax;
@@ -129,7 +142,7 @@ fn twice_encoded(case: TriedCase<'_>, value: &[u8], tried: &mut dyn FnMut(&[u8],
     })
 }
 
-fn with_value(headers: Headers<'_>, name: &str, value: &[u8]) -> HeaderBuf {
+pub(super) fn with_value(headers: Headers<'_>, name: &str, value: &[u8]) -> HeaderBuf {
     let mut out = HeaderBuf::default();
     for (known, old) in headers.iter() {
         let Ok(known) = core::str::from_utf8(known) else { continue };

@@ -166,6 +166,27 @@ pub(crate) static SECRETS: &[Kind] = &[
     kind("secret: XML with another inside", &["secret_wrapped_looks"], |it| {
         file(it, |_| b"<secret>0123456789abcdefgh</secret>".to_vec()) && matches!(it.sender.shown, Shown::Text(_))
     }),
+    kind("secret: empty at the sender", &["secret_empty_there"], |it| {
+        it.key = Vec::new();
+        matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: the path of a file", &["secret_other"], |it| {
+        file(it, |_| b"/run/secrets/hook".to_vec()) && matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: a URL", &["secret_other"], |it| {
+        file(it, |_| b"https://hooks.example.com/in/hook".to_vec()) && matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: an ARN", &["secret_other"], |it| {
+        file(it, |_| b"arn:aws:secretsmanager:eu-west-1:123456789012:secret:hook".to_vec())
+            && matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: PEM", &["secret_other"], |it| {
+        file(it, |_| b"-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0C\n-----END PUBLIC KEY-----\n".to_vec())
+            && matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: the id of an endpoint", &["secret_other"], |it| {
+        file(it, |_| b"we_1H8aB2cD3eF4gH5iJ6kL7mN8".to_vec()) && matches!(it.sender.shown, Shown::Text(_))
+    }),
     kind("secret: a variable that was not set", &["secret_unset"], |it| {
         it.key = b"undefined".to_vec();
         matches!(it.sender.shown, Shown::Text(_))
@@ -292,6 +313,30 @@ pub(crate) static HEADERS: &[Kind] = &[
     kind("header: percent-encoded", &["header_percent"], |it| {
         it.tag = |tag| tag.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
         it.coding == Coding::Base64
+    }),
+    kind("header: other separators", &["header_separator"], |it| {
+        it.value = |value| if value.contains(';') { value.replace(';', ",") } else { value.replace(',', ";") };
+        matches!(it.sender.place, Place::Pairs(..))
+    }),
+    kind("header: keys in capitals", &["header_keys"], |it| {
+        it.value = |value| {
+            let separator = if value.contains(';') { ";" } else { "," };
+            let pairs = value.split(separator).map(|pair| pair.split_once('=').unwrap());
+            pairs.map(|(key, text)| format!("{}={text}", key.to_uppercase())).collect::<Vec<_>>().join(separator)
+        };
+        matches!(it.sender.place, Place::Pairs(..))
+    }),
+    kind("header: base64 of the value", &["header_base64"], |it| {
+        it.value = |value| STANDARD.encode(value);
+        matches!(it.sender.place, Place::Pairs(..)) || prefix_of(it) == "sha256="
+    }),
+    kind("header: prefix in capitals", &["header_prefix"], |it| {
+        it.value = |value| value.replace("sha256=", "SHA256=");
+        prefix_of(it) == "sha256="
+    }),
+    kind("header: prefix with a colon", &["header_prefix"], |it| {
+        it.value = |value| value.replace("sha256=", "sha256: ");
+        prefix_of(it) == "sha256="
     }),
     kind("header: twice", &["header_twice"], |it| {
         it.twice = true;

@@ -23,6 +23,7 @@ mod explain;
 mod explain_captures;
 mod explain_ends;
 mod explain_first_lines;
+mod explain_forms;
 mod explain_headers;
 mod explained_page;
 mod fairness;
