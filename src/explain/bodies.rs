@@ -34,7 +34,7 @@ fn other_end<'n>(body: &[u8], end: &[u8], instead: &[u8]) -> Option<Cow<'n, [u8]
     longer(body.strip_suffix(end)?, instead)
 }
 
-const LINE_ENDS: [Undoing; 9] = [
+const LINE_ENDS: [Undoing; 10] = [
     at_end(
         &["ends with a newline that was not signed"],
         |body| body.ends_with(b"\n"),
@@ -64,6 +64,11 @@ const LINE_ENDS: [Undoing; 9] = [
         &["ends with `\\n` where `\\r\\n` was signed"],
         |body| body.ends_with(b"\n"),
         |body| other_end(body, b"\n", b"\r\n"),
+    ),
+    at_end(
+        &["ends with a zero byte that was not signed"],
+        |body| body.ends_with(b"\0"),
+        |body| body.strip_suffix(b"\0").map(Cow::Borrowed),
     ),
     at_end(&["lacks the newline at its end"], |_| true, |body| longer(body, b"\n")),
     at_end(&["lacks the line break (CRLF) at its end"], |_| true, |body| longer(body, b"\r\n")),

@@ -37,9 +37,12 @@ pub(super) fn params(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
 
 fn escapes(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     let body = case.seen.body;
-    let plus = replaced(body, b"+", b"%2B");
-    if plus != body && visit(case.with_body(&plus), Mistake::BodyFormEscapes, &["has `+` where `%2B` was signed"]) {
-        return true;
+    // Telephone numbers begin with it; elsewhere it may stand for a space as well.
+    for (from, to) in [(&b"=+"[..], &b"=%2B"[..]), (b"+", b"%2B")] {
+        let plus = replaced(body, from, to);
+        if plus != body && visit(case.with_body(&plus), Mistake::BodyFormEscapes, &["has `+` where `%2B` was signed"]) {
+            return true;
+        }
     }
     let decoded = text::percent_decoded(body, false);
     if core::str::from_utf8(&decoded).is_ok() {

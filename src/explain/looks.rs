@@ -4,7 +4,7 @@ use super::case::TriedCase;
 use super::ends::looks_of_end;
 use super::finding::NamedMistake;
 use super::mistake::Mistake;
-use super::quoted::quoted;
+use super::quoted::{quoted, quoted_start};
 use super::wrapped::form_of;
 use super::{json_keys, json_numbers, python, text};
 use crate::gate::verify::Part;
@@ -177,6 +177,10 @@ pub(super) fn looks_of_body(case: TriedCase<'_>) -> Option<NamedMistake> {
     }
     if trimmed.starts_with(b"[object Object]") {
         return found(Mistake::BodyObject, &[]);
+    }
+    let class = [&b"System.Byte[]"[..], b"Array", b"[B@", b"java.io.", b"<_io.", b"<Buffer "];
+    if trimmed.len() <= 256 && class.into_iter().any(|start| trimmed.starts_with(start)) && !trimmed.contains(&b'=') {
+        return found(Mistake::BodyClassName, &[&quoted_start(trimmed, 40)]);
     }
     if let Some(encoding) = case.seen.header("Content-Encoding")
         && COMPRESSED.iter().any(|name| encoding.eq_ignore_ascii_case(name.as_bytes()))

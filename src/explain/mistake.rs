@@ -136,7 +136,7 @@ mistakes! {
         "pass the body on byte for byte; an editor has saved it";
     BodyBase64 = "body_base64" Matches, "the body is the base64 of what was signed",
         "decode it first: gateways hand it to functions like that (isBase64Encoded)";
-    BodyNumbers = "body_numbers" Matches, "the body is {} of the bytes that were signed",
+    BodyNumbers = "body_numbers" Matches, "the body is {}, and not the bytes that were signed",
         "pass on the bytes themselves, and not JSON.stringify of them";
     BodyHex = "body_hex" Matches, "the body is what was signed, in hexadecimal digits",
         "pass on the bytes themselves: a log or a database writes them so";
@@ -289,6 +289,8 @@ mistakes! {
         "compare the body with what the sender sent: bytes of it were changed on the way, or in the capture";
     BodyCut = "body_cut" Looks, "the body ends in the middle of {}{}", "look for a limit on bodies in what is in front, or in what captured it";
     BodyObject = "body_object" Looks, "the body is `[object Object]`: an object was made a string", "pass on the raw body, and not String(req.body)";
+    BodyClassName = "body_class_name" Looks, "the body is `{}`: the name of an object, and not what is in it",
+        "pass on the raw body, and not a value that was made a string";
     BodyPythonLooks = "body_python" Looks, "the body looks like Python's own notation", "send the raw body (request.data, request.get_data()), not str() of it";
     BodyReplacement = "body_replacement" Looks, "the body has U+FFFD, which stands where bytes could not be read as text",
         "pass the body on as bytes; something reads it in another character set";

@@ -95,6 +95,9 @@ pub(crate) static UNDONE: &[Kind] = &[
         any_text(it)
     }),
     kind("body: CR for CRLF", &["body_line_ends"], |it| pair(it, "{\r\n\"a\":#\r\n}", "{\r\"a\":#\r}")),
+    kind("body: zero byte at the end", &["body_line_end"], |it| {
+        any_text(it) && arrived(it, |text| format!("{text}\0"))
+    }),
     kind("body: byte order mark", &["body_byte_order_mark"], |it| {
         any_text(it) && arrived(it, |text| format!("\u{feff}{text}"))
     }),
@@ -193,6 +196,7 @@ pub(crate) static LOOKS: &[Kind] = &[
     kind("looks: null", &["body_empty"], |it| replaced(it, b"null")),
     kind("looks: nothing", &["body_empty"], |it| replaced(it, b"")),
     kind("looks: [object Object]", &["body_object"], |it| replaced(it, b"[object Object]")),
+    kind("looks: the name of a class", &["body_class_name"], |it| replaced(it, b"System.Byte[]")),
     kind("looks: U+FFFD", &["body_replacement"], |it| {
         pair(it, "{\"name\":\"Zo\u{eb}\",\"n\":#}", "{\"name\":\"Zo\u{fffd}\",\"n\":#}")
     }),

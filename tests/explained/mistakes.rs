@@ -417,6 +417,10 @@ pub(crate) static URLS: &[Kind] = &[
         it.target.push_str("?a=1&b=2&c=3");
         url(it, format!("{}?c=3&a=1&b=2", it.public_url))
     }),
+    kind("URL: a field added to the query", &["query_other"], |it| {
+        it.target.push_str("?a=1&b=2&utm=3");
+        url(it, format!("{}?a=1&b=2", it.public_url))
+    }),
     kind("URL: %2f and %2F", &["url_escapes"], |it| {
         it.target.push_str("?to=x%2Fy");
         it.sender.name != "hubspot-v3" && url(it, format!("{}?to=x%2fy", it.public_url))

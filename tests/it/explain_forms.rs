@@ -49,6 +49,7 @@ fn forms_that_were_written_again_are_named() {
     let fields = [("From", "+1415"), ("To", "+1800"), ("Text", "caf\u{e9} one")];
     for (body, content_type, what) in [
         ("From=+1415&To=+1800&Text=caf%C3%A9%20one", FORM, "has `+` where `%2B` was signed"),
+        ("From=+1415&To=+1800&Text=caf%C3%A9+one", FORM, "has `+` where `%2B` was signed"),
         ("From=%2B1415&To=%2B1800&Text=caf%E9+one", FORM, "is a form in Latin-1 where UTF-8 was signed"),
         (r#"{"From":"+1415","To":"+1800","Text":"café one"}"#, "application/json", "the body is JSON of the form"),
     ] {
