@@ -226,7 +226,7 @@ fn may_be_rewritten(case: TriedCase<'_>) -> bool {
 /// The ways in which long JSON is written again most often, before the trials that hash all of it many times.
 pub(super) fn long_json(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     let is_long = case.seen.body.len() > LONGEST_UNREAD;
-    is_long && signs_body(case) && may_be_rewritten(case) && json_spelling::layouts(case, visit)
+    is_long && signs_body(case) && may_be_rewritten(case) && json_spelling::frequent(case, visit)
 }
 
 /// The ways in which JSON is written again most often.

@@ -301,6 +301,9 @@ pub(crate) static JSON: &[Kind] = &[
     kind("JSON: trailing zero lost", &["json_numbers"], |it| {
         pair(it, r#"{"id":#,"total":12.50,"tax":3.55}"#, r#"{"id":#,"total":12.5,"tax":3.55}"#)
     }),
+    kind("JSON: trailing zero gained", &["json_numbers"], |it| {
+        pair(it, r#"{"id":#,"total":12.5,"tax":3.55}"#, r#"{"id":#,"total":12.50,"tax":3.55}"#)
+    }),
     kind("JSON: integer beyond 2^53 rounded", &["json_numbers"], |it| {
         let number: u64 = 1_234_567_890_123_450_000 + (it.now.unsigned_abs() % 9973 + 1000);
         // The shortest decimal number that is the same float, as JavaScript writes it.
