@@ -9,7 +9,7 @@ use crate::gate::verify::Encoding;
 use super::capture_described::{DescribedRequest, OtherForm, WANTED, target_of};
 
 /// Longer documents are not read: a value takes several times its text.
-const LONGEST: usize = 32 << 20;
+const LONGEST: usize = 16 << 20;
 /// Requests stand no deeper in what tools write.
 const DEEPEST: usize = 6;
 
