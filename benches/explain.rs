@@ -82,6 +82,7 @@ fn explanations(criterion: &mut Criterion) {
                     schemes,
                     now,
                     is_present: false,
+                    query: None,
                     end: BodyEnd::AsSaid,
                     budget: &budget,
                 };

@@ -25,7 +25,7 @@ use super::configured::ConfigFlag;
 use super::judgement::{self, Judgement, is_about_verification};
 use super::nearest::nearest_route;
 use super::offline::{read_file, time};
-use super::output::{OutputFlag, complain, keep_lines, line, print_kept};
+use super::output::{OutputFlag, give_up, keep_lines, line, print_kept};
 use super::{CANNOT, FOUND_WRONG};
 
 #[derive(Debug, clap::Args)]
@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(FOUND_WRONG),
         Err(why) => {
-            complain(why);
+            give_up(&why);
             ExitCode::from(CANNOT)
         }
     }
@@ -92,7 +92,12 @@ pub(super) fn run(arguments: &ExplainArguments) -> ExitCode {
 fn of_request(arguments: &ExplainArguments, request: &Path) -> Result<bool, String> {
     let now = moment(arguments.at.as_deref())?;
     let judgement = match &arguments.route {
-        Some(route) => Judgement::by_route(&arguments.config.path(), route)?,
+        Some(route) => {
+            let mut judgement = Judgement::by_route(&arguments.config.path(), route)?;
+            let unused = "--url is not used: the URL of a route is its public_url";
+            judgement.remarks.extend(arguments.url.as_ref().map(|_| unused.to_owned()));
+            judgement
+        }
         None => by_arguments(arguments)?,
     };
     let judgement = Judgement { is_present: arguments.at.is_none(), ..judgement };

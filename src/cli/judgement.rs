@@ -10,7 +10,7 @@ use crate::config::section::route::keys::KeySource;
 use crate::config::section::route::verification::Verification;
 use crate::config::{load, parse_str, presets};
 use crate::explain::{
-    BodyEnd, Explanation, Given, NamedMistake, NamedSecret, TrialBudget, blank_secret, explain, explain_head,
+    BodyEnd, Explanation, Given, NamedMistake, NamedSecret, TrialBudget, blank_secret, explain, explain_head, quoted,
 };
 use crate::gate::verify::{Delivery, Key, KeyForm, Keyring, Scheme, Validity, Verifier};
 use crate::now::Now;
@@ -18,6 +18,7 @@ use crate::outcome::Rejection;
 use crate::telemetry::advice;
 use crate::wire::head::HeadLimits;
 
+use super::capture_forms::{self, ReadCapture};
 use super::captured::{self, CaptureSource};
 use super::configured::ConfigFlag;
 use super::offline::{find_scheme, read_file, split_url};
@@ -35,6 +36,8 @@ pub(super) struct Judgement {
     pub(super) remarks: Vec<String>,
     /// How large a head may be.
     pub(super) limits: HeadLimits,
+    /// The query of `--url`, where the URL is signed.
+    pub(super) query: Option<String>,
     /// Whether it is judged by the present, for want of the time at which the request came.
     pub(super) is_present: bool,
 }
@@ -78,7 +81,9 @@ impl Judgement {
         url: Option<&str>,
     ) -> Result<Self, String> {
         let scheme = find_scheme(name, config)?;
-        let public_url = url.map(|url| split_url(url).map(|(url, _)| url)).transpose()?;
+        let (public_url, target) = url.map(split_url).transpose()?.unzip();
+        let query = target.and_then(|target| target.split_once('?').map(|(_, query)| query.to_owned()));
+        let query = query.filter(|_| scheme.signs_url());
         if files.is_empty() {
             return Err("give at least one --secret-file".to_owned());
         }
@@ -107,6 +112,7 @@ impl Judgement {
             of_others: Vec::new(),
             remarks,
             limits: head_limits(&LimitSettings::default()),
+            query,
             is_present: false,
         })
     }
@@ -138,7 +144,34 @@ impl Judgement {
                 }
             }
         }
-        Ok(Self { verifier, secrets, of_others, remarks, limits: head_limits(&settings.limits), is_present: false })
+        Ok(Self {
+            verifier,
+            secrets,
+            of_others,
+            remarks,
+            limits: head_limits(&settings.limits),
+            query: None,
+            is_present: false,
+        })
+    }
+
+    /// Which URL was judged, where the query of `--url` is not that of the request.
+    fn remark_on_query(&self, target: &[u8]) -> Option<String> {
+        let given = self.query.as_deref()?;
+        let mark = target.iter().position(|byte| *byte == b'?');
+        let own = mark.and_then(|mark| target.get(mark + 1..));
+        if own == Some(given.as_bytes()) {
+            return None;
+        }
+        let own = own.map_or("no query".to_owned(), |own| format!("the query `{}`", quoted(own)));
+        let mut judged = Vec::new();
+        self.verifier.public_url()?.write(target, &mut |piece| judged.extend_from_slice(piece));
+        Some(format!(
+            "--url has the query `{}`, and the request line has {own}: a guard sees the request line, so the URL that was \
+             judged is {}",
+            quoted(given),
+            quoted(judged)
+        ))
     }
 
     /// Calls `tell` with what a delivery is explained with.
@@ -158,6 +191,7 @@ impl Judgement {
             schemes: &schemes,
             now,
             is_present: self.is_present,
+            query: self.query.as_deref().map(str::as_bytes),
             end: BodyEnd::AsSaid,
             budget: &budget,
         })
@@ -210,10 +244,14 @@ pub(super) fn is_about_verification(code: &str) -> bool {
 /// # Errors
 /// A sentence for the user.
 pub(super) fn judge(bytes: &[u8], judgement: &Judgement, now: Now, source: CaptureSource) -> Result<bool, String> {
-    let captured = captured::parse(bytes, source)?;
+    let read = match source {
+        CaptureSource::File(_) => capture_forms::read(bytes)?,
+        CaptureSource::Process => ReadCapture { bytes: bytes.into(), remarks: Vec::new() },
+    };
+    let captured = captured::parse(&read.bytes, source)?;
     captured.refusal.iter().for_each(tell_refusal);
     let genuine = told(&captured.request, captured.end(), judgement, now);
-    captured.oddities.iter().for_each(line);
+    read.remarks.iter().chain(&captured.oddities).for_each(line);
     Ok(genuine && captured.refusal.is_none())
 }
 
@@ -236,6 +274,7 @@ pub(super) fn told<D: Delivery>(request: &D, end: BodyEnd<'_>, judgement: &Judge
         judgement.explained(now, request.body().len(), |given| explain(&Given { end, ..*given }, request));
     tell_explanation(&explanation);
     judgement.remarks.iter().for_each(line);
+    judgement.remark_on_query(request.target()).into_iter().for_each(line);
     explanation.verdict.is_ok()
 }
 
@@ -278,4 +317,7 @@ fn tell_explanation(explanation: &Explanation) {
     let codes: Vec<&str> = explanation.finding.iter().flat_map(NamedMistake::codes).collect();
     tell("codes", codes.into());
     tell("certainty", explanation.finding.as_ref().map(|finding| finding.certainty().code()).into());
+    if let Some(stays) = explanation.finding.as_ref().and_then(|finding| finding.stays.as_ref()) {
+        tell("stays_refused", stays.why.as_str().into());
+    }
 }

@@ -2,6 +2,10 @@
 
 mod asking;
 mod audit;
+mod capture_curl;
+mod capture_described;
+mod capture_forms;
+mod capture_json;
 mod captured;
 mod check;
 mod configured;

@@ -85,6 +85,17 @@ pub(super) fn print_kept(ok: bool) {
     line(value.to_string());
 }
 
+/// Says why a command could do nothing: to people on standard error, and where lines are kept for a program in one JSON value
+/// on standard output as well.
+pub(super) fn give_up(why: &str) {
+    let kept = KEPT.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(lines) = kept {
+        let lines: Vec<&str> = lines.iter().flat_map(|text| text.lines()).collect();
+        line(json!({ "ok": false, "error": concealed(why), "explained": [], "lines": lines }).to_string());
+    }
+    complain(why);
+}
+
 /// Writes a line to standard output.
 pub(super) fn line(text: impl AsRef<str>) {
     if let Some(kept) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
@@ -127,7 +138,12 @@ pub(super) fn complain(text: impl AsRef<str>) {
 /// Prints problems and warnings to standard error, each with its place and the fix.
 pub(super) fn print_problems(problems: &Problems) {
     for problem in problems.iter() {
-        let _ = write_problem(&concealed(&problem.to_string()));
+        let text = problem.to_string();
+        let text = concealed(&text);
+        if let Some(kept) = KEPT.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            kept.push(text.to_string());
+        }
+        let _ = write_problem(&text);
     }
 }
 

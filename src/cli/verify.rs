@@ -19,7 +19,7 @@ use crate::wire::headers::HeaderBuf;
 use super::configured::ConfigFlag;
 use super::judgement::{Judgement, head_limits, key_of_file, tell_refusal, told};
 use super::offline::{Written, find_scheme, read_body, read_file, split_header, split_url, time};
-use super::output::{OutputFlag, complain, keep_lines, line, print_kept};
+use super::output::{OutputFlag, give_up, keep_lines, line, print_kept};
 use super::strict::{self, HeadRefusal};
 use super::{CANNOT, FOUND_WRONG};
 
@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &VerifyArguments) -> ExitCode {
             ExitCode::from(FOUND_WRONG)
         }
         Err(why) => {
-            complain(why);
+            give_up(&why);
             ExitCode::from(CANNOT)
         }
     }
@@ -130,7 +130,7 @@ fn of_arguments(arguments: &VerifyArguments, public_url: PublicUrl) -> Result<Ju
         lines.join("\n")
     })?;
     let limits = head_limits(&LimitSettings::default());
-    Ok(Judgement { verifier, secrets, of_others: Vec::new(), remarks, limits, is_present: false })
+    Ok(Judgement { verifier, secrets, of_others: Vec::new(), remarks, limits, query: None, is_present: false })
 }
 
 /// The way of the proxy: the same three steps, the body in one piece.

@@ -59,6 +59,7 @@ fn explanation(captured: &Captured, verifier: &Verifier) -> Explanation {
         schemes,
         now,
         is_present: false,
+        query: None,
         end: BodyEnd::AsSaid,
         budget: &budget,
     };

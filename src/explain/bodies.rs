@@ -34,7 +34,7 @@ fn other_end<'n>(body: &[u8], end: &[u8], instead: &[u8]) -> Option<Cow<'n, [u8]
     longer(body.strip_suffix(end)?, instead)
 }
 
-const LINE_ENDS: [Undoing; 9] = [
+const LINE_ENDS: [Undoing; 10] = [
     at_end(
         &["ends with a newline that was not signed"],
         |body| body.ends_with(b"\n"),
@@ -64,6 +64,11 @@ const LINE_ENDS: [Undoing; 9] = [
         &["ends with `\\n` where `\\r\\n` was signed"],
         |body| body.ends_with(b"\n"),
         |body| other_end(body, b"\n", b"\r\n"),
+    ),
+    at_end(
+        &["ends with a zero byte that was not signed"],
+        |body| body.ends_with(b"\0"),
+        |body| body.strip_suffix(b"\0").map(Cow::Borrowed),
     ),
     at_end(&["lacks the newline at its end"], |_| true, |body| longer(body, b"\n")),
     at_end(&["lacks the line break (CRLF) at its end"], |_| true, |body| longer(body, b"\r\n")),
@@ -216,6 +221,12 @@ fn may_be_rewritten(case: TriedCase<'_>) -> bool {
     let body = case.seen.body;
     body.len() <= LONGEST_UNREAD
         || (case.pays(PASSES) && serde_json::from_slice::<&serde_json::value::RawValue>(body).is_ok())
+}
+
+/// The ways in which long JSON is written again most often, before the trials that hash all of it many times.
+pub(super) fn long_json(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
+    let is_long = case.seen.body.len() > LONGEST_UNREAD;
+    is_long && signs_body(case) && may_be_rewritten(case) && json_spelling::frequent(case, visit)
 }
 
 /// The ways in which JSON is written again most often.

@@ -1,6 +1,7 @@
 //! What one trial judges: a request, as it came or with something of it changed, and what it is verified with. The engine
 //! judges all of them; nothing here compares signatures.
 
+use core::time::Duration;
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
@@ -73,6 +74,12 @@ pub(super) struct GivenFacts<'c> {
     pub(super) schemes: &'c [Arc<Scheme>],
     pub(super) url: Option<PublicUrl>,
     pub(super) now: Now,
+    /// Whether that is the present, and not the time at which the delivery came.
+    pub(super) is_present: bool,
+    /// How old a delivery may be.
+    pub(super) tolerance: Option<Duration>,
+    /// The query of the URL that the operator has given.
+    pub(super) query: Option<&'c [u8]>,
     pub(super) end: BodyEnd<'c>,
     pub(super) budget: &'c TrialBudget,
 }

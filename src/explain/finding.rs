@@ -16,12 +16,24 @@ pub struct NamedMistake {
     pub advice: Option<String>,
     /// A second mistake, where only both together explain it.
     pub and: Option<Box<Self>>,
+    /// What keeps the delivery refused when the mistake is repaired.
+    pub stays: Option<StillRefused>,
+}
+
+/// Why a delivery stays refused when its mistake is repaired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StillRefused {
+    /// In words that go on behind "it stays refused all the same:".
+    pub why: String,
+    /// What to do about that.
+    pub advice: &'static str,
 }
 
 impl NamedMistake {
     /// The details may quote the request: what is not printable in them is escaped here, whatever has made them.
     pub(super) fn new(mistake: Mistake, details: &[&str]) -> Self {
-        Self { mistake, details: details.iter().map(|detail| escaped(detail)).collect(), advice: None, and: None }
+        let details = details.iter().map(|detail| escaped(detail)).collect();
+        Self { mistake, details, advice: None, and: None, stays: None }
     }
 
     /// The codes: one, or two that belong together.
@@ -38,9 +50,13 @@ impl NamedMistake {
     #[must_use]
     pub fn remedy(&self) -> String {
         let own = self.advice.as_deref().unwrap_or_else(|| self.mistake.remedy());
-        match self.and.as_deref().map(Self::remedy) {
-            Some(other) if other != own => format!("{own}; and {other}"),
-            _ => own.to_owned(),
+        let mut all = own.to_owned();
+        if let Some(other) = self.and.as_deref().map(Self::remedy).filter(|other| other != own) {
+            all = format!("{all}; and {other}");
+        }
+        match &self.stays {
+            Some(stays) => format!("{all}; {}", stays.advice),
+            None => all,
         }
     }
 

@@ -81,7 +81,7 @@ const ESCAPES: [OtherEscapes; 10] = [
     (b"", |body| text::percent_decoded(body, true), "has percent-escapes and `+` where the characters were signed"),
 ];
 
-fn replaced(body: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+pub(super) fn replaced(body: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(body.len());
     let mut rest = body;
     while let Some(at) = memchr::memmem::find(rest, from) {

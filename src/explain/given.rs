@@ -23,6 +23,8 @@ pub struct Given<'g> {
     pub now: Now,
     /// Whether `now` is the present, and not the time at which the delivery came.
     pub is_present: bool,
+    /// The query of the URL that the operator has given, which the request need not have.
+    pub query: Option<&'g [u8]>,
     /// How the body of a capture ends.
     pub end: BodyEnd<'g>,
     /// What the trials may cost.
@@ -33,6 +35,7 @@ impl<'g> Given<'g> {
     /// A route with its secrets and nothing beside it, judged by the time at which the delivery came.
     #[must_use]
     pub const fn alone(verifier: &'g Verifier, secrets: &'g [NamedSecret], now: Now, budget: &'g TrialBudget) -> Self {
-        Self { verifier, secrets, of_others: &[], schemes: &[], now, is_present: false, end: BodyEnd::AsSaid, budget }
+        let (of_others, schemes, query, end): (&[_], &[_], _, _) = (&[], &[], None, BodyEnd::AsSaid);
+        Self { verifier, secrets, of_others, schemes, now, is_present: false, query, end, budget }
     }
 }

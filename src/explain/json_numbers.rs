@@ -55,7 +55,7 @@ fn replaced(body: &[u8], edits: &[(Range<usize>, Vec<u8>)]) -> Vec<u8> {
 /// One way of writing a number that it may have had.
 type Rewriting = (fn(&[u8]) -> Option<Vec<u8>>, &'static str);
 
-const REWRITINGS: [Rewriting; 4] = [
+const REWRITINGS: [Rewriting; 5] = [
     (|number| number.strip_suffix(b".0").map(Vec::from), "`.0` was added to a number"),
     (|number| is_integer(number).then(|| [number, b".0"].concat()), "`.0` was taken from a number"),
     (
@@ -65,8 +65,18 @@ const REWRITINGS: [Rewriting; 4] = [
         },
         "a zero at the end of a number was lost",
     ),
+    (
+        |number| number.strip_suffix(b"0").filter(|rest| is_decimal(rest)).map(Vec::from),
+        "a zero at the end of a number was added",
+    ),
     (|number| is_integer(number).then(|| [number, b".00"].concat()), "`.00` was taken from a number"),
 ];
+
+/// Whether digits stand behind a dot, and no exponent.
+fn is_decimal(number: &[u8]) -> bool {
+    let dot = number.iter().position(|byte| *byte == b'.');
+    dot.is_some_and(|dot| dot + 1 < number.len()) && !number.contains(&b'e') && !number.contains(&b'E')
+}
 
 fn is_integer(number: &[u8]) -> bool {
     number.iter().all(|byte| byte.is_ascii_digit() || *byte == b'-')

@@ -147,6 +147,13 @@ pub(super) fn layouts(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     find(body, case.known.budget, &aspects, |text, mistake, what| visit(case.with_body(text), mistake, &[what]))
 }
 
+/// What happens to long JSON most often, at little cost: read and written again by JavaScript or Python.
+pub(super) fn frequent(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
+    let (body, [compact, spaced, ..]) = (case.seen.body, LAYOUTS);
+    let aspects: [&[OtherWay]; 4] = [&[compact, spaced], &CHARACTERS, &[], &[]];
+    find(body, case.known.budget, &aspects, |text, mistake, what| visit(case.with_body(text), mistake, &[what]))
+}
+
 /// Shows other spellings of a body, until one of them fits; whether one did. Nothing for a body that is not an object or
 /// an array. What differs in less is tried first, as far as `budget` goes.
 fn find(

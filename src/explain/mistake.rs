@@ -83,6 +83,10 @@ mistakes! {
         "write the secret alone into the file";
     SecretAssignment = "secret_assignment" Matches, "the secret {} is a line NAME=value",
         "write the value alone into the file";
+    SecretWrapped = "secret_wrapped" Matches, "the file of the secret {} wraps the value as {}",
+        "write the value alone into the file: printf %s \"$SECRET\" > FILE";
+    SecretWrappedLooks = "secret_wrapped_looks" Looks, "the file of the secret {} looks like {}, and the value inside does not match either",
+        "write the value alone into the file, and compare it with the sender's: printf %s \"$SECRET\" > FILE";
     SecretByteOrderMark = "secret_byte_order_mark" Matches, "the secret {} begins with a byte order mark",
         "save the file as UTF-8 without a byte order mark";
     SecretUtf16 = "secret_utf16" Matches, "the secret {} is written in UTF-16", "save the file as UTF-8";
@@ -100,10 +104,14 @@ mistakes! {
         "write the secret into the file as the sender shows it; if it is: let `secret` of the scheme say how the key is written ([scheme.NAME]: encoding, strip_prefix), or correct the sender";
     SecretUnset = "secret_unset" Matches, "the sender signs with the word `{}`: its secret is not set",
         "set the secret at the sender: a variable of its environment is missing";
+    SecretEmptyThere = "secret_empty_there" Matches, "the sender signs with an empty secret",
+        "set the secret at the sender: a variable or a field there is empty, and every attacker can make such a signature";
     SecretOfRoute = "secret_of_route" Matches, "it is signed with {}",
         "exchange the secrets of the two routes, or call the other one";
     SecretApiKey = "secret_api_key" Looks, "the secret {} looks like {}, which signs no webhooks",
         "use the signing secret of the webhook, and rotate that API key if others could read it";
+    SecretOther = "secret_other" Looks, "the secret {} looks like {}, and not like the signing secret of a webhook",
+        "write the signing secret that the sender shows for this webhook into the file";
     SecretMasked = "secret_masked" Looks, "the secret {} looks masked or cut off",
         "copy the whole secret: let the sender reveal it, or make a new one";
     SecretPlaceholder = "secret_placeholder" Looks, "the secret {} looks like a placeholder",
@@ -128,6 +136,14 @@ mistakes! {
         "pass the body on byte for byte; an editor has saved it";
     BodyBase64 = "body_base64" Matches, "the body is the base64 of what was signed",
         "decode it first: gateways hand it to functions like that (isBase64Encoded)";
+    BodyNumbers = "body_numbers" Matches, "the body is {}, and not the bytes that were signed",
+        "pass on the bytes themselves, and not JSON.stringify of them";
+    BodyHex = "body_hex" Matches, "the body is what was signed, in hexadecimal digits",
+        "pass on the bytes themselves: a log or a database writes them so";
+    BodyChunkSizes = "body_chunk_sizes" Matches, "the body has the sizes of its chunks in it, which were not signed",
+        "let what is in front, or what captured it, take them out: they belong to Transfer-Encoding: chunked";
+    BodyEntities = "body_entities" Matches, "the body has HTML escapes (`&quot;`, `&amp;`) where the characters were signed",
+        "pass the body on byte for byte; a template or a filter against scripts has escaped it";
     BodyEnvelope = "body_envelope" Matches, "what was signed stands in the field `{}` of the body",
         "pass on that field alone: the rest is the event of a gateway or a queue";
     BodyString = "body_string" Matches, "the body is escaped like a string of JSON or JavaScript",
@@ -138,6 +154,10 @@ mistakes! {
         "let the sender send application/json, or use a scheme that signs the field: content = \"{form:NAME}\"";
     BodyFormOrder = "body_form_order" Matches, "the body has its form fields in another order",
         "pass the body on byte for byte; something reads the form and writes it again";
+    BodyFormEmpty = "body_form_empty" Matches, "the body lacks the empty form field `{}`, which was signed",
+        "pass the body on byte for byte; something reads the form and drops fields without a value";
+    BodyFormJson = "body_form_json" Matches, "the body is JSON of the form that was signed",
+        "pass the body on byte for byte; a framework has read the form and written it as JSON";
     BodyFormEscapes = "body_form_escapes" Matches, "the body {}",
         "pass the body on byte for byte; something reads the form and writes it again";
     BodyCharset = "body_charset" Matches, "the body {}", "pass the body on as bytes; something reads it as text";
@@ -169,10 +189,14 @@ mistakes! {
         "register the URL with its query at the sender, or let nothing on the way add one";
     QueryMissing = "query_missing" Matches, "the query `{}` was signed and has been lost",
         "let what is in front pass on the query as it came";
+    QueryOther = "query_other" Matches, "the query `{}` was signed, and not `{}`",
+        "let what is in front pass on the query as it came";
     QueryOrder = "query_order" Matches, "the query was in another order when it was signed: `{}`",
         "let what is in front pass on the query as it came";
     UrlEscapes = "url_escapes" Matches, "the URL had other escapes when it was signed: {}",
         "let what is in front pass on path and query as they came";
+    MethodRedirected = "method_redirected" Looks, "the request is a GET without a body: a redirect (301, 302, 303) makes that of a POST, and so does opening the URL in a browser",
+        "register the final URL at the sender (https, host and slash as the server has them), or redirect with 307 or 308, which keep the method and the body";
     Method = "method" Matches, "the sender signs the method {}",
         "let what is in front pass on the method as it came, or correct the sender";
 
@@ -198,6 +222,14 @@ mistakes! {
     HeaderJoined = "header_joined" Matches, "the header has several values joined by commas",
         "let what is in front not join headers, and the sender not send the header twice";
     HeaderQuotes = "header_quotes" Matches, "the value of the header stands in quotes", "correct the sender: the value has no quotes";
+    HeaderSplit = "header_split" Matches, "the header `{}` was split into several of that name",
+        "let what is in front pass on headers as they came, in one line";
+    HeaderSeparator = "header_separator" Matches, "the pairs in the header are separated by `{}`, and not by `{}`",
+        "correct the sender, or the `signature` of the scheme";
+    HeaderKeys = "header_keys" Matches, "the keys in the header are in capitals",
+        "let the sender, or what is in front, write the header as the scheme has it: keys in small letters";
+    HeaderBase64 = "header_base64" Matches, "the value of the header is the base64 of what it should be",
+        "correct the sender: the value is written as it is";
     HeaderRenamed = "header_renamed" Matches, "the header `{}` was renamed to `{}`",
         "let what is in front pass on headers as they came (nginx: underscores_in_headers; CGI writes HTTP_…)";
     HeaderEncoding = "header_encoding" Matches, "the signature is written in {}, and not in {}",
@@ -227,7 +259,7 @@ mistakes! {
     TimeOfAnother = "time_of_another" Matches, "the timestamp is not the one that was signed: that was {} {}",
         "let the sender take the time once, for the signature and for the header";
     TimeMissing = "time_missing" Seen, "the timestamp ({}) is not there", "is the scheme the sender's, and does a proxy remove headers?";
-    TimeForm = "time_form" Seen, "the timestamp ({}) cannot be read as {}", "does the scheme say in which unit this sender writes the time?";
+    TimeForm = "time_form" Seen, "the timestamp ({}) {}", "does the scheme say in which unit this sender writes the time? Is the clock of the sender set?";
     IdMissing = "id_missing" Seen, "the delivery id ({}) is not there", "is the scheme the sender's, and does a proxy remove headers?";
     IdForm = "id_form" Seen, "the delivery id ({}) {}", "let the sender use other ids, or another separator in `content` of the scheme";
 
@@ -238,6 +270,10 @@ mistakes! {
         "let nothing on the way compress, decompress or cut the body; gzip and deflate are read, once and to their end";
 
     SchemeOther = "scheme_other" Matches, "it matches the scheme {}", "give the route that scheme";
+    CredentialElsewhere = "credential_elsewhere" Matches, "the right token stands in the header `{}`{}, and not in `{}`",
+        "let the sender send it in the header that the scheme reads, or give the route a scheme that reads that one";
+    CredentialForm = "credential_form" Matches, "the token is right, but {}",
+        "correct the sender, or the prefix of the scheme";
     CredentialWrong = "credential_wrong" Seen, "the credential is none of the keys", "compare it with the one that is set at the sender";
 
     BodyEmpty = "body_empty" Looks, "the body is {}", "it was lost on the way, or was read before: pass on the raw body";
@@ -253,6 +289,8 @@ mistakes! {
         "compare the body with what the sender sent: bytes of it were changed on the way, or in the capture";
     BodyCut = "body_cut" Looks, "the body ends in the middle of {}{}", "look for a limit on bodies in what is in front, or in what captured it";
     BodyObject = "body_object" Looks, "the body is `[object Object]`: an object was made a string", "pass on the raw body, and not String(req.body)";
+    BodyClassName = "body_class_name" Looks, "the body is `{}`: the name of an object, and not what is in it",
+        "pass on the raw body, and not a value that was made a string";
     BodyPythonLooks = "body_python" Looks, "the body looks like Python's own notation", "send the raw body (request.data, request.get_data()), not str() of it";
     BodyReplacement = "body_replacement" Looks, "the body has U+FFFD, which stands where bytes could not be read as text",
         "pass the body on as bytes; something reads it in another character set";

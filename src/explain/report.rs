@@ -6,11 +6,13 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use super::case::{GivenFacts, Seen, TriedCase, without_line_end};
+use super::credentials::credential;
 use super::ends::{beyond, is_whole_json, lacking, reads_body};
 use super::facts::Facts;
 use super::finding::NamedMistake;
 use super::given::Given;
-use super::looks::{looks_of_body, looks_of_secret};
+use super::late::of_age;
+use super::looks::{looks_of_body, looks_of_secret, looks_redirected};
 use super::mistake::{Certainty, Mistake};
 use super::quoted::quoted;
 use super::search::{Searched, search};
@@ -57,7 +59,10 @@ impl Explanation {
                     Mistake::TimeStale | Mistake::TimeFuture if finding.and.is_none() => {
                         format!("{word}: {finding} (the signature itself is valid)")
                     }
-                    _ => format!("{word}: {finding} ({})", finding.certainty()),
+                    Mistake::CredentialElsewhere | Mistake::CredentialForm => {
+                        format!("{word}: {finding} (proven: with that corrected it is accepted)")
+                    }
+                    _ => format!("{word}: {finding} ({}{})", finding.certainty(), stays(finding)),
                 }
             }
             (Err(rejection), None, _) if is_mismatch(*rejection) => {
@@ -85,6 +90,12 @@ impl Explanation {
             _ => None,
         }
     }
+}
+
+/// Words for what keeps a delivery refused when its mistake is repaired.
+fn stays(finding: &NamedMistake) -> String {
+    let why = finding.stays.as_ref().map(|stays| stays.why.as_str());
+    why.map(|why| format!("; it stays refused all the same: {why}")).unwrap_or_default()
 }
 
 impl fmt::Display for Explanation {
@@ -136,6 +147,9 @@ pub(super) fn known<'g>(given: &Given<'g>, scheme: &Scheme) -> GivenFacts<'g> {
         schemes: given.schemes,
         url: given.verifier.public_url().cloned(),
         now: given.now,
+        is_present: given.is_present,
+        tolerance: given.verifier.tolerance(),
+        query: given.query,
         end: given.end,
         budget: given.budget,
     }
@@ -187,7 +201,16 @@ fn cause(given: &Given<'_>, case: TriedCase<'_>, rejection: Rejection) -> Search
     let tries = case.scheme.signs() && !matches!(case.scheme.kind, Kind::Jws(_));
     if !is_of_signature(rejection) || !tries {
         let cut = if rejection == Rejection::CompressionUnreadable { lacking(case) } else { None };
-        return certain(cut.or_else(|| seen(case, rejection)));
+        let misplaced = matches!(
+            rejection,
+            Rejection::CredentialMissing | Rejection::CredentialMismatch | Rejection::SignatureMissing
+        );
+        let is_credential = matches!(case.scheme.kind, Kind::Token | Kind::Basic);
+        if let Some(found) = if misplaced && is_credential { credential(case) } else { None } {
+            return certain(Some(found));
+        }
+        let redirected = if rejection == Rejection::CredentialMissing { looks_redirected(case) } else { None };
+        return certain(cut.or(redirected).or_else(|| seen(case, rejection)));
     }
     // What is genuine but for its time has no other mistake, whatever may be changed of it that is not signed.
     let as_it_is = match rejection {
@@ -201,8 +224,17 @@ fn cause(given: &Given<'_>, case: TriedCase<'_>, rejection: Rejection) -> Search
     }
     let Searched { found, left_out } = given.budget.all_but(FOR_LOOKS, || search(case));
     let proven = found.is_some();
-    let found = found.or_else(|| by_looks(case, rejection));
+    let found = found.or_else(|| by_looks(case, rejection)).map(|found| with_age(case, rejection, found));
     Searched { found, left_out: if proven { Vec::new() } else { left_out } }
+}
+
+/// A guess about a delivery that is refused for its age explains no more than the half of it.
+fn with_age(case: TriedCase<'_>, rejection: Rejection, found: NamedMistake) -> NamedMistake {
+    let late = matches!(rejection, Rejection::TimestampStale | Rejection::TimestampFuture);
+    if !late || found.stays.is_some() || found.mistake == Mistake::TimeUnitLooks {
+        return found;
+    }
+    NamedMistake { stays: of_age(case), ..found }
 }
 
 /// What explains a verdict that no trial has changed: what stands in the request first, then guesses. Each of them would
@@ -215,7 +247,8 @@ fn by_looks(case: TriedCase<'_>, rejection: Rejection) -> Option<NamedMistake> {
     let (certain, possible) = if is_whole_json(case) { (None, lacking) } else { (lacking, None) };
     let beyond = if is_of_body { beyond(case) } else { None };
     let (instead, beyond) = if case.seen.body.trim_ascii().is_empty() { (beyond, None) } else { (None, beyond) };
-    certain
+    looks_redirected(case)
+        .or(certain)
         .or(instead)
         .or_else(|| of_unit(case, rejection))
         .or(sight)

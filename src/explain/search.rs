@@ -4,28 +4,33 @@
 use super::case::{Hypothesis, TriedCase};
 use super::contents::{algorithms, body_alone, contents};
 use super::finding::NamedMistake;
+use super::late::stays_refused;
 use super::mistake::Mistake;
 use super::secrets::{frequent_secrets, keys_by, of_other_routes, secrets};
-use super::signatures::{elsewhere, forms_of_signature, names, renamed};
-use super::{bodies, ends, times, units, urls};
+use super::signatures::{elsewhere, forms_of_signature, names, older_header, renamed};
+use super::{bodies, encodings, ends, form_params, pairs, times, units, urls};
 use crate::gate::verify::{Scheme, SignatureSource};
 
 /// What is tried, with words for it that are said where it is left out.
 struct TrialStep(&'static str, Hypothesis);
 
 /// What is tried alone. Each takes at most half of what the budget has left.
-const ALONE: [TrialStep; 16] = [
+const ALONE: [TrialStep; 20] = [
     TrialStep("the body by another length", ends::lengths),
     TrialStep("the timestamp in another unit", units::units),
     TrialStep("renamed headers", renamed),
     TrialStep("other forms of the signature", forms_of_signature),
+    TrialStep("the pairs of the signature in another form", pairs::pairs),
     TrialStep("the signature in another header", elsewhere),
     TrialStep("line breaks at the end of the body", bodies::line_ends),
     TrialStep("the body signed alone", body_alone),
+    TrialStep("JSON with other white space", bodies::long_json),
     TrialStep("the secret written otherwise", secrets),
     TrialStep("another query or method", urls::targets),
     TrialStep("another URL", urls::urls),
     TrialStep("the body encoded, wrapped or compressed", bodies::wrappings),
+    TrialStep("the body in another encoding", encodings::encodings),
+    TrialStep("the fields of a form written otherwise", form_params::params),
     TrialStep("another algorithm", algorithms),
     TrialStep("other parts signed", contents),
     TrialStep("secrets of other routes", of_other_routes),
@@ -95,7 +100,7 @@ fn alone(case: TriedCase<'_>, hypothesis: Hypothesis) -> Option<NamedMistake> {
     hypothesis(case, &mut |changed, mistake, details| {
         let holds = changed.holds();
         if holds {
-            found = Some(NamedMistake::new(mistake, details));
+            found = Some(NamedMistake { stays: stays_refused(changed), ..NamedMistake::new(mistake, details) });
         }
         holds
     });
@@ -106,12 +111,25 @@ fn together(case: TriedCase<'_>, first: Hypothesis, others: &[Hypothesis]) -> Op
     let mut found = None;
     first(case, &mut |changed, mistake, details| {
         let second = others.iter().find_map(|other| alone(changed, *other));
-        let both =
-            second.map(|second| NamedMistake { and: Some(Box::new(second)), ..NamedMistake::new(mistake, details) });
+        let both = second.map(|mut second| {
+            let stays = second.stays.take();
+            NamedMistake { and: Some(Box::new(second)), stays, ..NamedMistake::new(mistake, details) }
+        });
         found = found.take().or(both);
         found.is_some()
     });
     found
+}
+
+/// A request with the header of another sender, which is an older header of this one as well: nothing tells who sent it.
+fn other_sender(case: TriedCase<'_>, words: &str, header: &str) -> NamedMistake {
+    let (name, wanted) = (&case.scheme.name, names(case).first().map(String::as_str).unwrap_or_default());
+    let what = format!("{words}: it has the header `{header}`, and no header that only the sender of `{name}` writes");
+    let advice = format!(
+        "does {words} send to this URL? Then give the route that scheme. If the sender is that of `{name}`, a proxy on the \
+         way removes `{wanted}`: leave the scheme as it is"
+    );
+    NamedMistake { advice: Some(advice), ..NamedMistake::new(Mistake::SchemeOther, &[&what]) }
 }
 
 /// Other schemes by which it matches. Only those whose signature the request has: a scheme that reads what this one does
@@ -137,6 +155,9 @@ fn other_scheme(case: TriedCase<'_>) -> Option<NamedMistake> {
         return None;
     }
     let Some(own) = own else {
+        if let Some(header) = older_header(case, first) {
+            return Some(other_sender(case, &words, header));
+        }
         return Some(NamedMistake::new(Mistake::SchemeOther, &[&format!("{words}, whose header it has")]));
     };
     // A sender that signs twice (GitHub: SHA-1 and SHA-256) has not become another one because one signature is damaged.

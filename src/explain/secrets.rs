@@ -6,7 +6,8 @@ use super::case::{TriedCase, Visit, without_line_end};
 use super::mistake::Mistake;
 use super::quoted::quoted;
 use super::text;
-use crate::gate::verify::{Encoding, KeyEncoding, KeyForm, Scheme, inspect};
+use super::wrapped::unwrapped;
+use crate::gate::verify::{Encoding, KeyEncoding, KeyForm, Kind, Scheme, inspect};
 
 /// A text that may be the secret, with the mistake that made the file of it.
 struct Cleaned {
@@ -95,6 +96,9 @@ fn cleaned(secret: &[u8]) -> Vec<Cleaned> {
     }
     for (name, value) in text::json_strings(trimmed) {
         add(Mistake::SecretJson, &name, value.into_bytes());
+    }
+    for it in unwrapped(bare) {
+        add(Mistake::SecretWrapped, it.form, it.value);
     }
     for end in text::without_punctuation(trimmed) {
         add(SecretPunctuation, "", end.to_vec());
@@ -203,6 +207,10 @@ fn keys_of(scheme: &Scheme, bare: &[u8]) -> Vec<(Zeroizing<Vec<u8>>, &'static st
 
 /// What programs write where a variable is not set.
 fn unset(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
+    let keyed = case.key.is_none() && matches!(case.scheme.kind, Kind::Hmac(_));
+    if keyed && visit(TriedCase { key: Some(b""), ..case }, Mistake::SecretEmptyThere, &[]) {
+        return true;
+    }
     ["undefined", "null", "None", "nil", "false"].into_iter().any(|word| {
         case.key.is_none() && visit(TriedCase { key: Some(word.as_bytes()), ..case }, Mistake::SecretUnset, &[word])
     })

@@ -7,6 +7,7 @@ use super::parts::{broken_part, broken_signature, broken_source};
 use super::places::{place_of, place_of_signature};
 use super::quoted::quoted;
 use super::signatures::{names, similar};
+use super::units::wrong_time;
 use crate::gate::verify::{Encoding, Source, Syntax, inspect};
 use crate::outcome::Rejection;
 
@@ -47,7 +48,7 @@ pub(super) fn seen(case: TriedCase<'_>, rejection: Rejection) -> Option<NamedMis
             match rejection {
                 Rejection::TimestampMissing => found(Mistake::TimeMissing, &[&place]),
                 Rejection::TimestampDuplicate => found(Mistake::HeaderTwice, &[&format!("the timestamp ({place})")]),
-                _ => found(Mistake::TimeForm, &[&place, timestamp.unit.name()]),
+                _ => found(Mistake::TimeForm, &[&place, &wrong_time(case, timestamp)]),
             }
         }
         Rejection::IdMissing => found(Mistake::IdMissing, &[&place_of(case.scheme.id.as_ref()?)]),

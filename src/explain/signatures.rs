@@ -5,7 +5,7 @@ use super::contents::MACS;
 use super::mistake::Mistake;
 use super::quoted::quoted;
 use super::text;
-use crate::gate::verify::{Encoding, Kind, SignatureSource, Source, Syntax};
+use crate::gate::verify::{Encoding, Kind, Scheme, SignatureSource, Source, Syntax};
 use crate::wire::headers::{HeaderBuf, Headers};
 
 const ENCODINGS: [Encoding; 3] = [Encoding::Hex, Encoding::Base64, Encoding::Base64Url];
@@ -18,7 +18,7 @@ pub(super) fn names(case: TriedCase<'_>) -> &[String] {
     }
 }
 
-fn prefix_of(syntax: &Syntax) -> &str {
+pub(super) fn prefix_of(syntax: &Syntax) -> &str {
     match syntax {
         Syntax::Single { prefix } | Syntax::List { prefix, .. } => prefix,
         Syntax::Pairs { .. } | Syntax::Items { .. } => "",
@@ -90,6 +90,11 @@ fn values(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
                 return true;
             }
         }
+        if let Some(bare) = behind_other_prefix(value, prefix)
+            && tried(&[prefix, bare].concat(), Mistake::HeaderPrefix, "has its prefix in another form")
+        {
+            return true;
+        }
         // What had commas already, twice: `t=1,v1=a,t=1,v1=a`.
         let (once, again) = value.split_at(value.len() / 2);
         let once = once.trim_ascii_end().strip_suffix(b",").unwrap_or(once);
@@ -114,6 +119,14 @@ fn values(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     false
 }
 
+/// What stands behind the prefix where that is in another case, or ends with another separator: `SHA256=`, `sha256:`.
+fn behind_other_prefix<'v>(value: &'v [u8], prefix: &[u8]) -> Option<&'v [u8]> {
+    let word = prefix.split_last().map(|(_, word)| word).filter(|word| !word.is_empty())?;
+    let (start, rest) = value.split_at_checked(word.len())?;
+    let (separator, rest) = rest.split_first()?;
+    (start.eq_ignore_ascii_case(word) && b"=:,-_ ".contains(separator)).then(|| rest.trim_ascii_start())
+}
+
 /// The base64 of the hexadecimal digits, in each place where a signature stands.
 fn twice_encoded(case: TriedCase<'_>, value: &[u8], tried: &mut dyn FnMut(&[u8], Mistake, &str) -> bool) -> bool {
     let syntax = &case.scheme.syntax;
@@ -129,7 +142,7 @@ fn twice_encoded(case: TriedCase<'_>, value: &[u8], tried: &mut dyn FnMut(&[u8],
     })
 }
 
-fn with_value(headers: Headers<'_>, name: &str, value: &[u8]) -> HeaderBuf {
+pub(super) fn with_value(headers: Headers<'_>, name: &str, value: &[u8]) -> HeaderBuf {
     let mut out = HeaderBuf::default();
     for (known, old) in headers.iter() {
         let Ok(known) = core::str::from_utf8(known) else { continue };
@@ -207,7 +220,8 @@ pub(super) fn elsewhere(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     kinds.into_iter().any(|kind| {
         similar.iter().any(|name| {
             let legacy = kind == MACS[1] && case.scheme.kind != kind && begins_with(wanted, name);
-            if !legacy && belongs_to_another(case, name) {
+            // What may be another sender's is this one's only where the request shows its sender.
+            if belongs_to_another(case, name) && !is_of_sender(case) {
                 return false;
             }
             let value = case.seen.header(name).unwrap_or_default();
@@ -226,6 +240,27 @@ pub(super) fn elsewhere(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
             visit(TriedCase { scheme: &scheme, ..case }, mistake, &details)
         })
     })
+}
+
+/// Whether something else in the head is of the sender of the scheme: `X-GitHub-Event`, `User-Agent: GitHub-Hookshot/1`.
+fn is_of_sender(case: TriedCase<'_>) -> bool {
+    let id = case.scheme.id.as_ref().map(Source::headers).unwrap_or_default();
+    let sender = case.scheme.name.to_ascii_lowercase();
+    let has = |text: &[u8]| memchr::memmem::find(&text.to_ascii_lowercase(), sender.as_bytes()).is_some();
+    id.iter().any(|name| case.seen.headers.all(name).next().is_some())
+        || case
+            .seen
+            .headers
+            .iter()
+            .any(|(name, value)| has(name) || name.eq_ignore_ascii_case(b"User-Agent") && has(value))
+}
+
+/// The header of another scheme that the request has, where the header of this one is a newer form of it.
+pub(super) fn older_header<'s>(case: TriedCase<'_>, other: &'s Scheme) -> Option<&'s str> {
+    let SignatureSource::Headers(theirs) = &other.signature else { return None };
+    let wanted = names(case).first()?;
+    let older = theirs.iter().find(|name| name.len() < wanted.len() && begins_with(wanted, name))?;
+    case.seen.header(older).map(|_| older.as_str())
 }
 
 fn begins_with(name: &str, start: &str) -> bool {

@@ -142,7 +142,9 @@ fn an_id_is_named_only_where_it_matters() {
 fn hostile_bodies_are_explained_within_the_budget() {
     let github = verifier(github(), &[SECRET]);
     let length = 256 << 10;
-    for text in ["[", "{\"a\":", "[1,", "{\"a\":1,\"b\":[", "a=b&", "\\\"", "b'\\x", "%", "9"] {
+    let shapes = ["[", "{\"a\":", "[1,", "{\"a\":1,\"b\":[", "a=b&", "\\\"", "b'\\x", "%", "9"];
+    let encoded = ["{\"0\":1,", "[\"Buffer\",1,", "&amp;", "1\r\na\r\n", "3a", "a\0", "H4sI"];
+    for text in shapes.into_iter().chain(encoded) {
         let body = text.repeat(length / text.len()).into_bytes();
         let request = Request { body, ..signed_github(b"{}") };
         let budget = TrialBudget::of(request.body.len());
@@ -205,6 +207,20 @@ fn a_large_body_costs_no_more_than_a_budget_and_what_is_left_out_is_said() {
     assert!(work <= 1 << 30 && explanation.headline().contains("ends with a newline"), "{work}: {explanation}");
     let (_, small) = spent(&github, &Request { body: BODY.to_vec(), ..signed_github(b"{}") });
     assert!(!small.to_string().contains("size of the body"), "{small}");
+}
+
+/// What JavaScript or Python makes of JSON is found in some megabytes as well.
+#[test]
+fn large_json_that_was_written_again_is_named() {
+    let item = r#"{"id":1234567,"name":"café of a town","items":[1,2,3],"text":"some words that take their place"}"#;
+    let compact = format!("[{}{item}]", format!("{item},").repeat(5 << 13));
+    let came = compact.replace("\":", "\": ").replace(",\"", ", \"").replace("},{", "}, {").replace('é', "\\u00e9");
+    let came = came.replace("1,2,3", "1, 2, 3");
+    let request = Request { body: came.into_bytes(), ..signed_github(compact.as_bytes()) };
+    assert!(request.body.len() > 4 << 20, "{}", request.body.len());
+    let (work, explanation) = spent(&verifier(github(), &[SECRET]), &request);
+    assert!(explanation.headline().contains("white space between its JSON tokens"), "{explanation}");
+    assert!(work <= 1 << 30, "{work}");
 }
 
 /// A form is decoded and sorted for each of its trials: that counts.

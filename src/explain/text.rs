@@ -138,6 +138,38 @@ pub(super) fn base64(text: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// Entities of HTML that stand for one character each.
+const ENTITIES: [(&[u8], u8); 6] =
+    [(b"&amp;", b'&'), (b"&lt;", b'<'), (b"&gt;", b'>'), (b"&quot;", b'"'), (b"&apos;", b'\''), (b"&nbsp;", b' ')];
+
+/// With its HTML entities decoded: those with names that templates write, and those with numbers below 128.
+pub(super) fn without_entities(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = memchr::memchr(b'&', rest) {
+        let (before, from) = rest.split_at(at);
+        out.extend_from_slice(before);
+        let named = ENTITIES.iter().find_map(|(name, byte)| Some((*byte, from.strip_prefix(*name)?)));
+        let (byte, after) = named.or_else(|| numbered(from)).unwrap_or((b'&', from.get(1..).unwrap_or_default()));
+        out.push(byte);
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+    out
+}
+
+/// `&#39;` and `&#x27;`.
+fn numbered(from: &[u8]) -> Option<(u8, &[u8])> {
+    let rest = from.strip_prefix(b"&#")?;
+    let end = memchr::memchr(b';', rest.get(..rest.len().min(5))?)?;
+    let digits = core::str::from_utf8(rest.get(..end)?).ok()?;
+    let byte = match digits.strip_prefix(['x', 'X']) {
+        Some(digits) => u8::from_str_radix(digits, 16),
+        None => digits.parse(),
+    };
+    Some((byte.ok().filter(u8::is_ascii)?, rest.get(end + 1..)?))
+}
+
 /// The bytes of hexadecimal digits.
 pub(super) fn hex(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = vec![0; text.len() / 2 + 3];
@@ -170,6 +202,7 @@ mod tests {
         assert_eq!(escapes_in(b"%c3%a9%zz%", true), b"%C3%A9%zz%");
         assert_eq!(base64(b"YWJj\nZGVm\n"), Some(b"abcdef".to_vec()));
         assert_eq!(percent_decoded(b"a%2Fb%+%4", true), b"a/b% %4");
+        assert_eq!(without_entities(b"a&amp;lt;&#39;&#x3c;&#0x;&b&"), b"a&lt;'<&#0x;&b&");
         assert_eq!(json_strings(br#"{"a":{"b":"c"}}"#), [("b".to_owned(), "c".to_owned())]);
     }
 }

@@ -10,7 +10,7 @@ use super::finding::NamedMistake;
 use super::mistake::Mistake;
 use super::quoted::quoted_start;
 use super::spans::shown_span;
-use crate::gate::verify::{Part, Template, Unit, inspect};
+use crate::gate::verify::{Part, Template, TimestampSource, Unit, inspect};
 
 /// A time that is farther from the present, in milliseconds, is none that a sender has just taken.
 const NEAR: u64 = 366 * 86_400_000;
@@ -49,6 +49,11 @@ pub(super) fn looks_of_unit(case: TriedCase<'_>) -> Option<NamedMistake> {
     let (text, read) = other_unit(case)?;
     let [unit, wanted, readings] = &details(case, &text, &read)?;
     Some(NamedMistake::new(Mistake::TimeUnitLooks, &[unit, wanted, readings]))
+}
+
+/// The moment that a timestamp in another unit means, in milliseconds since 1970.
+pub(super) fn moment_in_other_unit(case: TriedCase<'_>) -> Option<i64> {
+    other_unit(case).map(|(_, read)| read.millis)
 }
 
 /// The text of the timestamp, with what it is where that is of the present and not of the unit of the scheme.
@@ -119,6 +124,31 @@ fn as_number(unit: Unit, text: &[u8]) -> Option<i128> {
         Unit::Seconds => number.checked_mul(1000),
         Unit::Milliseconds => Some(number),
         Unit::Rfc3339 | Unit::HttpDate | Unit::Iso8601 => None,
+    }
+}
+
+/// What is wrong with a timestamp that is none in the unit of the scheme.
+pub(super) fn wrong_time(case: TriedCase<'_>, timestamp: &TimestampSource) -> String {
+    let unit = name(timestamp.unit);
+    let text = inspect::timestamp_text(case.scheme, &timestamp.source, &case.seen).ok().flatten();
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return format!("cannot be read as {unit}") };
+    let shown = quoted_start(&text, SHOWN);
+    let Some(millis) = as_number(timestamp.unit, &text) else {
+        return match timestamp.unit {
+            Unit::Seconds | Unit::Milliseconds => {
+                format!("is `{shown}`, which is no whole number of {unit} since 1970")
+            }
+            _ => format!("is `{shown}`, which cannot be read as {unit}"),
+        };
+    };
+    let moment =
+        i64::try_from(millis.div_euclid(1000)).ok().and_then(|it| OffsetDateTime::from_unix_timestamp(it).ok());
+    match moment.and_then(|moment| moment.format(&Rfc3339).ok()) {
+        Some(moment) => {
+            let apart = apart(millis - i128::from(case.known.now.unix_millis()));
+            format!("is `{shown}`, which as {unit} is {moment} ({apart}): no delivery is sent at such a time")
+        }
+        None => format!("is `{shown}`, which as {unit} is outside of the years 0 to 9999"),
     }
 }
 

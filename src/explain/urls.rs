@@ -188,6 +188,9 @@ fn queries(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
             return true;
         }
     }
+    if fewer_fields(case, path, query, visit) || given_query(case, path, query, visit) {
+        return true;
+    }
     let spaces = |from: &str, to: &str| text_of(target).replace(from, to).into_bytes();
     let rewritten = [
         (text::escapes_in(target, false), "small hexadecimal digits"),
@@ -201,6 +204,33 @@ fn queries(case: TriedCase<'_>, visit: &mut Visit<'_>) -> bool {
     rewritten
         .iter()
         .any(|(before, what)| before.as_slice() != target && visit(case.with_target(before), UrlEscapes, &[what]))
+}
+
+/// No more fields of a query are left out in turn.
+const MOST_LEFT_OUT: usize = 16;
+
+/// A field that something on the way has added.
+fn fewer_fields(case: TriedCase<'_>, path: &[u8], query: &[u8], visit: &mut Visit<'_>) -> bool {
+    let fields: Vec<&[u8]> = query.split(|byte| *byte == b'&').collect();
+    if !(2..=MOST_LEFT_OUT).contains(&fields.len()) || query.len() > 4096 {
+        return false;
+    }
+    (0..fields.len()).rev().any(|left_out| {
+        let others = fields.iter().enumerate().filter(|(number, _)| *number != left_out).map(|(_, field)| *field);
+        let fewer = others.collect::<Vec<_>>().join(&b'&');
+        let before = [path, b"?", &fewer].concat();
+        visit(case.with_target(&before), Mistake::QueryOther, &[&shown(&fewer), &shown(query)])
+    })
+}
+
+/// The query that the operator has given.
+fn given_query(case: TriedCase<'_>, path: &[u8], query: &[u8], visit: &mut Visit<'_>) -> bool {
+    let Some(given) = case.known.query.filter(|given| *given != query) else { return false };
+    let before = [path, b"?", given].concat();
+    if query.is_empty() {
+        return visit(case.with_target(&before), QueryMissing, &[&shown(given)]);
+    }
+    visit(case.with_target(&before), Mistake::QueryOther, &[&shown(given), &shown(query)])
 }
 
 fn shown(text: &[u8]) -> String {

@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::mistakes::{Kind, kind};
-use crate::senders::Making;
+use crate::senders::{Making, hex};
 
 /// Bodies of different shapes, with `#` for a number. All of them begin and end as objects do, as some senders ask.
 pub(crate) const BODIES: [&str; 4] = [
@@ -32,6 +32,10 @@ fn arrived(it: &mut Making, change: impl Fn(&str) -> String) -> bool {
     let text = String::from_utf8(it.signed_body.clone()).unwrap();
     it.body = change(&text).into_bytes();
     it.body != it.signed_body && it.sender.content.contains("{b}")
+}
+
+fn numbers(text: &str) -> String {
+    text.bytes().map(|byte| byte.to_string()).collect::<Vec<_>>().join(",")
 }
 
 fn percent(text: &str, plain: &str, space: &str) -> String {
@@ -91,6 +95,9 @@ pub(crate) static UNDONE: &[Kind] = &[
         any_text(it)
     }),
     kind("body: CR for CRLF", &["body_line_ends"], |it| pair(it, "{\r\n\"a\":#\r\n}", "{\r\"a\":#\r}")),
+    kind("body: zero byte at the end", &["body_line_end"], |it| {
+        any_text(it) && arrived(it, |text| format!("{text}\0"))
+    }),
     kind("body: byte order mark", &["body_byte_order_mark"], |it| {
         any_text(it) && arrived(it, |text| format!("\u{feff}{text}"))
     }),
@@ -98,6 +105,39 @@ pub(crate) static UNDONE: &[Kind] = &[
         pair(it, "{\n \"a\": #,\n \"b\": \"x\"\n}", "{\r\n \"a\": #,\r\n \"b\": \"x\"\r\n}")
     }),
     kind("body: base64 of it", &["body_base64"], |it| any_text(it) && arrived(it, |text| STANDARD.encode(text))),
+    kind("body: Buffer of Node.js", &["body_numbers"], |it| {
+        any_text(it) && arrived(it, |text| format!("{{\"type\":\"Buffer\",\"data\":[{}]}}", numbers(text)))
+    }),
+    kind("body: array of numbers", &["body_numbers"], |it| {
+        any_text(it) && arrived(it, |text| format!("[{}]", numbers(text)))
+    }),
+    kind("body: hexadecimal digits", &["body_hex"], |it| any_text(it) && arrived(it, |text| hex(text.as_bytes()))),
+    kind("body: bytea of Postgres", &["body_hex"], |it| {
+        any_text(it) && arrived(it, |text| format!("\\x{}", hex(text.as_bytes())))
+    }),
+    kind("body: UTF-16", &["body_charset"], |it| {
+        let text = String::from_utf8(it.signed_body.clone()).unwrap();
+        it.body = format!("\u{feff}{text}").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        any_text(it)
+    }),
+    kind("body: sizes of chunks in it", &["body_chunk_sizes"], |it| {
+        let (first, second) = it.signed_body.split_at(20);
+        let sizes = [format!("{:x}\r\n", first.len()), format!("\r\n{:x}\r\n", second.len())];
+        it.body = [sizes[0].as_bytes(), first, sizes[1].as_bytes(), second, b"\r\n0\r\n\r\n"].concat();
+        any_text(it)
+    }),
+    kind("body: escaped for HTML", &["body_entities"], |it| {
+        arrived(it, |text| {
+            let text = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
+            text.replace('"', "&quot;").replace('\'', "&#39;")
+        })
+    }),
+    kind("body: base64 of gzip", &["body_compressed"], |it| {
+        let deflated = miniz_oxide::deflate::compress_to_vec(&it.signed_body, 6);
+        it.body =
+            STANDARD.encode([&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3][..], &deflated, &[0; 8]].concat()).into_bytes();
+        any_text(it)
+    }),
     kind("body: event of a gateway", &["body_envelope"], |it| {
         arrived(it, |text| {
             format!("{{\"isBase64Encoded\":true,\"body\":\"{}\",\"path\":\"/x\"}}", STANDARD.encode(text))
@@ -156,6 +196,7 @@ pub(crate) static LOOKS: &[Kind] = &[
     kind("looks: null", &["body_empty"], |it| replaced(it, b"null")),
     kind("looks: nothing", &["body_empty"], |it| replaced(it, b"")),
     kind("looks: [object Object]", &["body_object"], |it| replaced(it, b"[object Object]")),
+    kind("looks: the name of a class", &["body_class_name"], |it| replaced(it, b"System.Byte[]")),
     kind("looks: U+FFFD", &["body_replacement"], |it| {
         pair(it, "{\"name\":\"Zo\u{eb}\",\"n\":#}", "{\"name\":\"Zo\u{fffd}\",\"n\":#}")
     }),
@@ -259,6 +300,9 @@ pub(crate) static JSON: &[Kind] = &[
     }),
     kind("JSON: trailing zero lost", &["json_numbers"], |it| {
         pair(it, r#"{"id":#,"total":12.50,"tax":3.55}"#, r#"{"id":#,"total":12.5,"tax":3.55}"#)
+    }),
+    kind("JSON: trailing zero gained", &["json_numbers"], |it| {
+        pair(it, r#"{"id":#,"total":12.5,"tax":3.55}"#, r#"{"id":#,"total":12.50,"tax":3.55}"#)
     }),
     kind("JSON: integer beyond 2^53 rounded", &["json_numbers"], |it| {
         let number: u64 = 1_234_567_890_123_450_000 + (it.now.unsigned_abs() % 9973 + 1000);

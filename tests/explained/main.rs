@@ -71,6 +71,7 @@ fn explained(it: &Making, presets: &[Arc<Scheme>]) -> Explanation {
         schemes: presets,
         now: Now::at_unix(Duration::from_secs(u64::try_from(it.now).unwrap())),
         is_present: false,
+        query: None,
         end: BodyEnd::AsSaid,
         budget: &TrialBudget::of(request.body.len()),
     };

@@ -139,6 +139,54 @@ pub(crate) static SECRETS: &[Kind] = &[
     kind("secret: one of several lines", &["secret_lines"], |it| {
         around(it, "# production\n", "\nold-one-0123456789\n")
     }),
+    kind("secret: in XML", &["secret_wrapped"], |it| around(it, "<secret>", "</secret>\n")),
+    kind("secret: in an element of XML", &["secret_wrapped"], |it| {
+        around(it, "<?xml version=\"1.0\"?>\n<config>\n  <name>hook</name>\n  <key>", "</key>\n</config>\n")
+    }),
+    kind("secret: escaped for HTML", &["secret_wrapped"], |it| {
+        special(it);
+        it.file.contains(&b'&') && file(it, |text| String::from_utf8_lossy(text).replace('&', "&amp;").into_bytes())
+    }),
+    kind("secret: manifest with stringData", &["secret_wrapped"], |it| {
+        around(it, "apiVersion: v1\nkind: Secret\nstringData:\n  hook: ", "\n")
+    }),
+    kind("secret: manifest with data", &["secret_wrapped"], |it| {
+        file(it, |text| format!("kind: Secret\ndata:\n  hook: {}\n", STANDARD.encode(text)).into_bytes())
+    }),
+    kind("secret: Python's bytes", &["secret_wrapped"], |it| around(it, "b'", "'")),
+    kind("secret: PowerShell", &["secret_wrapped"], |it| around(it, "$env:HOOK_SECRET = '", "'\r\n")),
+    kind("secret: docker -e", &["secret_wrapped"], |it| around(it, "-e HOOK_SECRET=", "")),
+    kind("secret: docker --env", &["secret_wrapped"], |it| around(it, "--env HOOK_SECRET=\"", "\"")),
+    kind("secret: systemd", &["secret_wrapped"], |it| around(it, "Environment=\"HOOK_SECRET=", "\"\n")),
+    kind("secret: systemd without quotes", &["secret_wrapped"], |it| around(it, "Environment=HOOK_SECRET=", "\n")),
+    kind("secret: PHP's define", &["secret_wrapped"], |it| around(it, "define('HOOK_SECRET', '", "');\n")),
+    kind("secret: PHP's array", &["secret_wrapped"], |it| around(it, "'hook_secret' => '", "',")),
+    kind("secret: backticks of Markdown", &["secret_quotes"], |it| around(it, "`", "`")),
+    kind("secret: code of Markdown", &["secret_lines"], |it| around(it, "```\n", "\n```\n")),
+    kind("secret: XML with another inside", &["secret_wrapped_looks"], |it| {
+        file(it, |_| b"<secret>0123456789abcdefgh</secret>".to_vec()) && matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: empty at the sender", &["secret_empty_there"], |it| {
+        it.key = Vec::new();
+        matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: the path of a file", &["secret_other"], |it| {
+        file(it, |_| b"/run/secrets/hook".to_vec()) && matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: a URL", &["secret_other"], |it| {
+        file(it, |_| b"https://hooks.example.com/in/hook".to_vec()) && matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: an ARN", &["secret_other"], |it| {
+        file(it, |_| b"arn:aws:secretsmanager:eu-west-1:123456789012:secret:hook".to_vec())
+            && matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: PEM", &["secret_other"], |it| {
+        file(it, |_| b"-----BEGIN PUBLIC KEY-----\nMFkwEwYHKoZIzj0C\n-----END PUBLIC KEY-----\n".to_vec())
+            && matches!(it.sender.shown, Shown::Text(_))
+    }),
+    kind("secret: the id of an endpoint", &["secret_other"], |it| {
+        file(it, |_| b"we_1H8aB2cD3eF4gH5iJ6kL7mN8".to_vec()) && matches!(it.sender.shown, Shown::Text(_))
+    }),
     kind("secret: a variable that was not set", &["secret_unset"], |it| {
         it.key = b"undefined".to_vec();
         matches!(it.sender.shown, Shown::Text(_))
@@ -266,6 +314,30 @@ pub(crate) static HEADERS: &[Kind] = &[
         it.tag = |tag| tag.replace('+', "%2B").replace('/', "%2F").replace('=', "%3D");
         it.coding == Coding::Base64
     }),
+    kind("header: other separators", &["header_separator"], |it| {
+        it.value = |value| if value.contains(';') { value.replace(';', ",") } else { value.replace(',', ";") };
+        matches!(it.sender.place, Place::Pairs(..))
+    }),
+    kind("header: keys in capitals", &["header_keys"], |it| {
+        it.value = |value| {
+            let separator = if value.contains(';') { ";" } else { "," };
+            let pairs = value.split(separator).map(|pair| pair.split_once('=').unwrap());
+            pairs.map(|(key, text)| format!("{}={text}", key.to_uppercase())).collect::<Vec<_>>().join(separator)
+        };
+        matches!(it.sender.place, Place::Pairs(..))
+    }),
+    kind("header: base64 of the value", &["header_base64"], |it| {
+        it.value = |value| STANDARD.encode(value);
+        matches!(it.sender.place, Place::Pairs(..)) || prefix_of(it) == "sha256="
+    }),
+    kind("header: prefix in capitals", &["header_prefix"], |it| {
+        it.value = |value| value.replace("sha256=", "SHA256=");
+        prefix_of(it) == "sha256="
+    }),
+    kind("header: prefix with a colon", &["header_prefix"], |it| {
+        it.value = |value| value.replace("sha256=", "sha256: ");
+        prefix_of(it) == "sha256="
+    }),
     kind("header: twice", &["header_twice"], |it| {
         it.twice = true;
         true
@@ -276,6 +348,12 @@ pub(crate) static HEADERS: &[Kind] = &[
     }),
     kind("header: missing", &["header_missing"], |it| renamed(it, String::new())),
     kind("header: GitHub's SHA-1", &["header_legacy"], |it| {
+        it.sender.hash = Hash::Sha1;
+        it.value = |value| value.replace("sha256=", "sha1=");
+        it.more.push(("X-GitHub-Event".to_owned(), "push".to_owned()));
+        it.sender.name == "github" && renamed(it, "X-Hub-Signature".to_owned())
+    }),
+    kind("header: SHA-1 of another sender", &["scheme_other"], |it| {
         it.sender.hash = Hash::Sha1;
         it.value = |value| value.replace("sha256=", "sha1=");
         it.sender.name == "github" && renamed(it, "X-Hub-Signature".to_owned())
@@ -339,6 +417,10 @@ pub(crate) static URLS: &[Kind] = &[
         it.target.push_str("?a=1&b=2&c=3");
         url(it, format!("{}?c=3&a=1&b=2", it.public_url))
     }),
+    kind("URL: a field added to the query", &["query_other"], |it| {
+        it.target.push_str("?a=1&b=2&utm=3");
+        url(it, format!("{}?a=1&b=2", it.public_url))
+    }),
     kind("URL: %2f and %2F", &["url_escapes"], |it| {
         it.target.push_str("?to=x%2Fy");
         it.sender.name != "hubspot-v3" && url(it, format!("{}?to=x%2fy", it.public_url))
@@ -346,6 +428,16 @@ pub(crate) static URLS: &[Kind] = &[
     kind("URL: escapes decoded", &["url_escapes"], |it| {
         it.target.push_str("?to=x%2Cy");
         it.sender.name != "hubspot-v3" && url(it, format!("{}?to=x,y", it.public_url))
+    }),
+    kind("method: a redirect has made it GET", &["method_redirected"], |it| {
+        it.method = "GET".to_owned();
+        it.body = Vec::new();
+        true
+    }),
+    kind("method: GET without a signature", &["method_redirected"], |it| {
+        it.method = "GET".to_owned();
+        it.body = Vec::new();
+        renamed(it, String::new())
     }),
     kind("method: in small letters", &["method"], |it| {
         it.signed_method = "post".to_owned();
@@ -377,6 +469,10 @@ pub(crate) static TIMES: &[Kind] = &[
     kind("time: in the future", &["time_future"], |it| {
         it.now -= 1000;
         it.sender.time != Time::None
+    }),
+    kind("time: the clock is not set", &["time_form"], |it| {
+        it.unit = Some(|_| "0".to_owned());
+        matches!(it.sender.time, Time::Seconds(_) | Time::Paired | Time::Millis(_))
     }),
     kind("time: in milliseconds", &["time_unit"], |it| {
         it.unit = Some(|seconds| format!("{seconds}000"));

@@ -36,17 +36,19 @@ fn sha1() -> String {
 #[test]
 fn a_damaged_header_beside_another_signature_is_not_another_scheme() {
     let right = github_signature(SECRET, BODY.as_bytes());
-    for damaged in [&right[..40], "[Filtered]", &right.replace('=', ": "), ""] {
+    for damaged in [&right[..40], "[Filtered]", &right.replace('=', "#"), ""] {
         let line = explained("github", &[sha1(), format!("X-Hub-Signature-256: {damaged}")]);
         assert!(line.contains("the header `X-Hub-Signature-256` does not have the signature that was sent"), "{line}");
         assert!(!line.contains("it matches the scheme"), "{line}");
     }
+    let line = explained("github", &[sha1(), format!("X-Hub-Signature-256: {}", right.replace('=', ": "))]);
+    assert!(line.contains("the signature has its prefix in another form"), "{line}");
     let twice = format!("X-Hub-Signature-256: {right}");
     let line = explained("github", &[sha1(), twice.clone(), twice]);
     assert!(line.contains("`X-Hub-Signature-256` stands more than once"), "{line}");
     let line = explained("github", &[sha1(), format!("X-Hub-Signature256: {right}")]);
     assert!(line.contains("was renamed to `X-Hub-Signature256`"), "{line}");
-    let line = explained("github", &[sha1()]);
+    let line = explained("github", &[sha1(), "X-GitHub-Event: push".to_owned()]);
     assert!(line.contains("has the older header `X-Hub-Signature`"), "{line}");
 }
 

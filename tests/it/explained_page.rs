@@ -67,7 +67,7 @@ fn refused() -> [Refused; 10] {
         with_head("A gateway has renamed the header.", "X_Hub_Signature_256"),
         stripe,
         Refused {
-            head: format!("X-Hub-Signature: sha1={sha1}"),
+            head: format!("X-GitHub-Event: push\r\nX-Hub-Signature: sha1={sha1}"),
             ..with_head("Only the older signature has come.", "")
         },
         github("An access token was entered as the secret.", "ghp_0123456789abcdefghijABCDEFGHIJ456789", body, body),

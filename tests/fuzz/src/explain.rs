@@ -58,6 +58,7 @@ pub fn run(bytes: &[u8]) {
         schemes: &SCHEMES,
         now,
         is_present: false,
+        query: None,
         end: BodyEnd::AsSaid,
         budget: &budget,
     };
