@@ -51,3 +51,4 @@ mod sender_pages;
 mod terminal;
 mod tls;
 mod upstream;
+mod upstream_tls;
