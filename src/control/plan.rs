@@ -26,6 +26,7 @@ use crate::config::section::upstream_tls::UpstreamTls;
 use crate::config::settings::Settings;
 use crate::edge::driver::DriverChoice;
 use crate::edge::policy::{Addresses, DurableRoute, Limits, Live, Policy, Target, Upstream};
+use crate::edge::shared::cluster::{ClusterTerms, ClusterView};
 use crate::edge::shared::standing::EngineStanding;
 use crate::edge::shared::{EnginePlace, EngineTerms, SentinelTerms};
 use crate::edge::tls::certificates::Shown;
@@ -224,6 +225,9 @@ fn engine(
     let place = match &settings.address {
         EngineAddress::Direct(address) => {
             EnginePlace::Direct(targets(std::slice::from_ref(address), known, names).pop()?)
+        }
+        EngineAddress::Cluster { nodes } => {
+            EnginePlace::Cluster(ClusterTerms { seeds: targets(nodes, known, names), view: ClusterView::default() })
         }
         EngineAddress::Sentinels { sentinels, service, password } => EnginePlace::Sentinels(SentinelTerms {
             sentinels: targets(sentinels, known, names),

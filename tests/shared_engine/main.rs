@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods, missing_docs)]
 
 mod claims;
+mod cluster;
 mod partitions;
 mod rates;
 mod sentinels;

@@ -93,12 +93,12 @@ pub(super) fn read(reader: &Reader<'_>, address: Option<&EngineAddress>, rediss:
     }
     let host = match address? {
         EngineAddress::Direct(UpstreamAddress::Tcp { host, .. }) => host.clone(),
-        EngineAddress::Sentinels { .. } => {
-            if let Some(table) = &table {
-                table.require(
-                    "server_name",
-                    "add server_name: the name in the certificates of the engines and the sentinels",
-                );
+        EngineAddress::Sentinels { .. } | EngineAddress::Cluster { .. } => {
+            let fix =
+                "add server_name: the name in the certificates of all engines, and of the sentinels if there are any";
+            match &table {
+                Some(table) => drop(table.require("server_name", fix)),
+                None => reader.error(KEY, "is missing: engines are found by their IP addresses", fix),
             }
             String::new()
         }
