@@ -38,7 +38,7 @@ impl Sentinel {
         fs::write(&path, config).unwrap();
         let mut command = Command::new(server());
         command.arg(&path).arg("--sentinel").stdin(Stdio::null()).stdout(Stdio::null());
-        Self { child: command.spawn().expect("redis-server starts"), folder, port }
+        Self { child: command.spawn().expect("the server starts"), folder, port }
     }
 }
 
