@@ -80,6 +80,7 @@ fn policy() -> Policy {
         },
         upstreams: vec![Upstream {
             target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
+            tls: None,
             connect_timeout: ten,
             response_timeout: ten,
             idle_timeout: ten,

@@ -137,7 +137,7 @@ fn no_request_allocates() {
 fn tokens() -> usize {
     let key = EngineKey::new(&[7; 32], "cs1:");
     let mut book = LeaseBook::new(1, 0, 1, Duration::from_millis(50));
-    book.connected(Duration::ZERO);
+    book.connected(0, Duration::ZERO);
     let route = SharedRate { position: 0, name: "hook", rate: Rate::per_second(1000, 2000) };
     let (mut out, mut before, mut taken) = (Vec::new(), 0, 0);
     for number in 0..8 * ALL {
@@ -148,9 +148,9 @@ fn tokens() -> usize {
         let token = book.take_token(&key, route, TokenWait { since: now, now }, Waker::noop());
         taken += usize::from(token == Poll::Ready(TokenAnswer::Taken));
         out.clear();
-        book.send(&mut out, &key, now);
+        book.send(0, &mut out, &key, now);
         if !out.is_empty() {
-            book.answered(b"*2\r\n:50\r\n:0\r\n", now).unwrap();
+            book.answered(0, b"*2\r\n:50\r\n:0\r\n", now).unwrap();
         }
     }
     let count = allocations() - before;

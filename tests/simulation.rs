@@ -85,6 +85,7 @@ fn policy() -> Policy {
         },
         upstreams: vec![Upstream {
             target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
+            tls: None,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(4),

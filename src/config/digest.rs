@@ -5,7 +5,7 @@ use core::fmt::{self, Debug, Write};
 use ring::digest::{Context, SHA256};
 
 /// SHA-256.
-pub(super) type Digest = [u8; 32];
+pub(crate) type Digest = [u8; 32];
 
 /// Of everything that a value shows for debugging.
 pub(super) fn digest(part: &impl Debug) -> Digest {

@@ -105,6 +105,7 @@ fn load_from(source: &ConfigSource, files: &Files) -> Result<Loaded, Problems> {
     settings.access_log.resolve(files.directory());
     settings.inbox.iter_mut().for_each(|inbox| inbox_keys::read(inbox, files, &mut problems));
     settings.shared.iter_mut().for_each(|shared| shared_files::read(shared, files, &mut problems));
+    settings.upstream.tls.iter_mut().for_each(|tls| shared_files::read_upstream(tls, files, &mut problems));
     settings.published_keys.resolve(files.directory());
     let audit_key = settings.audit.as_mut().and_then(|audit| read_audit_key(audit, files, &mut problems));
     settings.routes.iter_mut().for_each(|route| read_networks(&mut route.clients, files, &mut problems));

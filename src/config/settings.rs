@@ -30,6 +30,7 @@ use crate::config::section::route::{self, RouteSettings, Routes, Surroundings};
 use crate::config::section::server::{self, ServerSettings};
 use crate::config::section::shared::{self, SharedSettings, SharingRoutes};
 use crate::config::section::upstream::{self, UpstreamSettings};
+use crate::config::section::upstream_tls;
 use crate::gate::upstream::UpstreamAddress;
 use crate::now::Now;
 
@@ -131,6 +132,7 @@ fn read_document(document: &Document<'_>) -> Settings {
     };
     let Routes { routes, upstreams, whole } = route::read(&root, around);
     let admin = admin::read(&root, &admin::Neighbours { listeners: &listeners, upstreams: &upstreams, whole });
+    upstream_tls::check(&root, upstream.tls.as_ref(), &upstreams);
     listener::check_loops(&root, &listeners, &upstreams);
     route::check_callers(&root, &routes, listeners.iter().any(ListenerSettings::asks_for_certificates));
     copies::check_copies(&root, &routes, published_ranges.refresh);
@@ -237,7 +239,7 @@ impl Settings {
         let Self { listeners: _, routes: _, upstreams: _, .. } = self;
         [
             ("[server]", digest(server)),
-            ("[upstream]", digest(upstream)),
+            ("[upstream]", upstream.digest()),
             ("[limits]", digest(limits)),
             ("[reload]", digest(reload)),
             ("[log]", digest(log)),

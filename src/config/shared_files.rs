@@ -1,6 +1,7 @@
-//! The secrets and certificates of `[shared]`, from their files.
+//! The secrets and certificates of `[shared]`, and those of `[upstream]`, from their files.
 
 use std::io;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -11,10 +12,11 @@ use crate::config::problem::Problems;
 use crate::config::secret::Secret;
 use crate::config::section::engine_address::EngineAddress;
 use crate::config::section::inbox_keys::{KEY_SIZE, parse_key};
-use crate::config::section::listener::tls::FileSettings;
+use crate::config::section::listener::tls::{CertificateSettings, FileSettings};
 use crate::config::section::secret_file::SecretFile;
 use crate::config::section::shared::SharedSettings;
-use crate::config::section::shared_tls::{LoadedTls, SharedTls};
+use crate::config::section::shared_tls::LoadedTls;
+use crate::config::section::upstream_tls::UpstreamTls;
 
 /// No secret is longer, in bytes.
 const LIMIT: usize = 4 << 10;
@@ -30,7 +32,7 @@ pub(super) fn read(shared: &mut SharedSettings, files: &Files, problems: &mut Pr
         shared.key.content = key(&content, &shared.key, problems);
     }
     if let Some(tls) = &mut shared.tls {
-        tls.loaded = read_tls(tls, files, problems);
+        tls.loaded = read_tls(tls.ca.as_ref(), tls.pair.as_mut(), files, problems);
     }
     if let Some(file) = &mut shared.password {
         read_password(file, "put the password of the engine's user there", files, problems);
@@ -38,6 +40,15 @@ pub(super) fn read(shared: &mut SharedSettings, files: &Files, problems: &mut Pr
     if let EngineAddress::Sentinels { password: Some(file), .. } = &mut shared.address {
         read_password(file, "put the password of the sentinels there", files, problems);
     }
+}
+
+/// Resolves the paths of `tls` in `[upstream]`, and reads its files. Applications are spoken to in HTTP/1.1.
+pub(super) fn read_upstream(tls: &mut UpstreamTls, files: &Files, problems: &mut Problems) {
+    tls.resolve(files.directory());
+    tls.loaded = read_tls(tls.ca.as_ref(), tls.pair.as_mut(), files, problems).map(|mut loaded| {
+        Arc::make_mut(&mut loaded.config).alpn_protocols = vec![b"http/1.1".to_vec()];
+        loaded
+    });
 }
 
 fn read_password(file: &mut SecretFile, fix: &str, files: &Files, problems: &mut Problems) {
@@ -52,10 +63,15 @@ fn read_password(file: &mut SecretFile, fix: &str, files: &Files, problems: &mut
     });
 }
 
-/// Whom we trust as the engine, and what we show it.
-fn read_tls(tls: &mut SharedTls, files: &Files, problems: &mut Problems) -> Option<LoadedTls> {
+/// Whom we trust as a server, and what we show it.
+fn read_tls(
+    ca: Option<&FileSettings>,
+    pair: Option<&mut CertificateSettings>,
+    files: &Files,
+    problems: &mut Problems,
+) -> Option<LoadedTls> {
     let mut contents = Vec::new();
-    let roots = match &tls.ca {
+    let roots = match ca {
         Some(ca) => {
             let bytes = read_pem(ca, files, problems)?;
             contents.extend_from_slice(&bytes);
@@ -64,7 +80,7 @@ fn read_tls(tls: &mut SharedTls, files: &Files, problems: &mut Problems) -> Opti
         None => certificates::system_authorities(|path| files.read(path, PEM_LIMIT).ok()),
     };
     let mut shown = None;
-    if let Some(pair) = &mut tls.pair {
+    if let Some(pair) = pair {
         let chain = read_pem(&pair.certificate, files, problems);
         let key = read_pem(&pair.key, files, problems).map(Secret::new);
         if key.is_some() {

@@ -22,9 +22,11 @@ use crate::config::section::server::DriverSetting;
 use crate::config::section::shared::SharedSettings;
 use crate::config::section::shared_tls::SharedTls;
 use crate::config::section::upstream::UpstreamSettings;
+use crate::config::section::upstream_tls::UpstreamTls;
 use crate::config::settings::Settings;
 use crate::edge::driver::DriverChoice;
 use crate::edge::policy::{Addresses, DurableRoute, Limits, Live, Policy, Target, Upstream};
+use crate::edge::shared::cluster::{ClusterTerms, ClusterView};
 use crate::edge::shared::standing::EngineStanding;
 use crate::edge::shared::{EnginePlace, EngineTerms, SentinelTerms};
 use crate::edge::tls::certificates::Shown;
@@ -32,6 +34,7 @@ use crate::edge::tls::door::{OldestVersion, TlsSetup};
 use crate::edge::tls::outbound::ClientTls;
 use crate::edge::tls::verifier::Callers;
 use crate::gate::upstream::UpstreamAddress;
+use crate::gate::verify::sha256;
 use crate::inbox::lane::LaneTerms;
 use crate::ledger::shared::EngineKey;
 use crate::telemetry::readings::{AuthorityReading, CertificateReading};
@@ -58,7 +61,11 @@ pub fn plan_beside(loaded: Loaded, known: &[ResolvedName]) -> (Plan, Vec<Resolve
     let tls = tls.into_iter().zip(&settings.listeners).map(|(tls, listener)| Some(setup(tls?, listener))).collect();
     let mut names = Vec::new();
     let targets = targets(&gate.upstreams, known, &mut names);
-    let upstreams = targets.into_iter().map(|target| upstream(target, &settings.upstream)).collect();
+    let upstreams = targets.into_iter().zip(&gate.upstreams).map(|(target, address)| {
+        let tls = settings.upstream.tls.as_ref().and_then(|tls| application_tls(tls, address));
+        upstream(target, tls, &settings.upstream)
+    });
+    let upstreams = upstreams.collect();
     let workers = worker_count(settings.server.workers);
     let engine = settings.shared.as_ref().and_then(|shared| engine(shared, workers, known, &mut names));
     let plan = Plan {
@@ -219,6 +226,10 @@ fn engine(
         EngineAddress::Direct(address) => {
             EnginePlace::Direct(targets(std::slice::from_ref(address), known, names).pop()?)
         }
+        EngineAddress::Cluster { nodes } => EnginePlace::Cluster(ClusterTerms {
+            seeds: targets(nodes, known, names),
+            view: Arc::new(ClusterView::default()),
+        }),
         EngineAddress::Sentinels { sentinels, service, password } => EnginePlace::Sentinels(SentinelTerms {
             sentinels: targets(sentinels, known, names),
             service: service.clone(),
@@ -240,12 +251,20 @@ fn engine(
 
 fn client_tls(tls: &SharedTls) -> Option<ClientTls> {
     let loaded = tls.loaded.as_ref()?;
-    Some(ClientTls { config: Arc::clone(&loaded.config), name: tls.server_name.clone() })
+    Some(ClientTls { config: Arc::clone(&loaded.config), name: tls.server_name.clone(), digest: loaded.digest() })
 }
 
-fn upstream(target: Target, settings: &UpstreamSettings) -> Upstream {
+/// How an application is spoken to over TLS; nothing for one that is not reached over TCP.
+fn application_tls(tls: &UpstreamTls, address: &UpstreamAddress) -> Option<ClientTls> {
+    let (name, loaded) = (tls.name_of(address)?, tls.loaded.as_ref()?);
+    let digest = sha256(&[loaded.digest().as_slice(), name.to_str().as_bytes()].concat());
+    Some(ClientTls { config: Arc::clone(&loaded.config), name, digest })
+}
+
+fn upstream(target: Target, tls: Option<ClientTls>, settings: &UpstreamSettings) -> Upstream {
     Upstream {
         target,
+        tls,
         connect_timeout: settings.connect_timeout,
         response_timeout: settings.response_timeout,
         idle_timeout: settings.idle_timeout,

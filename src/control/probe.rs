@@ -4,18 +4,51 @@
 //! the time that a delivery would have, and closed without a byte.
 
 use std::io;
+use std::net::TcpStream;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::ClientConnection;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::edge::clock::Clock;
 use crate::edge::policy::Target;
+use crate::edge::tls::outbound::ClientTls;
+
+/// For so long the refusal of our certificate is awaited.
+const AFTERWARDS: Duration = Duration::from_millis(200);
 
 /// Connects, and closes the connection.
 ///
 /// # Errors
 /// Of the last address that was tried; [`io::ErrorKind::TimedOut`] when the time is over.
 pub fn probe(target: &Target, timeout: Duration) -> io::Result<()> {
+    reach(target, timeout).map(drop)
+}
+
+/// Connects and makes the handshake of TLS, as a worker does, and closes the connection.
+///
+/// # Errors
+/// As [`probe`]; [`io::ErrorKind::InvalidData`]: the handshake failed, with the reason of rustls.
+pub fn probe_tls(target: &Target, tls: &ClientTls, timeout: Duration) -> io::Result<()> {
+    let socket = reach(target, timeout)?;
+    socket.set_read_timeout(Some(timeout))?;
+    socket.set_write_timeout(Some(timeout))?;
+    let refused = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+    let mut client = ClientConnection::new(Arc::clone(&tls.config), tls.name.clone()).map_err(refused)?;
+    let mut stream = TcpStream::from(socket);
+    while client.is_handshaking() || client.wants_write() {
+        client.complete_io(&mut stream)?;
+    }
+    // With TLS 1.3 a server refuses our certificate when the handshake is over for us.
+    stream.set_read_timeout(Some(AFTERWARDS))?;
+    while let Ok(1..) = client.read_tls(&mut stream) {
+        client.process_new_packets().map_err(refused)?;
+    }
+    Ok(())
+}
+
+fn reach(target: &Target, timeout: Duration) -> io::Result<Socket> {
     match target {
         Target::Unix(path) => connect(Domain::UNIX, &SockAddr::unix(path)?, timeout),
         Target::Tcp(addresses) => {
@@ -27,7 +60,7 @@ pub fn probe(target: &Target, timeout: Duration) -> io::Result<()> {
                     return Err(io::ErrorKind::TimedOut.into());
                 }
                 match connect(Domain::for_address(*address), &SockAddr::from(*address), left) {
-                    Ok(()) => return Ok(()),
+                    Ok(socket) => return Ok(socket),
                     Err(error) => last = error,
                 }
             }
@@ -36,14 +69,14 @@ pub fn probe(target: &Target, timeout: Duration) -> io::Result<()> {
     }
 }
 
-fn connect(domain: Domain, address: &SockAddr, timeout: Duration) -> io::Result<()> {
+fn connect(domain: Domain, address: &SockAddr, timeout: Duration) -> io::Result<Socket> {
     // Not those of the standard library: one for a Unix socket has no timeout, and a full queue there would hold us up.
     let socket = Socket::new(domain, Type::STREAM, None)?;
     if domain != Domain::UNIX {
-        return socket.connect_timeout(address, timeout);
+        return socket.connect_timeout(address, timeout).map(|()| socket);
     }
     socket.set_nonblocking(true)?;
-    socket.connect(address).map_err(|error| match error.kind() {
+    socket.connect(address).map(|()| socket).map_err(|error| match error.kind() {
         // The queue is full: the application does not accept.
         io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "its queue of connections is full"),
         _ => error,

@@ -17,6 +17,8 @@ use super::runtime::alarms::Alarms;
 use super::runtime::clock::WorkerClock;
 use super::runtime::driver::{Driver, WorkerRuntime};
 use super::runtime::net::{Net, Sockets};
+use super::shared::cluster;
+use super::shared::line::LanePlace;
 use super::shared::link::EngineLink;
 use super::shared::{EngineTerms, line};
 use super::wait::turn_loop;
@@ -80,8 +82,12 @@ pub fn run(mut runtime: WorkerRuntime, assignment: Assignment, ready: impl FnOnc
             let link = Rc::new(EngineLink::new(terms, position));
             worker.share(Rc::clone(&link));
             // Before connections are accepted, so that the first deliveries are not refused for it.
-            let opened = line::open(&worker, &link).await;
-            monoio::spawn(line::keep(Rc::clone(&worker), link, opened));
+            if link.is_cluster() {
+                cluster::begin(&worker, &link).await;
+            } else {
+                let opened = line::open(&worker, &link, None).await;
+                monoio::spawn(line::keep(Rc::clone(&worker), link, LanePlace::default(), Some(opened)));
+            }
         }
         ready();
         let grace = loop {

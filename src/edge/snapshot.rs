@@ -77,9 +77,9 @@ impl<S> Snapshot<S> {
     /// counting where it did; the pools of those that are gone close with the last exchange that uses them.
     fn followed_by(&self, policy: Arc<Policy>) -> Self {
         let known = self.policy.upstreams.iter().zip(&self.pools);
-        let known: BTreeMap<_, _> = known.map(|(upstream, pool)| (name(&upstream.target), pool)).collect();
+        let known: BTreeMap<_, _> = known.map(|(upstream, pool)| (identity(upstream), pool)).collect();
         let pool = |(position, upstream): (usize, &Upstream)| {
-            let known = known.get(&name(&upstream.target)).map(|pool| Rc::clone(pool));
+            let known = known.get(&identity(upstream)).map(|pool| Rc::clone(pool));
             known.unwrap_or_else(|| new_pool(&policy, position, self.worker))
         };
         let pools = policy.upstreams.iter().enumerate().map(pool).collect();
@@ -103,11 +103,13 @@ fn new_pool<S>(policy: &Policy, upstream: usize, worker: usize) -> Rc<Pool<S>> {
     Rc::new(Pool::new(policy.live.meters.pool(upstream, worker)))
 }
 
-/// What makes two upstreams the same application.
-fn name(target: &Target) -> (bool, &[u8]) {
-    match target {
-        Target::Unix(path) => (true, path.as_os_str().as_encoded_bytes()),
-        Target::Tcp(addresses) => (false, addresses.name.as_bytes()),
+/// What makes two upstreams the same application, whose connections can be used again: where it is, and how it proves what it
+/// is.
+fn identity(upstream: &Upstream) -> (bool, &[u8], Option<&[u8; 32]>) {
+    let digest = upstream.tls.as_ref().map(|tls| &tls.digest);
+    match &upstream.target {
+        Target::Unix(path) => (true, path.as_os_str().as_encoded_bytes(), digest),
+        Target::Tcp(addresses) => (false, addresses.name.as_bytes(), digest),
     }
 }
 

@@ -7,6 +7,8 @@
 //! delivery would get the answer. Rest costs connections. Where as many are open as may be idle, the
 //! oldest is used before its time: a further one would be closed after its answer, and the next delivery would have to
 //! make one again.
+//!
+//! Over TLS a connection is the same: its handshake is a part of connecting, within the same time.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -18,8 +20,10 @@ use crate::now::Now;
 use crate::outcome::Fault;
 use crate::telemetry::{PoolMeter, UpstreamCells};
 
+use super::door::tls::outbound::{self, ClientTls, Outbound, SecureError};
+use super::door::tls::records::RecordBuffers;
 use super::runtime::net::Net;
-use super::runtime::stream::ByteStream;
+use super::runtime::stream::{ByteStream, Duplex};
 use super::runtime::target::Target;
 
 /// One application.
@@ -27,6 +31,8 @@ use super::runtime::target::Target;
 pub struct Upstream {
     /// Where it listens.
     pub target: Target,
+    /// How connections are encrypted; nothing for plain text.
+    pub tls: Option<ClientTls>,
     /// For a connection to be made.
     pub connect_timeout: Duration,
     /// From the end of the request to the head of the answer, and for each further piece of it.
@@ -58,6 +64,8 @@ pub struct Pool<S> {
     /// How many are open: those that wait, and those that carry a delivery.
     open: Rc<Cell<usize>>,
     meter: Option<PoolMeter>,
+    /// For records on their way, where connections are encrypted.
+    records: Rc<RecordBuffers>,
 }
 
 /// One open connection in the count of its pool, until it is dropped.
@@ -128,7 +136,7 @@ struct Idle<S> {
 /// A connection that is in use. Dropping it closes it.
 pub struct Checkout<S> {
     /// The connection.
-    pub stream: S,
+    pub stream: Outbound<S>,
     /// Whether it has carried an exchange before.
     pub reused: bool,
     _counted: OpenCount,
@@ -144,7 +152,7 @@ impl<S> Pool<S> {
     /// An empty pool that counts what it does.
     #[must_use]
     pub fn new(meter: Option<PoolMeter>) -> Self {
-        Self { idle: RefCell::default(), open: Rc::default(), meter }
+        Self { idle: RefCell::default(), open: Rc::default(), meter, records: Rc::default() }
     }
 
     fn count(&self, count: impl FnOnce(&UpstreamCells)) {
@@ -165,18 +173,20 @@ impl<S> Drop for Pool<S> {
     }
 }
 
-impl<S: ByteStream> Pool<S> {
+impl<S: Duplex> Pool<S> {
     /// A connection to the application: one that has rested and is still quiet, or a new one. It is to be written to at
     /// once: nothing may be awaited between the look and the first write.
     ///
     /// # Errors
-    /// [`Fault::UpstreamConnect`] or [`Fault::UpstreamConnectTimeout`].
+    /// [`Fault::UpstreamConnect`] or [`Fault::UpstreamConnectTimeout`]; over TLS also [`Fault::UpstreamTls`] and
+    /// [`Fault::UpstreamCertificate`].
     pub async fn checkout<N: Net<Stream = S>>(&self, net: &N, upstream: &Upstream) -> Result<Checkout<S>, Fault> {
         let now = net.monotonic();
-        while let Some(checkout) = self.take_idle(now, upstream) {
+        while let Some(mut checkout) = self.take_idle(now, upstream) {
             // A peer that has closed, or speaks out of turn, must not be given a delivery: once a byte of a POST is
             // written it cannot be sent again elsewhere, and what has come already is not the answer to it.
-            if checkout.stream.is_quiet() {
+            let stream = &mut checkout.stream;
+            if stream.is_quiet() || (stream.is_encrypted() && Box::pin(stream.is_quiet_beneath()).await) {
                 self.count(|cells| cells.reused.add(1));
                 return Ok(checkout);
             }
@@ -198,15 +208,26 @@ impl<S: ByteStream> Pool<S> {
     /// As [`Self::checkout`].
     pub async fn connect<N: Net<Stream = S>>(&self, net: &N, upstream: &Upstream) -> Result<Checkout<S>, Fault> {
         let deadline = net.monotonic() + upstream.connect_timeout;
-        match net.connect(&upstream.target, deadline).await {
+        let connected = net.connect(&upstream.target, deadline).await.map_err(|error| match error.kind() {
+            io::ErrorKind::TimedOut => Fault::UpstreamConnectTimeout,
+            _ => Fault::UpstreamConnect,
+        });
+        let opened = match (connected, &upstream.tls) {
+            (Ok(socket), None) => Ok(Outbound::plain(socket)),
+            // In a box: plain connections would have to carry the room for it.
+            (Ok(socket), Some(tls)) => {
+                Box::pin(outbound::secure(socket, tls, &self.records, deadline)).await.map_err(unsecured)
+            }
+            (Err(fault), _) => Err(fault),
+        };
+        match opened {
             Ok(stream) => {
                 self.count(|cells| cells.opened.add(1));
                 Ok(Checkout { stream, reused: false, _counted: OpenCount::new(&self.open) })
             }
-            Err(error) => {
+            Err(fault) => {
                 self.count(|cells| cells.failed.add(1));
-                let late = error.kind() == io::ErrorKind::TimedOut;
-                Err(if late { Fault::UpstreamConnectTimeout } else { Fault::UpstreamConnect })
+                Err(fault)
             }
         }
     }
@@ -236,6 +257,14 @@ impl<S: ByteStream> Pool<S> {
     }
 }
 
+const fn unsecured(error: SecureError) -> Fault {
+    match error {
+        SecureError::Certificate => Fault::UpstreamCertificate,
+        SecureError::Protocol | SecureError::Gone => Fault::UpstreamTls,
+        SecureError::Late => Fault::UpstreamConnectTimeout,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -251,6 +280,7 @@ mod tests {
     fn upstream() -> Upstream {
         Upstream {
             target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), Vec::new()))),
+            tls: None,
             connect_timeout: ms(1000),
             response_timeout: ms(1000),
             idle_timeout: ms(4000),
@@ -262,7 +292,7 @@ mod tests {
     /// Connections that are told apart by how much lies in them.
     fn connection(number: usize) -> Idle<Pipe> {
         let net = VirtualNet::new(1, None);
-        let stream = net.client(&vec![0; number], false);
+        let stream = Outbound::plain(net.client(&vec![0; number], false));
         Idle {
             checkout: Checkout { stream, reused: true, _counted: OpenCount::new(&Rc::default()) },
             since: ms(number as u64),
@@ -270,7 +300,7 @@ mod tests {
     }
 
     fn taken_of(waiting: &mut Waiting<Pipe>, open: usize, now: u64) -> Option<usize> {
-        waiting.take(ms(now), open, &upstream()).map(|checkout| checkout.stream.arrived())
+        waiting.take(ms(now), open, &upstream()).map(|checkout| checkout.stream.socket().arrived())
     }
 
     fn taken(waiting: &mut Waiting<Pipe>, now: u64) -> Option<usize> {
@@ -311,7 +341,7 @@ mod tests {
         let open = Rc::clone(&pool.open);
         let mut all: Vec<Checkout<Pipe>> = (0..10)
             .map(|_| Checkout {
-                stream: VirtualNet::new(1, None).client(b"", false),
+                stream: Outbound::plain(VirtualNet::new(1, None).client(b"", false)),
                 reused: false,
                 _counted: OpenCount::new(&open),
             })

@@ -271,6 +271,10 @@ ends! {
         UpstreamConnect = "upstream_connect", 503 "unavailable" Keep;
         /// Connecting to the application took too long.
         UpstreamConnectTimeout = "upstream_connect_timeout", 504 "gateway_timeout" Keep;
+        /// The TLS handshake with the application failed: it speaks no TLS, or refuses our certificate.
+        UpstreamTls = "upstream_tls", 502 "bad_gateway" Keep;
+        /// The certificate of the application does not hold: its authority, its name or its time.
+        UpstreamCertificate = "upstream_certificate", 502 "bad_gateway" Keep;
         /// The application closed or reset the connection before it answered.
         UpstreamClosed = "upstream_closed", 502 "bad_gateway" Keep;
         /// The application's answer is malformed, or can be read in two ways.
@@ -331,6 +335,8 @@ impl Fault {
             | Self::ResponseGaveWay => Side::Downstream,
             Self::UpstreamConnect
             | Self::UpstreamConnectTimeout
+            | Self::UpstreamTls
+            | Self::UpstreamCertificate
             | Self::UpstreamClosed
             | Self::UpstreamMalformed
             | Self::UpstreamHeadTooLarge

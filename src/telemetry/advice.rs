@@ -6,6 +6,12 @@ fn of_upstream(code: &str) -> &'static str {
         "upstream_connect" | "upstream_connect_timeout" => {
             "is the application running, and is [upstream] address right?"
         }
+        "upstream_tls" => {
+            "does the application speak TLS at this port, and does it accept the certificate of [upstream] tls? countersign doctor makes the handshake"
+        }
+        "upstream_certificate" => {
+            "compare the certificate of the application with `ca` and `server_name` of [upstream] tls, and its time: countersign doctor says which"
+        }
         "upstream_closed" => {
             "does the application close idle connections earlier than [upstream] idle_timeout? Make that shorter, and look into its log"
         }

@@ -54,3 +54,4 @@ mod sender_pages;
 mod terminal;
 mod tls;
 mod upstream;
+mod upstream_tls;

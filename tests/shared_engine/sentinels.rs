@@ -36,9 +36,9 @@ impl Sentinel {
         );
         let path = folder.join("sentinel.conf");
         fs::write(&path, config).unwrap();
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(server());
         command.arg(&path).arg("--sentinel").stdin(Stdio::null()).stdout(Stdio::null());
-        Self { child: command.spawn().expect("redis-server starts"), folder, port }
+        Self { child: command.spawn().expect("the server starts"), folder, port }
     }
 }
 

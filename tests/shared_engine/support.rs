@@ -98,6 +98,11 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
+/// The program of the engine: `redis-server`, or what the environment names (`valkey-server` of another folder).
+pub(crate) fn server() -> String {
+    std::env::var("COUNTERSIGN_ENGINE_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
 /// A Redis of this test alone, on a socket in a folder of its own.
 pub(crate) struct Engine {
     /// Words before its command.
@@ -114,8 +119,9 @@ impl Engine {
 
     /// The same by another command: `ip netns exec NAME`.
     pub(crate) fn start_within(within: &[&str], options: &[&str]) -> Option<Self> {
-        if Command::new("redis-server").arg("--version").stdout(Stdio::null()).status().is_err() {
-            eprintln!("left out: redis-server is not installed");
+        let server = server();
+        if Command::new(&server).arg("--version").stdout(Stdio::null()).status().is_err() {
+            eprintln!("left out: {server} is not installed");
             return None;
         }
         let folder = folder();
@@ -126,12 +132,12 @@ impl Engine {
     }
 
     pub(crate) fn spawn(within: &[String], folder: &Path, options: &[&str]) -> Child {
-        let words: Vec<&str> = within.iter().map(String::as_str).chain(["redis-server"]).collect();
-        let mut command = Command::new(words[0]);
+        let words: Vec<String> = within.iter().cloned().chain([server()]).collect();
+        let mut command = Command::new(&words[0]);
         command.args(&words[1..]);
         command.args(["--port", "0", "--save", "", "--appendonly", "no", "--daemonize", "no", "--unixsocket"]);
         command.arg(folder.join("engine.sock")).arg("--dir").arg(folder).args(options);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("redis-server starts")
+        command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().expect("the engine starts")
     }
 
     pub(crate) fn await_answer(&self) {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread;
 
 use countersign::ledger::shared::EngineTrouble;
@@ -42,6 +43,10 @@ impl Papers {
 
     /// An engine with a port for TLS.
     fn engine(&self, asks: &str, more: &[&str]) -> Option<(Engine, u16)> {
+        if !speaks_tls() {
+            eprintln!("left out: {} was built without TLS", server());
+            return None;
+        }
         let port = free_port();
         let (certificate, key, ca) = (self.path("engine.crt"), self.path("engine.key"), self.path("ca.crt"));
         let port_text = port.to_string();
@@ -50,6 +55,14 @@ impl Papers {
         options.extend(more);
         Some((Engine::start(&options)?, port))
     }
+}
+
+/// Whether the server was built with TLS: it is asked for it without a certificate, so it ends at once and says why.
+fn speaks_tls() -> bool {
+    let asked = Command::new(server()).args(["--port", "0", "--tls-replication", "yes"]).output();
+    let said = asked.map(|output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned());
+    // Where there is no server at all, that is said where it is started.
+    said.map_or(true, |said| !said.contains("Failed finding TLS support") && !said.contains("Bad directive"))
 }
 
 impl Drop for Papers {

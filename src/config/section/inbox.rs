@@ -131,6 +131,10 @@ fn read_engine(root: &Reader<'_>, reader: &Reader<'_>) -> Option<PathBuf> {
         let fix = "add [shared] with the address of the engine and a key_file, or write engine = \"disk\"";
         reader.error("engine", "\"redis\" is the engine of [shared], and there is none", fix);
     }
+    if root.table("shared").and_then(|shared| shared.bool("cluster")).unwrap_or(false) {
+        let fix = "write [shared] address or sentinels of an engine that is no cluster, or engine = \"disk\"";
+        reader.error("engine", "an inbox is under one slot, and is not kept in a cluster", fix);
+    }
     let message = "has no effect: deliveries are in the engine of [shared]";
     reader.refuse("directory", message, "remove it, or write engine = \"disk\"");
     None

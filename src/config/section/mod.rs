@@ -20,3 +20,4 @@ pub mod server;
 pub mod shared;
 pub mod shared_tls;
 pub mod upstream;
+pub mod upstream_tls;

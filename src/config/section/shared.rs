@@ -49,7 +49,7 @@ impl SharedSettings {
     pub fn resolve(&mut self, directory: &Path) {
         let sentinels = match &mut self.address {
             EngineAddress::Sentinels { password, .. } => password.as_mut(),
-            EngineAddress::Direct(_) => None,
+            EngineAddress::Direct(_) | EngineAddress::Cluster { .. } => None,
         };
         for file in core::iter::once(&mut self.key).chain(&mut self.password).chain(sentinels) {
             file.path = directory.join(&file.path);
@@ -63,7 +63,7 @@ impl SharedSettings {
         let password = self.password.as_ref().map(SecretFile::digest);
         let sentinels = match &self.address {
             EngineAddress::Sentinels { password, .. } => password.as_ref().map(SecretFile::digest),
-            EngineAddress::Direct(_) => None,
+            EngineAddress::Direct(_) | EngineAddress::Cluster { .. } => None,
         };
         [self.key.digest(), password.unwrap_or_default(), tls.unwrap_or_default(), sentinels.unwrap_or_default()]
     }
@@ -220,6 +220,12 @@ mod tests {
         text.clear();
         describe(&mut text, shared.as_ref(), with(1, 0)).unwrap();
         assert!(text.contains("the master of mymaster, by the sentinels a:26379, b:26379"), "{text}");
+        let (shared, problems) =
+            read_text("[shared]\ncluster = true\naddress = ['redis://a:6379', 'b:6379']\nkey_file = 'k'\n");
+        assert_eq!(problems, Vec::<String>::new());
+        text.clear();
+        describe(&mut text, shared.as_ref(), with(1, 0)).unwrap();
+        assert!(text.contains("the cluster of a:6379, b:6379"), "{text}");
         let (shared, _) = read_text("[shared]\naddress = 'unix:/run/redis.sock'\nkey_file = 'k'\n");
         let shared = shared.unwrap();
         assert_eq!((shared.prefix.as_str(), shared.response_timeout), ("cs1:", Duration::from_millis(50)));
@@ -239,7 +245,12 @@ mod tests {
             ("[shared]\nsentinels = ['a:1']\nservice = 'm'\naddress = 'a:1'\nkey_file = 'k'\n", "are asked for"),
             ("[shared]\naddress = 'a:1'\nservice = 'm'\nkey_file = 'k'\n", "there are no sentinels"),
             ("[shared]\nsentinels = ['a:1']\nservice = 'm'\nkey_file = 'k'\ntls = { ca = 'c' }\n", "server_name"),
-            ("[shared]\naddress = ['a:1', 'b:1']\nkey_file = 'k'\n", "a cluster is not supported"),
+            ("[shared]\naddress = ['a:1', 'b:1']\nkey_file = 'k'\n", "add cluster = true"),
+            ("[shared]\ncluster = true\naddress = []\nkey_file = 'k'\n", "has 0 entries"),
+            ("[shared]\ncluster = true\naddress = ['a:1', 'b']\nkey_file = 'k'\n", "has no port"),
+            ("[shared]\ncluster = true\naddress = 'unix:/a'\nkey_file = 'k'\n", "names a socket"),
+            ("[shared]\ncluster = true\naddress = ['rediss://a:1']\nkey_file = 'k'\n", "server_name"),
+            ("[shared]\ncluster = true\nsentinels = ['a:1']\nservice = 'm'\nkey_file = 'k'\n", "has no sentinels"),
             ("[shared]\naddress = 'unix:/a'\nkey_file = 'k'\ntls = { ca = 'c' }\n", "is not encrypted"),
             ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { key = 'c' }\n", "stands alone"),
             ("[shared]\naddress = 'a:1'\nkey_file = 'k'\ntls = { server_name = 'a b' }\n", "is no name of a server"),

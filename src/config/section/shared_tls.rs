@@ -35,6 +35,14 @@ pub struct LoadedTls {
     pub(crate) digest: Digest,
 }
 
+impl LoadedTls {
+    /// SHA-256 of the files.
+    #[must_use]
+    pub const fn digest(&self) -> [u8; 32] {
+        self.digest
+    }
+}
+
 impl fmt::Debug for LoadedTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LoadedTls").finish_non_exhaustive()
@@ -52,11 +60,28 @@ impl Eq for LoadedTls {}
 impl SharedTls {
     /// Makes the paths ones that do not depend on where the process was started.
     pub(super) fn resolve(&mut self, directory: &Path) {
-        let pair = self.pair.iter_mut().flat_map(|pair| [&mut pair.certificate, &mut pair.key]);
-        for file in self.ca.iter_mut().chain(pair) {
-            file.path = directory.join(&file.path);
-        }
+        resolve(self.ca.as_mut(), self.pair.as_mut(), directory);
     }
+}
+
+/// Makes the paths of these files ones that do not depend on where the process was started.
+pub(super) fn resolve(ca: Option<&mut FileSettings>, pair: Option<&mut CertificateSettings>, directory: &Path) {
+    let pair = pair.into_iter().flat_map(|pair| [&mut pair.certificate, &mut pair.key]);
+    for file in ca.into_iter().chain(pair) {
+        file.path = directory.join(&file.path);
+    }
+}
+
+/// Reads `ca`, and `certificate` with `key`. `example` is the name of files in what is suggested.
+pub(super) fn read_files(table: &Reader<'_>, example: &str) -> (Option<FileSettings>, Option<CertificateSettings>) {
+    let ca = file(table, "ca");
+    let (certificate, key) = (file(table, "certificate"), file(table, "key"));
+    if table.has("certificate") != table.has("key") {
+        let present = if table.has("key") { "key" } else { "certificate" };
+        let fix = format!("write both: certificate = \"tls/{example}.crt\", key = \"tls/{example}.key\"");
+        table.error(present, "stands alone", fix);
+    }
+    (ca, certificate.zip(key).map(|(certificate, key)| CertificateSettings { certificate, key, facts: None }))
 }
 
 /// Reads `tls`. `rediss`: the address asks for it, and the table may be left out. Without `address` that is wrong already.
@@ -68,12 +93,12 @@ pub(super) fn read(reader: &Reader<'_>, address: Option<&EngineAddress>, rediss:
     }
     let host = match address? {
         EngineAddress::Direct(UpstreamAddress::Tcp { host, .. }) => host.clone(),
-        EngineAddress::Sentinels { .. } => {
-            if let Some(table) = &table {
-                table.require(
-                    "server_name",
-                    "add server_name: the name in the certificates of the engines and the sentinels",
-                );
+        EngineAddress::Sentinels { .. } | EngineAddress::Cluster { .. } => {
+            let fix =
+                "add server_name: the name in the certificates of all engines, and of the sentinels if there are any";
+            match &table {
+                Some(table) => drop(table.require("server_name", fix)),
+                None => reader.error(KEY, "is missing: engines are found by their IP addresses", fix),
             }
             String::new()
         }
@@ -84,17 +109,7 @@ pub(super) fn read(reader: &Reader<'_>, address: Option<&EngineAddress>, rediss:
     };
     let (mut ca, mut pair, mut name) = (None, None, host);
     if let Some(table) = table {
-        ca = file(&table, "ca");
-        let (certificate, key) = (file(&table, "certificate"), file(&table, "key"));
-        if table.has("certificate") != table.has("key") {
-            let present = if table.has("key") { "key" } else { "certificate" };
-            table.error(
-                present,
-                "stands alone",
-                "write both: certificate = \"tls/engine.crt\", key = \"tls/engine.key\"",
-            );
-        }
-        pair = certificate.zip(key).map(|(certificate, key)| CertificateSettings { certificate, key, facts: None });
+        (ca, pair) = read_files(&table, "engine");
         if let Some(written) = table.string("server_name") {
             written.clone_into(&mut name);
         }

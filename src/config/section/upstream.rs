@@ -4,8 +4,10 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::config::address;
+use crate::config::digest::{self, Digest};
 use crate::config::lines::line;
 use crate::config::reader::{Reader, set};
+use crate::config::section::upstream_tls::{self, UpstreamTls};
 use crate::config::units::{TIMEOUT, show_duration};
 use crate::gate::upstream::UpstreamAddress;
 
@@ -22,6 +24,8 @@ pub struct UpstreamSettings {
     pub idle_connections: usize,
     /// How long a pooled connection rests after an answer before it can be used again.
     pub reuse_after: Duration,
+    /// How connections over TCP are encrypted; nothing for plain text.
+    pub tls: Option<UpstreamTls>,
 }
 
 impl Default for UpstreamSettings {
@@ -32,7 +36,19 @@ impl Default for UpstreamSettings {
             idle_timeout: Duration::from_secs(4),
             idle_connections: 64,
             reuse_after: Duration::from_millis(5),
+            tls: None,
         }
+    }
+}
+
+impl UpstreamSettings {
+    /// For comparison: what the section says, wherever it stands, and the bytes of its files.
+    pub(crate) fn digest(&self) -> Digest {
+        let tls = self.tls.as_ref().map(|tls| {
+            let loaded = tls.loaded.as_ref().map(|loaded| loaded.digest);
+            (tls.ca.is_some(), tls.pair.is_some(), &tls.server_name, loaded)
+        });
+        digest::digest(&(Self { tls: None, ..self.clone() }, tls))
     }
 }
 
@@ -49,9 +65,13 @@ pub(crate) fn read(root: &Reader<'_>) -> (UpstreamSettings, Option<UpstreamAddre
     set(&mut upstream.idle_timeout, reader.duration("idle_timeout", TIMEOUT));
     set(&mut upstream.idle_connections, reader.count("idle_connections", 0..=4096));
     set(&mut upstream.reuse_after, reader.duration("reuse_after", Duration::ZERO..=TEN_SECONDS));
+    upstream.tls = upstream_tls::read(&reader);
     if reader.has("reuse_after") && upstream.reuse_after >= upstream.idle_timeout {
         let message = "is not shorter than idle_timeout: no connection would ever be used again";
         reader.error("reuse_after", message, "make it shorter, or write idle_connections = 0 to use none again");
+    }
+    if reader.failed() {
+        root.mark_failed();
     }
     reader.finish();
     (upstream, address)
@@ -73,6 +93,7 @@ pub(crate) fn describe(out: &mut String, upstream: &UpstreamSettings, addresses:
     for address in addresses {
         line(out, "upstream", address)?;
     }
+    upstream_tls::describe(out, upstream.tls.as_ref(), addresses)?;
     let (connect, response) = (show_duration(upstream.connect_timeout), show_duration(upstream.response_timeout));
     line(out, "", format_args!("connect within {connect}, respond within {response}"))?;
     let idle = show_duration(upstream.idle_timeout);

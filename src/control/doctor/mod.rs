@@ -90,5 +90,7 @@ fn secrets(settings: &Settings) -> impl Iterator<Item = &Path> {
         _ => None,
     });
     let tls = settings.listeners.iter().filter_map(|listener| listener.tls.as_ref());
-    keys.chain(tls.flat_map(|tls| &tls.certificates).map(|certificate| certificate.key.path.as_path()))
+    let shown = settings.upstream.tls.iter().filter_map(|tls| tls.pair.as_ref());
+    let pairs = tls.flat_map(|tls| &tls.certificates).chain(shown);
+    keys.chain(pairs.map(|certificate| certificate.key.path.as_path()))
 }

@@ -9,9 +9,10 @@ use crate::config::section::inbox::InboxSettings;
 use crate::config::section::listener::{ListenerSettings, ProxyProtocol};
 use crate::config::settings::Settings;
 use crate::control::engine_inbox;
-use crate::control::probe::probe;
-use crate::edge::policy::Policy;
+use crate::control::probe::{probe, probe_tls};
+use crate::edge::policy::{Policy, Upstream};
 use crate::edge::shared::EngineTerms;
+use crate::gate::upstream::UpstreamAddress;
 
 use super::finding::{Finding, Grade};
 
@@ -53,21 +54,42 @@ fn judge_bind(address: SocketAddr, bound: io::Result<()>, running: bool) -> Find
     Finding::bad(name, Grade::Fault, says, fix)
 }
 
-/// Whether each application accepts connections.
+/// Whether each application accepts connections, and over TLS is the one that it should be.
 pub(super) fn applications(policy: &Policy) -> Vec<Finding> {
-    let of = |(upstream, address): (&crate::edge::policy::Upstream, &crate::gate::upstream::UpstreamAddress)| {
-        match probe(&upstream.target, upstream.connect_timeout) {
-            Ok(()) => Finding::good("application", format!("{address} accepts connections")),
-            Err(error) => Finding::bad(
-                "application",
-                Grade::Fault,
-                format!("{address} does not accept connections: {error}"),
-                "start the application, or correct [upstream] address (in a pod the application is at 127.0.0.1, whatever \
-                 its Service is called); until then deliveries are answered 503",
-            ),
-        }
+    policy
+        .upstreams
+        .iter()
+        .zip(&policy.gate.upstreams)
+        .map(|(upstream, address)| application(upstream, address))
+        .collect()
+}
+
+fn application(upstream: &Upstream, address: &UpstreamAddress) -> Finding {
+    let name = "application";
+    let probed = match &upstream.tls {
+        Some(tls) => probe_tls(&upstream.target, tls, upstream.connect_timeout),
+        None => probe(&upstream.target, upstream.connect_timeout),
     };
-    policy.upstreams.iter().zip(&policy.gate.upstreams).map(of).collect()
+    match probed {
+        Ok(()) if upstream.tls.is_some() => {
+            Finding::good(name, format!("{address} accepts connections over TLS, and its certificate holds"))
+        }
+        Ok(()) => Finding::good(name, format!("{address} accepts connections")),
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => Finding::bad(
+            name,
+            Grade::Fault,
+            format!("{address} accepts connections, but the handshake of TLS fails: {error}"),
+            "compare the certificate of the application with ca and server_name of [upstream] tls; if it asks for a \
+             certificate, name one there; until then deliveries are answered 502",
+        ),
+        Err(error) => Finding::bad(
+            name,
+            Grade::Fault,
+            format!("{address} does not accept connections: {error}"),
+            "start the application, or correct [upstream] address (in a pod the application is at 127.0.0.1, whatever \
+             its Service is called); until then deliveries are answered 503",
+        ),
+    }
 }
 
 /// Whether the engine keeps what the inbox promises; nothing where the inbox is on disk.

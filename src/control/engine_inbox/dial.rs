@@ -16,7 +16,7 @@ use crate::edge::tls::outbound::ClientTls;
 use crate::inbox::engine::answers::InboxAnswer;
 use crate::inbox::engine::promise::{BrokenPromise, Durability, Persistence};
 use crate::ledger::shared::EngineTrouble;
-use crate::ledger::shared::server::{self, SECTIONS};
+use crate::ledger::shared::server::{self, SECTIONS, ServerMode};
 use crate::wire::resp::{self, RespValue};
 
 use super::line::{EngineLine, EngineStream, trouble_of};
@@ -88,6 +88,8 @@ impl DialTerms {
         let mut line = match &self.engine.place {
             EnginePlace::Direct(target) => self.connect(target)?,
             EnginePlace::Sentinels(sentinels) => self.connect(&self.find(sentinels)?)?,
+            // The configuration refuses it.
+            EnginePlace::Cluster(_) => return Err(DialTrouble::Engine(EngineTrouble::Cluster)),
         };
         let means = self.examine(&mut line)?;
         Ok(Dialled { line, means })
@@ -117,7 +119,7 @@ impl DialTerms {
                 _ => return Err(EngineTrouble::Malformed.into()),
             }
         }
-        let fit = server::judge(&info)?;
+        let fit = server::judge(&info, ServerMode::Standalone)?;
         let config = replies.next().map(|reply| settings(reply)).unwrap_or_default();
         let pairs = config.chunks(2).filter_map(|pair| Some((pair.first()?.as_str(), pair.get(1)?.as_str())));
         let persistence = Persistence::of_pairs(pairs).with_info(&info);

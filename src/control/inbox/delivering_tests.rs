@@ -117,6 +117,7 @@ fn start(disk: &SimulatedDisk, address: SocketAddr, driver: DriverChoice) -> Run
         }],
         upstreams: vec![Upstream {
             target: Target::Tcp(Arc::new(Addresses::new("app".to_owned(), vec![address]))),
+            tls: None,
             connect_timeout: Duration::from_secs(1),
             response_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(5),

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::outcome::Fault;
 
 use super::inbound::Inbound;
+use crate::edge::door::tls::outbound::Outbound;
 use crate::edge::policy::Upstream;
 use crate::edge::runtime::buffer::{BufferPool, HEADROOM};
 use crate::edge::runtime::net::Net;
@@ -60,7 +61,7 @@ impl<'a> Outgoing<'a> {
         let checkout = pool.checkout(&worker.net, upstream).await?;
         let mut line = OpenDelivery { checkout, rest: 0..0, deadline: Duration::ZERO, in_order: true };
         loop {
-            line.checkout.stream.join_task_of(downstream);
+            line.checkout.stream.join_socket(downstream);
             line.deadline = worker.net.monotonic() + upstream.response_timeout;
             match self.begin(worker, &mut line).await {
                 Ok(()) => return Ok(line),
@@ -100,6 +101,8 @@ impl<'a> Outgoing<'a> {
             }
             written => {
                 line.rest = 0..0;
+                // Of a record that failed, how much was taken is not known.
+                let begun = begun || line.checkout.stream.is_encrypted();
                 Err(Unsent { begun, error: written.err().unwrap_or_else(|| io::ErrorKind::WriteZero.into()) })
             }
         }
@@ -158,7 +161,7 @@ impl<S: Duplex> OpenDelivery<S> {
     }
 
     /// The connection, once nothing is left to be written: then only the answer is waited for.
-    pub fn listening(&mut self) -> Option<&mut S> {
+    pub fn listening(&mut self) -> Option<&mut Outbound<S>> {
         self.rest.is_empty().then_some(&mut self.checkout.stream)
     }
 

@@ -11,7 +11,7 @@ use super::outgoing::OpenDelivery;
 use crate::edge::policy::Upstream;
 use crate::edge::runtime::buffer::HEADROOM;
 use crate::edge::runtime::net::Net;
-use crate::edge::runtime::stream::Duplex;
+use crate::edge::runtime::stream::{ByteStream as _, Duplex};
 use crate::edge::worker::Worker;
 
 /// What we accept as the head of an answer. Applications are trusted with more than strangers are, not with anything.
@@ -165,6 +165,10 @@ impl<'l, S: Duplex> Unread<'l, S> {
                 Ok(count) if count > 0 => {}
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     return Err(Lost::Fault(Fault::UpstreamTimeout));
+                }
+                // An alert: with TLS 1.3 an application refuses a certificate when the handshake is over.
+                Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                    return Err(Lost::Fault(Fault::UpstreamTls));
                 }
                 _ => return Err(Lost::Fault(Fault::UpstreamClosed)),
             }

@@ -1,11 +1,18 @@
 //! Connections to the engine and its sentinels, encrypted where the configuration says so.
 
+use std::net::SocketAddr;
+
 use super::EngineTerms;
 use crate::edge::door::tls::outbound::{self, Outbound, SecureError};
 use crate::edge::runtime::net::Net;
-use crate::edge::runtime::target::Target;
+use crate::edge::runtime::target::{Addresses, Target};
 use crate::edge::worker::Worker;
 use crate::ledger::shared::EngineTrouble;
+
+/// An engine, by the address that others know.
+pub(super) fn at(address: SocketAddr) -> Target {
+    Target::Tcp(Addresses::new(address.to_string(), vec![address]).into())
+}
 
 /// A connection to the engine or a sentinel, over which nothing has been said.
 pub(super) async fn connect<N: Net>(

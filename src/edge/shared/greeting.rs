@@ -6,7 +6,7 @@ use super::EngineTerms;
 use crate::edge::runtime::stream::ByteStream;
 use crate::gate::token_bucket::Rate;
 use crate::ledger::shared::script::{self, EngineOperation, EngineRequest, TokenRequest};
-use crate::ledger::shared::server::{self, FitServer, SECTIONS};
+use crate::ledger::shared::server::{self, FitServer, SECTIONS, ServerMode};
 use crate::ledger::shared::{EngineAnswer, EngineTrouble};
 use crate::wire::resp::{self, RespValue};
 
@@ -39,7 +39,8 @@ pub(super) async fn greet<S: ByteStream>(
     for _ in 1..REPLIES {
         replies.next(stream, deadline).await?;
     }
-    judge(&replies.all().collect::<Vec<_>>())
+    let mode = if terms.place.is_cluster() { ServerMode::Cluster } else { ServerMode::Standalone };
+    judge(&replies.all().collect::<Vec<_>>(), mode)
 }
 
 /// Replies, as they arrive.
@@ -118,7 +119,7 @@ fn questions(terms: &EngineTerms, worker: usize) -> Vec<u8> {
 }
 
 /// Judges the replies, one to each question.
-fn judge(replies: &[&[u8]]) -> Result<FitServer, EngineTrouble> {
+fn judge(replies: &[&[u8]], mode: ServerMode) -> Result<FitServer, EngineTrouble> {
     let mut replies = replies.iter();
     refused(replies.next().copied().unwrap_or_default(), true)?;
     let mut info = String::new();
@@ -129,18 +130,22 @@ fn judge(replies: &[&[u8]]) -> Result<FitServer, EngineTrouble> {
             _ => return Err(EngineTrouble::Malformed),
         }
     }
-    let server = server::judge(&info)?;
+    let server = server::judge(&info, mode)?;
     // A user that may not load scripts can still send them whole.
     let mut replies = replies.skip(EngineOperation::SCRIPTS.len());
+    // A node of a cluster may not have the slot of what is tried: whether it is permitted is judged before.
+    let elsewhere = |answer| mode == ServerMode::Cluster && answer == EngineAnswer::Failed(EngineTrouble::Cluster);
     match EngineAnswer::of(EngineOperation::Claim, replies.next().copied().unwrap_or_default()) {
         EngineAnswer::Yours | EngineAnswer::NoScript => {}
+        answer if elsewhere(answer) => {}
         EngineAnswer::Failed(trouble) => return Err(trouble),
         _ => return Err(EngineTrouble::Malformed),
     }
     for operation in [EngineOperation::Release, EngineOperation::Take] {
-        if let EngineAnswer::Failed(trouble) = EngineAnswer::of(operation, replies.next().copied().unwrap_or_default())
-        {
-            return Err(trouble);
+        match EngineAnswer::of(operation, replies.next().copied().unwrap_or_default()) {
+            answer if elsewhere(answer) => {}
+            EngineAnswer::Failed(trouble) => return Err(trouble),
+            _ => {}
         }
     }
     Ok(server)

@@ -1,7 +1,8 @@
-//! The task that keeps a worker's connection to the engine.
+//! The task that keeps a worker's connection to the engine, or to a node of a cluster.
 
 use std::future::{Future as _, poll_fn};
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
@@ -26,59 +27,110 @@ const RESTS: [Duration; 3] = [Duration::from_millis(25), Duration::from_millis(2
 /// A connection that is quiet for so long is tried.
 const QUIET: Duration = Duration::from_secs(1);
 
+/// So often those are looked after who wait for a connection that is being made.
+const TICK: Duration = Duration::from_millis(5);
+
 /// The rest of a record is awaited for so long at a time.
 const PARTIAL: Duration = Duration::from_millis(1);
 
 /// A buffer is not kept larger than this.
 const BUFFER: usize = 64 << 10;
 
-/// Keeps the connection of a worker; does not end. `opened` is what came of the first try.
+/// A lane of the book, and where it leads.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LanePlace {
+    /// Its position in the book.
+    pub lane: usize,
+    /// The node of a cluster; nothing where there is one engine.
+    pub node: Option<SocketAddr>,
+}
+
+/// What came of a try to connect.
+pub type Opened<S> = Result<Outbound<S>, EngineTrouble>;
+
+/// Keeps the connection of a lane of a worker; ends only where that leads to a node of a cluster that has no slots any more.
+/// `opened` is what came of the first try, if there was one.
 pub async fn keep<N: Net>(
     worker: Rc<Worker<N>>,
     link: Rc<EngineLink>,
-    opened: Result<Outbound<N::Stream>, EngineTrouble>,
+    place: LanePlace,
+    opened: Option<Opened<N::Stream>>,
 ) {
-    let (mut opened, mut turn) = (opened, link.terms.process ^ link.worker as u64);
+    let LanePlace { lane, node } = place;
+    let mut turn = link.terms.process ^ link.worker as u64 ^ (lane as u64) << 32;
+    let mut opened = match opened {
+        Some(opened) => opened,
+        None => open_watched(&worker, &link, place).await,
+    };
     loop {
         let was_there = opened.is_ok();
         let trouble = match opened {
             Ok(stream) => {
-                link.book.borrow_mut().connected(worker.net.monotonic());
-                stand(&worker, &link, None);
-                converse(&worker, &link, stream).await
+                link.book.borrow_mut().connected(lane, worker.net.monotonic());
+                link.ring();
+                stand(&worker, &link);
+                converse(&worker, &link, lane, stream).await
             }
             Err(trouble) => trouble,
         };
-        let failed = link.book.borrow_mut().lost(trouble);
+        let failed = link.book.borrow_mut().lost(lane, trouble);
         count_unanswered(&worker, EngineEnd::Failed, failed);
-        stand(&worker, &link, Some(trouble));
-        let [soon, later, seldom] = RESTS;
-        let rest = match trouble {
-            _ if was_there => soon,
-            // Sentinels name one that is none any more until they have agreed on another.
-            EngineTrouble::IsReplica if matches!(link.terms.place, EnginePlace::Sentinels(_)) => later,
-            trouble if trouble.is_of_configuration() => seldom,
-            _ => later,
-        };
+        if node.is_some() {
+            link.book.borrow_mut().want_map();
+        }
+        stand(&worker, &link);
         turn = mixed(turn);
+        let rest = rest_after(trouble, was_there, &link.terms.place);
         monoio::time::sleep(rest + rest.mul_f64((turn >> 11) as f64 / (1_u64 << 53) as f64)).await;
-        opened = open(&worker, &link).await;
+        if link.book.borrow_mut().end_lane(lane) {
+            return stand(&worker, &link);
+        }
+        opened = open(&worker, &link, node).await;
+    }
+}
+
+/// Until the engine is tried again, at least.
+const fn rest_after(trouble: EngineTrouble, was_there: bool, place: &EnginePlace) -> Duration {
+    let [soon, later, seldom] = RESTS;
+    match trouble {
+        _ if was_there => soon,
+        // Sentinels name one that is none any more until they have agreed on another, and so does a cluster.
+        EngineTrouble::IsReplica if !matches!(place, EnginePlace::Direct(_)) => later,
+        trouble if trouble.is_of_configuration() => seldom,
+        _ => later,
+    }
+}
+
+/// Tries to connect while deliveries wait for it already: each as long as it would wait for an answer.
+async fn open_watched<N: Net>(worker: &Worker<N>, link: &EngineLink, place: LanePlace) -> Opened<N::Stream> {
+    let mut opening = pin!(open(worker, link, place.node));
+    loop {
+        let mut tick = pin!(monoio::time::sleep(TICK));
+        let opened = poll_fn(|cx| match opening.as_mut().poll(cx) {
+            Poll::Ready(opened) => Poll::Ready(Some(opened)),
+            Poll::Pending => tick.as_mut().poll(cx).map(|()| None),
+        });
+        if let Some(opened) = opened.await {
+            return opened;
+        }
+        let late = link.book.borrow_mut().look(place.lane, worker.net.monotonic()).unwrap_or_default();
+        count_unanswered(worker, EngineEnd::Late, late);
     }
 }
 
 /// A number that looks like chance (splitmix64).
-const fn mixed(number: u64) -> u64 {
+pub(super) const fn mixed(number: u64) -> u64 {
     let number = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     number ^ (number >> 31)
 }
 
-/// Tries to connect to an engine that is fit.
+/// Tries to connect to an engine that is fit, or to this node of a cluster.
 ///
 /// # Errors
 /// Why it cannot be used.
-pub async fn open<N: Net>(worker: &Worker<N>, link: &EngineLink) -> Result<Outbound<N::Stream>, EngineTrouble> {
+pub async fn open<N: Net>(worker: &Worker<N>, link: &EngineLink, node: Option<SocketAddr>) -> Opened<N::Stream> {
     let terms = &link.terms;
     let now = || worker.net.monotonic();
     let mut stream = match &terms.place {
@@ -86,6 +138,10 @@ pub async fn open<N: Net>(worker: &Worker<N>, link: &EngineLink) -> Result<Outbo
         EnginePlace::Sentinels(of) => {
             let target = sentinel::find(worker, terms, of, link.worker).await?;
             dial::connect(worker, terms, &target).await?
+        }
+        EnginePlace::Cluster(_) => {
+            let node = node.ok_or(EngineTrouble::ClusterDown)?;
+            dial::connect(worker, terms, &dial::at(node)).await?
         }
     };
     let deadline = now() + terms.response_timeout.max(SILENCE);
@@ -95,26 +151,32 @@ pub async fn open<N: Net>(worker: &Worker<N>, link: &EngineLink) -> Result<Outbo
 }
 
 /// Tells the process when it stands otherwise than before.
-fn stand<N: Net>(worker: &Worker<N>, link: &EngineLink, trouble: Option<EngineTrouble>) {
+pub(super) fn stand<N: Net>(worker: &Worker<N>, link: &EngineLink) {
+    let trouble = link.book.borrow().standing();
     if link.terms.standing.set(link.worker, trouble) {
         worker.engine_changed(&link.terms.standing);
     }
 }
 
 /// Sends what is asked and hands out what is answered, until the connection is of no use.
-async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: Outbound<N::Stream>) -> EngineTrouble {
+async fn converse<N: Net>(
+    worker: &Worker<N>,
+    link: &EngineLink,
+    lane: usize,
+    mut stream: Outbound<N::Stream>,
+) -> EngineTrouble {
     let (mut out, mut buf) = (Vec::new(), Vec::new());
     loop {
         let now = worker.net.monotonic();
         let until = {
             let mut book = link.book.borrow_mut();
-            match book.look(now) {
+            match book.look(lane, now) {
                 Ok(late) => count_unanswered(worker, EngineEnd::Late, late),
                 Err(trouble) => return trouble,
             }
-            let quiet = book.keep_alive(QUIET, now);
-            book.send(&mut out, &link.terms.key, now);
-            quiet.into_iter().chain(book.next_look()).min().unwrap_or(now + QUIET)
+            let quiet = book.keep_alive(lane, QUIET, now);
+            book.send(lane, &mut out, &link.terms.key, now);
+            quiet.into_iter().chain(book.next_look(lane)).min().unwrap_or(now + QUIET)
         };
         if !out.is_empty() {
             let (length, deadline) = (out.len(), now + link.terms.response_timeout);
@@ -127,7 +189,7 @@ async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: Out
         if let Err(error) = stream.flush(worker.net.monotonic() + SILENCE).await {
             return trouble_of(&error);
         }
-        if !wait(link, &mut stream, until).await {
+        if !wait(link, lane, &mut stream, until).await {
             continue;
         }
         buf.reserve(4 << 10);
@@ -139,7 +201,7 @@ async fn converse<N: Net>(worker: &Worker<N>, link: &EngineLink, mut stream: Out
             Ok(None) => continue,
             Err(error) => return trouble_of(&error),
         }
-        match hear(worker, link, &buf) {
+        match hear(worker, link, lane, &buf) {
             Ok(used) if used == buf.len() => buf = emptied(buf),
             Ok(used) => drop(buf.drain(..used)),
             Err(trouble) => return trouble,
@@ -164,10 +226,10 @@ fn emptied(mut buf: Vec<u8>) -> Vec<u8> {
 }
 
 /// Waits until there is something to read (`true`), or something to send, or the time has come.
-async fn wait<S: ByteStream>(link: &EngineLink, stream: &mut S, until: Duration) -> bool {
+async fn wait<S: ByteStream>(link: &EngineLink, lane: usize, stream: &mut S, until: Duration) -> bool {
     let mut readable = pin!(stream.readable(until));
     poll_fn(|cx| {
-        if link.was_rung(cx.waker()) {
+        if link.book.borrow_mut().was_rung(lane, cx.waker()) {
             return Poll::Ready(false);
         }
         // An error is met again by the reader.
@@ -177,7 +239,7 @@ async fn wait<S: ByteStream>(link: &EngineLink, stream: &mut S, until: Duration)
 }
 
 /// Hands out the replies in `buf`. Gives the length of those that are whole.
-fn hear<N: Net>(worker: &Worker<N>, link: &EngineLink, buf: &[u8]) -> Result<usize, EngineTrouble> {
+fn hear<N: Net>(worker: &Worker<N>, link: &EngineLink, lane: usize, buf: &[u8]) -> Result<usize, EngineTrouble> {
     let now = worker.net.monotonic();
     let mut at = 0;
     loop {
@@ -185,7 +247,7 @@ fn hear<N: Net>(worker: &Worker<N>, link: &EngineLink, buf: &[u8]) -> Result<usi
         let length = resp::reply_length(rest).map_err(|_| EngineTrouble::Malformed)?;
         let Some(length) = length else { return Ok(at) };
         at += length;
-        let heard = link.book.borrow_mut().answered(rest.get(..length).unwrap_or_default(), now)?;
+        let heard = link.book.borrow_mut().answered(lane, rest.get(..length).unwrap_or_default(), now)?;
         if let Some(AnswerEvent { operation, result, took }) = heard {
             count(worker, operation, result, took);
         }
@@ -209,7 +271,7 @@ fn count<N: Net>(worker: &Worker<N>, operation: EngineOperation, result: EngineR
         EngineOperation::Commit => EngineAsk::Commit,
         EngineOperation::Release => EngineAsk::Release,
         EngineOperation::Take => EngineAsk::Take,
-        EngineOperation::Ping => return,
+        EngineOperation::Ping | EngineOperation::Asking => return,
     };
     let end = match result {
         EngineResult::Done => EngineEnd::Done,

@@ -1,20 +1,17 @@
-//! The claims of a worker that are with the engine, and the bell of the task that keeps its connection.
+//! The claims of a worker that are with the engine.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::sync::Arc;
-use std::task::Waker;
 
 use super::EngineTerms;
 use crate::ledger::shared::{EngineKey, LeaseBook};
 
-/// What the exchanges of a worker and the task of its connection share.
+/// What the exchanges of a worker and the tasks of its connections share.
 #[derive(Debug)]
 pub struct EngineLink {
     pub(super) terms: Arc<EngineTerms>,
     pub(super) worker: usize,
     pub(super) book: RefCell<LeaseBook>,
-    rung: Cell<bool>,
-    bell: RefCell<Option<Waker>>,
 }
 
 impl EngineLink {
@@ -22,7 +19,8 @@ impl EngineLink {
     #[must_use]
     pub fn new(terms: Arc<EngineTerms>, worker: usize) -> Self {
         let book = LeaseBook::new(terms.process, worker, terms.standing.workers(), terms.response_timeout);
-        Self { worker, book: RefCell::new(book), terms, rung: Cell::new(false), bell: RefCell::new(None) }
+        let book = if terms.place.is_cluster() { book.of_cluster() } else { book };
+        Self { worker, book: RefCell::new(book), terms }
     }
 
     /// By what deliveries are named in the engine.
@@ -31,18 +29,14 @@ impl EngineLink {
         &self.terms.key
     }
 
-    /// Something is to be sent.
-    pub(super) fn ring(&self) {
-        self.rung.set(true);
-        self.bell.take().into_iter().for_each(Waker::wake);
+    /// Whether the engine is a cluster.
+    #[must_use]
+    pub fn is_cluster(&self) -> bool {
+        self.terms.place.is_cluster()
     }
 
-    /// Whether the bell was rung since it was asked last. If not, this task is woken when it is.
-    pub(super) fn was_rung(&self, waker: &Waker) -> bool {
-        let rung = self.rung.take();
-        if !rung {
-            self.bell.replace(Some(waker.clone()));
-        }
-        rung
+    /// Something is to be sent.
+    pub(super) fn ring(&self) {
+        self.book.borrow_mut().ring();
     }
 }

@@ -3,13 +3,15 @@
 //!
 //! `link` is the book of a worker ([`LeaseBook`](crate::ledger::shared::LeaseBook)) and a bell; `line` keeps the connection;
 //! `dial` makes one, and `sentinel` finds out where the engine is, where that changes; `greeting` begins a connection and finds
-//! out whether the server is fit; `claim` and `rate` are stages of an exchange; `standing` is what the process knows of all
+//! out whether the server is fit; `cluster` finds out which node of a cluster has what, and begins a connection to each in use;
+//! `claim` and `rate` are stages of an exchange; `standing` is what the process knows of all
 //! its workers.
 //!
 //! An exchange waits for its answer in the book, and the task of the connection wakes it: when the answer comes, when its
 //! time is over, or when the connection ends.
 
 pub mod claim;
+pub mod cluster;
 mod dial;
 mod greeting;
 pub mod line;
@@ -27,6 +29,7 @@ use zeroize::Zeroizing;
 use super::door::tls::outbound::ClientTls;
 use super::runtime::target::Target;
 use crate::ledger::shared::EngineKey;
+use cluster::ClusterTerms;
 use standing::EngineStanding;
 
 /// Where the engine is.
@@ -36,6 +39,16 @@ pub enum EnginePlace {
     Direct(Target),
     /// Sentinels know.
     Sentinels(SentinelTerms),
+    /// Nodes of a cluster say which of them has what.
+    Cluster(ClusterTerms),
+}
+
+impl EnginePlace {
+    /// Whether it is a cluster.
+    #[must_use]
+    pub const fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
 }
 
 /// Whom to ask where the engine is.

@@ -6,7 +6,7 @@ use super::greeting::{Replies, trouble_of};
 use super::{EngineTerms, SentinelTerms, dial};
 use crate::edge::runtime::net::Net;
 use crate::edge::runtime::stream::ByteStream;
-use crate::edge::runtime::target::{Addresses, Target};
+use crate::edge::runtime::target::Target;
 use crate::edge::worker::Worker;
 use crate::ledger::shared::server;
 use crate::ledger::shared::{EngineTrouble, SILENCE};
@@ -44,7 +44,7 @@ async fn ask<N: Net>(
     let deadline = worker.net.monotonic() + terms.response_timeout.max(SILENCE);
     let reply = converse(&mut stream, of, deadline).await?;
     let master = server::master(&reply)?.ok_or(EngineTrouble::NoMaster)?;
-    Ok(Target::Tcp(Addresses::new(master.to_string(), vec![master]).into()))
+    Ok(dial::at(master))
 }
 
 async fn converse<S: ByteStream>(

@@ -73,6 +73,7 @@ impl EngineAnswer {
             (EngineOperation::Commit, Some(RespValue::Integer(0)), (None, ..)) => Self::Fenced,
             (EngineOperation::Release, Some(RespValue::Integer(_)), (None, ..)) => Self::Done,
             (EngineOperation::Ping, Some(RespValue::Text(b"PONG")), (None, ..)) => Self::Done,
+            (EngineOperation::Asking, Some(RespValue::Text(b"OK")), (None, ..)) => Self::Done,
             _ => Self::Failed(EngineTrouble::Malformed),
         }
     }

@@ -29,7 +29,7 @@ impl Side {
     fn new() -> Self {
         let mut book = LeaseBook::new(1, 0, 1, TIMEOUT);
         assert_eq!(book.trouble(), Some(EngineTrouble::Starting));
-        book.connected(ms(0));
+        book.connected(0, ms(0));
         Self { book, key: EngineKey::new(&[7; 32], "t:") }
     }
 
@@ -45,7 +45,7 @@ impl Side {
     /// What is sent: the last argument of each command, which is its time, behind a letter for what it asks.
     fn sent(&mut self, now: Duration) -> Vec<String> {
         let mut out = Vec::new();
-        self.book.send(&mut out, &self.key, now);
+        self.book.send(0, &mut out, &self.key, now);
         let mut sent = Vec::new();
         let mut rest = &out[..];
         while let Ok(Some(length)) = resp::reply_length(rest) {
@@ -77,14 +77,14 @@ fn a_claim_is_asked_held_committed_and_forgotten() {
     let id = side.claim(1, ms(0));
     assert_eq!(side.sent(ms(0)), ["41000"]);
     assert_eq!(side.poll(id), Poll::Pending);
-    let event = side.book.answered(YOURS, ms(3)).unwrap().unwrap();
+    let event = side.book.answered(0, YOURS, ms(3)).unwrap().unwrap();
     assert_eq!((event.result, event.took), (EngineResult::Done, ms(3)));
     assert_eq!(side.poll(id), Poll::Ready(EngineAnswer::Yours));
     side.book.commit(id, ms(100));
     assert_eq!(side.sent(ms(101)), ["600999"]);
-    side.book.answered(DONE, ms(102)).unwrap();
+    side.book.answered(0, DONE, ms(102)).unwrap();
     assert_eq!(side.book.held(), 0);
-    assert_eq!(side.book.next_look(), None);
+    assert_eq!(side.book.next_look(0), None);
 }
 
 #[test]
@@ -92,16 +92,16 @@ fn what_is_not_committed_is_given_back() {
     let mut side = Side::new();
     let (held, waiting) = (side.claim(1, ms(0)), side.claim(2, ms(0)));
     assert_eq!(side.sent(ms(0)).len(), 2);
-    side.book.answered(YOURS, ms(1)).unwrap();
+    side.book.answered(0, YOURS, ms(1)).unwrap();
     assert!(side.poll(held).is_ready());
     side.book.release(held);
     // Its exchange is gone before the answer: the claim that comes all the same is given back.
     side.book.release(waiting);
     assert_eq!(side.sent(ms(2)), ["release"]);
-    side.book.answered(YOURS, ms(3)).unwrap();
+    side.book.answered(0, YOURS, ms(3)).unwrap();
     assert_eq!(side.sent(ms(3)), ["release"]);
-    side.book.answered(DONE, ms(4)).unwrap();
-    side.book.answered(DONE, ms(4)).unwrap();
+    side.book.answered(0, DONE, ms(4)).unwrap();
+    side.book.answered(0, DONE, ms(4)).unwrap();
     assert_eq!(side.book.held(), 0);
 }
 
@@ -110,8 +110,8 @@ fn copies_are_told_what_they_are_and_hold_nothing() {
     let mut side = Side::new();
     let (committed, taken) = (side.claim(1, ms(0)), side.claim(2, ms(0)));
     side.sent(ms(0));
-    side.book.answered(b"*2\r\n:1\r\n:5000\r\n", ms(1)).unwrap();
-    side.book.answered(b"*2\r\n:2\r\n:5000\r\n", ms(1)).unwrap();
+    side.book.answered(0, b"*2\r\n:1\r\n:5000\r\n", ms(1)).unwrap();
+    side.book.answered(0, b"*2\r\n:2\r\n:5000\r\n", ms(1)).unwrap();
     assert_eq!(side.poll(committed), Poll::Ready(EngineAnswer::Committed { left: ms(5000) }));
     assert_eq!(side.poll(taken), Poll::Ready(EngineAnswer::Taken));
     side.book.release(committed);
@@ -125,31 +125,31 @@ fn an_engine_that_hangs_costs_one_timeout_and_then_nothing_until_it_speaks() {
     let mut side = Side::new();
     let id = side.claim(1, ms(0));
     side.sent(ms(0));
-    assert_eq!(side.book.next_look(), Some(TIMEOUT));
-    assert_eq!(side.book.look(ms(49)).map(|it| it.claims), Ok(0));
+    assert_eq!(side.book.next_look(0), Some(TIMEOUT));
+    assert_eq!(side.book.look(0, ms(49)).map(|it| it.claims), Ok(0));
     assert_eq!(side.poll(id), Poll::Pending);
-    assert_eq!(side.book.look(ms(50)).map(|it| it.claims), Ok(1));
+    assert_eq!(side.book.look(0, ms(50)).map(|it| it.claims), Ok(1));
     assert_eq!(side.poll(id), Poll::Ready(EngineAnswer::Failed(EngineTrouble::Silent)));
     let names = side.names(2);
     assert_eq!(side.book.claim(names, TERMS, ms(60)), Err(EngineTrouble::Silent));
     side.book.release(id);
     // It speaks: what it had done is undone, and it is asked again.
-    side.book.answered(YOURS, ms(400)).unwrap();
+    side.book.answered(0, YOURS, ms(400)).unwrap();
     assert_eq!(side.book.trouble(), None);
     assert_eq!(side.sent(ms(400)), ["release"]);
-    side.book.answered(DONE, ms(401)).unwrap();
+    side.book.answered(0, DONE, ms(401)).unwrap();
     assert_eq!(side.book.held(), 0);
     let id = side.claim(3, ms(500));
     side.sent(ms(500));
-    assert_eq!(side.book.look(ms(550)).map(|it| it.claims), Ok(1));
-    assert_eq!(side.book.next_look(), Some(ms(500) + SILENCE));
-    assert_eq!(side.book.look(ms(500) + SILENCE), Err(EngineTrouble::Silent));
-    assert_eq!(side.book.lost(EngineTrouble::Silent).claims, 0, "it had failed before");
+    assert_eq!(side.book.look(0, ms(550)).map(|it| it.claims), Ok(1));
+    assert_eq!(side.book.next_look(0), Some(ms(500) + SILENCE));
+    assert_eq!(side.book.look(0, ms(500) + SILENCE), Err(EngineTrouble::Silent));
+    assert_eq!(side.book.lost(0, EngineTrouble::Silent).claims, 0, "it had failed before");
     side.book.release(id);
     // The engine may have it all the same.
-    side.book.connected(ms(3000));
+    side.book.connected(0, ms(3000));
     assert_eq!(side.sent(ms(3000)), ["release"]);
-    side.book.answered(DONE, ms(3001)).unwrap();
+    side.book.answered(0, DONE, ms(3001)).unwrap();
     assert_eq!(side.book.held(), 0);
 }
 
@@ -158,12 +158,12 @@ fn a_commit_is_said_again_over_the_next_connection_with_what_is_left_of_its_time
     let mut side = Side::new();
     let (known, late) = (side.claim(1, ms(0)), side.claim(2, ms(0)));
     side.sent(ms(0));
-    side.book.answered(YOURS, ms(1)).unwrap();
+    side.book.answered(0, YOURS, ms(1)).unwrap();
     assert!(side.poll(known).is_ready());
     side.book.commit(known, ms(1000));
     assert_eq!(side.sent(ms(1000)), ["601000"]);
     // One was asked and is not answered: its exchange goes on without the engine.
-    assert_eq!(side.book.lost(EngineTrouble::Closed).claims, 1);
+    assert_eq!(side.book.lost(0, EngineTrouble::Closed).claims, 1);
     assert_eq!(side.poll(late), Poll::Ready(EngineAnswer::Failed(EngineTrouble::Closed)));
     side.book.hold(late);
     // So does one that was never asked.
@@ -173,23 +173,23 @@ fn a_commit_is_said_again_over_the_next_connection_with_what_is_left_of_its_time
     side.book.commit(late, ms(2000));
     side.book.commit(adopted, ms(3000));
     assert_eq!(side.sent(ms(3000)), Vec::<String>::new());
-    side.book.connected(ms(11_000));
+    side.book.connected(0, ms(11_000));
     assert_eq!(side.sent(ms(11_000)), ["591000", "592000", "593000"]);
     // Another process had it meanwhile.
-    assert_eq!(side.book.answered(b":0\r\n", ms(11_001)).unwrap().unwrap().result, EngineResult::Fenced);
-    side.book.answered(DONE, ms(11_001)).unwrap();
-    side.book.answered(b":2\r\n", ms(11_001)).unwrap();
+    assert_eq!(side.book.answered(0, b":0\r\n", ms(11_001)).unwrap().unwrap().result, EngineResult::Fenced);
+    side.book.answered(0, DONE, ms(11_001)).unwrap();
+    side.book.answered(0, b":2\r\n", ms(11_001)).unwrap();
     assert_eq!(side.book.held(), 0);
 }
 
 #[test]
 fn what_is_forgotten_is_not_said_again() {
     let mut side = Side::new();
-    side.book.lost(EngineTrouble::Closed);
+    side.book.lost(0, EngineTrouble::Closed);
     let names = side.names(1);
     let id = side.book.adopt(names, TERMS).unwrap();
     side.book.commit(id, ms(0));
-    side.book.connected(TERMS.window);
+    side.book.connected(0, TERMS.window);
     assert_eq!(side.sent(TERMS.window), Vec::<String>::new());
     assert_eq!(side.book.held(), 0);
 }
@@ -199,10 +199,10 @@ fn a_script_that_the_engine_lacks_is_sent_once() {
     let mut side = Side::new();
     let id = side.claim(1, ms(0));
     side.sent(ms(0));
-    assert_eq!(side.book.answered(b"-NOSCRIPT No matching script.\r\n", ms(1)), Ok(None));
+    assert_eq!(side.book.answered(0, b"-NOSCRIPT No matching script.\r\n", ms(1)), Ok(None));
     assert_eq!(side.poll(id), Poll::Pending);
     assert_eq!(side.sent(ms(1)), ["text 41000"]);
-    assert!(side.book.answered(b"-NOSCRIPT No matching script.\r\n", ms(2)).is_err());
+    assert!(side.book.answered(0, b"-NOSCRIPT No matching script.\r\n", ms(2)).is_err());
     assert!(matches!(side.poll(id), Poll::Ready(EngineAnswer::Failed(_))));
 }
 
@@ -211,21 +211,21 @@ fn an_error_of_the_engine_ends_the_connection() {
     let mut side = Side::new();
     let id = side.claim(1, ms(0));
     side.sent(ms(0));
-    let refused = side.book.answered(b"-READONLY You can't write against a read only replica.\r\n", ms(1));
+    let refused = side.book.answered(0, b"-READONLY You can't write against a read only replica.\r\n", ms(1));
     assert_eq!(refused, Err(EngineTrouble::IsReplica));
     assert_eq!(side.poll(id), Poll::Ready(EngineAnswer::Failed(EngineTrouble::IsReplica)));
-    assert_eq!(side.book.answered(YOURS, ms(1)), Err(EngineTrouble::Malformed), "an answer to nothing");
+    assert_eq!(side.book.answered(0, YOURS, ms(1)), Err(EngineTrouble::Malformed), "an answer to nothing");
 }
 
 #[test]
 fn a_quiet_connection_is_tried() {
     let mut side = Side::new();
-    assert_eq!(side.book.keep_alive(ms(1000), ms(400)), Some(ms(1000)));
-    assert_eq!(side.book.keep_alive(ms(1000), ms(1000)), None);
+    assert_eq!(side.book.keep_alive(0, ms(1000), ms(400)), Some(ms(1000)));
+    assert_eq!(side.book.keep_alive(0, ms(1000), ms(1000)), None);
     assert_eq!(side.sent(ms(1000)), ["ping"]);
-    assert_eq!(side.book.next_look(), Some(ms(1000) + SILENCE));
-    assert_eq!(side.book.answered(b"+PONG\r\n", ms(1001)), Ok(None));
-    assert_eq!(side.book.keep_alive(ms(1000), ms(1001)), Some(ms(2001)));
+    assert_eq!(side.book.next_look(0), Some(ms(1000) + SILENCE));
+    assert_eq!(side.book.answered(0, b"+PONG\r\n", ms(1001)), Ok(None));
+    assert_eq!(side.book.keep_alive(0, ms(1000), ms(1001)), Some(ms(2001)));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn claims_are_bounded() {
         }
     }
     assert_eq!(count, 1024);
-    side.book.lost(EngineTrouble::Closed);
+    side.book.lost(0, EngineTrouble::Closed);
     let names = side.names(1);
     let adopted = core::iter::from_fn(|| side.book.adopt(names, TERMS)).take(100_000).count();
     assert_eq!(adopted, 16 * 1024 - 1024);

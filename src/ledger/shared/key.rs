@@ -6,6 +6,7 @@ use ring::hmac;
 
 use super::super::names::{CLAIM_KEY, Names, Seed};
 use super::super::naming::FORMER;
+use super::slots::slot_of;
 
 /// Names of a delivery in the engine, at most.
 const NAMES: usize = FORMER + 1;
@@ -57,11 +58,25 @@ impl EngineNames {
         self.names.get(..self.count).unwrap_or_default()
     }
 
+    /// The slot of a cluster in which all of them are.
+    #[must_use]
+    pub fn slot(&self) -> u16 {
+        slot_of(base64(&self.route))
+    }
+
     /// A number by which deliveries differ: for waiting times that are not the same for all.
     #[must_use]
     pub fn spread(&self) -> u64 {
         let [first, ..] = &self.names;
         first.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+}
+
+impl RateName {
+    /// The slot of a cluster in which the bucket is: that of the deliveries of the route.
+    #[must_use]
+    pub fn slot(&self) -> u16 {
+        slot_of(base64(&self.0))
     }
 }
 
@@ -175,14 +190,15 @@ fn cut<const N: usize>(tag: &hmac::Tag) -> [u8; N] {
 
 /// Base64url without padding (RFC 4648 section 5).
 fn write_base64(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.extend(base64(bytes));
+}
+
+fn base64(bytes: &[u8]) -> impl Iterator<Item = u8> + '_ {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    for three in bytes.chunks(3) {
+    bytes.chunks(3).flat_map(|three| {
         let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - three.len()));
-        for at in 0..=three.len() {
-            let digit = bits >> (18 - 6 * at) & 63;
-            out.extend(ALPHABET.get(digit as usize));
-        }
-    }
+        (0..=three.len()).filter_map(move |at| ALPHABET.get((bits >> (18 - 6 * at) & 63) as usize).copied())
+    })
 }
 
 #[cfg(test)]

@@ -38,6 +38,8 @@ pub(super) enum LeaseOwner {
 #[derive(Debug)]
 pub(super) struct Lease {
     pub(super) names: EngineNames,
+    /// Where its names are in a cluster.
+    pub(super) slot: u16,
     pub(super) number: u64,
     pub(super) terms: LeaseTerms,
     pub(super) owner: LeaseOwner,
@@ -50,6 +52,18 @@ pub(super) struct Lease {
     pub(super) waker: Option<Waker>,
 }
 
+impl Lease {
+    /// For how long the delivery is claimed, or what is left of the time for which it is remembered.
+    pub(super) fn time(&self, operation: EngineOperation, now: Duration) -> Duration {
+        match (operation, self.owner) {
+            (EngineOperation::Commit, LeaseOwner::Accepted(since)) => {
+                self.terms.window.saturating_sub(now.saturating_sub(since))
+            }
+            _ => self.terms.lease,
+        }
+    }
+}
+
 /// An operation that is to be sent, or was.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct EngineCall {
@@ -60,9 +74,18 @@ pub(super) struct EngineCall {
     pub(super) with_text: bool,
     /// Its exchange does not wait for it any more.
     pub(super) late: bool,
+    /// The node of a cluster is told first that another one has sent us.
+    pub(super) asking: bool,
+    /// How often it was sent elsewhere, or put off.
+    pub(super) tries: u8,
 }
 
 impl EngineCall {
+    /// A call that is to be sent.
+    pub(super) const fn new(operation: EngineOperation, since: Duration) -> Self {
+        Self { operation, lease: None, tokens: None, since, with_text: false, late: false, asking: false, tries: 0 }
+    }
+
     /// Whether exchanges wait for the answer.
     pub(super) fn is_awaited(&self) -> bool {
         matches!(self.operation, EngineOperation::Claim | EngineOperation::Take)

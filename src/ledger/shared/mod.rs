@@ -13,6 +13,10 @@
 //! engine could test for one. A claim bears every name of its delivery, one for each key of the route that makes tags or
 //! did so within the lifetime of an entry, and takes all of them in one script. All names of a route have one hash tag.
 //!
+//! # Clusters
+//! All names of a route and its bucket have one hash tag, so a script asks one node. A worker has a lane for each node in use. What
+//! a node says of slots that have moved, or are on their way, is followed within the time that a delivery waits.
+//!
 //! # Leases and fences
 //! A claim is a lease: it ends by itself when its process dies. Each has a token of its own. Commit and release change
 //! only what still has the token, so a process that comes too late changes nothing of another one's claim.
@@ -29,10 +33,16 @@ mod answer;
 mod book;
 #[cfg(test)]
 mod book_tests;
+mod cluster;
+#[cfg(test)]
+mod cluster_tests;
+mod homes;
 mod key;
+mod lane;
 mod lease;
 pub mod script;
 pub mod server;
+mod slots;
 mod tokens;
 #[cfg(test)]
 mod tokens_tests;
@@ -40,7 +50,9 @@ mod trouble;
 
 pub use answer::{EngineAnswer, EngineResult};
 pub use book::{LeaseBook, SILENCE};
+pub use homes::ClusterErrand;
 pub use key::{EngineKey, EngineNames, RateName};
 pub use lease::{AnswerEvent, LeaseId, LeaseTerms, TokenWait, Unanswered};
+pub use slots::{SlotMap, crc16};
 pub use tokens::{SharedRate, TokenAnswer};
 pub use trouble::EngineTrouble;

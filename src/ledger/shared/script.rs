@@ -27,6 +27,8 @@ pub enum EngineOperation {
     Take,
     /// Whether it is there.
     Ping,
+    /// To do what comes next although the slot is still on its way to this node of a cluster.
+    Asking,
 }
 
 /// `{0}` it is the claimant's; `{1, ms}` it has been accepted; `{2, ms}` another has it.
@@ -97,7 +99,7 @@ impl EngineOperation {
             Self::Commit => COMMIT,
             Self::Release => RELEASE,
             Self::Take => TAKE,
-            Self::Ping => "",
+            Self::Ping | Self::Asking => "",
         }
     }
 
@@ -111,7 +113,7 @@ impl EngineOperation {
             Self::Commit => commit,
             Self::Release => release,
             Self::Take => take,
-            Self::Ping => "",
+            Self::Ping | Self::Asking => "",
         }
     }
 }
@@ -139,12 +141,15 @@ pub struct EngineRequest<'a> {
     pub with_text: bool,
 }
 
+/// Appends a command that is no script.
+pub(super) fn command(out: &mut Vec<u8>, operation: EngineOperation) {
+    let word: &[u8] = if operation == EngineOperation::Asking { b"ASKING" } else { b"PING" };
+    resp::command(out, &[word]);
+}
+
 /// Appends the command that asks.
 pub fn encode(out: &mut Vec<u8>, key: &EngineKey, request: &EngineRequest<'_>) {
     let EngineRequest { operation, names, token: (process, worker, number), time, with_text } = *request;
-    if operation == EngineOperation::Ping {
-        return resp::command(out, &[b"PING"]);
-    }
     let timed = usize::from(operation != EngineOperation::Release);
     begin(out, operation, with_text, names.list().len(), 1 + timed);
     for name in names.list() {
@@ -246,7 +251,7 @@ mod tests {
         encode(&mut out, &key, &EngineRequest { operation: EngineOperation::Release, with_text: true, ..request });
         assert!(out.starts_with(b"*5\r\n$4\r\nEVAL\r\n"), "{}", out.escape_ascii());
         out.clear();
-        encode(&mut out, &key, &EngineRequest { operation: EngineOperation::Ping, ..request });
+        command(&mut out, EngineOperation::Ping);
         assert_eq!(out, b"*1\r\n$4\r\nPING\r\n");
     }
 

@@ -19,11 +19,30 @@ pub struct FitServer {
 const OLDEST_REDIS: (u32, u32) = (7, 0);
 const OLDEST_VALKEY: (u32, u32) = (7, 2);
 
+/// What the server should be a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServerMode {
+    /// Nothing: one primary, perhaps with replicas.
+    Standalone,
+    /// A cluster.
+    Cluster,
+}
+
+impl ServerMode {
+    /// As a server says it.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Standalone => "standalone",
+            Self::Cluster => "cluster",
+        }
+    }
+}
+
 /// Judges a server by what it says of itself: the sections of `INFO`, one after the other.
 ///
 /// # Errors
 /// Why it cannot hold claims.
-pub fn judge(info: &str) -> Result<FitServer, EngineTrouble> {
+pub fn judge(info: &str, mode: ServerMode) -> Result<FitServer, EngineTrouble> {
     let of = |name: &str| info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim);
     let (name, version, oldest) = match (of("valkey_version"), of("redis_version")) {
         (Some(version), _) => ("valkey", version, OLDEST_VALKEY),
@@ -33,7 +52,7 @@ pub fn judge(info: &str) -> Result<FitServer, EngineTrouble> {
     if numbers(version).ok_or(EngineTrouble::Malformed)? < oldest {
         return Err(EngineTrouble::TooOld);
     }
-    if of(&format!("{name}_mode")).or_else(|| of("server_mode")).or_else(|| of("redis_mode")) != Some("standalone") {
+    if of(&format!("{name}_mode")).or_else(|| of("server_mode")).or_else(|| of("redis_mode")) != Some(mode.word()) {
         return Err(EngineTrouble::Cluster);
     }
     if of("role") != Some("master") {
@@ -101,6 +120,7 @@ mod tests {
 
     #[test]
     fn a_server_is_fit_or_it_is_said_why_not() {
+        let judge = |info: &str| judge(info, ServerMode::Standalone);
         assert_eq!(judge(FIT).map(|it| it.name), Ok("redis 7.0.15".to_owned()));
         let valkey = FIT.replace(
             "redis_version:7.0.15\r\nredis_mode:standalone",
@@ -121,5 +141,9 @@ mod tests {
             assert_eq!(judge(&FIT.replace(from, to)), Err(trouble), "{from} {to}");
         }
         assert_eq!(judge(""), Err(EngineTrouble::Malformed));
+        let of_cluster = |info: &str| super::judge(info, ServerMode::Cluster).map(|it| it.name);
+        assert_eq!(of_cluster(FIT), Err(EngineTrouble::Cluster));
+        assert_eq!(of_cluster(&FIT.replace("standalone", "cluster")), Ok("redis 7.0.15".to_owned()));
+        assert_eq!(of_cluster(&valkey.replace("standalone", "cluster")), Ok("valkey 8.1.0".to_owned()));
     }
 }

@@ -145,6 +145,17 @@ impl TokenLeases {
         (Poll::Pending, ask)
     }
 
+    /// The slot of a cluster in which the bucket of a route is.
+    pub(super) fn slot(&mut self, key: &EngineKey, route: SharedRate<'_>) -> u16 {
+        self.of(key, route).map_or(0, |lease| lease.name.slot())
+    }
+
+    /// The same of a request; nothing where the route has gone meanwhile.
+    pub(super) fn slot_of(&self, ask: TokenAsk) -> Option<u16> {
+        let lease = self.leases.get(ask.place)?.as_ref().filter(|lease| lease.number == ask.number)?;
+        Some(lease.name.slot())
+    }
+
     /// Until when a route is known to have no token, if it is.
     pub(super) fn known_empty(&self, route: SharedRate<'_>, now: Duration) -> Option<Empty> {
         let lease = self.leases.get(route.position)?.as_ref().filter(|lease| lease.is_of(route))?;

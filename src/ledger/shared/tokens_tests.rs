@@ -33,7 +33,7 @@ struct Side {
 impl Side {
     fn new(workers: usize) -> Self {
         let mut book = LeaseBook::new(1, 0, workers, TIMEOUT);
-        book.connected(ms(0));
+        book.connected(0, ms(0));
         Self { book, key: EngineKey::new(&[7; 32], "t:"), sent: VecDeque::new() }
     }
 
@@ -41,7 +41,7 @@ impl Side {
         let route = SharedRate { position: 0, name: "hook", rate };
         let answer = self.book.take_token(&self.key, route, TokenWait { since, now }, Waker::noop());
         let mut out = Vec::new();
-        self.book.send(&mut out, &self.key, now);
+        self.book.send(0, &mut out, &self.key, now);
         let mut rest = &out[..];
         while let Ok(Some(length)) = resp::reply_length(rest) {
             let texts: Vec<_> = resp::values(&rest[..length])
@@ -59,7 +59,7 @@ impl Side {
         let mut reply = String::new();
         let _ = write!(reply, "*2\r\n:{count}\r\n:{}\r\n", wait.as_micros());
         self.sent.pop_front().unwrap();
-        self.book.answered(reply.as_bytes(), now).unwrap();
+        self.book.answered(0, reply.as_bytes(), now).unwrap();
     }
 }
 
@@ -115,11 +115,11 @@ fn what_is_not_used_is_lost_and_what_was_granted_is_spent_also_while_the_engine_
     side.answer(20, Duration::ZERO, ms(1));
     assert_eq!(side.take(rate, ms(0), ms(1)), taken);
     let none = Unanswered::default();
-    assert_eq!(side.book.lost(EngineTrouble::Closed), none);
+    assert_eq!(side.book.lost(0, EngineTrouble::Closed), none);
     assert_eq!(side.take(rate, ms(2), ms(2)), taken);
     let away = Poll::Ready(TokenAnswer::Away(EngineTrouble::Closed));
     assert_eq!(side.take(rate, ms(1001), ms(1001)), away, "a second later they are lost");
-    side.book.connected(ms(1002));
+    side.book.connected(0, ms(1002));
     assert_eq!(side.take(rate, ms(1002), ms(1002)), Poll::Pending);
 }
 
@@ -128,13 +128,13 @@ fn an_engine_that_hangs_costs_the_time_of_one_answer() {
     let rate = Rate::per_second(400, 400);
     let mut side = Side::new(1);
     assert_eq!(side.take(rate, ms(0), ms(0)), Poll::Pending);
-    assert_eq!(side.book.next_look(), Some(TIMEOUT));
-    assert_eq!(side.book.look(ms(49)), Ok(Unanswered::default()));
-    assert_eq!(side.book.look(ms(50)), Ok(Unanswered { claims: 0, tokens: 1 }));
+    assert_eq!(side.book.next_look(0), Some(TIMEOUT));
+    assert_eq!(side.book.look(0, ms(49)), Ok(Unanswered::default()));
+    assert_eq!(side.book.look(0, ms(50)), Ok(Unanswered { claims: 0, tokens: 1 }));
     let silent = Poll::Ready(TokenAnswer::Away(EngineTrouble::Silent));
     assert_eq!(side.take(rate, ms(0), ms(50)), silent);
     assert_eq!(side.take(rate, ms(60), ms(60)), silent);
-    assert_eq!(side.book.look(SILENCE), Err(EngineTrouble::Silent));
+    assert_eq!(side.book.look(0, SILENCE), Err(EngineTrouble::Silent));
     // What comes all the same is spent.
     side.answer(20, Duration::ZERO, ms(70));
     assert_eq!(side.take(rate, ms(80), ms(80)), Poll::Ready(TokenAnswer::Taken));

@@ -29,8 +29,11 @@ coded_causes! {
         TooOld = "too_old";
         /// The server is a replica: claims must be written, and read where they are written.
         IsReplica = "is_replica";
-        /// The server is a node of a cluster, which is not supported, or a sentinel: `sentinels` is where those are written.
+        /// The server is a node of a cluster and `cluster = true` is missing, or it is none and `cluster = true` is there; or it is
+        /// a sentinel: `sentinels` is where those are written.
         Cluster = "cluster";
+        /// The cluster has no node for the keys of a route: a primary is gone, and no replica has taken its place yet.
+        ClusterDown = "cluster_down";
         /// The server may evict claims when its memory is full: its `maxmemory-policy` is not `noeviction`.
         Evicts = "evicts";
         /// The server is loading its data.
@@ -72,7 +75,8 @@ impl EngineTrouble {
             b"NOAUTH" | b"WRONGPASS" => Self::PasswordRefused,
             b"NOPERM" => Self::NotPermitted,
             b"READONLY" | b"MASTERDOWN" => Self::IsReplica,
-            b"MOVED" | b"ASK" | b"CLUSTERDOWN" | b"CROSSSLOT" | b"TRYAGAIN" => Self::Cluster,
+            b"MOVED" | b"ASK" | b"CROSSSLOT" | b"TRYAGAIN" => Self::Cluster,
+            b"CLUSTERDOWN" => Self::ClusterDown,
             b"LOADING" => Self::Loading,
             b"OOM" => Self::OutOfMemory,
             b"MISCONF" | b"NOREPLICAS" => Self::CannotSave,

@@ -41,6 +41,12 @@ fn authority(name: &str) -> CertificateParams {
 }
 
 impl Credential {
+    /// As a server shows it.
+    pub(crate) fn der(&self) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
+        let chain = CertificateDer::pem_slice_iter(self.certificate.as_bytes()).map(Result::unwrap).collect();
+        (chain, PrivateKeyDer::from_pem_slice(self.key.as_bytes()).unwrap())
+    }
+
     /// With these certificates behind its own.
     pub(crate) fn behind(mut self, others: &[String]) -> Self {
         others.iter().for_each(|other| self.certificate.push_str(other));
@@ -110,7 +116,7 @@ impl Authority {
         Credential { certificate: self.pem(), key: self.0.key().serialize_pem() }
     }
 
-    fn roots(&self) -> RootCertStore {
+    pub(crate) fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(self.pem().as_bytes()).unwrap()).unwrap();
         roots

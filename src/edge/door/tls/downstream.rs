@@ -1,10 +1,11 @@
-//! A connection to a client, or to a server that we are the client of: the socket, and what encrypts it. Without TLS every call goes straight to the socket.
+//! A connection to a client, or to a server that we are the client of: the socket, and what encrypts it. Without TLS
+//! every call goes straight to the socket.
 
 use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-use crate::edge::runtime::stream::{ByteStream, Lent};
+use crate::edge::runtime::stream::{ByteStream, Duplex, Heard, Lent};
 
 use rustls::server::UnbufferedServerConnection;
 
@@ -41,7 +42,12 @@ impl<S: ByteStream, C: TlsSide> Downstream<S, C> {
         self.tls = Some(session);
     }
 
-    /// Whether the client speaks TLS.
+    /// From now on the connection is used by the task that uses `socket`: [`ByteStream::join_task_of`].
+    pub fn join_socket(&mut self, socket: &S) {
+        self.socket.join_task_of(socket);
+    }
+
+    /// Whether the peer speaks TLS.
     pub const fn is_encrypted(&self) -> bool {
         self.tls.is_some()
     }
@@ -75,6 +81,15 @@ impl<S: ByteStream, C: TlsSide> Downstream<S, C> {
         if let Some(tls) = &mut self.tls {
             tls.say_goodbye(&mut self.socket);
         }
+    }
+}
+
+impl<S: Duplex, C: TlsSide> Downstream<S, C> {
+    /// Whether an encrypted connection at rest is quiet when what the protocol has said itself has been taken in: tickets, for
+    /// instance, which a server may send behind its answer.
+    pub async fn is_quiet_beneath(&mut self) -> bool {
+        let Some(tls) = &mut self.tls else { return false };
+        !tls.overhears(&mut self.socket).await && self.is_quiet()
     }
 }
 
@@ -124,7 +139,11 @@ impl<S: ByteStream, C: TlsSide> ByteStream for Downstream<S, C> {
     }
 
     fn has_ended(&self) -> bool {
-        self.socket.has_ended() && !self.tls.as_ref().is_some_and(|tls| tls.has_plain() || tls.has_partial())
+        match &self.tls {
+            None => self.socket.has_ended(),
+            Some(tls) if tls.has_closed() => true,
+            Some(tls) => self.socket.has_ended() && !tls.has_plain() && !tls.has_partial(),
+        }
     }
 
     fn shut_down_write(&mut self) {
@@ -138,5 +157,22 @@ impl<S: ByteStream, C: TlsSide> ByteStream for Downstream<S, C> {
 
     fn leave_task(&mut self) {
         self.socket.leave_task();
+    }
+}
+
+impl<S: Duplex, C: TlsSide> Duplex for Downstream<S, C> {
+    async fn write_and_listen(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard) {
+        match &mut self.tls {
+            None => self.socket.write_and_listen(bytes, deadline).await,
+            // In a box: plain connections would have to carry the room for it.
+            Some(tls) => Box::pin(tls.push(&mut self.socket, bytes, deadline, true)).await,
+        }
+    }
+
+    async fn write_on(&mut self, bytes: &[u8], deadline: Duration) -> (usize, Heard) {
+        match &mut self.tls {
+            None => self.socket.write_on(bytes, deadline).await,
+            Some(tls) => Box::pin(tls.push(&mut self.socket, bytes, deadline, false)).await,
+        }
     }
 }

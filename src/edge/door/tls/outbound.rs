@@ -25,6 +25,8 @@ pub struct ClientTls {
     pub config: Arc<ClientConfig>,
     /// The name that must be in the certificate of the server.
     pub name: ServerName<'static>,
+    /// SHA-256 of the files behind it: where it is another, the connections that were made before are not used again.
+    pub digest: [u8; 32],
 }
 
 impl fmt::Debug for ClientTls {

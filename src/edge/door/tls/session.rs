@@ -48,7 +48,7 @@ pub(super) enum Failure {
 /// One connection: one that a client has made to us, or one that we have made (`C`).
 pub struct TlsSession<C = UnbufferedServerConnection> {
     connection: C,
-    buffers: Rc<RecordBuffers>,
+    pub(super) buffers: Rc<RecordBuffers>,
     /// Records that have arrived; from `start` on rustls has not let go of them.
     incoming: Vec<u8>,
     start: usize,
@@ -56,8 +56,12 @@ pub struct TlsSession<C = UnbufferedServerConnection> {
     plain: Vec<u8>,
     taken: usize,
     /// Records that are to be sent.
-    outgoing: Vec<u8>,
-    stage: TlsStage,
+    pub(super) outgoing: Vec<u8>,
+    /// How much of them has left already, while a piece is on its way.
+    pub(super) flown: usize,
+    /// The length of the plain text that is on its way and has not left whole.
+    pub(super) piece: usize,
+    pub(super) stage: TlsStage,
     /// Something has been received.
     heard: bool,
     /// We have said that we will send nothing more.
@@ -65,7 +69,7 @@ pub struct TlsSession<C = UnbufferedServerConnection> {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TlsStage {
+pub(super) enum TlsStage {
     Handshake,
     Open,
     /// The client has said that it will send nothing more.
@@ -75,7 +79,7 @@ enum TlsStage {
 
 /// What the protocol waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Pause {
+pub(super) enum Pause {
     /// More records.
     Blocked,
     /// Nothing: plain text can be sent.
@@ -85,7 +89,7 @@ enum Pause {
 }
 
 /// What is asked of the protocol.
-enum Task<'t> {
+pub(super) enum Task<'t> {
     /// Plain text, into this buffer as far as it has room.
     Read(&'t mut Vec<u8>),
     /// Records with this plain text.
@@ -107,7 +111,8 @@ impl<C: TlsSide> TlsSession<C> {
         let (plain, outgoing) = (Vec::new(), Vec::new());
         let (start, taken, stage) = (0, 0, TlsStage::Handshake);
         let (heard, goodbye) = (false, false);
-        Self { connection, buffers, incoming, start, plain, taken, outgoing, stage, heard, goodbye }
+        let (flown, piece) = (0, 0);
+        Self { connection, buffers, incoming, start, plain, taken, outgoing, flown, piece, stage, heard, goodbye }
     }
 
     /// What rustls knows of the connection.
@@ -229,6 +234,11 @@ impl<C: TlsSide> TlsSession<C> {
         self.has_plain() || self.stage == TlsStage::PeerClosed
     }
 
+    /// Whether the peer has said that it will send nothing more, and everything before that has been read.
+    pub(super) fn has_closed(&self) -> bool {
+        self.stage == TlsStage::PeerClosed && !self.has_plain()
+    }
+
     /// Whether something waits to be sent.
     pub(super) const fn has_outgoing(&self) -> bool {
         !self.outgoing.is_empty()
@@ -260,7 +270,9 @@ impl<C: TlsSide> TlsSession<C> {
 
     /// Says that nothing more will be sent (RFC 8446, section 6.1), as far as the kernel takes it at once.
     pub(super) fn say_goodbye<S: ByteStream>(&mut self, socket: &mut S) {
-        let open = matches!(self.stage, TlsStage::Open | TlsStage::PeerClosed) && !self.goodbye;
+        // Inside of a record there is no word for it.
+        let whole = self.piece == 0 && !self.goodbye;
+        let open = matches!(self.stage, TlsStage::Open | TlsStage::PeerClosed) && whole;
         if open && self.pump(Task::Close).is_ok() {
             self.goodbye = true;
             socket.offer(&self.outgoing);
@@ -278,9 +290,21 @@ impl<C: TlsSide> TlsSession<C> {
         }
     }
 
-    /// Sends what is due, and reads more records.
+    /// Sends what is due, and reads more records. While a piece is on its way that the peer does not take, only its answer is
+    /// read.
     async fn receive<S: ByteStream>(&mut self, socket: &mut S, deadline: Duration) -> io::Result<Option<usize>> {
-        self.flush(socket, deadline).await?;
+        if self.piece == 0 {
+            self.flush(socket, deadline).await?;
+        }
+        self.take_in(socket, deadline).await
+    }
+
+    /// Reads more records.
+    pub(super) async fn take_in<S: ByteStream>(
+        &mut self,
+        socket: &mut S,
+        deadline: Duration,
+    ) -> io::Result<Option<usize>> {
         if self.start > 0 {
             self.incoming.drain(..self.start);
             self.start = 0;
@@ -330,7 +354,7 @@ impl<C: TlsSide> TlsSession<C> {
     }
 
     /// Lets rustls work on what has arrived until it waits for something, or the task is done.
-    fn pump(&mut self, mut task: Task<'_>) -> Result<Pause, Error> {
+    pub(super) fn pump(&mut self, mut task: Task<'_>) -> Result<Pause, Error> {
         if self.stage == TlsStage::Failed {
             return Err(Error::HandshakeNotComplete);
         }
