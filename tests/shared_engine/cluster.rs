@@ -1,6 +1,7 @@
 //! A real cluster of three primaries and three replicas: slots that move, and primaries that die, while deliveries come.
 
 use std::fs;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use countersign::ledger::shared::{EngineKey, EngineTrouble};
 use countersign::telemetry::engine::{EngineAsk, EngineEnd};
 
 use crate::support::*;
+use crate::tls::{Papers, documented_user, speaks_tls};
 
 const PRIMARIES: usize = 3;
 
@@ -126,12 +128,16 @@ impl Cluster {
 
 /// A replica of the proxy that is told these nodes.
 fn start_at(ports: &[u16], application: &Application, terms: Terms<'_>) -> Replica {
+    Replica::start(&configure_nodes(ports, application, terms))
+}
+
+fn configure_nodes(ports: &[u16], application: &Application, terms: Terms<'_>) -> PathBuf {
     let list: Vec<String> = ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
     let shared = format!("cluster = true\n{}", terms.shared);
     let config = configure("left:1", application, Terms { shared: &shared, ..terms });
     let text = fs::read_to_string(&config).unwrap();
     fs::write(&config, text.replace("\"left:1\"", &format!("[{}]", list.join(", ")))).unwrap();
-    Replica::start(&config)
+    config
 }
 
 const RATED: &str = "rate = { rate = \"1000000/s\", burst = 100000, shared = true }";
@@ -268,4 +274,58 @@ fn what_is_no_cluster_and_what_is_one_are_told_apart() {
     let replica = start_at(&[free_port()], &application, USUAL);
     eventually("nothing", || replica.trouble() == Some(EngineTrouble::Unreachable));
     assert_eq!(deliver(replica.address(), "{\"nowhere\":1}"), 503);
+}
+
+/// A cluster of one node.
+fn alone(more: &[&str]) -> Option<Node> {
+    let node = Node::start(more)?;
+    assert!(node.ask(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).contains("OK"));
+    eventually("a cluster of one", || node.ask(&["CLUSTER", "INFO"]).contains("cluster_state:ok"));
+    Some(node)
+}
+
+#[test]
+fn a_user_needs_two_permissions_more_in_a_cluster() {
+    let application = application(true);
+    let rules = documented_user();
+    let more = "+cluster|slots +asking";
+    let page = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/replicas.md")).unwrap();
+    assert!(page.contains(&format!("`{more}`")));
+    let start = |rules: &str| {
+        let mut options = vec!["--user"];
+        options.extend(rules.split_whitespace());
+        let node = alone(&options)?;
+        let shared = "username = \"countersign\"\npassword_file = \"shared-password\"";
+        let config = configure_nodes(&[node.port], &application, Terms { shared, route: RATED, ..USUAL });
+        fs::write(config.with_file_name("shared-password"), "a-password\n").unwrap();
+        Some((Replica::start(&config), node))
+    };
+    let Some((replica, _node)) = start(&format!("{rules} {more}")) else { return };
+    replica.await_engine();
+    assert_eq!(deliver(replica.address(), "{\"user\":1}"), 200);
+    eventually("a commit", || replica.counted(EngineAsk::Commit, EngineEnd::Done) == 1);
+    let Some((replica, _node)) = start(&rules) else { return };
+    eventually("no permission", || replica.trouble() == Some(EngineTrouble::NotPermitted));
+}
+
+#[test]
+fn a_cluster_is_spoken_to_over_tls() {
+    let (papers, application) = (Papers::new(), application(true));
+    if !speaks_tls() {
+        eprintln!("left out: {} was built without TLS", server());
+        return;
+    }
+    let port = free_port();
+    let (certificate, key, ca) = (papers.path("engine.crt"), papers.path("engine.key"), papers.path("ca.crt"));
+    let tls_port = port.to_string();
+    let mut options = vec!["--tls-port", &tls_port, "--tls-cluster", "yes", "--tls-cert-file", &certificate];
+    options.extend(["--tls-key-file", &key, "--tls-ca-cert-file", &ca, "--tls-auth-clients", "no"]);
+    let Some(_node) = alone(&options) else { return };
+    for (name, trouble) in [("localhost", None), ("another", Some(EngineTrouble::CertificateRefused))] {
+        let shared = format!("connect_timeout = \"5s\"\ntls = {{ ca = \"{ca}\", server_name = \"{name}\" }}");
+        let replica = start_at(&[port], &application, Terms { shared: &shared, ..USUAL });
+        eventually("an end of the beginning", || replica.trouble() == trouble);
+        let status = deliver(replica.address(), "{\"encrypted\":1}");
+        assert_eq!(status, if trouble.is_none() { 200 } else { 503 }, "{name}");
+    }
 }

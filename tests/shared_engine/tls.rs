@@ -14,12 +14,12 @@ use crate::sentinels::{Sentinel, configure_with};
 use crate::support::*;
 
 /// An authority, a certificate of the engine and one of ours, as files.
-struct Papers {
+pub(crate) struct Papers {
     folder: PathBuf,
 }
 
 impl Papers {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = folder();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -37,7 +37,7 @@ impl Papers {
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.join(name).display().to_string()
     }
 
@@ -58,7 +58,7 @@ impl Papers {
 }
 
 /// Whether the server was built with TLS: it is asked for it without a certificate, so it ends at once and says why.
-fn speaks_tls() -> bool {
+pub(crate) fn speaks_tls() -> bool {
     let asked = Command::new(server()).args(["--port", "0", "--tls-replication", "yes"]).output();
     let said = asked.map(|output| String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned());
     // Where there is no server at all, that is said where it is started.
@@ -184,7 +184,7 @@ fn sentinels_and_the_engine_that_they_name_are_both_spoken_to_over_tls() {
 }
 
 /// The line of the documentation for a user of its own, without the word that begins it.
-fn documented_user() -> String {
+pub(crate) fn documented_user() -> String {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/replicas.md")).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("user countersign ")).expect("a line for the user");
     format!("countersign {}", line.replace("PASSWORD", "a-password"))

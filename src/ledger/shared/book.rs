@@ -295,7 +295,13 @@ impl LeaseBook {
     pub fn next_look(&self, lane: usize) -> Option<Duration> {
         let lane = self.lanes.list.get(lane)?;
         let waiting = |it: &&EngineCall| it.is_awaited() && !it.late;
-        let late = lane.calls().filter(waiting).map(|it| it.since.saturating_add(self.timeout)).min();
+        let since = match lane.node {
+            // In the order in which they came.
+            None => lane.calls().find(waiting).map(|it| it.since),
+            // Others may have waited elsewhere before.
+            Some(_) => lane.calls().filter(waiting).map(|it| it.since).min(),
+        };
+        let late = since.map(|since| since.saturating_add(self.timeout));
         let silent = lane.sent.front().map(|it| it.since.max(lane.heard).saturating_add(SILENCE));
         late.into_iter().chain(silent).chain(lane.due()).min()
     }
