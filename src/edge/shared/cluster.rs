@@ -33,22 +33,31 @@ const LOOK: Duration = Duration::from_secs(1);
 /// What all workers know of the cluster.
 #[derive(Debug, Default)]
 pub struct ClusterView {
-    map: Mutex<Arc<SlotMap>>,
+    known: Mutex<KnownMap>,
     generation: AtomicU64,
     /// When it may be asked for again, in milliseconds of the monotonic clock.
     next: AtomicU64,
 }
 
+/// What was found last.
+#[derive(Clone, Debug, Default)]
+struct KnownMap {
+    map: Arc<SlotMap>,
+    /// Why nothing was found the last time.
+    trouble: Option<EngineTrouble>,
+}
+
 impl ClusterView {
-    /// The map, and a number that changes with it.
-    fn current(&self) -> (u64, Arc<SlotMap>) {
-        let map = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        (self.generation.load(Ordering::Acquire), Arc::clone(&map))
+    /// What was found last, and a number that changes with it.
+    fn current(&self) -> (u64, KnownMap) {
+        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.generation.load(Ordering::Acquire), known.clone())
     }
 
-    fn publish(&self, map: SlotMap) {
-        let mut known = self.map.lock().unwrap_or_else(PoisonError::into_inner);
-        *known = Arc::new(map);
+    fn publish(&self, found: Result<SlotMap, EngineTrouble>) {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.trouble = found.as_ref().err().copied();
+        found.into_iter().for_each(|map| known.map = Arc::new(map));
         self.generation.fetch_add(1, Ordering::Release);
     }
 
@@ -89,7 +98,7 @@ pub async fn begin<N: Net>(worker: &Rc<Worker<N>>, link: &Rc<EngineLink>) {
 /// The nodes of the routes that share something, each once.
 fn nodes_of_routes<N: Net>(worker: &Worker<N>, link: &EngineLink) -> Vec<SocketAddr> {
     let EnginePlace::Cluster(cluster) = &link.terms.place else { return Vec::new() };
-    let (policy, (_, map)) = (worker.policy(), cluster.view.current());
+    let (policy, (_, KnownMap { map, .. })) = (worker.policy(), cluster.view.current());
     let shares = |route: &&crate::gate::route::Route| route.replay.is_some() || route.admission.rate_shared.is_some();
     let slots = policy.gate.routes.routes().iter().filter(shares).map(|route| link.key().rate(&route.name).slot());
     let mut nodes: Vec<SocketAddr> = slots.filter_map(|slot| map.node(slot)).collect();
@@ -134,40 +143,34 @@ async fn next_errand(link: &EngineLink) -> Option<ClusterErrand> {
     .await
 }
 
-/// Takes the map that another worker has found, if it is a newer one.
+/// Takes what was found last, if this worker does not know of it yet.
 fn adopt<N: Net>(worker: &Worker<N>, link: &EngineLink, seen: &Cell<u64>) -> bool {
     let EnginePlace::Cluster(cluster) = &link.terms.place else { return false };
-    let (generation, map) = cluster.view.current();
+    let (generation, KnownMap { map, trouble }) = cluster.view.current();
     let newer = seen.replace(generation) != generation;
     if newer {
-        link.book.borrow_mut().adopt_map(Ok(map), worker.net.monotonic());
+        let mut book = link.book.borrow_mut();
+        book.adopt_map(trouble.map_or(Ok(map), Err), worker.net.monotonic());
+        if trouble.is_some() {
+            book.want_map();
+        }
+        drop(book);
+        line::stand(worker, link);
     }
     newer
 }
 
-/// Finds a newer map than the one that is known, or takes that of another worker.
+/// Waits until anything newer is known of the cluster. One worker asks for it, so that none waits for the turn of another one.
 async fn map<N: Net>(worker: &Worker<N>, link: &EngineLink, seen: &Cell<u64>) {
     let EnginePlace::Cluster(cluster) = &link.terms.place else { return };
     let mut chance = link.terms.process ^ link.worker as u64;
-    loop {
-        if adopt(worker, link, seen) {
-            return;
-        }
+    while !adopt(worker, link, seen) {
         chance = mixed(chance ^ u64::try_from(worker.net.monotonic().as_nanos()).unwrap_or(0));
         if cluster.view.begin(worker.net.monotonic(), chance) {
-            match find(worker, &link.terms, cluster, chance as usize).await {
-                Ok(map) => cluster.view.publish(map),
-                Err(trouble) => {
-                    link.book.borrow_mut().adopt_map(Err(trouble), worker.net.monotonic());
-                    line::stand(worker, link);
-                    link.book.borrow_mut().want_map();
-                    // Those who wait for the start are not held up: it is asked for again.
-                    return monoio::time::sleep(REST / 8).await;
-                }
-            }
-            continue;
+            cluster.view.publish(find(worker, &link.terms, cluster, chance as usize).await);
+        } else {
+            monoio::time::sleep(REST / 8).await;
         }
-        monoio::time::sleep(REST / 8).await;
     }
 }
 
@@ -178,7 +181,7 @@ async fn find<N: Net>(
     cluster: &ClusterTerms,
     first: usize,
 ) -> Result<SlotMap, EngineTrouble> {
-    let mut nodes: Vec<SocketAddr> = cluster.view.current().1.nodes().collect();
+    let mut nodes: Vec<SocketAddr> = cluster.view.current().1.map.nodes().collect();
     nodes.sort_unstable();
     nodes.dedup();
     let count = nodes.len().max(1);
