@@ -8,15 +8,15 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::ClientConnection;
+use rustls::{ClientConnection, ProtocolVersion};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use crate::edge::clock::Clock;
 use crate::edge::policy::Target;
 use crate::edge::tls::outbound::ClientTls;
 
-/// For so long the refusal of our certificate is awaited.
-const AFTERWARDS: Duration = Duration::from_millis(200);
+/// For so long the refusal of our certificate is awaited, or a ticket, which is sent only to a client that is accepted.
+const AFTERWARDS: Duration = Duration::from_secs(2);
 
 /// Connects, and closes the connection.
 ///
@@ -42,7 +42,10 @@ pub fn probe_tls(target: &Target, tls: &ClientTls, timeout: Duration) -> io::Res
     }
     // With TLS 1.3 a server refuses our certificate when the handshake is over for us.
     stream.set_read_timeout(Some(AFTERWARDS))?;
-    while let Ok(1..) = client.read_tls(&mut stream) {
+    while client.tls13_tickets_received() == 0
+        && client.protocol_version() == Some(ProtocolVersion::TLSv1_3)
+        && let Ok(1..) = client.read_tls(&mut stream)
+    {
         client.process_new_packets().map_err(refused)?;
     }
     Ok(())

@@ -456,6 +456,7 @@ fn stored_deliveries_over_tls(driver: Driver) {
     write_own(&folder, &ours.certify(&["proxy"]));
     let more = ("[inbox]\ndirectory = \"inbox\"\nsize = \"64MiB\"\n", "acknowledge = \"durable\"\n");
     let program = Program::run(&configure(driver, &folder, &application, more));
+    assert!(eventually(|| program.log().iter().any(|line| line.contains("the inbox is open"))), "{:#?}", program.log());
     let body = noise(1 << 20);
     for number in 1..=5 {
         assert_eq!(program.connect().ask(&unsigned(&body)).status, 202);
