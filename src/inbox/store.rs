@@ -228,6 +228,11 @@ pub trait DeliveryStore: Send {
         done: &mut Committed,
     ) -> Result<(), StoreRefusal>;
 
+    /// Settlements that are not written yet.
+    fn unwritten(&self) -> usize {
+        0
+    }
+
     /// Appends to `out` what is to be attempted and was not given before, the oldest first: at most `room` rows. Fresh
     /// deliveries have been given by [`Self::commit`]. Dead letters with a key are among them: their key may have to wait.
     fn take(&mut self, room: usize, out: &mut Vec<DeliveryRow>);

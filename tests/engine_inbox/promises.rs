@@ -49,7 +49,7 @@ fn what_was_acknowledged_survives_a_kill_of_the_process_and_of_the_engine() {
     let process = Process::start(&engine, upstream, USUAL);
     let address = process.open();
     assert_eq!(status(&send(address, "{\"n\":3}")), "200", "a copy");
-    process.await_line("20 deliveries of a replica that has gone are taken over");
+    process.await_line("20 deliveries are taken over from a replica that has ended or could not reach the engine");
     let application = application(&upstream.to_string(), &[]);
     let mut delivered: Vec<String> =
         (0..20).map(|_| field(&application.heard(), "X-Countersign-Delivery").to_owned()).collect();

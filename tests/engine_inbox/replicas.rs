@@ -19,7 +19,7 @@ fn another_replica_delivers_what_a_dead_one_had_acknowledged() {
         })
         .collect();
     first.kill();
-    second.await_line("20 deliveries of a replica that has gone are taken over");
+    second.await_line("20 deliveries are taken over from a replica that has ended or could not reach the engine");
     assert!(second.page("/metrics").contains("countersign_inbox_taken_over_total 20"));
     let application = application(&upstream.to_string(), &[]);
     let mut delivered: Vec<String> =
@@ -43,7 +43,7 @@ fn a_replica_that_stops_passes_on_at_once_what_it_had() {
     let second = Process::start(&engine, upstream, USUAL);
     second.open();
     let begun = std::time::Instant::now();
-    second.await_line("5 deliveries of a replica that has gone are taken over");
+    second.await_line("5 deliveries are taken over from a replica that has ended or could not reach the engine");
     assert!(begun.elapsed().as_secs() < 4, "before the lease has ended");
     let application = application(&upstream.to_string(), &[]);
     (0..5).for_each(|_| _ = application.heard());
@@ -93,9 +93,9 @@ fn a_replica_that_was_stopped_for_longer_than_its_lease_settles_nothing_of_what_
     let (address, other) = (first.open(), second.open());
     (0..10).for_each(|at| _ = send_until_acknowledged(address, &format!("{{\"n\":{at}}}")));
     first.signal("STOP");
-    second.await_line("10 deliveries of a replica that has gone are taken over");
+    second.await_line("10 deliveries are taken over from a replica that has ended or could not reach the engine");
     first.signal("CONT");
-    first.await_line("another replica has taken over what this one had");
+    first.await_line("the engine does not have what this replica had");
     let application = application(&upstream.to_string(), &[]);
     let mut bodies: Vec<String> = (0..10).map(|_| body(&application.heard()).to_owned()).collect();
     bodies.sort_unstable();

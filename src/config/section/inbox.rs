@@ -275,7 +275,10 @@ mod tests {
             ("[inbox]\ndirectory = 'a'\ndead_letters = { size = '90%' }\n", "leaves room"),
             ("[inbox]\ndirectory = 'a'\nfolder = 'b'\n", "folder"),
             ("[inbox]\nengine = 'redis'\n", "the engine of [shared], and there is none"),
-            ("[shared]\ncluster = true\naddress = ['a:1']\nkey_file = 'k'\n[inbox]\nengine = 'redis'\n", "not kept in a cluster"),
+            (
+                "[shared]\ncluster = true\naddress = ['a:1']\nkey_file = 'k'\n[inbox]\nengine = 'redis'\n",
+                "not kept in a cluster",
+            ),
             ("[inbox]\ndirectory = 'a'\nengine = 'redis'\n", "deliveries are in the engine"),
             ("[inbox]\nengine = 'redis'\nwhen_full = 'drop_oldest'\n", "is not supported with engine"),
             ("[inbox]\nengine = 'redis'\ndurability = 'memory'\n", "lost when the engine ends"),

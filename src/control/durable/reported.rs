@@ -109,6 +109,10 @@ impl<S: NotedStore> DeliveryStore for ReportedStore<S> {
         self.store.commit(fresh, settlements, now, done)
     }
 
+    fn unwritten(&self) -> usize {
+        self.store.unwritten()
+    }
+
     fn take(&mut self, room: usize, out: &mut Vec<DeliveryRow>) {
         self.store.take(room, out);
     }

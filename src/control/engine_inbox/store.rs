@@ -97,6 +97,8 @@ pub struct EngineStore {
     /// The connection over which it was looked at what is in the holding.
     looked_over: u64,
     means: String,
+    /// Why it could not be opened the last time that the engine was asked.
+    cannot: String,
 }
 
 /// What the inbox may hold.
@@ -181,6 +183,7 @@ impl EngineStore {
             fenced: 0,
             looked_over: 0,
             means: String::new(),
+            cannot: "the engine cannot be asked".to_owned(),
         })
     }
 
@@ -194,7 +197,10 @@ impl EngineStore {
         if self.holding.is_some() && self.failing_since.is_none() {
             return Ok(());
         }
-        Err(self.take_notes().pop().unwrap_or_else(|| "the engine cannot be asked".to_owned()))
+        if let Some(why) = self.take_notes().pop() {
+            self.cannot = why;
+        }
+        Err(self.cannot.clone())
     }
 
     /// What a 202 means with the engine as it was found last; empty before.
@@ -253,12 +259,15 @@ impl EngineStore {
         let asked = self.link.now();
         let lease = self.bounds.lease.current();
         let text = number_text(u64::try_from(lease.as_millis()).unwrap_or(u64::MAX));
-        let Ok(reply) = self.link.call(InboxScript::Begin, &[name.as_bytes(), text.as_bytes()]) else {
-            return false;
-        };
-        if let Err(refusal) = InboxAnswer::of(&reply) {
-            self.link.doubt(&refusal);
-            return false;
+        // What the user may not do is found out before anything is acknowledged.
+        for (script, arguments) in
+            [(InboxScript::Probe, &[][..]), (InboxScript::Begin, &[name.as_bytes(), text.as_bytes()][..])]
+        {
+            let Ok(reply) = self.link.call(script, arguments) else { return false };
+            if let Err(refusal) = InboxAnswer::of(&reply) {
+                self.link.doubt(&refusal);
+                return false;
+            }
         }
         self.looked_over = self.link.connections;
         self.holding = Some(LeasedHolding { name, puts: 0, unknown: None, until: asked + lease });
@@ -295,7 +304,8 @@ impl EngineStore {
         self.gone.extend(self.owned.drain().map(|(id, _)| id));
         self.locked.clear();
         self.notes.push(format!(
-            "another replica has taken over what this one had: its lease had run out. {lost} deliveries are attempted there"
+            "the engine does not have what this replica had: its lease had run out, and {lost} deliveries are attempted by another \
+             replica; or the engine was emptied, and they are lost"
         ));
     }
 
@@ -321,6 +331,10 @@ impl DeliveryStore for EngineStore {
         }
         self.flush(now, done);
         if fresh.is_empty() { Ok(()) } else { self.put(fresh, now, done) }
+    }
+
+    fn unwritten(&self) -> usize {
+        self.later.len()
     }
 
     fn take(&mut self, room: usize, out: &mut Vec<DeliveryRow>) {

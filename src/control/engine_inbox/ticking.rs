@@ -102,7 +102,10 @@ impl EngineStore {
         self.expired.extend(news.expired);
         if news.taken_over > 0 {
             self.taken_over += news.taken_over;
-            self.notes.push(format!("{} deliveries of a replica that has gone are taken over", news.taken_over));
+            self.notes.push(format!(
+                "{} deliveries are taken over from a replica that has ended or could not reach the engine",
+                news.taken_over
+            ));
         }
         self.own_listed(news.rows);
     }

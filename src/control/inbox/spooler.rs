@@ -37,6 +37,9 @@ const SPARE_BUFFER: usize = 128 << 10;
 /// The store is mended at least so often.
 const REST: Duration = Duration::from_millis(50);
 
+/// For so long a thread that ends tries to write what is left.
+const LAST: Duration = Duration::from_secs(4);
+
 /// So many rows are handed to the delivering thread at a time.
 const TAKEN: usize = 4_096;
 
@@ -319,11 +322,19 @@ impl Spooler {
         worked
     }
 
-    /// Writes the settlements that wait for a delivery to be stored with: none comes any more.
+    /// Writes the settlements that wait for a delivery to be stored with: none comes any more. A store that cannot be written
+    /// to for a moment is waited for: what is not settled is delivered again.
     fn write_settlements(&mut self) {
-        let mut done = Committed::default();
-        let _ = self.store.commit(&[], &[], self.clock.now(), &mut done);
-        self.mailbox.post(done.settled.into_iter().map(DeliveryNews::Settled));
+        let until = self.clock.now().monotonic + LAST;
+        loop {
+            let mut done = Committed::default();
+            let _ = self.store.commit(&[], &[], self.clock.now(), &mut done);
+            self.mailbox.post(done.settled.into_iter().map(DeliveryNews::Settled));
+            if self.store.unwritten() == 0 || self.clock.now().monotonic >= until {
+                return;
+            }
+            thread::park_timeout(REST);
+        }
     }
 
     /// Sleeps until there is something to do. What comes between the look and the sleep unparks it.

@@ -129,6 +129,10 @@ impl DeliveryStore for Shelf {
         result
     }
 
+    fn unwritten(&self) -> usize {
+        self.later.len()
+    }
+
     fn take(&mut self, room: usize, out: &mut Vec<DeliveryRow>) {
         let ids: Vec<DeliveryId> = self.untaken.iter().take(room).copied().collect();
         for id in ids {

@@ -30,7 +30,7 @@ pub enum InboxRefusal {
 impl fmt::Display for InboxRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Lost => f.write_str("another replica has taken over what this one had"),
+            Self::Lost => f.write_str("the engine does not have what this replica had"),
             Self::Full => f.write_str("the inbox is full"),
             Self::Stale => f.write_str("a request came after its successor"),
             Self::NoScript => f.write_str("the engine does not have the script"),

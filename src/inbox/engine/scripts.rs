@@ -10,6 +10,8 @@ use crate::wire::resp;
 /// What the engine is asked to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InboxScript {
+    /// Tries every command that the others need.
+    Probe,
     /// Begins a holding.
     Begin,
     /// Ends the lease of a holding at once: others take it over.
@@ -65,6 +67,22 @@ local function remove(id,h,k)
  if call('ZREM',K[4],id)==1 then call('HINCRBY',K[10],'dead',-size) end
 end
 ";
+
+/// Says which command the user may not run. What it writes is removed again.
+const PROBE: &str = "\
+local h,z,l,s,v=K[14]..'probe:h',K[14]..'probe:z',K[14]..'probe:l',K[14]..'probe:s',K[14]..'probe:v'
+for _,c in ipairs({
+ {'del',h,z,l,s,v},{'hset',h,'a','1'},{'hsetnx',h,'b','1'},{'hget',h,'a'},{'hmget',h,'a'},{'hgetall',h},{'hlen',h},
+ {'hstrlen',h,'a'},{'hexists',h,'a'},{'hincrby',h,'a',1},{'hdel',h,'a'},{'zadd',z,0,'a'},{'zscore',z,'a'},{'zcard',z},
+ {'zrange',z,0,0},{'zrangebyscore',z,0,0},{'zrangebylex',z,'-','+'},{'zrem',z,'a'},{'rpush',l,'a'},{'llen',l},
+ {'lpop',l,1},{'sadd',s,'a'},{'smembers',s},{'srem',s,'a'},{'set',v,'a'},{'get',v},{'del',h,z,l,s,v}}) do
+ local r=redis.pcall(unpack(c))
+ if type(r)=='table' and r.err then
+  local denied=string.find(r.err,'ermission') or string.find(r.err,'NOPERM') or string.find(r.err,'ACL') or string.find(r.err,'can.t run')
+  return redis.error_reply(denied and 'NOPERM the user may not run '..c[1] or r.err)
+ end
+end
+return {'OK'}";
 
 /// Holding, milliseconds of the lease.
 const BEGIN: &str = "\
@@ -285,7 +303,8 @@ type Texts = [(String, String); InboxScript::ALL.len()];
 
 impl InboxScript {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
+        Self::Probe,
         Self::Begin,
         Self::Leave,
         Self::Tick,
@@ -299,6 +318,7 @@ impl InboxScript {
 
     const fn own_text(self) -> &'static str {
         match self {
+            Self::Probe => PROBE,
             Self::Begin => BEGIN,
             Self::Leave => LEAVE,
             Self::Tick => TICK,
