@@ -292,6 +292,8 @@ impl Spooler {
         let mut full = false;
         let mut pace = CommitPace::default();
         loop {
+            // Before the round: what was handed in before the stop is then in it, however long it takes.
+            let stopping = self.door.stopping.load(Ordering::SeqCst);
             let worked = self.paced_round(&mut pace);
             self.tell_until();
             self.hand_over();
@@ -302,7 +304,7 @@ impl Spooler {
                 self.mailbox.post([DeliveryNews::DeadLettersFull(full)]);
             }
             if !worked {
-                if self.door.stopping.load(Ordering::SeqCst) {
+                if stopping {
                     self.write_settlements();
                     return;
                 }
