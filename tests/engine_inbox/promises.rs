@@ -80,7 +80,7 @@ fn an_engine_that_is_away_costs_503_and_no_restart() {
     send_until_acknowledged(address, "{\"n\":3}");
     assert_eq!(body(&application.heard()), "{\"n\":3}", "what was refused is not delivered");
     process.await_line("deliveries are stored again");
-    assert!(process.page("/metrics").contains("countersign_inbox_failing 0"));
+    eventually("the end of the failure", || process.page("/metrics").contains("countersign_inbox_failing 0"));
     assert!(application.is_quiet());
     process.stop();
 }

@@ -20,7 +20,7 @@ fn another_replica_delivers_what_a_dead_one_had_acknowledged() {
         .collect();
     first.kill();
     second.await_line("20 deliveries are taken over from a replica that has ended or could not reach the engine");
-    assert!(second.page("/metrics").contains("countersign_inbox_taken_over_total 20"));
+    eventually("the count", || second.page("/metrics").contains("countersign_inbox_taken_over_total 20"));
     let application = application(&upstream.to_string(), &[]);
     let mut delivered: Vec<String> =
         (0..30).map(|_| field(&application.heard(), "X-Countersign-Delivery").to_owned()).collect();
