@@ -3,7 +3,8 @@
 use std::collections::hash_map::Entry;
 use std::time::Duration;
 
-use crate::inbox::delivery::{DeliveryId, DeliveryReason, DeliveryState};
+use crate::control::inbox::shelf::fresh_row;
+use crate::inbox::delivery::DeliveryId;
 use crate::inbox::engine::answers::{InboxAnswer, InboxRefusal, PutPlace, put_places};
 use crate::inbox::engine::scripts::InboxScript;
 use crate::inbox::fresh::FreshDelivery;
@@ -74,25 +75,8 @@ impl EngineStore {
     }
 
     fn prepare(&mut self, fresh: &FreshDelivery<'_>, route: u16, now: Now) -> PutDelivery {
-        let row = DeliveryRow {
-            // The engine chooses it.
-            id: DeliveryId(0),
-            state: DeliveryState::Waiting,
-            reason: DeliveryReason::New,
-            redrives: 0,
-            route,
-            attempts: 0,
-            status: 0,
-            chunks: chunks_of(fresh).unwrap_or(0),
-            head_length: u32::try_from(fresh.head.len()).unwrap_or(u32::MAX),
-            body_length: fresh.body.len() as u64,
-            accepted: fresh.accepted,
-            begun: fresh.accepted,
-            due: 0,
-            changed: unix(now),
-            order_key: fresh.order_key,
-            seen_key: fresh.seen_key,
-        };
+        // The engine chooses the id.
+        let row = fresh_row(fresh, DeliveryId(0), route, unix(now));
         let left = fresh.seen_until.saturating_sub(unix(now));
         let mut names = String::new();
         if left > 0 && fresh.seen_key != [0; 32] {

@@ -428,7 +428,7 @@ pub(super) fn file_name(dead: bool, number: u32) -> String {
     format!("{}-{number:08}.redb", if dead { "dead" } else { "inbox" })
 }
 
-pub(super) fn fresh_row(fresh: &FreshDelivery<'_>, id: DeliveryId, route: u16, now: u64) -> DeliveryRow {
+pub(in crate::control) fn fresh_row(fresh: &FreshDelivery<'_>, id: DeliveryId, route: u16, now: u64) -> DeliveryRow {
     DeliveryRow {
         id,
         state: DeliveryState::Waiting,
